@@ -1,0 +1,146 @@
+//! Keys as an engine sees them: what they are and what they may do, never their value.
+
+use crate::EngineError;
+use serde::{Deserialize, Serialize};
+
+/// Longest key an engine holds, in bytes. Longer secrets are data, encrypted under a key.
+pub const MAX_KEY_LEN: usize = 64;
+
+/// What a key's bits are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Algorithm {
+    /// AES (FIPS 197): 16, 24 or 32 bytes.
+    Aes = 1,
+    /// Bytes for HMAC and derivation (`CKK_GENERIC_SECRET`): 1 to [`MAX_KEY_LEN`] bytes.
+    GenericSecret = 2,
+}
+
+impl Algorithm {
+    /// The algorithm with this number, if there is one.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Aes),
+            2 => Some(Self::GenericSecret),
+            _ => None,
+        }
+    }
+
+    /// Whether the algorithm has keys of `key_len` bytes.
+    #[must_use]
+    pub const fn has_key_len(self, key_len: usize) -> bool {
+        match self {
+            Self::Aes => matches!(key_len, 16 | 24 | 32),
+            Self::GenericSecret => matches!(key_len, 1..=MAX_KEY_LEN),
+        }
+    }
+}
+
+/// The uses a key is permitted: EP11's Boolean attribute bits of the same names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyUses(u32);
+
+impl KeyUses {
+    /// No use at all.
+    pub const NONE: Self = Self(0);
+    /// May make a MAC.
+    pub const SIGN: Self = Self(0x100);
+    /// May decrypt data.
+    pub const DECRYPT: Self = Self(0x400);
+    /// May encrypt data.
+    pub const ENCRYPT: Self = Self(0x800);
+    /// May be the base of a derivation.
+    pub const DERIVE: Self = Self(0x1000);
+    /// May unwrap keys.
+    pub const UNWRAP: Self = Self(0x2000);
+    /// May wrap keys.
+    pub const WRAP: Self = Self(0x4000);
+    /// May check a MAC.
+    pub const VERIFY: Self = Self(0x8000);
+    /// Every use there is.
+    pub const ALL: Self = Self(0xfd00);
+
+    /// The uses with these bits, if every bit is a use.
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Option<Self> {
+        if bits & !Self::ALL.0 == 0 { Some(Self(bits)) } else { None }
+    }
+
+    /// The bits, as EP11 numbers them.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// These uses and `other`'s.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether every use of `other` is permitted here.
+    #[must_use]
+    pub const fn permits(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// What a key is and what it may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeySpec {
+    /// What the bits are for.
+    pub algorithm: Algorithm,
+    /// Length of the value in bytes.
+    pub key_len: u16,
+    /// What it may do.
+    pub uses: KeyUses,
+    /// Whether it may leave wrapped under a key other than the one that keeps it.
+    pub extractable: bool,
+}
+
+impl KeySpec {
+    /// An AES key of `key_len` bytes that may not be extracted.
+    #[must_use]
+    pub const fn aes(key_len: u16, uses: KeyUses) -> Self {
+        Self { algorithm: Algorithm::Aes, key_len, uses, extractable: false }
+    }
+
+    /// The length as a size.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.key_len as usize
+    }
+
+    /// Never: a key has at least one byte.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.key_len == 0
+    }
+
+    /// Refuses a length the algorithm does not have.
+    ///
+    /// # Errors
+    /// [`EngineError::KeySizeRange`].
+    pub const fn check(&self) -> Result<(), EngineError> {
+        if self.algorithm.has_key_len(self.len()) { Ok(()) } else { Err(EngineError::KeySizeRange) }
+    }
+}
+
+/// A key inside one engine. Means nothing to another engine, nor after a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyHandle(u32);
+
+impl KeyHandle {
+    /// A handle with this number; for engines only.
+    #[must_use]
+    pub const fn from_raw(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The number an engine gave it.
+    #[must_use]
+    pub const fn to_raw(self) -> u32 {
+        self.0
+    }
+}

@@ -1,0 +1,174 @@
+//! The port to the cryptographic hardware under a crypto unit.
+//!
+//! An [`Engine`] holds keys by handle and runs mechanisms over them: handles in, handles out, and the only
+//! key bytes that ever pass are those a caller had in the clear to begin with.
+//!
+//! What it deliberately does not know: key blobs, administrators, master-key registers, files, clocks, threads.
+//!
+//! Invariants:
+//! - A mechanism that is listed works; one that is not listed answers [`EngineError::MechanismInvalid`].
+//! - A key does what its [`KeySpec`] permits and nothing else, whoever asks.
+//! - A refused call leaves its output buffer zeroed and the engine as it was.
+
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+mod error;
+mod key;
+mod mechanism;
+mod secret;
+
+pub mod conformance;
+
+pub use error::EngineError;
+pub use key::{Algorithm, KeyHandle, KeySpec, KeyUses, MAX_KEY_LEN};
+pub use mechanism::{
+    AES_GCM_IV_LEN, AES_GCM_TAG_LEN, CMAC_LEN, CipherMechanism, DigestMechanism, MacMechanism, Mechanism,
+    MechanismInfo, SHA256_LEN, WrapMechanism,
+};
+pub use secret::{KEY_PART_LEN, KeyPart};
+
+/// The cryptographic hardware under a unit. Keys stay inside, or leave wrapped.
+///
+/// No method has a default body: every engine answers every method. Usable as `dyn Engine`; calls block.
+pub trait Engine {
+    /// Mechanisms offered. Listed means it works.
+    fn mechanisms(&self) -> &[MechanismInfo];
+
+    /// Fills `out` from the engine's random bit generator (SP 800-90A or the token's own).
+    ///
+    /// # Errors
+    /// [`EngineError::RandomFailed`] when no entropy is to be had; `out` is zero then.
+    fn random(&mut self, out: &mut [u8]) -> Result<(), EngineError>;
+
+    /// Makes a key of fresh random bits.
+    fn generate_key(&mut self, spec: &KeySpec) -> Result<KeyHandle, EngineError>;
+
+    /// Takes in a key that the caller holds in the clear: `value` is exactly `spec.key_len` bytes.
+    fn import_key(&mut self, spec: &KeySpec, value: &[u8]) -> Result<KeyHandle, EngineError>;
+
+    /// Combines 2 or 3 master-key parts by exclusive or into an AES-256 key for derivation only.
+    ///
+    /// The engine checks the number of parts; that none is zero and no two are equal is the unit's rule.
+    fn combine_key_parts(&mut self, parts: &[KeyPart]) -> Result<KeyHandle, EngineError>;
+
+    /// Derives a key from `base`: SP 800-108 in counter mode with AES-CMAC as PRF.
+    ///
+    /// The input of the PRF is `[i]₄ ‖ label ‖ 0x00 ‖ context ‖ [L]₄`: both numbers big-endian in 32 bits, `L`
+    /// the length of the derived key in bits. `base` needs [`KeyUses::DERIVE`].
+    ///
+    /// Source: NIST SP 800-108r1 §4.1.
+    fn derive_key(
+        &mut self,
+        base: KeyHandle,
+        label: &[u8],
+        context: &[u8],
+        spec: &KeySpec,
+    ) -> Result<KeyHandle, EngineError>;
+
+    /// SHA-256 over `prefix ‖ key value`; what a verification pattern is made of. `key` needs [`KeyUses::DERIVE`].
+    fn digest_key(
+        &mut self,
+        prefix: &[u8],
+        key: KeyHandle,
+        digest: &mut [u8; SHA256_LEN],
+    ) -> Result<(), EngineError>;
+
+    /// Destroys a key held by handle; the handle is never valid again.
+    fn destroy_key(&mut self, key: KeyHandle) -> Result<(), EngineError>;
+
+    /// Makes `key` outlive a restart and writes the reference that [`Engine::recall_key`] finds it by.
+    ///
+    /// A token stores an object and gives its label; software gives the key wrapped under its device key.
+    /// Returns the reference's length, at most [`MAX_REFERENCE_LEN`]. The handle stays valid.
+    fn persist_key(&mut self, key: KeyHandle, reference: &mut [u8]) -> Result<usize, EngineError>;
+
+    /// The key that an earlier [`Engine::persist_key`] wrote a reference for, with its specification.
+    ///
+    /// # Errors
+    /// [`EngineError::ReferenceInvalid`] when the reference is damaged, forgotten or another engine's.
+    fn recall_key(&mut self, reference: &[u8]) -> Result<KeyHandle, EngineError>;
+
+    /// Removes what [`Engine::persist_key`] stored, if anything is stored. Handles stay valid until destroyed.
+    fn forget_key(&mut self, reference: &[u8]) -> Result<(), EngineError>;
+
+    /// The key by which the unit seals what it keeps outside: AES-256, [`KeyUses::ENCRYPT`] and
+    /// [`KeyUses::DECRYPT`], the same after every restart of the same engine, never any other engine's.
+    fn device_key(&self) -> KeyHandle;
+
+    /// Wraps `key` under `kek` ([`KeyUses::WRAP`]) and returns the number of bytes written to `wrapped`.
+    ///
+    /// # Errors
+    /// [`EngineError::KeyUnextractable`] when `key` may not leave.
+    fn wrap_key(
+        &mut self,
+        by: WrapMechanism,
+        kek: KeyHandle,
+        key: KeyHandle,
+        wrapped: &mut [u8],
+    ) -> Result<usize, EngineError>;
+
+    /// Unwraps a key under `kek` ([`KeyUses::UNWRAP`]). `spec.key_len` must be the length found inside.
+    ///
+    /// # Errors
+    /// [`EngineError::WrappedKeyInvalid`] for a bad length, a failed check or another length inside, not told apart.
+    fn unwrap_key(
+        &mut self,
+        by: WrapMechanism,
+        kek: KeyHandle,
+        wrapped: &[u8],
+        spec: &KeySpec,
+    ) -> Result<KeyHandle, EngineError>;
+
+    /// Encrypts `plaintext` into `output` and returns the number of bytes written. `key` needs [`KeyUses::ENCRYPT`].
+    ///
+    /// AES-GCM writes ciphertext ‖ tag: `plaintext.len() + 16` bytes.
+    fn encrypt(
+        &mut self,
+        by: CipherMechanism<'_>,
+        key: KeyHandle,
+        plaintext: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize, EngineError>;
+
+    /// Decrypts `ciphertext` into `output` and returns the number of bytes written. `key` needs [`KeyUses::DECRYPT`].
+    ///
+    /// # Errors
+    /// [`EngineError::EncryptedDataInvalid`] for a bad length or a failed tag, not told apart; `output` is zeroed.
+    fn decrypt(
+        &mut self,
+        by: CipherMechanism<'_>,
+        key: KeyHandle,
+        ciphertext: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize, EngineError>;
+
+    /// Writes the MAC of `data` and returns its length. `key` needs [`KeyUses::SIGN`].
+    fn sign(
+        &mut self,
+        by: MacMechanism,
+        key: KeyHandle,
+        data: &[u8],
+        signature: &mut [u8],
+    ) -> Result<usize, EngineError>;
+
+    /// Checks a whole, untruncated MAC in constant time. `key` needs [`KeyUses::VERIFY`].
+    ///
+    /// # Errors
+    /// [`EngineError::SignatureInvalid`] for a wrong length or value, not told apart.
+    fn verify(
+        &mut self,
+        by: MacMechanism,
+        key: KeyHandle,
+        data: &[u8],
+        signature: &[u8],
+    ) -> Result<(), EngineError>;
+
+    /// Writes the digest of `data` and returns its length.
+    fn digest(&mut self, by: DigestMechanism, data: &[u8], digest: &mut [u8]) -> Result<usize, EngineError>;
+}
+
+/// Longest reference that [`Engine::persist_key`] may write, in bytes.
+pub const MAX_REFERENCE_LEN: usize = 96;

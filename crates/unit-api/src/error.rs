@@ -1,0 +1,241 @@
+//! Why a unit refused.
+
+use core::fmt;
+use engine::EngineError;
+use serde::{Deserialize, Serialize};
+
+macro_rules! unit_errors {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $ep11:literal, $reason:literal, $text:literal;)+) => {
+        /// Why a unit refused or failed. Block `0x02xx` of the project's error numbers; never reused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u16)]
+        #[non_exhaustive]
+        pub enum UnitError { $($(#[$doc])* $name = $number,)+ }
+
+        impl UnitError {
+            /// Every error, for tables and tests.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The return code that EP11 firmware gives in this case; 0 where it names none.
+            #[must_use]
+            pub const fn ep11_code(self) -> u32 {
+                match self { $(Self::$name => $ep11,)+ }
+            }
+
+            /// The reason code that EP11 firmware gives to administrators; 0 where it names none.
+            #[must_use]
+            pub const fn reason(self) -> u16 {
+                match self { $(Self::$name => $reason,)+ }
+            }
+
+            const fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+unit_errors! {
+    /// No valid Current master key (`CKR_IBM_WK_NOT_INITIALIZED`).
+    WkNotInitialized = 0x0201, 0x8001_0009, 0, "the unit has no valid current master key: load, commit and activate it";
+    /// The blob is under a master key this unit does not have (`CKR_IBM_WKID_MISMATCH`).
+    WkidMismatch = 0x0202, 0x8001_0001, 0, "the key blob is under another master key";
+    /// The blob is damaged or forged (`CKR_IBM_BLOB_ERROR`).
+    BlobError = 0x0203, 0x8001_0004, 0, "the key blob is not valid";
+    /// The key's attributes do not permit this use (`CKR_KEY_FUNCTION_NOT_PERMITTED`).
+    KeyFunctionNotPermitted = 0x0204, 0x68, 0, "the key's attributes do not permit this use";
+    /// The key may not be extracted (`CKR_KEY_UNEXTRACTABLE`).
+    KeyUnextractable = 0x0205, 0x6a, 0, "the key may not be extracted";
+    /// The key's length does not fit (`CKR_KEY_SIZE_RANGE`).
+    KeySizeRange = 0x0206, 0x62, 0, "the key's length does not fit its algorithm or its value";
+    /// The mechanism does not go with this key (`CKR_MECHANISM_INVALID`).
+    MechanismInvalid = 0x0207, 0x70, 0, "the unit does not offer this mechanism for this key";
+    /// Too much or too little data (`CKR_DATA_LEN_RANGE`).
+    DataLenRange = 0x0208, 0x21, 0, "the data is longer or shorter than the command takes";
+    /// A ciphertext that this key did not make (`CKR_ENCRYPTED_DATA_INVALID`).
+    EncryptedDataInvalid = 0x0209, 0x40, 0, "the ciphertext is not valid under this key";
+    /// A wrapped key that this key did not wrap (`CKR_WRAPPED_KEY_INVALID`).
+    WrappedKeyInvalid = 0x020a, 0x110, 0, "the wrapped key is not valid under this key";
+    /// A MAC that this key did not make (`CKR_SIGNATURE_INVALID`).
+    SignatureInvalid = 0x020b, 0xc0, 0, "the MAC is not valid under this key";
+    /// The command is for another unit, domain or life of the domain.
+    TargetMismatch = 0x0210, 0, 14, "the command is for another crypto unit, or for an earlier life of this one";
+    /// Signatures where no administrator is installed who could have made them.
+    SignaturesNotAccepted = 0x0211, 257, 0, "a signature is by nobody who is an administrator here";
+    /// The transaction counter is not the unit's plus one.
+    TransactionCounter = 0x0212, 163, 19, "the transaction counter is not the unit's plus one";
+    /// Not 2 or 3 parts, or one of them, or their sum, is zero, or two are equal.
+    KeyPartsInvalid = 0x0220, 0, 2, "a master key needs 2 or 3 different key parts, none of them nor their sum zero";
+    /// New is full already.
+    NewNotEmpty = 0x0221, 0, 53, "the new master-key register is full: clear it first";
+    /// What would be loaded is what Current holds.
+    SameAsCurrent = 0x0222, 0, 0, "the parts combine to the current master key: change at least one";
+    /// There is no key in New.
+    NewMissing = 0x0223, 0, 50, "the new master-key register is empty: load it first";
+    /// There is no key in Current.
+    CurrentMissing = 0x0224, 0, 49, "the current master-key register is empty";
+    /// New is not committed.
+    NewNotCommitted = 0x0225, 0, 64, "the new master key is not committed";
+    /// The pattern is not the register's.
+    PatternMismatch = 0x0226, 101, 48, "the verification pattern is not that of the new master key: the parts were others";
+    /// The caller has stopped waiting.
+    DeadlineExceeded = 0x0230, 0, 0, "the deadline passed before the unit came to the command";
+    /// A frame that does not decode.
+    FrameMalformed = 0x0231, 0, 0, "the frame is not a request";
+    /// A frame longer than the limit.
+    FrameTooLong = 0x0232, 0, 0, "the frame is longer than the unit accepts";
+    /// The answer would not fit a frame.
+    ResponseTooLong = 0x0233, 0, 0, "the answer does not fit a frame";
+    /// State could not be saved; nothing has changed.
+    StorageFailed = 0x0240, 0x30, 0, "the unit could not save its state: nothing was changed";
+    /// The unit is in its error state.
+    ErrorState = 0x0241, 0x30, 0, "the unit is in its error state: it answers only status and zeroize";
+    /// Stored state is damaged, or another unit's.
+    StateInvalid = 0x0242, 0x30, 0, "the unit's stored state is damaged or belongs to another unit";
+    /// The engine's self-test failed.
+    SelfTestFailed = 0x0243, 0x30, 0, "the engine failed its self-test";
+}
+
+impl UnitError {
+    /// The error's number, as it stands on the wire and in audit records.
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        self as u16
+    }
+
+    /// The error with this number, if there is one.
+    #[must_use]
+    pub fn from_code(code: u16) -> Option<Self> {
+        Self::ALL.iter().copied().find(|e| e.code() == code)
+    }
+
+    /// Whether the same command may succeed on another unit.
+    ///
+    /// A foreign blob is the caller's fault, a wrong master key the unit's: the unit cannot tell which, so that
+    /// [`UnitError::WkidMismatch`] is not retryable by itself. The host knows the instance's pattern and decides.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        matches!(
+            self,
+            Self::WkNotInitialized
+                | Self::StorageFailed
+                | Self::ErrorState
+                | Self::StateInvalid
+                | Self::SelfTestFailed
+        )
+    }
+}
+
+impl fmt::Display for UnitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl core::error::Error for UnitError {}
+
+/// A refusal as it travels: the number of a [`UnitError`] or of an [`EngineError`].
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal(u16);
+
+impl Refusal {
+    /// The number.
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        self.0
+    }
+
+    /// The unit's error of this number; none for an engine's, or for one that a newer unit knows.
+    #[must_use]
+    pub fn unit_error(self) -> Option<UnitError> {
+        UnitError::from_code(self.0)
+    }
+
+    /// The engine's error of this number, if it is one.
+    #[must_use]
+    pub fn engine_error(self) -> Option<EngineError> {
+        EngineError::ALL.into_iter().find(|e| e.code() == self.0)
+    }
+
+    /// Whether the same command may succeed on another unit.
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        match (self.unit_error(), self.engine_error()) {
+            (Some(e), _) => e.is_retryable(),
+            (None, Some(e)) => e.is_retryable(),
+            (None, None) => false,
+        }
+    }
+}
+
+impl From<UnitError> for Refusal {
+    fn from(error: UnitError) -> Self {
+        Self(error.code())
+    }
+}
+
+/// What is the caller's doing becomes the unit's error of the same meaning; what is the device's stays as it is.
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Self {
+        let unit = match error {
+            EngineError::MechanismInvalid => UnitError::MechanismInvalid,
+            EngineError::KeySizeRange => UnitError::KeySizeRange,
+            EngineError::KeyFunctionNotPermitted => UnitError::KeyFunctionNotPermitted,
+            EngineError::KeyUnextractable => UnitError::KeyUnextractable,
+            EngineError::DataLenRange => UnitError::DataLenRange,
+            EngineError::KeyPartsInvalid => UnitError::KeyPartsInvalid,
+            EngineError::WrappedKeyInvalid => UnitError::WrappedKeyInvalid,
+            EngineError::EncryptedDataInvalid => UnitError::EncryptedDataInvalid,
+            EngineError::SignatureInvalid => UnitError::SignatureInvalid,
+            EngineError::BufferTooSmall => UnitError::ResponseTooLong,
+            EngineError::KeyHandleInvalid
+            | EngineError::ReferenceInvalid
+            | EngineError::DeviceMemory
+            | EngineError::RandomFailed
+            | EngineError::DeviceRemoved
+            | EngineError::DeviceError => return Self(error.code()),
+        };
+        Self(unit.code())
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.unit_error(), self.engine_error()) {
+            (Some(e), _) => write!(f, "{e} (0x{:04x})", self.0),
+            (None, Some(e)) => write!(f, "{e} (0x{:04x})", self.0),
+            (None, None) => write!(f, "an error that only a newer unit knows (0x{:04x})", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Refusal({self})")
+    }
+}
+
+impl core::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::{Refusal, UnitError};
+    use engine::EngineError;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn numbers_are_unique_and_in_their_block() {
+        let numbers: BTreeSet<u16> = UnitError::ALL.iter().map(|e| e.code()).collect();
+        assert_eq!(numbers.len(), UnitError::ALL.len());
+        assert!(numbers.iter().all(|n| n >> 8 == 0x02));
+    }
+
+    #[test]
+    fn every_engine_error_has_a_meaning_on_the_wire() {
+        for error in EngineError::ALL {
+            let refusal = Refusal::from(error);
+            assert!(refusal.unit_error().is_some() || refusal.engine_error().is_some(), "{error:?}");
+            assert_eq!(refusal.is_retryable(), error.is_retryable(), "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What a unit answers.
+
+use crate::{UnitStatus, VerificationPattern};
+use serde::{Deserialize, Serialize};
+
+/// The answer to a command that was carried out.
+///
+/// Append only: the position of a variant is its number on the wire.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Response<'a> {
+    /// To `Status`.
+    Status(UnitStatus),
+    /// To `GenerateRandom`. Secret.
+    Random(&'a [u8]),
+    /// To `GenerateKey`, `ImportKey`, `UnwrapKey` and `Reencipher`.
+    Blob(&'a [u8]),
+    /// To `WrapKey`.
+    Wrapped(&'a [u8]),
+    /// To `Encrypt`.
+    Ciphertext {
+        /// The IV that the unit drew.
+        iv: [u8; engine::AES_GCM_IV_LEN],
+        /// Ciphertext ‖ tag.
+        ciphertext: &'a [u8],
+    },
+    /// To `Decrypt`. Secret.
+    Plaintext(&'a [u8]),
+    /// To `Sign`.
+    Signature(&'a [u8]),
+    /// To `LoadKeyParts` and `GenerateMasterKey`: the pattern of what was loaded.
+    Loaded(VerificationPattern),
+    /// To everything that gives nothing back: `Verify`, `Commit`, `Activate`, the clears, `Zeroize`.
+    Done,
+}
+
+/// The variant alone: a response may hold secrets.
+impl core::fmt::Debug for Response<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Status(_) => "Status",
+            Self::Random(_) => "Random",
+            Self::Blob(_) => "Blob",
+            Self::Wrapped(_) => "Wrapped",
+            Self::Ciphertext { .. } => "Ciphertext",
+            Self::Plaintext(_) => "Plaintext",
+            Self::Signature(_) => "Signature",
+            Self::Loaded(_) => "Loaded",
+            Self::Done => "Done",
+        })
+    }
+}

@@ -1,0 +1,155 @@
+//! Bytes that were ever on the wire still decode, and are still what is sent.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use engine::{KeySpec, KeyUses, MacMechanism, WrapMechanism};
+use proptest::prelude::*;
+use unit_api::{
+    CodecError, Command, Condition, Envelope, MAX_FRAME_LEN, NewRegister, Reply, Request, Response, Target,
+    UnitError, UnitId, UnitStatus, VerificationPattern, decode_reply, decode_request, encode_reply,
+    encode_request, split_frame,
+};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
+}
+
+const SPEC: KeySpec = KeySpec::aes(32, KeyUses::ENCRYPT.with(KeyUses::DECRYPT));
+const PATTERN: VerificationPattern = VerificationPattern::from_bytes([0x5a; 32]);
+
+/// Every command in the order of its number.
+const COMMANDS: [Command<'static>; 18] = [
+    Command::Status,
+    Command::GenerateRandom { len: 300 },
+    Command::GenerateKey { spec: SPEC },
+    Command::ImportKey { spec: SPEC, value: &[1, 2, 3] },
+    Command::WrapKey { by: WrapMechanism::AesKw, kek: &[4, 5], key: &[6] },
+    Command::UnwrapKey { by: WrapMechanism::AesKwp, kek: &[4, 5], wrapped: &[7, 8], spec: SPEC },
+    Command::Encrypt { key: &[9], aad: &[10, 11], plaintext: &[12] },
+    Command::Decrypt { key: &[9], iv: [13; 12], aad: &[10, 11], ciphertext: &[14] },
+    Command::Sign { by: MacMechanism::AesCmac, key: &[9], data: &[15] },
+    Command::Verify { by: MacMechanism::HmacSha256, key: &[9], data: &[15], signature: &[16, 17] },
+    Command::Reencipher { blob: &[18] },
+    Command::LoadKeyParts { parts: &[19; 64] },
+    Command::GenerateMasterKey,
+    Command::Commit { pattern: PATTERN },
+    Command::Activate { pattern: PATTERN },
+    Command::ClearNew,
+    Command::ClearCurrent,
+    Command::Zeroize,
+];
+
+fn responses() -> Vec<Result<Response<'static>, unit_api::Refusal>> {
+    let status = UnitStatus {
+        unit: UnitId(*b"SIM00001\x01\x02\x03\x04\x05\x06\x07\x08"),
+        domain_index: 3,
+        domain_instance: 4,
+        boot_nonce: [5; 16],
+        condition: Condition::Operational,
+        current: Some(PATTERN),
+        new: NewRegister::FullCommitted(PATTERN),
+        transaction_counter: 1 << 100,
+        administrators: 2,
+        signature_threshold: 2,
+        revocation_threshold: 1,
+    };
+    vec![
+        Ok(Response::Status(status)),
+        Ok(Response::Random(&[1])),
+        Ok(Response::Blob(&[2])),
+        Ok(Response::Wrapped(&[3])),
+        Ok(Response::Ciphertext { iv: [4; 12], ciphertext: &[5] }),
+        Ok(Response::Plaintext(&[6])),
+        Ok(Response::Signature(&[7])),
+        Ok(Response::Loaded(PATTERN)),
+        Ok(Response::Done),
+        Err(UnitError::WkidMismatch.into()),
+    ]
+}
+
+/// The samples, one frame a line in hexadecimal: requests, then replies.
+fn frames() -> String {
+    let mut buffer = [0; 512];
+    let mut lines = String::new();
+    for (number, command) in (1..).zip(COMMANDS) {
+        let target = command.is_administrative().then_some(Target {
+            unit: UnitId([0x11; 16]),
+            domain_index: 1,
+            domain_instance: 2,
+        });
+        let envelope = Envelope { target, transaction_counter: 7, command, signatures: &[] };
+        let len = encode_request(&Request { number, deadline_ms: 5000, envelope }, &mut buffer).unwrap();
+        lines += &format!("{} {}\n", command.name(), hex(&buffer[..len]));
+    }
+    for (number, result) in (1..).zip(responses()) {
+        let len = encode_reply(&Reply { number, result }, &mut buffer).unwrap();
+        lines += &format!("reply {}\n", hex(&buffer[..len]));
+    }
+    lines
+}
+
+/// To append a sample: run with `HSM_SIM_BLESS=1`, and see in the difference that no old line has changed.
+#[test]
+fn wire_samples_are_what_is_sent_and_still_decode() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/wire/unit-api.txt");
+    if std::env::var_os("HSM_SIM_BLESS").is_some() {
+        std::fs::write(path, frames()).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap();
+    assert_eq!(kept, frames());
+    for line in kept.lines() {
+        let (name, frame) = line.split_once(' ').unwrap();
+        let frame = unhex(frame);
+        let (body, rest) = split_frame(&frame).unwrap().unwrap();
+        assert!(rest.is_empty());
+        match name {
+            "reply" => assert!(decode_reply(body).is_ok()),
+            _ => assert_eq!(decode_request(body).unwrap().envelope.command.name(), name),
+        }
+    }
+}
+
+#[test]
+fn a_length_above_the_limit_is_refused_from_its_four_bytes() {
+    assert_eq!(split_frame(&[0xff; 4]), Err(CodecError::TooLong { announced: u32::MAX }));
+    let just = u32::try_from(MAX_FRAME_LEN).unwrap();
+    assert_eq!(split_frame(&just.to_be_bytes()), Ok(None));
+    assert_eq!(split_frame(&(just + 1).to_be_bytes()), Err(CodecError::TooLong { announced: just + 1 }));
+}
+
+#[test]
+fn bytes_after_a_message_are_refused() {
+    let mut frame = [0; 64];
+    let request = Request { number: 1, deadline_ms: 1, envelope: Envelope::plain(Command::Status) };
+    let len = encode_request(&request, &mut frame).unwrap();
+    assert!(decode_request(&frame[4..len]).is_ok());
+    assert_eq!(decode_request(&frame[4..=len]).err(), Some(CodecError::Malformed));
+}
+
+#[test]
+fn debug_shows_no_content() {
+    let command = Command::ImportKey { spec: SPEC, value: &[0xa5; 32] };
+    assert_eq!(format!("{command:?}"), "ImportKey");
+    assert_eq!(format!("{:?}", Response::Plaintext(&[0xa5; 32])), "Plaintext");
+}
+
+proptest! {
+    #[test]
+    fn prop_no_bytes_make_a_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = split_frame(&bytes);
+        let _ = decode_request(&bytes);
+        let _ = decode_reply(&bytes);
+    }
+
+    #[test]
+    fn prop_a_frame_is_split_only_when_whole(body in proptest::collection::vec(any::<u8>(), 0..100), cut in 0usize..104) {
+        let mut frame = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
+        frame.extend(&body);
+        let cut = cut.min(frame.len());
+        let split = split_frame(&frame[..cut]).unwrap();
+        prop_assert_eq!(split.is_some(), cut == frame.len());
+    }
+}
