@@ -1,0 +1,396 @@
+//! The reference model: every version of every key in ordered maps, under one lock.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::clock::is_past;
+use crate::lease::Expiries;
+use crate::watch::{Cursor, Log};
+use crate::{
+    Batch, Bytes, Change, Commit, Deadline, Entry, Freshness, Key, Keystore, Lease, LeaseId, MAX_PAGE_LEN,
+    OP_RETENTION, OpId, Page, Revision, Snapshot, StoreError, StoreIdentity, Txn, WATCH_RETENTION, WallClock,
+    WatchEvent, WatchStream, Write, limits,
+};
+
+/// A store in memory, simple and plainly right: the model that other stores are compared with, and what
+/// simulations run on. Gone with its handle.
+#[derive(Debug)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+    expirer: OnceLock<AbortHandle>,
+}
+
+/// A watch of a [`MemoryStore`].
+#[derive(Debug)]
+pub struct MemoryWatch(Cursor<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    tip: watch::Sender<Revision>,
+    expiries: Arc<Expiries>,
+    wall: WallClock,
+}
+
+#[derive(Debug)]
+struct State {
+    identity: StoreIdentity,
+    revision: Revision,
+    /// The oldest revision that can still be read at.
+    oldest: Revision,
+    /// What each key was set to at each revision; none is a deletion.
+    versions: BTreeMap<Key, BTreeMap<Revision, Option<Stored>>>,
+    /// When each transaction happened, and the keys it changed.
+    log: BTreeMap<Revision, (u64, Vec<Key>)>,
+    ops: BTreeMap<OpId, Revision>,
+    op_order: BTreeMap<Revision, (u64, OpId)>,
+    leases: BTreeMap<LeaseId, Duration>,
+    last_lease: u64,
+    fault: Option<StoreError>,
+}
+
+#[derive(Clone, Debug)]
+struct Stored {
+    value: Bytes,
+    created: Revision,
+    lease: Option<LeaseId>,
+}
+
+impl MemoryStore {
+    /// An empty store whose history ages by `wall`.
+    #[must_use]
+    pub fn new(identity: StoreIdentity, wall: WallClock) -> Self {
+        let state = State {
+            identity,
+            revision: Revision(0),
+            oldest: Revision(0),
+            versions: BTreeMap::new(),
+            log: BTreeMap::new(),
+            ops: BTreeMap::new(),
+            op_order: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            last_lease: 0,
+            fault: None,
+        };
+        let shared = Shared {
+            state: Mutex::new(state),
+            tip: watch::Sender::new(Revision(0)),
+            expiries: Arc::new(Expiries::default()),
+            wall,
+        };
+        Self { shared: Arc::new(shared), expirer: OnceLock::new() }
+    }
+
+    /// Makes calls fail until it is called again with none.
+    ///
+    /// `Unavailable`, `Corrupt` and `IdentityChanged` meet every call, other errors only those that change
+    /// something. `Full` lets deletions through. `Unknown` is answered after the change has been made.
+    pub fn set_fault(&self, fault: Option<StoreError>) {
+        self.shared.lock().fault = fault;
+    }
+
+    /// Changes the identity, as a restore from a backup would.
+    pub fn set_identity(&self, identity: StoreIdentity) {
+        self.shared.lock().identity = identity;
+    }
+}
+
+impl Drop for MemoryStore {
+    fn drop(&mut self) {
+        if let Some(task) = self.expirer.get() {
+            task.abort();
+        }
+    }
+}
+
+impl Keystore for MemoryStore {
+    type Watch = MemoryWatch;
+
+    fn identity(&self) -> StoreIdentity {
+        self.shared.lock().identity
+    }
+
+    async fn get(&self, keys: &[Key], f: Freshness, _: Deadline) -> Result<Snapshot, StoreError> {
+        limits::check_keys(keys)?;
+        let state = self.shared.lock();
+        state.read_fault()?;
+        state.check_reached(f)?;
+        let at = state.revision;
+        Ok(Snapshot { at, entries: keys.iter().map(|key| state.entry(key, at)).collect() })
+    }
+
+    async fn scan(
+        &self,
+        range: Range<Key>,
+        limit: usize,
+        at: Option<Revision>,
+        f: Freshness,
+        _: Deadline,
+    ) -> Result<Page, StoreError> {
+        limits::check_page(limit)?;
+        let state = self.shared.lock();
+        state.read_fault()?;
+        state.check_reached(f)?;
+        let at = at.unwrap_or(state.revision);
+        state.check_kept(at)?;
+        let mut page = Page { at, entries: Vec::new(), next: None };
+        if range.start >= range.end {
+            return Ok(page);
+        }
+        let mut len = 0;
+        for entry in state.versions.range(range).filter_map(|(key, _)| state.entry(key, at)) {
+            len += entry.key.0.len() + entry.value.len();
+            if page.entries.len() == limit || len > MAX_PAGE_LEN {
+                page.next = Some(entry.key);
+                break;
+            }
+            page.entries.push(entry);
+        }
+        Ok(page)
+    }
+
+    async fn commit(&self, txn: Txn, _: Deadline) -> Result<Commit, StoreError> {
+        limits::check_txn(&txn)?;
+        self.shared.write(txn.writes.iter().all(|w| matches!(w, Write::Delete(_))), |state, now| {
+            state.commit(txn, now)
+        })
+    }
+
+    async fn watch(&self, range: Range<Key>, after: Revision) -> Result<MemoryWatch, StoreError> {
+        let state = self.shared.lock();
+        state.read_fault()?;
+        state.check_kept(after)?;
+        let tip = self.shared.tip.subscribe();
+        Ok(MemoryWatch(Cursor::new(Arc::clone(&self.shared), tip, range, after)))
+    }
+
+    async fn grant(&self, ttl: Duration, _: Deadline) -> Result<Lease, StoreError> {
+        limits::check_ttl(ttl)?;
+        self.expirer.get_or_init(|| tokio::spawn(expire(Arc::downgrade(&self.shared))).abort_handle());
+        let lease = self.shared.write(false, |state, _| {
+            state.last_lease += 1;
+            let id = LeaseId(state.last_lease);
+            state.leases.insert(id, ttl);
+            Ok(Lease { id, ttl })
+        })?;
+        self.shared.expiries.begin(lease.id, ttl);
+        Ok(lease)
+    }
+
+    async fn renew(&self, lease: LeaseId, _: Deadline) -> Result<Lease, StoreError> {
+        self.shared.lock().read_fault()?;
+        self.shared.expiries.renew(lease)
+    }
+
+    async fn revoke(&self, lease: LeaseId, _: Deadline) -> Result<(), StoreError> {
+        self.shared.expiries.forget(lease);
+        self.shared.write(true, |state, now| state.end_leases(&[lease], now))
+    }
+}
+
+impl WatchStream for MemoryWatch {
+    async fn next(&mut self) -> Result<WatchEvent, StoreError> {
+        self.0.next().await
+    }
+}
+
+/// Ends leases in their time, as long as the store lives.
+async fn expire(store: Weak<Shared>) {
+    let Some(expiries) = store.upgrade().map(|shared| Arc::clone(&shared.expiries)) else { return };
+    loop {
+        let ended = expiries.ended().await;
+        let Some(shared) = store.upgrade() else { return };
+        let now = shared.wall.now_ms();
+        let mut state = shared.lock();
+        // A lease revoked in the meantime is gone already, which is all that was wanted.
+        let _gone = state.end_leases(&ended, now);
+        shared.publish(state.revision);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes watches if there is something new.
+    fn publish(&self, revision: Revision) {
+        self.tip.send_if_modified(|tip| std::mem::replace(tip, revision) != revision);
+    }
+
+    fn write<T>(
+        &self,
+        only_deletes: bool,
+        change: impl FnOnce(&mut State, u64) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut state = self.lock();
+        let fault = state.fault.clone();
+        match &fault {
+            Some(StoreError::Unknown) | None => {}
+            Some(StoreError::Full) if only_deletes => {}
+            Some(fault) => return Err(fault.clone()),
+        }
+        let done = change(&mut state, self.wall.now_ms());
+        self.publish(state.revision);
+        if fault == Some(StoreError::Unknown) { Err(StoreError::Unknown) } else { done }
+    }
+}
+
+impl Log for Shared {
+    fn read(&self, range: &Range<Key>, after: Revision) -> Result<(VecDeque<Batch>, Revision), StoreError> {
+        let state = self.lock();
+        state.read_fault()?;
+        state.check_kept(after)?;
+        let mut batches = VecDeque::new();
+        for (at, (_, keys)) in state.log.range(Revision(after.0 + 1)..) {
+            let changes: Vec<_> = keys
+                .iter()
+                .filter(|key| range.contains(key))
+                .map(|key| Change { key: key.clone(), now: state.entry(key, *at) })
+                .collect();
+            if !changes.is_empty() {
+                batches.push_back(Batch { at: *at, changes });
+            }
+        }
+        Ok((batches, state.revision))
+    }
+}
+
+impl State {
+    fn read_fault(&self) -> Result<(), StoreError> {
+        match &self.fault {
+            Some(
+                fault @ (StoreError::Unavailable { .. }
+                | StoreError::Corrupt(_)
+                | StoreError::IdentityChanged { .. }),
+            ) => Err(fault.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// A revision that has not happened yet is one of another identity.
+    fn check_reached(&self, f: Freshness) -> Result<(), StoreError> {
+        match f {
+            Freshness::AtLeast(at) if at > self.revision => {
+                Err(StoreError::IdentityChanged { now: self.identity })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_kept(&self, at: Revision) -> Result<(), StoreError> {
+        self.check_reached(Freshness::AtLeast(at))?;
+        if at < self.oldest { Err(StoreError::Compacted { oldest: self.oldest }) } else { Ok(()) }
+    }
+
+    /// A key as it stood at a revision.
+    fn entry(&self, key: &Key, at: Revision) -> Option<Entry> {
+        let (modified, stored) = self.versions.get(key)?.range(..=at).next_back()?;
+        let stored = stored.as_ref()?;
+        Some(Entry {
+            key: key.clone(),
+            value: stored.value.clone(),
+            created: stored.created,
+            modified: *modified,
+        })
+    }
+
+    fn commit(&mut self, txn: Txn, now: u64) -> Result<Commit, StoreError> {
+        if let Some(at) = self.ops.get(&txn.op) {
+            return Ok(Commit::Applied { at: *at, replayed: true });
+        }
+        for (index, cond) in txn.conds.iter().enumerate() {
+            let entry = self.entry(cond.key(), self.revision);
+            if !cond.holds(entry.as_ref().map(|e| e.modified)) {
+                return Ok(Commit::Refused { index, now: entry, at: self.revision });
+            }
+        }
+        let leases_live = txn.writes.iter().all(|write| match write {
+            Write::Put { lease: Some(lease), .. } => self.leases.contains_key(lease),
+            _ => true,
+        });
+        if !leases_live {
+            return Err(StoreError::LeaseGone);
+        }
+        let at = self.apply(txn.writes, now);
+        self.ops.insert(txn.op, at);
+        self.op_order.insert(at, (now, txn.op));
+        Ok(Commit::Applied { at, replayed: false })
+    }
+
+    /// Ends the leases that are alive, and everything on them at one revision.
+    fn end_leases(&mut self, ids: &[LeaseId], now: u64) -> Result<(), StoreError> {
+        let ended: Vec<_> = ids.iter().filter(|id| self.leases.remove(id).is_some()).collect();
+        if ended.is_empty() {
+            return Err(StoreError::LeaseGone);
+        }
+        let hangs_on_one = |stored: &Option<Stored>| {
+            stored.as_ref().and_then(|s| s.lease).is_some_and(|id| ended.contains(&&id))
+        };
+        let deletes: Vec<_> = self
+            .versions
+            .iter()
+            .filter(|(_, versions)| versions.values().next_back().is_some_and(hangs_on_one))
+            .map(|(key, _)| Write::Delete(key.clone()))
+            .collect();
+        if !deletes.is_empty() {
+            self.apply(deletes, now);
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, writes: Vec<Write>, now: u64) -> Revision {
+        let before = self.revision;
+        let at = Revision(before.0 + 1);
+        let mut changed = Vec::new();
+        for write in writes {
+            let was = self.entry(write.key(), before);
+            let (key, stored) = match write {
+                Write::Put { key, value, lease } => {
+                    (key, Some(Stored { value, created: was.map_or(at, |was| was.created), lease }))
+                }
+                Write::Delete(_) if was.is_none() => continue,
+                Write::Delete(key) => (key, None),
+            };
+            self.versions.entry(key.clone()).or_default().insert(at, stored);
+            changed.push(key);
+        }
+        changed.sort();
+        self.log.insert(at, (now, changed));
+        self.revision = at;
+        self.trim(now);
+        at
+    }
+
+    fn trim(&mut self, now: u64) {
+        while let Some(first) = self.log.first_entry()
+            && is_past(first.get().0, WATCH_RETENTION, now)
+        {
+            let (oldest, (_, keys)) = first.remove_entry();
+            self.oldest = oldest;
+            for key in keys {
+                let Some(versions) = self.versions.get_mut(&key) else { continue };
+                // What stood at `oldest` is kept, unless it stood for nothing.
+                let kept = versions.split_off(&oldest);
+                *versions = kept;
+                if versions.first_entry().is_some_and(|first| first.get().is_none()) {
+                    versions.pop_first();
+                }
+                if versions.is_empty() {
+                    self.versions.remove(&key);
+                }
+            }
+        }
+        while let Some(first) = self.op_order.first_entry()
+            && is_past(first.get().0, OP_RETENTION, now)
+        {
+            let (_, (_, op)) = first.remove_entry();
+            self.ops.remove(&op);
+        }
+    }
+}
