@@ -1,0 +1,245 @@
+//! A unit as a host sees it: real frames over a real Unix socket, toy blobs, and faults on demand.
+//!
+//! A toy blob is 32 zero bytes, the WKID of its master key, and the key in the clear.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use aes_gcm::aead::{AeadInOut, KeyInit};
+use aes_gcm::{Aes256Gcm, Nonce, Tag};
+use cmac::{Cmac, Mac};
+use host::MasterKeyProof;
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+use unit_api::{
+    Command, Condition, FRAME_HEADER_LEN, MAX_FRAME_LEN, NewRegister, Refusal, Reply, Request, Response,
+    UnitError, UnitId, UnitStatus, VerificationPattern, decode_request, encode_reply, split_frame,
+};
+
+/// A master key as far as toys need one: its pattern.
+pub fn pattern(seed: u8) -> VerificationPattern {
+    VerificationPattern::from_digest(Sha256::digest([1, seed]).into())
+}
+
+pub fn blob(master: VerificationPattern, key: [u8; 32]) -> Vec<u8> {
+    [&[0; 32][..], &master.wkid(), &key].concat()
+}
+
+/// What the keystore's header holds for an instance whose master key is `pattern(seed)`.
+pub fn proof(seed: u8) -> MasterKeyProof {
+    use hmac::Hmac;
+    let (master, root_key, iv, secret) = (pattern(seed), [0x40 + seed; 32], [7; 12], [0x80 + seed; 32]);
+    let mut sealed = secret.to_vec();
+    let tag = Aes256Gcm::new(&root_key.into())
+        .encrypt_inout_detached(&Nonce::from(iv), b"hsm-sim instance secret v1", sealed.as_mut_slice().into())
+        .unwrap();
+    sealed.extend_from_slice(&tag);
+    let commitment = Sha256::new().chain_update(b"hsm-sim instance commitment v1").chain_update(secret);
+    let mut canary = <Hmac<Sha256> as KeyInit>::new_from_slice(&secret).unwrap();
+    hmac::Mac::update(&mut canary, b"hsm-sim canary v1");
+    MasterKeyProof {
+        pattern: master,
+        root: blob(master, root_key),
+        iv,
+        secret: sealed,
+        commitment: commitment.finalize().into(),
+        canary: blob(master, hmac::Mac::finalize(canary).into_bytes().into()),
+    }
+}
+
+/// How a unit behaves from now on.
+#[derive(Clone, Debug)]
+pub struct Behaviour {
+    pub unit: UnitId,
+    /// The master key it says it has.
+    pub reported: Option<VerificationPattern>,
+    /// The master key it has.
+    pub held: Option<VerificationPattern>,
+    pub condition: Condition,
+    pub transaction_counter: u128,
+    /// Takes no notice of anything.
+    pub paused: bool,
+    /// Before each answer.
+    pub delay: Duration,
+    /// Answers the next requests of customers with this instead of a frame, then hangs up.
+    pub garbage: Option<Vec<u8>>,
+    /// Refuses customers' requests with this.
+    pub refuse: Option<UnitError>,
+}
+
+pub struct FakeUnit {
+    pub path: PathBuf,
+    behaviour: watch::Sender<Behaviour>,
+    running: Mutex<Option<AbortHandle>>,
+    pub served: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl FakeUnit {
+    /// A unit that holds `pattern(seed)`, not started yet.
+    pub fn new(folder: &Path, number: u16, seed: u8) -> Self {
+        let mut unit = *b"FAKE0000\0\0\0\0\0\0\0\x01";
+        unit[7] = b'0' + u8::try_from(number).unwrap();
+        let behaviour = Behaviour {
+            unit: UnitId(unit),
+            reported: Some(pattern(seed)),
+            held: Some(pattern(seed)),
+            condition: Condition::Operational,
+            transaction_counter: 5,
+            paused: false,
+            delay: Duration::ZERO,
+            garbage: None,
+            refuse: None,
+        };
+        Self {
+            path: folder.join(format!("unit-{number}.sock")),
+            behaviour: watch::Sender::new(behaviour),
+            running: Mutex::new(None),
+            served: Arc::default(),
+        }
+    }
+
+    pub fn started(folder: &Path, number: u16, seed: u8) -> Self {
+        let unit = Self::new(folder, number, seed);
+        unit.start();
+        unit
+    }
+
+    /// As if the process was started.
+    pub fn start(&self) {
+        let _ = std::fs::remove_file(&self.path);
+        let listener = UnixListener::bind(&self.path).unwrap();
+        let (behaviour, served) = (self.behaviour.subscribe(), Arc::clone(&self.served));
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                connections.spawn(serve(stream, behaviour.clone(), Arc::clone(&served)));
+            }
+        });
+        *self.running.lock().unwrap() = Some(task.abort_handle());
+    }
+
+    /// As if the process was killed: every connection breaks, nobody listens.
+    pub fn kill(&self) {
+        if let Some(task) = self.running.lock().unwrap().take() {
+            task.abort();
+        }
+        let _ = std::fs::remove_file(&self.path);
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut Behaviour)) {
+        self.behaviour.send_modify(change);
+    }
+
+    pub fn served(&self) -> u64 {
+        self.served.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+impl Drop for FakeUnit {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+async fn serve(
+    mut stream: UnixStream,
+    mut behaviour: watch::Receiver<Behaviour>,
+    served: Arc<std::sync::atomic::AtomicU64>,
+) {
+    let mut bytes = Vec::new();
+    let mut out = vec![0; FRAME_HEADER_LEN + MAX_FRAME_LEN];
+    loop {
+        let mut used = 0;
+        while let Some((body, rest)) = split_frame(&bytes[used..]).unwrap() {
+            used = bytes.len() - rest.len();
+            let request = decode_request(body).unwrap();
+            let Ok(now) = behaviour.wait_for(|b| !b.paused).await.map(|b| b.clone()) else { return };
+            if now.delay > Duration::ZERO {
+                tokio::time::sleep(now.delay).await;
+            }
+            let customers = !matches!(request.envelope.command, Command::Status)
+                && !matches!(request.envelope.command, Command::Decrypt { aad, .. } if aad.starts_with(b"hsm-sim"))
+                && !matches!(request.envelope.command, Command::Sign { data, .. } if data.len() == 16);
+            if customers && let Some(garbage) = now.garbage {
+                let _ = stream.write_all(&garbage).await;
+                return;
+            }
+            let mut scratch = Vec::new();
+            let result = match now.refuse {
+                Some(refusal) if customers => Err(refusal.into()),
+                _ => execute(&now, &request, &mut scratch),
+            };
+            let len = encode_reply(&Reply { number: request.number, result }, &mut out).unwrap();
+            if stream.write_all(&out[..len]).await.is_err() {
+                return;
+            }
+            if customers {
+                served.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        bytes.drain(..used);
+        let mut chunk = [0; 4096];
+        match stream.read(&mut chunk).await {
+            Ok(0) | Err(_) => return,
+            Ok(len) => bytes.extend_from_slice(&chunk[..len]),
+        }
+    }
+}
+
+fn execute<'a>(
+    unit: &Behaviour,
+    request: &Request<'_>,
+    scratch: &'a mut Vec<u8>,
+) -> Result<Response<'a>, Refusal> {
+    let key_in = |blob: &[u8]| -> Result<[u8; 32], Refusal> {
+        let held = unit.held.ok_or(UnitError::WkNotInitialized)?;
+        if blob.get(32..48) != Some(&held.wkid()) {
+            return Err(UnitError::WkidMismatch.into());
+        }
+        Ok(blob[48..80].try_into().unwrap())
+    };
+    match request.envelope.command {
+        Command::Status => Ok(Response::Status(UnitStatus {
+            unit: unit.unit,
+            domain_index: 0,
+            domain_instance: 1,
+            boot_nonce: [0; 16],
+            condition: unit.condition,
+            current: unit.reported,
+            new: NewRegister::Empty,
+            transaction_counter: unit.transaction_counter,
+            administrators: 0,
+            signature_threshold: 0,
+            revocation_threshold: 0,
+        })),
+        Command::GenerateRandom { len } => {
+            scratch.resize(len.into(), 9);
+            Ok(Response::Random(scratch))
+        }
+        Command::Decrypt { key, iv, aad, ciphertext } => {
+            let (sealed, tag) = ciphertext.split_last_chunk::<16>().unwrap();
+            scratch.extend_from_slice(sealed);
+            Aes256Gcm::new(&key_in(key)?.into())
+                .decrypt_inout_detached(
+                    &Nonce::from(iv),
+                    aad,
+                    scratch.as_mut_slice().into(),
+                    &Tag::from(*tag),
+                )
+                .map_err(|_| UnitError::EncryptedDataInvalid)?;
+            Ok(Response::Plaintext(scratch))
+        }
+        Command::Sign { key, data, .. } => {
+            let mut mac = <Cmac<aes::Aes256> as KeyInit>::new(&key_in(key)?.into());
+            mac.update(data);
+            scratch.extend_from_slice(&mac.finalize().into_bytes());
+            Ok(Response::Signature(scratch))
+        }
+        _ => Err(UnitError::MechanismInvalid.into()),
+    }
+}
