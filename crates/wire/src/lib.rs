@@ -1,0 +1,17 @@
+//! The formats that clients see, as bytes and as types. Codecs only: no socket, no clock, no rule of the key service.
+//!
+//! [`rest`] is Key Protect's JSON, [`iam`] the token service its clients call first, [`form`] the encoding that query
+//! strings and IAM's requests share.
+//!
+//! Invariants:
+//! - what a caller sends as key material lives in [`Secret`] or in a buffer that is wiped, from the first byte to the
+//!   last, and base64 is read and written without a branch or a table look-up that depends on it;
+//! - no input makes a decoder panic, recurse deeply or allocate more than a small multiple of its length.
+
+pub mod base64;
+pub mod form;
+pub mod iam;
+pub mod rest;
+mod secret;
+
+pub use secret::{Secret, SecretBuf};
