@@ -1,0 +1,100 @@
+//! Making and opening key blobs.
+
+use crate::blob::{HEADER_LEN, Header, KeyAttributes, UncheckedBlob, parse_authenticated};
+use crate::key_scope::KeyScope;
+use crate::master_key::{BlobMacKey, MasterKey};
+use engine::{CMAC_LEN, Engine, EngineError, KeyHandle, KeySpec, KeyUses};
+use unit_api::{Refusal, UnitError};
+
+/// What a blob is opened for. The key in the engine can do this and nothing else, whatever its blob permits.
+#[derive(Clone, Copy)]
+pub(crate) enum Purpose {
+    /// One use of the key, which the blob has to permit.
+    Use(KeyUses),
+    /// Leaving wrapped under another of the caller's keys: the key has to be extractable.
+    Extract,
+    /// Becoming a blob under another master key: every key may.
+    Reencipher,
+}
+
+/// An opened blob. The key is destroyed with the scope it was opened in.
+pub(crate) struct Opened {
+    pub(crate) key: KeyHandle,
+    pub(crate) attributes: KeyAttributes,
+}
+
+/// Whether `mac` is that of a blob's bytes `authenticated`; anything but a yes, or a device that fails, is
+/// [`UnitError::BlobError`]. The comparison is the engine's, in constant time.
+pub(crate) fn check_blob_mac<E: Engine + ?Sized>(
+    engine: &mut E,
+    key: BlobMacKey,
+    authenticated: &[u8],
+    mac: &[u8],
+) -> Result<(), Refusal> {
+    key.verify(engine, authenticated, mac).map_err(refused_as_blob)
+}
+
+/// Opens a blob under `master`.
+///
+/// WKID, then MAC, then attributes, then the key: in this order, so that nothing is believed before it is checked.
+pub(crate) fn open<E: Engine>(
+    scope: &mut KeyScope<'_, E>,
+    master: &MasterKey,
+    blob: &[u8],
+    purpose: Purpose,
+) -> Result<Opened, Refusal> {
+    let unchecked = UncheckedBlob::parse(blob)?;
+    if *unchecked.wkid() != master.pattern.wkid() {
+        return Err(UnitError::WkidMismatch.into());
+    }
+    check_blob_mac(scope.engine(), master.mac, unchecked.authenticated(), unchecked.mac())?;
+    let (header, wrapped) = parse_authenticated(unchecked.authenticated())?;
+    let spec = engine_spec(&header.attributes.spec, purpose)?;
+    let key = scope.engine().unwrap_key(header.wrap, master.wrap.0, wrapped, &spec);
+    let key = scope.keep(key.map_err(refused_as_blob)?)?;
+    Ok(Opened { key, attributes: header.attributes })
+}
+
+fn engine_spec(spec: &KeySpec, purpose: Purpose) -> Result<KeySpec, UnitError> {
+    match purpose {
+        Purpose::Use(uses) if !spec.uses.permits(uses) => Err(UnitError::KeyFunctionNotPermitted),
+        Purpose::Use(uses) => Ok(KeySpec { uses, extractable: false, ..*spec }),
+        Purpose::Extract if !spec.extractable => Err(UnitError::KeyUnextractable),
+        Purpose::Extract | Purpose::Reencipher => Ok(to_seal(spec)),
+    }
+}
+
+/// How the engine holds a key that is about to be wrapped into a blob: able to leave, and good for nothing else.
+pub(crate) const fn to_seal(spec: &KeySpec) -> KeySpec {
+    KeySpec { uses: KeyUses::NONE, extractable: true, ..*spec }
+}
+
+/// Writes the blob of `key` under `master` to the start of `out` and returns its length.
+pub(crate) fn seal<E: Engine + ?Sized>(
+    engine: &mut E,
+    master: &MasterKey,
+    key: KeyHandle,
+    attributes: KeyAttributes,
+    out: &mut [u8],
+) -> Result<usize, Refusal> {
+    let header = Header::new(master.pattern.wkid(), attributes);
+    let authenticated_len = HEADER_LEN + header.wrapped_len();
+    let (authenticated, rest) =
+        out.split_at_mut_checked(authenticated_len).ok_or(UnitError::ResponseTooLong)?;
+    let mac = rest.first_chunk_mut::<CMAC_LEN>().ok_or(UnitError::ResponseTooLong)?;
+    let (head, wrapped) = authenticated.split_first_chunk_mut().ok_or(UnitError::ResponseTooLong)?;
+    *head = header.encode();
+    let written = engine.wrap_key(header.wrap, master.wrap.0, key, wrapped)?;
+    if written != wrapped.len() {
+        return Err(EngineError::DeviceError.into());
+    }
+    master.mac.sign(engine, authenticated, mac)?;
+    Ok(authenticated_len + CMAC_LEN)
+}
+
+fn refused_as_blob(error: EngineError) -> Refusal {
+    match error {
+        EngineError::SignatureInvalid | EngineError::WrappedKeyInvalid => UnitError::BlobError.into(),
+        device => device.into(),
+    }
+}

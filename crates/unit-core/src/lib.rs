@@ -1,0 +1,46 @@
+//! One crypto unit: a domain of a hardware security module, with everything that makes it one.
+//!
+//! A [`Unit`] holds the master key in two registers (Current and New), makes and opens the key blobs that hosts
+//! keep outside, carries out commands over them, and keeps its own state durable. [`Unit::execute`] is the only
+//! way in; [`Unit::handle_request`] is the same for a frame's body.
+//!
+//! What it deliberately does not know: network, clock, disk format, other units, who its callers are. It keeps no
+//! customer key: what a command opens is destroyed before the command is answered.
+//!
+//! Invariants:
+//! - The next state is computed, saved, swapped in, then answered; a failed save leaves the old state whole.
+//! - Nothing of a key blob is unwrapped, nor any of its attributes believed, before its MAC is checked.
+//! - The transaction counter never goes back, and a life of the domain never bears an earlier life's number.
+//! - A unit whose engine fails its self-test, or whose stored state is damaged, answers only `Status` and `Zeroize`.
+//! - No heap, no panic on outside data.
+
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+mod answer;
+mod authorize;
+mod blob;
+mod blob_seal;
+mod command;
+mod env;
+mod key_parts;
+mod key_scope;
+mod master_key;
+mod registers;
+mod self_test;
+mod serve;
+mod slot;
+mod slots;
+mod state;
+mod storage;
+mod unit;
+
+pub mod constant_time;
+
+pub use env::{Env, Identity};
+pub use serve::REPLY_BUFFER_LEN;
+pub use slot::MAX_SLOT_LEN;
+pub use storage::{Slot, Storage, StorageFailed};
+pub use unit::Unit;

@@ -1,0 +1,154 @@
+//! A master key as the unit knows it: by handle, pattern and reference, never by value.
+
+use crate::key_scope::KeyScope;
+use engine::{
+    CMAC_LEN, Engine, EngineError, KeyHandle, KeySpec, KeyUses, MAX_REFERENCE_LEN, MacMechanism, SHA256_LEN,
+};
+use unit_api::{Refusal, VerificationPattern};
+
+/// Labels of the derivation (SP 800-108r1 §4.1, `Label`), one for each use; the context is the WKID.
+const WRAP_LABEL: &[u8] = b"hsm-sim blob wrap v1";
+const MAC_LABEL: &[u8] = b"hsm-sim blob mac v1";
+
+/// What goes before the key in the digest that a verification pattern is made of.
+const PATTERN_PREFIX: &[u8] = &[0x01];
+
+/// What a master key may do: be derived from, and digested for its pattern. It never leaves the engine wrapped.
+pub(crate) const MASTER_KEY_SPEC: KeySpec = KeySpec::aes(32, KeyUses::DERIVE);
+
+/// The key by which blobs are wrapped, and nothing else. Not to be confused with any key of a caller.
+#[derive(Clone, Copy)]
+pub(crate) struct BlobWrapKey(pub(crate) KeyHandle);
+
+/// The key by which blobs are authenticated, and nothing else.
+#[derive(Clone, Copy)]
+pub(crate) struct BlobMacKey(KeyHandle);
+
+impl BlobMacKey {
+    /// The MAC of a blob's bytes before it.
+    pub(crate) fn sign<E: Engine + ?Sized>(
+        self,
+        engine: &mut E,
+        authenticated: &[u8],
+        mac: &mut [u8; CMAC_LEN],
+    ) -> Result<usize, EngineError> {
+        engine.sign(MacMechanism::AesCmac, self.0, authenticated, mac)
+    }
+
+    /// Whether a MAC is a blob's, in constant time.
+    pub(crate) fn verify<E: Engine + ?Sized>(
+        self,
+        engine: &mut E,
+        authenticated: &[u8],
+        mac: &[u8],
+    ) -> Result<(), EngineError> {
+        engine.verify(MacMechanism::AesCmac, self.0, authenticated, mac)
+    }
+}
+
+/// What finds a persisted key again: [`Engine::persist_key`].
+#[derive(Clone, Copy)]
+pub(crate) struct Reference {
+    bytes: [u8; MAX_REFERENCE_LEN],
+    len: u8,
+}
+
+impl Reference {
+    /// The reference with these bytes, unless they are too many.
+    pub(crate) fn from_bytes(from: &[u8]) -> Option<Self> {
+        let mut bytes = [0; MAX_REFERENCE_LEN];
+        bytes.get_mut(..from.len())?.copy_from_slice(from);
+        Some(Self { bytes, len: u8::try_from(from.len()).ok()? })
+    }
+
+    /// Persists a key and keeps its reference.
+    pub(crate) fn persist<E: Engine + ?Sized>(engine: &mut E, key: KeyHandle) -> Result<Self, EngineError> {
+        let mut bytes = [0; MAX_REFERENCE_LEN];
+        let len = engine.persist_key(key, &mut bytes)?;
+        match u8::try_from(len) {
+            Ok(len) if usize::from(len) <= MAX_REFERENCE_LEN => Ok(Self { bytes, len }),
+            _ => Err(EngineError::DeviceError),
+        }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+/// A master key in a register, with the two keys derived from it.
+#[derive(Clone, Copy)]
+pub(crate) struct MasterKey {
+    pub(crate) handle: KeyHandle,
+    pub(crate) pattern: VerificationPattern,
+    pub(crate) reference: Reference,
+    pub(crate) wrap: BlobWrapKey,
+    pub(crate) mac: BlobMacKey,
+}
+
+/// A master key in the engine that nothing refers to yet; it becomes a [`MasterKey`] by a reference.
+pub(crate) struct Candidate {
+    pub(crate) handle: KeyHandle,
+    pub(crate) pattern: VerificationPattern,
+    wrap: BlobWrapKey,
+    pub(crate) mac: BlobMacKey,
+}
+
+impl Candidate {
+    /// Works out the pattern of a key and derives its two blob keys; they are the scope's until they are released.
+    pub(crate) fn derive<E: Engine>(scope: &mut KeyScope<'_, E>, handle: KeyHandle) -> Result<Self, Refusal> {
+        let pattern = verification_pattern(scope.engine(), handle)?;
+        let wkid = pattern.wkid();
+        let wrap_spec = KeySpec::aes(32, KeyUses::WRAP.with(KeyUses::UNWRAP));
+        let wrap = scope.engine().derive_key(handle, WRAP_LABEL, &wkid, &wrap_spec)?;
+        scope.keep(wrap)?;
+        let mac_spec = KeySpec::aes(32, KeyUses::SIGN.with(KeyUses::VERIFY));
+        let mac = scope.engine().derive_key(handle, MAC_LABEL, &wkid, &mac_spec)?;
+        scope.keep(mac)?;
+        Ok(Self { handle, pattern, wrap: BlobWrapKey(wrap), mac: BlobMacKey(mac) })
+    }
+
+    pub(crate) const fn with_reference(self, reference: Reference) -> MasterKey {
+        MasterKey { handle: self.handle, pattern: self.pattern, reference, wrap: self.wrap, mac: self.mac }
+    }
+}
+
+impl MasterKey {
+    /// Every key that this one holds in the engine.
+    pub(crate) const fn handles(&self) -> [KeyHandle; 3] {
+        [self.handle, self.wrap.0, self.mac.0]
+    }
+
+    /// Destroys what is held in the engine; what is persisted stays. Tries all, and gives the first failure.
+    pub(crate) fn destroy<E: Engine + ?Sized>(&self, engine: &mut E) -> Result<(), EngineError> {
+        let mut outcome = Ok(());
+        for handle in self.handles() {
+            outcome = outcome.and(engine.destroy_key(handle));
+        }
+        outcome
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test(n: u8) -> Self {
+        let handle = |role: u32| KeyHandle::from_raw(u32::from(n) * 3 + role);
+        Self {
+            handle: handle(0),
+            pattern: VerificationPattern::from_digest([n; 32]),
+            reference: Reference { bytes: [n; MAX_REFERENCE_LEN], len: n },
+            wrap: BlobWrapKey(handle(1)),
+            mac: BlobMacKey(handle(2)),
+        }
+    }
+}
+
+/// The verification pattern of a key in the engine.
+///
+/// Source: `SHA-256(0x01 ‖ key)` with the last four bytes zero, as EP11's wire format defines it.
+pub(crate) fn verification_pattern<E: Engine + ?Sized>(
+    engine: &mut E,
+    key: KeyHandle,
+) -> Result<VerificationPattern, EngineError> {
+    let mut digest = [0; SHA256_LEN];
+    engine.digest_key(PATTERN_PREFIX, key, &mut digest)?;
+    Ok(VerificationPattern::from_digest(digest))
+}

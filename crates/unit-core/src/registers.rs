@@ -1,0 +1,212 @@
+//! The two master-key registers and how commands move them.
+
+use crate::master_key::MasterKey;
+use unit_api::{NewRegister, UnitError, VerificationPattern};
+
+/// Both registers of a unit: Current (empty or valid), New (empty, full uncommitted or full committed).
+///
+/// | from | load | generate | commit | activate | clear New | clear Current | re-encipher | data |
+/// |---|---|---|---|---|---|---|---|---|
+/// | S0 `Empty` | S1 | **S3** | `NewMissing` | `NewMissing` | S0 | S0 | `CurrentMissing` | `WkNotInitialized` |
+/// | S1 `Loaded` | `NewNotEmpty` | `NewNotEmpty` | S2 | `NewNotCommitted` | S0 | S1 | `CurrentMissing` | `WkNotInitialized` |
+/// | S2 `Approved` | `NewNotEmpty` | `NewNotEmpty` | S2 | S3 | S0 | S2 | `CurrentMissing` | `WkNotInitialized` |
+/// | S3 `Ready` | S4 | S4 | `NewMissing` | `NewMissing`, or S3 if the pattern is Current's | S3 | S0 | `NewMissing` | Current |
+/// | S4 `RotationLoaded` | `NewNotEmpty` | `NewNotEmpty` | S5 | `NewNotCommitted` | S3 | S1 | `NewNotCommitted` | Current |
+/// | S5 `RotationApproved` | `NewNotEmpty` | `NewNotEmpty` | S5 | S3 with New's key | S3 | S2 | allowed | Current |
+///
+/// Zeroize leads to S0 from everywhere. In every state commit and activate, where they are carried out, need the
+/// register's pattern, else `PatternMismatch`; loading what Current holds is `SameAsCurrent`. Commands that find
+/// the state already as they would leave it succeed, so that a ceremony over many units can be taken up again.
+#[derive(Clone, Copy)]
+pub(crate) enum Registers {
+    /// S0: no master key.
+    Empty,
+    /// S1: a first load under way.
+    Loaded {
+        /// Not yet approved.
+        new: MasterKey,
+    },
+    /// S2: approved, waiting for activation.
+    Approved {
+        /// Approved.
+        new: MasterKey,
+    },
+    /// S3: normal operation.
+    Ready {
+        /// Serves.
+        current: MasterKey,
+    },
+    /// S4: rotation, loaded.
+    RotationLoaded {
+        /// Serves.
+        current: MasterKey,
+        /// Not yet approved.
+        new: MasterKey,
+    },
+    /// S5: rotation, approved; blobs can be re-enciphered.
+    RotationApproved {
+        /// Serves.
+        current: MasterKey,
+        /// Approved.
+        new: MasterKey,
+    },
+}
+
+/// A command to the registers, with the key that the engine has made for it.
+pub(crate) enum RegisterCommand {
+    Load(MasterKey),
+    Generate(MasterKey),
+    Commit(VerificationPattern),
+    Activate(VerificationPattern),
+    ClearNew,
+    ClearCurrent,
+    Zeroize,
+}
+
+impl Registers {
+    /// The registers after `command`; pure. The table stands at [`Registers`].
+    pub(crate) fn after(&self, command: &RegisterCommand) -> Result<Self, UnitError> {
+        match command {
+            RegisterCommand::Load(key) => self.after_load(*key),
+            RegisterCommand::Generate(key) => match self {
+                Self::Empty => Ok(Self::Ready { current: *key }),
+                _ => self.after_load(*key),
+            },
+            RegisterCommand::Commit(pattern) => self.after_commit(pattern),
+            RegisterCommand::Activate(pattern) => self.after_activate(pattern),
+            RegisterCommand::ClearNew => Ok(match *self {
+                Self::Empty | Self::Loaded { .. } | Self::Approved { .. } => Self::Empty,
+                Self::Ready { current }
+                | Self::RotationLoaded { current, .. }
+                | Self::RotationApproved { current, .. } => Self::Ready { current },
+            }),
+            RegisterCommand::ClearCurrent => Ok(match *self {
+                Self::Empty | Self::Ready { .. } => Self::Empty,
+                Self::Loaded { new } | Self::RotationLoaded { new, .. } => Self::Loaded { new },
+                Self::Approved { new } | Self::RotationApproved { new, .. } => Self::Approved { new },
+            }),
+            RegisterCommand::Zeroize => Ok(Self::Empty),
+        }
+    }
+
+    /// Whether New is empty, which load and generate both need; asked before the engine is put to work.
+    pub(crate) const fn check_room(&self) -> Result<(), UnitError> {
+        match self {
+            Self::Empty | Self::Ready { .. } => Ok(()),
+            Self::Loaded { .. }
+            | Self::Approved { .. }
+            | Self::RotationLoaded { .. }
+            | Self::RotationApproved { .. } => Err(UnitError::NewNotEmpty),
+        }
+    }
+
+    /// Whether a key with this pattern may come into New; asked before anything of it is made to last.
+    pub(crate) fn check_load(&self, pattern: &VerificationPattern) -> Result<(), UnitError> {
+        self.check_room()?;
+        match self {
+            Self::Ready { current } if current.pattern.is_of_same_key(pattern) => {
+                Err(UnitError::SameAsCurrent)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn after_load(&self, new: MasterKey) -> Result<Self, UnitError> {
+        self.check_load(&new.pattern)?;
+        Ok(match *self {
+            Self::Ready { current } => Self::RotationLoaded { current, new },
+            _ => Self::Loaded { new },
+        })
+    }
+
+    fn after_commit(&self, pattern: &VerificationPattern) -> Result<Self, UnitError> {
+        match *self {
+            Self::Empty | Self::Ready { .. } => Err(UnitError::NewMissing),
+            Self::Loaded { new } | Self::Approved { new } => {
+                check_pattern(&new, pattern).map(|()| Self::Approved { new })
+            }
+            Self::RotationLoaded { current, new } | Self::RotationApproved { current, new } => {
+                check_pattern(&new, pattern).map(|()| Self::RotationApproved { current, new })
+            }
+        }
+    }
+
+    fn after_activate(&self, pattern: &VerificationPattern) -> Result<Self, UnitError> {
+        match *self {
+            Self::Empty => Err(UnitError::NewMissing),
+            Self::Loaded { .. } | Self::RotationLoaded { .. } => Err(UnitError::NewNotCommitted),
+            Self::Ready { current } if current.pattern.is_of_same_key(pattern) => Ok(Self::Ready { current }),
+            Self::Ready { .. } => Err(UnitError::NewMissing),
+            Self::Approved { new } | Self::RotationApproved { new, .. } => {
+                check_pattern(&new, pattern).map(|()| Self::Ready { current: new })
+            }
+        }
+    }
+
+    /// Current, for the data path.
+    pub(crate) const fn serving(&self) -> Result<&MasterKey, UnitError> {
+        match self.current() {
+            Some(current) => Ok(current),
+            None => Err(UnitError::WkNotInitialized),
+        }
+    }
+
+    /// From which key to which blobs are re-enciphered.
+    pub(crate) const fn re_enciphering(&self) -> Result<(&MasterKey, &MasterKey), UnitError> {
+        match self {
+            Self::Empty | Self::Loaded { .. } | Self::Approved { .. } => Err(UnitError::CurrentMissing),
+            Self::Ready { .. } => Err(UnitError::NewMissing),
+            Self::RotationLoaded { .. } => Err(UnitError::NewNotCommitted),
+            Self::RotationApproved { current, new } => Ok((current, new)),
+        }
+    }
+
+    pub(crate) const fn current(&self) -> Option<&MasterKey> {
+        match self {
+            Self::Empty | Self::Loaded { .. } | Self::Approved { .. } => None,
+            Self::Ready { current }
+            | Self::RotationLoaded { current, .. }
+            | Self::RotationApproved { current, .. } => Some(current),
+        }
+    }
+
+    pub(crate) const fn new_key(&self) -> Option<&MasterKey> {
+        match self {
+            Self::Empty | Self::Ready { .. } => None,
+            Self::Loaded { new }
+            | Self::Approved { new }
+            | Self::RotationLoaded { new, .. }
+            | Self::RotationApproved { new, .. } => Some(new),
+        }
+    }
+
+    /// Every master key held, one or none for each register.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &MasterKey> {
+        self.current().into_iter().chain(self.new_key())
+    }
+
+    /// The master keys held here and no more in `next`.
+    pub(crate) fn keys_gone_in(&self, next: &Self) -> impl Iterator<Item = &MasterKey> {
+        self.keys().filter(|key| !next.keys().any(|kept| kept.handle == key.handle))
+    }
+
+    /// New, as a status shows it.
+    pub(crate) const fn shown_new(&self) -> NewRegister {
+        match self {
+            Self::Empty | Self::Ready { .. } => NewRegister::Empty,
+            Self::Loaded { new } | Self::RotationLoaded { new, .. } => {
+                NewRegister::FullUncommitted(new.pattern)
+            }
+            Self::Approved { new } | Self::RotationApproved { new, .. } => {
+                NewRegister::FullCommitted(new.pattern)
+            }
+        }
+    }
+}
+
+fn check_pattern(key: &MasterKey, pattern: &VerificationPattern) -> Result<(), UnitError> {
+    if key.pattern.is_of_same_key(pattern) { Ok(()) } else { Err(UnitError::PatternMismatch) }
+}
+
+#[cfg(test)]
+mod tests;

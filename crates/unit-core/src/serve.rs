@@ -1,0 +1,91 @@
+//! A unit behind frames.
+
+use crate::env::Env;
+use crate::unit::Unit;
+use unit_api::{
+    FRAME_HEADER_LEN, MAX_FRAME_LEN, Refusal, Reply, Request, Response, UnitError, decode_request,
+    encode_reply,
+};
+use zeroize::Zeroize;
+
+/// Length of a buffer for replies, in bytes: one frame, and as much again to work in.
+pub const REPLY_BUFFER_LEN: usize = FRAME_HEADER_LEN + 2 * MAX_FRAME_LEN;
+
+impl<E: Env> Unit<E> {
+    /// Carries out the request in a frame's body and writes the reply, a whole frame, to the start of `reply`.
+    ///
+    /// `waited_ms` is how long the request has waited since it arrived, by the caller's clock: what is as late as
+    /// its deadline is refused with [`UnitError::DeadlineExceeded`] and has changed nothing. `reply` is
+    /// [`REPLY_BUFFER_LEN`] bytes; its second half is working space, zeroized before the return. `body` and the
+    /// frame may hold secrets and are the caller's to wipe.
+    ///
+    /// Returns the frame's length. A body that is no request, or bears number 0, gets a reply with number 0 and
+    /// [`UnitError::FrameMalformed`], one above the limit [`UnitError::FrameTooLong`]: after a reply with number 0
+    /// the caller closes the connection, since what comes next on it means nothing. Returns 0, and nothing was
+    /// carried out, if `reply` is too short for any reply.
+    pub fn handle_request(&mut self, body: &[u8], waited_ms: u32, reply: &mut [u8]) -> usize {
+        let frame_len = (FRAME_HEADER_LEN + MAX_FRAME_LEN).min(reply.len() / 2);
+        let (frame, scratch) = reply.split_at_mut(frame_len);
+        if frame.len() < MIN_FRAME_LEN {
+            return 0;
+        }
+        match readable(body) {
+            Ok(request) => self.answer(&request, waited_ms, frame, scratch),
+            Err(refusal) => write(frame, 0, Err(refusal)),
+        }
+    }
+
+    fn answer(
+        &mut self,
+        request: &Request<'_>,
+        waited_ms: u32,
+        frame: &mut [u8],
+        scratch: &mut [u8],
+    ) -> usize {
+        if waited_ms >= request.deadline_ms {
+            return write(frame, request.number, Err(UnitError::DeadlineExceeded.into()));
+        }
+        let result = self.execute(&request.envelope, scratch);
+        let used = result.as_ref().map_or(0, content_len);
+        let written = write(frame, request.number, result);
+        // A refused command has left the whole of it zero.
+        if let Some(used) = scratch.get_mut(..used) {
+            used.zeroize();
+        }
+        written
+    }
+}
+
+/// Room for every reply but one that carries bytes.
+const MIN_FRAME_LEN: usize = 256;
+
+fn readable(body: &[u8]) -> Result<Request<'_>, Refusal> {
+    if body.len() > MAX_FRAME_LEN {
+        return Err(UnitError::FrameTooLong.into());
+    }
+    match decode_request(body) {
+        Ok(request) if request.number != 0 => Ok(request),
+        _ => Err(UnitError::FrameMalformed.into()),
+    }
+}
+
+fn write(frame: &mut [u8], number: u64, result: Result<Response<'_>, Refusal>) -> usize {
+    encode_reply(&Reply { number, result }, frame).unwrap_or_else(|_| {
+        frame.zeroize();
+        let refused = Reply { number, result: Err(UnitError::ResponseTooLong.into()) };
+        encode_reply(&refused, frame).unwrap_or_default()
+    })
+}
+
+/// How many bytes of the working space a response borrows.
+const fn content_len(response: &Response<'_>) -> usize {
+    match response {
+        Response::Random(bytes)
+        | Response::Blob(bytes)
+        | Response::Wrapped(bytes)
+        | Response::Ciphertext { ciphertext: bytes, .. }
+        | Response::Plaintext(bytes)
+        | Response::Signature(bytes) => bytes.len(),
+        _ => 0,
+    }
+}
