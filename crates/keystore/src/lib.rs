@@ -16,8 +16,10 @@
 //! - Nothing leased vanishes before its time.
 //! - Damage is reported, never repaired in silence.
 
+mod any;
 mod clock;
 mod contract;
+mod embedded;
 mod error;
 mod lease;
 mod limits;
@@ -25,11 +27,13 @@ mod memory;
 
 pub mod conformance;
 
+pub use any::{AnyStore, AnyWatch};
 pub use clock::{OP_RETENTION, WATCH_RETENTION, WallClock};
 pub use contract::{
     Batch, Bytes, Change, Commit, Cond, Deadline, Entry, Freshness, Key, Keystore, Lease, LeaseId, OpId,
     Page, Revision, Snapshot, StoreIdentity, Txn, WatchEvent, WatchStream, Write,
 };
+pub use embedded::{OpenError, RedbOptions, RedbStore, RedbWatch};
 pub use error::{Limit, StoreError};
 pub use lease::MAX_LEASE_TTL;
 pub use limits::{

@@ -172,10 +172,11 @@ impl Keystore for MemoryStore {
     async fn grant(&self, ttl: Duration, _: Deadline) -> Result<Lease, StoreError> {
         limits::check_ttl(ttl)?;
         self.expirer.get_or_init(|| tokio::spawn(expire(Arc::downgrade(&self.shared))).abort_handle());
-        let lease = self.shared.write(false, |state, _| {
+        let lease = self.shared.write(false, |state, now| {
             state.last_lease += 1;
             let id = LeaseId(state.last_lease);
             state.leases.insert(id, ttl);
+            state.trim(now);
             Ok(Lease { id, ttl })
         })?;
         self.shared.expiries.begin(lease.id, ttl);
@@ -318,6 +319,7 @@ impl State {
             return Err(StoreError::LeaseGone);
         }
         let at = self.apply(txn.writes, now);
+        self.trim(now);
         self.ops.insert(txn.op, at);
         self.op_order.insert(at, (now, txn.op));
         Ok(Commit::Applied { at, replayed: false })
@@ -341,6 +343,7 @@ impl State {
         if !deletes.is_empty() {
             self.apply(deletes, now);
         }
+        self.trim(now);
         Ok(())
     }
 
@@ -363,7 +366,6 @@ impl State {
         changed.sort();
         self.log.insert(at, (now, changed));
         self.revision = at;
-        self.trim(now);
         at
     }
 

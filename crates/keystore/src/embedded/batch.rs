@@ -1,0 +1,233 @@
+//! Changes against one open write transaction, in order.
+
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use super::disk::Fault;
+use super::record::{
+    Changed, DATA, HEADER, HISTORY, Header, LEASE_KEYS, LEASES, LOG, Live, Logged, META, OPS, Past,
+};
+use crate::clock::is_past;
+use crate::{Commit, Key, LeaseId, OP_RETENTION, OpId, Revision, StoreError, Txn, WATCH_RETENTION, Write};
+
+/// How many log records a commit may trim of each kind: what is behind is caught up with in steps.
+const TRIM_CHUNK: usize = 256;
+
+/// What the committer is asked for. Each is answered with the revision it was done at.
+#[derive(Debug)]
+pub(super) enum Request {
+    Commit(Txn),
+    Grant { id: LeaseId, ttl_ms: u64 },
+    Revoke(Vec<LeaseId>),
+}
+
+impl Request {
+    /// Whether it can only make room, so that it is taken even by a full store.
+    pub(super) fn only_deletes(&self) -> bool {
+        match self {
+            Self::Commit(txn) => txn.writes.iter().all(|write| matches!(write, Write::Delete(_))),
+            Self::Grant { .. } => false,
+            Self::Revoke(_) => true,
+        }
+    }
+}
+
+/// The answer of the contract, or the fault that ends the whole write transaction.
+type Answer = Result<Result<Commit, StoreError>, Fault>;
+
+/// The open tables of a write transaction.
+pub(super) struct Batch<'t> {
+    meta: Table<'t, &'static str, &'static [u8]>,
+    data: Table<'t, &'static [u8], &'static [u8]>,
+    history: Table<'t, (&'static [u8], u64), &'static [u8]>,
+    log: Table<'t, u64, &'static [u8]>,
+    ops: Table<'t, &'static [u8; 16], u64>,
+    leases: Table<'t, u64, u64>,
+    lease_keys: Table<'t, (u64, &'static [u8]), ()>,
+    header: Header,
+    wall_ms: u64,
+    changed: bool,
+}
+
+impl<'t> Batch<'t> {
+    pub(super) fn open(txn: &'t WriteTransaction, header: Header, wall_ms: u64) -> Result<Self, Fault> {
+        Ok(Self {
+            meta: txn.open_table(META)?,
+            data: txn.open_table(DATA)?,
+            history: txn.open_table(HISTORY)?,
+            log: txn.open_table(LOG)?,
+            ops: txn.open_table(OPS)?,
+            leases: txn.open_table(LEASES)?,
+            lease_keys: txn.open_table(LEASE_KEYS)?,
+            header,
+            wall_ms,
+            changed: false,
+        })
+    }
+
+    /// Does one request, or refuses it without a trace.
+    pub(super) fn run(&mut self, request: &Request) -> Answer {
+        match request {
+            Request::Commit(txn) => self.commit(txn),
+            Request::Grant { id, ttl_ms } => {
+                self.leases.insert(id.0, ttl_ms)?;
+                self.changed = true;
+                Ok(Ok(Commit::Applied { at: self.header.revision, replayed: false }))
+            }
+            Request::Revoke(ids) => self.revoke(ids),
+        }
+    }
+
+    /// Trims what is past its time and writes the header. Gives it back if there is anything to commit.
+    pub(super) fn finish(mut self) -> Result<Option<Header>, Fault> {
+        if !self.changed {
+            return Ok(None);
+        }
+        self.trim_history()?;
+        self.trim_operations()?;
+        self.meta.insert(HEADER, self.header.encode().as_slice())?;
+        Ok(Some(self.header))
+    }
+
+    fn commit(&mut self, txn: &Txn) -> Answer {
+        if let Some(at) = self.ops.get(&txn.op.0)? {
+            return Ok(Ok(Commit::Applied { at: Revision(at.value()), replayed: true }));
+        }
+        for (index, cond) in txn.conds.iter().enumerate() {
+            let key = cond.key();
+            let bytes = self.data.get(&*key.0)?;
+            let live =
+                bytes.as_ref().map(|b| Live::decode(b.value()).ok_or(Fault::Record("data"))).transpose()?;
+            if !cond.holds(live.map(|live| live.modified)) {
+                let now = live.map(|live| live.entry(key.clone()));
+                return Ok(Ok(Commit::Refused { index, now, at: self.header.revision }));
+            }
+        }
+        for write in &txn.writes {
+            if let Write::Put { lease: Some(lease), .. } = write
+                && self.leases.get(lease.0)?.is_none()
+            {
+                return Ok(Err(StoreError::LeaseGone));
+            }
+        }
+        let at = self.apply(Some(txn.op), &txn.writes)?;
+        self.ops.insert(&txn.op.0, at.0)?;
+        Ok(Ok(Commit::Applied { at, replayed: false }))
+    }
+
+    /// Ends the leases that are there, and everything on them at one revision.
+    fn revoke(&mut self, ids: &[LeaseId]) -> Answer {
+        let mut found = false;
+        let mut deletes = Vec::new();
+        for id in ids {
+            if self.leases.remove(id.0)?.is_none() {
+                continue;
+            }
+            found = true;
+            for item in self.lease_keys.range((id.0, &[][..])..)? {
+                let (place, _) = item?;
+                let (lease, key) = place.value();
+                if lease != id.0 {
+                    break;
+                }
+                deletes.push(Write::Delete(Key::from(key)));
+            }
+        }
+        if !found {
+            return Ok(Err(StoreError::LeaseGone));
+        }
+        self.changed = true;
+        let at = if deletes.is_empty() { self.header.revision } else { self.apply(None, &deletes)? };
+        Ok(Ok(Commit::Applied { at, replayed: false }))
+    }
+
+    fn apply(&mut self, op: Option<OpId>, writes: &[Write]) -> Result<Revision, Fault> {
+        let at = Revision(self.header.revision.0.checked_add(1).ok_or(Fault::Record("header"))?);
+        let mut changes = Vec::with_capacity(writes.len());
+        for write in writes {
+            let key = &*write.key().0;
+            let (before, created) = self.replace(key, at)?;
+            let present = match write {
+                Write::Put { value, lease, .. } => {
+                    let live = Live { created: created.unwrap_or(at), modified: at, lease: *lease, value };
+                    self.data.insert(key, live.encode().as_slice())?;
+                    if let Some(lease) = lease {
+                        self.lease_keys.insert((lease.0, key), ())?;
+                    }
+                    true
+                }
+                Write::Delete(_) if before.is_none() => continue,
+                Write::Delete(_) => false,
+            };
+            changes.push(Changed { key, before, present });
+        }
+        changes.sort_unstable();
+        self.log.insert(at.0, Logged::encode(self.wall_ms, op, &changes).as_slice())?;
+        self.header.revision = at;
+        self.changed = true;
+        Ok(at)
+    }
+
+    /// Moves what stands under a key to the history, and takes it off its lease. Says when it was last written
+    /// and when it was made.
+    fn replace(
+        &mut self,
+        key: &[u8],
+        until: Revision,
+    ) -> Result<(Option<Revision>, Option<Revision>), Fault> {
+        let Some(bytes) = self.data.remove(key)? else { return Ok((None, None)) };
+        let live = Live::decode(bytes.value()).ok_or(Fault::Record("data"))?;
+        let past = Past { until, created: live.created, value: live.value };
+        self.history.insert((key, live.modified.0), past.encode().as_slice())?;
+        if let Some(lease) = live.lease {
+            self.lease_keys.remove((lease.0, key))?;
+        }
+        Ok((Some(live.modified), Some(live.created)))
+    }
+
+    /// Forgets the changes of transactions that no watch may ask for any more, and what they replaced.
+    fn trim_history(&mut self) -> Result<(), Fault> {
+        for _ in 0..TRIM_CHUNK {
+            let next = self.header.oldest.0.saturating_add(1);
+            let (op, wall_ms, replaced) = {
+                let Some(bytes) = self.log.get(next)? else { return Ok(()) };
+                let logged = Logged::decode(bytes.value()).ok_or(Fault::Record("log"))?;
+                if !is_past(logged.wall_ms, WATCH_RETENTION, self.wall_ms) {
+                    return Ok(());
+                }
+                let changes = logged.changes().ok_or(Fault::Record("log"))?;
+                let replaced: Vec<_> =
+                    changes.iter().filter_map(|c| c.before.map(|before| (c.key.to_vec(), before))).collect();
+                (logged.op, logged.wall_ms, replaced)
+            };
+            for (key, modified) in &replaced {
+                self.history.remove((key.as_slice(), modified.0))?;
+            }
+            if op.is_some() {
+                self.log.insert(next, Logged::encode(wall_ms, op, &[]).as_slice())?;
+            } else {
+                self.log.remove(next)?;
+            }
+            self.header.oldest = Revision(next);
+        }
+        Ok(())
+    }
+
+    /// Forgets operations that may not be repeated any more.
+    fn trim_operations(&mut self) -> Result<(), Fault> {
+        for _ in 0..TRIM_CHUNK {
+            let (at, op) = {
+                let Some((at, bytes)) = self.log.first()? else { return Ok(()) };
+                let logged = Logged::decode(bytes.value()).ok_or(Fault::Record("log"))?;
+                if at.value() > self.header.oldest.0 || !is_past(logged.wall_ms, OP_RETENTION, self.wall_ms) {
+                    return Ok(());
+                }
+                (at.value(), logged.op)
+            };
+            if let Some(op) = op {
+                self.ops.remove(&op.0)?;
+            }
+            self.log.remove(at)?;
+        }
+        Ok(())
+    }
+}
