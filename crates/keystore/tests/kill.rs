@@ -1,0 +1,144 @@
+//! A process that is killed at any time has lost nothing that it acknowledged.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use keystore::{
+    Commit, Deadline, Freshness, Key, Keystore, OpId, OpenError, RedbOptions, RedbStore, Txn, Write,
+};
+
+const D: Deadline = Deadline(Duration::from_secs(20));
+/// Set for the child only: where its store is.
+const CHILD: &str = "KEYSTORE_KILL_TEST_STORE";
+const WRITERS: u64 = 6;
+
+fn name(round: u64, writer: u64, i: u64) -> String {
+    format!("{round}/{writer}/{i:08}")
+}
+
+fn txn(round: u64, writer: u64, i: u64) -> Txn {
+    let put = |name: String| Write::Put {
+        key: Key::from(name.as_bytes()),
+        value: vec![7; 900].into(),
+        lease: None,
+    };
+    let name = name(round, writer, i);
+    let op = OpId((u128::from(round) << 96 | u128::from(writer) << 64 | u128::from(i + 1)).to_be_bytes());
+    Txn { op, conds: Vec::new(), writes: vec![put(format!("{name}/a")), put(format!("{name}/b"))] }
+}
+
+/// The child: commits for ever, and says so after each acknowledgement. In an ordinary run it has nothing to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn child() {
+    let Ok(job) = std::env::var(CHILD) else { return };
+    let (round, path) = job.split_once(':').unwrap();
+    let round: u64 = round.parse().unwrap();
+    let store = Arc::new(RedbStore::open(path, RedbOptions::default().reserve_bytes(0)).await.unwrap());
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                for i in 0.. {
+                    let done = store.commit(txn(round, writer, i), D).await;
+                    assert!(matches!(done, Ok(Commit::Applied { replayed: false, .. })), "{done:?}");
+                    // One write, so that a kill cannot leave half a line that looks like a whole one.
+                    std::io::stdout().write_all(format!("done {writer} {i}\n").as_bytes()).unwrap();
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+}
+
+fn acknowledged(line: &str) -> Option<(u64, u64)> {
+    let (writer, i) = line.strip_prefix("done ")?.split_once(' ')?;
+    Some((writer.parse().ok()?, i.parse().ok()?))
+}
+
+/// Lets a child write until it has acknowledged `enough`, kills it, and gives everything it acknowledged.
+fn kill_while_writing(path: &Path, round: u64, enough: usize) -> (u32, Vec<(u64, u64)>) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+        .env(CHILD, format!("{round}:{}", path.display()))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut done: Vec<_> =
+        lines.by_ref().map_while(Result::ok).filter_map(|l| acknowledged(&l)).take(enough).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    done.extend(lines.map_while(Result::ok).filter_map(|line| acknowledged(&line)));
+    (child.id(), done)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_by_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    let mut identity = None;
+    for round in 0..6 {
+        let (_, done) = kill_while_writing(&path, round, 20 + 35 * round as usize);
+        let store = RedbStore::open(&path, RedbOptions::default().reserve_bytes(0)).await.unwrap();
+        assert_eq!(*identity.get_or_insert(store.identity()), store.identity());
+        for (writer, i) in &done {
+            let name = name(round, *writer, *i);
+            let keys = ["a", "b"].map(|half| Key::from(format!("{name}/{half}").as_bytes()));
+            let found = store.get(&keys, Freshness::Linearizable, D).await.unwrap();
+            assert_eq!(
+                found.entries.iter().flatten().count(),
+                2,
+                "round {round}: {name} acknowledged and lost"
+            );
+        }
+        // What was under way is there whole or not at all, and its operation knows which.
+        for writer in 0..WRITERS {
+            let last = done.iter().filter(|(w, _)| *w == writer).map(|(_, i)| *i).max();
+            let next = last.map_or(0, |last| last + 1);
+            let name = name(round, writer, next);
+            let keys = ["a", "b"].map(|half| Key::from(format!("{name}/{half}").as_bytes()));
+            let there =
+                store.get(&keys, Freshness::Linearizable, D).await.unwrap().entries.iter().flatten().count();
+            assert_ne!(there, 1, "round {round}: half of {name}");
+            let again = store.commit(txn(round, writer, next), D).await;
+            assert!(
+                matches!(again, Ok(Commit::Applied { replayed, .. }) if replayed == (there == 2)),
+                "{again:?}"
+            );
+        }
+        if round % 2 == 0 {
+            store.close().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_is_told_who_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+        .env(CHILD, format!("0:{}", path.display()))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.by_ref().map_while(Result::ok).any(|line| acknowledged(&line).is_some()));
+    let refused = RedbStore::open(&path, RedbOptions::default()).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    match refused {
+        Err(OpenError::InUse { process_id, .. }) => assert_eq!(process_id, Some(child.id())),
+        other => panic!("{other:?}"),
+    }
+    RedbStore::open(&path, RedbOptions::default()).await.unwrap();
+}

@@ -1,0 +1,205 @@
+//! A disk that forgets, tears, refuses, stalls and lies on command.
+
+#![allow(dead_code, reason = "every test binary uses its part of it")]
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use redb::StorageBackend;
+
+/// Torn writes end at a sector.
+const SECTOR: usize = 512;
+
+/// SplitMix64: one seed, one sequence.
+#[derive(Debug)]
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n.max(1)
+    }
+}
+
+/// What happens at the chosen step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It and everything after it fails: the power is gone.
+    PowerCut,
+    /// It alone fails, whatever it is.
+    IoError,
+    /// It fails if it writes, for want of room; so does every later write.
+    NoRoom,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Write(usize, Vec<u8>),
+    SetLen(usize),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What survives for certain.
+    durable: Vec<u8>,
+    /// What reads see.
+    cache: Vec<u8>,
+    /// What has been done since the last flush.
+    unsynced: Vec<Step>,
+    steps: u64,
+    syncs: u64,
+    fault: Option<(u64, Fault)>,
+    lies: bool,
+    stalled: bool,
+}
+
+/// A handle of the disk; clones are the same disk.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Disk(Arc<(Mutex<State>, Condvar)>);
+
+impl Disk {
+    /// A disk with this on it, flushed.
+    pub(crate) fn with(image: Vec<u8>) -> Self {
+        let disk = Self::default();
+        *disk.lock() = State { durable: image.clone(), cache: image, ..State::default() };
+        disk
+    }
+
+    /// Lets the `n`th write, flush or change of length from now on, counted from 0, meet a fault.
+    pub(crate) fn fail_at(&self, n: u64, fault: Fault) {
+        let mut state = self.lock();
+        state.fault = Some((state.steps + n, fault));
+    }
+
+    /// From now on flushing does nothing and says that all is well.
+    pub(crate) fn lie(&self) {
+        self.lock().lies = true;
+    }
+
+    /// Makes flushes wait, or lets them go on.
+    pub(crate) fn stall(&self, stalled: bool) {
+        self.lock().stalled = stalled;
+        self.0.1.notify_all();
+    }
+
+    pub(crate) fn steps(&self) -> u64 {
+        self.lock().steps
+    }
+
+    pub(crate) fn syncs(&self) -> u64 {
+        self.lock().syncs
+    }
+
+    /// Everything written, flushed or not: what is there after a process ends but the machine does not.
+    pub(crate) fn written(&self) -> Vec<u8> {
+        self.lock().cache.clone()
+    }
+
+    /// What a power loss leaves: all that was flushed, and any part of the rest, in any order, torn or not.
+    pub(crate) fn after_power_loss(&self, random: &mut Random) -> Vec<u8> {
+        let state = self.lock();
+        let mut image = state.durable.clone();
+        let mut steps = state.unsynced.clone();
+        // Now and then nothing, or everything, of what was not flushed survives.
+        let odds = [0, 1, 2, 3, 4].into_iter().nth(random.below(5) as usize).unwrap_or(2);
+        for i in (1..steps.len()).rev() {
+            // Changes of length keep their place among each other, as a journal would have it.
+            let j = random.below(i as u64 + 1) as usize;
+            if matches!((&steps[i], &steps[j]), (Step::Write(..), Step::Write(..))) && random.below(2) == 0 {
+                steps.swap(i, j);
+            }
+        }
+        for step in &steps {
+            if random.below(4) >= odds {
+                continue;
+            }
+            match step {
+                Step::SetLen(len) => image.resize(*len, 0),
+                Step::Write(at, data) => {
+                    let torn = random.below(4) == 0;
+                    for (i, sector) in data.chunks(SECTOR).enumerate() {
+                        if torn && random.below(2) == 0 {
+                            continue;
+                        }
+                        put(&mut image, at + i * SECTOR, sector);
+                    }
+                }
+            }
+        }
+        image
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn put(image: &mut Vec<u8>, at: usize, data: &[u8]) {
+    if image.len() < at + data.len() {
+        image.resize(at + data.len(), 0);
+    }
+    image[at..at + data.len()].copy_from_slice(data);
+}
+
+impl State {
+    fn step(&mut self, is_write: bool) -> io::Result<()> {
+        let now = self.steps;
+        self.steps += 1;
+        match self.fault {
+            Some((at, Fault::PowerCut)) if now >= at => Err(io::Error::other("no power")),
+            Some((at, Fault::IoError)) if now == at => Err(io::Error::other("input/output error")),
+            Some((at, Fault::NoRoom)) if now >= at && is_write => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.lock().cache.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let state = self.lock();
+        let from = state.cache.get(offset as usize..offset as usize + out.len());
+        out.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = self.lock();
+        state.step(true)?;
+        state.cache.resize(len as usize, 0);
+        state.unsynced.push(Step::SetLen(len as usize));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let state = self.lock();
+        let mut state = self.0.1.wait_while(state, |s| s.stalled).unwrap_or_else(PoisonError::into_inner);
+        state.syncs += 1;
+        state.step(false)?;
+        if !state.lies {
+            for step in std::mem::take(&mut state.unsynced) {
+                match step {
+                    Step::SetLen(len) => state.durable.resize(len, 0),
+                    Step::Write(at, data) => put(&mut state.durable, at, &data),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut state = self.lock();
+        // What fails may have been written in part.
+        let result = state.step(true);
+        let part = if result.is_ok() { data } else { &data[..data.len() / 2] };
+        put(&mut state.cache, offset as usize, part);
+        state.unsynced.push(Step::Write(offset as usize, part.to_vec()));
+        result
+    }
+}
