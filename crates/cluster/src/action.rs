@@ -1,0 +1,162 @@
+//! What the driver does for the cluster, and what it tells.
+
+use crate::Instant;
+use core::fmt;
+use core::time::Duration;
+use unit_api::{Refusal, UnitId, VerificationPattern};
+
+/// A unit's number in its instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnitNumber(pub u16);
+
+impl fmt::Display for UnitNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A request's number, the caller's choice; never the same twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// What to do. Actions are to be carried out in order, and promptly: time-outs are already running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Open a connection; answer with `handle_connected` or `handle_disconnected`.
+    Connect {
+        /// To whom.
+        unit: UnitNumber,
+    },
+    /// Close the connection, or give up opening it. There is no answer.
+    Disconnect {
+        /// To whom.
+        unit: UnitNumber,
+    },
+    /// Ask for the unit's status; answer with `handle_status`.
+    AskStatus {
+        /// Whom.
+        unit: UnitNumber,
+    },
+    /// Have the unit open the instance's secret and answer a challenge; answer with `handle_proof`.
+    Prove {
+        /// Who.
+        unit: UnitNumber,
+    },
+    /// Have the unit answer a challenge; answer with `handle_probe`, however late.
+    Probe {
+        /// Who.
+        unit: UnitNumber,
+    },
+    /// Send a copy of a request; answer with `handle_reply`.
+    Send {
+        /// To whom.
+        unit: UnitNumber,
+        /// What.
+        request: RequestId,
+        /// Which copy.
+        attempt: u8,
+    },
+    /// Tell the caller that there is no answer.
+    Fail {
+        /// To what.
+        request: RequestId,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// Why a request got no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Its deadline passed while no unit could take it.
+    NoEligibleUnit,
+    /// Its deadline passed. A unit may have carried it out.
+    DeadlineExceeded,
+    /// Every unit that got it was lost before it answered, as often as may be. One may have carried it out.
+    UnitLost,
+    /// As many requests as may be wait already.
+    Overloaded,
+}
+
+/// How a unit answered, as far as the cluster needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It did what was asked, or refused what no unit would do.
+    Final,
+    /// It refused because of its own trouble.
+    Trouble,
+    /// It has no master key.
+    NoMasterKey,
+    /// It says that a blob of this instance is under another master key.
+    WrongMasterKey,
+}
+
+/// What to do with an answer.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Give it to the caller; the request is over.
+    Deliver,
+    /// Wipe it: another came first, the caller has gone, or the request goes to another unit.
+    Drop,
+}
+
+/// What became of a proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProofOutcome {
+    /// The unit has the master key.
+    Passed,
+    /// It gave a wrong answer.
+    Wrong,
+    /// It refused to answer.
+    Refused(Refusal),
+}
+
+/// A unit as operators see it.
+#[derive(Clone, Debug)]
+pub struct UnitView {
+    /// Its number.
+    pub number: UnitNumber,
+    /// Its zone.
+    pub zone: String,
+    /// Its state, with the reason.
+    pub health: crate::Health,
+    /// Since when.
+    pub since: Instant,
+    /// Whether there is a connection.
+    pub connected: bool,
+    /// Its identity, once it said so.
+    pub unit: Option<UnitId>,
+    /// The pattern of its Current register, as it said last.
+    pub pattern: Option<VerificationPattern>,
+    /// Tries under way.
+    pub outstanding: u32,
+    /// Answers given to callers.
+    pub served: u64,
+    /// Answers that were trouble of its own.
+    pub failed: u64,
+    /// Median latency of late; zero before the first answer.
+    pub p50: Duration,
+    /// 99th percentile of late.
+    pub p99: Duration,
+}
+
+/// Why a unit may not be drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainRefused {
+    /// There is none of this number.
+    UnknownUnit,
+    /// No other unit is in use.
+    LastUnit,
+}
+
+impl fmt::Display for DrainRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownUnit => "no unit has this number",
+            Self::LastUnit => "no other unit is in use",
+        })
+    }
+}
+
+impl core::error::Error for DrainRefused {}

@@ -1,0 +1,97 @@
+//! A region of three units on a simulated network, with load and faults drawn from a seed.
+//!
+//! `SIM_SEED=<n> cargo test -p cluster --test sim` replays one seed of every scenario.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod checkers;
+mod world;
+
+use world::{Fault, Sabotage, Scenario, World};
+
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    #[expect(clippy::disallowed_methods, reason = "the test's own switch")]
+    match std::env::var("SIM_SEED") {
+        Ok(seed) => {
+            let seed = seed.parse().unwrap();
+            seed..seed + 1
+        }
+        Err(_) => 0..count,
+    }
+}
+
+/// Runs a scenario on many seeds; every checker must be content with each.
+fn hold(count: u64, faults: &'static [Fault]) {
+    for seed in seeds(count) {
+        let scenario = Scenario { seed, faults, sabotage: Sabotage::None };
+        if let Err(violation) = World::run(scenario) {
+            panic!("SIM_SEED={seed} {faults:?}: {violation}");
+        }
+    }
+}
+
+#[test]
+fn sim_nothing_fails_without_faults() {
+    hold(50, &[]);
+}
+
+#[test]
+fn sim_a_killed_unit_costs_no_request() {
+    hold(250, &[Fault::Kill]);
+}
+
+#[test]
+fn sim_a_silent_unit_costs_no_request() {
+    hold(250, &[Fault::Pause, Fault::Cut]);
+}
+
+#[test]
+fn sim_a_slow_unit_costs_no_request() {
+    hold(250, &[Fault::Slow]);
+}
+
+#[test]
+fn sim_a_unit_with_another_master_key_gets_no_work() {
+    hold(250, &[Fault::WrongKey, Fault::Lie, Fault::Clear]);
+}
+
+#[test]
+fn sim_faults_in_swarms_cost_no_request_while_one_unit_is_well() {
+    hold(
+        1000,
+        &[Fault::Kill, Fault::Pause, Fault::Cut, Fault::Slow, Fault::WrongKey, Fault::Lie, Fault::Clear],
+    );
+}
+
+#[test]
+fn sim_the_same_seed_gives_the_same_run() {
+    let run = |seed| {
+        let scenario =
+            Scenario { seed, faults: &[Fault::Kill, Fault::Pause, Fault::Slow], sabotage: Sabotage::None };
+        World::run(scenario).unwrap()
+    };
+    for seed in seeds(20) {
+        assert_eq!(run(seed), run(seed), "SIM_SEED={seed}");
+    }
+    assert_ne!(run(1), run(2));
+}
+
+/// Every checker must find the fault that is planted for it, on nearly every seed.
+#[test]
+fn sim_canaries_are_caught() {
+    for (sabotage, faults, checker) in [
+        (Sabotage::UseFenced, &[Fault::WrongKey, Fault::Lie, Fault::Clear][..], "V4"),
+        (Sabotage::IgnoreTime, &[Fault::Cut], "V10"),
+        (Sabotage::SendTwice, &[], "V11"),
+        (Sabotage::KillAll, &[Fault::Kill], "no request fails"),
+        (Sabotage::AnswerTwice, &[], "one end"),
+        (Sabotage::NeverHeal, &[Fault::Kill], "heals"),
+    ] {
+        let caught = (0..20)
+            .filter(|seed| {
+                let scenario = Scenario { seed: *seed, faults, sabotage };
+                World::run(scenario).is_err_and(|violation| violation.starts_with(checker))
+            })
+            .count();
+        assert!(caught >= 15, "{sabotage:?} was caught by {checker} on {caught} of 20 seeds");
+    }
+}

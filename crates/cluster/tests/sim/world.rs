@@ -1,0 +1,447 @@
+//! The simulated region: units, network, load, faults, and the driver between them and the cluster.
+
+use crate::checkers::{Checkers, Seen};
+use cluster::{
+    Action, Answer, Class, Cluster, Config, Instant, Policy, ProofOutcome, RequestId, UnitNumber, Verdict,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use unit_api::{Condition, NewRegister, UnitId, UnitStatus, VerificationPattern};
+
+const MS: u64 = 1_000_000;
+const UNITS: usize = 3;
+/// Load runs in this time; every fault begins and ends in it.
+const LOAD: (u64, u64) = (500 * MS, 4000 * MS);
+const PERIOD: u64 = 3 * MS;
+const SERVICE: u64 = 2 * MS;
+const DEADLINE: u64 = 3000 * MS;
+const END: u64 = 30_000 * MS;
+const PATTERN: VerificationPattern = VerificationPattern::from_bytes([7; 32]);
+const OTHER: VerificationPattern = VerificationPattern::from_bytes([8; 32]);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The process dies and is started again.
+    Kill,
+    /// It stands still.
+    Pause,
+    /// Nothing goes in or comes out, and nobody is told.
+    Cut,
+    /// It takes 20 times as long.
+    Slow,
+    /// It has another master key and says so.
+    WrongKey,
+    /// It has another master key and says it has the right one.
+    Lie,
+    /// It has none.
+    Clear,
+}
+
+/// A fault of the driver that a checker must catch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sabotage {
+    None,
+    UseFenced,
+    IgnoreTime,
+    SendTwice,
+    KillAll,
+    AnswerTwice,
+    NeverHeal,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Scenario {
+    pub(crate) seed: u64,
+    pub(crate) faults: &'static [Fault],
+    pub(crate) sabotage: Sabotage,
+}
+
+#[derive(Clone, Copy)]
+enum Message {
+    Status,
+    Prove,
+    Probe,
+    Request { id: u64, attempt: u8 },
+}
+
+#[derive(Clone, Copy)]
+enum Event {
+    Submit(u64),
+    Connected {
+        unit: usize,
+        connection: u64,
+        refused: bool,
+    },
+    /// A message is at the unit.
+    AtUnit {
+        unit: usize,
+        connection: u64,
+        message: Message,
+    },
+    /// The unit has dealt with a message.
+    Dealt {
+        unit: usize,
+        connection: u64,
+        message: Message,
+    },
+    /// An answer is at the host.
+    AtHost {
+        unit: usize,
+        connection: u64,
+        message: Message,
+        report: Report,
+    },
+    Broken {
+        unit: usize,
+        connection: u64,
+    },
+    Begin {
+        unit: usize,
+        fault: Fault,
+    },
+    End {
+        unit: usize,
+        fault: Fault,
+    },
+    Wake,
+}
+
+/// What a unit says, whatever it is asked.
+#[derive(Clone, Copy)]
+struct Report {
+    reported: Option<VerificationPattern>,
+    held: bool,
+}
+
+struct SimUnit {
+    fault: Option<Fault>,
+    /// Counts connections; only the last is real.
+    connection: u64,
+    busy_until: u64,
+    /// When the last message arrived here, and the last answer at the host: neither overtakes another.
+    last_in: u64,
+    last_out: u64,
+    /// What waits for the end of a pause.
+    held_up: Vec<Event>,
+}
+
+pub(crate) struct World {
+    scenario: Scenario,
+    rng: u64,
+    now: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    sequence: u64,
+    cluster: Cluster,
+    units: Vec<SimUnit>,
+    checkers: Checkers,
+    digest: u64,
+}
+
+impl World {
+    /// Runs a scenario to its end; the digest of all that happened, or the first violation.
+    pub(crate) fn run(scenario: Scenario) -> Result<u64, String> {
+        let zones = ["a", "b", "c"];
+        let units = zones.iter().zip(1..).map(|(zone, n)| (UnitNumber(n), (*zone).to_owned())).collect();
+        let config = Config { pattern: PATTERN, zone: "a".to_owned(), units };
+        let mut world = Self {
+            scenario,
+            rng: scenario.seed.wrapping_mul(0x9e37_79b9).wrapping_add(1),
+            now: 0,
+            queue: BTreeMap::new(),
+            sequence: 0,
+            cluster: Cluster::new(config, scenario.seed),
+            units: (0..UNITS)
+                .map(|_| SimUnit {
+                    fault: None,
+                    connection: 0,
+                    busy_until: 0,
+                    last_in: 0,
+                    last_out: 0,
+                    held_up: Vec::new(),
+                })
+                .collect(),
+            checkers: Checkers::default(),
+            digest: 0xcbf2_9ce4_8422_2325,
+        };
+        world.plan();
+        world.drive()
+    }
+
+    fn random(&mut self, low: u64, high: u64) -> u64 {
+        self.rng ^= self.rng << 13;
+        self.rng ^= self.rng >> 7;
+        self.rng ^= self.rng << 17;
+        low + self.rng % (high - low).max(1)
+    }
+
+    fn at(&mut self, time: u64, event: Event) {
+        self.sequence += 1;
+        self.queue.insert((time, self.sequence), event);
+    }
+
+    /// After a trip over the network.
+    fn soon(&mut self, event: Event) {
+        let trip = self.random(50_000, 150_000);
+        self.at(self.now + trip, event);
+    }
+
+    /// Load, and faults that leave one unit well; one at a time on each of the others.
+    fn plan(&mut self) {
+        let requests = (LOAD.1 - LOAD.0) / PERIOD;
+        for id in 0..requests {
+            let jitter = self.random(0, PERIOD);
+            self.at(LOAD.0 + id * PERIOD + jitter, Event::Submit(id));
+        }
+        let well = self.random(0, UNITS as u64) as usize;
+        for unit in 0..UNITS {
+            let mut time = LOAD.0 + self.random(0, 1000 * MS);
+            let spared = unit == well && self.scenario.sabotage != Sabotage::KillAll;
+            while !spared && !self.scenario.faults.is_empty() {
+                let fault = self.scenario.faults[self.random(0, self.scenario.faults.len() as u64) as usize];
+                let end = time + self.random(50 * MS, 1500 * MS);
+                if end > LOAD.1 {
+                    break;
+                }
+                self.at(time, Event::Begin { unit, fault });
+                if self.scenario.sabotage != Sabotage::KillAll
+                    && self.scenario.sabotage != Sabotage::NeverHeal
+                {
+                    self.at(end, Event::End { unit, fault });
+                }
+                time = end + self.random(100 * MS, 1000 * MS);
+            }
+        }
+    }
+
+    fn drive(mut self) -> Result<u64, String> {
+        self.at(0, Event::Wake);
+        while let Some(((time, _), event)) = self.queue.pop_first() {
+            if time > END {
+                break;
+            }
+            self.now = time;
+            self.handle(event)?;
+            self.act()?;
+            if let Some(due) = self.cluster.poll_timeout() {
+                let due = due.nanos().max(self.now);
+                // A wake-up that comes for nothing is cheap; one that is missing is the driver's fault.
+                if self.queue.first_key_value().is_none_or(|((next, _), _)| *next > due) {
+                    self.at(due, Event::Wake);
+                }
+            }
+        }
+        self.checkers.at_end(END)?;
+        for view in self.cluster.units() {
+            if !view.health.is_in_use() {
+                return Err(format!(
+                    "heals: unit {} is {}: {}",
+                    view.number,
+                    view.health.name(),
+                    view.health
+                ));
+            }
+        }
+        Ok(self.digest)
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), String> {
+        let now = Instant::after_start(Duration::from_nanos(self.now));
+        match event {
+            Event::Wake => {
+                let deaf = self.scenario.sabotage == Sabotage::IgnoreTime && self.now > LOAD.0;
+                // Deaf only for a while: else the clock would stand still.
+                if !deaf || self.now > LOAD.1 + DEADLINE {
+                    self.cluster.handle_timeout(now);
+                } else if self.cluster.poll_timeout().is_some_and(|due| due <= now) {
+                    self.at(self.now + 500 * MS, Event::Wake);
+                    self.now += 1;
+                }
+            }
+            Event::Submit(id) => {
+                let deadline = self.now + DEADLINE;
+                self.checkers.requests.insert(id, Seen { deadline, ..Seen::default() });
+                let policy = Policy { class: Class::Fast, repeat: true, hedge: !id.is_multiple_of(4) };
+                let deadline = Instant::after_start(Duration::from_nanos(deadline));
+                self.cluster.submit(now, RequestId(id), policy, deadline);
+            }
+            Event::Connected { unit, connection, .. } if self.units[unit].connection != connection => {}
+            Event::Connected { unit, refused: true, .. } => {
+                self.cluster.handle_disconnected(now, number(unit), &[]);
+            }
+            Event::Connected { unit, .. } => self.cluster.handle_connected(now, number(unit)),
+            Event::AtUnit { unit, connection, message } => self.at_unit(unit, connection, message),
+            Event::Dealt { unit, connection, message } => self.dealt(unit, connection, message),
+            Event::AtHost { unit, connection, message, report } => {
+                if self.units[unit].connection == connection && self.units[unit].fault != Some(Fault::Cut) {
+                    self.at_host(now, unit, message, report)?;
+                }
+            }
+            Event::Broken { unit, connection } => {
+                if self.units[unit].connection == connection {
+                    self.cluster.handle_disconnected(now, number(unit), &[]);
+                }
+            }
+            Event::Begin { unit, fault } => {
+                self.units[unit].fault = Some(fault);
+                if fault == Fault::Kill {
+                    let connection = self.units[unit].connection;
+                    self.soon(Event::Broken { unit, connection });
+                }
+            }
+            Event::End { unit, fault } => {
+                debug_assert_eq!(self.units[unit].fault, Some(fault));
+                self.units[unit].fault = None;
+                self.units[unit].busy_until = self.now;
+                for event in std::mem::take(&mut self.units[unit].held_up) {
+                    self.soon(event);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn at_unit(&mut self, unit: usize, connection: u64, message: Message) {
+        let state = &mut self.units[unit];
+        match state.fault {
+            Some(Fault::Kill | Fault::Cut) => {}
+            _ if state.connection != connection => {}
+            Some(Fault::Pause) => state.held_up.push(Event::AtUnit { unit, connection, message }),
+            fault => {
+                let service = if matches!(message, Message::Request { .. }) { SERVICE } else { SERVICE / 10 };
+                let service = if fault == Some(Fault::Slow) { service * 20 } else { service };
+                state.busy_until = state.busy_until.max(self.now) + service;
+                let time = state.busy_until;
+                self.at(time, Event::Dealt { unit, connection, message });
+            }
+        }
+    }
+
+    fn dealt(&mut self, unit: usize, connection: u64, message: Message) {
+        let state = &mut self.units[unit];
+        let report = match state.fault {
+            Some(Fault::Kill | Fault::Cut) => return,
+            Some(Fault::Pause) => return state.held_up.push(Event::Dealt { unit, connection, message }),
+            Some(Fault::WrongKey) => Report { reported: Some(OTHER), held: false },
+            Some(Fault::Lie) => Report { reported: Some(PATTERN), held: false },
+            Some(Fault::Clear) => Report { reported: None, held: false },
+            Some(Fault::Slow) | None => Report { reported: Some(PATTERN), held: true },
+        };
+        let trip = self.random(50_000, 150_000);
+        let time = (self.now + trip).max(self.units[unit].last_out + 1);
+        self.units[unit].last_out = time;
+        self.at(time, Event::AtHost { unit, connection, message, report });
+    }
+
+    fn at_host(&mut self, now: Instant, at: usize, message: Message, report: Report) -> Result<(), String> {
+        let unit = number(at);
+        let right = report.reported.is_some_and(|pattern| pattern.is_of_same_key(&PATTERN));
+        match message {
+            Message::Status => {
+                self.checkers.known_bad[at] |= !right;
+                self.cluster.handle_status(now, unit, &status(at, report));
+            }
+            Message::Prove => {
+                self.checkers.known_bad[at] = !report.held;
+                let outcome = if report.held { ProofOutcome::Passed } else { ProofOutcome::Wrong };
+                self.cluster.handle_proof(now, unit, outcome);
+            }
+            Message::Probe => {
+                self.checkers.known_bad[at] |= !report.held;
+                self.cluster.handle_probe(now, unit, report.held);
+            }
+            Message::Request { id, attempt } => {
+                let answer = match (report.held, report.reported) {
+                    (true, _) => Answer::Final,
+                    (false, None) => Answer::NoMasterKey,
+                    (false, Some(_)) => Answer::WrongMasterKey,
+                };
+                self.checkers.known_bad[at] |= !report.held;
+                if self.cluster.handle_reply(now, unit, RequestId(id), attempt, answer) == Verdict::Deliver {
+                    let refused = (answer != Answer::Final).then(|| format!("{answer:?}"));
+                    self.checkers.ended(self.now, id, refused)?;
+                    if self.scenario.sabotage == Sabotage::AnswerTwice {
+                        self.checkers.ended(self.now, id, None)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what the cluster wants done.
+    fn act(&mut self) -> Result<(), String> {
+        while let Some(action) = self.cluster.poll_action() {
+            let line = format!("{} {action:?}", self.now);
+            self.record(&line);
+            match action {
+                Action::Connect { unit } => {
+                    let unit = index(unit);
+                    self.units[unit].connection += 1;
+                    let connection = self.units[unit].connection;
+                    if self.units[unit].fault != Some(Fault::Cut) {
+                        let refused = self.units[unit].fault == Some(Fault::Kill);
+                        self.soon(Event::Connected { unit, connection, refused });
+                    }
+                }
+                Action::Disconnect { unit } => self.units[index(unit)].connection += 1,
+                Action::AskStatus { unit } => self.send(index(unit), Message::Status),
+                Action::Prove { unit } => self.send(index(unit), Message::Prove),
+                Action::Probe { unit } => self.send(index(unit), Message::Probe),
+                Action::Send { unit, request, attempt } => {
+                    let mut unit = index(unit);
+                    if self.scenario.sabotage == Sabotage::UseFenced {
+                        unit = (0..UNITS).find(|at| self.checkers.known_bad[*at]).unwrap_or(unit);
+                    }
+                    let copies = if self.scenario.sabotage == Sabotage::SendTwice { 2 } else { 1 };
+                    for _ in 0..copies {
+                        self.checkers.sent(request.0, unit)?;
+                        self.send(unit, Message::Request { id: request.0, attempt });
+                    }
+                }
+                Action::Fail { request, failure } => {
+                    self.checkers.ended(self.now, request.0, Some(format!("{failure:?}")))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, unit: usize, message: Message) {
+        let connection = self.units[unit].connection;
+        let trip = self.random(50_000, 150_000);
+        let time = (self.now + trip).max(self.units[unit].last_in + 1);
+        self.units[unit].last_in = time;
+        self.at(time, Event::AtUnit { unit, connection, message });
+    }
+
+    /// FNV-1a over the log of the run.
+    fn record(&mut self, line: &str) {
+        for byte in line.bytes() {
+            self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+fn number(at: usize) -> UnitNumber {
+    UnitNumber(u16::try_from(at).unwrap() + 1)
+}
+
+fn index(number: UnitNumber) -> usize {
+    usize::from(number.0) - 1
+}
+
+fn status(at: usize, report: Report) -> UnitStatus {
+    UnitStatus {
+        unit: UnitId([u8::try_from(at).unwrap(); 16]),
+        domain_index: 0,
+        domain_instance: 1,
+        boot_nonce: [0; 16],
+        condition: Condition::Operational,
+        current: report.reported,
+        new: NewRegister::Empty,
+        transaction_counter: 1,
+        administrators: 0,
+        signature_threshold: 0,
+        revocation_threshold: 0,
+    }
+}
