@@ -26,21 +26,19 @@ impl Budget {
         Self(Instant::now().checked_add(deadline))
     }
 
-    /// What remains.
-    ///
-    /// # Errors
-    /// [`KmsError::DeadlineExceeded`] when nothing does.
-    pub(crate) fn remaining(self) -> Result<Duration, KmsError> {
+    /// What remains, if anything does.
+    pub(crate) fn remaining(self) -> Option<Duration> {
         match self.0 {
-            None => Ok(Duration::MAX),
-            Some(until) => match until.saturating_duration_since(Instant::now()) {
-                Duration::ZERO => Err(KmsError::DeadlineExceeded),
-                left => Ok(left),
-            },
+            None => Some(Duration::MAX),
+            Some(until) => until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()),
         }
     }
 
-    pub(crate) fn store(self) -> Result<Deadline, KmsError> {
-        self.remaining().map(Deadline)
+    /// What remains for a step in the keystore.
+    ///
+    /// # Errors
+    /// [`KmsError::DeadlineExceeded`] when nothing does.
+    pub(crate) fn for_store(self) -> Result<Deadline, KmsError> {
+        self.remaining().map(Deadline).ok_or(KmsError::DeadlineExceeded)
     }
 }

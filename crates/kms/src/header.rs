@@ -1,6 +1,28 @@
 //! The instance's header: what fences every write, and the proof of the master key.
 
+use std::time::Duration;
+
+use engine::{Algorithm, KeySpec, KeyUses};
+use keystore::{Commit, Cond, Deadline, Freshness, Key, Keystore, OpId, StoreError, Txn, Write};
+use serde::{Deserialize, Serialize};
 use unit_api::VerificationPattern;
+
+use crate::call::Budget;
+use crate::record::{decode, encode};
+use crate::seal::{InstanceKeys, InstanceSecret, SECRET_LEN};
+use crate::{
+    InstanceId, OpenError, RandomFailed, RecordError, Rng, StoreMeta, Units, UnitsError, ask, layout,
+};
+
+/// Associated data of the encrypted instance secret.
+pub const SECRET_AAD: &[u8] = b"hsm-sim instance secret v1";
+/// What is hashed before the instance secret to commit to it.
+pub const COMMITMENT_LABEL: &[u8] = b"hsm-sim instance commitment v1";
+/// What the instance secret authenticates to make the canary's value.
+pub const CANARY_LABEL: &[u8] = b"hsm-sim canary v1";
+
+const FORMAT: u8 = 1;
+const TAG_LEN: usize = 32;
 
 /// Whether an instance takes writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +38,9 @@ pub enum Mode {
 
 /// What shows that a unit holds the instance's master key: it opens this, and nobody else does.
 ///
-/// Nothing in it is secret. The root blob is AES-256 with ENCRYPT and DECRYPT, made by a unit; under it, by AES-GCM with
-/// [`SECRET_AAD`], stands the instance secret of 32 random bytes.
+/// Nothing in it is secret. The root blob is AES-256 with ENCRYPT and DECRYPT, made by a unit; under it, by AES-GCM
+/// with [`SECRET_AAD`], stands the instance secret of 32 random bytes. Whoever checks a unit has it open the secret,
+/// compares the commitment, and has it authenticate something by HMAC-SHA-256 with the canary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MasterKeyProof {
     /// Blob of the key that the secret stands under.
@@ -32,17 +55,10 @@ pub struct MasterKeyProof {
     pub canary: Vec<u8>,
 }
 
-/// Associated data of the encrypted instance secret.
-pub const SECRET_AAD: &[u8] = b"hsm-sim instance secret v1";
-/// What is hashed before the instance secret to commit to it.
-pub const COMMITMENT_LABEL: &[u8] = b"hsm-sim instance commitment v1";
-/// What the instance secret authenticates to make the canary's value.
-pub const CANARY_LABEL: &[u8] = b"hsm-sim canary v1";
-
 /// An instance as its store knows it.
 #[derive(Clone, Debug)]
 pub struct InstanceHeader {
-    /// Grows whenever another side takes over the writing.
+    /// Grows whenever the mode changes or another side takes over the writing.
     pub epoch: u64,
     /// Whether writes are taken.
     pub mode: Mode,
@@ -50,4 +66,214 @@ pub struct InstanceHeader {
     pub pattern: VerificationPattern,
     /// Its proof.
     pub proof: MasterKeyProof,
+}
+
+/// Why an instance could not be made or its header not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum InstanceError {
+    /// The store has it already.
+    #[error("the instance {0} exists")]
+    Exists(InstanceId),
+    /// The store is not one to work with.
+    #[error("the store cannot be worked with")]
+    Open(#[from] OpenError),
+    /// No unit did its part.
+    #[error("the crypto units did not serve")]
+    Units(#[from] UnitsError),
+    /// The deadline passed before anything was changed.
+    #[error("the deadline passed")]
+    DeadlineExceeded,
+    /// The instance may or may not have been made; reading its header tells.
+    #[error("the outcome is not known; the instance's header will tell")]
+    OutcomeUnknown(#[source] StoreError),
+    /// The header is damaged.
+    #[error("the instance's header is not valid")]
+    HeaderInvalid(#[source] RecordError),
+}
+
+impl InstanceError {
+    /// Whether the same call may succeed a little later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Open(error) => error.is_retryable(),
+            Self::Units(error) => error.is_retryable(),
+            Self::DeadlineExceeded | Self::OutcomeUnknown(_) => true,
+            Self::Exists(_) | Self::HeaderInvalid(_) => false,
+        }
+    }
+}
+
+impl From<StoreError> for InstanceError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unknown => Self::OutcomeUnknown(error),
+            other => Self::Open(other.into()),
+        }
+    }
+}
+
+impl From<RandomFailed> for InstanceError {
+    fn from(error: RandomFailed) -> Self {
+        Self::Open(error.into())
+    }
+}
+
+impl InstanceHeader {
+    /// Makes an instance: units make its proof, the store takes its header. Once, at its birth.
+    ///
+    /// `pattern` is the pattern of the master key that the units hold, as the ceremony worked it out.
+    ///
+    /// # Errors
+    /// [`InstanceError::Exists`] when there is one already, which stays as it is.
+    pub async fn create<S: Keystore, U: Units>(
+        store: &S,
+        units: &U,
+        rng: &dyn Rng,
+        instance: InstanceId,
+        pattern: VerificationPattern,
+        deadline: Duration,
+    ) -> Result<Self, InstanceError> {
+        let budget = Budget::new(deadline);
+        if Self::read(store, rng, instance, deadline).await?.is_some() {
+            return Err(InstanceError::Exists(instance));
+        }
+        let (secret, proof) = prove(units, budget).await?;
+        let header = Self { epoch: 1, mode: Mode::ReadWrite, pattern, proof };
+        let place = layout::header(instance);
+        let value = header.encode(&place, &secret.keys());
+        let mut op = [0; 16];
+        rng.fill(&mut op)?;
+        let txn = Txn {
+            op: OpId(op),
+            conds: vec![Cond::Absent(place.clone())],
+            writes: vec![Write::Put { key: place, value: value.into(), lease: None }],
+        };
+        let left = budget.remaining().ok_or(InstanceError::DeadlineExceeded)?;
+        match store.commit(txn, Deadline(left)).await? {
+            Commit::Applied { .. } => Ok(header),
+            Commit::Refused { .. } => Err(InstanceError::Exists(instance)),
+        }
+    }
+
+    /// The header of an instance, if there is one, read without any unit.
+    ///
+    /// Its tag is checked once a unit has opened the secret; until then a proof that units accept vouches for it.
+    ///
+    /// # Errors
+    /// [`InstanceError::Open`] for a store that is not ours, [`InstanceError::HeaderInvalid`] for a damaged header.
+    pub async fn read<S: Keystore>(
+        store: &S,
+        rng: &dyn Rng,
+        instance: InstanceId,
+        deadline: Duration,
+    ) -> Result<Option<Self>, InstanceError> {
+        let budget = Budget::new(deadline);
+        StoreMeta::read_or_begin(store, rng, deadline).await?;
+        let left = budget.remaining().ok_or(InstanceError::DeadlineExceeded)?;
+        let place = layout::header(instance);
+        let found = store.get(&[place], Freshness::Linearizable, Deadline(left)).await?;
+        match found.entries.into_iter().flatten().next() {
+            None => Ok(None),
+            Some(entry) => match Self::decode(&entry.value) {
+                Ok((header, _, _)) => Ok(Some(header)),
+                Err(why) => Err(InstanceError::HeaderInvalid(why)),
+            },
+        }
+    }
+
+    /// Format number ‖ body ‖ HMAC-SHA-256 over place and both.
+    pub(crate) fn encode(&self, place: &Key, keys: &InstanceKeys) -> Vec<u8> {
+        let stored = Stored {
+            epoch: self.epoch,
+            mode: self.mode as u8,
+            pattern: *self.pattern.as_bytes(),
+            root_blob: self.proof.root_blob.clone(),
+            iv: self.proof.iv,
+            sealed_secret: self.proof.sealed_secret.clone(),
+            commitment: self.proof.commitment,
+            canary: self.proof.canary.clone(),
+        };
+        let mut value = vec![FORMAT];
+        value.extend_from_slice(&encode(&stored));
+        let tag = keys.header_tag(place, &value);
+        value.extend_from_slice(&tag);
+        value
+    }
+
+    /// A header, the bytes its tag is over, and the tag, which is the caller's to check.
+    pub(crate) fn decode(value: &[u8]) -> Result<(Self, &[u8], &[u8; TAG_LEN]), RecordError> {
+        let (body, tag) = value.split_last_chunk::<TAG_LEN>().ok_or(RecordError::Malformed)?;
+        let (&format, fields) = body.split_first().ok_or(RecordError::Malformed)?;
+        if format != FORMAT {
+            return Err(RecordError::Format { found: format, expected: FORMAT });
+        }
+        let stored: Stored = decode(fields)?;
+        let header = Self {
+            epoch: stored.epoch,
+            mode: Mode::from_number(stored.mode).ok_or(RecordError::Malformed)?,
+            pattern: VerificationPattern::from_bytes(stored.pattern),
+            proof: MasterKeyProof {
+                root_blob: stored.root_blob,
+                iv: stored.iv,
+                sealed_secret: stored.sealed_secret,
+                commitment: stored.commitment,
+                canary: stored.canary,
+            },
+        };
+        Ok((header, body, tag))
+    }
+}
+
+impl Mode {
+    const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::ReadWrite),
+            1 => Some(Self::ReadOnly),
+            2 => Some(Self::Frozen),
+            _ => None,
+        }
+    }
+}
+
+/// The header's fields as stored. Appended to only together with a new format number.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    epoch: u64,
+    mode: u8,
+    pattern: [u8; 32],
+    root_blob: Vec<u8>,
+    iv: [u8; engine::AES_GCM_IV_LEN],
+    sealed_secret: Vec<u8>,
+    commitment: [u8; 32],
+    canary: Vec<u8>,
+}
+
+/// A new instance secret, and its proof, by units alone.
+async fn prove<U: Units>(units: &U, budget: Budget) -> Result<(InstanceSecret, MasterKeyProof), UnitsError> {
+    let drawn = ask::random(units, SECRET_LEN as u16, budget).await?;
+    let secret = InstanceSecret::from_slice(&drawn).expect("a unit gives as many bytes as it is asked for");
+    let root_blob = ask::generate(units, ask::cipher_key(32), budget).await?;
+    let sealed = ask::encrypt(units, &root_blob, SECRET_AAD, secret.expose(), budget).await?;
+    let spec = KeySpec { algorithm: Algorithm::Aes, key_len: 32, uses: KeyUses::SIGN, extractable: false };
+    let canary = ask::import(units, spec, secret.canary().expose(), budget).await?;
+    let commitment = secret.commitment();
+    let proof =
+        MasterKeyProof { root_blob, iv: sealed.iv, sealed_secret: sealed.ciphertext, commitment, canary };
+    Ok((secret, proof))
+}
+
+impl MasterKeyProof {
+    /// Has a unit open the instance secret.
+    pub(crate) async fn open_secret<U: Units>(
+        &self,
+        units: &U,
+        budget: Budget,
+    ) -> Result<Option<InstanceSecret>, UnitsError> {
+        let opened =
+            ask::decrypt(units, &self.root_blob, self.iv, SECRET_AAD, &self.sealed_secret, budget).await?;
+        Ok(opened
+            .and_then(|bytes| InstanceSecret::from_slice(&bytes))
+            .filter(|secret| secret.matches(&self.commitment)))
+    }
 }

@@ -1,0 +1,129 @@
+//! The store's own record: whose it is and in which form it is written.
+
+use std::time::Duration;
+
+use keystore::{Commit, Cond, Deadline, Freshness, Keystore, OpId, StoreError, Txn, Write};
+
+use crate::{RandomFailed, Rng, layout};
+
+/// What the record begins with; anything else is somebody else's store.
+const MAGIC: [u8; 8] = *b"hsm-sim\0";
+/// The layout of keys and values that this program reads and writes.
+const FORMAT: u32 = 1;
+
+/// The store's own record, written once, checked at every start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreMeta {
+    /// The deployment the store belongs to; random.
+    pub deployment: [u8; 16],
+    /// Drawn when the store was begun: tells two stores of one deployment apart.
+    pub nonce: [u8; 16],
+}
+
+/// Why a store cannot be worked with.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its record does not begin as ours does.
+    #[error("the store was not written by this program: its record is {found_len} bytes of something else")]
+    ForeignStore {
+        /// Length of what stands there.
+        found_len: usize,
+    },
+    /// Written by a newer or an older program.
+    #[error("the store has format {found}; this program reads and writes format {supported}")]
+    UnsupportedFormat {
+        /// What stands there.
+        found: u32,
+        /// What is known here.
+        supported: u32,
+    },
+    /// The keystore failed or refused.
+    #[error("the keystore did not serve")]
+    Store(#[from] StoreError),
+    /// Random bytes could not be had.
+    #[error("no random bytes")]
+    Random(#[from] RandomFailed),
+}
+
+impl OpenError {
+    /// Whether the same call may succeed a little later.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_retryable(),
+            Self::Random(_) => true,
+            Self::ForeignStore { .. } | Self::UnsupportedFormat { .. } => false,
+        }
+    }
+}
+
+impl StoreMeta {
+    /// The store's record, written now if the store is new.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a store that is not ours is left as it is.
+    pub async fn read_or_begin<S: Keystore>(
+        store: &S,
+        rng: &dyn Rng,
+        deadline: Duration,
+    ) -> Result<Self, OpenError> {
+        let place = layout::meta();
+        let deadline = Deadline(deadline);
+        let found = store.get(std::slice::from_ref(&place), Freshness::Linearizable, deadline).await?;
+        if let Some(entry) = found.entries.first().and_then(Option::as_ref) {
+            return Self::decode(&entry.value);
+        }
+        let mut meta = Self { deployment: [0; 16], nonce: [0; 16] };
+        rng.fill(&mut meta.deployment)?;
+        rng.fill(&mut meta.nonce)?;
+        let txn = Txn {
+            op: OpId(meta.nonce),
+            conds: vec![Cond::Absent(place.clone())],
+            writes: vec![Write::Put { key: place, value: meta.encode().into(), lease: None }],
+        };
+        match store.commit(txn, deadline).await? {
+            Commit::Refused { now: Some(entry), .. } => Self::decode(&entry.value),
+            Commit::Applied { .. } | Commit::Refused { now: None, .. } => Ok(meta),
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        [&MAGIC[..], &FORMAT.to_be_bytes(), &self.deployment, &self.nonce].concat()
+    }
+
+    fn decode(value: &[u8]) -> Result<Self, OpenError> {
+        let foreign = || OpenError::ForeignStore { found_len: value.len() };
+        let (magic, rest) = value.split_first_chunk::<8>().ok_or_else(foreign)?;
+        let (format, rest) = rest.split_first_chunk::<4>().ok_or_else(foreign)?;
+        if *magic != MAGIC {
+            return Err(foreign());
+        }
+        let found = u32::from_be_bytes(*format);
+        if found != FORMAT {
+            return Err(OpenError::UnsupportedFormat { found, supported: FORMAT });
+        }
+        let (deployment, rest) = rest.split_first_chunk::<16>().ok_or_else(foreign)?;
+        let nonce = <[u8; 16]>::try_from(rest).map_err(|_| foreign())?;
+        Ok(Self { deployment: *deployment, nonce })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OpenError, StoreMeta};
+
+    #[test]
+    fn a_foreign_record_and_a_newer_format_are_told_apart() {
+        let meta = StoreMeta { deployment: [1; 16], nonce: [2; 16] };
+        let mut value = meta.encode();
+        assert_eq!(StoreMeta::decode(&value).unwrap(), meta);
+        value[11] = 2;
+        assert!(matches!(
+            StoreMeta::decode(&value),
+            Err(OpenError::UnsupportedFormat { found: 2, supported: 1 })
+        ));
+        value[0] = b'x';
+        assert!(matches!(StoreMeta::decode(&value), Err(OpenError::ForeignStore { found_len: 44 })));
+        assert!(matches!(StoreMeta::decode(b""), Err(OpenError::ForeignStore { found_len: 0 })));
+    }
+}

@@ -1,0 +1,234 @@
+//! The instance secret, the keys derived from it, and records sealed under them.
+
+use std::fmt;
+
+use aes_gcm::aead::{AeadInOut, KeyInit};
+use aes_gcm::{Aes256Gcm, Nonce};
+use engine::{AES_GCM_IV_LEN, AES_GCM_TAG_LEN};
+use hmac::{Hmac, Mac};
+use keystore::Key;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::{CANARY_LABEL, COMMITMENT_LABEL, RandomFailed, RecordError, Rng};
+
+/// The number every sealed record begins with. A change of a record's form takes the next one.
+const FORMAT: u8 = 1;
+
+/// Length of the instance secret, in bytes.
+pub(crate) const SECRET_LEN: usize = 32;
+
+/// What all record keys of an instance derive from. Stands in the store under a key that only units open.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(crate) struct InstanceSecret(Box<[u8; SECRET_LEN]>);
+
+/// 32 bytes that authenticate, as a rule made from the instance secret.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(crate) struct MacKey(Box<[u8; 32]>);
+
+/// The keys of an instance that its host may hold.
+pub(crate) struct InstanceKeys {
+    records: Aes256Gcm,
+    blobs: Aes256Gcm,
+    aliases: MacKey,
+    names: MacKey,
+    header: MacKey,
+}
+
+/// Which key a record is sealed under.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sealed {
+    /// What is known of a key; an alias.
+    Record,
+    /// A key blob.
+    Blob,
+}
+
+impl InstanceSecret {
+    /// Takes a secret that a unit drew or opened; none if it is not [`SECRET_LEN`] bytes.
+    pub(crate) fn from_slice(bytes: &[u8]) -> Option<Self> {
+        let mut secret = Self(Box::new([0; SECRET_LEN]));
+        if bytes.len() != SECRET_LEN {
+            return None;
+        }
+        secret.0.copy_from_slice(bytes);
+        Some(secret)
+    }
+
+    pub(crate) fn expose(&self) -> &[u8] {
+        &*self.0
+    }
+
+    pub(crate) fn commitment(&self) -> [u8; 32] {
+        Sha256::new().chain_update(COMMITMENT_LABEL).chain_update(*self.0).finalize().into()
+    }
+
+    /// Whether this is the secret that was committed to.
+    pub(crate) fn matches(&self, commitment: &[u8; 32]) -> bool {
+        self.commitment().ct_eq(commitment).into()
+    }
+
+    /// The value of the canary.
+    pub(crate) fn canary(&self) -> MacKey {
+        self.derive(CANARY_LABEL)
+    }
+
+    /// HMAC as PRF, the label naming the one use of what comes out (SP 800-108r1 §4, one block of output).
+    fn derive(&self, label: &[u8]) -> MacKey {
+        let mut key = MacKey(Box::new([0; 32]));
+        let mut out = hmac(&self.0).chain_update(label).finalize().into_bytes();
+        key.0.copy_from_slice(&out);
+        out.zeroize();
+        key
+    }
+
+    pub(crate) fn keys(&self) -> InstanceKeys {
+        let cipher = |label| Aes256Gcm::new((&*self.derive(label).0).into());
+        InstanceKeys {
+            records: cipher(b"hsm-sim record key v1"),
+            blobs: cipher(b"hsm-sim blob record key v1"),
+            aliases: self.derive(b"hsm-sim alias key v1"),
+            names: self.derive(b"hsm-sim name key v1"),
+            header: self.derive(b"hsm-sim header key v1"),
+        }
+    }
+}
+
+fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {
+    <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length")
+}
+
+impl MacKey {
+    pub(crate) fn expose(&self) -> &[u8] {
+        &*self.0
+    }
+
+    /// The MAC of a list: each part with its length, so that no two lists make the same bytes.
+    fn mac(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
+        let mut mac = hmac(&self.0);
+        for part in parts {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        mac
+    }
+}
+
+impl InstanceKeys {
+    /// The place of an alias in the store.
+    pub(crate) fn alias_mac(&self, alias: &str) -> [u8; 32] {
+        self.aliases.mac(&[alias.as_bytes()]).finalize().into_bytes().into()
+    }
+
+    /// A name that anyone who repeats the same words finds again, and nobody else can work out.
+    pub(crate) fn name(&self, parts: &[&[u8]]) -> [u8; 32] {
+        self.names.mac(parts).finalize().into_bytes().into()
+    }
+
+    pub(crate) fn header_tag(&self, place: &Key, body: &[u8]) -> [u8; 32] {
+        self.header.mac(&[&place.0, body]).finalize().into_bytes().into()
+    }
+
+    pub(crate) fn header_is_authentic(&self, place: &Key, body: &[u8], tag: &[u8; 32]) -> bool {
+        self.header_tag(place, body).ct_eq(tag).into()
+    }
+
+    const fn cipher(&self, kind: Sealed) -> &Aes256Gcm {
+        match kind {
+            Sealed::Record => &self.records,
+            Sealed::Blob => &self.blobs,
+        }
+    }
+
+    /// Seals a record for its place: format number ‖ IV ‖ ciphertext ‖ tag.
+    ///
+    /// The IV is random, so that one key seals at most 2^32 records (SP 800-38D §8.3).
+    pub(crate) fn seal(
+        &self,
+        kind: Sealed,
+        place: &Key,
+        plain: &[u8],
+        rng: &dyn Rng,
+    ) -> Result<Vec<u8>, RandomFailed> {
+        let mut iv = [0; AES_GCM_IV_LEN];
+        rng.fill(&mut iv)?;
+        let mut sealed = Vec::with_capacity(1 + AES_GCM_IV_LEN + plain.len() + AES_GCM_TAG_LEN);
+        sealed.push(FORMAT);
+        sealed.extend_from_slice(&iv);
+        sealed.extend_from_slice(plain);
+        let (_, body) = sealed.split_at_mut(1 + AES_GCM_IV_LEN);
+        let tag = self
+            .cipher(kind)
+            .encrypt_inout_detached(&Nonce::from(iv), &place.0, body.into())
+            .expect("GCM refuses only what is longer than 64 GiB");
+        sealed.extend_from_slice(&tag);
+        Ok(sealed)
+    }
+
+    /// Opens a record that was sealed for this place.
+    pub(crate) fn open(
+        &self,
+        kind: Sealed,
+        place: &Key,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, RecordError> {
+        let (&format, rest) = sealed.split_first().ok_or(RecordError::Malformed)?;
+        if format != FORMAT {
+            return Err(RecordError::Format { found: format, expected: FORMAT });
+        }
+        let (iv, rest) = rest.split_first_chunk::<AES_GCM_IV_LEN>().ok_or(RecordError::Malformed)?;
+        let (body, tag) = rest.split_last_chunk::<AES_GCM_TAG_LEN>().ok_or(RecordError::Malformed)?;
+        let mut plain = Zeroizing::new(body.to_vec());
+        self.cipher(kind)
+            .decrypt_inout_detached(
+                &Nonce::from(*iv),
+                &place.0,
+                plain.as_mut_slice().into(),
+                &aes_gcm::Tag::from(*tag),
+            )
+            .map_err(|_| RecordError::Forged)?;
+        Ok(plain)
+    }
+}
+
+/// The name alone.
+impl fmt::Debug for InstanceKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InstanceKeys")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{InstanceSecret, Sealed};
+    use crate::{OsRng, RecordError};
+    use keystore::Key;
+
+    #[test]
+    fn a_record_opens_only_unchanged_at_its_place_and_as_what_it_is() {
+        let keys = InstanceSecret::from_slice(&[7; 32]).unwrap().keys();
+        let place = Key::from(*b"v1/a");
+        let sealed = keys.seal(Sealed::Record, &place, b"a name", &OsRng).unwrap();
+        assert_eq!(&**keys.open(Sealed::Record, &place, &sealed).unwrap(), b"a name");
+        assert_eq!(
+            keys.open(Sealed::Record, &Key::from(*b"v1/b"), &sealed).unwrap_err(),
+            RecordError::Forged,
+            "moved"
+        );
+        assert_eq!(keys.open(Sealed::Blob, &place, &sealed).unwrap_err(), RecordError::Forged, "confused");
+        for i in 0..sealed.len() {
+            let mut bad = sealed.clone();
+            bad[i] ^= 1;
+            assert!(keys.open(Sealed::Record, &place, &bad).is_err(), "byte {i}");
+            assert!(keys.open(Sealed::Record, &place, &sealed[..i]).is_err(), "cut at {i}");
+        }
+    }
+
+    #[test]
+    fn lists_that_split_the_same_text_differently_have_different_names() {
+        let keys = InstanceSecret::from_slice(&[7; 32]).unwrap().keys();
+        assert_ne!(keys.name(&[b"ab", b"c"]), keys.name(&[b"a", b"bc"]));
+        assert_ne!(keys.name(&[b"ab"]), keys.name(&[b"ab", b""]));
+    }
+}

@@ -1,0 +1,188 @@
+//! Creation: generated or imported, root or standard.
+
+use jiff::Timestamp;
+use keystore::{Cond, Keystore, OpId, Revision, Txn};
+
+use super::{Attempt, Instance, Kms, MAX_ATTEMPTS, View, first_16, not_found};
+use crate::ask::{self, Encrypted};
+use crate::call::Budget;
+use crate::record::{BlobRecord, EncryptedPayload, Lifecycle, Live, Record, Version, encode};
+use crate::seal::Sealed;
+use crate::time::Millis;
+use crate::{Call, KeyId, KeyKind, KeyMetadata, KmsError, NewKey, Payload, Units, layout};
+
+/// Length of the material of a standard key that is not imported, in bytes.
+const GENERATED_STANDARD_LEN: u16 = 32;
+
+impl<S: Keystore, U: Units> Kms<S, U> {
+    /// Creates a key, active at once. Two creations by one caller with one `op` are one key.
+    ///
+    /// # Errors
+    /// [`KmsError`]; [`KmsError::AliasNotUnique`], [`KmsError::OpIdReused`] when `op` made another key than this.
+    pub async fn create_key(&self, call: &Call<'_>, op: OpId, new: NewKey) -> Result<KeyMetadata, KmsError> {
+        let budget = Budget::new(call.deadline);
+        new.check(self.now())?;
+        // A blob is under the master key that the header names, so that it serves as long as the header stays.
+        let mut made: Option<(Revision, BlobRecord)> = None;
+        let mut instance = match self.known(call.instance) {
+            Some(instance) => instance,
+            None => self.view(call, budget, &[]).await?.instance,
+        };
+        for _ in 0..MAX_ATTEMPTS {
+            let id = KeyId(instance.uuid(&[b"key", &op.0, call.caller.as_bytes()]));
+            let request = new.request(&instance);
+            let names = places(call, &instance, id, &new);
+            let view = self.view(call, budget, &names).await?;
+            if view.instance.header.proof.commitment != instance.header.proof.commitment {
+                // The instance was begun anew since it was opened: every name is another now.
+                instance = view.instance;
+                continue;
+            }
+            if let Some(found) = self.find_created(&view, id, &request)? {
+                return Ok(found);
+            }
+            view.instance.check_writable()?;
+            if let Some((alias, _)) =
+                new.aliases.iter().zip(view.entries.iter().skip(1)).find(|(_, owner)| owner.is_some())
+            {
+                return Err(KmsError::AliasNotUnique { alias: alias.clone() });
+            }
+            let blob = match made.take().filter(|(at, _)| *at == view.header_at) {
+                Some((_, blob)) => blob,
+                None => self.material(call, id, &new, budget).await?,
+            };
+            let now = self.now();
+            let record = new.record(id, call.caller, now, request);
+            let txn = self.creation(call, op, &view, id, (&record, &blob, &names))?;
+            match self.try_commit(txn, budget).await? {
+                Attempt::Applied => {
+                    let timers = &self.options.timers;
+                    let state = record.state(now, timers).ok_or_else(|| not_found(id))?;
+                    return Ok(record.metadata(id, state, now, timers));
+                }
+                Attempt::Replayed => return self.metadata_within(call, budget, &id.into()).await,
+                Attempt::Lost => made = Some((view.header_at, blob)),
+            }
+        }
+        Err(KmsError::Contended { attempts: MAX_ATTEMPTS })
+    }
+
+    /// The key that an earlier attempt made, if one did.
+    fn find_created(
+        &self,
+        view: &View,
+        id: KeyId,
+        request: &[u8; 32],
+    ) -> Result<Option<KeyMetadata>, KmsError> {
+        let Some(entry) = view.entries.first().and_then(Option::as_ref) else { return Ok(None) };
+        let record = view.instance.open_record(entry)?;
+        if record.request != *request {
+            return Err(KmsError::OpIdReused);
+        }
+        let (now, timers) = (self.now(), &self.options.timers);
+        let state = record.state(now, timers).ok_or_else(|| not_found(id))?;
+        Ok(Some(record.metadata(id, state, now, timers)))
+    }
+
+    fn creation(
+        &self,
+        call: &Call<'_>,
+        op: OpId,
+        view: &View,
+        id: KeyId,
+        (record, blob, names): (&Record, &BlobRecord, &[keystore::Key]),
+    ) -> Result<Txn, KmsError> {
+        let instance = &view.instance;
+        let op = OpId(first_16(&instance.keys.name(&[b"create", &op.0, call.caller.as_bytes()])));
+        let mut conds = vec![Cond::Unchanged(layout::header(call.instance), view.header_at)];
+        conds.extend(names.iter().cloned().map(Cond::Absent));
+        let blob_place = layout::blob(call.instance, id, id.first_version());
+        let mut writes = vec![self.put(instance, Sealed::Blob, blob_place, &encode(blob))?];
+        let mut places = names.iter().cloned();
+        if let Some(place) = places.next() {
+            writes.push(self.put(instance, Sealed::Record, place, &encode(record))?);
+        }
+        for alias in places {
+            writes.push(self.put(instance, Sealed::Record, alias, &encode(id.0.as_bytes()))?);
+        }
+        Ok(Txn { op, conds, writes })
+    }
+
+    async fn material(
+        &self,
+        call: &Call<'_>,
+        id: KeyId,
+        new: &NewKey,
+        budget: Budget,
+    ) -> Result<BlobRecord, KmsError> {
+        match new.kind {
+            KeyKind::Root => {
+                Ok(BlobRecord { blob: self.root_blob(new.payload.as_ref(), budget).await?, payload: None })
+            }
+            KeyKind::Standard => {
+                let blob = ask::generate(&self.units, ask::cipher_key(32), budget).await?;
+                let generated = match &new.payload {
+                    Some(_) => None,
+                    None => Some(ask::random(&self.units, GENERATED_STANDARD_LEN, budget).await?),
+                };
+                let material = match (&new.payload, &generated) {
+                    (Some(payload), _) => payload.expose(),
+                    (None, Some(generated)) => generated,
+                    (None, None) => &[],
+                };
+                let aad = payload_aad(call, id);
+                let Encrypted { iv, ciphertext } =
+                    ask::encrypt(&self.units, &blob, &aad, material, budget).await?;
+                Ok(BlobRecord { blob, payload: Some(EncryptedPayload { iv, ciphertext }) })
+            }
+        }
+    }
+}
+
+/// Binds a standard key's material to its place.
+pub(super) fn payload_aad(call: &Call<'_>, id: KeyId) -> Vec<u8> {
+    let place = layout::blob(call.instance, id, id.first_version());
+    [&b"hsm-sim standard key v1"[..], &place.0].concat()
+}
+
+/// The names that have to be free: the record's, then the aliases'.
+fn places(call: &Call<'_>, instance: &Instance, id: KeyId, new: &NewKey) -> Vec<keystore::Key> {
+    let aliases = new.aliases.iter().map(|alias| instance.keys.alias_mac(alias));
+    std::iter::once(layout::record(call.instance, id))
+        .chain(aliases.map(|mac| layout::alias(call.instance, &mac)))
+        .collect()
+}
+
+impl NewKey {
+    /// A MAC over all that was asked for.
+    fn request(&self, instance: &Instance) -> [u8; 32] {
+        let standard = self.kind == KeyKind::Standard;
+        let expires_at = self.expires_at.map(Millis::from);
+        let text = (&self.name, &self.description, &self.aliases, &self.tags);
+        let open = encode(&(standard, self.payload.is_some(), expires_at, text));
+        // The material is not encoded with the rest: a growing buffer leaves copies behind.
+        let material = self.payload.as_ref().map_or(&[][..], Payload::expose);
+        instance.keys.name(&[b"creation", &open, material])
+    }
+
+    fn record(&self, id: KeyId, caller: &str, now: Timestamp, request: [u8; 32]) -> Record {
+        let at = now.into();
+        Record {
+            standard: self.kind == KeyKind::Standard,
+            imported: self.payload.is_some(),
+            name: self.name.clone(),
+            description: self.description.clone(),
+            aliases: self.aliases.clone(),
+            tags: self.tags.clone(),
+            expires_at: self.expires_at.map(Millis::from),
+            created_at: at,
+            created_by: caller.to_owned(),
+            updated_at: at,
+            rotated_at: None,
+            last_action: None,
+            lifecycle: Lifecycle::Live(Live::Enabled),
+            versions: vec![Version::new(id.first_version(), at)],
+            request,
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Disable, enable, delete, restore.
+
+use keystore::{Keystore, OpId};
+
+use super::Kms;
+use crate::record::{Lifecycle, Live};
+use crate::time::Millis;
+use crate::{Action, Call, KeyMetadata, KeyRef, KmsError, Units};
+
+impl<S: Keystore, U: Units> Kms<S, U> {
+    /// Suspends an active root key: nothing can be wrapped or unwrapped until it is enabled.
+    ///
+    /// # Errors
+    /// [`KmsError`]; a repeat with the same `op` finds the key suspended and succeeds.
+    pub async fn disable(&self, call: &Call<'_>, op: OpId, key: &KeyRef) -> Result<KeyMetadata, KmsError> {
+        self.change(call, op, key, Action::Disable, |record, _| {
+            record.lifecycle = Lifecycle::Live(Live::Disabled);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes a suspended root key active again; one whose expiry has passed meanwhile is deactivated.
+    ///
+    /// # Errors
+    /// [`KmsError`], [`KmsError::TooEarly`] within 30 s of the last lifecycle action.
+    pub async fn enable(&self, call: &Call<'_>, op: OpId, key: &KeyRef) -> Result<KeyMetadata, KmsError> {
+        self.change(call, op, key, Action::Enable, |record, now| {
+            record.check_pause(Action::Enable, now, &self.options.timers)?;
+            record.lifecycle = Lifecycle::Live(Live::Enabled);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Destroys a key. Its material and its aliases are kept for a restore.
+    ///
+    /// # Errors
+    /// [`KmsError`], [`KmsError::KeyDeleted`] when it was destroyed before.
+    pub async fn delete(&self, call: &Call<'_>, op: OpId, key: &KeyRef) -> Result<KeyMetadata, KmsError> {
+        self.change(call, op, key, Action::Delete, |record, now| {
+            if let Lifecycle::Live(was) = record.lifecycle {
+                let by = call.caller.to_owned();
+                record.lifecycle = Lifecycle::Destroyed { was, at: now.into(), by };
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Brings a destroyed key back as it was, material and aliases included.
+    ///
+    /// # Errors
+    /// [`KmsError`]; [`KmsError::TooEarly`] within 30 s of the deletion, [`KmsError::RestoreExpired`] after 30 days,
+    /// [`KmsError::KeyExpired`] once the key's expiry has passed.
+    pub async fn restore(&self, call: &Call<'_>, op: OpId, key: &KeyRef) -> Result<KeyMetadata, KmsError> {
+        self.change(call, op, key, Action::Restore, |record, now| {
+            let timers = &self.options.timers;
+            record.check_pause(Action::Restore, now, timers)?;
+            if let Lifecycle::Destroyed { was, at, .. } = record.lifecycle {
+                let until = at.after(timers.restore_within);
+                if until < now.into() {
+                    return Err(KmsError::RestoreExpired { until: until.timestamp() });
+                }
+                if let Some(expired_at) = record.expires_at.filter(|_| record.is_expired(now)) {
+                    return Err(KmsError::KeyExpired { expired_at: Millis::timestamp(expired_at) });
+                }
+                record.lifecycle = Lifecycle::Live(was);
+            }
+            Ok(())
+        })
+        .await
+    }
+}

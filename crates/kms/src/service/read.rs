@@ -1,0 +1,149 @@
+//! Reading keys: one, or many.
+
+use std::cmp::Ordering;
+
+use keystore::{Freshness, Keystore};
+
+use super::create::payload_aad;
+use super::{Kms, invalid};
+use crate::call::Budget;
+use crate::record::Version;
+use crate::{
+    Action, Call, Key, KeyMetadata, KeyOrigin, KeyQuery, KeyRef, KeyVersion, KmsError, Payload, RecordError,
+    SortBy, SortProperty, Units, ask, layout,
+};
+
+impl<S: Keystore, U: Units> Kms<S, U> {
+    /// The key, with the material of a standard key that is not destroyed.
+    ///
+    /// # Errors
+    /// [`KmsError`].
+    pub async fn get_key(&self, call: &Call<'_>, key: &KeyRef) -> Result<Key, KmsError> {
+        let budget = Budget::new(call.deadline);
+        let loaded = self.load(call, budget, key, |id| vec![id.first_version()]).await?;
+        let metadata = self.shown(&loaded);
+        if loaded.record.check(Action::ReadPayload, loaded.state).is_err() {
+            return Ok(Key { metadata, payload: None });
+        }
+        let version = loaded.id.first_version();
+        let blob = self.blob(call, budget, &loaded, version).await?;
+        let place = layout::blob(call.instance, loaded.id, version);
+        let sealed = blob.payload.ok_or_else(|| invalid(&place, RecordError::Malformed))?;
+        let aad = payload_aad(call, loaded.id);
+        let opened =
+            ask::decrypt(&self.units, &blob.blob, sealed.iv, &aad, &sealed.ciphertext, budget).await?;
+        let payload = opened.ok_or_else(|| invalid(&place, RecordError::Forged))?;
+        Ok(Key { metadata, payload: Some(Payload::new(payload)) })
+    }
+
+    /// What is known of the key, without material.
+    ///
+    /// # Errors
+    /// [`KmsError`].
+    pub async fn metadata(&self, call: &Call<'_>, key: &KeyRef) -> Result<KeyMetadata, KmsError> {
+        self.metadata_within(call, Budget::new(call.deadline), key).await
+    }
+
+    /// The key's versions, newest first.
+    ///
+    /// # Errors
+    /// [`KmsError::WrongState`] for a key that is not active, unless `all_states`.
+    pub async fn list_versions(
+        &self,
+        call: &Call<'_>,
+        key: &KeyRef,
+        all_states: bool,
+    ) -> Result<Vec<KeyVersion>, KmsError> {
+        let loaded = self.load(call, Budget::new(call.deadline), key, |_| Vec::new()).await?;
+        if !all_states {
+            loaded.record.check(Action::ListVersions, loaded.state)?;
+        }
+        Ok(loaded.record.versions.iter().rev().map(Version::shown).collect())
+    }
+
+    /// One page of the keys that the query asks for, all as they stood at one moment.
+    ///
+    /// # Errors
+    /// [`KmsError`].
+    pub async fn list_keys(&self, call: &Call<'_>, query: &KeyQuery) -> Result<Vec<KeyMetadata>, KmsError> {
+        // The store gives keys by id: without another order, nothing after the page has to be read.
+        let enough = match query.sort.as_slice() {
+            [] => query.offset.saturating_add(query.limit),
+            _ => usize::MAX,
+        };
+        let mut keys = self.matching(call, query, enough).await?;
+        keys.sort_by(|a, b| compare(a, b, &query.sort));
+        Ok(keys.into_iter().skip(query.offset).take(query.limit).collect())
+    }
+
+    /// How many keys match, whatever the query's offset and limit.
+    ///
+    /// # Errors
+    /// [`KmsError`].
+    pub async fn count_keys(&self, call: &Call<'_>, query: &KeyQuery) -> Result<usize, KmsError> {
+        Ok(self.matching(call, query, usize::MAX).await?.len())
+    }
+
+    async fn matching(
+        &self,
+        call: &Call<'_>,
+        query: &KeyQuery,
+        enough: usize,
+    ) -> Result<Vec<KeyMetadata>, KmsError> {
+        let budget = Budget::new(call.deadline);
+        let instance = self.view(call, budget, &[]).await?.instance;
+        let (now, timers) = (self.now(), &self.options.timers);
+        let mut range = layout::records(call.instance);
+        let mut at = None;
+        let mut keys = Vec::new();
+        while keys.len() < enough {
+            let (from, limit) = (range.clone(), keystore::MAX_PAGE_ENTRIES);
+            let page = self.store.scan(from, limit, at, Freshness::Linearizable, budget.for_store()?).await?;
+            for entry in &page.entries {
+                let record = instance.open_record(entry)?;
+                let Some(state) = record.state(now, timers) else { continue };
+                if query.states.contains(state) && query.kind.is_none_or(|kind| kind == record.kind()) {
+                    let id = layout::record_id(&entry.key)
+                        .ok_or_else(|| invalid(&entry.key, RecordError::Malformed))?;
+                    keys.push(record.metadata(id, state, now, timers));
+                }
+            }
+            match page.next {
+                Some(next) => range.start = next,
+                None => break,
+            }
+            at = Some(page.at);
+        }
+        Ok(keys)
+    }
+}
+
+fn compare(a: &KeyMetadata, b: &KeyMetadata, sort: &[SortBy]) -> Ordering {
+    let by_property = |by: &SortBy| {
+        let order = match by.property {
+            SortProperty::Id => a.id.cmp(&b.id),
+            SortProperty::State => a.state.cmp(&b.state),
+            SortProperty::Kind => is_standard(a).cmp(&is_standard(b)),
+            SortProperty::Origin => is_imported(a).cmp(&is_imported(b)),
+            SortProperty::CreatedAt => a.created_at.cmp(&b.created_at),
+            SortProperty::UpdatedAt => a.updated_at.cmp(&b.updated_at),
+            SortProperty::RotatedAt => a.rotated_at.cmp(&b.rotated_at),
+            SortProperty::DeletedAt => deleted_at(a).cmp(&deleted_at(b)),
+            SortProperty::ExpiresAt => a.expires_at.cmp(&b.expires_at),
+        };
+        if by.descending { order.reverse() } else { order }
+    };
+    sort.iter().map(by_property).find(|order| order.is_ne()).unwrap_or_else(|| a.id.cmp(&b.id))
+}
+
+fn is_standard(key: &KeyMetadata) -> bool {
+    key.kind == crate::KeyKind::Standard
+}
+
+fn is_imported(key: &KeyMetadata) -> bool {
+    key.origin == KeyOrigin::Imported
+}
+
+fn deleted_at(key: &KeyMetadata) -> Option<jiff::Timestamp> {
+    key.deletion.as_ref().map(|deletion| deletion.at)
+}

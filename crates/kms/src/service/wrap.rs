@@ -1,0 +1,193 @@
+//! Wrap, unwrap, rewrap.
+
+use keystore::Keystore;
+use zeroize::Zeroizing;
+
+use super::{Kms, Loaded};
+use crate::ask;
+use crate::call::Budget;
+use crate::ciphertext::{Ciphertext, MAX_PLAINTEXT_LEN, encode_aad};
+use crate::record::Version;
+use crate::{
+    Action, Call, Field, FieldRule, KeyRef, KmsError, Plaintext, Rewrapped, Rewrapping, Units, Unwrapped,
+    VersionId, Wrapped, layout,
+};
+
+/// Length of a data key that the caller leaves to the service, in bytes.
+const DATA_KEY_LEN: u16 = 32;
+/// Versions whose blobs are read at once when the hint did not lead to the right one.
+const BLOBS_PER_READ: usize = 32;
+
+/// What a version has opened.
+struct Opened {
+    plaintext: Zeroizing<Vec<u8>>,
+    version: VersionId,
+}
+
+impl<S: Keystore, U: Units> Kms<S, U> {
+    /// Wraps a plaintext of 1 byte to 32 KiB, or a new data key of 32 bytes, under the latest version.
+    ///
+    /// `aad` is an ordered list of at most 255 characters each, 16 KiB in all; whoever unwraps repeats it exactly.
+    ///
+    /// # Errors
+    /// [`KmsError`].
+    pub async fn wrap<A: AsRef<str> + Sync>(
+        &self,
+        call: &Call<'_>,
+        key: &KeyRef,
+        plaintext: Option<Plaintext>,
+        aad: &[A],
+    ) -> Result<Wrapped, KmsError> {
+        let budget = Budget::new(call.deadline);
+        let aad = encode_aad(aad)?;
+        if let Some(plaintext) = &plaintext {
+            check_plaintext(plaintext)?;
+        }
+        let loaded = self.load(call, budget, key, |id| vec![id.first_version()]).await?;
+        loaded.record.check(Action::Wrap, loaded.state)?;
+        let (plaintext, is_generated) = match plaintext {
+            Some(plaintext) => (plaintext, false),
+            None => (Plaintext::new(ask::random(&self.units, DATA_KEY_LEN, budget).await?), true),
+        };
+        let Rewrapping { ciphertext, version } =
+            self.wrap_under_latest(call, budget, &loaded, plaintext.expose(), &aad).await?;
+        Ok(Wrapped { ciphertext, version, generated: is_generated.then_some(plaintext) })
+    }
+
+    /// Unwraps what any version of the key, or of another key with the same material, has wrapped. What another
+    /// version than the latest has opened is wrapped anew under the latest, too.
+    ///
+    /// # Errors
+    /// [`KmsError`]; [`KmsError::CiphertextRejected`] for a ciphertext of another key, a changed one, and another `aad`.
+    pub async fn unwrap<A: AsRef<str> + Sync>(
+        &self,
+        call: &Call<'_>,
+        key: &KeyRef,
+        ciphertext: &str,
+        aad: &[A],
+    ) -> Result<Unwrapped, KmsError> {
+        let budget = Budget::new(call.deadline);
+        let aad = encode_aad(aad)?;
+        let (loaded, opened) =
+            self.open_ciphertext(call, budget, key, Action::Unwrap, ciphertext, &aad).await?;
+        let Opened { plaintext, version } = opened;
+        let rewrapped = if version == loaded.record.latest().id() {
+            None
+        } else {
+            Some(self.wrap_under_latest(call, budget, &loaded, &plaintext, &aad).await?)
+        };
+        Ok(Unwrapped { plaintext: Plaintext::new(plaintext), version, rewrapped })
+    }
+
+    /// Wraps anew under the latest version what any version has wrapped, without showing it.
+    ///
+    /// # Errors
+    /// As [`Self::unwrap`].
+    pub async fn rewrap<A: AsRef<str> + Sync>(
+        &self,
+        call: &Call<'_>,
+        key: &KeyRef,
+        ciphertext: &str,
+        aad: &[A],
+    ) -> Result<Rewrapped, KmsError> {
+        let budget = Budget::new(call.deadline);
+        let aad = encode_aad(aad)?;
+        let (loaded, opened) =
+            self.open_ciphertext(call, budget, key, Action::Rewrap, ciphertext, &aad).await?;
+        let new = self.wrap_under_latest(call, budget, &loaded, &opened.plaintext, &aad).await?;
+        Ok(Rewrapped { version: opened.version, new })
+    }
+
+    async fn wrap_under_latest(
+        &self,
+        call: &Call<'_>,
+        budget: Budget,
+        loaded: &Loaded,
+        plaintext: &[u8],
+        aad: &[u8],
+    ) -> Result<Rewrapping, KmsError> {
+        let version = loaded.record.latest().id();
+        let blob = self.blob(call, budget, loaded, version).await?;
+        let encrypted = ask::encrypt(&self.units, &blob.blob, aad, plaintext, budget).await?;
+        Ok(Rewrapping { ciphertext: Ciphertext::encode(&encrypted, version), version })
+    }
+
+    async fn open_ciphertext(
+        &self,
+        call: &Call<'_>,
+        budget: Budget,
+        key: &KeyRef,
+        action: Action,
+        text: &str,
+        aad: &[u8],
+    ) -> Result<(Loaded, Opened), KmsError> {
+        let ciphertext = Ciphertext::decode(text).map_err(KmsError::CiphertextMalformed)?;
+        let likely = |id: crate::KeyId| {
+            let first = id.first_version();
+            std::iter::once(first).chain(ciphertext.hint.filter(|hint| *hint != first)).collect()
+        };
+        let loaded = self.load(call, budget, key, likely).await?;
+        loaded.record.check(action, loaded.state)?;
+        match self.try_versions(call, budget, &loaded, &ciphertext, aad).await? {
+            Some(opened) => Ok((loaded, opened)),
+            None => Err(KmsError::CiphertextRejected),
+        }
+    }
+
+    /// The version that the hint names first, then the others from the latest back: the hint is not authenticated, and
+    /// what a key of the same material has wrapped bears that key's hint.
+    async fn try_versions(
+        &self,
+        call: &Call<'_>,
+        budget: Budget,
+        loaded: &Loaded,
+        ciphertext: &Ciphertext,
+        aad: &[u8],
+    ) -> Result<Option<Opened>, KmsError> {
+        let hinted = ciphertext.hint.filter(|hint| loaded.record.has_version(*hint));
+        if let Some(version) = hinted {
+            let blob = self.blob(call, budget, loaded, version).await?;
+            if let Some(opened) = self.try_version(budget, &blob.blob, version, ciphertext, aad).await? {
+                return Ok(Some(opened));
+            }
+        }
+        let others: Vec<_> =
+            loaded.record.versions.iter().rev().map(Version::id).filter(|id| Some(*id) != hinted).collect();
+        for versions in others.chunks(BLOBS_PER_READ) {
+            let names: Vec<_> =
+                versions.iter().map(|version| layout::blob(call.instance, loaded.id, *version)).collect();
+            let view = self.view(call, budget, &names).await?;
+            for ((version, name), entry) in versions.iter().zip(&names).zip(view.entries) {
+                let Some(entry) = entry else {
+                    return Err(self.missing_blob(call, budget, loaded.id, name).await);
+                };
+                let blob = view.instance.open_blob(&entry)?.blob;
+                if let Some(opened) = self.try_version(budget, &blob, *version, ciphertext, aad).await? {
+                    return Ok(Some(opened));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn try_version(
+        &self,
+        budget: Budget,
+        blob: &[u8],
+        version: VersionId,
+        ciphertext: &Ciphertext,
+        aad: &[u8],
+    ) -> Result<Option<Opened>, KmsError> {
+        let opened = ask::decrypt(&self.units, blob, ciphertext.iv, aad, &ciphertext.body, budget).await?;
+        Ok(opened.map(|plaintext| Opened { plaintext, version }))
+    }
+}
+
+fn check_plaintext(plaintext: &Plaintext) -> Result<(), KmsError> {
+    let found = plaintext.expose().len();
+    if (1..=MAX_PLAINTEXT_LEN).contains(&found) {
+        return Ok(());
+    }
+    let rule = FieldRule::Bytes { min: 1, max: MAX_PLAINTEXT_LEN, found };
+    Err(KmsError::InvalidField { field: Field::Plaintext, rule })
+}

@@ -1,0 +1,258 @@
+//! A small world: a store in memory, a unit that does real AES-GCM, a clock that tests move.
+#![allow(dead_code, reason = "each test file uses its own part of the world")]
+
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aes_gcm::aead::{Aead, AeadInOut, KeyInit, Payload as Message};
+use aes_gcm::{Aes128Gcm, Aes256Gcm, AesGcm, Nonce, aes::Aes192};
+use engine::{KeySpec, KeyUses};
+use jiff::Timestamp;
+use keystore::{MemoryStore, StoreIdentity, WallClock};
+use kms::{
+    Call, Clock, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsOptions, NewKey, OpId, OsRng, Payload,
+    Timers, UnitReply, Units, UnitsError,
+};
+use unit_api::{Command, MAX_FRAME_LEN, Refusal, Reply, Response, UnitError, VerificationPattern};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const ALICE: &str = "IBMid-alice";
+
+/// A unit that keeps to the command's meaning: blobs are keys sealed under its master key with what they may do.
+pub(crate) struct FakeUnit {
+    master: Aes256Gcm,
+    fault: Mutex<Option<UnitsError>>,
+    served: AtomicUsize,
+}
+
+impl FakeUnit {
+    pub(crate) fn new(master: [u8; 32]) -> Self {
+        Self { master: Aes256Gcm::new(&master.into()), fault: Mutex::default(), served: AtomicUsize::new(0) }
+    }
+
+    /// Every command fails like this from now on.
+    pub(crate) fn set_fault(&self, fault: Option<UnitsError>) {
+        *self.fault.lock().unwrap() = fault;
+    }
+
+    /// Commands served so far.
+    pub(crate) fn served(&self) -> usize {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    fn seal(&self, spec: KeySpec, key: &[u8]) -> Vec<u8> {
+        assert_eq!(spec.len(), key.len());
+        assert!(!spec.extractable);
+        let iv: [u8; 12] = random(12).try_into().unwrap();
+        let sealed =
+            self.master.encrypt(&Nonce::from(iv), Message { msg: key, aad: &spec.uses.bits().to_be_bytes() });
+        [&spec.uses.bits().to_be_bytes()[..], &iv, &sealed.unwrap()].concat()
+    }
+
+    fn open(&self, blob: &[u8], needed: KeyUses) -> Result<Vec<u8>, UnitError> {
+        let (uses, rest) = blob.split_at_checked(4).ok_or(UnitError::BlobError)?;
+        let (iv, sealed) = rest.split_at_checked(12).ok_or(UnitError::BlobError)?;
+        let iv: [u8; 12] = iv.try_into().unwrap();
+        let key = self.master.decrypt(&Nonce::from(iv), Message { msg: sealed, aad: uses });
+        let key = key.map_err(|_| UnitError::WkidMismatch)?;
+        let uses = KeyUses::from_bits(u32::from_be_bytes(uses.try_into().unwrap())).unwrap();
+        if uses.permits(needed) { Ok(key) } else { Err(UnitError::KeyFunctionNotPermitted) }
+    }
+
+    fn serve(&self, command: &Command<'_>) -> Result<UnitReply, UnitError> {
+        let reply = match *command {
+            Command::GenerateRandom { len } => body(Response::Random(&random(usize::from(len)))),
+            Command::GenerateKey { spec } => body(Response::Blob(&self.seal(spec, &random(spec.len())))),
+            Command::ImportKey { spec, value } => body(Response::Blob(&self.seal(spec, value))),
+            Command::Encrypt { key, aad, plaintext } => {
+                let key = self.open(key, KeyUses::ENCRYPT)?;
+                let iv: [u8; 12] = random(12).try_into().unwrap();
+                let mut ciphertext = plaintext.to_vec();
+                with_cipher(&key, |cipher| cipher.seal_in_place(&iv, aad, &mut ciphertext));
+                body(Response::Ciphertext { iv, ciphertext: &ciphertext })
+            }
+            Command::Decrypt { key, iv, aad, ciphertext } => {
+                let key = self.open(key, KeyUses::DECRYPT)?;
+                let mut plaintext = ciphertext.to_vec();
+                let ok = with_cipher(&key, |cipher| cipher.open_in_place(&iv, aad, &mut plaintext));
+                if !ok {
+                    return Err(UnitError::EncryptedDataInvalid);
+                }
+                body(Response::Plaintext(&plaintext))
+            }
+            _ => return Err(UnitError::MechanismInvalid),
+        };
+        Ok(reply)
+    }
+}
+
+impl Units for FakeUnit {
+    async fn execute(&self, command: &Command<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
+        assert!(!deadline.is_zero() && !command.is_administrative());
+        // Others get a turn, as they would while a real unit works.
+        tokio::task::yield_now().await;
+        if let Some(fault) = self.fault.lock().unwrap().clone() {
+            return Err(fault);
+        }
+        self.served.fetch_add(1, Ordering::Relaxed);
+        // Both ways a refusal may come: inside a reply and as the host's own error.
+        match self.serve(command) {
+            Ok(reply) => Ok(reply),
+            Err(error) if self.served().is_multiple_of(2) => Err(UnitsError::Refused(error.into())),
+            Err(error) => Ok(reply(Err(error.into()))),
+        }
+    }
+}
+
+fn body(response: Response<'_>) -> UnitReply {
+    reply(Ok(response))
+}
+
+fn reply(result: Result<Response<'_>, Refusal>) -> UnitReply {
+    let mut frame = Zeroizing::new(vec![0; MAX_FRAME_LEN + 4]);
+    let len = unit_api::encode_reply(&Reply { number: 1, result }, &mut frame).unwrap();
+    UnitReply::from_body(Zeroizing::new(frame[4..len].to_vec()))
+}
+
+trait Cipher {
+    fn seal_in_place(&self, iv: &[u8; 12], aad: &[u8], data: &mut Vec<u8>) -> bool;
+    fn open_in_place(&self, iv: &[u8; 12], aad: &[u8], data: &mut Vec<u8>) -> bool;
+}
+
+impl<C: AeadInOut<NonceSize = aes_gcm::aead::consts::U12>> Cipher for C {
+    fn seal_in_place(&self, iv: &[u8; 12], aad: &[u8], data: &mut Vec<u8>) -> bool {
+        self.encrypt_in_place(&(*iv).into(), aad, data).is_ok()
+    }
+    fn open_in_place(&self, iv: &[u8; 12], aad: &[u8], data: &mut Vec<u8>) -> bool {
+        self.decrypt_in_place(&(*iv).into(), aad, data).is_ok()
+    }
+}
+
+fn with_cipher<T>(key: &[u8], f: impl FnOnce(&dyn Cipher) -> T) -> T {
+    match key.len() {
+        16 => f(&Aes128Gcm::new_from_slice(key).unwrap()),
+        24 => f(&AesGcm::<Aes192, aes_gcm::aead::consts::U12>::new_from_slice(key).unwrap()),
+        32 => f(&Aes256Gcm::new_from_slice(key).unwrap()),
+        other => panic!("no AES key has {other} bytes"),
+    }
+}
+
+pub(crate) fn random(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    getrandom::fill(&mut bytes).unwrap();
+    bytes
+}
+
+/// A clock that stands until it is moved. Starts at 2026-01-01T00:00:00Z.
+pub(crate) struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub(crate) fn advance(&self, seconds: i64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.0.load(Ordering::SeqCst)).unwrap()
+    }
+}
+
+pub(crate) type Service = Kms<Arc<MemoryStore>, Arc<FakeUnit>>;
+
+pub(crate) struct World {
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) unit: Arc<FakeUnit>,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) kms: Arc<Service>,
+    pub(crate) instance: InstanceId,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with_timers(Timers::STANDARD).await
+    }
+
+    pub(crate) async fn with_timers(timers: Timers) -> Self {
+        let store = Arc::new(MemoryStore::new(StoreIdentity([1; 16]), WallClock::system()));
+        let unit = Arc::new(FakeUnit::new([0x4d; 32]));
+        let clock = Arc::new(TestClock(AtomicI64::new(1_767_225_600)));
+        let kms = open(&store, &unit, &clock, timers).await;
+        let world = Self { store, unit, clock, kms, instance: InstanceId(Uuid::from_u128(0x1)) };
+        world.begin(world.instance).await;
+        world
+    }
+
+    /// Makes an instance.
+    pub(crate) async fn begin(&self, instance: InstanceId) -> InstanceHeader {
+        let pattern = VerificationPattern::from_bytes([3; 32]);
+        InstanceHeader::create(&self.store, &self.unit, &OsRng, instance, pattern, PATIENCE).await.unwrap()
+    }
+
+    /// Another service over the same store and units, as after a restart.
+    pub(crate) async fn reopened(&self) -> Arc<Service> {
+        open(&self.store, &self.unit, &self.clock, Timers::STANDARD).await
+    }
+
+    pub(crate) fn call(&self) -> Call<'static> {
+        Call { instance: self.instance, caller: ALICE, deadline: PATIENCE }
+    }
+
+    /// An active root key.
+    pub(crate) async fn root(&self, payload: Option<&[u8]>) -> KeyRef {
+        self.create(new_key(KeyKind::Root, payload)).await
+    }
+
+    pub(crate) async fn create(&self, new: NewKey) -> KeyRef {
+        self.kms.create_key(&self.call(), op(), new).await.unwrap().id.into()
+    }
+
+    /// Every value in the store.
+    pub(crate) async fn stored_values(&self) -> Vec<Vec<u8>> {
+        use keystore::{Deadline, Freshness, Key, Keystore};
+        let page = self
+            .store
+            .scan(Key::with_prefix(b""), 1000, None, Freshness::Linearizable, Deadline(PATIENCE))
+            .await
+            .unwrap();
+        assert!(page.next.is_none());
+        page.entries.iter().flat_map(|e| [e.key.0.to_vec(), e.value.to_vec()]).collect()
+    }
+}
+
+async fn open(
+    store: &Arc<MemoryStore>,
+    unit: &Arc<FakeUnit>,
+    clock: &Arc<TestClock>,
+    timers: Timers,
+) -> Arc<Service> {
+    let options = KmsOptions { clock: clock.clone(), rng: Arc::new(OsRng), timers };
+    Arc::new(Kms::open(store.clone(), unit.clone(), options, PATIENCE).await.unwrap())
+}
+
+pub(crate) fn new_key(kind: KeyKind, payload: Option<&[u8]>) -> NewKey {
+    NewKey {
+        kind,
+        name: "orders".into(),
+        description: None,
+        aliases: vec![],
+        tags: vec![],
+        expires_at: None,
+        payload: payload.map(|bytes| Payload::new(bytes.to_vec())),
+    }
+}
+
+/// An operation id that nobody has used.
+pub(crate) fn op() -> OpId {
+    OpId(random(16).try_into().unwrap())
+}
+
+impl FakeUnit {
+    /// The key in a blob, which only a fake gives away.
+    pub(crate) fn exposed(&self, blob: &[u8], needed: KeyUses) -> Vec<u8> {
+        self.open(blob, needed).unwrap()
+    }
+}
