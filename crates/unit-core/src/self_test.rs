@@ -154,8 +154,7 @@ fn key_wrap_answers<E: Engine, const N: usize>(
 ) -> Result<(), Refusal> {
     let kek_len = u16::try_from(kek.len()).unwrap_or_default();
     let uses = KeyUses::WRAP.with(KeyUses::UNWRAP);
-    let engine = scope.engine();
-    let kek = engine.import_key(&secret(Algorithm::Aes, kek_len, uses), kek)?;
+    let kek = scope.engine().import_key(&secret(Algorithm::Aes, kek_len, uses), kek)?;
     let kek = scope.keep(kek)?;
     let key = scope.engine().import_key(spec, key)?;
     let key = scope.keep(key)?;
@@ -163,8 +162,8 @@ fn key_wrap_answers<E: Engine, const N: usize>(
     let len = scope.engine().wrap_key(by, kek, key, &mut wrapped)?;
     expect(wrapped.get(..len) == Some(&expected[..]))?;
     let unwrapped = scope.engine().unwrap_key(by, kek, &expected, spec)?;
+    let unwrapped = scope.keep(unwrapped)?;
     scope.engine().wrap_key(by, kek, unwrapped, &mut wrapped)?;
-    scope.engine().destroy_key(unwrapped)?;
     expect(wrapped.get(..len) == Some(&expected[..]))?;
     if let Some(last) = expected.last_mut() {
         *last ^= 1;

@@ -92,7 +92,8 @@ impl<E: Env> Unit<E> {
         }
         // The last change may have been cut short before the keys it did away with were forgotten.
         for gone in older.iter().flat_map(|older| older.state.keys()).flatten() {
-            if !self.state.registers.keys().any(|kept| kept.pattern.is_of_same_key(&gone.pattern)) {
+            let kept = |kept: &MasterKey| kept.reference.as_bytes() == gone.reference.as_bytes();
+            if !self.state.registers.keys().any(kept) {
                 self.forget(&gone.reference)?;
             }
         }
@@ -163,6 +164,14 @@ impl<E: Env> Unit<E> {
             Command::Status => Ok(Answer::Status(self.status())),
             Command::Zeroize => self.zeroize(),
             _ if self.failure.is_some() => Err(UnitError::ErrorState.into()),
+            command if command.is_administrative() => self.administer(&command),
+            data => self.serve(&data, out),
+        }
+    }
+
+    fn administer(&mut self, command: &Command<'_>) -> Result<Answer, Refusal> {
+        self.settle_unknown()?;
+        match *command {
             Command::LoadKeyParts { parts } => {
                 let made = KeyScope::run(&mut self.engine, |scope| {
                     let candidate = command::load_key_parts(scope, &self.state.registers, parts)?;
@@ -181,7 +190,8 @@ impl<E: Env> Unit<E> {
             Command::Activate { pattern } => self.change(&RegisterCommand::Activate(pattern)),
             Command::ClearNew => self.change(&RegisterCommand::ClearNew),
             Command::ClearCurrent => self.change(&RegisterCommand::ClearCurrent),
-            data => self.serve(&data, out),
+            Command::Zeroize => self.change(&RegisterCommand::Zeroize),
+            _ => Err(UnitError::FrameMalformed.into()),
         }
     }
 
@@ -206,7 +216,7 @@ impl<E: Env> Unit<E> {
                 command::verify(scope, registers, by, key, data, signature)
             }
             Command::Reencipher { blob } => command::reencipher(scope, registers, blob, out),
-            // A command of a newer host, which this unit does not have.
+            // A data command of a newer host, which this unit does not have.
             _ => Err(UnitError::FrameMalformed.into()),
         })
     }
@@ -250,11 +260,7 @@ impl<E: Env> Unit<E> {
     /// `made` is the master key that only the next state has, if there is one: without it the state is abandoned,
     /// and so is the key.
     fn adopt(&mut self, next: State, made: Option<&MasterKey>) -> Result<(), Refusal> {
-        let written = match self.settle_unknown() {
-            Ok(()) => self.slots.write(&mut self.engine, &mut self.storage, &next),
-            Err(refusal) => Err(WriteError::NotWritten(refusal)),
-        };
-        match written {
+        match self.slots.write(&mut self.engine, &mut self.storage, &next) {
             Ok(()) => {}
             Err(WriteError::NotWritten(refusal)) => {
                 if let Some(made) = made {
@@ -299,7 +305,8 @@ impl<E: Env> Unit<E> {
         }
     }
 
-    /// No change is begun while it is open which state a restart would find.
+    /// No change is begun while it is open which state a restart would find, nor is any key made for one: a key
+    /// that was abandoned and is loaded again may have the same reference.
     fn settle_unknown(&mut self) -> Result<(), Refusal> {
         match self.residue {
             Residue::Unknown(_) => self.settle(),

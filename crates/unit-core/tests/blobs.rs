@@ -1,0 +1,174 @@
+//! Key blobs that are not as a unit made them, or not for it.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{Bench, BenchEnv, OTHER_PARTS, bytes, done, generate, import, load, refusal, spec, status};
+use engine::{Algorithm, KeyUses, MacMechanism, WrapMechanism};
+use unit_api::{Command, NewRegister, UnitError};
+use unit_core::Unit;
+
+const WKID: core::ops::Range<usize> = 32..48;
+
+/// A blob of each kind: both algorithms, wrapped without and with padding, brought in and made inside.
+fn every_kind(unit: &mut Unit<BenchEnv>) -> Vec<Vec<u8>> {
+    let mut blobs = Vec::new();
+    for (algorithm, lens) in
+        [(Algorithm::Aes, &[16, 24, 32][..]), (Algorithm::GenericSecret, &[1, 15, 16, 20, 64])]
+    {
+        for key_len in lens {
+            blobs.push(bytes(
+                unit,
+                Command::GenerateKey { spec: spec(algorithm, *key_len, KeyUses::ALL, true) },
+            ));
+            blobs.push(import(unit, algorithm, &vec![0x5c; usize::from(*key_len)], KeyUses::ALL));
+        }
+    }
+    blobs
+}
+
+/// Commands that open a blob, each in its own way.
+fn openers(blob: &[u8]) -> [Command<'_>; 3] {
+    [
+        Command::Verify { by: MacMechanism::HmacSha256, key: blob, data: b"", signature: &[0; 32] },
+        Command::WrapKey { by: WrapMechanism::AesKwp, kek: blob, key: blob },
+        Command::Reencipher { blob },
+    ]
+}
+
+#[test]
+fn every_bit_of_every_byte_counts() {
+    let bench = Bench::new(1);
+    let mut unit = bench.rotating();
+    let keys_at_rest = bench.device.live();
+    for mut blob in every_kind(&mut unit) {
+        for bit in 0..blob.len() * 8 {
+            let byte = bit / 8;
+            blob[byte] ^= 1 << (bit % 8);
+            let expected = if WKID.contains(&byte) { UnitError::WkidMismatch } else { UnitError::BlobError };
+            for command in openers(&blob) {
+                assert_eq!(refusal(&mut unit, command), expected, "bit {bit} of {} bytes", blob.len());
+            }
+            blob[byte] ^= 1 << (bit % 8);
+        }
+    }
+    assert_eq!(bench.device.live(), keys_at_rest);
+}
+
+#[test]
+fn truncated_and_extended_blobs_are_refused() {
+    let mut unit = Bench::new(1).rotating();
+    for blob in every_kind(&mut unit) {
+        let mut extended = blob.clone();
+        extended.extend([0; 200]);
+        for len in (0..blob.len()).chain(blob.len() + 1..extended.len()) {
+            for command in openers(&extended[..len]) {
+                assert_eq!(refusal(&mut unit, command), UnitError::BlobError, "{len} of {}", blob.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn blobs_show_the_offsets_that_ep11_shows() {
+    let mut unit = Bench::new(1).ready();
+    let current = status(&mut unit).current.unwrap();
+    let blob = generate(&mut unit, KeyUses::ENCRYPT.with(KeyUses::DECRYPT), false);
+    assert_eq!(blob.len(), 80 + 40 + 16);
+    assert_eq!(blob[..32], [0; 32]);
+    assert_eq!(blob[WKID], current.as_bytes()[..16]);
+    assert_eq!(blob[48..52], [0; 4]);
+    // ENCRYPT, DECRYPT, LOCAL, NEVER_EXTRACTABLE.
+    assert_eq!(blob[52..56], 0x0c22_u32.to_be_bytes());
+    assert_eq!(blob[56..64], 1_u64.to_be_bytes());
+    assert_eq!(blob[64..66], [0x12, 0x34]);
+    let brought_in = import(&mut unit, Algorithm::GenericSecret, &[1; 20], KeyUses::SIGN);
+    // SIGN, EXTRACTABLE.
+    assert_eq!(brought_in[52..56], 0x0101_u32.to_be_bytes());
+    assert_eq!(brought_in.len(), 80 + 32 + 16);
+}
+
+/// The blob of a known key under a known master key, worked out with another implementation of every mechanism.
+#[test]
+fn kat_blob_openssl() {
+    let mut unit = Bench::new(1).start();
+    let parts = [(0..32).collect::<Vec<u8>>(), vec![0xa5; 32]].concat();
+    let pattern = load(&mut unit, &parts);
+    done(&mut unit, Command::Commit { pattern });
+    done(&mut unit, Command::Activate { pattern });
+    let aes = import(&mut unit, Algorithm::Aes, &(0x40..0x60).collect::<Vec<u8>>(), KeyUses::ENCRYPT);
+    assert_eq!(hex(&aes), AES_BLOB);
+    let secret =
+        import(&mut unit, Algorithm::GenericSecret, &(0x40..0x54).collect::<Vec<u8>>(), KeyUses::SIGN);
+    assert_eq!(hex(&secret), SECRET_BLOB);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const AES_BLOB: &str = "\
+    00000000000000000000000000000000000000000000000000000000000000000c7116b0cabdb39ac9ff6073862e2a4f\
+    000000000000080100000000000000011234010100200100000000000000000061544489eec01d2545685d34a17e9057\
+    11d2782a708208cbd4e98a892dd84ece1c5a380a8a91dae22fff7d805098e9dd30d9dc2dc11363e9";
+const SECRET_BLOB: &str = "\
+    00000000000000000000000000000000000000000000000000000000000000000c7116b0cabdb39ac9ff6073862e2a4f\
+    0000000000000101000000000000000112340102001402000000000000000000aab677fd6ecbf1d102766122d5836e6b\
+    c639fb9d1bcc30bf48943199866d0581964eec58d5fb74a055d6299620276fc0";
+
+#[test]
+fn a_blob_opens_in_another_unit_with_the_same_master_key_only() {
+    let (mut first, mut second) = (Bench::new(1).ready(), Bench::new(2).ready());
+    let key = import(&mut first, Algorithm::Aes, &[3; 32], KeyUses::SIGN);
+    let sign = Command::Sign { by: MacMechanism::AesCmac, key: &key, data: b"data" };
+    assert_eq!(bytes(&mut first, sign), bytes(&mut second, sign));
+    let mut foreign = Bench::new(3).start();
+    assert_eq!(refusal(&mut foreign, sign), UnitError::WkNotInitialized);
+    let pattern = load(&mut foreign, &OTHER_PARTS);
+    done(&mut foreign, Command::Commit { pattern });
+    assert_eq!(refusal(&mut foreign, sign), UnitError::WkNotInitialized);
+    done(&mut foreign, Command::Activate { pattern });
+    assert_eq!(refusal(&mut foreign, sign), UnitError::WkidMismatch);
+    // Claiming to be under the right master key does not help.
+    let mut forged = key.clone();
+    forged[WKID].copy_from_slice(&pattern.as_bytes()[..16]);
+    let sign = Command::Sign { by: MacMechanism::AesCmac, key: &forged, data: b"data" };
+    assert_eq!(refusal(&mut foreign, sign), UnitError::BlobError);
+}
+
+#[test]
+fn a_blob_under_new_serves_nobody_before_activation() {
+    let mut elsewhere = Bench::new(2).start();
+    let pattern = load(&mut elsewhere, &OTHER_PARTS);
+    done(&mut elsewhere, Command::Commit { pattern });
+    done(&mut elsewhere, Command::Activate { pattern });
+    let key = generate(&mut elsewhere, KeyUses::SIGN, false);
+    let sign = Command::Sign { by: MacMechanism::AesCmac, key: &key, data: b"" };
+    let mut unit = Bench::new(1).ready();
+    load(&mut unit, &OTHER_PARTS);
+    assert!(matches!(status(&mut unit).new, NewRegister::FullUncommitted(_)));
+    assert_eq!(refusal(&mut unit, sign), UnitError::WkidMismatch);
+    done(&mut unit, Command::Commit { pattern });
+    assert_eq!(refusal(&mut unit, sign), UnitError::WkidMismatch);
+    done(&mut unit, Command::Activate { pattern });
+    bytes(&mut unit, sign);
+}
+
+#[test]
+fn reenciphering_keeps_every_attribute_and_the_key() {
+    let mut unit = Bench::new(1).rotating();
+    let blobs = every_kind(&mut unit);
+    let moved: Vec<_> = blobs.iter().map(|blob| bytes(&mut unit, Command::Reencipher { blob })).collect();
+    let NewRegister::FullCommitted(pattern) = status(&mut unit).new else { panic!() };
+    for (before, after) in blobs.iter().zip(&moved) {
+        assert_eq!(before[48..80], after[48..80]);
+        assert_eq!(after[WKID], pattern.as_bytes()[..16]);
+    }
+    let imported = import(&mut unit, Algorithm::Aes, &[9; 16], KeyUses::SIGN);
+    let after = bytes(&mut unit, Command::Reencipher { blob: &imported });
+    let by = MacMechanism::AesCmac;
+    let signature = bytes(&mut unit, Command::Sign { by, key: &imported, data: b"x" });
+    done(&mut unit, Command::Activate { pattern });
+    assert_eq!(bytes(&mut unit, Command::Sign { by, key: &after, data: b"x" }), signature);
+}

@@ -1,0 +1,122 @@
+//! Two slots in memory that fail on command.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use unit_core::{Slot, Storage, StorageFailed};
+
+/// What happens at the write that was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing is written, and the unit hears of it.
+    Refused,
+    /// All is written, and the unit hears that it was not.
+    Unconfirmed,
+    /// The power goes before the write.
+    CutBefore,
+    /// The power goes in the middle: the slot begins with so many bytes of the new content.
+    Torn(usize),
+    /// The power goes in the middle, and left the slot as it was but so much shorter.
+    Truncated(usize),
+    /// The power goes after the write, before the unit hears of it.
+    CutAfter,
+}
+
+#[derive(Default)]
+struct Inner {
+    slots: [Vec<u8>; 2],
+    writes: usize,
+    fault: Option<(usize, usize, Fault)>,
+    powerless: bool,
+    unreadable: bool,
+}
+
+/// Shared with the unit it is given to; outlives it.
+#[derive(Clone, Default)]
+pub(crate) struct Disk(Rc<RefCell<Inner>>);
+
+impl Disk {
+    /// From now on write number `nth`, counted from 0 since the disk was made, ends in `fault`.
+    pub(crate) fn plan(&self, nth: usize, fault: Fault) {
+        self.plan_many(nth, 1, fault);
+    }
+
+    pub(crate) fn plan_many(&self, nth: usize, count: usize, fault: Fault) {
+        self.0.borrow_mut().fault = Some((nth, count, fault));
+    }
+
+    pub(crate) fn writes(&self) -> usize {
+        self.0.borrow().writes
+    }
+
+    /// The power is back, and no fault planned any more.
+    pub(crate) fn repair(&self) {
+        let mut inner = self.0.borrow_mut();
+        inner.powerless = false;
+        inner.unreadable = false;
+        inner.fault = None;
+    }
+
+    pub(crate) fn fail_reads(&self) {
+        self.0.borrow_mut().unreadable = true;
+    }
+
+    pub(crate) fn content(&self, slot: Slot) -> Vec<u8> {
+        self.0.borrow().slots[slot as usize].clone()
+    }
+
+    pub(crate) fn set_content(&self, slot: Slot, content: Vec<u8>) {
+        self.0.borrow_mut().slots[slot as usize] = content;
+    }
+}
+
+impl Storage for Disk {
+    fn read(&mut self, slot: Slot, content: &mut [u8]) -> Result<usize, StorageFailed> {
+        let inner = self.0.borrow();
+        if inner.powerless || inner.unreadable {
+            return Err(StorageFailed);
+        }
+        let held = &inner.slots[slot as usize];
+        let len = held.len().min(content.len());
+        content[..len].copy_from_slice(&held[..len]);
+        Ok(len)
+    }
+
+    fn write(&mut self, slot: Slot, content: &[u8]) -> Result<(), StorageFailed> {
+        let mut inner = self.0.borrow_mut();
+        if inner.powerless {
+            return Err(StorageFailed);
+        }
+        let number = inner.writes;
+        inner.writes += 1;
+        let fault = inner.fault.filter(|(nth, count, _)| (*nth..nth + count).contains(&number));
+        let held = &mut inner.slots[slot as usize];
+        let (result, powerless) = match fault.map(|(_, _, fault)| fault) {
+            None => {
+                *held = content.to_vec();
+                (Ok(()), false)
+            }
+            Some(Fault::Refused) => (Err(StorageFailed), false),
+            Some(Fault::Unconfirmed) => {
+                *held = content.to_vec();
+                (Err(StorageFailed), false)
+            }
+            Some(Fault::CutBefore) => (Err(StorageFailed), true),
+            Some(Fault::CutAfter) => {
+                *held = content.to_vec();
+                (Err(StorageFailed), true)
+            }
+            Some(Fault::Torn(len)) => {
+                let len = len.min(content.len());
+                held.resize(held.len().max(len), 0);
+                held[..len].copy_from_slice(&content[..len]);
+                (Err(StorageFailed), true)
+            }
+            Some(Fault::Truncated(less)) => {
+                *held = content[..content.len().saturating_sub(less)].to_vec();
+                (Err(StorageFailed), true)
+            }
+        };
+        inner.powerless |= powerless;
+        result
+    }
+}

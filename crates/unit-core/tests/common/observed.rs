@@ -1,0 +1,342 @@
+//! The engine in software, watched: which keys live, which references are kept, and a fault where one is wanted.
+
+use engine::{
+    CipherMechanism, DigestMechanism, Engine, EngineError, KeyHandle, KeyPart, KeySpec, MacMechanism,
+    MechanismInfo, SHA256_LEN, WrapMechanism,
+};
+use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+type Entropy = Box<dyn FnMut(&mut [u8]) -> Result<(), EntropyFailed>>;
+
+/// What goes wrong in the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misbehaviour {
+    /// Call number `.0`, counted from 0 since the fault was set, is refused with this error; later ones are not.
+    Refuses(usize, EngineError),
+    /// Every result of the method of this name has a bit wrong.
+    Miscalculates(&'static str),
+    /// The method of this name accepts whatever it should check.
+    AcceptsAll(&'static str),
+    /// A mechanism is missing from the list.
+    ListsTooFew,
+}
+
+#[derive(Default)]
+struct Inner {
+    persisted: BTreeSet<Vec<u8>>,
+    live: BTreeSet<u32>,
+    calls: usize,
+    /// Seeds drawn over all starts: the device's noise never repeats itself.
+    seeds: u64,
+    /// References given out, where they are numbered.
+    references: u64,
+    misbehaviour: Option<Misbehaviour>,
+}
+
+const NUMBER_LEN: usize = size_of::<u64>();
+
+/// What outlives the engine's power.
+#[derive(Clone)]
+pub(crate) struct Device {
+    seed: u8,
+    /// Whether every reference is new, as a token's are, or always the same for one key, as in software.
+    numbered_references: bool,
+    inner: Rc<RefCell<Inner>>,
+}
+
+impl Device {
+    pub(crate) fn new(seed: u8) -> Self {
+        Self { seed, numbered_references: false, inner: Rc::default() }
+    }
+
+    pub(crate) fn with_numbered_references(self) -> Self {
+        Self { numbered_references: true, ..self }
+    }
+
+    /// The same device with its power on again: keys held by handle are gone, persisted ones are not.
+    pub(crate) fn power_on(&self) -> Observed {
+        self.inner.borrow_mut().live.clear();
+        let (seed, inner) = (self.seed, Rc::clone(&self.inner));
+        let entropy: Entropy = Box::new(move |bytes: &mut [u8]| {
+            inner.borrow_mut().seeds += 1;
+            let counter = inner.borrow().seeds;
+            for (i, byte) in bytes.iter_mut().enumerate() {
+                *byte = u8::try_from((counter * 31 + i as u64 * 7 + u64::from(seed) * 13) % 251).unwrap();
+            }
+            Ok(())
+        });
+        let engine = SoftEngine::new(&DeviceSecret::new([self.seed; 32]), entropy).unwrap();
+        let (inner, numbered_references) = (Rc::clone(&self.inner), self.numbered_references);
+        Observed { engine: Box::new(engine), numbered_references, inner, listed: Vec::new() }.listing()
+    }
+
+    /// Keys held by handle, the device key left out.
+    pub(crate) fn live(&self) -> usize {
+        self.inner.borrow().live.len()
+    }
+
+    /// Keys persisted and not forgotten.
+    pub(crate) fn persisted(&self) -> usize {
+        self.inner.borrow().persisted.len()
+    }
+
+    pub(crate) fn misbehave(&self, misbehaviour: Option<Misbehaviour>) {
+        let mut inner = self.inner.borrow_mut();
+        inner.misbehaviour = misbehaviour;
+        inner.calls = 0;
+    }
+
+    /// Calls since the last fault was set.
+    pub(crate) fn calls(&self) -> usize {
+        self.inner.borrow().calls
+    }
+}
+
+/// An engine on a [`Device`].
+pub(crate) struct Observed {
+    engine: Box<SoftEngine<Entropy>>,
+    numbered_references: bool,
+    inner: Rc<RefCell<Inner>>,
+    listed: Vec<MechanismInfo>,
+}
+
+impl Observed {
+    fn listing(mut self) -> Self {
+        self.listed = self.engine.mechanisms().to_vec();
+        if self.inner.borrow().misbehaviour == Some(Misbehaviour::ListsTooFew) {
+            self.listed.pop();
+        }
+        self
+    }
+
+    fn call(&self) -> Result<(), EngineError> {
+        let mut inner = self.inner.borrow_mut();
+        let number = inner.calls;
+        inner.calls += 1;
+        match inner.misbehaviour {
+            Some(Misbehaviour::Refuses(nth, error)) if nth == number => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn miscalculate(&self, method: &'static str, result: &mut [u8]) {
+        let wrong = self.inner.borrow().misbehaviour == Some(Misbehaviour::Miscalculates(method));
+        if let Some(first) = result.first_mut().filter(|_| wrong) {
+            *first ^= 0x10;
+        }
+    }
+
+    fn without_number<'a>(&self, reference: &'a [u8]) -> &'a [u8] {
+        let number_len = if self.numbered_references { NUMBER_LEN } else { 0 };
+        &reference[..reference.len() - number_len]
+    }
+
+    fn accepts_all(&self, method: &'static str) -> bool {
+        self.inner.borrow().misbehaviour == Some(Misbehaviour::AcceptsAll(method))
+    }
+
+    fn made(&self, key: KeyHandle) -> KeyHandle {
+        assert!(self.inner.borrow_mut().live.insert(key.to_raw()), "a handle was given out twice");
+        key
+    }
+}
+
+impl Engine for Observed {
+    fn mechanisms(&self) -> &[MechanismInfo] {
+        &self.listed
+    }
+
+    fn random(&mut self, out: &mut [u8]) -> Result<(), EngineError> {
+        self.call()?;
+        self.engine.random(out)?;
+        if self.inner.borrow().misbehaviour == Some(Misbehaviour::Miscalculates("random")) {
+            out.fill(7);
+        }
+        Ok(())
+    }
+
+    fn generate_key(&mut self, spec: &KeySpec) -> Result<KeyHandle, EngineError> {
+        self.call()?;
+        if self.inner.borrow().misbehaviour == Some(Misbehaviour::Miscalculates("generate_key")) {
+            let key = self.engine.import_key(spec, &vec![7; spec.len()])?;
+            return Ok(self.made(key));
+        }
+        let key = self.engine.generate_key(spec)?;
+        Ok(self.made(key))
+    }
+
+    fn import_key(&mut self, spec: &KeySpec, value: &[u8]) -> Result<KeyHandle, EngineError> {
+        self.call()?;
+        let key = self.engine.import_key(spec, value)?;
+        Ok(self.made(key))
+    }
+
+    fn combine_key_parts(&mut self, parts: &[KeyPart]) -> Result<KeyHandle, EngineError> {
+        self.call()?;
+        if self.inner.borrow().misbehaviour == Some(Misbehaviour::Miscalculates("combine_key_parts")) {
+            let key = self.engine.combine_key_parts(&[KeyPart::new([1; 32]), KeyPart::new([2; 32])])?;
+            return Ok(self.made(key));
+        }
+        let key = self.engine.combine_key_parts(parts)?;
+        Ok(self.made(key))
+    }
+
+    fn derive_key(
+        &mut self,
+        base: KeyHandle,
+        label: &[u8],
+        context: &[u8],
+        spec: &KeySpec,
+    ) -> Result<KeyHandle, EngineError> {
+        self.call()?;
+        let mut label = label.to_vec();
+        self.miscalculate("derive_key", &mut label);
+        let key = self.engine.derive_key(base, &label, context, spec)?;
+        Ok(self.made(key))
+    }
+
+    fn digest_key(
+        &mut self,
+        prefix: &[u8],
+        key: KeyHandle,
+        digest: &mut [u8; SHA256_LEN],
+    ) -> Result<(), EngineError> {
+        self.call()?;
+        self.engine.digest_key(prefix, key, digest)?;
+        self.miscalculate("digest_key", digest);
+        Ok(())
+    }
+
+    fn destroy_key(&mut self, key: KeyHandle) -> Result<(), EngineError> {
+        self.engine.destroy_key(key)?;
+        assert!(self.inner.borrow_mut().live.remove(&key.to_raw()), "a key was destroyed that nobody made");
+        Ok(())
+    }
+
+    fn persist_key(&mut self, key: KeyHandle, reference: &mut [u8]) -> Result<usize, EngineError> {
+        self.call()?;
+        let mut len = self.engine.persist_key(key, reference)?;
+        let mut inner = self.inner.borrow_mut();
+        if self.numbered_references {
+            inner.references += 1;
+            reference[len..len + NUMBER_LEN].copy_from_slice(&inner.references.to_be_bytes());
+            len += NUMBER_LEN;
+        }
+        inner.persisted.insert(reference[..len].to_vec());
+        Ok(len)
+    }
+
+    fn recall_key(&mut self, reference: &[u8]) -> Result<KeyHandle, EngineError> {
+        self.call()?;
+        if !self.inner.borrow().persisted.contains(reference) {
+            return Err(EngineError::ReferenceInvalid);
+        }
+        let key = self.engine.recall_key(self.without_number(reference))?;
+        Ok(self.made(key))
+    }
+
+    fn forget_key(&mut self, reference: &[u8]) -> Result<(), EngineError> {
+        self.engine.forget_key(self.without_number(reference))?;
+        let known = self.inner.borrow_mut().persisted.remove(reference);
+        if known { Ok(()) } else { Err(EngineError::ReferenceInvalid) }
+    }
+
+    fn device_key(&self) -> KeyHandle {
+        self.engine.device_key()
+    }
+
+    fn wrap_key(
+        &mut self,
+        by: WrapMechanism,
+        kek: KeyHandle,
+        key: KeyHandle,
+        wrapped: &mut [u8],
+    ) -> Result<usize, EngineError> {
+        self.call()?;
+        let len = self.engine.wrap_key(by, kek, key, wrapped)?;
+        self.miscalculate("wrap_key", wrapped);
+        Ok(len)
+    }
+
+    fn unwrap_key(
+        &mut self,
+        by: WrapMechanism,
+        kek: KeyHandle,
+        wrapped: &[u8],
+        spec: &KeySpec,
+    ) -> Result<KeyHandle, EngineError> {
+        self.call()?;
+        let key = match self.engine.unwrap_key(by, kek, wrapped, spec) {
+            Err(_) if self.accepts_all("unwrap_key") => self.engine.import_key(spec, &vec![1; spec.len()])?,
+            other => other?,
+        };
+        Ok(self.made(key))
+    }
+
+    fn encrypt(
+        &mut self,
+        by: CipherMechanism<'_>,
+        key: KeyHandle,
+        plaintext: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize, EngineError> {
+        self.call()?;
+        let len = self.engine.encrypt(by, key, plaintext, output)?;
+        self.miscalculate("encrypt", output);
+        Ok(len)
+    }
+
+    fn decrypt(
+        &mut self,
+        by: CipherMechanism<'_>,
+        key: KeyHandle,
+        ciphertext: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize, EngineError> {
+        self.call()?;
+        match self.engine.decrypt(by, key, ciphertext, output) {
+            Err(_) if self.accepts_all("decrypt") => Ok(ciphertext.len().saturating_sub(16)),
+            other => {
+                self.miscalculate("decrypt", output);
+                other
+            }
+        }
+    }
+
+    fn sign(
+        &mut self,
+        by: MacMechanism,
+        key: KeyHandle,
+        data: &[u8],
+        signature: &mut [u8],
+    ) -> Result<usize, EngineError> {
+        self.call()?;
+        let len = self.engine.sign(by, key, data, signature)?;
+        self.miscalculate("sign", signature);
+        Ok(len)
+    }
+
+    fn verify(
+        &mut self,
+        by: MacMechanism,
+        key: KeyHandle,
+        data: &[u8],
+        signature: &[u8],
+    ) -> Result<(), EngineError> {
+        self.call()?;
+        match self.engine.verify(by, key, data, signature) {
+            Err(_) if self.accepts_all("verify") => Ok(()),
+            other => other,
+        }
+    }
+
+    fn digest(&mut self, by: DigestMechanism, data: &[u8], digest: &mut [u8]) -> Result<usize, EngineError> {
+        self.call()?;
+        let len = self.engine.digest(by, data, digest)?;
+        self.miscalculate("digest", digest);
+        Ok(len)
+    }
+}

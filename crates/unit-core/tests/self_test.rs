@@ -1,0 +1,93 @@
+//! A broken engine fails closed.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::observed::Misbehaviour;
+use common::{Bench, PARTS, generate, refusal, status};
+use engine::{EngineError, KeyUses};
+use unit_api::{Command, Condition, UnitError};
+
+const FAILED: Condition = Condition::Error(UnitError::SelfTestFailed as u16);
+
+#[test]
+fn self_test_passes_on_a_sound_engine_and_leaves_no_key() {
+    let bench = Bench::new(1);
+    assert_eq!(status(&mut bench.start()).condition, Condition::Operational);
+    assert_eq!((bench.device.live(), bench.device.persisted()), (0, 0));
+}
+
+#[test]
+fn self_test_fails_on_every_miscalculation() {
+    let methods = [
+        "random",
+        "generate_key",
+        "combine_key_parts",
+        "derive_key",
+        "digest_key",
+        "wrap_key",
+        "encrypt",
+        "decrypt",
+        "sign",
+        "digest",
+    ];
+    for method in methods {
+        fails(Misbehaviour::Miscalculates(method));
+    }
+}
+
+#[test]
+fn self_test_fails_on_an_engine_that_refuses_nothing() {
+    for method in ["verify", "decrypt", "unwrap_key"] {
+        fails(Misbehaviour::AcceptsAll(method));
+    }
+}
+
+#[test]
+fn self_test_fails_on_a_missing_mechanism() {
+    fails(Misbehaviour::ListsTooFew);
+}
+
+#[test]
+fn self_test_fails_on_an_error_at_any_call() {
+    let bench = Bench::new(1);
+    bench.ready();
+    bench.device.misbehave(None);
+    bench.start();
+    let mut nth = 0;
+    loop {
+        bench.device.misbehave(Some(Misbehaviour::Refuses(nth, EngineError::DeviceRemoved)));
+        let mut unit = bench.start();
+        if bench.device.calls() <= nth {
+            break;
+        }
+        let condition = status(&mut unit).condition;
+        assert_ne!(condition, Condition::Operational, "call {nth}");
+        assert_eq!(refusal(&mut unit, Command::GenerateRandom { len: 1 }), UnitError::ErrorState);
+        assert_eq!(bench.device.live(), 0, "call {nth}");
+        nth += 1;
+    }
+    bench.device.misbehave(None);
+    assert!(nth > 40, "{nth} calls at a start");
+    assert!(status(&mut bench.start()).current.is_some());
+}
+
+/// A unit on such an engine answers nothing but status and zeroize; on a sound one it is what it was.
+fn fails(misbehaviour: Misbehaviour) {
+    let bench = Bench::new(1);
+    let mut unit = bench.ready();
+    let key = generate(&mut unit, KeyUses::SIGN, false);
+    bench.device.misbehave(Some(misbehaviour));
+    let mut unit = bench.start();
+    let shown = status(&mut unit);
+    assert_eq!(shown.condition, FAILED, "{misbehaviour:?}");
+    assert!(shown.current.is_none());
+    let sign = Command::Sign { by: engine::MacMechanism::AesCmac, key: &key, data: b"" };
+    for command in [sign, Command::GenerateRandom { len: 1 }, Command::LoadKeyParts { parts: &PARTS }] {
+        assert_eq!(refusal(&mut unit, command), UnitError::ErrorState, "{misbehaviour:?}");
+    }
+    bench.device.misbehave(None);
+    let mut unit = bench.start();
+    common::bytes(&mut unit, sign);
+}
