@@ -1,0 +1,42 @@
+//! Running programs and saying so.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// What a chore ends with.
+pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+/// The workspace's folder.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The folder builds go to.
+pub(crate) fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// `cargo`, the one that runs this, in the workspace's folder.
+pub(crate) fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args).current_dir(root());
+    command
+}
+
+/// Runs `command` to its end and fails unless it succeeds.
+pub(crate) fn run(command: &mut Command) -> Outcome {
+    eprintln!("\n$ {}", shown(command));
+    let status = command.status().map_err(|e| format!("{}: {e}", shown(command)))?;
+    if status.success() { Ok(()) } else { Err(format!("{} ended with {status}", shown(command)).into()) }
+}
+
+/// Whether `command` can be started and succeeds; its output is thrown away.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+fn shown(command: &Command) -> String {
+    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).map(|w| w.to_string_lossy()).collect();
+    words.join(" ")
+}
