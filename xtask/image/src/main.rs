@@ -1,0 +1,103 @@
+//! A crypto unit in an image with a panic handler of its own and no allocator.
+//!
+//! Whatever under a unit needed `std` would bring a second panic handler, and whatever needed a heap would miss an
+//! allocator: either way this does not link. Running it loads a master key and uses a key, and ends with 0.
+
+#![no_std]
+#![no_main]
+
+use core::ffi::{c_char, c_int};
+use engine::{KeySpec, KeyUses};
+use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+use unit_api::{Command, Envelope, MAX_FRAME_LEN, Response, UnitId};
+use unit_core::{Env, Identity, MAX_SLOT_LEN, Slot, Storage, StorageFailed, Unit};
+
+unsafe extern "C" {
+    safe fn abort() -> !;
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    abort()
+}
+
+/// Two slots in memory: an image has nothing else.
+struct Memory([([u8; MAX_SLOT_LEN], usize); 2]);
+
+impl Storage for Memory {
+    fn read(&mut self, slot: Slot, content: &mut [u8]) -> Result<usize, StorageFailed> {
+        let (kept, len) = &self.0[slot as usize];
+        content.get_mut(..*len).ok_or(StorageFailed)?.copy_from_slice(&kept[..*len]);
+        Ok(*len)
+    }
+
+    fn write(&mut self, slot: Slot, content: &[u8]) -> Result<(), StorageFailed> {
+        let (kept, len) = &mut self.0[slot as usize];
+        kept.get_mut(..content.len()).ok_or(StorageFailed)?.copy_from_slice(content);
+        *len = content.len();
+        Ok(())
+    }
+}
+
+/// Where a device would ask its noise source. It must differ from call to call, and is good for nothing else.
+struct Counter(u8);
+
+impl engine_soft::Entropy for Counter {
+    fn fill(&mut self, seed: &mut [u8]) -> Result<(), EntropyFailed> {
+        for byte in seed {
+            self.0 = self.0.wrapping_mul(167).wrapping_add(13);
+            *byte = self.0;
+        }
+        self.0 = self.0.wrapping_add(1);
+        Ok(())
+    }
+}
+
+struct Device;
+
+impl Env for Device {
+    type Engine = SoftEngine<Counter>;
+    type Storage = Memory;
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn main(_: c_int, _: *const *const c_char) -> c_int {
+    c_int::from(use_a_key().is_none())
+}
+
+fn use_a_key() -> Option<()> {
+    let engine = SoftEngine::new(&DeviceSecret::new([7; 32]), Counter(1)).ok()?;
+    let storage = Memory([([0; MAX_SLOT_LEN], 0); 2]);
+    let mut unit: Unit<Device> = Unit::start(engine, storage, Identity { unit: UnitId([1; 16]), domain_index: 0 });
+    let mut out = [0; MAX_FRAME_LEN];
+
+    let mut parts = [3; 64];
+    parts[..32].fill(5);
+    let Response::Loaded(pattern) = run(&mut unit, Command::LoadKeyParts { parts: &parts }, &mut out)? else {
+        return None;
+    };
+    run(&mut unit, Command::Commit { pattern }, &mut out)?;
+    run(&mut unit, Command::Activate { pattern }, &mut out)?;
+
+    let spec = KeySpec::aes(32, KeyUses::ENCRYPT.with(KeyUses::DECRYPT));
+    let Response::Blob(made) = run(&mut unit, Command::GenerateKey { spec }, &mut out)? else { return None };
+    let mut blob = [0; unit_api::MAX_BLOB_LEN];
+    let blob = blob.get_mut(..made.len())?;
+    blob.copy_from_slice(made);
+
+    let encrypt = Command::Encrypt { key: blob, aad: b"aad", plaintext: b"plaintext" };
+    let Response::Ciphertext { iv, ciphertext } = run(&mut unit, encrypt, &mut out)? else { return None };
+    let mut kept = [0; 64];
+    let kept = kept.get_mut(..ciphertext.len())?;
+    kept.copy_from_slice(ciphertext);
+
+    let decrypt = Command::Decrypt { key: blob, iv, aad: b"aad", ciphertext: kept };
+    match run(&mut unit, decrypt, &mut out)? {
+        Response::Plaintext(b"plaintext") => Some(()),
+        _ => None,
+    }
+}
+
+fn run<'o>(unit: &mut Unit<Device>, command: Command<'_>, out: &'o mut [u8]) -> Option<Response<'o>> {
+    unit.execute(&Envelope::plain(command), out).ok()
+}
