@@ -53,11 +53,11 @@ pub fn unwrap_in_place<C>(kek: &C, wrapped: &mut [u8]) -> Result<usize, WrappedK
 where
     C: BlockCipherDecrypt<BlockSize = U16>,
 {
-    unwrap_in_place_ct(kek, wrapped).into_option().ok_or(WrappedKeyInvalid)
+    unwrap_in_place_ct(kek, wrapped).into_option().map(|key_len| key_len as usize).ok_or(WrappedKeyInvalid)
 }
 
 /// As [`unwrap_in_place`], with the verdict still secret, for callers that have more to check before they decide.
-pub fn unwrap_in_place_ct<C>(kek: &C, wrapped: &mut [u8]) -> CtOption<usize>
+pub fn unwrap_in_place_ct<C>(kek: &C, wrapped: &mut [u8]) -> CtOption<u32>
 where
     C: BlockCipherDecrypt<BlockSize = U16>,
 {
@@ -70,7 +70,7 @@ where
     transform::unwrap(kek, s);
     let mask = semiblock::mask_if_zero(s.first().map_or(0, |icv| u64::from_ne_bytes(*icv)) ^ ICV1);
     semiblock::shift_masked(s, mask);
-    CtOption::new(key_len, Choice::from((mask & 1) as u8))
+    CtOption::new(key_len as u32, Choice::from((mask & 1) as u8))
 }
 
 const fn is_key_len(key_len: usize) -> bool {

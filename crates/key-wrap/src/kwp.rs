@@ -66,12 +66,12 @@ pub fn unwrap_in_place<C>(kek: &C, wrapped: &mut [u8]) -> Result<usize, WrappedK
 where
     C: BlockCipherDecrypt<BlockSize = U16>,
 {
-    unwrap_in_place_ct(kek, wrapped).into_option().ok_or(WrappedKeyInvalid)
+    unwrap_in_place_ct(kek, wrapped).into_option().map(|key_len| key_len as usize).ok_or(WrappedKeyInvalid)
 }
 
 /// As [`unwrap_in_place`], with verdict and length still secret, for callers that have more to check before they
 /// decide.
-pub fn unwrap_in_place_ct<C>(kek: &C, wrapped: &mut [u8]) -> CtOption<usize>
+pub fn unwrap_in_place_ct<C>(kek: &C, wrapped: &mut [u8]) -> CtOption<u32>
 where
     C: BlockCipherDecrypt<BlockSize = U16>,
 {
@@ -88,7 +88,7 @@ where
     let [first, last] = [s.first(), s.last()].map(|s| s.map_or(0, |s| u64::from_be_bytes(*s)));
     let (key_len, mask) = check(padded_len as u64, first, last);
     semiblock::shift_masked(s, mask);
-    CtOption::new(key_len as usize, Choice::from((mask & 1) as u8))
+    CtOption::new(key_len as u32, Choice::from((mask & 1) as u8))
 }
 
 /// SP 800-38F §6.3, algorithm 6, steps 6 to 10: prefix, length range and padding, as one mask.

@@ -10,9 +10,8 @@ pub(crate) const LEN: usize = 8;
 
 /// All ones if `difference` is zero, else zero; without a branch.
 pub(crate) fn mask_if_zero(difference: u64) -> u64 {
-    // Opaque to the optimiser, which could otherwise prove the mask to be one of two values and branch on them.
-    let difference = black_box(difference);
-    ((difference | difference.wrapping_neg()) >> 63).wrapping_sub(1)
+    // The mask itself is opaque to the optimiser, which otherwise sees that it has two values and branches on them.
+    black_box(((difference | difference.wrapping_neg()) >> 63).wrapping_sub(1))
 }
 
 /// All ones if `left < right`, else zero. Both below 2⁶³.
