@@ -28,7 +28,7 @@ pub use mechanism::{
     AES_GCM_IV_LEN, AES_GCM_TAG_LEN, CMAC_LEN, CipherMechanism, DigestMechanism, MacMechanism, Mechanism,
     MechanismInfo, SHA256_LEN, WrapMechanism,
 };
-pub use secret::{KEY_PART_LEN, KeyPart};
+pub use secret::{KEY_PART_LEN, KeyPart, declassify};
 
 /// The cryptographic hardware under a unit. Keys stay inside, or leave wrapped.
 ///
@@ -44,20 +44,32 @@ pub trait Engine {
     fn random(&mut self, out: &mut [u8]) -> Result<(), EngineError>;
 
     /// Makes a key of fresh random bits.
+    ///
+    /// An AES key for [`KeyUses::DERIVE`] alone that is not extractable is a master key, like a combined one.
+    ///
+    /// # Errors
+    /// [`EngineError::KeySizeRange`] as [`KeySpec::check`] says, [`EngineError::RandomFailed`],
+    /// [`EngineError::DeviceMemory`].
     fn generate_key(&mut self, spec: &KeySpec) -> Result<KeyHandle, EngineError>;
 
     /// Takes in a key that the caller holds in the clear: `value` is exactly `spec.key_len` bytes.
+    ///
+    /// # Errors
+    /// [`EngineError::KeySizeRange`] for another length, or one that the algorithm does not have.
     fn import_key(&mut self, spec: &KeySpec, value: &[u8]) -> Result<KeyHandle, EngineError>;
 
     /// Combines 2 or 3 master-key parts by exclusive or into an AES-256 key for derivation only.
     ///
     /// The engine checks the number of parts; that none is zero and no two are equal is the unit's rule.
+    ///
+    /// # Errors
+    /// [`EngineError::KeyPartsInvalid`] for another number of parts.
     fn combine_key_parts(&mut self, parts: &[KeyPart]) -> Result<KeyHandle, EngineError>;
 
     /// Derives a key from `base`: SP 800-108 in counter mode with AES-CMAC as PRF.
     ///
     /// The input of the PRF is `[i]₄ ‖ label ‖ 0x00 ‖ context ‖ [L]₄`: both numbers big-endian in 32 bits, `L`
-    /// the length of the derived key in bits. `base` needs [`KeyUses::DERIVE`].
+    /// the length of the derived key in bits. `base` is an AES key and needs [`KeyUses::DERIVE`].
     ///
     /// Source: NIST SP 800-108r1 §4.1.
     fn derive_key(
@@ -77,12 +89,18 @@ pub trait Engine {
     ) -> Result<(), EngineError>;
 
     /// Destroys a key held by handle; the handle is never valid again.
+    ///
+    /// # Errors
+    /// [`EngineError::KeyFunctionNotPermitted`] for the device key, which stays.
     fn destroy_key(&mut self, key: KeyHandle) -> Result<(), EngineError>;
 
     /// Makes `key` outlive a restart and writes the reference that [`Engine::recall_key`] finds it by.
     ///
     /// A token stores an object and gives its label; software gives the key wrapped under its device key.
     /// Returns the reference's length, at most [`MAX_REFERENCE_LEN`]. The handle stays valid.
+    ///
+    /// # Errors
+    /// [`EngineError::KeyFunctionNotPermitted`] for the device key, which needs no reference.
     fn persist_key(&mut self, key: KeyHandle, reference: &mut [u8]) -> Result<usize, EngineError>;
 
     /// The key that an earlier [`Engine::persist_key`] wrote a reference for, with its specification.
@@ -92,6 +110,9 @@ pub trait Engine {
     fn recall_key(&mut self, reference: &[u8]) -> Result<KeyHandle, EngineError>;
 
     /// Removes what [`Engine::persist_key`] stored, if anything is stored. Handles stay valid until destroyed.
+    ///
+    /// To forget twice is no error, so that whoever was interrupted may do it again. Where the reference is all
+    /// there is of the key, dropping the reference is what forgets it.
     fn forget_key(&mut self, reference: &[u8]) -> Result<(), EngineError>;
 
     /// The key by which the unit seals what it keeps outside: AES-256, [`KeyUses::ENCRYPT`] and
@@ -100,8 +121,14 @@ pub trait Engine {
 
     /// Wraps `key` under `kek` ([`KeyUses::WRAP`]) and returns the number of bytes written to `wrapped`.
     ///
+    /// An extractable key leaves under any such key. Any other but the device key leaves under one kind of key only:
+    /// one that [`Engine::derive_key`] made from a master key, whose value nobody outside can know (what
+    /// `CKA_WRAP_WITH_TRUSTED` is for on a token). A master key is one that [`Engine::combine_key_parts`] made, or
+    /// [`Engine::generate_key`] for derivation alone.
+    ///
     /// # Errors
-    /// [`EngineError::KeyUnextractable`] when `key` may not leave.
+    /// [`EngineError::KeyUnextractable`] when `key` may not leave under `kek`; [`EngineError::KeySizeRange`] when the
+    /// mechanism does not take a key of its length.
     fn wrap_key(
         &mut self,
         by: WrapMechanism,
@@ -124,7 +151,7 @@ pub trait Engine {
 
     /// Encrypts `plaintext` into `output` and returns the number of bytes written. `key` needs [`KeyUses::ENCRYPT`].
     ///
-    /// AES-GCM writes ciphertext ‖ tag: `plaintext.len() + 16` bytes.
+    /// AES-GCM writes ciphertext ‖ tag: `plaintext.len() + 16` bytes. Beyond what is written, `output` stays as it was.
     fn encrypt(
         &mut self,
         by: CipherMechanism<'_>,

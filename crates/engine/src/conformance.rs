@@ -1,0 +1,109 @@
+//! One suite of laws that every engine has to hold.
+//!
+//! ```text
+//! for law in engine::conformance::LAWS {
+//!     println!("{}", law.name); // shown by the test harness when the law is broken
+//!     law.check(&mut my_engine());
+//! }
+//! engine::conformance::restart(&mut my_engine(), &mut my_engine_again(), &mut another_engine());
+//! ```
+//!
+//! A law asserts, so a broken one panics; that is for tests, never for a unit at work. Each law leaves the engine as
+//! it was, but for keys it had no way to remove. What an engine does not list, it must refuse; what it lists, it must
+//! do as the standard's published examples say, and refuse to do to keys that may not.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a broken law panics; that is how the suite reports"
+)]
+
+mod bench;
+mod data;
+mod keys;
+mod macs;
+mod master_keys;
+mod persistence;
+mod vectors;
+mod wrapping;
+
+use crate::Engine;
+
+pub use persistence::restart;
+
+/// A law, by name.
+pub struct Law {
+    /// What holds, as an identifier.
+    pub name: &'static str,
+    check: fn(&mut dyn Engine),
+}
+
+impl Law {
+    /// Holds the engine to the law.
+    ///
+    /// # Panics
+    /// When it is broken.
+    pub fn check(&self, engine: &mut dyn Engine) {
+        (self.check)(engine);
+    }
+}
+
+/// Holds the engine to every law.
+///
+/// # Panics
+/// At the first that is broken.
+pub fn run(engine: &mut dyn Engine) {
+    for law in LAWS {
+        law.check(engine);
+    }
+}
+
+macro_rules! laws {
+    ($($module:ident::$law:ident),* $(,)?) => {
+        /// Every law that one engine alone can be held to.
+        pub const LAWS: &[Law] = &[
+            $(Law { name: concat!(stringify!($module), "::", stringify!($law)), check: $module::$law }),*
+        ];
+    };
+}
+
+laws![
+    keys::mechanisms_are_listed_once,
+    keys::unlisted_mechanisms_are_refused,
+    keys::random_bytes_differ,
+    keys::every_listed_size_is_made_and_no_other,
+    keys::generated_keys_differ,
+    keys::imported_values_have_the_stated_length,
+    keys::a_use_that_is_not_permitted_is_refused,
+    keys::a_mechanism_takes_its_own_kind_of_key,
+    keys::a_destroyed_key_is_gone,
+    keys::a_full_engine_refuses_and_recovers,
+    keys::refusals_leave_nothing_behind,
+    keys::the_device_key_stays_and_encrypts_only,
+    master_keys::parts_combine_to_the_published_patterns,
+    master_keys::only_two_or_three_parts_combine,
+    master_keys::a_master_key_only_derives,
+    master_keys::derivation_gives_the_published_keys,
+    master_keys::derived_keys_differ_by_label_context_and_length,
+    master_keys::digests_of_keys_need_derive,
+    wrapping::kw_gives_the_published_values,
+    wrapping::kwp_gives_the_published_values,
+    wrapping::every_length_comes_back,
+    wrapping::a_tampered_wrapped_key_is_refused,
+    wrapping::another_length_or_mechanism_is_refused,
+    wrapping::an_unextractable_key_leaves_under_derived_keys_only,
+    wrapping::a_short_buffer_is_refused_and_zeroed,
+    data::gcm_gives_the_published_values,
+    data::gcm_takes_every_length,
+    data::a_tampered_ciphertext_is_refused,
+    data::a_short_buffer_is_refused_and_zeroed,
+    macs::cmac_gives_the_published_values,
+    macs::hmac_gives_the_published_values,
+    macs::sha256_gives_the_published_values,
+    macs::a_wrong_mac_is_refused,
+    macs::a_short_buffer_is_refused_and_zeroed,
+    persistence::a_persisted_key_comes_back_as_it_was,
+    persistence::a_damaged_reference_is_refused,
+    persistence::a_short_buffer_is_refused_and_zeroed,
+];

@@ -1,0 +1,126 @@
+//! Laws of keys that outlive a restart.
+
+use super::bench::{DIRT, GCM, aes, assert_refused, destroy, offers, same_value, secret};
+use super::master_keys::master_key;
+use crate::{
+    Engine, EngineError, KeyHandle, KeySpec, KeyUses, MAX_KEY_LEN, MAX_REFERENCE_LEN, MacMechanism,
+    Mechanism, SHA256_LEN, WrapMechanism,
+};
+
+/// A reference as long as the engine made it.
+struct Reference([u8; MAX_REFERENCE_LEN], usize);
+
+impl Reference {
+    fn of(engine: &mut dyn Engine, key: KeyHandle) -> Self {
+        let mut bytes = [DIRT; MAX_REFERENCE_LEN];
+        let len = engine.persist_key(key, &mut bytes).unwrap();
+        Self(bytes, len)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.0[..self.1]
+    }
+}
+
+pub(super) fn a_persisted_key_comes_back_as_it_was(engine: &mut dyn Engine) {
+    let values: [&[u8]; 3] = [&[4; 1], &[5; 20], &[6; MAX_KEY_LEN]];
+    let secrets = values.map(|value| secret(engine, value, KeyUses::SIGN));
+    let unextractable = engine.import_key(&KeySpec::aes(32, KeyUses::SIGN), &[7; 32]).unwrap();
+    let by_kind = |at| if at < 3 { MacMechanism::HmacSha256 } else { MacMechanism::AesCmac };
+    for (at, key) in secrets.into_iter().chain([unextractable]).enumerate() {
+        let reference = Reference::of(engine, key);
+        let (mut before, mut after) = ([0; 32], [0; 32]);
+        engine.sign(by_kind(at), key, b"data", &mut before).unwrap();
+        // The handle stays, and goes without taking the stored key along.
+        destroy(engine, &[key]);
+        let recalled = engine.recall_key(reference.bytes()).unwrap();
+        engine.sign(by_kind(at), recalled, b"data", &mut after).unwrap();
+        assert_eq!(before, after);
+        let refused = engine.verify(by_kind(at), recalled, b"data", &after);
+        assert_eq!(refused, Err(EngineError::KeyFunctionNotPermitted), "recalling added a use");
+        if at == 3 {
+            let kek = aes(engine, &[1; 32], KeyUses::WRAP);
+            let mut wrapped = [DIRT; 40];
+            let refused = engine.wrap_key(WrapMechanism::AesKw, kek, recalled, &mut wrapped);
+            assert_refused(refused, EngineError::KeyUnextractable, &wrapped);
+            destroy(engine, &[kek]);
+        }
+        engine.forget_key(reference.bytes()).unwrap();
+        engine.forget_key(reference.bytes()).unwrap();
+        // The handle outlives what was stored.
+        engine.sign(by_kind(at), recalled, b"data", &mut after).unwrap();
+        destroy(engine, &[recalled]);
+    }
+}
+
+pub(super) fn a_damaged_reference_is_refused(engine: &mut dyn Engine) {
+    const INVALID: EngineError = EngineError::ReferenceInvalid;
+    let key = aes(engine, &[7; 32], KeyUses::SIGN);
+    let reference = Reference::of(engine, key);
+    for at in 0..reference.bytes().len() {
+        let mut damaged = reference.0;
+        damaged[at] ^= 1 << (at % 8);
+        assert_eq!(engine.recall_key(&damaged[..reference.1]), Err(INVALID), "byte {at}");
+    }
+    for len in 0..reference.bytes().len() {
+        assert_eq!(engine.recall_key(&reference.bytes()[..len]), Err(INVALID), "{len} bytes");
+    }
+    assert_eq!(engine.recall_key(&[0; 4 * MAX_REFERENCE_LEN]), Err(INVALID));
+    engine.forget_key(reference.bytes()).unwrap();
+    destroy(engine, &[key]);
+}
+
+pub(super) fn a_short_buffer_is_refused_and_zeroed(engine: &mut dyn Engine) {
+    let key = aes(engine, &[7; 32], KeyUses::SIGN);
+    let reference = Reference::of(engine, key);
+    for len in [0, 1, reference.1 - 1] {
+        let mut buffer = [DIRT; MAX_REFERENCE_LEN];
+        let refused = engine.persist_key(key, &mut buffer[..len]);
+        assert_refused(refused, EngineError::BufferTooSmall, &buffer[..len]);
+    }
+    engine.forget_key(reference.bytes()).unwrap();
+    destroy(engine, &[key]);
+}
+
+/// What holds over a restart: `before` and `after` are the same engine, `other` is another.
+///
+/// # Panics
+/// When a law is broken.
+pub fn restart(before: &mut dyn Engine, after: &mut dyn Engine, other: &mut dyn Engine) {
+    let (mut sealed, mut opened) = ([0; 20], [DIRT; 4]);
+    let device_key = before.device_key();
+    before.encrypt(GCM, device_key, b"data", &mut sealed).unwrap();
+    let device_key = after.device_key();
+    assert_eq!(after.decrypt(GCM, device_key, &sealed, &mut opened), Ok(4));
+    assert_eq!(&opened, b"data");
+    let device_key = other.device_key();
+    let refused = other.decrypt(GCM, device_key, &sealed, &mut opened);
+    assert_refused(refused, EngineError::EncryptedDataInvalid, &opened);
+
+    let master = master_key(before);
+    let reference = Reference::of(before, master);
+    assert_eq!(other.recall_key(reference.bytes()), Err(EngineError::ReferenceInvalid));
+    let recalled = after.recall_key(reference.bytes()).unwrap();
+    let mut digests = [[0; SHA256_LEN]; 2];
+    before.digest_key(&[1], master, &mut digests[0]).unwrap();
+    after.digest_key(&[1], recalled, &mut digests[1]).unwrap();
+    assert_eq!(digests[0], digests[1]);
+
+    // A recalled master key is still one: what it derives wraps keys that leave under nothing else.
+    if offers(after, Mechanism::Sp800108CounterCmac) && offers(after, Mechanism::AesKw) {
+        let kept = after.import_key(&KeySpec::aes(32, KeyUses::SIGN), &[2; 32]).unwrap();
+        let kek = after.derive_key(recalled, b"wrap", b"", &KeySpec::aes(32, KeyUses::WRAP)).unwrap();
+        assert_eq!(after.wrap_key(WrapMechanism::AesKw, kek, kept, &mut [0; 40]), Ok(40));
+        destroy(after, &[kept, kek]);
+    }
+    let a = aes(before, &[9; 32], KeyUses::NONE);
+    let reference_of_a = Reference::of(before, a);
+    let (a_again, b) =
+        (after.recall_key(reference_of_a.bytes()).unwrap(), aes(after, &[9; 32], KeyUses::NONE));
+    assert!(same_value(after, a_again, b));
+    for reference in [&reference, &reference_of_a] {
+        after.forget_key(reference.bytes()).unwrap();
+    }
+    destroy(before, &[master, a]);
+    destroy(after, &[recalled, a_again, b]);
+}
