@@ -1,0 +1,91 @@
+//! A key in the table: its value, what it may do, and its schedules once it has worked.
+
+use crate::cipher::Cipher;
+use engine::{Algorithm, EngineError, KeySpec, KeyUses, MAX_KEY_LEN};
+use zeroize::Zeroizing;
+
+/// Where a key comes from, as far as its rights depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Origin {
+    /// Made, taken in or unwrapped for a user.
+    User = 0,
+    /// A master key: combined from parts, or made inside for derivation alone.
+    Master = 1,
+    /// Derived from a master key; may wrap any key.
+    Derived = 2,
+    /// The device's own key; lives as long as the engine.
+    Device = 3,
+}
+
+impl Origin {
+    /// The origin with this number, if a stored key may have it.
+    pub(crate) const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::User),
+            1 => Some(Self::Master),
+            2 => Some(Self::Derived),
+            _ => None,
+        }
+    }
+}
+
+/// A key.
+pub(crate) struct SoftKey {
+    pub(crate) spec: KeySpec,
+    pub(crate) origin: Origin,
+    /// The value and zeros. Words, because those are wiped eight bytes at a time.
+    value: Zeroizing<[u64; MAX_KEY_LEN / 8]>,
+    cipher: Option<Cipher>,
+}
+
+impl SoftKey {
+    /// A key whose value `fill` writes; its buffer is as long as the specification says.
+    pub(crate) fn new(
+        spec: &KeySpec,
+        origin: Origin,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), EngineError>,
+    ) -> Result<Self, EngineError> {
+        spec.check()?;
+        let mut bytes = Zeroizing::new([[0; 8]; MAX_KEY_LEN / 8]);
+        fill(bytes.as_flattened_mut().get_mut(..spec.len()).ok_or(EngineError::KeySizeRange)?)?;
+        let mut value = Zeroizing::new([0; MAX_KEY_LEN / 8]);
+        for (word, bytes) in value.iter_mut().zip(bytes.iter()) {
+            *word = u64::from_ne_bytes(*bytes);
+        }
+        Ok(Self { spec: *spec, origin, value, cipher: None })
+    }
+
+    /// Runs `with` on the value.
+    pub(crate) fn expose<T>(&self, with: impl FnOnce(&[u8]) -> T) -> T {
+        let mut bytes = Zeroizing::new([[0; 8]; MAX_KEY_LEN / 8]);
+        for (bytes, word) in bytes.iter_mut().zip(self.value.iter()) {
+            *bytes = word.to_ne_bytes();
+        }
+        with(bytes.as_flattened().get(..self.spec.len()).unwrap_or_default())
+    }
+
+    /// Refuses a use that the specification does not permit.
+    pub(crate) const fn permit(&self, uses: KeyUses) -> Result<(), EngineError> {
+        if self.spec.uses.permits(uses) { Ok(()) } else { Err(EngineError::KeyFunctionNotPermitted) }
+    }
+
+    /// Refuses a key of another algorithm.
+    pub(crate) fn require(&self, algorithm: Algorithm) -> Result<(), EngineError> {
+        if self.spec.algorithm == algorithm { Ok(()) } else { Err(EngineError::MechanismInvalid) }
+    }
+
+    /// Prepares the schedules of an AES key, if they are not yet there.
+    pub(crate) fn prepare(&mut self) -> Result<(), EngineError> {
+        self.require(Algorithm::Aes)?;
+        if self.cipher.is_none() {
+            self.cipher = Some(self.expose(Cipher::new)?);
+        }
+        Ok(())
+    }
+
+    /// The prepared schedules.
+    pub(crate) fn cipher(&self) -> Result<&Cipher, EngineError> {
+        self.cipher.as_ref().ok_or(EngineError::MechanismInvalid)
+    }
+}

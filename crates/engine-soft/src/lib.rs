@@ -1,0 +1,38 @@
+//! An [`Engine`](engine::Engine) in software: for laptops, CI and firmware.
+//!
+//! [`SoftEngine`] keeps its keys in a fixed table inside itself; it needs no heap and no operating system. What it
+//! is given from outside is a [`DeviceSecret`], which makes it the same device after a restart, and a source of
+//! [`Entropy`].
+//!
+//! What it deliberately does not do: protect its memory from whoever can read it, store anything, or know blobs,
+//! registers and administrators.
+//!
+//! Invariants:
+//! - Key bytes live in the table and in buffers of the call at work; both are wiped, the table when a key is
+//!   destroyed and when the engine is dropped.
+//! - Time depends on lengths and on verdicts, never on a key or on which check failed.
+//! - A handle names one key for ever: a destroyed key's handle is refused, also when its place is taken again.
+//! - Without entropy, or with entropy that repeats itself, nothing random is made.
+//!
+//! An AES key's schedule is prepared when the key is first used and kept beside it until it is destroyed. A key that
+//! is only made and wrapped never has one, and a key that works pays for one once. That makes an entry of the table
+//! about 1.1 KiB, and [`SoftEngine`] large: build it where it is to stay, since each move leaves a copy behind.
+
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+mod cipher;
+mod device;
+mod drbg;
+mod kdf;
+mod key;
+mod random;
+mod reference;
+mod soft_engine;
+mod table;
+
+pub use device::DeviceSecret;
+pub use random::{Entropy, EntropyFailed};
+pub use soft_engine::{DEFAULT_KEYS, SoftEngine};

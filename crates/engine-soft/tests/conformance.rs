@@ -1,0 +1,42 @@
+//! The laws of every engine, held by this one.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use engine::conformance::{LAWS, restart};
+use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+
+type Entropy = fn(&mut [u8]) -> Result<(), EntropyFailed>;
+
+/// An engine whose seeds are the process's own randomness.
+fn engine(device: u8) -> SoftEngine<Entropy> {
+    SoftEngine::new(&DeviceSecret::new([device; 32]), system_entropy as Entropy).unwrap()
+}
+
+/// Seeds from the keys that the standard library draws for its hash tables: no two calls give the same.
+fn system_entropy(seed: &mut [u8]) -> Result<(), EntropyFailed> {
+    use std::hash::{BuildHasher, RandomState};
+    for (at, chunk) in seed.chunks_mut(8).enumerate() {
+        let word = RandomState::new().hash_one(at).to_le_bytes();
+        chunk.copy_from_slice(&word[..chunk.len()]);
+    }
+    Ok(())
+}
+
+#[test]
+fn every_law_holds() {
+    for law in LAWS {
+        // Shown when the law after it is the last: the broken one.
+        println!("{}", law.name);
+        law.check(&mut engine(1));
+    }
+}
+
+#[test]
+fn laws_hold_in_one_engine_after_another() {
+    engine::conformance::run(&mut engine(1));
+}
+
+#[test]
+fn a_restart_changes_nothing() {
+    restart(&mut engine(1), &mut engine(1), &mut engine(2));
+}
