@@ -435,7 +435,9 @@ impl Cluster {
         let Some(sends) = attempt.checked_add(1) else { return self.finish(id, Some(Failure::UnitLost)) };
         let late_at = match request.policy.class {
             Class::Fast => now.plus(timeout(&self.fast, tuning::FAST_TIMEOUT, tuning::UNKNOWN_TIMEOUT)),
-            Class::Medium => now.plus(timeout(&self.medium, tuning::MEDIUM_TIMEOUT, tuning::MEDIUM_TIMEOUT)),
+            Class::Medium => {
+                now.plus(timeout(&self.medium, tuning::MEDIUM_TIMEOUT, tuning::UNKNOWN_MEDIUM_TIMEOUT))
+            }
             Class::Slow => request.deadline,
         };
         if request.sends == 0 && request.policy.hedge && hedging {
@@ -492,6 +494,6 @@ impl Cluster {
 }
 
 /// When a try is late: four times the 99th percentile, within reason.
-fn timeout(latency: &Latency, least: Duration, unknown: Duration) -> Duration {
-    if latency.answers() < tuning::MIN_ANSWERS { unknown } else { (latency.p99() * 4).max(least) }
+fn timeout(latency: &Latency, (least, most): (Duration, Duration), unknown: Duration) -> Duration {
+    if latency.answers() < tuning::MIN_ANSWERS { unknown } else { (latency.p99() * 4).clamp(least, most) }
 }

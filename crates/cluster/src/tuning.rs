@@ -57,12 +57,15 @@ pub(crate) const ZONE_SLACK: u32 = 4;
 /// Above this many candidates, the better of two at random is used.
 pub(crate) const FEW_CANDIDATES: u32 = 8;
 
-/// Least try time-out of a fast command.
-pub(crate) const FAST_TIMEOUT: Duration = Duration::from_millis(50);
-/// Least try time-out of a medium command.
-pub(crate) const MEDIUM_TIMEOUT: Duration = Duration::from_millis(500);
+/// Least and greatest try time-out of a fast command. A percentile swollen by one slow unit must not let requests wait
+/// for another, silent one.
+pub(crate) const FAST_TIMEOUT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+/// The same of a medium command.
+pub(crate) const MEDIUM_TIMEOUT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// Try time-out of a fast command before there are [`MIN_ANSWERS`].
 pub(crate) const UNKNOWN_TIMEOUT: Duration = Duration::from_millis(250);
+/// The same of a medium command.
+pub(crate) const UNKNOWN_MEDIUM_TIMEOUT: Duration = Duration::from_secs(2);
 /// Least and greatest wait before a hedge.
 pub(crate) const HEDGE_WAIT: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
 /// Pause before the same unit is tried again, and before a retry that found no budget asks again.

@@ -41,6 +41,9 @@ pub enum CloseReason {
     /// The unit said why it is about to close.
     #[error("the unit gave up the connection: {0}")]
     Refused(Refusal),
+    /// The unit did not answer, and was given up.
+    #[error("the unit did not answer")]
+    Silent,
     /// We closed it.
     #[error("the connection was closed on this side")]
     Ours,
@@ -61,6 +64,12 @@ impl ReplyFrame {
     pub fn response(&self) -> Result<Response<'_>, Refusal> {
         // Whoever made the frame has decoded it once, so that malformed is an answer nobody gets.
         decode_reply(&self.0).map_err(|_| UnitError::FrameMalformed)?.result
+    }
+
+    /// The reply as it came, without its length bytes, for whoever decodes it elsewhere.
+    #[must_use]
+    pub fn into_body(self) -> Zeroizing<Vec<u8>> {
+        self.0
     }
 }
 

@@ -222,7 +222,8 @@ impl World {
             self.now = time;
             self.handle(event)?;
             self.act()?;
-            if let Some(due) = self.cluster.poll_timeout() {
+            let deaf = self.scenario.sabotage == Sabotage::IgnoreTime && self.now > LOAD.0;
+            if let Some(due) = self.cluster.poll_timeout().filter(|_| !deaf) {
                 let due = due.nanos().max(self.now);
                 // A wake-up that comes for nothing is cheap; one that is missing is the driver's fault.
                 if self.queue.first_key_value().is_none_or(|((next, _), _)| *next > due) {
@@ -247,16 +248,7 @@ impl World {
     fn handle(&mut self, event: Event) -> Result<(), String> {
         let now = Instant::after_start(Duration::from_nanos(self.now));
         match event {
-            Event::Wake => {
-                let deaf = self.scenario.sabotage == Sabotage::IgnoreTime && self.now > LOAD.0;
-                // Deaf only for a while: else the clock would stand still.
-                if !deaf || self.now > LOAD.1 + DEADLINE {
-                    self.cluster.handle_timeout(now);
-                } else if self.cluster.poll_timeout().is_some_and(|due| due <= now) {
-                    self.at(self.now + 500 * MS, Event::Wake);
-                    self.now += 1;
-                }
-            }
+            Event::Wake => self.cluster.handle_timeout(now),
             Event::Submit(id) => {
                 let deadline = self.now + DEADLINE;
                 self.checkers.requests.insert(id, Seen { deadline, ..Seen::default() });

@@ -6,6 +6,7 @@
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use cmac::{Cmac, Mac};
+use hmac::Hmac;
 use host::MasterKeyProof;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -21,17 +22,16 @@ use unit_api::{
 };
 
 /// A master key as far as toys need one: its pattern.
-pub fn pattern(seed: u8) -> VerificationPattern {
+pub(crate) fn pattern(seed: u8) -> VerificationPattern {
     VerificationPattern::from_digest(Sha256::digest([1, seed]).into())
 }
 
-pub fn blob(master: VerificationPattern, key: [u8; 32]) -> Vec<u8> {
+pub(crate) fn blob(master: VerificationPattern, key: [u8; 32]) -> Vec<u8> {
     [&[0; 32][..], &master.wkid(), &key].concat()
 }
 
 /// What the keystore's header holds for an instance whose master key is `pattern(seed)`.
-pub fn proof(seed: u8) -> MasterKeyProof {
-    use hmac::Hmac;
+pub(crate) fn proof(seed: u8) -> MasterKeyProof {
     let (master, root_key, iv, secret) = (pattern(seed), [0x40 + seed; 32], [7; 12], [0x80 + seed; 32]);
     let mut sealed = secret.to_vec();
     let tag = Aes256Gcm::new(&root_key.into())
@@ -40,47 +40,47 @@ pub fn proof(seed: u8) -> MasterKeyProof {
     sealed.extend_from_slice(&tag);
     let commitment = Sha256::new().chain_update(b"hsm-sim instance commitment v1").chain_update(secret);
     let mut canary = <Hmac<Sha256> as KeyInit>::new_from_slice(&secret).unwrap();
-    hmac::Mac::update(&mut canary, b"hsm-sim canary v1");
+    canary.update(b"hsm-sim canary v1");
     MasterKeyProof {
         pattern: master,
         root: blob(master, root_key),
         iv,
         secret: sealed,
         commitment: commitment.finalize().into(),
-        canary: blob(master, hmac::Mac::finalize(canary).into_bytes().into()),
+        canary: blob(master, canary.finalize().into_bytes().into()),
     }
 }
 
 /// How a unit behaves from now on.
 #[derive(Clone, Debug)]
-pub struct Behaviour {
-    pub unit: UnitId,
+pub(crate) struct Behaviour {
+    pub(crate) unit: UnitId,
     /// The master key it says it has.
-    pub reported: Option<VerificationPattern>,
+    pub(crate) reported: Option<VerificationPattern>,
     /// The master key it has.
-    pub held: Option<VerificationPattern>,
-    pub condition: Condition,
-    pub transaction_counter: u128,
+    pub(crate) held: Option<VerificationPattern>,
+    pub(crate) condition: Condition,
+    pub(crate) transaction_counter: u128,
     /// Takes no notice of anything.
-    pub paused: bool,
+    pub(crate) paused: bool,
     /// Before each answer.
-    pub delay: Duration,
+    pub(crate) delay: Duration,
     /// Answers the next requests of customers with this instead of a frame, then hangs up.
-    pub garbage: Option<Vec<u8>>,
+    pub(crate) garbage: Option<Vec<u8>>,
     /// Refuses customers' requests with this.
-    pub refuse: Option<UnitError>,
+    pub(crate) refuse: Option<UnitError>,
 }
 
-pub struct FakeUnit {
-    pub path: PathBuf,
+pub(crate) struct FakeUnit {
+    pub(crate) path: PathBuf,
     behaviour: watch::Sender<Behaviour>,
     running: Mutex<Option<AbortHandle>>,
-    pub served: Arc<std::sync::atomic::AtomicU64>,
+    pub(crate) served: Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl FakeUnit {
     /// A unit that holds `pattern(seed)`, not started yet.
-    pub fn new(folder: &Path, number: u16, seed: u8) -> Self {
+    pub(crate) fn new(folder: &Path, number: u16, seed: u8) -> Self {
         let mut unit = *b"FAKE0000\0\0\0\0\0\0\0\x01";
         unit[7] = b'0' + u8::try_from(number).unwrap();
         let behaviour = Behaviour {
@@ -102,14 +102,14 @@ impl FakeUnit {
         }
     }
 
-    pub fn started(folder: &Path, number: u16, seed: u8) -> Self {
+    pub(crate) fn started(folder: &Path, number: u16, seed: u8) -> Self {
         let unit = Self::new(folder, number, seed);
         unit.start();
         unit
     }
 
     /// As if the process was started.
-    pub fn start(&self) {
+    pub(crate) fn start(&self) {
         let _ = std::fs::remove_file(&self.path);
         let listener = UnixListener::bind(&self.path).unwrap();
         let (behaviour, served) = (self.behaviour.subscribe(), Arc::clone(&self.served));
@@ -124,18 +124,18 @@ impl FakeUnit {
     }
 
     /// As if the process was killed: every connection breaks, nobody listens.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         if let Some(task) = self.running.lock().unwrap().take() {
             task.abort();
         }
         let _ = std::fs::remove_file(&self.path);
     }
 
-    pub fn change(&self, change: impl FnOnce(&mut Behaviour)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Behaviour)) {
         self.behaviour.send_modify(change);
     }
 
-    pub fn served(&self) -> u64 {
+    pub(crate) fn served(&self) -> u64 {
         self.served.load(std::sync::atomic::Ordering::Relaxed)
     }
 }

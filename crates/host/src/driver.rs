@@ -1,0 +1,385 @@
+//! Between the cluster's state machine and the world: one lock, taken once per event.
+
+use crate::call::{Call, Outcome, copy_of};
+use crate::error::{HostError, Reasons};
+use crate::link::{Arrived, CloseReason, Inbox, Outbox, ReplyFrame};
+use crate::proof::{CanaryKey, MasterKeyProof};
+use crate::view::UnitView;
+use crate::{connection, errand};
+use cluster::{Action, Answer, Cluster, Failure, Instant, Policy, RequestId, UnitNumber, Verdict};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use unit_api::{Command, Envelope, Request, Wkid};
+use zeroize::Zeroizing;
+
+/// Numbers of the host's own exchanges have this bit.
+const ERRAND: u64 = 1 << 63;
+/// How long a unit may take over an errand, in milliseconds: late answers are welcome, the cluster keeps the time.
+const ERRAND_DEADLINE_MS: u32 = 60_000;
+
+pub(crate) struct Driver {
+    pub(crate) proof: MasterKeyProof,
+    pub(crate) sockets: BTreeMap<UnitNumber, PathBuf>,
+    pub(crate) changes: watch::Sender<u64>,
+    wkid: Wkid,
+    started: tokio::time::Instant,
+    next_request: AtomicU64,
+    runtime: Handle,
+    /// Something is due earlier than the timer's task knows.
+    earlier: Notify,
+    state: Mutex<State>,
+}
+
+pub(crate) struct State {
+    pub(crate) cluster: Cluster,
+    /// From the first unit that opened the instance's secret.
+    pub(crate) canary: Option<CanaryKey>,
+    calls: BTreeMap<RequestId, Call>,
+    wires: BTreeMap<UnitNumber, Wire>,
+    /// How each unit's last connection ended.
+    endings: BTreeMap<UnitNumber, CloseReason>,
+    tasks: JoinSet<()>,
+    next_number: u64,
+    /// What the timer's task sleeps until.
+    armed: Option<Instant>,
+    stopped: bool,
+}
+
+/// A connection, or the attempt to make one. What belongs to an earlier generation is ignored.
+struct Wire {
+    generation: u64,
+    task: AbortHandle,
+    outbox: Option<Arc<Outbox>>,
+    errands: BTreeMap<u64, oneshot::Sender<ReplyFrame>>,
+}
+
+/// An outbox with something new in it, and whether that is all that is under way there.
+type Kick = (Arc<Outbox>, bool);
+
+impl Driver {
+    pub(crate) fn new(
+        cluster: Cluster,
+        proof: MasterKeyProof,
+        sockets: BTreeMap<UnitNumber, PathBuf>,
+    ) -> Self {
+        let state = State {
+            cluster,
+            canary: None,
+            calls: BTreeMap::new(),
+            wires: BTreeMap::new(),
+            endings: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            next_number: 0,
+            armed: None,
+            stopped: false,
+        };
+        Self {
+            wkid: proof.pattern.wkid(),
+            proof,
+            sockets,
+            changes: watch::Sender::new(0),
+            started: tokio::time::Instant::now(),
+            next_request: AtomicU64::new(1),
+            runtime: Handle::current(),
+            earlier: Notify::new(),
+            state: Mutex::new(state),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere must not take every call with it; each event leaves the state whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Instant {
+        Instant::after_start(self.started.elapsed())
+    }
+
+    /// Tells the cluster of one event and does what it wants done.
+    pub(crate) fn tell<R>(self: &Arc<Self>, event: impl FnOnce(&mut State, Instant) -> R) -> R {
+        let mut state = self.lock();
+        let now = self.now();
+        let result = event(&mut state, now);
+        let kicks = self.act(&mut state, now);
+        let changes = state.cluster.changes();
+        let due = state.cluster.poll_timeout();
+        let earlier = due.is_some_and(|due| state.armed.is_none_or(|armed| due < armed));
+        if earlier {
+            state.armed = due;
+        }
+        drop(state);
+        // System calls come after the lock.
+        for (outbox, alone) in kicks {
+            if alone { outbox.write_now() } else { outbox.write_soon() }
+        }
+        if earlier {
+            self.earlier.notify_one();
+        }
+        self.changes.send_if_modified(|seen| std::mem::replace(seen, changes) != changes);
+        result
+    }
+
+    /// [`Self::tell`], if the connection is still the one that the event is about.
+    pub(crate) fn tell_of(
+        self: &Arc<Self>,
+        unit: UnitNumber,
+        generation: u64,
+        event: impl FnOnce(&mut State, Instant),
+    ) {
+        self.tell(|state, now| {
+            if state.wires.get(&unit).is_some_and(|wire| wire.generation == generation) {
+                event(state, now);
+            }
+        });
+    }
+
+    fn act(self: &Arc<Self>, state: &mut State, now: Instant) -> Vec<Kick> {
+        let mut kicks = Vec::new();
+        while let Some(action) = state.cluster.poll_action() {
+            if state.stopped {
+                continue;
+            }
+            match action {
+                Action::Send { unit, request, attempt } => {
+                    let outbox = state.wires.get(&unit).and_then(|wire| wire.outbox.as_ref());
+                    if let (Some(outbox), Some(call)) = (outbox, state.calls.get(&request)) {
+                        call.queue(now, request, attempt, outbox);
+                        kicks.push((Arc::clone(outbox), state.cluster.outstanding(unit) <= 1));
+                    }
+                }
+                Action::Fail { request, failure } => {
+                    if let Some(call) = state.calls.remove(&request) {
+                        let error = match failure {
+                            Failure::NoEligibleUnit => {
+                                HostError::NoEligibleUnit { reasons: state.reasons(now) }
+                            }
+                            Failure::DeadlineExceeded => HostError::DeadlineExceeded(call.allowed()),
+                            Failure::UnitLost => HostError::UnitLost,
+                            Failure::Overloaded => HostError::Overloaded,
+                        };
+                        call.end(Err(error));
+                    }
+                }
+                Action::Connect { unit } => {
+                    let generation = state.fresh_number();
+                    let task = self.spawn(state, connection::run(Arc::clone(self), unit, generation));
+                    let wire = Wire { generation, task, outbox: None, errands: BTreeMap::new() };
+                    state.wires.insert(unit, wire);
+                }
+                Action::Disconnect { unit } => {
+                    state.endings.insert(unit, CloseReason::Silent);
+                    if let Some(wire) = state.wires.remove(&unit) {
+                        wire.task.abort();
+                    }
+                }
+                Action::AskStatus { unit } => self.send_on(state, unit, errand::Errand::Status),
+                Action::Prove { unit } => self.send_on(state, unit, errand::Errand::Prove),
+                Action::Probe { unit } => self.send_on(state, unit, errand::Errand::Probe),
+            }
+        }
+        kicks
+    }
+
+    fn send_on(self: &Arc<Self>, state: &mut State, unit: UnitNumber, errand: errand::Errand) {
+        if let Some(generation) = state.wires.get(&unit).map(|wire| wire.generation) {
+            self.spawn(state, errand::run(Arc::clone(self), unit, generation, errand));
+        }
+    }
+
+    fn spawn(&self, state: &mut State, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        while state.tasks.try_join_next().is_some() {}
+        state.tasks.spawn_on(task, &self.runtime)
+    }
+
+    /// Starts the timer, and with it everything.
+    pub(crate) fn start(self: &Arc<Self>) {
+        let timer = Arc::clone(self).keep_time();
+        self.spawn(&mut self.lock(), timer);
+    }
+
+    async fn keep_time(self: Arc<Self>) {
+        loop {
+            let due = {
+                let mut state = self.lock();
+                state.armed = state.cluster.poll_timeout();
+                state.armed
+            };
+            let elapsed = async {
+                match due {
+                    Some(due) => {
+                        tokio::time::sleep_until(self.started + Duration::from_nanos(due.nanos())).await;
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = elapsed => self.tell(|state, now| state.cluster.handle_timeout(now)),
+                () = self.earlier.notified() => {}
+            }
+        }
+    }
+
+    pub(crate) fn fresh_request(&self) -> RequestId {
+        RequestId(self.next_request.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Hands a call to the cluster.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        id: RequestId,
+        policy: Policy,
+        frame: Zeroizing<Vec<u8>>,
+        allowed: Duration,
+    ) -> Result<Outcome, HostError> {
+        self.tell(|state, now| {
+            if state.stopped {
+                return Err(HostError::ShutDown);
+            }
+            let (call, outcome) = Call::new(frame, now, allowed);
+            let deadline = call.deadline();
+            state.calls.insert(id, call);
+            state.cluster.submit(now, id, policy, deadline);
+            Ok(outcome)
+        })
+    }
+
+    /// The caller has gone.
+    pub(crate) fn cancel(self: &Arc<Self>, id: RequestId) {
+        self.tell(|state, _| {
+            if state.calls.remove(&id).is_some() {
+                state.cluster.cancel(id);
+            }
+        });
+    }
+
+    /// Gives the replies that came to those who wait for them.
+    pub(crate) fn take_replies(
+        self: &Arc<Self>,
+        unit: UnitNumber,
+        generation: u64,
+        inbox: &mut Inbox,
+    ) -> Result<(), CloseReason> {
+        let Some(first) = inbox.next()? else { return Ok(()) };
+        let mut result = Ok(());
+        self.tell_of(unit, generation, |state, now| {
+            let mut next = Some(first);
+            while let Some(arrived) = next {
+                state.take_reply(now, unit, arrived, &self.wkid);
+                next = inbox.next().unwrap_or_else(|reason| {
+                    result = Err(reason);
+                    None
+                });
+            }
+        });
+        result
+    }
+
+    pub(crate) fn connected(self: &Arc<Self>, unit: UnitNumber, generation: u64, outbox: &Arc<Outbox>) {
+        self.tell_of(unit, generation, |state, now| {
+            if let Some(wire) = state.wires.get_mut(&unit) {
+                wire.outbox = Some(Arc::clone(outbox));
+            }
+            state.cluster.handle_connected(now, unit);
+        });
+    }
+
+    pub(crate) fn disconnected(self: &Arc<Self>, unit: UnitNumber, generation: u64, reason: CloseReason) {
+        self.tell_of(unit, generation, |state, now| {
+            state.endings.insert(unit, reason);
+            let Some(wire) = state.wires.remove(&unit) else { return };
+            let unsent = wire.outbox.map(|outbox| outbox.unsent()).unwrap_or_default();
+            let unsent: Vec<_> =
+                unsent.into_iter().filter(|number| number & ERRAND == 0).map(copy_of).collect();
+            state.cluster.handle_disconnected(now, unit, &unsent);
+            wire.task.abort();
+        });
+    }
+
+    /// Asks one unit something for the host itself; `None` if the connection ends first.
+    pub(crate) async fn ask(
+        self: &Arc<Self>,
+        unit: UnitNumber,
+        generation: u64,
+        command: Command<'_>,
+    ) -> Option<ReplyFrame> {
+        let (sender, answer) = oneshot::channel();
+        let outbox = {
+            let mut state = self.lock();
+            let number = ERRAND | state.fresh_number();
+            let wire = state.wires.get_mut(&unit).filter(|wire| wire.generation == generation)?;
+            let outbox = wire.outbox.clone()?;
+            let request =
+                Request { number, deadline_ms: ERRAND_DEADLINE_MS, envelope: Envelope::plain(command) };
+            outbox.push(&request).ok()?;
+            wire.errands.insert(number, sender);
+            outbox
+        };
+        outbox.write_soon();
+        answer.await.ok()
+    }
+
+    pub(crate) fn units(&self) -> Vec<UnitView> {
+        let state = self.lock();
+        state.views(self.now())
+    }
+
+    /// Ends every call and every task. What is waiting gets [`HostError::ShutDown`].
+    pub(crate) fn stop(&self) -> JoinSet<()> {
+        let mut state = self.lock();
+        state.stopped = true;
+        for (id, call) in std::mem::take(&mut state.calls) {
+            state.cluster.cancel(id);
+            call.end(Err(HostError::ShutDown));
+        }
+        state.wires.clear();
+        state.tasks.abort_all();
+        std::mem::take(&mut state.tasks)
+    }
+}
+
+impl State {
+    fn fresh_number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    fn take_reply(&mut self, now: Instant, unit: UnitNumber, arrived: Arrived, wkid: &Wkid) {
+        let Arrived { number, refusal, frame } = arrived;
+        if number & ERRAND != 0 {
+            let errand = self.wires.get_mut(&unit).and_then(|wire| wire.errands.remove(&number));
+            if let Some(errand) = errand {
+                let _ = errand.send(frame);
+            }
+            return;
+        }
+        let (id, attempt) = copy_of(number);
+        let answer = match (refusal, self.calls.get(&id)) {
+            (Some(refusal), Some(call)) => call.judge(refusal, wkid),
+            (Some(_), None) | (None, _) => Answer::Final,
+        };
+        if self.cluster.handle_reply(now, unit, id, attempt, answer) == Verdict::Deliver
+            && let Some(call) = self.calls.remove(&id)
+        {
+            call.end(refusal.map_or(Ok(frame), |refusal| Err(HostError::Refused(refusal))));
+        }
+    }
+
+    fn views(&self, now: Instant) -> Vec<UnitView> {
+        let view = |view: cluster::UnitView| {
+            let ending = self.endings.get(&view.number);
+            UnitView::new(view, now, ending)
+        };
+        self.cluster.units().into_iter().map(view).collect()
+    }
+
+    fn reasons(&self, now: Instant) -> Reasons {
+        Reasons(self.views(now).into_iter().map(|unit| (unit.number, unit.state, unit.reason)).collect())
+    }
+}
