@@ -1,0 +1,288 @@
+//! Planted faults that the laws of every engine must catch.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use engine::conformance::LAWS;
+use engine::{
+    CipherMechanism, DigestMechanism, Engine, EngineError, KeyHandle, KeyPart, KeySpec, KeyUses,
+    MacMechanism, MechanismInfo, SHA256_LEN, WrapMechanism,
+};
+use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What is wrong with an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    None,
+    RandomRepeats,
+    RandomStopsEarly,
+    ImportIgnoresLength,
+    OnePartCombines,
+    MasterKeyMayEncrypt,
+    DerivationIgnoresContext,
+    DigestLeavesBytes,
+    DestroyKeepsKey,
+    PersistForgetsUses,
+    RecallIgnoresDamage,
+    EverythingIsExtractable,
+    WrapLeavesBytes,
+    UnwrapIgnoresLength,
+    DecryptLeavesBytes,
+    DecryptIgnoresTag,
+    SignIgnoresUses,
+    VerifyTakesTruncated,
+    VerifyTakesAnything,
+}
+
+const FAULTS: [Fault; 18] = [
+    Fault::RandomRepeats,
+    Fault::RandomStopsEarly,
+    Fault::ImportIgnoresLength,
+    Fault::OnePartCombines,
+    Fault::MasterKeyMayEncrypt,
+    Fault::DerivationIgnoresContext,
+    Fault::DigestLeavesBytes,
+    Fault::DestroyKeepsKey,
+    Fault::PersistForgetsUses,
+    Fault::RecallIgnoresDamage,
+    Fault::EverythingIsExtractable,
+    Fault::WrapLeavesBytes,
+    Fault::UnwrapIgnoresLength,
+    Fault::DecryptLeavesBytes,
+    Fault::DecryptIgnoresTag,
+    Fault::SignIgnoresUses,
+    Fault::VerifyTakesTruncated,
+    Fault::VerifyTakesAnything,
+];
+
+/// A sound engine behind one fault.
+struct Faulty<E> {
+    sound: E,
+    fault: Fault,
+}
+
+impl<E> Faulty<E> {
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+
+    /// Spoils the buffer of a refused call.
+    fn leave<T>(
+        &self,
+        fault: Fault,
+        result: Result<T, EngineError>,
+        buffer: &mut [u8],
+    ) -> Result<T, EngineError> {
+        if let (true, Err(_), Some(byte)) = (self.has(fault), &result, buffer.first_mut()) {
+            *byte = 1;
+        }
+        result
+    }
+}
+
+impl<E: Engine> Engine for Faulty<E> {
+    fn mechanisms(&self) -> &[MechanismInfo] {
+        self.sound.mechanisms()
+    }
+
+    fn random(&mut self, out: &mut [u8]) -> Result<(), EngineError> {
+        match self.fault {
+            Fault::RandomRepeats => out.fill(4),
+            Fault::RandomStopsEarly => self.sound.random(out.get_mut(..100).unwrap_or_default())?,
+            _ => self.sound.random(out)?,
+        }
+        Ok(())
+    }
+
+    fn generate_key(&mut self, spec: &KeySpec) -> Result<KeyHandle, EngineError> {
+        self.sound.generate_key(spec)
+    }
+
+    fn import_key(&mut self, spec: &KeySpec, value: &[u8]) -> Result<KeyHandle, EngineError> {
+        let extractable = spec.extractable || self.has(Fault::EverythingIsExtractable);
+        let uses = if self.has(Fault::SignIgnoresUses) { spec.uses.with(KeyUses::SIGN) } else { spec.uses };
+        let spec = KeySpec { extractable, uses, ..*spec };
+        let value = if self.has(Fault::ImportIgnoresLength) {
+            value.get(..spec.len()).unwrap_or(value)
+        } else {
+            value
+        };
+        self.sound.import_key(&spec, value)
+    }
+
+    fn combine_key_parts(&mut self, parts: &[KeyPart]) -> Result<KeyHandle, EngineError> {
+        match parts {
+            [one] if self.has(Fault::OnePartCombines) => {
+                self.sound.import_key(&KeySpec::aes(32, KeyUses::DERIVE), one.expose())
+            }
+            [a, b] if self.has(Fault::MasterKeyMayEncrypt) => {
+                let value: Vec<u8> = a.expose().iter().zip(b.expose()).map(|(a, b)| a ^ b).collect();
+                self.sound.import_key(&KeySpec::aes(32, KeyUses::DERIVE.with(KeyUses::ENCRYPT)), &value)
+            }
+            _ => self.sound.combine_key_parts(parts),
+        }
+    }
+
+    fn derive_key(
+        &mut self,
+        base: KeyHandle,
+        label: &[u8],
+        context: &[u8],
+        spec: &KeySpec,
+    ) -> Result<KeyHandle, EngineError> {
+        let context = if self.has(Fault::DerivationIgnoresContext) { &[] } else { context };
+        self.sound.derive_key(base, label, context, spec)
+    }
+
+    fn digest_key(
+        &mut self,
+        prefix: &[u8],
+        key: KeyHandle,
+        digest: &mut [u8; SHA256_LEN],
+    ) -> Result<(), EngineError> {
+        let result = self.sound.digest_key(prefix, key, digest);
+        self.leave(Fault::DigestLeavesBytes, result, digest)
+    }
+
+    fn destroy_key(&mut self, key: KeyHandle) -> Result<(), EngineError> {
+        if self.has(Fault::DestroyKeepsKey) && key != self.sound.device_key() {
+            return Ok(());
+        }
+        self.sound.destroy_key(key)
+    }
+
+    fn persist_key(&mut self, key: KeyHandle, reference: &mut [u8]) -> Result<usize, EngineError> {
+        self.sound.persist_key(key, reference)
+    }
+
+    fn recall_key(&mut self, reference: &[u8]) -> Result<KeyHandle, EngineError> {
+        let spec = KeySpec::aes(32, KeyUses::ALL);
+        match self.sound.recall_key(reference) {
+            Ok(key) if self.has(Fault::PersistForgetsUses) => {
+                self.sound.destroy_key(key)?;
+                self.sound.import_key(&spec, &[7; 32])
+            }
+            Err(_) if self.has(Fault::RecallIgnoresDamage) => self.sound.import_key(&spec, &[7; 32]),
+            result => result,
+        }
+    }
+
+    fn forget_key(&mut self, reference: &[u8]) -> Result<(), EngineError> {
+        self.sound.forget_key(reference)
+    }
+
+    fn device_key(&self) -> KeyHandle {
+        self.sound.device_key()
+    }
+
+    fn wrap_key(
+        &mut self,
+        by: WrapMechanism,
+        kek: KeyHandle,
+        key: KeyHandle,
+        wrapped: &mut [u8],
+    ) -> Result<usize, EngineError> {
+        let result = self.sound.wrap_key(by, kek, key, wrapped);
+        self.leave(Fault::WrapLeavesBytes, result, wrapped)
+    }
+
+    fn unwrap_key(
+        &mut self,
+        by: WrapMechanism,
+        kek: KeyHandle,
+        wrapped: &[u8],
+        spec: &KeySpec,
+    ) -> Result<KeyHandle, EngineError> {
+        match self.sound.unwrap_key(by, kek, wrapped, spec) {
+            Err(EngineError::WrappedKeyInvalid)
+                if self.has(Fault::UnwrapIgnoresLength) && spec.key_len != 32 =>
+            {
+                self.sound.unwrap_key(by, kek, wrapped, &KeySpec { key_len: 32, ..*spec })
+            }
+            result => result,
+        }
+    }
+
+    fn encrypt(
+        &mut self,
+        by: CipherMechanism<'_>,
+        key: KeyHandle,
+        plaintext: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize, EngineError> {
+        self.sound.encrypt(by, key, plaintext, output)
+    }
+
+    fn decrypt(
+        &mut self,
+        by: CipherMechanism<'_>,
+        key: KeyHandle,
+        ciphertext: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize, EngineError> {
+        match self.sound.decrypt(by, key, ciphertext, output) {
+            Err(EngineError::EncryptedDataInvalid) if self.has(Fault::DecryptIgnoresTag) => Ok(0),
+            result => self.leave(Fault::DecryptLeavesBytes, result, output),
+        }
+    }
+
+    fn sign(
+        &mut self,
+        by: MacMechanism,
+        key: KeyHandle,
+        data: &[u8],
+        signature: &mut [u8],
+    ) -> Result<usize, EngineError> {
+        self.sound.sign(by, key, data, signature)
+    }
+
+    fn verify(
+        &mut self,
+        by: MacMechanism,
+        key: KeyHandle,
+        data: &[u8],
+        signature: &[u8],
+    ) -> Result<(), EngineError> {
+        match self.sound.verify(by, key, data, signature) {
+            Err(EngineError::SignatureInvalid) if self.has(Fault::VerifyTakesAnything) => Ok(()),
+            Err(_) if self.has(Fault::VerifyTakesTruncated) => {
+                let mut whole = [0; SHA256_LEN];
+                let len = self.sound.sign(by, key, data, &mut whole)?;
+                let truncated = signature.len() < len && whole.starts_with(signature);
+                if truncated { Ok(()) } else { Err(EngineError::SignatureInvalid) }
+            }
+            result => result,
+        }
+    }
+
+    fn digest(&mut self, by: DigestMechanism, data: &[u8], digest: &mut [u8]) -> Result<usize, EngineError> {
+        self.sound.digest(by, data, digest)
+    }
+}
+
+/// How many laws an engine with this fault breaks.
+fn broken_laws(fault: Fault) -> usize {
+    let mut calls = 0u64;
+    let mut entropy = move |seed: &mut [u8]| -> Result<(), EntropyFailed> {
+        calls += 1;
+        seed.iter_mut().zip(0..).for_each(|(byte, at)| *byte = (calls as u8) ^ at);
+        Ok(())
+    };
+    let broken = LAWS.iter().filter(|law| {
+        let sound = SoftEngine::<_>::new(&DeviceSecret::new([1; 32]), &mut entropy).unwrap();
+        catch_unwind(AssertUnwindSafe(|| law.check(&mut Faulty { sound, fault }))).is_err()
+    });
+    broken.count()
+}
+
+#[test]
+fn a_sound_engine_breaks_no_law() {
+    assert_eq!(broken_laws(Fault::None), 0);
+}
+
+#[test]
+fn every_planted_fault_breaks_a_law() {
+    for fault in FAULTS {
+        assert!(broken_laws(fault) > 0, "{fault:?} was not noticed");
+    }
+}
