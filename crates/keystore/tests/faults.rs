@@ -1,7 +1,5 @@
 //! Every error of the contract can be met, and every store can stand behind [`AnyStore`].
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::time::Duration;
 
 use keystore::{

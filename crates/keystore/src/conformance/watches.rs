@@ -7,7 +7,7 @@ use super::{
     D, Fixture, Keystore, Revision, StoreError, WatchEvent, WatchStream, all, apply, bytes, current, delete,
     key, next_batch, page, put,
 };
-use crate::{Batch, WATCH_RETENTION};
+use crate::{Batch, PROGRESS_INTERVAL, WATCH_RETENTION};
 
 fn told(batch: &Batch) -> Vec<(String, Option<String>)> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -81,7 +81,7 @@ pub async fn progress_while_idle(f: &impl Fixture) {
     let now = apply(&store, [], [put("a", "1")]).await;
     let mut watch = store.watch(all(), now).await.unwrap();
     for _ in 0..2 {
-        let event = tokio::time::timeout(Duration::from_millis(1500), watch.next()).await;
+        let event = tokio::time::timeout(3 * PROGRESS_INTERVAL, watch.next()).await;
         let Ok(Ok(WatchEvent::Progress(at))) = event else { panic!("{event:?}") };
         assert!(at >= now);
     }

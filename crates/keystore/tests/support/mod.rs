@@ -54,6 +54,8 @@ struct State {
     fault: Option<(u64, Fault)>,
     lies: bool,
     stalled: bool,
+    /// A flush stands waiting.
+    waiting: bool,
 }
 
 /// A handle of the disk; clones are the same disk.
@@ -83,6 +85,11 @@ impl Disk {
     pub(crate) fn stall(&self, stalled: bool) {
         self.lock().stalled = stalled;
         self.0.1.notify_all();
+    }
+
+    /// Returns once a flush stands waiting. Blocks.
+    pub(crate) fn wait_for_a_stall(&self) {
+        let _state = self.0.1.wait_while(self.lock(), |s| !s.waiting).unwrap_or_else(PoisonError::into_inner);
     }
 
     pub(crate) fn steps(&self) -> u64 {
@@ -179,7 +186,12 @@ impl StorageBackend for Disk {
 
     fn sync_data(&self) -> io::Result<()> {
         let state = self.lock();
-        let mut state = self.0.1.wait_while(state, |s| s.stalled).unwrap_or_else(PoisonError::into_inner);
+        let wait = |s: &mut State| {
+            s.waiting = s.stalled;
+            self.0.1.notify_all();
+            s.stalled
+        };
+        let mut state = self.0.1.wait_while(state, wait).unwrap_or_else(PoisonError::into_inner);
         state.syncs += 1;
         state.step(false)?;
         if !state.lies {
