@@ -49,8 +49,10 @@ pub(crate) const EJECTION_DECAY: Duration = Duration::from_secs(60);
 pub(crate) const MIN_ANSWERS: u32 = 20;
 /// A unit is slow at this many times the best peer's average …
 pub(crate) const SLOW_FACTOR: u32 = 5;
-/// … and above this.
+/// … and above this …
 pub(crate) const SLOW_FLOOR: Duration = Duration::from_millis(10);
+/// … for this long without a break: a stall of the whole machine makes every answer of a moment slow.
+pub(crate) const SLOW_FOR: Duration = Duration::from_millis(500);
 
 /// The nearest unit is used until it has this many more requests under way than the least loaded one.
 pub(crate) const ZONE_SLACK: u32 = 4;

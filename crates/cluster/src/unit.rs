@@ -58,6 +58,8 @@ pub(crate) struct Unit {
     pub(crate) latency: Latency,
     pub(crate) average: Average,
     pub(crate) failures: Failures,
+    /// Since when its average has been that of a slow unit.
+    pub(crate) slow_since: Option<Instant>,
     pub(crate) timeouts_in_row: u32,
     pub(crate) late_probes: u32,
     pub(crate) good_probes: u32,
@@ -89,6 +91,7 @@ impl Unit {
             latency: Latency::new(),
             average: Average::default(),
             failures: Failures::default(),
+            slow_since: None,
             timeouts_in_row: 0,
             late_probes: 0,
             good_probes: 0,
@@ -153,6 +156,7 @@ impl Unit {
     pub(crate) fn clear_record(&mut self) {
         self.average.clear();
         self.failures.clear();
+        self.slow_since = None;
         (self.timeouts_in_row, self.late_probes, self.good_probes, self.attempts) = (0, 0, 0, 0);
     }
 }

@@ -270,17 +270,20 @@ impl Cluster {
     }
 
     pub(crate) fn check_speed(&mut self, now: Instant, at: usize) {
-        let Some(average) = self.units.get(at).and_then(|unit| unit.average.over(tuning::MIN_ANSWERS)) else {
-            return;
-        };
-        if average <= tuning::SLOW_FLOOR {
-            return;
-        }
-        let peers = self.units.iter().enumerate().filter(|(i, unit)| *i != at && unit.health.is_in_use());
-        let best = peers.filter_map(|(_, unit)| unit.average.over(tuning::MIN_ANSWERS)).min();
-        if best.is_some_and(|best| average > best * tuning::SLOW_FACTOR) {
+        let slow = self.is_slow(at);
+        let Some(unit) = self.units.get_mut(at) else { return };
+        unit.slow_since = slow.then(|| unit.slow_since.unwrap_or(now));
+        if unit.slow_since.is_some_and(|since| now.since(since) >= tuning::SLOW_FOR) {
             self.trouble(now, at, Ejection::Slow);
         }
+    }
+
+    fn is_slow(&self, at: usize) -> bool {
+        let average = self.units.get(at).and_then(|unit| unit.average.over(tuning::MIN_ANSWERS));
+        let Some(average) = average.filter(|average| *average > tuning::SLOW_FLOOR) else { return false };
+        let peers = self.units.iter().enumerate().filter(|(i, unit)| *i != at && unit.health.is_in_use());
+        let best = peers.filter_map(|(_, unit)| unit.average.over(tuning::MIN_ANSWERS)).min();
+        best.is_some_and(|best| average > best * tuning::SLOW_FACTOR)
     }
 
     /// Ejects a unit for a while, unless it is the last in use: a slow answer beats none.

@@ -220,7 +220,11 @@ impl Driver {
             };
             tokio::select! {
                 biased;
-                () = elapsed => self.tell(|state, now| state.cluster.handle_timeout(now)),
+                () = elapsed => {
+                    // If the machine stood still, answers are waiting to be read: they go before any time-out.
+                    tokio::task::yield_now().await;
+                    self.tell(|state, now| state.cluster.handle_timeout(now));
+                }
                 () = self.earlier.notified() => {}
             }
         }
