@@ -61,7 +61,7 @@ impl InstanceSecret {
     }
 
     pub(crate) fn commitment(&self) -> [u8; 32] {
-        Sha256::new().chain_update(COMMITMENT_LABEL).chain_update(*self.0).finalize().into()
+        Sha256::new().chain_update(COMMITMENT_LABEL).chain_update(self.expose()).finalize().into()
     }
 
     /// Whether this is the secret that was committed to.

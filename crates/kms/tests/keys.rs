@@ -212,7 +212,8 @@ async fn a_header_that_was_changed_is_refused() {
     use keystore::{Deadline, Freshness, Key, Keystore, OpId, Txn, Write};
     let w = World::new().await;
     let name = Key::from(format!("v1/i/{}/hdr", w.instance).into_bytes());
-    let read = w.store.get(&[name.clone()], Freshness::Linearizable, Deadline(PATIENCE)).await.unwrap();
+    let read =
+        w.store.get(std::slice::from_ref(&name), Freshness::Linearizable, Deadline(PATIENCE)).await.unwrap();
     let mut value = read.entries[0].as_ref().unwrap().value.to_vec();
     value[2] = Mode::Frozen as u8;
     let write = Write::Put { key: name, value: value.into(), lease: None };

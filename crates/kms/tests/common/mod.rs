@@ -114,7 +114,7 @@ fn body(response: Response<'_>) -> UnitReply {
 fn reply(result: Result<Response<'_>, Refusal>) -> UnitReply {
     let mut frame = Zeroizing::new(vec![0; MAX_FRAME_LEN + 4]);
     let len = unit_api::encode_reply(&Reply { number: 1, result }, &mut frame).unwrap();
-    UnitReply::from_body(Zeroizing::new(frame[4..len].to_vec()))
+    UnitReply::from_body(Zeroizing::new(frame.get(4..len).unwrap().to_vec()))
 }
 
 trait Cipher {
