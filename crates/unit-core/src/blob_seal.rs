@@ -50,7 +50,7 @@ pub(crate) fn open<E: Engine>(
     check_blob_mac(scope.engine(), master.mac, unchecked.authenticated(), unchecked.mac())?;
     let (header, wrapped) = parse_authenticated(unchecked.authenticated())?;
     let spec = engine_spec(&header.attributes.spec, purpose)?;
-    let key = scope.engine().unwrap_key(header.wrap, master.wrap.0, wrapped, &spec);
+    let key = master.wrap.unwrap(scope.engine(), header.wrap, wrapped, &spec);
     let key = scope.keep(key.map_err(refused_as_blob)?)?;
     Ok(Opened { key, attributes: header.attributes })
 }
@@ -84,7 +84,7 @@ pub(crate) fn seal<E: Engine + ?Sized>(
     let mac = rest.first_chunk_mut::<CMAC_LEN>().ok_or(UnitError::ResponseTooLong)?;
     let (head, wrapped) = authenticated.split_first_chunk_mut().ok_or(UnitError::ResponseTooLong)?;
     *head = header.encode();
-    let written = engine.wrap_key(header.wrap, master.wrap.0, key, wrapped)?;
+    let written = master.wrap.wrap(engine, header.wrap, key, wrapped)?;
     if written != wrapped.len() {
         return Err(EngineError::DeviceError.into());
     }

@@ -3,6 +3,7 @@
 use crate::key_scope::KeyScope;
 use engine::{
     CMAC_LEN, Engine, EngineError, KeyHandle, KeySpec, KeyUses, MAX_REFERENCE_LEN, MacMechanism, SHA256_LEN,
+    WrapMechanism,
 };
 use unit_api::{Refusal, VerificationPattern};
 
@@ -18,7 +19,31 @@ pub(crate) const MASTER_KEY_SPEC: KeySpec = KeySpec::aes(32, KeyUses::DERIVE);
 
 /// The key by which blobs are wrapped, and nothing else. Not to be confused with any key of a caller.
 #[derive(Clone, Copy)]
-pub(crate) struct BlobWrapKey(pub(crate) KeyHandle);
+pub(crate) struct BlobWrapKey(KeyHandle);
+
+impl BlobWrapKey {
+    /// Wraps a key for its blob.
+    pub(crate) fn wrap<E: Engine + ?Sized>(
+        self,
+        engine: &mut E,
+        by: WrapMechanism,
+        key: KeyHandle,
+        wrapped: &mut [u8],
+    ) -> Result<usize, EngineError> {
+        engine.wrap_key(by, self.0, key, wrapped)
+    }
+
+    /// Unwraps a key from its blob.
+    pub(crate) fn unwrap<E: Engine + ?Sized>(
+        self,
+        engine: &mut E,
+        by: WrapMechanism,
+        wrapped: &[u8],
+        spec: &KeySpec,
+    ) -> Result<KeyHandle, EngineError> {
+        engine.unwrap_key(by, self.0, wrapped, spec)
+    }
+}
 
 /// The key by which blobs are authenticated, and nothing else.
 #[derive(Clone, Copy)]

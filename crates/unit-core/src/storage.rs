@@ -28,8 +28,9 @@ impl Slot {
 /// Two slots of bytes that outlive the unit's power.
 ///
 /// A unit writes to the slot whose content it can do without, so that a write cut short at any byte costs nothing.
-/// What is written is sealed: storage learns sizes and times. It is trusted in one thing, not to bring back an old
-/// content of both slots; only storage that cannot be set back protects from replay by whoever owns the disk.
+/// What is written is sealed: storage learns sizes and times. It is trusted in one thing, neither to bring back an
+/// old content of both slots nor to lose both: a unit cannot tell the first from a restart, nor the second from its
+/// first day. Only storage that cannot be set back protects from replay by whoever owns the disk.
 pub trait Storage {
     /// Reads a slot into the start of `content` and returns how many bytes it holds, 0 if it was never written.
     ///

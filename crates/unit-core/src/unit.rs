@@ -17,7 +17,11 @@ use unit_api::{Command, Condition, Envelope, Refusal, Response, UnitError, UnitS
 /// One crypto unit.
 ///
 /// There are no administrators yet: every unit behaves as a secured one whose commands nobody has to sign, and
-/// shows 0 administrators and thresholds of 0.
+/// shows 0 administrators and thresholds of 0. What needs a master key and what does not: `GenerateRandom` and
+/// `Status` do not; of the rest the registers' table says which state serves what.
+///
+/// A unit in its error state answers `Status` and `Zeroize`. Stored state that is lost is replaced by `Zeroize`, after
+/// which the unit works; what is wrong with the engine lasts until a start that finds it right.
 pub struct Unit<E: Env> {
     engine: E::Engine,
     storage: E::Storage,

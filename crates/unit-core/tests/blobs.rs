@@ -5,9 +5,10 @@
 mod common;
 
 use common::{Bench, BenchEnv, OTHER_PARTS, bytes, done, generate, import, load, refusal, spec, status};
-use engine::{Algorithm, KeyUses, MacMechanism, WrapMechanism};
+use engine::{Algorithm, Engine, KeyPart, KeyUses, MacMechanism, WrapMechanism};
 use unit_api::{Command, NewRegister, UnitError};
 use unit_core::Unit;
+use unit_core::constant_time::check_blob_mac;
 
 const WKID: core::ops::Range<usize> = 32..48;
 
@@ -171,4 +172,21 @@ fn reenciphering_keeps_every_attribute_and_the_key() {
     let signature = bytes(&mut unit, Command::Sign { by, key: &imported, data: b"x" });
     done(&mut unit, Command::Activate { pattern });
     assert_eq!(bytes(&mut unit, Command::Sign { by, key: &after, data: b"x" }), signature);
+}
+
+#[test]
+fn the_constant_time_surface_says_what_the_unit_says() {
+    let bench = Bench::new(1);
+    let mut blob = generate(&mut bench.ready(), KeyUses::SIGN, false);
+    let mut engine = bench.device.power_on();
+    let parts = [KeyPart::new([1; 32]), KeyPart::new([2; 32])];
+    let other = engine.combine_key_parts(&[KeyPart::new([4; 32]), KeyPart::new([8; 32])]).unwrap();
+    let refused = check_blob_mac(&mut engine, other, &blob).unwrap_err();
+    assert_eq!(refused.unit_error(), Some(UnitError::BlobError));
+    let master = engine.combine_key_parts(&parts).unwrap();
+    check_blob_mac(&mut engine, master, &blob).unwrap();
+    blob[100] ^= 1;
+    let refused = check_blob_mac(&mut engine, master, &blob).unwrap_err();
+    assert_eq!(refused.unit_error(), Some(UnitError::BlobError));
+    assert_eq!(bench.device.live(), 2, "the two master keys lent to it");
 }

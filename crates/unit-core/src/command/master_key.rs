@@ -4,7 +4,7 @@ use crate::key_parts::{KeyParts, key_parts_are_sound};
 use crate::key_scope::KeyScope;
 use crate::master_key::{Candidate, MASTER_KEY_SPEC};
 use crate::registers::Registers;
-use engine::{Engine, KeyHandle};
+use engine::{Engine, KeyHandle, declassify};
 use unit_api::{Refusal, UnitError};
 
 /// The master key that parts combine to by exclusive or. Its keys are the scope's until they are released.
@@ -18,7 +18,7 @@ pub(crate) fn load_key_parts<E: Engine>(
     let combined = scope.engine().combine_key_parts(parts.as_slice())?;
     let candidate = derive(scope, combined)?;
     // Whether the parts are sound is asked once, of all of them and of what they make.
-    if !bool::from(key_parts_are_sound(parts.as_slice(), &candidate.pattern)) {
+    if !declassify(key_parts_are_sound(parts.as_slice(), &candidate.pattern)) {
         return Err(UnitError::KeyPartsInvalid.into());
     }
     registers.check_load(&candidate.pattern)?;
