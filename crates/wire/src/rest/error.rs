@@ -59,6 +59,8 @@ reason_codes! {
     InstanceNotFound = "INSTANCE_NOT_FOUND_ERR", 404;
     /// Not this method on this path. Ours.
     MethodNotAllowed = "METHOD_NOT_ALLOWED_ERR", 405;
+    /// The body did not come in time. Ours.
+    RequestTimeout = "REQUEST_TIMEOUT_ERR", 408;
     /// The key's state forbids it.
     KeyActionInvalidState = "KEY_ACTION_INVALID_STATE_ERR", 409;
     /// Too soon after the key's last change.
@@ -69,6 +71,8 @@ reason_codes! {
     KeyAliasNotUnique = "KEY_ALIAS_NOT_UNIQUE_ERR", 409;
     /// A change raced with another. Ours.
     Conflict = "CONFLICT_ERR", 409;
+    /// A limit of this service is reached. Ours.
+    LimitReached = "LIMIT_REACHED_ERR", 409;
     /// The key is destroyed.
     KeyDeleted = "KEY_DELETED_ERR", 410;
     /// The body is too long. Ours.
@@ -89,6 +93,8 @@ reason_codes! {
     OutcomeUnknown = "OUTCOME_UNKNOWN_ERR", 503;
     /// The keystore cannot serve now. Ours.
     KeystoreUnavailable = "KEYSTORE_UNAVAILABLE_ERR", 503;
+    /// The instance takes no writes now. Ours.
+    ReadOnly = "INSTANCE_READ_ONLY_ERR", 503;
     /// More is going on than the service takes at once. Ours.
     Overloaded = "OVERLOADED_ERR", 503;
 }
@@ -102,6 +108,7 @@ pub const fn phrase(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        408 => "Request Timeout",
         409 => "Conflict",
         410 => "Gone",
         413 => "Payload Too Large",

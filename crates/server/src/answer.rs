@@ -1,0 +1,30 @@
+//! Answers: a status, a media type, and JSON in a buffer that is wiped when it has been sent.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use serde::Serialize;
+use wire::SecretBuf;
+
+/// What is not Key Protect's.
+pub(crate) const PLAIN_JSON: &str = "application/json";
+
+/// An answer with a body.
+pub(crate) fn json<T: Serialize>(status: StatusCode, media_type: &'static str, answer: &T) -> Response {
+    let mut response = Response::new(match SecretBuf::json(answer) {
+        Ok(body) => Body::from(Bytes::from_owner(body)),
+        // No type of ours fails to become JSON; a client sees an empty body rather than half of one.
+        Err(_) => Body::empty(),
+    });
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+/// An answer without a body.
+pub(crate) fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}

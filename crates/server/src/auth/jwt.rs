@@ -1,0 +1,112 @@
+//! Tokens: compact JWS with HMAC-SHA-256 and one fixed header, so that no token chooses how it is checked.
+//!
+//! Source: RFC 7515 §3.1, §7.1; RFC 7519 §4.1; RFC 8725 §3.1.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use std::fmt;
+use wire::SecretBuf;
+use wire::iam::Claims;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// `{"alg":"HS256","typ":"JWT"}`, the only header there is.
+const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
+
+/// Signs every token: 32 bytes, zeroized on drop, never printed.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct SigningKey([u8; 32]);
+
+impl SigningKey {
+    /// A key with this value; the caller's copy is the caller's to wipe.
+    #[must_use]
+    pub const fn new(value: [u8; 32]) -> Self {
+        Self(value)
+    }
+
+    /// A key that lives as long as the process: tokens end with it.
+    ///
+    /// # Errors
+    /// The system has no random bytes.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut value = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *value)?;
+        Ok(Self(*value))
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKey")
+    }
+}
+
+/// Makes and checks the tokens of one purpose.
+pub(super) struct Signer(Hmac<Sha256>);
+
+impl Signer {
+    /// A signer under a key of its own, so that no token of one purpose passes for another.
+    pub(super) fn new(key: &SigningKey, purpose: &str) -> Self {
+        let derived = mac_under(&key.0).chain_update("hsm-sim token ").chain_update(purpose);
+        Self(mac_under(&Zeroizing::new(derived.finalize().into_bytes().into())))
+    }
+
+    /// The token that says `claims`.
+    pub(super) fn sign(&self, claims: &Claims) -> Zeroizing<String> {
+        // Claims are plain text and numbers: JSON can show them.
+        let claims = SecretBuf::json(claims).unwrap_or_default();
+        let mut token = Zeroizing::new(format!("{HEADER}.{}", URL_SAFE_NO_PAD.encode(claims.expose())));
+        let tag = self.0.clone().chain_update(token.as_bytes()).finalize().into_bytes();
+        let signed = format!("{}.{}", token.as_str(), URL_SAFE_NO_PAD.encode(tag));
+        *token = signed;
+        token
+    }
+
+    /// What a token says, if it is one of ours and `now`, in seconds since the epoch, is before its end.
+    pub(super) fn verify(&self, token: &str, now: u64) -> Option<Claims> {
+        let (signed, tag) = token.rsplit_once('.')?;
+        let (header, claims) = signed.split_once('.')?;
+        let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
+        // Compares in constant time, and before anything in the token is believed.
+        self.0.clone().chain_update(signed).verify_slice(&tag).ok()?;
+        if header != HEADER {
+            return None;
+        }
+        let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
+        (now < claims.exp).then_some(claims)
+    }
+}
+
+/// HMAC-SHA-256 under a key of 32 bytes.
+fn mac_under(key: &[u8; 32]) -> Hmac<Sha256> {
+    // The key is shorter than a block, so it goes in as it is, padded with zeros (RFC 2104 §2).
+    let mut block = Zeroizing::new([0_u8; 64]);
+    for (to, from) in block.iter_mut().zip(key) {
+        *to = *from;
+    }
+    Hmac::new((&*block).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HEADER, mac_under};
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use hmac::Mac as _;
+
+    #[test]
+    fn the_header_says_what_is_done() {
+        assert_eq!(URL_SAFE_NO_PAD.decode(HEADER).unwrap(), br#"{"alg":"HS256","typ":"JWT"}"#);
+    }
+
+    /// RFC 4231 §4.3 with its key "Jefe", which zeros do not change.
+    #[test]
+    fn kat_hmac_sha256_rfc4231() {
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(b"Jefe");
+        let tag = mac_under(&key).chain_update("what do ya want for nothing?").finalize().into_bytes();
+        let hex: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    }
+}

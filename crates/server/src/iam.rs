@@ -1,0 +1,54 @@
+//! The token service that every client with an API key calls first.
+
+use crate::answer;
+use crate::auth::Auth;
+use crate::body::{BodyFailure, RequestBody};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use axum::routing::post;
+use std::sync::Arc;
+use uuid::Uuid;
+use wire::iam::{
+    CODE_BAD_APIKEY, CODE_BAD_FORM, CODE_BAD_REFRESH, IamContext, IamErrorAnswer, TokenAnswer, TokenRequest,
+    token_request,
+};
+
+/// `POST /identity/token` and `POST /oidc/token`: the same, for newer and older clients.
+pub fn router(auth: Arc<Auth>) -> Router {
+    Router::new().route("/identity/token", post(token)).route("/oidc/token", post(token)).with_state(auth)
+}
+
+async fn token(State(auth): State<Arc<Auth>>, body: Result<RequestBody, BodyFailure>) -> Response {
+    let Ok(body) = body else {
+        return refuse(CODE_BAD_FORM, "The request body is too long or incomplete.");
+    };
+    let (grant, code, message) = match token_request(body.expose()) {
+        Err(error) => return refuse(error.code(), &error.to_string()),
+        Ok(TokenRequest::ApiKey(key)) => {
+            (auth.grant_for_key(&key), CODE_BAD_APIKEY, "Provided API key could not be found.")
+        }
+        Ok(TokenRequest::Refresh(token)) => {
+            (auth.grant_for_refresh(&token), CODE_BAD_REFRESH, "Provided refresh token is not valid.")
+        }
+    };
+    let Some(grant) = grant else { return refuse(code, message) };
+    let answered = TokenAnswer {
+        access_token: &grant.access_token,
+        refresh_token: &grant.refresh_token,
+        token_type: "Bearer",
+        expires_in: grant.expires_in,
+        expiration: grant.expiration,
+        scope: "ibm openid",
+    };
+    let mut response = answer::json(StatusCode::OK, answer::PLAIN_JSON, &answered);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn refuse(code: &str, message: &str) -> Response {
+    let request_id = Uuid::new_v4().to_string();
+    let error = IamErrorAnswer { code, message, context: IamContext { request_id: &request_id } };
+    answer::json(StatusCode::BAD_REQUEST, answer::PLAIN_JSON, &error)
+}

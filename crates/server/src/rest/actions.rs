@@ -1,0 +1,184 @@
+//! What is done with a key: wrap, unwrap, rewrap, rotate, enable, disable.
+
+use super::access::{Access, KeyPath};
+use super::error::Failure;
+use super::{RestState, key};
+use crate::answer;
+use crate::body::{BodyFailure, RequestBody};
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use keystore::Keystore;
+use kms::{KeyRef, OpId, Payload, Plaintext, Units, VersionId};
+use std::sync::Arc;
+use wire::Secret;
+use wire::rest::{self, ActionAnswer, BodyError, Rotate, TYPE_KEY_ACTION, Unwrap, VersionResource, Wrap};
+
+const DOING: &str = "Action could not be performed on key";
+
+/// The actions that are offered.
+#[derive(Clone, Copy)]
+enum Action {
+    Wrap,
+    Unwrap,
+    Rewrap,
+    Rotate,
+    Enable,
+    Disable,
+}
+
+/// What a word in an action's place asks for.
+enum Asked {
+    Action(Action),
+    Restore,
+    NotOffered,
+    Unknown,
+}
+
+fn asked(name: &str) -> Asked {
+    match name {
+        "wrap" => Asked::Action(Action::Wrap),
+        "unwrap" => Asked::Action(Action::Unwrap),
+        "rewrap" => Asked::Action(Action::Rewrap),
+        "rotate" => Asked::Action(Action::Rotate),
+        "enable" => Asked::Action(Action::Enable),
+        "disable" => Asked::Action(Action::Disable),
+        "restore" => Asked::Restore,
+        "setKeyForDeletion" | "unsetKeyForDeletion" | "sync" => Asked::NotOffered,
+        _ => Asked::Unknown,
+    }
+}
+
+/// `POST /keys/{key}/actions/{action}`.
+pub(super) async fn act<S: Keystore, U: Units>(
+    State(state): State<Arc<RestState<S, U>>>,
+    access: Access,
+    KeyPath { key, action }: KeyPath,
+    body: Result<RequestBody, BodyFailure>,
+) -> Result<Response, Failure> {
+    match asked(&action) {
+        Asked::Action(action) => perform(&state, &access, &key, action, body).await,
+        Asked::NotOffered => Err(Failure::not_offered(DOING, "This action")),
+        // Restoring has a path of its own.
+        Asked::Restore | Asked::Unknown => Err(Failure::no_path()),
+    }
+}
+
+/// `POST /keys/{key}?action=…`, deprecated and still sent.
+pub(super) async fn deprecated<S: Keystore, U: Units>(
+    State(state): State<Arc<RestState<S, U>>>,
+    access: Access,
+    path: KeyPath,
+    RawQuery(query): RawQuery,
+    body: Result<RequestBody, BodyFailure>,
+) -> Result<Response, Failure> {
+    let action = rest::action(query.as_deref().unwrap_or_default());
+    let action = action.map_err(|error| Failure::query(DOING, &error))?;
+    match asked(action.as_deref().unwrap_or_default()) {
+        Asked::Action(action) => perform(&state, &access, &path.key, action, body).await,
+        Asked::Restore => key::restore(State(state), access, path).await,
+        Asked::NotOffered => Err(Failure::not_offered(DOING, "This action")),
+        Asked::Unknown => Err(Failure::unknown_action(DOING)),
+    }
+}
+
+/// The operation's name: the client's, or one that is nobody else's.
+pub(super) fn op<S: Keystore, U: Units>(
+    state: &RestState<S, U>,
+    access: &Access,
+    doing: &str,
+) -> Result<OpId, Failure> {
+    access.op().map_or_else(|| state.kms.random_op().map_err(|error| Failure::kms(doing, &error.into())), Ok)
+}
+
+async fn perform<S: Keystore, U: Units>(
+    state: &RestState<S, U>,
+    access: &Access,
+    key: &KeyRef,
+    action: Action,
+    body: Result<RequestBody, BodyFailure>,
+) -> Result<Response, Failure> {
+    let body = body.map_err(|error| Failure::unread_body(DOING, error))?;
+    let bad_body = |error: BodyError| Failure::body(DOING, &error);
+    let call = access.call();
+    match action {
+        Action::Wrap => {
+            let asked = Wrap::decode(body.expose()).map_err(bad_body)?;
+            drop(body);
+            access.require_ring(DOING, key)?;
+            let plaintext = asked.plaintext.map(|plaintext| Plaintext::new(plaintext.into_zeroizing()));
+            let wrapped = state.kms.wrap(&call, key, plaintext, &asked.aad).await.map_err(failed)?;
+            Ok(answered(&ActionAnswer {
+                plaintext: wrapped.generated.as_ref().map(shown),
+                ciphertext: Some(wrapped.ciphertext),
+                key_version: version(wrapped.version),
+                rewrapped_key_version: None,
+            }))
+        }
+        Action::Unwrap => {
+            let asked = Unwrap::decode(body.expose()).map_err(bad_body)?;
+            access.require_ring(DOING, key)?;
+            let unwrapped = state.kms.unwrap(&call, key, &asked.ciphertext, &asked.aad).await;
+            let unwrapped = unwrapped.map_err(failed)?;
+            let (ciphertext, rewrapped_key_version) =
+                unwrapped.rewrapped.map(|new| (new.ciphertext, version(new.version))).unzip();
+            Ok(answered(&ActionAnswer {
+                plaintext: Some(shown(&unwrapped.plaintext)),
+                ciphertext,
+                key_version: version(unwrapped.version),
+                rewrapped_key_version,
+            }))
+        }
+        Action::Rewrap => {
+            let asked = Unwrap::decode(body.expose()).map_err(bad_body)?;
+            access.require_ring(DOING, key)?;
+            let rewrapped = state.kms.rewrap(&call, key, &asked.ciphertext, &asked.aad).await;
+            let rewrapped = rewrapped.map_err(failed)?;
+            Ok(answered(&ActionAnswer {
+                plaintext: None,
+                ciphertext: Some(rewrapped.new.ciphertext),
+                key_version: version(rewrapped.version),
+                rewrapped_key_version: Some(version(rewrapped.new.version)),
+            }))
+        }
+        Action::Rotate => {
+            let asked = Rotate::decode(body.expose()).map_err(bad_body)?;
+            drop(body);
+            if asked.under_import_token {
+                return Err(Failure::not_offered(DOING, "An import under an import token"));
+            }
+            access.require_ring(DOING, key)?;
+            let payload = asked.payload.map(|payload| Payload::new(payload.into_zeroizing()));
+            let op = op(state, access, DOING)?;
+            state.kms.rotate(&call, op, key, payload).await.map_err(failed)?;
+            Ok(answer::empty(StatusCode::NO_CONTENT))
+        }
+        Action::Enable | Action::Disable => {
+            rest::no_body(body.expose()).map_err(bad_body)?;
+            access.require_ring(DOING, key)?;
+            let op = op(state, access, DOING)?;
+            let changed = match action {
+                Action::Enable => state.kms.enable(&call, op, key).await,
+                _ => state.kms.disable(&call, op, key).await,
+            };
+            changed.map_err(failed)?;
+            Ok(answer::empty(StatusCode::NO_CONTENT))
+        }
+    }
+}
+
+fn failed(error: kms::KmsError) -> Failure {
+    Failure::kms(DOING, &error)
+}
+
+fn answered(answered: &ActionAnswer) -> Response {
+    answer::json(StatusCode::OK, TYPE_KEY_ACTION, answered)
+}
+
+fn shown(plaintext: &Plaintext) -> Secret {
+    Secret::new(plaintext.expose().to_vec())
+}
+
+fn version(id: VersionId) -> VersionResource {
+    VersionResource { id: id.to_string(), creation_date: None }
+}

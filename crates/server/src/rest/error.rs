@@ -1,0 +1,226 @@
+//! From what went wrong to what a client is told.
+
+use crate::answer;
+use crate::body::BodyFailure;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use keystore::StoreError;
+use kms::{CiphertextError, Field, FieldRule, InstanceId, KeyRef, KmsError, UnitsError};
+use std::error::Error;
+use std::time::Duration;
+use wire::rest::{BodyError, Envelope, ErrorResource, InvalidQuery, ReasonCode, TYPE_ERROR, Target};
+
+/// A refusal or a fault, ready to be sent. `doing` in its makers says what did not happen.
+pub(super) struct Failure {
+    status: u16,
+    resource: ErrorResource,
+    /// Seconds, on every 503.
+    retry_after: Option<u64>,
+}
+
+impl Failure {
+    fn new(doing: &str, code: ReasonCode, message: impl Into<String>) -> Self {
+        Self::at(doing, code, message, None)
+    }
+
+    fn at(doing: &str, code: ReasonCode, message: impl Into<String>, target: Option<Target>) -> Self {
+        let status = code.status();
+        Self {
+            status,
+            resource: ErrorResource::new(doing, code, message, target),
+            retry_after: (status == 503).then_some(1),
+        }
+    }
+
+    fn bare(status: u16, what: &str) -> Self {
+        Self { status, resource: ErrorResource::bare(status, what), retry_after: None }
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        Self::bare(401, "The user does not have access to the specified resource")
+    }
+
+    pub(super) fn bad_instance_header() -> Self {
+        Self::bare(400, "Request requires valid Bluemix-Instance Header containing a valid UUID")
+    }
+
+    pub(super) fn bad_idempotency_key(max_len: usize) -> Self {
+        Self::bare(400, &format!("The Idempotency-Key header must be 1 to {max_len} bytes long"))
+    }
+
+    pub(super) fn no_instance(id: InstanceId) -> Self {
+        let message = format!("There is no instance {id} here");
+        Self::new("Instance could not be found", ReasonCode::InstanceNotFound, message)
+    }
+
+    pub(super) fn no_key(doing: &str, key: &KeyRef) -> Self {
+        let message = format!("Key does not exist: there is no key {key} in the instance or the key ring");
+        Self::new(doing, ReasonCode::KeyNotFound, message)
+    }
+
+    pub(super) fn no_ring(doing: &str) -> Self {
+        Self::new(doing, ReasonCode::KeyRingNotFound, "The specified key ring does not exist")
+    }
+
+    pub(super) fn no_path() -> Self {
+        Self::new("Request could not be served", ReasonCode::PathNotFound, "The API has no such path")
+    }
+
+    pub(super) fn no_method(method: &Method) -> Self {
+        let message = format!("The path does not take {method}");
+        Self::new("Request could not be served", ReasonCode::MethodNotAllowed, message)
+    }
+
+    pub(super) fn not_offered(doing: &str, what: &str) -> Self {
+        let message = format!("{what} is part of the API but not offered by this service");
+        Self::new(doing, ReasonCode::NotOffered, message)
+    }
+
+    pub(super) fn unknown_action(doing: &str) -> Self {
+        let message = "The query parameter `action` must be: an action on keys";
+        Self::at(doing, ReasonCode::InvalidQueryParam, message, Some(Target::query("action")))
+    }
+
+    pub(super) fn query(doing: &str, error: &InvalidQuery) -> Self {
+        let target = (!error.name.is_empty()).then_some(Target::query(error.name));
+        Self::at(doing, error.code(), error.to_string(), target)
+    }
+
+    pub(super) fn body(doing: &str, error: &BodyError) -> Self {
+        Self::at(doing, error.code(), error.to_string(), error.field().map(Target::field))
+    }
+
+    pub(super) fn unread_body(doing: &str, error: BodyFailure) -> Self {
+        let (code, message) = match error {
+            BodyFailure::TooLong => (ReasonCode::BodyTooLarge, "The body must be: at most 64 KiB long"),
+            BodyFailure::Broken => (ReasonCode::BadBody, "The body ended too early"),
+            BodyFailure::TooSlow => (ReasonCode::RequestTimeout, "The body did not come in time"),
+        };
+        Self::new(doing, code, message)
+    }
+
+    /// What the key service refuses or fails at.
+    pub(super) fn kms(doing: &str, error: &KmsError) -> Self {
+        use ReasonCode as Code;
+        let code = match error {
+            KmsError::InstanceNotFound(_) => Code::InstanceNotFound,
+            KmsError::KeyNotFound(key) => return Self::no_key(doing, key),
+            KmsError::RootKeyRequired { .. } => Code::KeyRootRequired,
+            KmsError::WrongState { .. } => Code::KeyActionInvalidState,
+            KmsError::KeyDeleted { .. } => Code::KeyDeleted,
+            KmsError::TooEarly { .. } => Code::RequestTooEarly,
+            KmsError::RotationTooEarly { .. } => Code::KeyRotationNotPermitted,
+            KmsError::RestoreExpired { .. } => Code::KeyRestoreExpired,
+            KmsError::KeyExpired { .. } => Code::KeyExpired,
+            KmsError::PayloadRequired => Code::KeyPayloadRequired,
+            KmsError::PayloadNotAllowed => {
+                let target = Some(Target::query("payload"));
+                return Self::at(doing, Code::InvalidQueryParam, sentence(error), target);
+            }
+            KmsError::InvalidField { field, rule } => {
+                let code = field_code(*field, *rule);
+                return Self::at(doing, code, sentence(error), Some(Target::field(field.name())));
+            }
+            KmsError::AliasNotUnique { .. } => Code::KeyAliasNotUnique,
+            KmsError::OpIdReused | KmsError::Contended { .. } => Code::Conflict,
+            KmsError::CiphertextMalformed(CiphertextError::NotBase64) => {
+                let message = "The field 'ciphertext' must be: \
+                               the original base64 encoded ciphertext from the wrap operation";
+                return Self::at(doing, Code::InvalidField, message, Some(Target::field("ciphertext")));
+            }
+            KmsError::CiphertextMalformed(CiphertextError::NotEnvelope | CiphertextError::UnknownVersion)
+            | KmsError::CiphertextRejected => {
+                // One text for all of them: which check failed is nobody's business.
+                let message = "The ciphertext cannot be unwrapped with this key and this additional data";
+                return Self::new(doing, Code::UnprocessableCiphertext, message);
+            }
+            KmsError::LimitReached { .. } => Code::LimitReached,
+            KmsError::ReadOnly { .. } => Code::ReadOnly,
+            KmsError::DeadlineExceeded => Code::DeadlineExceeded,
+            KmsError::OutcomeUnknown(_) => Code::OutcomeUnknown,
+            KmsError::Units(units) => return Self::units(doing, units, error),
+            KmsError::Store(store) => return Self::store(doing, store, error),
+            KmsError::RecordInvalid { .. } => Code::IncompleteMetadata,
+            KmsError::Random(_) => Code::Internal,
+        };
+        Self::new(doing, code, sentence(error))
+    }
+
+    fn units(doing: &str, error: &UnitsError, whole: &KmsError) -> Self {
+        let code = match error {
+            UnitsError::NoEligibleUnit(_) => ReasonCode::NoUnit,
+            UnitsError::DeadlineExceeded => ReasonCode::DeadlineExceeded,
+            UnitsError::Busy { .. } => ReasonCode::Overloaded,
+            UnitsError::Refused(refusal) if refusal.is_retryable() => ReasonCode::NoUnit,
+            UnitsError::Refused(_) | UnitsError::Malformed(_) | UnitsError::Unexpected { .. } => {
+                ReasonCode::Internal
+            }
+        };
+        let mut failure = Self::new(doing, code, sentence(whole));
+        if let UnitsError::Busy { retry_after } = error {
+            failure.retry_after = Some(whole_seconds(*retry_after));
+        }
+        failure
+    }
+
+    fn store(doing: &str, error: &StoreError, whole: &KmsError) -> Self {
+        let code = match error {
+            StoreError::ReadOnly { .. } => ReasonCode::ReadOnly,
+            StoreError::Unavailable { .. } | StoreError::Full | StoreError::IdentityChanged { .. } => {
+                ReasonCode::KeystoreUnavailable
+            }
+            StoreError::Unknown => ReasonCode::OutcomeUnknown,
+            // The store's enum may grow; whatever that will be is a fault until it is looked at here.
+            _ => ReasonCode::Internal,
+        };
+        let mut failure = Self::new(doing, code, sentence(whole));
+        if let StoreError::Unavailable { retry_after, .. } = error {
+            failure.retry_after = Some(whole_seconds(*retry_after));
+        }
+        failure
+    }
+}
+
+/// Material that is no material is a bad body; everything else about a field is a bad field.
+const fn field_code(field: Field, rule: FieldRule) -> ReasonCode {
+    match (field, rule) {
+        (_, FieldRule::NotAllZero)
+        | (Field::Payload, FieldRule::Bytes { found: 0, .. } | FieldRule::RootKeyLen { found: 0 }) => {
+            ReasonCode::BadBody
+        }
+        _ => ReasonCode::InvalidField,
+    }
+}
+
+/// At least one: a client that is told 0 comes back at once.
+fn whole_seconds(pause: Duration) -> u64 {
+    pause.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX).max(1)
+}
+
+/// The error and its causes as one text, the first letter large. No error of ours holds a secret.
+fn sentence(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = answer::json(status, TYPE_ERROR, &Envelope::new(TYPE_ERROR, vec![self.resource]));
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"IAM\""));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

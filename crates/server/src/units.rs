@@ -1,0 +1,70 @@
+//! Joins the key service to the host: the one place where the two meet.
+
+use host::{Host, HostError};
+use kms::{UnitReply, Units, UnitsError};
+use std::time::Duration;
+use unit_api::{Command, UnitError};
+
+/// How long a caller is told to wait when too many are waiting already.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
+
+/// The key service's port to units, served by a host.
+#[derive(Clone)]
+pub struct HostUnits(Host);
+
+impl HostUnits {
+    /// The units that `host` keeps connected and checked.
+    #[must_use]
+    pub const fn new(host: Host) -> Self {
+        Self(host)
+    }
+}
+
+impl Units for HostUnits {
+    async fn execute(&self, command: &Command<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
+        match self.0.call(command, deadline).await {
+            Ok(frame) => Ok(UnitReply::from_body(frame.into_body())),
+            Err(error) => Err(units_error(error)),
+        }
+    }
+}
+
+fn units_error(error: HostError) -> UnitsError {
+    match error {
+        HostError::Refused(refusal) => UnitsError::Refused(refusal),
+        HostError::NoEligibleUnit { reasons } => UnitsError::NoEligibleUnit(reasons.to_string()),
+        HostError::DeadlineExceeded(_) => UnitsError::DeadlineExceeded,
+        HostError::Overloaded => UnitsError::Busy { retry_after: BUSY_PAUSE },
+        HostError::RequestTooLong => UnitsError::Refused(UnitError::FrameTooLong.into()),
+        // Units keep nothing for callers, so that a command that may have been carried out has changed nothing either.
+        HostError::UnitLost | HostError::ShutDown => UnitsError::NoEligibleUnit(error.to_string()),
+        // The key service gives none of these; and whatever the host learns to say stays a refusal to serve.
+        other => UnitsError::NoEligibleUnit(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::units_error;
+    use host::{HostError, Reasons};
+    use kms::UnitsError;
+    use std::time::Duration;
+
+    #[test]
+    fn what_a_caller_may_repeat_stays_so() {
+        for error in [
+            HostError::NoEligibleUnit { reasons: Reasons(vec![(1, "suspect", "no master key".to_owned())]) },
+            HostError::DeadlineExceeded(Duration::from_secs(1)),
+            HostError::UnitLost,
+            HostError::Overloaded,
+        ] {
+            assert!(error.is_retryable() && units_error(error.clone()).is_retryable(), "{error}");
+        }
+        assert!(!units_error(HostError::RequestTooLong).is_retryable());
+        let reasons = Reasons(vec![(1, "suspect", "no master key".to_owned())]);
+        let UnitsError::NoEligibleUnit(why) = units_error(HostError::NoEligibleUnit { reasons }) else {
+            panic!()
+        };
+        assert_eq!(why, "unit 1 is suspect (no master key)");
+    }
+}
