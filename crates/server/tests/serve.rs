@@ -1,0 +1,126 @@
+//! Connections: many calls on one, slow clients, too many of them, and the end.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use axum::Router;
+use axum::routing::get;
+use server::{ServeLimits, serve};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Long enough for anything that is going to happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+const REQUEST: &[u8] = b"GET /now HTTP/1.1\r\nHost: h\r\n\r\n";
+
+struct Server {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<std::io::Result<()>>,
+    /// Says that a call of `/later` is under way.
+    begun: Arc<Notify>,
+    /// Lets it end.
+    go_on: Arc<Notify>,
+}
+
+async fn start(limits: ServeLimits) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let signals = (Arc::clone(&begun), Arc::clone(&go_on));
+    let later = async move || {
+        signals.0.notify_one();
+        signals.1.notified().await;
+        "later"
+    };
+    let router = Router::new().route("/now", get(async || "now")).route("/later", get(later));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = async move { _ = stopped.await };
+    let ended = tokio::spawn(serve(listener, router, limits, shutdown));
+    Server { address, stop, ended, begun, go_on }
+}
+
+/// Reads until `end` has come; the connection's end counts as one.
+async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut text = Vec::new();
+    while !text.ends_with(end.as_bytes()) || end.is_empty() {
+        let mut part = [0; 1024];
+        match timeout(PATIENCE, stream.read(&mut part)).await.unwrap() {
+            Ok(0) | Err(_) => break,
+            Ok(len) => text.extend(part.iter().take(len)),
+        }
+    }
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn one_connection_serves_many_calls() {
+    let server = start(ServeLimits::default()).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    for _ in 0..3 {
+        stream.write_all(REQUEST).await.unwrap();
+        assert!(read_until(&mut stream, "now").await.starts_with("HTTP/1.1 200"));
+    }
+    server.stop.send(()).unwrap();
+    // An idle connection is closed, and the service ends without waiting for its client.
+    assert_eq!(read_until(&mut stream, "").await, "");
+    timeout(PATIENCE, server.ended).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn calls_under_way_end_before_the_service_does() {
+    let server = start(ServeLimits::default()).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET /later HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    timeout(PATIENCE, server.begun.notified()).await.unwrap();
+    server.stop.send(()).unwrap();
+    // Nobody new gets in any more.
+    timeout(PATIENCE, async { while TcpStream::connect(server.address).await.is_ok() {} }).await.unwrap();
+    assert!(!server.ended.is_finished());
+    server.go_on.notify_one();
+    assert!(read_until(&mut stream, "").await.ends_with("later"));
+    timeout(PATIENCE, server.ended).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn calls_that_do_not_end_are_cut_off() {
+    let server = start(ServeLimits { drain: Duration::from_millis(50), ..ServeLimits::default() }).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET /later HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    timeout(PATIENCE, server.begun.notified()).await.unwrap();
+    server.stop.send(()).unwrap();
+    timeout(PATIENCE, server.ended).await.unwrap().unwrap().unwrap();
+    assert_eq!(read_until(&mut stream, "").await, "");
+}
+
+#[tokio::test]
+async fn a_client_that_never_ends_its_header_is_let_go() {
+    let limits = ServeLimits { header_time: Duration::from_millis(50), ..ServeLimits::default() };
+    let server = start(limits).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET /now HTTP/1.1\r\nHost:").await.unwrap();
+    assert!(!read_until(&mut stream, "").await.contains("200"));
+}
+
+#[tokio::test]
+async fn connections_above_the_limit_wait() {
+    let server = start(ServeLimits { connections: 1, ..ServeLimits::default() }).await;
+    let mut first = TcpStream::connect(server.address).await.unwrap();
+    first.write_all(REQUEST).await.unwrap();
+    read_until(&mut first, "now").await;
+    let mut second = TcpStream::connect(server.address).await.unwrap();
+    second.write_all(REQUEST).await.unwrap();
+    // The first goes on being served, again and again, and the second is not.
+    for _ in 0..20 {
+        first.write_all(REQUEST).await.unwrap();
+        read_until(&mut first, "now").await;
+        let mut part = [0; 1];
+        assert!(second.try_read(&mut part).is_err());
+    }
+    drop(first);
+    assert!(read_until(&mut second, "now").await.starts_with("HTTP/1.1 200"));
+}
