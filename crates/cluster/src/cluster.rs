@@ -342,7 +342,13 @@ impl Cluster {
             self.time_out(now, at);
         }
         match waiting {
-            None => self.rearm(id),
+            None => {
+                let lost = |t: &Try| (t.late && t.abandoned_at() <= now).then_some(t.unit);
+                match self.requests.get(&id).and_then(|request| request.tries.iter().find_map(lost)) {
+                    Some(at) => self.hang_up(now, at),
+                    None => self.rearm(id),
+                }
+            }
             Some(_) if deadline <= now => {
                 let nobody = idle && route::candidates(&self.units, 0) == 0;
                 let failure = if nobody { Failure::NoEligibleUnit } else { Failure::DeadlineExceeded };

@@ -1,6 +1,6 @@
 //! One request as the cluster knows it.
 
-use crate::{Instant, Policy};
+use crate::{Instant, Policy, tuning};
 
 /// A copy of a request that was sent to a unit and is neither answered nor lost.
 pub(crate) struct Try {
@@ -11,6 +11,13 @@ pub(crate) struct Try {
     pub(crate) late_at: Instant,
     /// Its time is up; its answer is still welcome.
     pub(crate) late: bool,
+}
+
+impl Try {
+    /// When its unit is taken to have lost it.
+    pub(crate) fn abandoned_at(&self) -> Instant {
+        self.late_at.plus(tuning::ABANDONED)
+    }
 }
 
 pub(crate) enum Phase {
@@ -78,7 +85,7 @@ impl Request {
             Phase::Open => {
                 [late(), self.hedge_at, self.again_at].into_iter().flatten().chain([self.deadline]).min()
             }
-            Phase::Done => late(),
+            Phase::Done => self.tries.iter().map(|t| if t.late { t.abandoned_at() } else { t.late_at }).min(),
         }
     }
 }

@@ -68,6 +68,9 @@ pub(crate) const MEDIUM_TIMEOUT: (Duration, Duration) = (Duration::from_millis(5
 pub(crate) const UNKNOWN_TIMEOUT: Duration = Duration::from_millis(250);
 /// The same of a medium command.
 pub(crate) const UNKNOWN_MEDIUM_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection on which a copy is overdue for this long is given up: its unit has lost the copy, and would be taken for
+/// ever busier.
+pub(crate) const ABANDONED: Duration = Duration::from_secs(30);
 /// Least and greatest wait before a hedge.
 pub(crate) const HEDGE_WAIT: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
 /// Pause before the same unit is tried again, and before a retry that found no budget asks again.

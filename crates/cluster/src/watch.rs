@@ -203,7 +203,7 @@ impl Cluster {
         }
     }
 
-    fn hang_up(&mut self, now: Instant, at: usize) {
+    pub(crate) fn hang_up(&mut self, now: Instant, at: usize) {
         if let Some(unit) = self.units.get(at) {
             self.actions.push_back(Action::Disconnect { unit: unit.number });
         }

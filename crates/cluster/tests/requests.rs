@@ -1,0 +1,267 @@
+//! Requests step by step, with the clock in hand.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use cluster::{
+    Action, Answer, Class, Cluster, Config, Failure, Health, Instant, MAX_WAITING, Policy, ProofOutcome,
+    RequestId, UnitNumber, Verdict,
+};
+use std::time::Duration;
+use unit_api::{Condition, NewRegister, UnitId, UnitStatus, VerificationPattern};
+
+const PATTERN: VerificationPattern = VerificationPattern::from_bytes([7; 32]);
+const HEDGED: Policy = Policy { class: Class::Fast, repeat: true, hedge: true };
+const PLAIN: Policy = Policy { class: Class::Fast, repeat: true, hedge: false };
+
+fn ms(ms: u64) -> Instant {
+    Instant::after_start(Duration::from_millis(ms))
+}
+
+fn unit(n: u16) -> UnitNumber {
+    UnitNumber(n)
+}
+
+fn status(n: u16) -> UnitStatus {
+    UnitStatus {
+        unit: UnitId([u8::try_from(n).unwrap(); 16]),
+        domain_index: 0,
+        domain_instance: 1,
+        boot_nonce: [0; 16],
+        condition: Condition::Operational,
+        current: Some(PATTERN),
+        new: NewRegister::Empty,
+        transaction_counter: 1,
+        administrators: 0,
+        signature_threshold: 0,
+        revocation_threshold: 0,
+    }
+}
+
+/// Everything to do now.
+fn actions(cluster: &mut Cluster) -> Vec<Action> {
+    std::iter::from_fn(|| cluster.poll_action()).collect()
+}
+
+/// The copies to send now: number of the unit, of the request, of the copy.
+fn sends(cluster: &mut Cluster) -> Vec<(u16, u64, u8)> {
+    actions(cluster)
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::Send { unit, request, attempt } => Some((unit.0, request.0, attempt)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn failures(cluster: &mut Cluster) -> Vec<(u64, Failure)> {
+    actions(cluster)
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::Fail { request, failure } => Some((request.0, failure)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn admit(cluster: &mut Cluster, now: Instant, n: u16) {
+    cluster.handle_connected(now, unit(n));
+    cluster.handle_status(now, unit(n), &status(n));
+    cluster.handle_proof(now, unit(n), ProofOutcome::Passed);
+}
+
+/// `count` units, all in use for long.
+fn ready(count: u16) -> Cluster {
+    let units = (1..=count).map(|n| (unit(n), n.to_string())).collect();
+    let mut cluster = Cluster::new(Config { pattern: PATTERN, zone: "1".to_owned(), units }, 1);
+    cluster.handle_timeout(ms(0));
+    for n in 1..=count {
+        admit(&mut cluster, ms(0), n);
+    }
+    actions(&mut cluster);
+    assert!(cluster.units().iter().all(|unit| unit.health.is_in_use()));
+    cluster
+}
+
+#[test]
+fn without_a_unit_a_request_waits_for_one_and_fails_at_its_deadline() {
+    let mut cluster = ready(1);
+    cluster.handle_disconnected(ms(10), unit(1), &[]);
+    cluster.submit(ms(20), RequestId(1), PLAIN, ms(120));
+    cluster.submit(ms(20), RequestId(2), PLAIN, ms(5000));
+    assert!(sends(&mut cluster).is_empty());
+    cluster.handle_timeout(ms(119));
+    assert!(failures(&mut cluster).is_empty());
+    cluster.handle_timeout(ms(120));
+    assert_eq!(failures(&mut cluster), [(1, Failure::NoEligibleUnit)]);
+    cluster.handle_timeout(ms(400));
+    assert!(actions(&mut cluster).contains(&Action::Connect { unit: unit(1) }));
+    admit(&mut cluster, ms(410), 1);
+    assert_eq!(sends(&mut cluster), [(1, 2, 0)]);
+    assert_eq!(cluster.handle_reply(ms(411), unit(1), RequestId(2), 0, Answer::Final), Verdict::Deliver);
+}
+
+#[test]
+fn what_a_lost_unit_had_goes_to_others_at_once_three_times_at_most() {
+    let mut cluster = ready(4);
+    cluster.submit(ms(10), RequestId(1), PLAIN, ms(5000));
+    let mut met = Vec::new();
+    for _ in 0..3 {
+        let sent = sends(&mut cluster);
+        let [(n, 1, _)] = sent.as_slice() else { unreachable!("{sent:?}") };
+        assert!(!met.contains(n));
+        met.push(*n);
+        cluster.handle_disconnected(ms(11), unit(*n), &[]);
+    }
+    assert_eq!(failures(&mut cluster), [(1, Failure::UnitLost)]);
+}
+
+#[test]
+fn a_copy_that_was_never_sent_does_not_count() {
+    let mut cluster = ready(4);
+    cluster.submit(ms(10), RequestId(1), PLAIN, ms(5000));
+    for _ in 0..3 {
+        let sent = sends(&mut cluster);
+        let [(n, 1, attempt)] = sent.as_slice() else { unreachable!("{sent:?}") };
+        cluster.handle_disconnected(ms(11), unit(*n), &[(RequestId(1), *attempt)]);
+    }
+    assert_eq!(sends(&mut cluster).len(), 1);
+}
+
+#[test]
+fn what_may_not_be_repeated_is_not() {
+    let mut cluster = ready(2);
+    let once = Policy { class: Class::Slow, repeat: false, hedge: false };
+    cluster.submit(ms(10), RequestId(1), once, ms(5000));
+    let (n, ..) = sends(&mut cluster)[0];
+    cluster.handle_disconnected(ms(11), unit(n), &[]);
+    assert_eq!(failures(&mut cluster), [(1, Failure::UnitLost)]);
+}
+
+#[test]
+fn an_overdue_try_is_hedged_and_the_first_answer_wins() {
+    let mut cluster = ready(3);
+    cluster.submit(ms(10), RequestId(1), HEDGED, ms(5000));
+    let first = sends(&mut cluster);
+    cluster.handle_timeout(ms(59));
+    assert!(sends(&mut cluster).is_empty());
+    cluster.handle_timeout(ms(60));
+    let second = sends(&mut cluster);
+    assert_eq!((first.len(), second.len()), (1, 1));
+    assert_ne!(first[0].0, second[0].0);
+    let reply = |cluster: &mut Cluster, (n, id, attempt): (u16, u64, u8)| {
+        cluster.handle_reply(ms(61), unit(n), RequestId(id), attempt, Answer::Final)
+    };
+    assert_eq!(reply(&mut cluster, second[0]), Verdict::Deliver);
+    assert_eq!(cluster.outstanding(unit(first[0].0)), 1);
+    assert_eq!(reply(&mut cluster, first[0]), Verdict::Drop);
+    assert_eq!(reply(&mut cluster, first[0]), Verdict::Drop);
+    assert_eq!(cluster.outstanding(unit(first[0].0)), 0);
+}
+
+#[test]
+fn what_must_not_be_hedged_is_retried_only_when_late() {
+    let mut cluster = ready(3);
+    cluster.submit(ms(10), RequestId(1), PLAIN, ms(5000));
+    let first = sends(&mut cluster);
+    cluster.handle_timeout(ms(259));
+    assert!(sends(&mut cluster).is_empty());
+    cluster.handle_timeout(ms(260));
+    let second = sends(&mut cluster);
+    assert_ne!(first[0].0, second[0].0);
+    // The late answer is as good as any.
+    let verdict = cluster.handle_reply(ms(261), unit(first[0].0), RequestId(1), first[0].2, Answer::Final);
+    assert_eq!(verdict, Verdict::Deliver);
+}
+
+#[test]
+fn trouble_is_retried_elsewhere_and_handed_out_when_the_budget_is_spent() {
+    let mut cluster = ready(3);
+    let mut refused = 0;
+    (0..1000).for_each(|id| cluster.submit(ms(10), RequestId(id), PLAIN, ms(5000)));
+    for now in 10..200 {
+        cluster.handle_timeout(ms(now));
+        while let sent @ [_, ..] = sends(&mut cluster).as_slice() {
+            for (n, id, attempt) in sent {
+                let answer =
+                    cluster.handle_reply(ms(now), unit(*n), RequestId(*id), *attempt, Answer::Trouble);
+                refused += u32::from(answer == Verdict::Deliver);
+            }
+        }
+    }
+    // A full budget is spent, none of the requests is left hanging.
+    assert_eq!(refused, 1000);
+    let answers: u64 = cluster.units().iter().map(|unit| unit.failed).sum();
+    assert_eq!(answers, 1100);
+}
+
+#[test]
+fn the_only_unit_is_tried_again_after_a_pause() {
+    let mut cluster = ready(1);
+    cluster.submit(ms(10), RequestId(1), PLAIN, ms(5000));
+    assert_eq!(sends(&mut cluster), [(1, 1, 0)]);
+    assert_eq!(cluster.handle_reply(ms(11), unit(1), RequestId(1), 0, Answer::Trouble), Verdict::Drop);
+    assert!(sends(&mut cluster).is_empty());
+    cluster.handle_timeout(ms(15));
+    assert!(sends(&mut cluster).is_empty());
+    cluster.handle_timeout(ms(61));
+    assert_eq!(sends(&mut cluster), [(1, 1, 1)]);
+}
+
+#[test]
+fn too_many_requests_that_wait_are_refused() {
+    let mut cluster = ready(1);
+    cluster.handle_disconnected(ms(10), unit(1), &[]);
+    let most = u64::try_from(MAX_WAITING).unwrap();
+    for id in 0..=most {
+        cluster.submit(ms(20), RequestId(id), PLAIN, ms(5000));
+    }
+    assert_eq!(failures(&mut cluster), [(most, Failure::Overloaded)]);
+    cluster.cancel(RequestId(0));
+    cluster.submit(ms(20), RequestId(most + 1), PLAIN, ms(5000));
+    assert!(failures(&mut cluster).is_empty());
+}
+
+#[test]
+fn a_unit_that_loses_copies_is_connected_anew() {
+    let mut cluster = ready(2);
+    cluster.submit(ms(10), RequestId(1), PLAIN, ms(100));
+    let (n, ..) = sends(&mut cluster)[0];
+    let mut now = 10;
+    // It answers every probe and every status, but not this.
+    while now < 40_000 && cluster.outstanding(unit(n)) > 0 {
+        now = cluster.poll_timeout().unwrap().nanos() / 1_000_000 + 1;
+        cluster.handle_timeout(ms(now));
+        for action in actions(&mut cluster) {
+            match action {
+                Action::Probe { unit } => cluster.handle_probe(ms(now), unit, true),
+                Action::AskStatus { unit } => cluster.handle_status(ms(now), unit, &status(unit.0)),
+                Action::Disconnect { unit } => assert_eq!(unit.0, n),
+                _ => {}
+            }
+        }
+    }
+    assert!((30_000..31_000).contains(&now), "{now}");
+    assert!(matches!(cluster.units()[usize::from(n) - 1].health, Health::Ejected { .. }));
+}
+
+#[test]
+fn an_established_identity_keeps_serving_and_the_newcomer_is_fenced() {
+    let mut cluster = ready(1);
+    let units = vec![(unit(1), String::new()), (unit(2), String::new())];
+    let mut both = Cluster::new(Config { pattern: PATTERN, zone: String::new(), units }, 1);
+    both.handle_timeout(ms(0));
+    admit(&mut both, ms(0), 1);
+    both.handle_connected(ms(1), unit(2));
+    both.handle_status(ms(1), unit(2), &status(1));
+    let views = both.units();
+    assert!(views[0].health.is_in_use());
+    assert!(matches!(views[1].health, Health::Fenced(_)), "{}", views[1].health);
+    // Whatever it claims now, it has not been asked.
+    both.handle_proof(ms(1), unit(2), ProofOutcome::Passed);
+    assert!(matches!(both.units()[1].health, Health::Fenced(_)));
+    // The same single unit with a counter that went back.
+    cluster.handle_disconnected(ms(10), unit(1), &[]);
+    cluster.handle_timeout(ms(1000));
+    cluster.handle_connected(ms(1000), unit(1));
+    cluster.handle_status(ms(1000), unit(1), &UnitStatus { transaction_counter: 0, ..status(1) });
+    assert!(matches!(cluster.units()[0].health, Health::Fenced(_)));
+}
