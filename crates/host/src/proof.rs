@@ -77,3 +77,35 @@ impl CanaryKey {
         own.ct_eq(mac).into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::MasterKeyProof;
+    use sha2::{Digest, Sha256};
+    use unit_api::VerificationPattern;
+
+    /// The MAC was worked out with OpenSSL, for a secret of 32 bytes 0x42 and a challenge of 16 bytes 0x07.
+    #[test]
+    fn only_the_secret_committed_to_makes_a_canary_key() {
+        let secret = [0x42; 32];
+        let commitment = Sha256::digest([b"hsm-sim instance commitment v1".as_slice(), &secret].concat());
+        let proof = MasterKeyProof {
+            pattern: VerificationPattern::from_bytes([0; 32]),
+            root: Vec::new(),
+            iv: [0; 12],
+            secret: Vec::new(),
+            commitment: commitment.into(),
+            canary: Vec::new(),
+        };
+        assert!(proof.canary_key(&[0x43; 32]).is_none());
+        assert!(proof.canary_key(&secret[1..]).is_none());
+        assert!(proof.canary_key(&[]).is_none());
+        let key = proof.canary_key(&secret).unwrap();
+        let mac: [u8; 16] =
+            [0x0b, 0xac, 0xd4, 0xed, 0x26, 0x27, 0x08, 0x7c, 0x30, 0x5f, 0xf6, 0xe3, 0xa2, 0x72, 0xb3, 0x16];
+        assert!(key.verifies(&[7; 16], &mac));
+        assert!(!key.verifies(&[8; 16], &mac));
+        assert!(!key.verifies(&[7; 16], &mac[..15]));
+        assert!(!key.verifies(&[7; 16], &[]));
+    }
+}

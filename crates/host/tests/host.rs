@@ -204,6 +204,25 @@ async fn a_liar_is_fenced() {
 }
 
 #[tokio::test]
+async fn a_forged_proof_does_not_pass() {
+    for forged in ["Decrypt", "Sign"] {
+        let Region { host, units, _folder } = region(|units| units[2].change(|b| b.forge = Some(forged)));
+        host.wait_until(SOON, |u| in_use(u) == 2 && u[2].state == "fenced").await.unwrap();
+        units[2].change(|b| b.forge = None);
+        host.wait_until(SOON, |u| in_use(u) == 3).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_canary_finds_a_unit_whose_answers_turn_wrong() {
+    let Region { host, units, _folder } = ready().await;
+    units[1].change(|b| b.forge = Some("Sign"));
+    let since = Instant::now();
+    host.wait_until(SOON, |units| units[1].state == "fenced").await.unwrap();
+    assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+}
+
+#[tokio::test]
 async fn a_unit_that_becomes_a_liar_is_fenced_at_its_first_answer() {
     let Region { units, host, _folder } = ready().await;
     let load = Load::on(&host, 8);

@@ -67,6 +67,8 @@ pub(crate) struct Behaviour {
     pub(crate) delay: Duration,
     /// Answers the next requests of customers with this instead of a frame, then hangs up.
     pub(crate) garbage: Option<Vec<u8>>,
+    /// Changes the answers to commands of this name.
+    pub(crate) forge: Option<&'static str>,
     /// Refuses customers' requests with this.
     pub(crate) refuse: Option<UnitError>,
 }
@@ -92,6 +94,7 @@ impl FakeUnit {
             paused: false,
             delay: Duration::ZERO,
             garbage: None,
+            forge: None,
             refuse: None,
         };
         Self {
@@ -173,6 +176,20 @@ async fn serve(
             let result = match now.refuse {
                 Some(refusal) if customers => Err(refusal.into()),
                 _ => execute(&now, &request, &mut scratch),
+            };
+            let mut forged;
+            let result = match result {
+                Ok(Response::Plaintext(bytes) | Response::Signature(bytes))
+                    if now.forge == Some(request.envelope.command.name()) =>
+                {
+                    forged = bytes.to_vec();
+                    forged[0] ^= 1;
+                    Ok(match request.envelope.command {
+                        Command::Decrypt { .. } => Response::Plaintext(&forged),
+                        _ => Response::Signature(&forged),
+                    })
+                }
+                result => result,
             };
             let len = encode_reply(&Reply { number: request.number, result }, &mut out).unwrap();
             if stream.write_all(&out[..len]).await.is_err() {
