@@ -40,7 +40,7 @@ pub enum Mode {
 ///
 /// Nothing in it is secret. The root blob is AES-256 with ENCRYPT and DECRYPT, made by a unit; under it, by AES-GCM
 /// with [`SECRET_AAD`], stands the instance secret of 32 random bytes. Whoever checks a unit has it open the secret,
-/// compares the commitment, and has it authenticate something by HMAC-SHA-256 with the canary.
+/// compares the commitment, and has it answer a challenge by AES-CMAC under the canary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MasterKeyProof {
     /// Blob of the key that the secret stands under.

@@ -1,5 +1,5 @@
 //! Creating, naming, reading and listing keys; what stands in the store.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
