@@ -1,0 +1,267 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// An open Hyper-Protect-style key service in a simulated region: crypto units whose master key only you hold.
+#[derive(Debug, Parser)]
+#[command(name = "hsm-sim", version, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: CliCommand,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum CliCommand {
+    /// Start a region: three zones, crypto units, the Key Protect API. Ctrl-C stops it; starting again finds every key.
+    Up(UpArgs),
+    /// Show units, their health and the clock of a running region.
+    Status(ReachArgs),
+    /// Do something bad to a unit or a zone of a running region.
+    Fault {
+        /// What.
+        #[command(subcommand)]
+        fault: FaultCommand,
+    },
+    /// Undo faults: start killed units, let paused ones go on, load the master key into zeroized ones.
+    Heal {
+        /// What to heal.
+        #[command(flatten)]
+        target: TargetArgs,
+        /// Which region.
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
+    /// The service's clock, which timers of keys follow.
+    Clock {
+        /// What to do with it.
+        #[command(subcommand)]
+        clock: ClockCommand,
+    },
+    /// Use 20,000 data keys while each zone in turn is killed and healed; exit status 1 if anything was lost.
+    Demo(DemoArgs),
+    /// Run one crypto unit in this process, on a Unix socket.
+    Unit(UnitArgs),
+}
+
+/// Options of `up`.
+#[derive(Clone, Debug, Args)]
+pub struct UpArgs {
+    /// Where keys and unit states are kept.
+    #[arg(long, default_value = DEFAULT_DATA)]
+    pub data: PathBuf,
+    /// Operational crypto units [default: 2, or what the data directory has]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(2..=3))]
+    pub units: Option<u16>,
+    /// Port of the Key Protect API on the loopback interface; 0 for any free one. The control API takes the next.
+    #[arg(long, default_value_t = 8900)]
+    pub port: u16,
+    /// Write addresses and credentials to this file, as JSON, once the region serves.
+    #[arg(long)]
+    pub ready_file: Option<PathBuf>,
+}
+
+/// Options of `demo`.
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Where keys and unit states are kept [default: a temporary directory]
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// Operational crypto units [default: 2, or what the data directory has]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(2..=3))]
+    pub units: Option<u16>,
+    /// Port of the Key Protect API on the loopback interface; 0 for any free one.
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// Write addresses and credentials to this file, as JSON, once the region serves.
+    #[arg(long)]
+    pub ready_file: Option<PathBuf>,
+    /// Data keys to wrap and unwrap.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    pub keys: u32,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `unit`.
+#[derive(Clone, Debug, Args)]
+pub struct UnitArgs {
+    /// Folder of the unit's state; made if it is not there.
+    #[arg(long)]
+    pub state: PathBuf,
+    /// Unix socket to listen on.
+    #[arg(long)]
+    pub socket: PathBuf,
+    /// Serial number of a unit that is made, 8 characters.
+    #[arg(long, default_value = "SIM00000")]
+    pub serial: String,
+    /// Take orders on standard input, and end when it ends.
+    #[arg(long, hide = true)]
+    pub supervised: bool,
+}
+
+/// Where the running region is, and how to print.
+#[derive(Clone, Debug, Args)]
+pub struct ReachArgs {
+    /// Data directory of the running region.
+    #[arg(long, default_value = DEFAULT_DATA)]
+    pub data: PathBuf,
+    /// Address of its control API, in place of the data directory.
+    #[arg(long)]
+    pub control_url: Option<String>,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The data directory where none is named.
+pub const DEFAULT_DATA: &str = "hsm-sim-data";
+
+/// Faults.
+#[derive(Clone, Debug, Subcommand)]
+pub enum FaultCommand {
+    /// End processes at once (SIGKILL), and keep them from starting again until healed.
+    Kill(FaultArgs),
+    /// Stop processes where they stand (SIGSTOP): connected, and silent.
+    Pause(FaultArgs),
+    /// Take longer over every command.
+    Slow {
+        /// How much longer.
+        #[arg(long, default_value = "50ms", value_parser = parse_duration)]
+        by: Duration,
+        /// Of whom.
+        #[command(flatten)]
+        args: FaultArgs,
+    },
+    /// Empty crypto units of their master key.
+    Zeroize(FaultArgs),
+}
+
+/// Whom a fault is for.
+#[derive(Clone, Debug, Args)]
+pub struct FaultArgs {
+    /// Which units.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Which region.
+    #[command(flatten)]
+    pub reach: ReachArgs,
+}
+
+/// `unit N`, `zone Z` or `all`.
+#[derive(Clone, Debug, Args)]
+pub struct TargetArgs {
+    /// One unit, all units of a zone, or all.
+    pub kind: TargetKind,
+    /// Number of the unit, or name of the zone.
+    #[arg(required_if_eq_any([("kind", "unit"), ("kind", "zone")]))]
+    pub name: Option<String>,
+}
+
+/// Kinds of targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TargetKind {
+    /// One unit, by number.
+    Unit,
+    /// All units of a zone, by name: az1, az2, az3.
+    Zone,
+    /// All units.
+    All,
+}
+
+/// What to do with the clock.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ClockCommand {
+    /// Show it.
+    Show(ReachArgs),
+    /// Move it forward: 90s, 15m, 6h, 31d.
+    Advance {
+        /// By how much.
+        #[arg(value_parser = parse_duration)]
+        by: Duration,
+        /// Which region.
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
+}
+
+/// A number and a unit: `ms`, `s`, `m`, `h`, `d`.
+///
+/// # Errors
+/// What was expected.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let expected =
+        || format!("`{text}` is no duration: write a whole number and ms, s, m, h or d, such as 31d");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(expected)?;
+    let (number, unit) = text.split_at_checked(digits).ok_or_else(expected)?;
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    let unit_ms: u64 = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(expected()),
+    };
+    number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(expected)
+}
+
+/// An error and all that caused it, in one line.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cli, parse_duration};
+    use clap::{CommandFactory, Parser};
+    use std::time::Duration;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn documented_commands_parse() {
+        for line in [
+            "up --data d --units 3 --port 0 --ready-file r",
+            "status --json",
+            "fault kill unit 1",
+            "fault slow --by 20ms unit 2",
+            "fault kill zone az1",
+            "heal all",
+            "heal unit 2",
+            "clock advance 31d",
+            "demo --units 3",
+        ] {
+            Cli::try_parse_from(std::iter::once("hsm-sim").chain(line.split(' '))).unwrap();
+        }
+        for line in ["fault kill unit", "up --units 1", "clock advance 31", "fault kill zone"] {
+            assert!(
+                Cli::try_parse_from(std::iter::once("hsm-sim").chain(line.split(' '))).is_err(),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(parse_duration("31d"), Ok(Duration::from_secs(31 * 86_400)));
+        assert_eq!(parse_duration("20ms"), Ok(Duration::from_millis(20)));
+        for bad in ["", "d", "5", "-1d", "1w", "99999999999999999d", "1.5h"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+}

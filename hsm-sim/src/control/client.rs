@@ -1,0 +1,142 @@
+//! The commands' side of the control API.
+
+use super::model::{AdvanceRequest, ClockStatus, FaultRequest, Status, Target};
+use crate::cli::ReachArgs;
+use crate::region::{DataDir, ReadyFile};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a command did not reach a region, or was refused by it.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// No region runs there.
+    #[error("no region runs on {}: start one with `hsm-sim up`, or name its data directory with --data", .0.display())]
+    NotRunning(PathBuf),
+    /// What it left is unreadable.
+    #[error("{} cannot be read", .path.display())]
+    ReadyFile {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nobody answers.
+    #[error("no region answers at {url}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It said no.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A running region's control API.
+#[derive(Clone)]
+pub struct ControlClient {
+    base: String,
+    http: Client<HttpConnector, Full<Bytes>>,
+}
+
+impl ControlClient {
+    /// The region that the command line names.
+    ///
+    /// # Errors
+    /// [`ControlError::NotRunning`] when its data directory says that none runs.
+    pub fn reach(args: &ReachArgs) -> Result<Self, ControlError> {
+        if let Some(url) = &args.control_url {
+            return Ok(Self::at(url));
+        }
+        let path = DataDir::ready_file(&args.data);
+        let content = crate::files::read_if_present(&path)
+            .map_err(|source| ControlError::ReadyFile { path: path.clone(), source })?
+            .ok_or_else(|| ControlError::NotRunning(args.data.clone()))?;
+        let ready: ReadyFile = serde_json::from_slice(&content)
+            .map_err(|e| ControlError::ReadyFile { path, source: e.into() })?;
+        Ok(Self::at(&ready.control_url))
+    }
+
+    /// The region whose control API is at `url`.
+    #[must_use]
+    pub fn at(url: &str) -> Self {
+        let http = Client::builder(TokioExecutor::new()).build_http();
+        Self { base: url.trim_end_matches('/').to_owned(), http }
+    }
+
+    /// The region at this moment.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn status(&self) -> Result<Status, ControlError> {
+        self.send(Method::GET, "/status", &()).await
+    }
+
+    /// Does something to units; answers when it is done.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn fault(&self, fault: &FaultRequest) -> Result<Status, ControlError> {
+        self.send(Method::POST, "/fault", fault).await
+    }
+
+    /// Undoes what was done to units; answers when their processes run.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn heal(&self, target: &Target) -> Result<Status, ControlError> {
+        self.send(Method::POST, "/heal", target).await
+    }
+
+    /// The clock.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn clock(&self) -> Result<ClockStatus, ControlError> {
+        self.send(Method::GET, "/clock", &()).await
+    }
+
+    /// Moves the clock.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn advance(&self, seconds: u64) -> Result<ClockStatus, ControlError> {
+        self.send(Method::POST, "/clock/advance", &AdvanceRequest { seconds }).await
+    }
+
+    async fn send<B: Serialize, R: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &B,
+    ) -> Result<R, ControlError> {
+        let url = format!("{}{path}", self.base);
+        let unreachable = |source| ControlError::Unreachable { url: self.base.clone(), source };
+        let body =
+            if method == Method::GET { Vec::new() } else { serde_json::to_vec(body).unwrap_or_default() };
+        let request = Request::builder()
+            .method(method)
+            .uri(&url)
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|e| unreachable(e.into()))?;
+        let answer = self.http.request(request).await.map_err(|e| unreachable(e.into()))?;
+        let good = answer.status().is_success();
+        let body = answer.into_body().collect().await.map_err(|e| unreachable(e.into()))?.to_bytes();
+        if good {
+            return serde_json::from_slice(&body).map_err(|e| unreachable(e.into()));
+        }
+        let said: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        let said =
+            said.get("error").and_then(|e| e.as_str()).unwrap_or("the region refused without a reason");
+        Err(ControlError::Refused(said.to_owned()))
+    }
+}

@@ -1,0 +1,79 @@
+//! Status for people.
+
+use super::model::{ClockStatus, Status, UnitStatus};
+use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+
+/// Units of a region and what is wrong with them.
+#[must_use]
+pub fn status_table(status: &Status) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header([
+        "unit",
+        "zone",
+        "process",
+        "state",
+        "master key",
+        "served",
+        "failed",
+        "p50 µs",
+        "p99 µs",
+        "remark",
+    ]);
+    for unit in &status.units {
+        table.add_row([
+            unit.unit.to_string(),
+            unit.zone.clone(),
+            unit.pid.map_or_else(|| "–".to_owned(), |pid| pid.to_string()),
+            unit.state.clone(),
+            unit.pattern.as_deref().map_or_else(|| "–".to_owned(), short),
+            unit.served.to_string(),
+            unit.failed.to_string(),
+            unit.p50_us.to_string(),
+            unit.p99_us.to_string(),
+            remark(unit),
+        ]);
+    }
+    let empty: Vec<&str> = status
+        .zones
+        .iter()
+        .filter(|z| status.units.iter().all(|u| u.zone != **z))
+        .map(String::as_str)
+        .collect();
+    let without = if empty.is_empty() { String::new() } else { format!("\nno unit in {}", empty.join(", ")) };
+    format!(
+        "region {} is {}, master key {}\n{table}{without}\n{}",
+        status.region,
+        status.state,
+        short(&status.pattern),
+        clock_table(&status.clock)
+    )
+}
+
+/// The clock in one line.
+#[must_use]
+pub fn clock_table(clock: &ClockStatus) -> String {
+    match clock.ahead_s {
+        0 => format!("clock {} (real time)", clock.now),
+        s => format!(
+            "clock {} ({} d {} h {} min {} s ahead)",
+            clock.now,
+            s / 86_400,
+            s / 3600 % 24,
+            s / 60 % 60,
+            s % 60
+        ),
+    }
+}
+
+fn remark(unit: &UnitStatus) -> String {
+    let fault = unit.fault.clone().into_iter();
+    let reason = (!unit.reason.is_empty()).then(|| unit.reason.clone());
+    let restarts = (unit.restarts > 0).then(|| format!("restarted {} times", unit.restarts));
+    fault.chain(reason).chain(restarts).collect::<Vec<_>>().join("; ")
+}
+
+/// Enough of a pattern to tell two apart.
+fn short(pattern: impl AsRef<str>) -> String {
+    pattern.as_ref().chars().take(16).chain(['…']).collect()
+}

@@ -1,0 +1,70 @@
+//! A region under load while each of its zones in turn is killed and healed.
+//!
+//! The load is the public API over real HTTP, without retries; the units are real processes, killed with SIGKILL.
+
+mod load;
+mod report;
+mod rest;
+mod script;
+
+pub use report::{PhaseReport, Report};
+
+use crate::cli::DemoArgs;
+use crate::region::{Region, UpError, UpOptions};
+use load::Load;
+use rest::RestClient;
+use std::io::IsTerminal;
+
+/// Why the demo has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The region did not start.
+    #[error(transparent)]
+    Up(#[from] UpError),
+    /// No root key could be made.
+    #[error("the root key could not be created")]
+    Create(#[source] rest::RestError),
+    /// A fault could not be set or healed.
+    #[error("the faults could not be played")]
+    Script(#[from] script::ScriptError),
+    /// No room for a temporary data directory.
+    #[error("no temporary data directory can be made; name one with --data")]
+    Temporary(#[source] std::io::Error),
+}
+
+/// Starts a region, runs the demo on it and stops it again.
+///
+/// # Errors
+/// [`DemoError`] when there is no result; failed requests and lost keys are a result.
+pub async fn run(args: &DemoArgs) -> Result<Report, DemoError> {
+    let temporary;
+    let data = match &args.data {
+        Some(data) => data.clone(),
+        None => {
+            temporary =
+                tempfile::Builder::new().prefix("hsm-sim-demo-").tempdir().map_err(DemoError::Temporary)?;
+            temporary.path().join("data")
+        }
+    };
+    let region = Region::start(UpOptions {
+        data,
+        units: args.units,
+        port: args.port,
+        ready_file: args.ready_file.clone(),
+        program: None,
+    })
+    .await?;
+    let outcome = play(args, &region).await;
+    region.stop().await;
+    outcome
+}
+
+async fn play(args: &DemoArgs, region: &Region) -> Result<Report, DemoError> {
+    let ready = region.ready();
+    let token = ready.tokens.first().cloned().unwrap_or_default();
+    let client = RestClient::new(&ready.rest_url, &token, ready.instance_id);
+    let root = client.create_root_key("demo").await.map_err(DemoError::Create)?;
+    let load = Load::start(client, root, args.keys, !args.json && std::io::stderr().is_terminal());
+    script::play(region, &load).await?;
+    Ok(load.finish().await)
+}

@@ -1,0 +1,68 @@
+//! The faults of the demo: each zone in turn is killed and healed, while the load goes on.
+
+use super::load::Load;
+use crate::region::{CeremonyError, Fault, Region, SupervisorError, ZONES};
+use std::time::{Duration, Instant};
+
+/// A unit that does not take part again by then never will.
+const HEALING_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why the faults could not be played.
+#[derive(Debug, thiserror::Error)]
+pub enum ScriptError {
+    /// A process could not be killed or started.
+    #[error(transparent)]
+    Process(#[from] SupervisorError),
+    /// A unit could not be brought into service again.
+    #[error(transparent)]
+    Ceremony(#[from] CeremonyError),
+    /// A unit does not take part again.
+    #[error("{zone} was healed and did not come back into full service within {} s", HEALING_PATIENCE.as_secs())]
+    NotHealed {
+        /// Which zone.
+        zone: &'static str,
+    },
+}
+
+/// Kills and heals every zone once, at even shares of the load.
+pub(super) async fn play(region: &Region, load: &Load) -> Result<(), ScriptError> {
+    let control = region.control();
+    let steps = 2 * ZONES.len() + 1;
+    let mut step = 0;
+    let mut next_share = || {
+        step += 1;
+        f64::from(step) / steps as f64
+    };
+    load.until(next_share()).await;
+    for zone in ZONES {
+        let units: Vec<u16> =
+            control.supervisor.units().iter().filter(|u| u.zone == zone).map(|u| u.unit).collect();
+        let empty = if units.is_empty() { " (no unit there)" } else { "" };
+        load.begin(&format!("{zone} killed{empty}"));
+        for unit in &units {
+            control.supervisor.fault(*unit, Fault::Killed).await?;
+        }
+        load.until(next_share()).await;
+
+        load.begin(&format!("{zone} healed{empty}"));
+        let healing = Instant::now();
+        for unit in &units {
+            control.supervisor.heal(*unit).await?;
+            control.load_master_key(*unit).await?;
+        }
+        // Every unit serves, or the next kill would leave none.
+        if control
+            .host
+            .wait_until(HEALING_PATIENCE, |units| units.iter().all(|unit| unit.in_use))
+            .await
+            .is_err()
+        {
+            return Err(ScriptError::NotHealed { zone });
+        }
+        if !units.is_empty() {
+            load.full_service_after(healing.elapsed());
+        }
+        load.until(next_share()).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! A simulated region: crypto units as processes over three zones, ceremonies, faults, a movable clock.
+//!
+//! It simulates time and faults, never cryptography, protocols or durability: the units are the real core in
+//! processes of their own, the link is a real socket, the keystore is on disk.
+//!
+//! | module | has |
+//! |---|---|
+//! | [`unit`] | one crypto unit in one process, on a Unix socket |
+//! | [`region`] | data directory, development ceremony, supervised unit processes, the services in front of them |
+//! | [`control`] | faults, healing, the clock and the status, over HTTP on the loopback interface |
+//! | [`demo`] | load through the public API while zones are killed and healed |
+//! | [`files`], [`hex`] | files that are whole or absent and nobody else's to read; secrets as text |
+
+pub mod cli;
+pub mod control;
+pub mod demo;
+pub mod files;
+pub mod hex;
+pub mod region;
+pub mod unit;

@@ -1,0 +1,315 @@
+//! Bringing a region up, and down again.
+
+use super::ceremony::{self, KeyParts};
+use super::clock::SimClock;
+use super::controlled::ControlledRegion;
+use super::data::{DataDir, DataError};
+use super::identity::Identity;
+use super::ready::{ReadyFile, ReadyUnit};
+use super::service::{self, ServiceError};
+use super::supervisor::{Supervisor, SupervisorError};
+use super::{ZONES, zone_of};
+use crate::cli::with_causes;
+use crate::{control, files};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How long requests under way may take to end when the region stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// What a region is started with.
+#[derive(Clone, Debug)]
+pub struct UpOptions {
+    /// Data directory.
+    pub data: PathBuf,
+    /// Operational units; `None` for what the data directory has, or 2.
+    pub units: Option<u16>,
+    /// Port of the Key Protect API on the loopback interface, 0 for any; the control API takes the next, or any.
+    pub port: u16,
+    /// Where to write addresses and credentials once the region serves.
+    pub ready_file: Option<PathBuf>,
+    /// The program that has the `unit` command; `None` for the one that is running.
+    pub program: Option<PathBuf>,
+}
+
+/// Why a region did not come up. Whatever had been started is stopped again.
+#[derive(Debug, thiserror::Error)]
+pub enum UpError {
+    /// The data directory.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A port.
+    #[error("port {port} cannot be used: free it, or name another with --port (0 takes any free one)")]
+    Port {
+        /// Which.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A unit process.
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
+    /// The services.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The ready file.
+    #[error("the ready file {} cannot be written", .path.display())]
+    ReadyFile {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The program itself cannot be found, so that no unit can be started.
+    #[error("the program's own path is not known")]
+    Program(#[source] io::Error),
+}
+
+/// A region that serves.
+pub struct Region {
+    ready: ReadyFile,
+    control: Arc<ControlledRegion>,
+    ready_files: Vec<PathBuf>,
+    stop: watch::Sender<bool>,
+    servers: Vec<JoinHandle<()>>,
+}
+
+impl Region {
+    /// Starts a region and returns once it serves.
+    ///
+    /// # Errors
+    /// [`UpError`]; nothing runs then.
+    pub async fn start(options: UpOptions) -> Result<Self, UpError> {
+        let data = Arc::new(DataDir::open(&options.data)?);
+        if let Some(path) = &options.ready_file {
+            remove_stale(path)?;
+        }
+        let identity = Identity::open(&data, options.units)?;
+        let clock = Arc::new(SimClock::open(data.clock_file())?);
+        let parts = KeyParts::open(&data)?;
+        let (rest, control) = listen(options.port).await?;
+        let program = match options.program.clone() {
+            Some(program) => program,
+            None => std::env::current_exe().map_err(UpError::Program)?,
+        };
+        let supervisor = Supervisor::start(program, Arc::clone(&data), identity.units).await?;
+        let started = Started { options, data, identity, clock, parts, rest, control };
+        match started.serve(supervisor.clone()).await {
+            Ok(region) => Ok(region),
+            Err(e) => {
+                supervisor.stop().await;
+                Err(e)
+            }
+        }
+    }
+
+    /// Where it is and how to use it.
+    #[must_use]
+    pub const fn ready(&self) -> &ReadyFile {
+        &self.ready
+    }
+
+    /// What can be done to it.
+    #[must_use]
+    pub fn control(&self) -> &ControlledRegion {
+        &self.control
+    }
+
+    /// What a person needs to use it, ready to paste.
+    #[must_use]
+    pub fn greeting(&self) -> String {
+        let ReadyFile {
+            rest_url,
+            iam_url,
+            control_url,
+            instance_id,
+            instance_id_2,
+            api_key,
+            region,
+            data,
+            ..
+        } = &self.ready;
+        let units: Vec<String> =
+            self.ready.units.iter().map(|u| format!("{} in {}", u.unit, u.zone)).collect();
+        let units = units.join(", ");
+        let data = data.display();
+        format!(
+            "\
+region {region} serves: zones {}, crypto units {units}
+  Key Protect API  {rest_url}
+  token service    {iam_url}
+  control API      {control_url}
+  instances        {instance_id}, {instance_id_2}
+  data             {data}
+
+DEVELOPMENT CEREMONY: the parts of the master key lie in {data}/ceremony in the clear.
+Both instances share these units and that master key. Do not keep real keys here.
+
+IBM's Python client (pip install keyprotect), from the environment:
+  export IBM_KEY_PROTECT_API_URL={rest_url} IBM_KEY_PROTECT_API_AUTH_TYPE=iam
+  export IBM_KEY_PROTECT_API_APIKEY={api_key} IBM_KEY_PROTECT_API_AUTH_URL={iam_url}
+
+curl:
+  curl -H 'Authorization: Bearer {}' -H 'Bluemix-Instance: {instance_id}' {rest_url}/api/v2/keys
+
+Try: hsm-sim status, hsm-sim fault kill unit 1, hsm-sim heal all. Ctrl-C stops the region and keeps every key.",
+            ZONES.join(", "),
+            self.ready.tokens.first().map_or("", String::as_str),
+        )
+    }
+
+    /// Stops it: no new requests, those under way end, then the units end.
+    pub async fn stop(mut self) {
+        for path in &self.ready_files {
+            let _ = std::fs::remove_file(path);
+        }
+        self.stop.send_replace(true);
+        for server in &mut self.servers {
+            if tokio::time::timeout(DRAIN, &mut *server).await.is_err() {
+                server.abort();
+            }
+        }
+        self.control.host.shutdown().await;
+        self.control.supervisor.stop().await;
+    }
+}
+
+/// All that is there before the first key can be used.
+struct Started {
+    options: UpOptions,
+    data: Arc<DataDir>,
+    identity: Identity,
+    clock: Arc<SimClock>,
+    parts: KeyParts,
+    rest: TcpListener,
+    control: TcpListener,
+}
+
+impl Started {
+    async fn serve(self, supervisor: Supervisor) -> Result<Region, UpError> {
+        let Self { options, data, identity, clock, parts, rest, control } = self;
+        let mut keyed = Vec::new();
+        for unit in supervisor.units() {
+            match ceremony::converge(&unit.socket, &parts).await {
+                Ok(()) => keyed.push(unit.socket),
+                // The others serve; the host keeps this one out and says why.
+                Err(e) => eprintln!("hsm-sim: unit {} is not in service: {}", unit.unit, with_causes(&e)),
+            }
+        }
+        let ready = ready_file(&identity, &data, &supervisor, &rest, &control)
+            .map_err(|source| UpError::Port { port: options.port, source })?;
+        let (stop, stopped) = watch::channel(false);
+        let service = service::start(service::Parts {
+            data: &data,
+            identity: &identity,
+            clock: Arc::clone(&clock),
+            pattern: parts.pattern(),
+            units: supervisor.units(),
+            keyed,
+        })
+        .await?;
+        let region = Arc::new(ControlledRegion {
+            name: identity.region.clone(),
+            supervisor,
+            host: service.host.clone(),
+            clock,
+            parts,
+        });
+        let servers = vec![
+            tokio::spawn(service.serve(rest, until(stopped.clone()))),
+            tokio::spawn(serve_control(control, Arc::clone(&region), until(stopped))),
+        ];
+        let mut region = Region { ready, control: region, ready_files: Vec::new(), stop, servers };
+        let paths = [Some(DataDir::ready_file(data.path())), options.ready_file];
+        for path in paths.into_iter().flatten() {
+            if let Err(e) = region.announce(path) {
+                region.stop().await;
+                return Err(e);
+            }
+        }
+        Ok(region)
+    }
+}
+
+impl Region {
+    fn announce(&mut self, path: PathBuf) -> Result<(), UpError> {
+        let content = serde_json::to_vec_pretty(&self.ready).map_err(io::Error::from);
+        content
+            .and_then(|content| files::write_private(&path, &content))
+            .map_err(|source| UpError::ReadyFile { path: path.clone(), source })?;
+        self.ready_files.push(path);
+        Ok(())
+    }
+}
+
+/// A file of an earlier run would make a waiting script go on too early.
+fn remove_stale(path: &Path) -> Result<(), UpError> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(UpError::ReadyFile { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn listen(port: u16) -> Result<(TcpListener, TcpListener), UpError> {
+    let bind = async |port| {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        TcpListener::bind(address).await.map_err(|source| UpError::Port { port, source })
+    };
+    let rest = bind(port).await?;
+    let control = match port.checked_add(1) {
+        Some(next) if port != 0 => bind(next).await?,
+        _ => bind(0).await?,
+    };
+    Ok((rest, control))
+}
+
+fn ready_file(
+    identity: &Identity,
+    data: &DataDir,
+    supervisor: &Supervisor,
+    rest: &TcpListener,
+    control: &TcpListener,
+) -> io::Result<ReadyFile> {
+    let rest_url = format!("http://{}", rest.local_addr()?);
+    let units = supervisor.units().into_iter();
+    Ok(ReadyFile {
+        iam_url: rest_url.clone(),
+        rest_url,
+        control_url: format!("http://{}", control.local_addr()?),
+        instance_id: identity.instance_id,
+        instance_id_2: identity.instance_id_2,
+        api_key: identity.api_key.clone(),
+        tokens: identity.tokens.to_vec(),
+        region: identity.region.clone(),
+        zones: ZONES.map(str::to_owned).to_vec(),
+        units: units
+            .map(|u| ReadyUnit { unit: u.unit, zone: zone_of(u.unit).to_owned(), socket: u.socket })
+            .collect(),
+        pid: std::process::id(),
+        data: data.path().to_owned(),
+    })
+}
+
+async fn serve_control(
+    listener: TcpListener,
+    region: Arc<ControlledRegion>,
+    stopped: impl Future<Output = ()> + Send + 'static,
+) {
+    let served = axum::serve(listener, control::router(region)).with_graceful_shutdown(stopped).await;
+    if let Err(e) = served {
+        eprintln!("hsm-sim: the control API ended: {e}");
+    }
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error means that the region is gone, which is a stop too.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}

@@ -1,0 +1,187 @@
+//! The process: one unit, one socket, a thread for each connection.
+
+use super::device::Device;
+use super::link;
+use super::orders::Conduct;
+use super::storage::FileStorage;
+use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+use fs4::FileExt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use unit_core::{Env, Identity, Unit};
+
+/// Hosts and tools at once; one more is turned away.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Where a unit process lives.
+#[derive(Clone, Debug)]
+pub struct UnitOptions {
+    /// Folder of its state.
+    pub state: PathBuf,
+    /// Socket it listens on.
+    pub socket: PathBuf,
+    /// Serial number it gets when it is made, 8 characters.
+    pub serial: String,
+    /// Whether standard input gives orders, and ends the unit when it ends.
+    pub supervised: bool,
+}
+
+/// Why a unit process does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum UnitError {
+    /// The folder cannot be used.
+    #[error("the unit's folder {} cannot be used: check that it may be written", .folder.display())]
+    Folder {
+        /// Which.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has the unit.
+    #[error("another process already runs the unit in {}", .0.display())]
+    InUse(PathBuf),
+    /// The engine under the unit does not start.
+    #[error("the unit's engine does not start")]
+    Engine(#[source] engine::EngineError),
+    /// The socket cannot be made.
+    #[error("no socket can be made at {}", .socket.display())]
+    Socket {
+        /// Where.
+        socket: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The operating system's generator.
+type OsEntropy = fn(&mut [u8]) -> Result<(), EntropyFailed>;
+
+/// The unit's world in this process.
+pub(super) struct ProcessEnv;
+
+impl Env for ProcessEnv {
+    type Engine = SoftEngine<OsEntropy>;
+    type Storage = FileStorage;
+}
+
+/// What all connections share.
+pub(super) struct Shared {
+    unit: Mutex<Unit<ProcessEnv>>,
+    pub(super) conduct: Conduct,
+}
+
+impl Shared {
+    /// The unit, to one caller at a time.
+    ///
+    /// A caller that panicked may have left it between two states: the process ends, and starts from what is stored.
+    pub(super) fn unit(&self) -> MutexGuard<'_, Unit<ProcessEnv>> {
+        self.unit.lock().unwrap_or_else(|_| {
+            eprintln!("hsm-sim unit: a command failed in a way it never should; ending");
+            std::process::exit(70)
+        })
+    }
+}
+
+/// Runs a unit until its supervisor lets go of it or a signal ends it; writes `ready` to standard output once it serves.
+///
+/// # Errors
+/// [`UnitError`] when it cannot start.
+pub fn run(options: &UnitOptions) -> Result<(), UnitError> {
+    let _held = hold(&options.state)?;
+    let shared = Arc::new(Shared { unit: Mutex::new(open(options)?), conduct: Conduct::default() });
+    let listener = listen(&options.socket)?;
+    if options.supervised {
+        let shared = Arc::clone(&shared);
+        end_with_parent();
+        std::thread::spawn(move || {
+            shared.conduct.follow(io::stdin().lock());
+            // No command is cut in two: whoever holds the unit finishes first.
+            let _last = shared.unit();
+            std::process::exit(0)
+        });
+    }
+    let mut out = io::stdout();
+    // Whoever does not listen for it does not miss it.
+    let _ = writeln!(out, "ready").and_then(|()| out.flush());
+    accept(&listener, &shared);
+    Ok(())
+}
+
+/// Takes the folder for this process alone, for as long as the file is open.
+fn hold(folder: &Path) -> Result<File, UnitError> {
+    let unusable = |source| UnitError::Folder { folder: folder.to_owned(), source };
+    crate::files::create_private_dir(folder).map_err(unusable)?;
+    let file = File::create(folder.join("lock")).map_err(unusable)?;
+    match FileExt::try_lock(&file) {
+        Ok(()) => Ok(file),
+        Err(fs4::TryLockError::WouldBlock) => Err(UnitError::InUse(folder.to_owned())),
+        Err(fs4::TryLockError::Error(source)) => Err(unusable(source)),
+    }
+}
+
+fn open(options: &UnitOptions) -> Result<Unit<ProcessEnv>, UnitError> {
+    let unusable = |source| UnitError::Folder { folder: options.state.clone(), source };
+    let device = Device::open(&options.state, &options.serial).map_err(unusable)?;
+    let storage = FileStorage::open(&options.state).map_err(unusable)?;
+    let entropy: OsEntropy = |seed| getrandom::fill(seed).map_err(|_| EntropyFailed);
+    let engine = SoftEngine::new(&DeviceSecret::new(*device.secret), entropy).map_err(UnitError::Engine)?;
+    // One domain a module.
+    Ok(Unit::start(engine, storage, Identity { unit: device.id, domain_index: 0 }))
+}
+
+fn listen(socket: &Path) -> Result<UnixListener, UnitError> {
+    let failed = |source| UnitError::Socket { socket: socket.to_owned(), source };
+    // The folder is held, so that a socket file found here is of a process that is gone.
+    match std::fs::remove_file(socket) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
+        _ => {}
+    }
+    UnixListener::bind(socket).map_err(failed)
+}
+
+fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
+    let open = Arc::new(AtomicUsize::new(0));
+    for stream in listener.incoming() {
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(e) => {
+                eprintln!("hsm-sim unit: a connection was not accepted: {e}");
+                continue;
+            }
+        };
+        if open.fetch_add(1, Ordering::Relaxed) >= MAX_CONNECTIONS {
+            open.fetch_sub(1, Ordering::Relaxed);
+            eprintln!("hsm-sim unit: {MAX_CONNECTIONS} connections are open; one more was turned away");
+            continue;
+        }
+        let (shared, open) = (Arc::clone(shared), Arc::clone(&open));
+        std::thread::spawn(move || {
+            serve(stream, &shared);
+            open.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+}
+
+fn serve(stream: UnixStream, shared: &Shared) {
+    match link::serve(stream, shared) {
+        Ok(()) => {}
+        // A host that is gone is nothing to tell anybody.
+        Err(e) if matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
+        Err(e) => eprintln!("hsm-sim unit: a connection ended: {e}"),
+    }
+}
+
+/// Has the system end this process with its parent, even while it is stopped and cannot read its input.
+#[cfg(target_os = "linux")]
+fn end_with_parent() {
+    if let Err(e) = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)) {
+        eprintln!("hsm-sim unit: the unit may outlive its region: {e}");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn end_with_parent() {}

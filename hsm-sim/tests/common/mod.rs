@@ -1,0 +1,172 @@
+//! A built `hsm-sim up` in a process of its own, and a client that is not ours to be lenient with.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use hsm_sim::region::ReadyFile;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Nothing that a test waits for takes so long unless it never comes.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The built program.
+pub fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_hsm-sim"))
+}
+
+/// A running region. Dropping it kills it, without a chance to tidy up.
+pub struct Region {
+    pub process: Child,
+    pub ready: ReadyFile,
+    pub data: PathBuf,
+}
+
+impl Region {
+    /// Starts a region on `data` and waits until it serves.
+    pub fn up(data: &Path, extra: &[&str]) -> Self {
+        let ready_file = data.with_extension("ready.json");
+        let _ = std::fs::remove_file(&ready_file);
+        let mut process = program()
+            .args(["up", "--port", "0", "--data"])
+            .arg(data)
+            .arg("--ready-file")
+            .arg(&ready_file)
+            .args(extra)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for("the ready file", || {
+            if let Some(status) = process.try_wait().unwrap() {
+                panic!("hsm-sim up ended with {status}");
+            }
+            ready_file.exists()
+        });
+        let ready = serde_json::from_slice(&std::fs::read(&ready_file).unwrap()).unwrap();
+        Self { process, ready, data: data.to_owned() }
+    }
+
+    /// SIGKILL to the program itself.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// What Ctrl-C does.
+    pub fn interrupt(&mut self) -> std::process::ExitStatus {
+        signal(self.process.id(), rustix::process::Signal::INT);
+        self.process.wait().unwrap()
+    }
+
+    /// A client of the control API.
+    pub fn control(&self) -> hsm_sim::control::ControlClient {
+        hsm_sim::control::ControlClient::at(&self.ready.control_url)
+    }
+
+    /// A client of the Key Protect API as the first manager.
+    pub fn rest(&self) -> Rest {
+        Rest {
+            base: self.ready.rest_url.clone(),
+            token: self.ready.tokens.first().unwrap().clone(),
+            instance: self.ready.instance_id.to_string(),
+        }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Sends a signal to a process.
+pub fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// Whether a process is there and not a zombie.
+pub fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+}
+
+/// Looks again and again until `holds`.
+pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Requests as they stand, and answers as they come.
+#[derive(Clone)]
+pub struct Rest {
+    pub base: String,
+    pub token: String,
+    pub instance: String,
+}
+
+impl Rest {
+    /// Sends a request below `/api/v2` and gives status and body; an error is that there was no answer.
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Result<(u16, serde_json::Value), String> {
+        use http_body_util::{BodyExt, Full};
+        let request = hyper::Request::builder()
+            .method(method)
+            .uri(format!("{}/api/v2{path}", self.base))
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("bluemix-instance", &self.instance)
+            .header("prefer", "return=representation")
+            .body(Full::new(bytes::Bytes::from(body.to_owned())))
+            .map_err(|e| e.to_string())?;
+        let http =
+            hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
+        let answer = http.request(request).await.map_err(|e| e.to_string())?;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.map_err(|e| e.to_string())?.to_bytes();
+        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    }
+
+    /// Makes a root key and returns its id, if it was acknowledged.
+    pub async fn create(&self, name: &str) -> Result<String, String> {
+        let body = format!(
+            r#"{{"metadata":{{"collectionType":"application/vnd.ibm.kms.key+json","collectionTotal":1}},
+                "resources":[{{"type":"application/vnd.ibm.kms.key+json","name":"{name}","extractable":false}}]}}"#
+        );
+        match self.send("POST", "/keys", &body).await? {
+            (201, answer) => {
+                Ok(answer.pointer("/resources/0/id").and_then(|id| id.as_str()).ok_or("no id")?.to_owned())
+            }
+            (status, answer) => Err(format!("{status} {answer}")),
+        }
+    }
+
+    /// Wraps, and returns the ciphertext if it was acknowledged.
+    pub async fn wrap(&self, key: &str, plaintext: &str) -> Result<String, String> {
+        let body = serde_json::json!({ "plaintext": plaintext }).to_string();
+        match self.send("POST", &format!("/keys/{key}/actions/wrap"), &body).await? {
+            (200, answer) => {
+                Ok(answer.get("ciphertext").and_then(|c| c.as_str()).ok_or("no ciphertext")?.to_owned())
+            }
+            (status, answer) => Err(format!("{status} {answer}")),
+        }
+    }
+
+    /// Unwraps, and returns the plaintext.
+    pub async fn unwrap(&self, key: &str, ciphertext: &str) -> Result<String, String> {
+        let body = serde_json::json!({ "ciphertext": ciphertext }).to_string();
+        match self.send("POST", &format!("/keys/{key}/actions/unwrap"), &body).await? {
+            (200, answer) => {
+                Ok(answer.get("plaintext").and_then(|p| p.as_str()).ok_or("no plaintext")?.to_owned())
+            }
+            (status, answer) => Err(format!("{status} {answer}")),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The whole program killed at random moments under load: nothing acknowledged is lost, nothing is half there.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{Region, Rest, is_alive, wait_for};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Times the program is killed.
+const KILLS: u32 = 20;
+/// Callers that make and use keys meanwhile.
+const CALLERS: u32 = 8;
+
+/// What was acknowledged of one key.
+#[derive(Clone, Default)]
+struct Acknowledged {
+    /// Ciphertexts with their plaintexts.
+    wrapped: Vec<(String, String)>,
+    rotations: usize,
+    /// A rotation without an answer may have happened or not.
+    rotation_unknown: bool,
+    deleted: bool,
+}
+
+type Ledger = Arc<Mutex<BTreeMap<String, Acknowledged>>>;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2e_crash_loses_no_acknowledged_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let ledger = Ledger::default();
+    // A seed that is printed, so that a failing run's moments can be looked at again.
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    for round in 0..KILLS {
+        let mut region = tokio::task::block_in_place(|| Region::up(&data, &[]));
+        verify(&region, &ledger).await;
+        let units: Vec<u32> =
+            region.control().status().await.unwrap().units.iter().filter_map(|unit| unit.pid).collect();
+        let callers: Vec<_> =
+            (0..CALLERS).map(|n| tokio::spawn(work(region.rest(), Arc::clone(&ledger), round, n))).collect();
+        // The moment of the kill is what the test varies: somewhere in the first half second of work.
+        tokio::time::sleep(Duration::from_millis(moment(seed, round))).await;
+        region.kill();
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        // No unit outlives its region, or the next one could not have it.
+        wait_for("the units to end with their region", || units.iter().all(|pid| !is_alive(*pid)));
+    }
+    let region = tokio::task::block_in_place(|| Region::up(&data, &[]));
+    verify(&region, &ledger).await;
+    let keys = ledger.lock().unwrap().len();
+    assert!(keys > KILLS as usize, "only {keys} keys were acknowledged in all: the test had no load");
+    println!("{keys} acknowledged keys survived {KILLS} kills");
+}
+
+/// Between 10 and 500 ms, another for every round.
+fn moment(seed: u64, round: u32) -> u64 {
+    let mixed =
+        (seed ^ u64::from(round).wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    10 + (mixed >> 33) % 490
+}
+
+/// Makes keys, wraps under them, rotates every third, deletes every fifth, until the program is gone.
+async fn work(rest: Rest, ledger: Ledger, round: u32, caller: u32) {
+    for n in 0.. {
+        let Ok(key) = rest.create(&format!("key {round}-{caller}-{n}")).await else { return };
+        ledger.lock().unwrap().insert(key.clone(), Acknowledged::default());
+        let note = |change: &dyn Fn(&mut Acknowledged)| change(ledger.lock().unwrap().get_mut(&key).unwrap());
+        let plaintext = "c2VjcmV0IG9mIHRoZSB0ZXN0".to_owned();
+        let Ok(ciphertext) = rest.wrap(&key, &plaintext).await else { return };
+        note(&|entry| entry.wrapped.push((ciphertext.clone(), plaintext.clone())));
+        if n % 3 == 0 {
+            match rest.send("POST", &format!("/keys/{key}/actions/rotate"), "").await {
+                Ok((204, _)) => note(&|entry| entry.rotations += 1),
+                _ => {
+                    note(&|entry| entry.rotation_unknown = true);
+                    return;
+                }
+            }
+            let Ok(ciphertext) = rest.wrap(&key, &plaintext).await else { return };
+            note(&|entry| entry.wrapped.push((ciphertext.clone(), plaintext.clone())));
+        }
+        if n % 5 == 4 {
+            match rest.send("DELETE", &format!("/keys/{key}"), "").await {
+                Ok((200, _)) => note(&|entry| entry.deleted = true),
+                // It may be deleted or not: nothing can be asked of it any more.
+                _ => {
+                    ledger.lock().unwrap().remove(&key);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Every acknowledged key is there as it was acknowledged, and every key that is listed works.
+async fn verify(region: &Region, ledger: &Ledger) {
+    let rest = region.rest();
+    let known = ledger.lock().unwrap().clone();
+    for (key, expected) in &known {
+        let (status, answer) = rest.send("GET", &format!("/keys/{key}/metadata"), "").await.unwrap();
+        assert_eq!(status, 200, "key {key} is gone: {answer}");
+        let state = answer.pointer("/resources/0/state").unwrap().as_u64().unwrap();
+        assert_eq!(state, if expected.deleted { 5 } else { 1 }, "key {key}");
+        if expected.deleted {
+            continue;
+        }
+        let (_, versions) = rest.send("GET", &format!("/keys/{key}/versions"), "").await.unwrap();
+        let versions = versions["resources"].as_array().unwrap().len();
+        let least = 1 + expected.rotations;
+        let most = least + usize::from(expected.rotation_unknown);
+        assert!(
+            (least..=most).contains(&versions),
+            "key {key} has {versions} versions, not {least} to {most}"
+        );
+        for (ciphertext, plaintext) in &expected.wrapped {
+            assert_eq!(rest.unwrap(key, ciphertext).await.as_ref(), Ok(plaintext), "key {key}");
+        }
+    }
+    // A key that was never acknowledged may be there, but then all of it.
+    let mut offset = 0;
+    loop {
+        let (status, page) = rest.send("GET", &format!("/keys?limit=500&offset={offset}"), "").await.unwrap();
+        assert_eq!(status, 200, "{page}");
+        let keys = page["resources"].as_array().cloned().unwrap_or_default();
+        for key in keys.iter().filter_map(|key| key["id"].as_str()).filter(|id| !known.contains_key(*id)) {
+            if let Err(e) = rest.wrap(key, "eA==").await {
+                panic!("key {key} is half there: {e}");
+            }
+        }
+        if keys.len() < 500 {
+            return;
+        }
+        offset += keys.len();
+    }
+}

@@ -1,0 +1,234 @@
+//! What happens to units, and what callers see of it: nothing.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{PATIENCE, Region, Rest, is_alive, signal, wait_for};
+use host::UnitClient;
+use hsm_sim::control::{ControlClient, FaultKind, FaultRequest, Status, Target, UnitStatus};
+use rustix::process::Signal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use unit_api::{Command, Envelope, Response};
+
+const PLAINTEXT: &str = "YSBkYXRhIGtleQ==";
+
+fn fault(kind: FaultKind, unit: u16) -> FaultRequest {
+    FaultRequest { fault: kind, target: Target::Unit(unit), slow_by_ms: None }
+}
+
+async fn status_once(control: &ControlClient, holds: impl Fn(&Status) -> bool) -> Status {
+    let started = Instant::now();
+    loop {
+        let status = control.status().await.unwrap();
+        if holds(&status) {
+            return status;
+        }
+        assert!(started.elapsed() < PATIENCE, "waited in vain; the status is {status:#?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn unit(status: &Status, number: u16) -> &UnitStatus {
+    status.units.iter().find(|unit| unit.unit == number).unwrap()
+}
+
+fn all_serve(status: &Status) -> bool {
+    status.units.iter().all(UnitStatus::serves)
+}
+
+/// Callers that never repeat a request and count what failed.
+struct Callers {
+    over: Arc<AtomicBool>,
+    done: Arc<AtomicU32>,
+    tasks: Vec<tokio::task::JoinHandle<Vec<String>>>,
+}
+
+impl Callers {
+    fn start(rest: &Rest, key: &str) -> Self {
+        let (over, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default());
+        let tasks = (0..4)
+            .map(|_| {
+                let (rest, key, over, done) =
+                    (rest.clone(), key.to_owned(), Arc::clone(&over), Arc::clone(&done));
+                tokio::spawn(async move {
+                    let mut failures = Vec::new();
+                    while !over.load(Ordering::Acquire) {
+                        match rest.wrap(&key, PLAINTEXT).await {
+                            Ok(ciphertext) => match rest.unwrap(&key, &ciphertext).await {
+                                Ok(plaintext) if plaintext == PLAINTEXT => {}
+                                other => failures.push(format!("{other:?}")),
+                            },
+                            Err(e) => failures.push(e),
+                        }
+                        done.fetch_add(1, Ordering::AcqRel);
+                    }
+                    failures
+                })
+            })
+            .collect();
+        Self { over, done, tasks }
+    }
+
+    /// Returns once so many more requests are done.
+    async fn do_more(&self, more: u32) {
+        let wanted = self.done.load(Ordering::Acquire) + more;
+        let started = Instant::now();
+        while self.done.load(Ordering::Acquire) < wanted {
+            assert!(started.elapsed() < PATIENCE, "the callers stand still");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    async fn end(self) {
+        self.over.store(true, Ordering::Release);
+        for task in self.tasks {
+            let failures = task.await.unwrap();
+            assert!(failures.is_empty(), "{} failed requests, first {:?}", failures.len(), failures.first());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2e_faults_cost_no_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let region = tokio::task::block_in_place(|| Region::up(&folder.path().join("data"), &[]));
+    let (rest, control) = (region.rest(), region.control());
+    let key = rest.create("faults").await.unwrap();
+    let callers = Callers::start(&rest, &key);
+    for kind in [FaultKind::Kill, FaultKind::Pause, FaultKind::Slow, FaultKind::Zeroize] {
+        for number in [1, 2] {
+            status_once(&control, all_serve).await;
+            callers.do_more(40).await;
+            control.fault(&fault(kind, number)).await.unwrap();
+            callers.do_more(80).await;
+            let status = control.status().await.unwrap();
+            // What is only slow may go on serving.
+            if kind != FaultKind::Slow {
+                assert!(!unit(&status, number).serves(), "{kind:?}: {status:#?}");
+                assert!(!unit(&status, number).reason.is_empty(), "{kind:?}: {status:#?}");
+            }
+            control.heal(&Target::Unit(number)).await.unwrap();
+        }
+    }
+    // A process that dies without our doing is started again.
+    let before = status_once(&control, all_serve).await;
+    signal(unit(&before, 1).pid.unwrap(), Signal::KILL);
+    callers.do_more(80).await;
+    let after = status_once(&control, |status| all_serve(status) && unit(status, 1).restarts == 1).await;
+    assert_ne!(unit(&before, 1).pid, unit(&after, 1).pid);
+    callers.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2e_a_unit_with_another_master_key_never_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let region = tokio::task::block_in_place(|| Region::up(&data, &[]));
+    let (rest, control) = (region.rest(), region.control());
+    let key = rest.create("fenced").await.unwrap();
+    status_once(&control, all_serve).await;
+    let callers = Callers::start(&rest, &key);
+
+    // Somebody loads other parts into unit 2, past the region.
+    let socket = region.ready.units.iter().find(|unit| unit.unit == 2).unwrap().socket.clone();
+    let client = UnitClient::connect(&socket).await.unwrap();
+    let run = async |command: Command<'static>| {
+        let reply = client.call(&Envelope::plain(command), Duration::from_secs(5)).await.unwrap();
+        match reply.response() {
+            Ok(Response::Loaded(pattern)) => Some(pattern),
+            Ok(_) => None,
+            Err(e) => panic!("{command:?}: {e}"),
+        }
+    };
+    run(Command::ClearCurrent).await;
+    const OTHER_PARTS: [u8; 64] = {
+        let mut parts = [0x11; 64];
+        parts[0] = 0x12;
+        parts
+    };
+    let other = run(Command::LoadKeyParts { parts: &OTHER_PARTS }).await.unwrap();
+    run(Command::Commit { pattern: other }).await;
+    run(Command::Activate { pattern: other }).await;
+
+    let status = status_once(&control, |status| unit(status, 2).state == "fenced").await;
+    let why = &unit(&status, 2).reason;
+    assert!(why.contains(&other.to_string()[..8]) && why.contains(&status.pattern[..8]), "{why}");
+    let served = unit(&status, 2).served;
+    callers.do_more(100).await;
+    assert_eq!(unit(&control.status().await.unwrap(), 2).served, served, "a fenced unit got work");
+    // Healing leaves a unit alone that holds somebody's key, and says so.
+    let refused = control.heal(&Target::Unit(2)).await.unwrap_err().to_string();
+    assert!(refused.contains("another master key"), "{refused}");
+    // So does a restart of the region.
+    callers.end().await;
+    let mut region = region;
+    assert!(tokio::task::block_in_place(|| region.interrupt()).success());
+    let region = tokio::task::block_in_place(|| Region::up(&data, &[]));
+    let (rest, control) = (region.rest(), region.control());
+    let status = status_once(&control, |status| unit(status, 2).state == "fenced").await;
+    assert!(unit(&status, 1).serves(), "{status:#?}");
+    rest.wrap(&key, PLAINTEXT).await.unwrap();
+
+    control.fault(&fault(FaultKind::Zeroize, 2)).await.unwrap();
+    status_once(&control, |status| unit(status, 2).reason.contains("master key")).await;
+    control.heal(&Target::Unit(2)).await.unwrap();
+    status_once(&control, all_serve).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2e_without_any_unit_callers_are_told_and_recover() {
+    let folder = tempfile::tempdir().unwrap();
+    let region = tokio::task::block_in_place(|| Region::up(&folder.path().join("data"), &[]));
+    let (rest, control) = (region.rest(), region.control());
+    let key = rest.create("locked").await.unwrap();
+    let ciphertext = rest.wrap(&key, PLAINTEXT).await.unwrap();
+    control
+        .fault(&FaultRequest { fault: FaultKind::Zeroize, target: Target::All, slow_by_ms: None })
+        .await
+        .unwrap();
+    status_once(&control, |status| status.state == "locked").await;
+    let refused = rest.unwrap(&key, &ciphertext).await.unwrap_err();
+    assert!(refused.starts_with("503"), "{refused}");
+    control.heal(&Target::All).await.unwrap();
+    status_once(&control, all_serve).await;
+    assert_eq!(rest.unwrap(&key, &ciphertext).await.as_deref(), Ok(PLAINTEXT));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2e_ctrl_c_ends_every_process_and_a_new_start_finds_every_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut region = tokio::task::block_in_place(|| Region::up(&data, &["--units", "3"]));
+    let (rest, control) = (region.rest(), region.control());
+    let key = rest.create("kept").await.unwrap();
+    let ciphertext = rest.wrap(&key, PLAINTEXT).await.unwrap();
+    // One of them is stopped, and could not end by itself.
+    control.fault(&fault(FaultKind::Pause, 3)).await.unwrap();
+    let pids: Vec<u32> = control.status().await.unwrap().units.iter().map(|unit| unit.pid.unwrap()).collect();
+    assert_eq!(pids.len(), 3);
+    assert!(tokio::task::block_in_place(|| region.interrupt()).success());
+    wait_for("all units to end", || pids.iter().all(|pid| !is_alive(*pid)));
+    assert!(!hsm_sim::region::DataDir::ready_file(&data).exists());
+
+    let before = region.ready.clone();
+    let region = tokio::task::block_in_place(|| Region::up(&data, &[]));
+    assert_eq!(region.ready.units.len(), 3, "the number of units is kept");
+    assert_eq!((region.ready.instance_id, &region.ready.api_key), (before.instance_id, &before.api_key));
+    assert_eq!(region.rest().unwrap(&key, &ciphertext).await.as_deref(), Ok(PLAINTEXT));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2e_demo_loses_nothing() {
+    let output =
+        tokio::task::spawn_blocking(|| common::program().args(["demo", "--keys", "1500", "--json"]).output())
+            .await
+            .unwrap()
+            .unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success(), "{report:#}");
+    assert_eq!((&report["failed_requests"], &report["lost_keys"]), (&0.into(), &0.into()), "{report:#}");
+    assert_eq!(report["phases"].as_array().unwrap().len(), 8, "{report:#}");
+    assert!(report["requests"].as_u64().unwrap() >= 4500, "{report:#}");
+}

@@ -1,0 +1,24 @@
+//! IBM's Python client, unchanged, against the built program.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::Region;
+use std::process::Command;
+
+/// `HSM_SIM_PYTHON` is an interpreter that has `keyprotect` 3.x; `cargo xtask test` sets it.
+#[test]
+fn e2e_rest_python_client_notices_no_failover() {
+    let Some(python) = std::env::var_os("HSM_SIM_PYTHON") else {
+        println!(
+            "skipped: HSM_SIM_PYTHON names no interpreter with IBM's client; `cargo xtask test` installs one"
+        );
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let region = Region::up(&folder.path().join("data"), &[]);
+    let session = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/keyprotect_session.py");
+    let status =
+        Command::new(python).arg(session).arg(region.data.with_extension("ready.json")).status().unwrap();
+    assert!(status.success(), "the client's session failed; its messages stand above");
+}
