@@ -4,7 +4,7 @@
 mod common;
 
 use common::{World, new_key, op};
-use kms::{KeyKind, KeyQuery, KmsError, NewKey, Plaintext, Timers};
+use kms::{KeyKind, KeyQuery, KmsError, Mode, NewKey, Plaintext, Timers};
 
 const RACERS: usize = 24;
 
@@ -102,4 +102,26 @@ async fn what_is_wrapped_while_the_key_rotates_always_unwraps() {
     for task in wrapping {
         task.await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_write_that_began_before_a_freeze_lands_after_it() {
+    let w = World::with_timers(Timers::UNGUARDED).await;
+    let key = w.root(None).await;
+    let racers: Vec<_> = (0..RACERS)
+        .map(|_| {
+            let (kms, key, call) = (w.kms.clone(), key.clone(), w.call());
+            tokio::spawn(async move { while kms.rotate(&call, op(), &key, None).await.is_ok() {} })
+        })
+        .collect();
+    let versions = async || w.kms.list_versions(&w.call(), &key, false).await.unwrap().len();
+    while versions().await < 50 {
+        tokio::task::yield_now().await;
+    }
+    w.kms.set_mode(&w.call(), op(), Mode::Frozen).await.unwrap();
+    let frozen_at = versions().await;
+    for racer in racers {
+        racer.await.unwrap();
+    }
+    assert_eq!(versions().await, frozen_at);
 }
