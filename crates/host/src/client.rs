@@ -39,8 +39,8 @@ pub enum LinkError {
 }
 
 impl LinkError {
-    /// Whether the same call may succeed later; after all but [`Self::RequestTooLong`] and [`Self::Connect`] look first
-    /// whether an administrative command was carried out.
+    /// Whether the same call may succeed later. After [`Self::Lost`] and [`Self::DeadlineExceeded`] an administrative
+    /// command may have been carried out: look at the unit's status before sending it again.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         !matches!(self, Self::RequestTooLong)
