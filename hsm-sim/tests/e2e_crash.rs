@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Times the program is killed.
 const KILLS: u32 = 20;
 /// Callers that make and use keys meanwhile.
-const CALLERS: u32 = 8;
+const CALLERS: u32 = 4;
 
 /// What was acknowledged of one key.
 #[derive(Clone, Default)]
@@ -100,41 +100,60 @@ async fn work(rest: Rest, ledger: Ledger, round: u32, caller: u32) {
 /// Every acknowledged key is there as it was acknowledged, and every key that is listed works.
 async fn verify(region: &Region, ledger: &Ledger) {
     let rest = region.rest();
-    let known = ledger.lock().unwrap().clone();
-    for (key, expected) in &known {
-        let (status, answer) = rest.send("GET", &format!("/keys/{key}/metadata"), "").await.unwrap();
-        assert_eq!(status, 200, "key {key} is gone: {answer}");
-        let state = answer.pointer("/resources/0/state").unwrap().as_u64().unwrap();
-        assert_eq!(state, if expected.deleted { 5 } else { 1 }, "key {key}");
-        if expected.deleted {
-            continue;
+    let known = Arc::new(ledger.lock().unwrap().clone());
+    let acknowledged = known.iter().map(|(key, expected)| (key.clone(), Some(expected.clone())));
+    // A key that was never acknowledged may be there, but then all of it.
+    let others = list(&rest).await.into_iter().filter(|key| !known.contains_key(key)).map(|key| (key, None));
+    let mut queue = acknowledged.chain(others).collect::<Vec<_>>().into_iter();
+    let mut checks = tokio::task::JoinSet::new();
+    loop {
+        while checks.len() < 16
+            && let Some((key, expected)) = queue.next()
+        {
+            checks.spawn(check(rest.clone(), key, expected));
         }
-        let (_, versions) = rest.send("GET", &format!("/keys/{key}/versions"), "").await.unwrap();
-        let versions = versions["resources"].as_array().unwrap().len();
-        let least = 1 + expected.rotations;
-        let most = least + usize::from(expected.rotation_unknown);
-        assert!(
-            (least..=most).contains(&versions),
-            "key {key} has {versions} versions, not {least} to {most}"
-        );
-        for (ciphertext, plaintext) in &expected.wrapped {
-            assert_eq!(rest.unwrap(key, ciphertext).await.as_ref(), Ok(plaintext), "key {key}");
+        match checks.join_next().await {
+            Some(done) => done.unwrap(),
+            None => return,
         }
     }
-    // A key that was never acknowledged may be there, but then all of it.
-    let mut offset = 0;
+}
+
+/// The ids of all keys that are not destroyed.
+async fn list(rest: &Rest) -> Vec<String> {
+    let mut found = Vec::new();
     loop {
-        let (status, page) = rest.send("GET", &format!("/keys?limit=500&offset={offset}"), "").await.unwrap();
+        let (status, page) =
+            rest.send("GET", &format!("/keys?limit=500&offset={}", found.len()), "").await.unwrap();
         assert_eq!(status, 200, "{page}");
         let keys = page["resources"].as_array().cloned().unwrap_or_default();
-        for key in keys.iter().filter_map(|key| key["id"].as_str()).filter(|id| !known.contains_key(*id)) {
-            if let Err(e) = rest.wrap(key, "eA==").await {
-                panic!("key {key} is half there: {e}");
-            }
-        }
+        found.extend(keys.iter().filter_map(|key| key["id"].as_str()).map(str::to_owned));
         if keys.len() < 500 {
-            return;
+            return found;
         }
-        offset += keys.len();
+    }
+}
+
+async fn check(rest: Rest, key: String, expected: Option<Acknowledged>) {
+    let Some(expected) = expected else {
+        if let Err(e) = rest.wrap(&key, "eA==").await {
+            panic!("key {key} is half there: {e}");
+        }
+        return;
+    };
+    let (status, answer) = rest.send("GET", &format!("/keys/{key}/metadata"), "").await.unwrap();
+    assert_eq!(status, 200, "key {key} is gone: {answer}");
+    let state = answer.pointer("/resources/0/state").unwrap().as_u64().unwrap();
+    assert_eq!(state, if expected.deleted { 5 } else { 1 }, "key {key}");
+    if expected.deleted {
+        return;
+    }
+    let (_, versions) = rest.send("GET", &format!("/keys/{key}/versions"), "").await.unwrap();
+    let versions = versions["resources"].as_array().unwrap().len();
+    let least = 1 + expected.rotations;
+    let most = least + usize::from(expected.rotation_unknown);
+    assert!((least..=most).contains(&versions), "key {key} has {versions} versions, not {least} to {most}");
+    for (ciphertext, plaintext) in &expected.wrapped {
+        assert_eq!(rest.unwrap(&key, ciphertext).await.as_ref(), Ok(plaintext), "key {key}");
     }
 }

@@ -103,10 +103,9 @@ async fn e2e_faults_cost_no_request() {
             callers.do_more(40).await;
             control.fault(&fault(kind, number)).await.unwrap();
             callers.do_more(80).await;
-            let status = control.status().await.unwrap();
             // What is only slow may go on serving.
             if kind != FaultKind::Slow {
-                assert!(!unit(&status, number).serves(), "{kind:?}: {status:#?}");
+                let status = status_once(&control, |status| !unit(status, number).serves()).await;
                 assert!(!unit(&status, number).reason.is_empty(), "{kind:?}: {status:#?}");
             }
             control.heal(&Target::Unit(number)).await.unwrap();

@@ -12,11 +12,26 @@ pub(crate) fn run() -> Outcome {
     tools::ensure_packages()?;
     for (name, flags) in BACK_ENDS {
         let folder = target_dir().join("ct").join(name);
-        let build = ["build", "--release", "--locked", "--package", "engine-soft", "--features", "ct", "--example", "ct"];
+        let build = [
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "engine-soft",
+            "--features",
+            "ct",
+            "--example",
+            "ct",
+        ];
         shell::run(cargo(&build).env("CARGO_TARGET_DIR", &folder).env("RUSTFLAGS", flags))?;
         let check = folder.join("release/examples/ct");
-        shell::run(Command::new("valgrind").args(["--quiet", "--error-limit=no", "--log-file=/dev/null"]).arg(check).arg("--all"))
-            .map_err(|e| format!("constant time, {name} AES: {e}"))?;
+        shell::run(
+            Command::new("valgrind")
+                .args(["--quiet", "--error-limit=no", "--log-file=/dev/null"])
+                .arg(check)
+                .arg("--all"),
+        )
+        .map_err(|e| format!("constant time, {name} AES: {e}"))?;
     }
     eprintln!("ct: no case depends on a secret, and both canaries were seen, on both AES back ends");
     Ok(())

@@ -11,12 +11,24 @@ pub(crate) fn run() -> Outcome {
     let folder = target_dir().join("no-std-image");
     let manifest = root().join("xtask/image/Cargo.toml");
     let manifest = manifest.to_string_lossy();
-    shell::run(cargo(&["build", "--release", "--locked", "--manifest-path", &manifest]).env("CARGO_TARGET_DIR", &folder))?;
+    shell::run(
+        cargo(&["build", "--release", "--locked", "--manifest-path", &manifest])
+            .env("CARGO_TARGET_DIR", &folder),
+    )?;
     shell::run(&mut Command::new(folder.join("release/no-std-image")))?;
     eprintln!("no-std: a unit without std or allocator was linked, loaded a master key and used a key");
 
     if succeeds(Command::new("rustup").args(["target", "add", BARE_METAL])) {
-        shell::run(&mut cargo(&["check", "--locked", "--target", BARE_METAL, "-p", "unit-core", "-p", "engine-soft"]))?;
+        shell::run(&mut cargo(&[
+            "check",
+            "--locked",
+            "--target",
+            BARE_METAL,
+            "-p",
+            "unit-core",
+            "-p",
+            "engine-soft",
+        ]))?;
         eprintln!("no-std: unit-core and engine-soft were checked for {BARE_METAL}");
     } else {
         eprintln!("no-std: {BARE_METAL} was NOT checked: that target cannot be added here");

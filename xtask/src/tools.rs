@@ -33,9 +33,12 @@ pub(crate) fn ensure_packages() -> Outcome {
     if !succeeds(Command::new("apt-get").arg("--version")) {
         return Err(by_hand.into());
     }
-    let apt = |args: &[&str]| run(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"));
+    let apt =
+        |args: &[&str]| run(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"));
     apt(&["update", "-qq"])
-        .and_then(|()| apt(&[&["install", "-y", "-qq", "--no-install-recommends"], missing.as_slice()].concat()))
+        .and_then(|()| {
+            apt(&[&["install", "-y", "-qq", "--no-install-recommends"], missing.as_slice()].concat())
+        })
         .map_err(|e| format!("{e}\n{by_hand}").into())
 }
 
@@ -43,13 +46,26 @@ pub(crate) fn ensure_packages() -> Outcome {
 pub(crate) fn ensure_python_client() -> Outcome<PathBuf> {
     let folder = target_dir().join("python-client");
     let python = folder.join("bin/python");
-    let has_client =
-        || succeeds(Command::new(&python).args(["-c", "import keyprotect.ibm_key_protect_api_v2 as m; m.IbmKeyProtectApiV2"]));
+    let has_client = || {
+        succeeds(
+            Command::new(&python)
+                .args(["-c", "import keyprotect.ibm_key_protect_api_v2 as m; m.IbmKeyProtectApiV2"]),
+        )
+    };
     if !has_client() {
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", KEYPROTECT]))?;
+        run(Command::new(&python).args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            KEYPROTECT,
+        ]))?;
         if !has_client() {
-            return Err(format!("{KEYPROTECT} was installed in {} and does not load", folder.display()).into());
+            return Err(
+                format!("{KEYPROTECT} was installed in {} and does not load", folder.display()).into()
+            );
         }
     }
     Ok(python)

@@ -2,7 +2,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use bytes::Bytes;
 use hsm_sim::region::ReadyFile;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -66,6 +70,7 @@ impl Region {
     /// A client of the Key Protect API as the first manager.
     pub fn rest(&self) -> Rest {
         Rest {
+            http: Client::builder(TokioExecutor::new()).build_http(),
             base: self.ready.rest_url.clone(),
             token: self.ready.tokens.first().unwrap().clone(),
             instance: self.ready.instance_id.to_string(),
@@ -104,6 +109,7 @@ pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
 /// Requests as they stand, and answers as they come.
 #[derive(Clone)]
 pub struct Rest {
+    pub http: Client<HttpConnector, Full<Bytes>>,
     pub base: String,
     pub token: String,
     pub instance: String,
@@ -117,7 +123,6 @@ impl Rest {
         path: &str,
         body: &str,
     ) -> Result<(u16, serde_json::Value), String> {
-        use http_body_util::{BodyExt, Full};
         let request = hyper::Request::builder()
             .method(method)
             .uri(format!("{}/api/v2{path}", self.base))
