@@ -3,8 +3,9 @@
 use crate::key_scope::KeyScope;
 use engine::{
     CMAC_LEN, Engine, EngineError, KeyHandle, KeySpec, KeyUses, MAX_REFERENCE_LEN, MacMechanism, SHA256_LEN,
-    WrapMechanism,
+    WrapMechanism, declassify,
 };
+use subtle::ConstantTimeEq;
 use unit_api::{Refusal, VerificationPattern};
 
 /// Labels of the derivation (SP 800-108r1 §4.1, `Label`), one for each use; the context is the WKID.
@@ -142,6 +143,11 @@ impl MasterKey {
     /// Every key that this one holds in the engine.
     pub(crate) const fn handles(&self) -> [KeyHandle; 3] {
         [self.handle, self.wrap.0, self.mac.0]
+    }
+
+    /// Whether the key is the one with this pattern. Patterns are public, but this one was worked out from the key.
+    pub(crate) fn has_pattern(&self, pattern: &VerificationPattern) -> bool {
+        declassify(self.pattern.ct_eq(pattern))
     }
 
     /// Destroys what is held in the engine; what is persisted stays. Tries all, and gives the first failure.

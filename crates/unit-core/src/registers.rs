@@ -104,9 +104,7 @@ impl Registers {
     pub(crate) fn check_load(&self, pattern: &VerificationPattern) -> Result<(), UnitError> {
         self.check_room()?;
         match self {
-            Self::Ready { current } if current.pattern.is_of_same_key(pattern) => {
-                Err(UnitError::SameAsCurrent)
-            }
+            Self::Ready { current } if current.has_pattern(pattern) => Err(UnitError::SameAsCurrent),
             _ => Ok(()),
         }
     }
@@ -135,7 +133,7 @@ impl Registers {
         match *self {
             Self::Empty => Err(UnitError::NewMissing),
             Self::Loaded { .. } | Self::RotationLoaded { .. } => Err(UnitError::NewNotCommitted),
-            Self::Ready { current } if current.pattern.is_of_same_key(pattern) => Ok(Self::Ready { current }),
+            Self::Ready { current } if current.has_pattern(pattern) => Ok(Self::Ready { current }),
             Self::Ready { .. } => Err(UnitError::NewMissing),
             Self::Approved { new } | Self::RotationApproved { new, .. } => {
                 check_pattern(&new, pattern).map(|()| Self::Ready { current: new })
@@ -205,7 +203,7 @@ impl Registers {
 }
 
 fn check_pattern(key: &MasterKey, pattern: &VerificationPattern) -> Result<(), UnitError> {
-    if key.pattern.is_of_same_key(pattern) { Ok(()) } else { Err(UnitError::PatternMismatch) }
+    if key.has_pattern(pattern) { Ok(()) } else { Err(UnitError::PatternMismatch) }
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use crate::key_scope::KeyScope;
 use crate::master_key::MASTER_KEY_SPEC;
 use engine::{
     AES_GCM_TAG_LEN, Algorithm, CipherMechanism, DigestMechanism, Engine, EngineError, KeySpec, KeyUses,
-    MAX_KEY_LEN, MacMechanism, Mechanism, SHA256_LEN, WrapMechanism,
+    MAX_KEY_LEN, MacMechanism, Mechanism, SHA256_LEN, WrapMechanism, declassify,
 };
+use subtle::ConstantTimeEq;
 use unit_api::{Refusal, UnitError};
 
 /// Every mechanism that the unit's commands may come to need.
@@ -68,7 +69,8 @@ fn random_bits_differ<E: Engine>(scope: &mut KeyScope<'_, E>) -> Result<(), Refu
     let (mut a, mut b) = ([0; 32], [0; 32]);
     scope.engine().random(&mut a)?;
     scope.engine().random(&mut b)?;
-    expect(a != b && a != [0; 32] && b != [0; 32])
+    let zero = [0; 32];
+    expect(declassify(!(a.ct_eq(&b) | a.ct_eq(&zero) | b.ct_eq(&zero))))
 }
 
 fn generated_keys_differ<E: Engine>(scope: &mut KeyScope<'_, E>) -> Result<(), Refusal> {
@@ -79,7 +81,7 @@ fn generated_keys_differ<E: Engine>(scope: &mut KeyScope<'_, E>) -> Result<(), R
         scope.engine().digest_key(&[], key, digest)?;
     }
     let [a, b] = digests;
-    expect(a != b)
+    expect(declassify(a.ct_ne(&b)))
 }
 
 fn sha256<E: Engine>(scope: &mut KeyScope<'_, E>) -> Result<(), Refusal> {

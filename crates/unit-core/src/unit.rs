@@ -126,12 +126,12 @@ impl<E: Env> Unit<E> {
                     EngineError::ReferenceInvalid => UnitError::StateInvalid.into(),
                     device => Refusal::from(device),
                 })?;
-            let candidate = command::derive(scope, handle)?;
-            if !candidate.pattern.is_of_same_key(&stored.pattern) {
+            let recalled = command::derive(scope, handle)?.with_reference(stored.reference);
+            if !recalled.has_pattern(&stored.pattern) {
                 return Err(UnitError::StateInvalid.into());
             }
             scope.release_all();
-            Ok(candidate.with_reference(stored.reference))
+            Ok(recalled)
         })
     }
 
