@@ -16,7 +16,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 #[inline(never)]
-fn equal_with_early_return(a: &[u8; 32], b: &[u8; 32]) -> bool {
+pub(crate) fn equal_with_early_return(a: &[u8], b: &[u8]) -> bool {
     for (a, b) in a.iter().zip(b) {
         if black_box(*a) != *b {
             return false;

@@ -12,10 +12,10 @@ const IV: [u8; 12] = [9; 12];
 const GCM: CipherMechanism<'static> = CipherMechanism::AesGcm { iv: &IV, aad: b"associated" };
 
 /// Where a message, tag or wrapped key is tampered with: nowhere, in its first byte, in its last.
-const TAMPERINGS: [(&str, Option<bool>); 3] =
+pub(crate) const TAMPERINGS: [(&str, Option<bool>); 3] =
     [("good", None), ("first_half", Some(false)), ("last_half", Some(true))];
 
-fn tamper<const N: usize>(mut bytes: [u8; N], at: Option<bool>) -> [u8; N] {
+pub(crate) fn tamper<const N: usize>(mut bytes: [u8; N], at: Option<bool>) -> [u8; N] {
     if let Some(last) = at {
         bytes[if last { N - 1 } else { 0 }] ^= 1;
     }
@@ -23,7 +23,7 @@ fn tamper<const N: usize>(mut bytes: [u8; N], at: Option<bool>) -> [u8; N] {
 }
 
 /// Seeds that are secret, and differ from call to call.
-fn entropy() -> impl FnMut(&mut [u8]) -> Result<(), EntropyFailed> {
+pub(crate) fn entropy() -> impl FnMut(&mut [u8]) -> Result<(), EntropyFailed> {
     let mut calls = 0u8;
     move |seed| {
         calls += 1;
@@ -38,7 +38,7 @@ fn engine() -> Box<dyn Engine> {
     Box::new(SoftEngine::<_, 8>::new(&DeviceSecret::new(secret([3; 32])), entropy()).unwrap())
 }
 
-fn spec(algorithm: Algorithm, key_len: u16) -> KeySpec {
+pub(crate) const fn spec(algorithm: Algorithm, key_len: u16) -> KeySpec {
     KeySpec { algorithm, key_len, uses: KeyUses::ALL, extractable: true }
 }
 

@@ -55,3 +55,13 @@ pub(crate) fn public<T: Copy>(mut value: T) -> T {
     mark_memory((&raw mut value).cast(), size_of::<T>(), MemState::Defined).unwrap();
     black_box(value)
 }
+
+/// [`secret`], for bytes whose number is not known before.
+pub(crate) fn secret_bytes(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().map(|byte| secret(*byte)).collect()
+}
+
+/// [`public`], for bytes whose number is not known before.
+pub(crate) fn public_bytes(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().map(|byte| public(*byte)).collect()
+}

@@ -26,13 +26,17 @@ mod canaries;
 mod engine_soft;
 mod harness;
 mod key_wrap;
+mod unit_core;
 
 use harness::Case;
 use std::process::ExitCode;
 
 /// Every case there is. Names are unique; those of canaries begin with `canary_`.
 fn cases() -> Vec<Case> {
-    [canaries::cases(), key_wrap::cases(), engine_soft::cases()].into_iter().flatten().collect()
+    [canaries::cases(), key_wrap::cases(), engine_soft::cases(), unit_core::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn main() -> ExitCode {

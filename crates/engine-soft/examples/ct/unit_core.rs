@@ -1,0 +1,326 @@
+//! A whole unit on the software engine: key parts, blobs, and the commands that open them.
+//!
+//! Everything is secret that can be, the device secret and the entropy included: a master key, all that is derived
+//! from it, and all that was ever computed with it. Public are lengths, key specifications, blob headers with their
+//! WKID, verification patterns once a unit has shown them, and what a unit writes to its storage, which is sealed.
+
+mod bench;
+
+use crate::canaries::equal_with_early_return;
+use crate::engine_soft::{TAMPERINGS, spec, tamper};
+use crate::harness::{Case, public, public_bytes, secret, secret_bytes};
+use ::unit_core::REPLY_BUFFER_LEN;
+use ::unit_core::constant_time::{check_blob_mac, key_parts_are_sound, patterns_match};
+use bench::{BLOB_TAMPERINGS, Bench, OTHER_PARTS, PARTS, engine, handed_in, pattern};
+use engine::{Algorithm, Engine, KeyPart, KeySpec, MacMechanism, WrapMechanism};
+use std::hint::black_box;
+use unit_api::{Command, Envelope, Request, UnitError, VerificationPattern, encode_request};
+
+const AES: KeySpec = spec(Algorithm::Aes, 32);
+const PART: [u8; 32] = PARTS[0];
+const OTHER_PART: [u8; 32] = PARTS[1];
+
+/// Parts that are fit to be combined, and all ways of not being so.
+const TWO_PARTS: [(&str, [[u8; 32]; 2], bool); 4] = [
+    ("two", PARTS, true),
+    ("two_equal", [PART, PART], false),
+    ("zero_first", [[0; 32], PART], false),
+    ("zero_last", [PART, [0; 32]], false),
+];
+const THREE_PARTS: [(&str, [[u8; 32]; 3], bool); 4] = [
+    ("three", [PART, OTHER_PART, [0x44; 32]], true),
+    ("first_and_last_equal", [PART, OTHER_PART, PART], false),
+    ("zero_between", [PART, [0; 32], OTHER_PART], false),
+    ("zero_sum", [PART, OTHER_PART, [0x3f; 32]], false),
+];
+
+pub(crate) fn cases() -> Vec<Case> {
+    [
+        canary(),
+        parts_alone(),
+        patterns(),
+        blob_mac(),
+        ceremony(),
+        sealing(),
+        crypt(),
+        macs(),
+        wrapping(),
+        frames(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Shows that the cases below are not blind: what a unit computes under its secret master key is seen to be secret.
+fn canary() -> Vec<Case> {
+    vec![Case::silent("canary_unit_blob_mac", || {
+        let blob = Bench::ready().import(Algorithm::Aes, 32);
+        let forged = tamper::<16>(public(*blob.last_chunk().unwrap()), Some(true));
+        black_box(equal_with_early_return(blob.last_chunk::<16>().unwrap(), &forged));
+    })]
+}
+
+fn parts_alone() -> Vec<Case> {
+    fn add<const N: usize>(cases: &mut Vec<Case>, name: &str, parts: [[u8; 32]; N], is_sound: bool) {
+        cases.push(Case::silent(format!("unit_parts_are_sound_{name}"), move || {
+            // The pattern of the parts' sum is the engine's to work out.
+            let mut engine = engine();
+            let parts = parts.map(|part| KeyPart::new(secret(part)));
+            let combined = engine.combine_key_parts(&parts).unwrap();
+            let mut digest = [0; 32];
+            engine.digest_key(&[1], combined, &mut digest).unwrap();
+            let sound = key_parts_are_sound(&parts, &VerificationPattern::from_digest(digest));
+            assert_eq!(public(sound.unwrap_u8()) == 1, is_sound);
+        }));
+    }
+    let mut cases = Vec::new();
+    for (name, parts, is_sound) in TWO_PARTS {
+        add(&mut cases, name, parts, is_sound);
+    }
+    for (name, parts, is_sound) in THREE_PARTS {
+        add(&mut cases, name, parts, is_sound);
+    }
+    cases
+}
+
+fn patterns() -> Vec<Case> {
+    // Of 32 bytes the first 28 count.
+    let pairs =
+        [("good", None), ("first_half", Some(0)), ("last_half", Some(27)), ("not_compared", Some(28))];
+    let mut cases = Vec::new();
+    for (name, at) in pairs {
+        cases.push(Case::silent(format!("unit_patterns_match_{name}"), move || {
+            let mut other = [9; 32];
+            if let Some(at) = at {
+                other[at] ^= 1;
+            }
+            let [a, b] = [[9; 32], other].map(|bytes| VerificationPattern::from_bytes(secret(bytes)));
+            let same = patterns_match(&a, &b);
+            assert_eq!(public(same.unwrap_u8()) == 1, matches!(at, None | Some(28)));
+        }));
+    }
+    cases
+}
+
+fn blob_mac() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (tampering, at) in BLOB_TAMPERINGS {
+        cases.push(Case::silent(format!("unit_blob_mac_{tampering}"), move || {
+            let blob = handed_in(&Bench::ready().import(Algorithm::Aes, 32), at);
+            let mut engine = engine();
+            let master = engine.combine_key_parts(&PARTS.map(|part| KeyPart::new(secret(part)))).unwrap();
+            let result = check_blob_mac(&mut engine, master, &blob);
+            let refused = result.err().and_then(|refusal| refusal.unit_error());
+            assert_eq!(refused, at.map(|_| UnitError::BlobError));
+        }));
+    }
+    cases
+}
+
+fn ceremony() -> Vec<Case> {
+    fn add_load<const N: usize>(cases: &mut Vec<Case>, name: &str, parts: [[u8; 32]; N], is_sound: bool) {
+        cases.push(Case::silent(format!("unit_load_{name}"), move || {
+            let refused = Bench::new().load(parts).err();
+            assert_eq!(refused, (!is_sound).then_some(UnitError::KeyPartsInvalid));
+        }));
+    }
+    let mut cases = vec![
+        // The self-test and the first state, under secret entropy and a secret device key.
+        Case::silent("unit_start", || drop(Bench::new())),
+        Case::silent("unit_load_same_as_current", || {
+            assert_eq!(Bench::ready().load(PARTS).err(), Some(UnitError::SameAsCurrent));
+        }),
+        Case::silent("unit_generate_master_key", || {
+            Bench::new().run(Command::GenerateMasterKey).unwrap();
+        }),
+    ];
+    for (name, parts, is_sound) in TWO_PARTS {
+        add_load(&mut cases, name, parts, is_sound);
+    }
+    for (name, parts, is_sound) in THREE_PARTS {
+        add_load(&mut cases, name, parts, is_sound);
+    }
+    for (name, at) in [("good", None), ("first_half", Some(0)), ("last_half", Some(27))] {
+        let given = move |right: VerificationPattern| {
+            let mut bytes = *right.as_bytes();
+            if let Some(at) = at {
+                bytes[at] ^= 1;
+            }
+            VerificationPattern::from_bytes(bytes)
+        };
+        let expected = at.map(|_| UnitError::PatternMismatch);
+        cases.push(Case::silent(format!("unit_commit_{name}"), move || {
+            let mut bench = Bench::ready();
+            let right = pattern(&bench.load(OTHER_PARTS).unwrap());
+            assert_eq!(bench.run(Command::Commit { pattern: given(right) }).err(), expected);
+        }));
+        cases.push(Case::silent(format!("unit_activate_{name}"), move || {
+            let mut bench = Bench::new();
+            let right = pattern(&bench.load(PARTS).unwrap());
+            bench.run(Command::Commit { pattern: right }).unwrap();
+            assert_eq!(bench.run(Command::Activate { pattern: given(right) }).err(), expected);
+        }));
+    }
+    cases
+}
+
+fn sealing() -> Vec<Case> {
+    let mut cases = vec![
+        Case::silent("unit_generate_key", || {
+            Bench::ready().run(Command::GenerateKey { spec: AES }).unwrap();
+        }),
+        Case::silent("unit_open_other_master_key", || {
+            let blob = handed_in(&Bench::ready().import(Algorithm::Aes, 32), None);
+            let mut other = Bench::ready_with(OTHER_PARTS);
+            let refused = other.run(Command::Sign { by: MacMechanism::AesCmac, key: &blob, data: b"data" });
+            assert_eq!(refused.err(), Some(UnitError::WkidMismatch));
+        }),
+    ];
+    // Wrapped without padding, and with it.
+    for (algorithm, key_len) in [(Algorithm::Aes, 32), (Algorithm::GenericSecret, 21)] {
+        cases.push(Case::silent(format!("unit_import_key_{key_len}"), move || {
+            Bench::ready().import(algorithm, key_len);
+        }));
+    }
+    for (tampering, at) in BLOB_TAMPERINGS {
+        cases.push(Case::silent(format!("unit_reencipher_{tampering}"), move || {
+            let mut bench = Bench::rotating();
+            let blob = handed_in(&bench.import(Algorithm::GenericSecret, 21), at);
+            let refused = bench.run(Command::Reencipher { blob: &blob }).err();
+            assert_eq!(refused, at.map(|_| UnitError::BlobError));
+        }));
+    }
+    cases
+}
+
+fn crypt() -> Vec<Case> {
+    fn encrypt(bench: &mut Bench, key: &[u8]) -> Result<Vec<u8>, UnitError> {
+        bench.run(Command::Encrypt { key, aad: b"aad", plaintext: &secret([7; 45]) })
+    }
+    fn decrypt(bench: &mut Bench, key: &[u8], encrypted: &[u8]) -> Result<Vec<u8>, UnitError> {
+        let (iv, ciphertext) = encrypted.split_first_chunk().unwrap();
+        bench.run(Command::Decrypt { key, iv: *iv, aad: b"aad", ciphertext })
+    }
+    let mut cases = Vec::new();
+    for (tampering, at) in BLOB_TAMPERINGS {
+        cases.push(Case::silent(format!("unit_encrypt_{tampering}"), move || {
+            let mut bench = Bench::ready();
+            let blob = handed_in(&bench.import(Algorithm::Aes, 32), at);
+            assert_eq!(encrypt(&mut bench, &blob).err(), at.map(|_| UnitError::BlobError));
+        }));
+        // Crate aes-gcm makes its verdict public itself; a blob that is refused never comes to it.
+        let verdicts = usize::from(at.is_none());
+        cases.push(Case::with_verdicts(format!("unit_decrypt_{tampering}"), verdicts, move || {
+            let mut bench = Bench::ready();
+            let blob = bench.import(Algorithm::Aes, 32);
+            let encrypted = encrypt(&mut bench, &handed_in(&blob, None)).unwrap();
+            let result = decrypt(&mut bench, &handed_in(&blob, at), &encrypted);
+            assert_eq!(result.as_ref().err(), at.map(|_| UnitError::BlobError).as_ref());
+            assert!(result.is_err() || public_bytes(&result.unwrap()) == [7; 45]);
+        }));
+    }
+    for (tampering, at) in TAMPERINGS {
+        cases.push(Case::with_verdicts(format!("unit_decrypt_data_{tampering}"), 1, move || {
+            let mut bench = Bench::ready();
+            let blob = handed_in(&bench.import(Algorithm::Aes, 32), None);
+            let encrypted: [u8; 12 + 45 + 16] = encrypt(&mut bench, &blob).unwrap().try_into().unwrap();
+            // The IV stays as it is: what is tampered with is the ciphertext, or its tag.
+            let (iv, ciphertext) = encrypted.split_first_chunk::<12>().unwrap();
+            let ciphertext = tamper::<61>(ciphertext.try_into().unwrap(), at);
+            let refused = decrypt(&mut bench, &blob, &[&iv[..], &ciphertext].concat()).err();
+            assert_eq!(refused, at.map(|_| UnitError::EncryptedDataInvalid));
+        }));
+    }
+    cases
+}
+
+fn macs() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let kinds = [
+        ("cmac", MacMechanism::AesCmac, Algorithm::Aes, 32),
+        ("hmac", MacMechanism::HmacSha256, Algorithm::GenericSecret, 21),
+    ];
+    for (kind, by, algorithm, key_len) in kinds {
+        let sign =
+            move |bench: &mut Bench, key: &[u8]| bench.run(Command::Sign { by, key, data: &secret([7; 45]) });
+        for (tampering, at) in BLOB_TAMPERINGS {
+            cases.push(Case::silent(format!("unit_sign_{kind}_{tampering}"), move || {
+                let mut bench = Bench::ready();
+                let blob = handed_in(&bench.import(algorithm, key_len), at);
+                assert_eq!(sign(&mut bench, &blob).err(), at.map(|_| UnitError::BlobError));
+            }));
+        }
+        for (tampering, at) in TAMPERINGS {
+            cases.push(Case::silent(format!("unit_verify_{kind}_{tampering}"), move || {
+                let mut bench = Bench::ready();
+                let key = handed_in(&bench.import(algorithm, key_len), None);
+                let mut mac = public_bytes(&sign(&mut bench, &key).unwrap());
+                if let Some(last) = at {
+                    let place = if last { by.mac_len() - 1 } else { 0 };
+                    mac[place] ^= 1;
+                }
+                let signature = &secret_bytes(&mac);
+                let refused =
+                    bench.run(Command::Verify { by, key: &key, data: &secret([7; 45]), signature }).err();
+                assert_eq!(refused, at.map(|_| UnitError::SignatureInvalid));
+            }));
+        }
+    }
+    cases
+}
+
+fn wrapping() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (tampering, at) in BLOB_TAMPERINGS {
+        cases.push(Case::silent(format!("unit_wrap_key_{tampering}"), move || {
+            let mut bench = Bench::ready();
+            let kek = handed_in(&bench.import(Algorithm::Aes, 32), None);
+            let key = handed_in(&bench.import(Algorithm::GenericSecret, 21), at);
+            let refused =
+                bench.run(Command::WrapKey { by: WrapMechanism::AesKwp, kek: &kek, key: &key }).err();
+            assert_eq!(refused, at.map(|_| UnitError::BlobError));
+        }));
+    }
+    for (by, name) in [(WrapMechanism::AesKw, "kw"), (WrapMechanism::AesKwp, "kwp")] {
+        for (tampering, at) in TAMPERINGS {
+            cases.push(Case::silent(format!("unit_unwrap_key_{name}_{tampering}"), move || {
+                let mut bench = Bench::ready();
+                let kek = handed_in(&bench.import(Algorithm::Aes, 32), None);
+                let wrapped = bench.run(Command::WrapKey { by, kek: &kek, key: &kek }).unwrap();
+                let wrapped = tamper::<40>(wrapped.try_into().unwrap(), at);
+                let refused =
+                    bench.run(Command::UnwrapKey { by, kek: &kek, wrapped: &wrapped, spec: AES }).err();
+                assert_eq!(refused, at.map(|_| UnitError::WrappedKeyInvalid));
+            }));
+        }
+    }
+    cases
+}
+
+/// Secrets in frames, in and out: numbers of requests, commands and lengths are public, content is not.
+fn frames() -> Vec<Case> {
+    fn ask(bench: &mut Bench, command: Command<'_>) {
+        let request = Request { number: 1, deadline_ms: 1, envelope: Envelope::plain(command) };
+        let mut frame = [0; 512];
+        let len = encode_request(&request, &mut frame).unwrap();
+        let mut reply = vec![0; REPLY_BUFFER_LEN];
+        let len = bench.handle_request(&frame[4..len], &mut reply);
+        // After the length: the request's number, then 0 for an answer.
+        assert_eq!(reply[4..6], [1, 0]);
+        assert!(len > 6);
+    }
+    vec![
+        Case::silent("unit_frame_load_key_parts", || {
+            ask(&mut Bench::new(), Command::LoadKeyParts { parts: secret(PARTS).as_flattened() });
+        }),
+        Case::silent("unit_frame_import_key", || {
+            ask(&mut Bench::ready(), Command::ImportKey { spec: AES, value: &secret([5; 32]) });
+        }),
+        Case::silent("unit_frame_encrypt", || {
+            let mut bench = Bench::ready();
+            let key = &handed_in(&bench.import(Algorithm::Aes, 32), None);
+            ask(&mut bench, Command::Encrypt { key, aad: b"aad", plaintext: &secret([7; 45]) });
+        }),
+    ]
+}
