@@ -9,8 +9,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// What only one device knows: 32 random bytes, zeroized on drop, never printed.
 ///
-/// Firmware has it in fuses, a process in a file that only it may read. Whoever has it can open what the device
-/// keeps outside; it opens no key blob.
+/// Firmware has it in fuses, a process in a file that only it may read. Alone it opens no key blob. Together with a
+/// stored reference it gives the key that was persisted, master keys included, and with a master key every blob
+/// under it.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct DeviceSecret([u8; 32]);
 
