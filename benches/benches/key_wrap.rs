@@ -2,12 +2,7 @@
 //!
 //! Each input depends on the last output, so that what is measured is the time of one wrap, not of many at once.
 //! The limit is 24 blocks of the `aes` crate one after the other; the peer is the `aes-kw` crate.
-#![expect(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a benchmark fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use aes::Aes256;
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};

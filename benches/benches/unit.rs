@@ -1,5 +1,5 @@
 //! What does a unit add to the cryptography of a command, and the socket to the unit?
-#![expect(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a benchmark fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
 use benches::{BenchUnit, soft_engine};
 use criterion::{Criterion, criterion_group, criterion_main};

@@ -1,5 +1,5 @@
 //! What happens to units, and what callers see of it: nothing.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

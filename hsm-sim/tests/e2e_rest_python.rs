@@ -1,5 +1,4 @@
 //! IBM's Python client, unchanged, against the built program.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

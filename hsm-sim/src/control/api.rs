@@ -1,17 +1,16 @@
 //! The region's side of the control API.
 
 use super::model::{AdvanceRequest, ClockStatus, FaultKind, FaultRequest, Status, Target, UnitStatus};
-use crate::region::{ControlledRegion, Fault, SupervisorError};
-use axum::Router;
+use crate::cli::with_causes;
+use crate::region::{CeremonyError, ControlledRegion, DataError, Fault, SupervisorError, ZONES};
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde::Serialize;
+use axum::{Json, Router};
 use serde::de::DeserializeOwned;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +21,6 @@ pub type ControlState = Arc<ControlledRegion>;
 const DEFAULT_SLOW_MS: u64 = 50;
 
 /// The control API of a region.
-#[must_use]
 pub fn router(state: ControlState) -> Router {
     Router::new()
         .route("/status", get(status))
@@ -30,100 +28,75 @@ pub fn router(state: ControlState) -> Router {
         .route("/heal", post(heal))
         .route("/clock", get(clock))
         .route("/clock/advance", post(advance))
-        .fallback(|| async { refuse(StatusCode::NOT_FOUND, "there is no such control; see `hsm-sim help`") })
+        .fallback(nothing_here)
         .layer(middleware::from_fn(no_web_pages))
         .with_state(state)
 }
 
 /// A page in the user's browser can reach the loopback interface; it always says where it comes from.
-async fn no_web_pages(request: Request, next: Next) -> Response {
+async fn no_web_pages(request: Request, next: Next) -> Result<Response, Refused> {
     if request.headers().contains_key(header::ORIGIN) {
-        return refuse(StatusCode::FORBIDDEN, "the control API is not for web pages");
+        return Err(Refused {
+            status: StatusCode::FORBIDDEN,
+            why: "the control API is not for web pages".to_owned(),
+        });
     }
-    next.run(request).await
+    Ok(next.run(request).await)
 }
 
-async fn status(State(region): State<ControlState>) -> Response {
-    answer(&region_status(&region))
+async fn nothing_here() -> Refused {
+    Refused { status: StatusCode::NOT_FOUND, why: "there is no such control; see `hsm-sim help`".to_owned() }
 }
 
-async fn clock(State(region): State<ControlState>) -> Response {
-    answer(&clock_status(&region))
+async fn status(State(region): State<ControlState>) -> Json<Status> {
+    Json(region_status(&region))
 }
 
-async fn advance(State(region): State<ControlState>, body: Bytes) -> Response {
-    let request: AdvanceRequest = match parse(&body, "{\"seconds\": 60}") {
-        Ok(request) => request,
-        Err(refusal) => return refusal,
-    };
-    match region.clock.advance(Duration::from_secs(request.seconds)) {
-        Ok(_) => answer(&clock_status(&region)),
-        Err(e) => failure(StatusCode::INTERNAL_SERVER_ERROR, &e),
-    }
+async fn clock(State(region): State<ControlState>) -> Json<ClockStatus> {
+    Json(clock_status(&region))
 }
 
-async fn fault(State(region): State<ControlState>, body: Bytes) -> Response {
-    let request: FaultRequest = match parse(&body, "{\"fault\": \"kill\", \"target\": {\"unit\": 1}}") {
-        Ok(request) => request,
-        Err(refusal) => return refusal,
-    };
-    let units = match targets(&region, &request.target) {
-        Ok(units) => units,
-        Err(refusal) => return refusal,
-    };
-    for unit in units {
-        let slow_by = Duration::from_millis(request.slow_by_ms.unwrap_or(DEFAULT_SLOW_MS));
-        let done = match request.fault {
-            FaultKind::Kill => region.supervisor.fault(unit, Fault::Killed).await,
-            FaultKind::Pause => region.supervisor.fault(unit, Fault::Paused).await,
-            FaultKind::Slow => region.supervisor.fault(unit, Fault::Slow(slow_by)).await,
-            FaultKind::Zeroize => match region.zeroize(unit).await {
-                Ok(()) => Ok(()),
-                Err(e) => return failure(StatusCode::CONFLICT, &e),
-            },
-        };
-        if let Err(e) = done {
-            return supervisor_failure(&e);
+async fn advance(State(region): State<ControlState>, body: Bytes) -> Result<Json<ClockStatus>, Refused> {
+    let request: AdvanceRequest = parse(&body, "{\"seconds\": 60}")?;
+    region.clock.advance(Duration::from_secs(request.seconds))?;
+    Ok(Json(clock_status(&region)))
+}
+
+async fn fault(State(region): State<ControlState>, body: Bytes) -> Result<Json<Status>, Refused> {
+    let request: FaultRequest = parse(&body, "{\"fault\": \"kill\", \"target\": {\"unit\": 1}}")?;
+    let slow_by = Duration::from_millis(request.slow_by_ms.unwrap_or(DEFAULT_SLOW_MS));
+    for unit in targets(&region, &request.target)? {
+        match request.fault {
+            FaultKind::Kill => region.supervisor.fault(unit, Fault::Killed).await?,
+            FaultKind::Pause => region.supervisor.fault(unit, Fault::Paused).await?,
+            FaultKind::Slow => region.supervisor.fault(unit, Fault::Slow(slow_by)).await?,
+            FaultKind::Zeroize => region.zeroize(unit).await?,
         }
     }
-    answer(&region_status(&region))
+    Ok(Json(region_status(&region)))
 }
 
-async fn heal(State(region): State<ControlState>, body: Bytes) -> Response {
-    let target: Target = match parse(&body, "{\"unit\": 1}, {\"zone\": \"az1\"} or \"all\"") {
-        Ok(target) => target,
-        Err(refusal) => return refusal,
-    };
-    let units = match targets(&region, &target) {
-        Ok(units) => units,
-        Err(refusal) => return refusal,
-    };
-    for unit in units {
-        if let Err(e) = region.supervisor.heal(unit).await {
-            return supervisor_failure(&e);
-        }
-        if let Err(e) = region.load_master_key(unit).await {
-            return failure(StatusCode::CONFLICT, &e);
-        }
+async fn heal(State(region): State<ControlState>, body: Bytes) -> Result<Json<Status>, Refused> {
+    let target: Target = parse(&body, "{\"unit\": 1}, {\"zone\": \"az1\"} or \"all\"")?;
+    for unit in targets(&region, &target)? {
+        region.supervisor.heal(unit).await?;
+        region.load_master_key(unit).await?;
     }
-    answer(&region_status(&region))
+    Ok(Json(region_status(&region)))
 }
 
 /// The numbers of the units a target stands for; a zone without units is none.
-fn targets(region: &ControlledRegion, target: &Target) -> Result<Vec<u16>, Response> {
+fn targets(region: &ControlledRegion, target: &Target) -> Result<Vec<u16>, Refused> {
     let units = region.supervisor.units();
     match target {
         Target::All => Ok(units.iter().map(|u| u.unit).collect()),
-        Target::Unit(unit) => match region.supervisor.unit(*unit) {
-            Ok(found) => Ok(vec![found.unit]),
-            Err(e) => Err(supervisor_failure(&e)),
-        },
-        Target::Zone(zone) if crate::region::ZONES.contains(&zone.as_str()) => {
+        Target::Unit(unit) => Ok(vec![region.supervisor.unit(*unit)?.unit]),
+        Target::Zone(zone) if ZONES.contains(&zone.as_str()) => {
             Ok(units.iter().filter(|u| u.zone == zone).map(|u| u.unit).collect())
         }
         Target::Zone(zone) => {
-            let zones = crate::region::ZONES.join(", ");
-            Err(refuse(StatusCode::NOT_FOUND, &format!("there is no zone `{zone}`; this region has {zones}")))
+            let why = format!("there is no zone `{zone}`; this region has {}", ZONES.join(", "));
+            Err(Refused { status: StatusCode::NOT_FOUND, why })
         }
     }
 }
@@ -163,7 +136,7 @@ fn region_status(region: &ControlledRegion) -> Status {
     Status {
         region: region.name.clone(),
         state: state.to_owned(),
-        zones: crate::region::ZONES.map(str::to_owned).to_vec(),
+        zones: ZONES.map(str::to_owned).to_vec(),
         pattern: region.pattern().to_string(),
         units,
         clock: clock_status(region),
@@ -184,29 +157,48 @@ fn micros(duration: Duration) -> u64 {
 }
 
 /// JSON whatever its content type says, so that any client will do.
-fn parse<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Response> {
-    serde_json::from_slice(body).map_err(|e| {
-        refuse(StatusCode::BAD_REQUEST, &format!("the body is not as expected ({e}); send {example}"))
+fn parse<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Refused> {
+    serde_json::from_slice(body).map_err(|e| Refused {
+        status: StatusCode::BAD_REQUEST,
+        why: format!("the body is not as expected ({e}); send {example}"),
     })
 }
 
-fn answer<T: Serialize>(body: &T) -> Response {
-    axum::Json(body).into_response()
+/// Why a request was not carried out, and whose fault that is.
+struct Refused {
+    status: StatusCode,
+    why: String,
 }
 
-fn refuse(status: StatusCode, why: &str) -> Response {
-    (status, axum::Json(serde_json::json!({ "error": why }))).into_response()
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.status, Json(serde_json::json!({ "error": self.why }))).into_response()
+    }
 }
 
-fn supervisor_failure(error: &SupervisorError) -> Response {
-    let status = match error {
-        SupervisorError::NoSuchUnit { .. } => StatusCode::NOT_FOUND,
-        SupervisorError::NotRunning(_) => StatusCode::CONFLICT,
-        SupervisorError::Process { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    failure(status, error)
+impl From<SupervisorError> for Refused {
+    fn from(error: SupervisorError) -> Self {
+        let status = match error {
+            SupervisorError::NoSuchUnit { .. } => StatusCode::NOT_FOUND,
+            SupervisorError::NotRunning(_) => StatusCode::CONFLICT,
+            SupervisorError::Process { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self { status, why: with_causes(&error) }
+    }
 }
 
-fn failure(status: StatusCode, error: &dyn Error) -> Response {
-    refuse(status, &crate::cli::with_causes(error))
+impl From<CeremonyError> for Refused {
+    fn from(error: CeremonyError) -> Self {
+        match error {
+            CeremonyError::Unit(error) => error.into(),
+            // The unit is not in a state in which this can be done to it.
+            error => Self { status: StatusCode::CONFLICT, why: with_causes(&error) },
+        }
+    }
+}
+
+impl From<DataError> for Refused {
+    fn from(error: DataError) -> Self {
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, why: with_causes(&error) }
+    }
 }

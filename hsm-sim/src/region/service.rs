@@ -10,7 +10,8 @@ use host::{Host, HostConfig, LinkError, MasterKeyProof, UnitAddress, UnitClient}
 use jiff::{SignedDuration, Timestamp};
 use keystore::{OpenError as StoreOpenError, RedbOptions, RedbStore};
 use kms::{
-    Clock, InstanceError, InstanceHeader, InstanceId, Kms, KmsOptions, OpenError, OsRng, Units, UnitsError,
+    Call, Clock, InstanceError, InstanceHeader, InstanceId, Kms, KmsOptions, OpenError, OsRng, Units,
+    UnitsError,
 };
 use server::auth::{self, Auth, AuthConfig, SigningKey};
 use server::rest::{Instance, RestState, ServiceKind};
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
 use unit_api::{Command, Envelope, VerificationPattern};
 use zeroize::Zeroizing;
 
@@ -26,6 +28,12 @@ use zeroize::Zeroizing;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long requests under way may take to end.
 const DRAIN: Duration = Duration::from_secs(4);
+/// Pause between two sweeps, in real time.
+const SWEEP_PAUSE: Duration = Duration::from_secs(60);
+/// Keys that one sweep of an instance removes.
+const SWEPT_AT_ONCE: usize = 100;
+/// Who removes keys whose time is over.
+const SWEEPER: &str = "hsm-sim";
 /// The zone that the one host of a machine stands in.
 const HOST_ZONE: &str = "az1";
 
@@ -86,6 +94,7 @@ pub(super) struct Parts<'a> {
 pub(super) struct Service {
     pub(super) host: Host,
     router: Router,
+    sweeper: AbortHandle,
 }
 
 impl Service {
@@ -95,6 +104,19 @@ impl Service {
         if let Err(e) = server::serve(listener, self.router, limits, stopped).await {
             eprintln!("hsm-sim: the Key Protect API ended: {e}");
         }
+        self.sweeper.abort();
+    }
+}
+
+/// Removes keys for good whose time to be restored is long over, now and then.
+async fn sweep(kms: Arc<Kms<Arc<RedbStore>, HostUnits>>, instances: [InstanceId; 2]) {
+    loop {
+        for instance in instances {
+            let call = Call { instance, caller: SWEEPER, deadline: PATIENCE };
+            // What stands in the way now (no unit, a busy disk) will not later: keys wait, nothing is lost.
+            let _ = kms.purge_lapsed(&call, SWEPT_AT_ONCE).await;
+        }
+        tokio::time::sleep(SWEEP_PAUSE).await;
     }
 }
 
@@ -126,11 +148,12 @@ pub(super) async fn start(parts: Parts<'_>) -> Result<Service, ServiceError> {
     let options =
         KmsOptions { clock: Arc::new(ServiceClock(Arc::clone(&parts.clock))), ..KmsOptions::default() };
     let kms = Arc::new(Kms::open(store, HostUnits::new(host.clone()), options, PATIENCE).await?);
+    let sweeper = tokio::spawn(sweep(Arc::clone(&kms), instances(parts.identity))).abort_handle();
     let auth = Arc::new(authentication(&parts)?);
     let state =
         RestState::new(kms, Arc::clone(&auth), served(parts.identity), server::rest::DEFAULT_DEADLINE);
     let router = server::router(Arc::new(state), auth, readiness(host.clone()));
-    Ok(Service { host, router })
+    Ok(Service { host, router, sweeper })
 }
 
 /// The instance's header, made with a unit that holds the master key if there is none yet.

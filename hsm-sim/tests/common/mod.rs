@@ -12,23 +12,23 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Nothing that a test waits for takes so long unless it never comes.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The built program.
-pub fn program() -> Command {
+pub(crate) fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_hsm-sim"))
 }
 
 /// A running region. Dropping it kills it, without a chance to tidy up.
-pub struct Region {
-    pub process: Child,
-    pub ready: ReadyFile,
-    pub data: PathBuf,
+pub(crate) struct Region {
+    pub(crate) process: Child,
+    pub(crate) ready: ReadyFile,
+    pub(crate) data: PathBuf,
 }
 
 impl Region {
     /// Starts a region on `data` and waits until it serves.
-    pub fn up(data: &Path, extra: &[&str]) -> Self {
+    pub(crate) fn up(data: &Path, extra: &[&str]) -> Self {
         let ready_file = data.with_extension("ready.json");
         let _ = std::fs::remove_file(&ready_file);
         let mut process = program()
@@ -51,24 +51,24 @@ impl Region {
     }
 
     /// SIGKILL to the program itself.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
     /// What Ctrl-C does.
-    pub fn interrupt(&mut self) -> std::process::ExitStatus {
+    pub(crate) fn interrupt(&mut self) -> std::process::ExitStatus {
         signal(self.process.id(), rustix::process::Signal::INT);
         self.process.wait().unwrap()
     }
 
     /// A client of the control API.
-    pub fn control(&self) -> hsm_sim::control::ControlClient {
+    pub(crate) fn control(&self) -> hsm_sim::control::ControlClient {
         hsm_sim::control::ControlClient::at(&self.ready.control_url)
     }
 
     /// A client of the Key Protect API as the first manager.
-    pub fn rest(&self) -> Rest {
+    pub(crate) fn rest(&self) -> Rest {
         Rest {
             http: Client::builder(TokioExecutor::new()).build_http(),
             base: self.ready.rest_url.clone(),
@@ -86,19 +86,19 @@ impl Drop for Region {
 }
 
 /// Sends a signal to a process.
-pub fn signal(pid: u32, signal: rustix::process::Signal) {
+pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();
 }
 
 /// Whether a process is there and not a zombie.
-pub fn is_alive(pid: u32) -> bool {
+pub(crate) fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
 }
 
 /// Looks again and again until `holds`.
-pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
     while !holds() {
         assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
@@ -108,16 +108,16 @@ pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Requests as they stand, and answers as they come.
 #[derive(Clone)]
-pub struct Rest {
-    pub http: Client<HttpConnector, Full<Bytes>>,
-    pub base: String,
-    pub token: String,
-    pub instance: String,
+pub(crate) struct Rest {
+    pub(crate) http: Client<HttpConnector, Full<Bytes>>,
+    pub(crate) base: String,
+    pub(crate) token: String,
+    pub(crate) instance: String,
 }
 
 impl Rest {
     /// Sends a request below `/api/v2` and gives status and body; an error is that there was no answer.
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         method: &str,
         path: &str,
@@ -129,18 +129,16 @@ impl Rest {
             .header("authorization", format!("Bearer {}", self.token))
             .header("bluemix-instance", &self.instance)
             .header("prefer", "return=representation")
-            .body(Full::new(bytes::Bytes::from(body.to_owned())))
+            .body(Full::new(Bytes::from(body.to_owned())))
             .map_err(|e| e.to_string())?;
-        let http =
-            hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
-        let answer = http.request(request).await.map_err(|e| e.to_string())?;
+        let answer = self.http.request(request).await.map_err(|e| e.to_string())?;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.map_err(|e| e.to_string())?.to_bytes();
         Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
     }
 
     /// Makes a root key and returns its id, if it was acknowledged.
-    pub async fn create(&self, name: &str) -> Result<String, String> {
+    pub(crate) async fn create(&self, name: &str) -> Result<String, String> {
         let body = format!(
             r#"{{"metadata":{{"collectionType":"application/vnd.ibm.kms.key+json","collectionTotal":1}},
                 "resources":[{{"type":"application/vnd.ibm.kms.key+json","name":"{name}","extractable":false}}]}}"#
@@ -154,7 +152,7 @@ impl Rest {
     }
 
     /// Wraps, and returns the ciphertext if it was acknowledged.
-    pub async fn wrap(&self, key: &str, plaintext: &str) -> Result<String, String> {
+    pub(crate) async fn wrap(&self, key: &str, plaintext: &str) -> Result<String, String> {
         let body = serde_json::json!({ "plaintext": plaintext }).to_string();
         match self.send("POST", &format!("/keys/{key}/actions/wrap"), &body).await? {
             (200, answer) => {
@@ -165,7 +163,7 @@ impl Rest {
     }
 
     /// Unwraps, and returns the plaintext.
-    pub async fn unwrap(&self, key: &str, ciphertext: &str) -> Result<String, String> {
+    pub(crate) async fn unwrap(&self, key: &str, ciphertext: &str) -> Result<String, String> {
         let body = serde_json::json!({ "ciphertext": ciphertext }).to_string();
         match self.send("POST", &format!("/keys/{key}/actions/unwrap"), &body).await? {
             (200, answer) => {

@@ -12,9 +12,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("unit-api", &["engine"]),
     ("unit-core", &["engine", "unit-api"]),
     ("cluster", &["unit-api"]),
-    ("host", &["cluster", "unit-api"]),
+    // Key specifications and mechanisms in commands are the engine's words.
+    ("host", &["cluster", "unit-api", "engine"]),
     ("keystore", &[]),
-    // The key service makes key specifications, which are the engine's words.
     ("kms", &["keystore", "unit-api", "engine"]),
     ("wire", &[]),
     ("server", &["kms", "host", "keystore", "unit-api", "wire"]),
@@ -31,15 +31,15 @@ pub(super) fn check() -> Outcome<Vec<String>> {
     let metadata: Value = serde_json::from_slice(&output.stdout)?;
     let arrows: BTreeMap<_, _> = ARROWS.iter().copied().collect();
     let mut complaints = Vec::new();
-    for package in metadata["packages"].as_array().into_iter().flatten() {
-        let name = package["name"].as_str().unwrap_or_default();
+    for package in list(&metadata, "packages") {
+        let name = text(package, "name");
         let Some(allowed) = arrows.get(name) else {
             complaints.push(format!("{name}: a crate without a line in xtask/src/tidy/layers.rs"));
             continue;
         };
-        for dependency in package["dependencies"].as_array().into_iter().flatten() {
-            let to = dependency["name"].as_str().unwrap_or_default();
-            let for_tests = dependency["kind"].as_str() == Some("dev");
+        for dependency in list(package, "dependencies") {
+            let to = text(dependency, "name");
+            let for_tests = text(dependency, "kind") == "dev";
             if !arrows.contains_key(to) || *allowed == ANYTHING {
                 continue;
             }
@@ -52,4 +52,12 @@ pub(super) fn check() -> Outcome<Vec<String>> {
         }
     }
     Ok(complaints)
+}
+
+fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    value.get(name).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
