@@ -5,7 +5,7 @@
 //!
 //! | module | has |
 //! |---|---|
-//! | [`unit`] | one crypto unit in one process, on a Unix socket |
+//! | [`mod@unit`] | one crypto unit in one process, on a Unix socket |
 //! | [`region`] | data directory, development ceremony, supervised unit processes, the services in front of them |
 //! | [`control`] | faults, healing, the clock and the status, over HTTP on the loopback interface |
 //! | [`demo`] | load through the public API while zones are killed and healed |
