@@ -1,7 +1,8 @@
 //! Keys as an engine sees them: what they are and what they may do, never their value.
 
 use crate::EngineError;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Longest key an engine holds, in bytes. Longer secrets are data, encrypted under a key.
 pub const MAX_KEY_LEN: usize = 64;
@@ -38,7 +39,7 @@ impl Algorithm {
 }
 
 /// The uses a key is permitted: EP11's Boolean attribute bits of the same names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct KeyUses(u32);
 
 impl KeyUses {
@@ -83,6 +84,14 @@ impl KeyUses {
     #[must_use]
     pub const fn permits(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+}
+
+/// As [`KeyUses::from_bits`]: whoever receives a use that does not exist refuses it, and never hands it on.
+impl<'de> Deserialize<'de> for KeyUses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bits = u32::deserialize(deserializer)?;
+        Self::from_bits(bits).ok_or_else(|| D::Error::custom("a use that does not exist"))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Bytes that were ever on the wire still decode, and are still what is sent.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use engine::{KeySpec, KeyUses, MacMechanism, WrapMechanism};
+use engine::{Algorithm, KeySpec, KeyUses, MacMechanism, WrapMechanism};
 use proptest::prelude::*;
 use unit_api::{
     CodecError, Command, Condition, Envelope, MAX_FRAME_LEN, NewRegister, Reply, Request, Response, Target,
@@ -127,6 +127,25 @@ fn bytes_after_a_message_are_refused() {
     let len = encode_request(&request, &mut frame).unwrap();
     assert!(decode_request(&frame[4..len]).is_ok());
     assert_eq!(decode_request(&frame[4..=len]).err(), Some(CodecError::Malformed));
+}
+
+/// A key's attribute word holds more than uses: a use made up by the sender would claim there what nobody granted.
+#[test]
+fn a_use_that_does_not_exist_does_not_decode() {
+    #[derive(serde::Serialize)]
+    struct Sent {
+        algorithm: Algorithm,
+        key_len: u16,
+        uses: u32,
+        extractable: bool,
+    }
+    let mut buffer = [0; 16];
+    for bits in (0..32).map(|bit| 1 << bit).chain([0, KeyUses::ALL.bits(), u32::MAX]) {
+        let sent = Sent { algorithm: Algorithm::Aes, key_len: 32, uses: bits, extractable: false };
+        let received: Result<KeySpec, _> =
+            postcard::from_bytes(postcard::to_slice(&sent, &mut buffer).unwrap());
+        assert_eq!(received.ok().map(|spec| spec.uses), KeyUses::from_bits(bits), "{bits:#x}");
+    }
 }
 
 #[test]

@@ -181,6 +181,24 @@ fn what_is_no_request_is_answered_under_number_0() {
 }
 
 #[test]
+fn an_imported_key_cannot_be_made_to_claim_that_it_was_made_inside() {
+    let mut unit = Bench::new(1).ready();
+    let mut reply = vec![0; REPLY_BUFFER_LEN];
+    let spec = spec(Algorithm::Aes, 32, KeyUses::SIGN, false);
+    let body = request(1, 10, Command::ImportKey { spec, value: &[7; 32] });
+    let honest = answered(&mut unit, &body, 0, &mut reply).1.unwrap();
+    assert_eq!(honest[52..56], KeyUses::SIGN.bits().to_be_bytes());
+    // SIGN as postcard writes it, and SIGN with the bits that mean LOCAL, NEVER_EXTRACTABLE and EXTRACTABLE in a blob.
+    let at = body.windows(2).position(|bytes| bytes == [0x80, 0x02]).unwrap();
+    for forged_bit in [0x20, 0x02, 0x01] {
+        let mut forged = body.clone();
+        forged[at] |= forged_bit;
+        let answer = answered(&mut unit, &forged, 0, &mut reply);
+        assert_eq!(refused(&answer), (0, Some(UnitError::FrameMalformed)), "{forged_bit:#x}");
+    }
+}
+
+#[test]
 fn a_reply_without_room_is_refused_as_such() {
     let mut unit = Bench::new(1).ready();
     let body = request(3, 10, Command::GenerateRandom { len: 1000 });
