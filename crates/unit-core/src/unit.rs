@@ -264,6 +264,11 @@ impl<E: Env> Unit<E> {
     /// `made` is the master key that only the next state has, if there is one: without it the state is abandoned,
     /// and so is the key.
     fn adopt(&mut self, next: State, made: Option<&MasterKey>) -> Result<(), Refusal> {
+        // Only zeroize comes here while the end of an earlier write is unknown: it waits for nothing.
+        let abandoned = match self.residue {
+            Residue::Unknown(abandoned) => abandoned,
+            Residue::Old | Residue::None => None,
+        };
         match self.slots.write(&mut self.engine, &mut self.storage, &next) {
             Ok(()) => {}
             Err(WriteError::NotWritten(refusal)) => {
@@ -274,7 +279,7 @@ impl<E: Env> Unit<E> {
                 return Err(refusal);
             }
             Err(WriteError::Unknown) => {
-                self.residue = Residue::Unknown(made.map(|made| made.reference));
+                self.residue = Residue::Unknown(made.map(|made| made.reference).or(abandoned));
                 if let Some(made) = made {
                     made.destroy(&mut self.engine)?;
                 }
@@ -285,6 +290,10 @@ impl<E: Env> Unit<E> {
         }
         let before = core::mem::replace(&mut self.state, next);
         self.residue = Residue::None;
+        // The write took the place of the one that ended unknown.
+        if let Some(Err(failure)) = abandoned.map(|abandoned| self.forget(&abandoned)) {
+            self.failure.get_or_insert(failure);
+        }
         for gone in before.registers.keys_gone_in(&next.registers) {
             self.residue = Residue::Old;
             // The change is durable and cannot be refused any more; a key that stays although it should be gone
@@ -303,10 +312,12 @@ impl<E: Env> Unit<E> {
     /// Overwrites what the slot before the latest holds with the present state.
     fn settle(&mut self) -> Result<(), Refusal> {
         self.slots.write(&mut self.engine, &mut self.storage, &self.state).map_err(refusal)?;
-        match core::mem::replace(&mut self.residue, Residue::None) {
-            Residue::Unknown(Some(abandoned)) => self.forget(&abandoned),
-            Residue::Unknown(None) | Residue::Old | Residue::None => Ok(()),
+        // A key that cannot be forgotten now stays noted, and so does its slot.
+        if let Residue::Unknown(Some(abandoned)) = self.residue {
+            self.forget(&abandoned)?;
         }
+        self.residue = Residue::None;
+        Ok(())
     }
 
     /// No change is begun while it is open which state a restart would find, nor is any key made for one: a key

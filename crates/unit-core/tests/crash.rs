@@ -192,6 +192,29 @@ fn a_write_that_fails_changes_nothing_and_the_step_can_be_taken_again() {
 }
 
 #[test]
+fn zeroize_does_away_with_a_key_whose_load_has_no_known_end() {
+    for fault in [Fault::Refused, Fault::Unconfirmed] {
+        // The load's write and the attempt to settle it fail; with more, so do writes of the zeroize.
+        for failing in 2..6 {
+            for bench in Bench::of_both_kinds() {
+                let mut unit = bench.ready();
+                bench.disk.plan_many(bench.disk.writes(), failing, fault);
+                let load = Command::LoadKeyParts { parts: &OTHER_PARTS };
+                assert_eq!(refusal(&mut unit, load), UnitError::StorageFailed);
+                let failed = (0..).take_while(|_| take(&mut unit, Step::Zeroize).is_err()).count();
+                assert!(failed < failing, "{fault:?}, {failing} times");
+                assert_eq!(lasting(&mut unit).master_keys(), 0);
+                assert_eq!(
+                    (bench.device.live(), bench.device.persisted()),
+                    (0, 0),
+                    "{fault:?}, {failing} times"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn a_restart_while_the_end_of_a_write_is_unknown_finds_a_whole_state() {
     let (states, writes) = undisturbed();
     for fault in [Fault::Refused, Fault::Unconfirmed] {
