@@ -229,8 +229,19 @@ impl Cluster {
 
     /// Takes back what a unit has under way: it is gone, or must not answer any more.
     ///
-    /// `unsent` are the copies of which it has not had a byte.
+    /// `unsent` are the copies of which it has not had a byte. Those that the driver has not even been told to send are
+    /// withdrawn: several events may come before it carries anything out.
     pub(crate) fn take_back(&mut self, now: Instant, at: usize, unsent: &[(RequestId, u8)], toll: Toll) {
+        let mut unsent = unsent.to_vec();
+        if let Some(number) = self.units.get(at).map(|unit| unit.number) {
+            self.actions.retain(|action| match *action {
+                Action::Send { unit, request, attempt } if unit == number => {
+                    unsent.push((request, attempt));
+                    false
+                }
+                _ => true,
+            });
+        }
         let on_unit = |(id, request): (&RequestId, &Request)| {
             request.tries.iter().find(|t| t.unit == at).map(|lost| (*id, lost.attempt))
         };

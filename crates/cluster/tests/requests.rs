@@ -244,6 +244,40 @@ fn a_unit_that_loses_copies_is_connected_anew() {
 }
 
 #[test]
+fn a_unit_that_was_just_fenced_or_lost_is_not_sent_what_was_still_on_its_way_out() {
+    let fenced = |cluster: &mut Cluster| {
+        assert_eq!(
+            cluster.handle_reply(ms(11), unit(1), RequestId(1), 0, Answer::NoMasterKey),
+            Verdict::Drop
+        );
+    };
+    let lost = |cluster: &mut Cluster| cluster.handle_disconnected(ms(11), unit(1), &[]);
+    for gone in [fenced as fn(&mut Cluster), lost] {
+        let mut cluster = ready(2);
+        cluster.submit(ms(10), RequestId(1), PLAIN, ms(5000));
+        assert_eq!(sends(&mut cluster), [(1, 1, 0)]);
+        // Two events before the driver carries anything out, as with two replies that came in one read.
+        cluster.submit(ms(11), RequestId(2), PLAIN, ms(5000));
+        gone(&mut cluster);
+        let sent = sends(&mut cluster);
+        assert!(sent.iter().all(|(n, ..)| *n == 2), "{sent:?}");
+        assert_eq!(sent.len(), 2);
+        assert_eq!(cluster.outstanding(unit(1)), 0);
+    }
+}
+
+#[test]
+fn a_copy_withdrawn_before_it_was_sent_does_not_count() {
+    let mut cluster = ready(4);
+    let once = Policy { class: Class::Slow, repeat: false, hedge: false };
+    cluster.submit(ms(10), RequestId(1), once, ms(5000));
+    // The local unit is lost before a byte of the request was written: the request is as good as new.
+    cluster.handle_disconnected(ms(10), unit(1), &[]);
+    let sent = sends(&mut cluster);
+    assert!(matches!(sent.as_slice(), [(2..=4, 1, _)]), "{sent:?}");
+}
+
+#[test]
 fn an_established_identity_keeps_serving_and_the_newcomer_is_fenced() {
     let mut cluster = ready(1);
     let units = vec![(unit(1), String::new()), (unit(2), String::new())];
