@@ -68,7 +68,7 @@ pub enum Action {
 /// Why a request got no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// Its deadline passed while no unit could take it.
+    /// Its deadline passed while no unit could take it. One that was lost before may have carried it out.
     NoEligibleUnit,
     /// Its deadline passed. A unit may have carried it out.
     DeadlineExceeded,

@@ -11,7 +11,7 @@ pub enum HostError {
     /// The unit did the asking right and refused all the same; another unit would not do it either, or several tried.
     #[error("the crypto unit refused")]
     Refused(#[source] Refusal),
-    /// The deadline passed while no unit could take the command. Nothing was done.
+    /// The deadline passed while no unit could take the command. A unit that was lost before may have carried it out.
     #[error("no crypto unit can serve the instance: {reasons}")]
     NoEligibleUnit {
         /// Unit by unit.
