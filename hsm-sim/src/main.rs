@@ -2,7 +2,8 @@
 
 use clap::Parser;
 use hsm_sim::cli::{
-    Cli, CliCommand, ClockCommand, FaultArgs, FaultCommand, ReachArgs, UnitArgs, UpArgs, with_causes,
+    Cli, CliCommand, ClockCommand, DemoArgs, FaultArgs, FaultCommand, ReachArgs, UnitArgs, UpArgs,
+    with_causes,
 };
 use hsm_sim::control::{ControlClient, FaultKind, FaultRequest, Status, Target, clock_table, status_table};
 use hsm_sim::region::{Region, UpOptions};
@@ -30,15 +31,7 @@ fn main() -> ExitCode {
 async fn run(command: CliCommand) -> Outcome {
     match command {
         CliCommand::Up(args) => up(args).await,
-        CliCommand::Demo(args) => {
-            let report = hsm_sim::demo::run(&args).await?;
-            if args.json {
-                println!("{}", serde_json::to_string_pretty(&report)?);
-            } else {
-                println!("{}", report.table());
-            }
-            Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
+        CliCommand::Demo(args) => demo(&args).await,
         CliCommand::Status(reach) => {
             let status = ControlClient::reach(&reach)?.status().await?;
             show_status(&reach, &status)
@@ -99,6 +92,18 @@ async fn up(args: UpArgs) -> Outcome {
     eprintln!("hsm-sim: stopping; every key is kept");
     region.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn demo(args: &DemoArgs) -> Outcome {
+    let stopped = stop_signal()?;
+    let report = tokio::select! {
+        report = hsm_sim::demo::run(args) => report?,
+        // Units end with the process that started them, and a temporary directory with the future that made it.
+        () = stopped => return Err("stopped before there was a result".into()),
+    };
+    let text = if args.json { serde_json::to_string_pretty(&report)? } else { report.table() };
+    println!("{text}");
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Ends with Ctrl-C or SIGTERM.
