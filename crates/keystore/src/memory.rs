@@ -156,6 +156,9 @@ impl Keystore for MemoryStore {
 
     async fn commit(&self, txn: Txn, _: Deadline) -> Result<Commit, StoreError> {
         limits::check_txn(&txn)?;
+        if let Some(at) = self.shared.lock().applied_though_it_takes_no_more(txn.op) {
+            return Ok(Commit::Applied { at, replayed: true });
+        }
         self.shared.write(txn.writes.iter().all(|w| matches!(w, Write::Delete(_))), |state, now| {
             state.commit(txn, now)
         })
@@ -272,6 +275,12 @@ impl State {
             ) => Err(fault.clone()),
             _ => Ok(()),
         }
+    }
+
+    /// What was applied is not refused as if it were not.
+    fn applied_though_it_takes_no_more(&self, op: OpId) -> Option<Revision> {
+        let refusing = matches!(self.fault, Some(StoreError::Full | StoreError::ReadOnly { .. }));
+        self.ops.get(&op).filter(|_| refusing).copied()
     }
 
     /// A revision that has not happened yet is one of another identity.

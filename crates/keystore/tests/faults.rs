@@ -55,6 +55,17 @@ async fn full_lets_deletions_through() {
 }
 
 #[tokio::test]
+async fn what_was_applied_is_never_refused_as_if_it_were_not() {
+    for fault in [StoreError::Full, StoreError::ReadOnly { epoch: 7 }] {
+        let store = memory();
+        store.set_fault(Some(StoreError::Unknown));
+        assert_eq!(store.commit(put(1), D).await, Err(StoreError::Unknown));
+        store.set_fault(Some(fault));
+        assert_eq!(store.commit(put(1), D).await, Ok(Commit::Applied { at: Revision(1), replayed: true }));
+    }
+}
+
+#[tokio::test]
 async fn unknown_is_resolved_by_the_same_operation() {
     let store = memory();
     store.set_fault(Some(StoreError::Unknown));

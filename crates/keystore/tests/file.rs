@@ -16,7 +16,7 @@ use keystore::{
     Commit, Deadline, Freshness, Key, Keystore, OpId, OpenError, RedbOptions, RedbStore, Revision,
     StoreError, StoreIdentity, Txn, WatchStream, Write,
 };
-use support::{Disk, Random};
+use support::{Disk, Fault, Random};
 
 const D: Deadline = Deadline(Duration::from_secs(20));
 const NOW: Freshness = Freshness::Linearizable;
@@ -261,6 +261,51 @@ async fn full_store_takes_deletions_only() {
     store.revoke(lease.id, D).await.unwrap();
     free.store(1000, Ordering::Relaxed);
     assert!(matches!(store.commit(refused, D).await, Ok(Commit::Applied { replayed: false, .. })));
+}
+
+#[tokio::test]
+async fn full_store_still_tells_what_it_has_done() {
+    let (_dir, path) = place();
+    let free = Arc::new(AtomicU64::new(1000));
+    let options = RedbOptions::default().reserve_bytes(1000).free_space({
+        let free = Arc::clone(&free);
+        move || Ok(free.load(Ordering::Relaxed))
+    });
+    let store = RedbStore::open(&path, options).await.unwrap();
+    let done = put("a", 10);
+    let at = apply(&store, done.clone()).await;
+    free.store(999, Ordering::Relaxed);
+    // `Full` promises that nothing was applied, which would not be true of this one.
+    assert_eq!(store.commit(done, D).await, Ok(Commit::Applied { at, replayed: true }));
+}
+
+/// A store that has failed in the act of committing, what it had committed, and what it was committing.
+async fn failed_in_the_act(fault: Fault) -> (RedbStore, Txn, Txn) {
+    for step in 0..100 {
+        let disk = Disk::default();
+        let store = RedbStore::open_with_backend(disk.clone(), options()).await.unwrap();
+        let (done, doubtful) = (put("a", 10), put("a", 20));
+        apply(&store, done.clone()).await;
+        disk.fail_at(step, fault);
+        if store.commit(doubtful.clone(), D).await == Err(StoreError::Unknown) {
+            return (store, done, doubtful);
+        }
+    }
+    panic!("no step of a commit is of unknown outcome");
+}
+
+#[tokio::test]
+async fn what_failed_on_its_way_to_the_disk_stays_unknown() {
+    for fault in [Fault::IoError, Fault::NoRoom] {
+        let (store, done, doubtful) = failed_in_the_act(fault).await;
+        assert_eq!(store.commit(doubtful, D).await, Err(StoreError::Unknown), "{fault:?}");
+        assert_eq!(store.commit(done, D).await, Ok(Commit::Applied { at: Revision(1), replayed: true }));
+        let other = store.commit(put("b", 10), D).await;
+        match fault {
+            Fault::NoRoom => assert_eq!(other, Err(StoreError::Full)),
+            _ => assert!(matches!(other, Err(StoreError::Corrupt(_))), "{other:?}"),
+        }
+    }
 }
 
 #[tokio::test]

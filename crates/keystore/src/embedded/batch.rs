@@ -21,6 +21,14 @@ pub(super) enum Request {
 }
 
 impl Request {
+    /// Its operation, if a repeat of it is to be told of the first.
+    pub(super) const fn op(&self) -> Option<OpId> {
+        match self {
+            Self::Commit(txn) => Some(txn.op),
+            Self::Grant { .. } | Self::Revoke(_) => None,
+        }
+    }
+
     /// Whether it can only make room, so that it is taken even by a full store.
     pub(super) fn only_deletes(&self) -> bool {
         match self {
@@ -77,6 +85,20 @@ impl<'t> Batch<'t> {
         }
     }
 
+    /// What a full store says: that it takes nothing, but for what it has already done.
+    pub(super) fn refuse_for_want_of_room(&self, request: &Request) -> Answer {
+        let done = match request {
+            Request::Commit(txn) => self.replay(txn.op)?,
+            Request::Grant { .. } | Request::Revoke(_) => None,
+        };
+        Ok(done.ok_or(StoreError::Full))
+    }
+
+    fn replay(&self, op: OpId) -> Result<Option<Commit>, Fault> {
+        let at = self.ops.get(&op.0)?;
+        Ok(at.map(|at| Commit::Applied { at: Revision(at.value()), replayed: true }))
+    }
+
     /// Trims what is past its time and writes the header. Gives it back if there is anything to commit.
     pub(super) fn finish(mut self) -> Result<Option<Header>, Fault> {
         if !self.changed {
@@ -89,8 +111,8 @@ impl<'t> Batch<'t> {
     }
 
     fn commit(&mut self, txn: &Txn) -> Answer {
-        if let Some(at) = self.ops.get(&txn.op.0)? {
-            return Ok(Ok(Commit::Applied { at: Revision(at.value()), replayed: true }));
+        if let Some(done) = self.replay(txn.op)? {
+            return Ok(Ok(done));
         }
         for (index, cond) in txn.conds.iter().enumerate() {
             let key = cond.key();

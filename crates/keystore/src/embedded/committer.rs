@@ -1,5 +1,6 @@
 //! The one writer: a queue, a thread, one commit for many.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +15,10 @@ use tokio::time::Instant;
 use super::batch::{Batch, Request};
 use super::disk::Fault;
 use super::open::{self, Held};
-use super::record::{Header, LEASES};
+use super::record::{Header, LEASES, OPS};
 use super::view::{Published, View};
 use super::{MAX_BATCH, MAX_QUEUE};
-use crate::{Commit, Deadline, LeaseId, RedbOptions, Revision, StoreError};
+use crate::{Commit, Deadline, LeaseId, OpId, RedbOptions, Revision, StoreError};
 
 type Answer = Result<Commit, StoreError>;
 
@@ -38,11 +39,18 @@ pub(super) struct Core {
     tip: watch::Sender<Revision>,
     options: RedbOptions,
     /// Set by the first failure; from then on nothing is committed.
-    failed: Option<StoreError>,
+    failed: Option<Failed>,
     /// Where the last revision is noted at a clean stop.
     side_file: Option<PathBuf>,
     /// Held as long as the database is open; dropped after it.
     _held: Option<Held>,
+}
+
+/// What is left to say after a failure.
+struct Failed {
+    error: StoreError,
+    /// Operations that failed in the act: a restart may show that they were applied.
+    doubtful: BTreeSet<OpId>,
 }
 
 /// Why a batch did not become durable.
@@ -100,23 +108,40 @@ impl Core {
 
     /// Does the requests in order, commits once, and gives an answer for each.
     fn run(&mut self, requests: &[&Request]) -> Vec<Answer> {
-        let refused = |error: &StoreError| requests.iter().map(|_| Err(error.clone())).collect();
         if let Some(failed) = &self.failed {
-            return refused(failed);
+            return requests.iter().map(|request| self.answer_after(failed, request)).collect();
         }
         match self.commit(requests) {
             Ok(answers) => answers,
             Err(failure) => {
-                let (fault, now) = match failure {
-                    Failure::Before(fault) => (fault, None),
-                    Failure::During(fault) => (fault, Some(StoreError::Unknown)),
+                let (fault, in_the_act) = match failure {
+                    Failure::Before(fault) => (fault, false),
+                    Failure::During(fault) => (fault, true),
                 };
-                let lasting = if fault.is_full() { StoreError::Full } else { fault.into() };
-                let now = refused(now.as_ref().unwrap_or(&lasting));
-                self.failed = Some(lasting);
-                now
+                let error = if fault.is_full() { StoreError::Full } else { fault.into() };
+                let doubtful = requests.iter().filter(|_| in_the_act).filter_map(|r| r.op()).collect();
+                let now = if in_the_act { StoreError::Unknown } else { error.clone() };
+                self.failed = Some(Failed { error, doubtful });
+                requests.iter().map(|_| Err(now.clone())).collect()
             }
         }
+    }
+
+    /// What a failure leaves to say. Whatever was applied, or may have been, is not refused as if it were not.
+    fn answer_after(&self, failed: &Failed, request: &Request) -> Answer {
+        let Some(op) = request.op() else { return Err(failed.error.clone()) };
+        if failed.doubtful.contains(&op) {
+            return Err(StoreError::Unknown);
+        }
+        match self.applied(op) {
+            Ok(Some(at)) => Ok(Commit::Applied { at, replayed: true }),
+            Ok(None) | Err(_) => Err(failed.error.clone()),
+        }
+    }
+
+    fn applied(&self, op: OpId) -> Result<Option<Revision>, Fault> {
+        let Some(db) = &self.db else { return Ok(None) };
+        Ok(db.begin_read()?.open_table(OPS)?.get(&op.0)?.map(|at| Revision(at.value())))
     }
 
     fn commit(&mut self, requests: &[&Request]) -> Result<Vec<Answer>, Failure> {
@@ -131,7 +156,7 @@ impl Core {
         let mut answers = Vec::with_capacity(requests.len());
         for request in requests {
             answers.push(if full && !request.only_deletes() {
-                Err(StoreError::Full)
+                batch.refuse_for_want_of_room(request)?
             } else {
                 batch.run(request)?
             });
