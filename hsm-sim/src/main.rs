@@ -87,7 +87,7 @@ async fn up(args: UpArgs) -> Outcome {
         // Units end with the process that started them.
         () = &mut stopped => return Ok(ExitCode::SUCCESS),
     };
-    println!("{}", region.greeting());
+    println!("{}", region.ready().greeting());
     stopped.await;
     eprintln!("hsm-sim: stopping; every key is kept");
     region.stop().await;

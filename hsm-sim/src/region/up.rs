@@ -121,49 +121,6 @@ impl Region {
         &self.control
     }
 
-    /// What a person needs to use it, ready to paste.
-    #[must_use]
-    pub fn greeting(&self) -> String {
-        let ReadyFile {
-            rest_url,
-            iam_url,
-            control_url,
-            instance_id,
-            instance_id_2,
-            api_key,
-            region,
-            data,
-            ..
-        } = &self.ready;
-        let units: Vec<String> =
-            self.ready.units.iter().map(|u| format!("{} in {}", u.unit, u.zone)).collect();
-        let units = units.join(", ");
-        let data = data.display();
-        format!(
-            "\
-region {region} serves: zones {}, crypto units {units}
-  Key Protect API  {rest_url}
-  token service    {iam_url}
-  control API      {control_url}
-  instances        {instance_id}, {instance_id_2}
-  data             {data}
-
-DEVELOPMENT CEREMONY: the parts of the master key lie in {data}/ceremony in the clear.
-Both instances share these units and that master key. Do not keep real keys here.
-
-IBM's Python client (pip install keyprotect), from the environment:
-  export IBM_KEY_PROTECT_API_URL={rest_url} IBM_KEY_PROTECT_API_AUTH_TYPE=iam
-  export IBM_KEY_PROTECT_API_APIKEY={api_key} IBM_KEY_PROTECT_API_AUTH_URL={iam_url}
-
-curl:
-  curl -H 'Authorization: Bearer {}' -H 'Bluemix-Instance: {instance_id}' {rest_url}/api/v2/keys
-
-Try: hsm-sim status, hsm-sim fault kill unit 1, hsm-sim heal all. Ctrl-C stops the region and keeps every key.",
-            ZONES.join(", "),
-            self.ready.tokens.first().map_or("", String::as_str),
-        )
-    }
-
     /// Stops it: no new requests, those under way end, then the units end.
     pub async fn stop(mut self) {
         for path in &self.ready_files {

@@ -12,10 +12,14 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use unit_core::{Env, Identity, Unit};
 
 /// Hosts and tools at once; one more is turned away.
 const MAX_CONNECTIONS: usize = 64;
+
+/// How long to leave the system alone when it could not give a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where a unit process lives.
 #[derive(Clone, Debug)]
@@ -64,7 +68,8 @@ type OsEntropy = fn(&mut [u8]) -> Result<(), EntropyFailed>;
 pub(super) struct ProcessEnv;
 
 impl Env for ProcessEnv {
-    type Engine = SoftEngine<OsEntropy>;
+    /// On the heap from before the first master key is recalled, and never moved: each move would leave a copy.
+    type Engine = &'static mut SoftEngine<OsEntropy>;
     type Storage = FileStorage;
 }
 
@@ -75,6 +80,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    pub(super) fn new(options: &UnitOptions) -> Result<Self, UnitError> {
+        Ok(Self { unit: Mutex::new(open(options)?), conduct: Conduct::default() })
+    }
+
     /// The unit, to one caller at a time.
     ///
     /// A caller that panicked may have left it between two states: the process ends, and starts from what is stored.
@@ -92,7 +101,7 @@ impl Shared {
 /// [`UnitError`] when it cannot start.
 pub fn run(options: &UnitOptions) -> Result<(), UnitError> {
     let _held = hold(&options.state)?;
-    let shared = Arc::new(Shared { unit: Mutex::new(open(options)?), conduct: Conduct::default() });
+    let shared = Arc::new(Shared::new(options)?);
     let listener = listen(&options.socket)?;
     if options.supervised {
         let shared = Arc::clone(&shared);
@@ -129,8 +138,8 @@ fn open(options: &UnitOptions) -> Result<Unit<ProcessEnv>, UnitError> {
     let storage = FileStorage::open(&options.state).map_err(unusable)?;
     let entropy: OsEntropy = |seed| getrandom::fill(seed).map_err(|_| EntropyFailed);
     let engine = SoftEngine::new(&DeviceSecret::new(*device.secret), entropy).map_err(UnitError::Engine)?;
-    // One domain a module.
-    Ok(Unit::start(engine, storage, Identity { unit: device.id, domain_index: 0 }))
+    // It lives as long as the process does. One domain a module.
+    Ok(Unit::start(Box::leak(Box::new(engine)), storage, Identity { unit: device.id, domain_index: 0 }))
 }
 
 fn listen(socket: &Path) -> Result<UnixListener, UnitError> {
@@ -150,6 +159,8 @@ fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
             Ok(stream) => stream,
             Err(e) => {
                 eprintln!("hsm-sim unit: a connection was not accepted: {e}");
+                // What the system is short of does not come back by asking faster.
+                std::thread::sleep(ACCEPT_PAUSE);
                 continue;
             }
         };
@@ -158,16 +169,28 @@ fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
             eprintln!("hsm-sim unit: {MAX_CONNECTIONS} connections are open; one more was turned away");
             continue;
         }
-        let (shared, open) = (Arc::clone(shared), Arc::clone(&open));
-        std::thread::spawn(move || {
+        let (shared, place) = (Arc::clone(shared), Place(Arc::clone(&open)));
+        let serving = std::thread::Builder::new().spawn(move || {
+            let _place = place;
             serve(stream, &shared);
-            open.fetch_sub(1, Ordering::Relaxed);
         });
+        if let Err(e) = serving {
+            eprintln!("hsm-sim unit: a connection was turned away, there is no thread for it: {e}");
+        }
+    }
+}
+
+/// One of the connections that may be open; given back however its thread ends.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 fn serve(stream: UnixStream, shared: &Shared) {
-    match link::serve(stream, shared) {
+    match link::serve(stream, shared, link::PATIENCE) {
         Ok(()) => {}
         // A host that is gone is nothing to tell anybody.
         Err(e) if matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
