@@ -67,10 +67,18 @@ impl EngineError {
         self as u16
     }
 
-    /// Whether the same call may succeed on another unit, or here a little later.
+    /// Whether the same command may succeed on another unit, or here a little later: the device failed, or the unit
+    /// lost track of its handles, which no caller of a unit ever names.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
-        matches!(self, Self::DeviceMemory | Self::RandomFailed | Self::DeviceRemoved | Self::DeviceError)
+        matches!(
+            self,
+            Self::KeyHandleInvalid
+                | Self::DeviceMemory
+                | Self::RandomFailed
+                | Self::DeviceRemoved
+                | Self::DeviceError
+        )
     }
 }
 

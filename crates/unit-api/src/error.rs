@@ -230,6 +230,14 @@ mod tests {
         assert!(numbers.iter().all(|n| n >> 8 == 0x02));
     }
 
+    /// No caller of a unit names a handle: where one is wrong, it is the unit that is.
+    #[test]
+    fn a_fault_of_the_unit_s_own_is_worth_another_unit() {
+        for fault in [EngineError::DeviceError, EngineError::DeviceRemoved, EngineError::KeyHandleInvalid] {
+            assert!(Refusal::from(fault).is_retryable(), "{fault:?}");
+        }
+    }
+
     #[test]
     fn every_engine_error_has_a_meaning_on_the_wire() {
         for error in EngineError::ALL {
