@@ -6,6 +6,10 @@ use crate::storage::{Slot, Storage, StorageFailed};
 use engine::Engine;
 use unit_api::{Refusal, UnitError};
 
+/// No unit writes so often: what claims a higher number was written by somebody else, and is not gone by. Above it
+/// there is room for 2²⁸ lives.
+const PLAUSIBLE_SEQUENCES: u64 = 0xf000_0000;
+
 /// Which slot holds the state that counts, and how far the numbers have got.
 pub(crate) struct Slots {
     latest: Slot,
@@ -90,14 +94,15 @@ impl Slots {
         Ok(Found::State(slots, newest, older))
     }
 
-    /// The highest number that storage shows, and whatever opens; for a unit that has no state to go by.
+    /// The highest plausible number that storage shows, and whatever opens; for a unit that has no state to go by.
     pub(crate) fn salvage<E: Engine, S: Storage>(
         engine: &mut E,
         storage: &mut S,
     ) -> Result<(Option<u64>, [Option<OpenSlot>; 2]), Refusal> {
         let found = read_both(engine, storage)?;
         let sound = found.each_ref().map(sound_slot);
-        let highest = sound.iter().flatten().map(|slot| slot.sequence).max();
+        let numbers = sound.iter().flatten().map(|slot| slot.sequence);
+        let highest = numbers.filter(|number| *number < PLAUSIBLE_SEQUENCES).max();
         let mut open = [None, None];
         for (place, slot) in open.iter_mut().zip(sound) {
             if let Some(slot) = slot {

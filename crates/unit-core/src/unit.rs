@@ -351,7 +351,8 @@ impl<E: Env> Unit<E> {
     ///
     /// Every command carried out and every life begun took at least one write, so that a number above every number
     /// of a write is above every counter and every life. Where storage shows none, one is drawn so high that no
-    /// count has come there.
+    /// count has come there; a unit that loses everything twice draws twice, and then only chance, 1 in 2³⁰, keeps
+    /// the second draw from being a number of the first.
     fn zeroize_unknown(&mut self) -> Result<Answer, Refusal> {
         let (highest, open) = Slots::salvage(&mut self.engine, &mut self.storage)?;
         let highest = match highest {
@@ -359,7 +360,8 @@ impl<E: Env> Unit<E> {
             None => {
                 let mut drawn = [0; 4];
                 self.engine.random(&mut drawn)?;
-                u64::from(u32::from_be_bytes(drawn) >> 1 | 1 << 31)
+                // At least 2³¹, and low enough to leave as much room as a number found would.
+                u64::from(u32::from_be_bytes(drawn) >> 2 | 1 << 31)
             }
         };
         let slots = Slots::after_sequence(highest);

@@ -9,6 +9,7 @@ use common::{
     Answer, Bench, BenchEnv, Lasting, OTHER_PARTS, PARTS, THIRD_PARTS, done, execute, lasting, refusal,
     status,
 };
+use engine::{DigestMechanism, Engine};
 use unit_api::{Command, Condition, NewRegister, UnitError};
 use unit_core::{MAX_SLOT_LEN, Slot, Unit};
 
@@ -285,6 +286,29 @@ fn both_slots_damaged_is_an_error_state_that_only_zeroize_ends() {
     let after = only_zeroize_helps(&bench, UnitError::StateInvalid);
     assert!(after.domain_instance > before.domain_instance);
     assert!(after.transaction_counter > before.transaction_counter);
+}
+
+/// The checksum of a slot is no secret's: whoever can write to the disk can give a slot any number.
+#[test]
+fn a_forged_number_keeps_no_unit_from_being_zeroized() {
+    for forged in [u64::MAX, u64::from(u32::MAX), u64::from(u32::MAX) - 2] {
+        let bench = Bench::new(1);
+        let mut unit = bench.ready();
+        let before = lasting(&mut unit);
+        drop(unit);
+        let mut content = bench.disk.content(Slot::A);
+        content[10..18].copy_from_slice(&forged.to_be_bytes());
+        let (dated, checksum) = content.split_at_mut(MAX_SLOT_LEN - 32);
+        bench.device.power_on().digest(DigestMechanism::Sha256, dated, checksum).unwrap();
+        bench.disk.set_content(Slot::A, content);
+        let after = only_zeroize_helps(&bench, UnitError::StateInvalid);
+        assert!(after.domain_instance > before.domain_instance, "{forged:#x}");
+        assert!(after.transaction_counter > before.transaction_counter, "{forged:#x}");
+        let mut unit = bench.start();
+        for _ in 0..3 {
+            done(&mut unit, Command::Zeroize);
+        }
+    }
 }
 
 #[test]
