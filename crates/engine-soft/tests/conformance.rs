@@ -40,3 +40,11 @@ fn laws_hold_in_one_engine_after_another() {
 fn a_restart_changes_nothing() {
     restart(&mut engine(1), &mut engine(1), &mut engine(2));
 }
+
+/// Every method of a borrowed engine is the engine's of the same name.
+#[test]
+fn a_borrowed_engine_is_the_engine() {
+    let (mut before, mut after, mut other) = (engine(1), engine(1), engine(2));
+    engine::conformance::run(&mut &mut before);
+    restart(&mut &mut before, &mut &mut after, &mut &mut other);
+}

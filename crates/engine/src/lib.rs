@@ -15,6 +15,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod borrowed;
 mod error;
 mod key;
 mod mechanism;
@@ -32,7 +33,8 @@ pub use secret::{KEY_PART_LEN, KeyPart, declassify};
 
 /// The cryptographic hardware under a unit. Keys stay inside, or leave wrapped.
 ///
-/// No method has a default body: every engine answers every method. Usable as `dyn Engine`; calls block.
+/// No method has a default body: every engine answers every method. Usable as `dyn Engine`; calls block. A `&mut` to
+/// an engine is that engine, for owners that are moved while the keys have to stay where they are.
 pub trait Engine {
     /// Mechanisms offered. Listed means it works.
     fn mechanisms(&self) -> &[MechanismInfo];

@@ -61,7 +61,8 @@ const fn secret(algorithm: Algorithm, key_len: u16, uses: KeyUses) -> KeySpec {
 }
 
 fn mechanisms_are_listed<E: Engine>(scope: &mut KeyScope<'_, E>) -> Result<(), Refusal> {
-    let listed = scope.engine().mechanisms();
+    let engine = scope.engine();
+    let listed = engine.mechanisms();
     expect(NEEDED.iter().all(|needed| listed.iter().any(|info| info.mechanism == *needed)))
 }
 
