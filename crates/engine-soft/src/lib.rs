@@ -9,9 +9,11 @@
 //!
 //! Invariants:
 //! - Key bytes live in the table and in buffers of the call at work; both are wiped, the table when a key is
-//!   destroyed and when the engine is dropped.
+//!   destroyed and when the engine is dropped. What the compiler copies to the stack or spills on the way between
+//!   them, and what a move of the engine leaves behind, is out of reach of safe code and is not wiped.
 //! - Time depends on lengths and on verdicts, never on a key or on which check failed.
-//! - A handle names one key for ever: a destroyed key's handle is refused, also when its place is taken again.
+//! - A destroyed key's handle is refused, also when its place is taken again; it names another key only after 2³² /
+//!   `KEYS` keys in that place, and no handle is kept so long but that of a key which stays in its place.
 //! - Without entropy, or with entropy that repeats itself, nothing random is made.
 //!
 //! An AES key's schedule is prepared when the key is first used and kept beside it until it is destroyed. A key that

@@ -16,6 +16,13 @@
 //! | 80 + n | 16 | AES-CMAC over all before it |
 //!
 //! The offsets up to 66 are those that EP11's blobs show, so that tools which print a WKID or attributes work.
+//!
+//! A blob has nothing random in it. AES-KW and AES-KWP are deterministic, so that two blobs of one key value
+//! under one master key hold the same wrapped bytes, and are the same throughout if their attributes are. Whoever
+//! sees blobs learns which of them hold equal keys, and nothing else of them; whoever may import keys as well can
+//! confirm a guess of a key short enough to be guessed. Generated keys never repeat. To hide it, each blob would need a
+//! wrapping key of its own, derived from bytes in its header: one more derivation for every use of a key, and a wrapping
+//! key that no token could hold which does not derive inside. Bytes 71 to 80 and the version leave room for it.
 
 use engine::{Algorithm, CMAC_LEN, KeySpec, KeyUses, WrapMechanism};
 use unit_api::{MAX_BLOB_LEN, UnitError, WKID_LEN, Wkid};

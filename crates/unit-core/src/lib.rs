@@ -10,7 +10,8 @@
 //! Invariants:
 //! - The next state is computed, saved, swapped in, then answered; a failed save leaves the old state whole.
 //! - Nothing of a key blob is unwrapped, nor any of its attributes believed, before its MAC is checked.
-//! - The transaction counter never goes back, and a life of the domain never bears an earlier life's number.
+//! - The transaction counter never goes back, and a life of the domain never bears an earlier life's number, as long as
+//!   [`Storage`] keeps what it confirmed.
 //! - A unit whose engine fails its self-test, or whose stored state is damaged, answers only `Status` and `Zeroize`.
 //! - No heap, no panic on outside data.
 

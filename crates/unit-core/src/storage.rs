@@ -28,9 +28,11 @@ impl Slot {
 /// Two slots of bytes that outlive the unit's power.
 ///
 /// A unit writes to the slot whose content it can do without, so that a write cut short at any byte costs nothing.
-/// What is written is sealed: storage learns sizes and times. It is trusted in one thing, neither to bring back an
-/// old content of both slots nor to lose both: a unit cannot tell the first from a restart, nor the second from its
-/// first day. Only storage that cannot be set back protects from replay by whoever owns the disk.
+/// What is written is sealed: storage learns sizes and times. It is trusted in one thing, to keep what it confirmed: it
+/// neither brings back an old content of both slots, nor loses the newer one, nor both. A unit cannot tell the first
+/// from a restart, nor the last from its first day; without the newer slot it is as it was one change before, its
+/// counter included, but without a key that was cleared, for those are overwritten in both slots as soon as storage
+/// takes it. Only storage that cannot be set back protects from replay by whoever owns the disk.
 pub trait Storage {
     /// Reads a slot into the start of `content` and returns how many bytes it holds, 0 if it was never written.
     ///
