@@ -22,6 +22,9 @@ use zeroize::Zeroizing;
 const ERRAND: u64 = 1 << 63;
 /// How long a unit may take over an errand, in milliseconds: late answers are welcome, the cluster keeps the time.
 const ERRAND_DEADLINE_MS: u32 = 60_000;
+/// Most errands that one connection is still to answer; more than the late probes after which it is given up. Beyond
+/// them the oldest is taken for lost, so that a unit that loses single answers does not gather them here for ever.
+const MAX_ERRANDS: usize = 16;
 
 pub(crate) struct Driver {
     pub(crate) proof: MasterKeyProof,
@@ -322,6 +325,9 @@ impl Driver {
             let request =
                 Request { number, deadline_ms: ERRAND_DEADLINE_MS, envelope: Envelope::plain(command) };
             outbox.push(&request).ok()?;
+            while wire.errands.len() >= MAX_ERRANDS {
+                wire.errands.pop_first();
+            }
             wire.errands.insert(number, sender);
             outbox
         };
@@ -385,5 +391,45 @@ impl State {
 
     fn reasons(&self, now: Instant) -> Reasons {
         Reasons(self.views(now).into_iter().map(|unit| (unit.number, unit.state, unit.reason)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Driver, MAX_ERRANDS, Outbox, Wire};
+    use crate::MasterKeyProof;
+    use cluster::{Cluster, Config, UnitNumber};
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use unit_api::{Command, VerificationPattern};
+
+    #[tokio::test]
+    async fn a_unit_that_loses_answers_costs_a_bounded_number_of_errands() {
+        let proof = MasterKeyProof {
+            pattern: VerificationPattern::from_bytes([0; 32]),
+            root: Vec::new(),
+            iv: [0; 12],
+            secret: Vec::new(),
+            commitment: [0; 32],
+            canary: Vec::new(),
+        };
+        let unit = UnitNumber(1);
+        let units = vec![(unit, String::new())];
+        let cluster = Cluster::new(Config { pattern: proof.pattern, zone: String::new(), units }, 1);
+        let driver = Arc::new(Driver::new(cluster, proof, BTreeMap::new()));
+        let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
+        let outbox = Some(Arc::new(Outbox::new(tokio::io::sink())));
+        let wire = Wire { generation: 1, task, outbox, errands: BTreeMap::new() };
+        driver.lock().wires.insert(unit, wire);
+        let ask = || {
+            let driver = Arc::clone(&driver);
+            tokio::spawn(async move { driver.ask(unit, 1, Command::Status).await.is_some() })
+        };
+        let lost: Vec<_> = (0..3 * MAX_ERRANDS).map(|_| ask()).collect();
+        let given_up = 2 * MAX_ERRANDS;
+        for errand in lost.into_iter().take(given_up) {
+            assert!(!errand.await.unwrap());
+        }
+        assert_eq!(driver.lock().wires[&unit].errands.len(), MAX_ERRANDS);
     }
 }
