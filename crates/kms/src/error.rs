@@ -86,8 +86,8 @@ pub enum KmsError {
         /// Which.
         alias: String,
     },
-    /// The operation id was used for a creation with other content.
-    #[error("the operation id was used before, for another key than the one described now")]
+    /// The operation id was used for a creation or a rotation with other content.
+    #[error("the operation id was used before, for another key or version than the one described now")]
     OpIdReused,
     /// The ciphertext is not in the form that wrap gives.
     #[error("the ciphertext is not as wrap gave it")]

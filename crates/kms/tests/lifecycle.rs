@@ -5,7 +5,7 @@ mod common;
 
 use common::{ALICE, World, new_key, op};
 use jiff::SignedDuration;
-use kms::{Action, Clock as _, KeyKind, KeyQuery, KeyRef, KeyState, KmsError, NewKey, Timers};
+use kms::{Action, Clock as _, KeyKind, KeyQuery, KeyRef, KeyState, KmsError, NewKey, Payload, Timers};
 
 const NO_AAD: [&str; 0] = [];
 const DAY: i64 = 86_400;
@@ -124,6 +124,19 @@ async fn the_first_rotation_is_free_and_then_one_an_hour() {
     assert!(matches!(early, Err(KmsError::RotationTooEarly { allowed_from, .. }) if allowed_from == from));
     w.clock.advance(1);
     assert_eq!(w.kms.rotate(&w.call(), op(), &key, None).await.unwrap().version_count, 3);
+}
+
+#[tokio::test]
+async fn a_rotation_repeated_with_its_token_is_the_same_one_or_refused() {
+    let w = World::with_timers(Timers::UNGUARDED).await;
+    let key = w.root(Some(&[1; 32])).await;
+    let token = op();
+    let rotate = async |byte| w.kms.rotate(&w.call(), token, &key, Some(Payload::new(vec![byte; 32]))).await;
+    let first = rotate(2).await.unwrap();
+    assert_eq!(rotate(2).await.unwrap(), first);
+    // It would be told that its material is in use, which it is not.
+    assert!(matches!(rotate(3).await, Err(KmsError::OpIdReused)));
+    assert_eq!(w.kms.metadata(&w.call(), &key).await.unwrap(), first);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     ///
     /// # Errors
     /// [`KmsError`]; [`KmsError::RotationTooEarly`] within an hour of the last rotation. A repeat with the same `op`
-    /// finds the version made and succeeds.
+    /// finds the version made and succeeds; with other material it is [`KmsError::OpIdReused`].
     pub async fn rotate(
         &self,
         call: &Call<'_>,
@@ -58,7 +58,12 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 Attempt::Applied => {
                     return loaded.metadata(&self.options.timers).ok_or_else(|| super::not_found(loaded.id));
                 }
-                Attempt::Replayed => return self.metadata_within(call, budget, key).await,
+                Attempt::Replayed => {
+                    let loaded = self.load(call, budget, key, |_| Vec::new()).await?;
+                    // Unless another attempt came between, it made a version with other material.
+                    let this = loaded.record.has_version(version);
+                    return if this { Ok(self.shown(&loaded)) } else { Err(KmsError::OpIdReused) };
+                }
                 Attempt::Lost => made = Some((loaded.header_at, blob.blob)),
             }
         }
