@@ -243,6 +243,17 @@ async fn an_instance_that_takes_no_writes_still_reads_and_wraps() {
 }
 
 #[tokio::test]
+async fn one_token_names_one_change_of_mode() {
+    let w = World::new().await;
+    let token = op();
+    let frozen = w.kms.set_mode(&w.call(), token, Mode::Frozen).await.unwrap();
+    assert_eq!(w.kms.set_mode(&w.call(), token, Mode::Frozen).await.unwrap().epoch, frozen.epoch);
+    // Another change than that one is made, or refused; never taken for made.
+    let thawed = w.kms.set_mode(&w.call(), token, Mode::ReadWrite).await.unwrap();
+    assert_eq!((thawed.mode, thawed.epoch), (Mode::ReadWrite, frozen.epoch + 1));
+}
+
+#[tokio::test]
 async fn names_that_nothing_bears() {
     let w = World::new().await;
     let nowhere = Call { instance: InstanceId(Uuid::from_u128(77)), ..w.call() };

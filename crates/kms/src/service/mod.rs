@@ -155,8 +155,9 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             header.epoch = header.epoch.saturating_add(1);
             let key = layout::header(call.instance);
             let value = header.encode(&key, &view.instance.keys).into();
+            let parts: [&[u8]; 4] = [b"mode", &op.0, call.caller.as_bytes(), &[mode as u8]];
             let txn = Txn {
-                op,
+                op: OpId(first_16(&view.instance.keys.name(&parts))),
                 conds: vec![Cond::Unchanged(key.clone(), view.header_at)],
                 writes: vec![Write::Put { key, value, lease: None }],
             };
