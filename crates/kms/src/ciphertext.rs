@@ -147,6 +147,15 @@ mod tests {
         assert_eq!(decode(&newer), CiphertextError::UnknownVersion);
     }
 
+    /// Stored ciphertexts hang on these bytes: they never change.
+    #[test]
+    fn associated_data_is_label_count_and_each_entry_with_its_length() {
+        let none: [&str; 0] = [];
+        assert_eq!(encode_aad(&none).unwrap(), b"hsm-sim wrap v1\0\0\0\0");
+        let two = b"hsm-sim wrap v1\0\0\0\x02\0\0\0\x02ab\0\0\0\0";
+        assert_eq!(encode_aad(&["ab", ""]).unwrap(), two);
+    }
+
     #[test]
     fn an_entry_of_associated_data_has_255_characters_at_most() {
         assert!(encode_aad(&["ä".repeat(255)]).is_ok());
