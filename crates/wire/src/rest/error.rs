@@ -69,6 +69,8 @@ reason_codes! {
     KeyRotationNotPermitted = "KEY_ROTATION_NOT_PERMITTED", 409;
     /// An alias is taken.
     KeyAliasNotUnique = "KEY_ALIAS_NOT_UNIQUE_ERR", 409;
+    /// More aliases than a key has room for.
+    KeyAliasQuota = "KEY_ALIAS_QUOTA_ERR", 409;
     /// A change raced with another. Ours.
     Conflict = "CONFLICT_ERR", 409;
     /// A limit of this service is reached. Ours.

@@ -34,5 +34,6 @@ pub const TYPE_KEY_ACTION: &str = "application/vnd.ibm.kms.key_action+json";
 pub const TYPE_ERROR: &str = "application/vnd.ibm.kms.error+json";
 /// Where errors point to.
 pub const MORE_INFO: &str = "https://cloud.ibm.com/apidocs/key-protect";
-/// Longest request body, in bytes. The longest there is holds 7500 bytes of key material in base64.
-pub const MAX_BODY_LEN: usize = 64 * 1024;
+/// Longest request body, in bytes. The longest there is unwraps 32 KiB, base64 twice over, with 16 KiB of additional data,
+/// each character of it behind an escape of six: whatever can be wrapped has to fit.
+pub const MAX_BODY_LEN: usize = 256 * 1024;

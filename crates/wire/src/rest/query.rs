@@ -191,8 +191,7 @@ impl Parameters {
     }
 
     fn offset(&self) -> Result<usize, InvalidQuery> {
-        let offset = self.take("offset")?.map_or(Some(0), |text| text.parse::<u32>().ok());
-        let offset = offset.and_then(|offset| usize::try_from(offset).ok());
+        let offset = self.take("offset")?.map_or(Some(0), |text| text.parse().ok());
         offset.ok_or(InvalidQuery::new("offset", "an integer of at least 0"))
     }
 
@@ -259,6 +258,7 @@ mod tests {
             assert_eq!((plain.limit, plain.offset, plain.states, plain.sort.len()), (200, 0, None, 0));
         }
         assert!(VersionsQuery::decode("allKeyStates=TRUE").unwrap().all_key_states);
+        assert_eq!(ListQuery::decode("offset=9223372036854775807").unwrap().offset, 0x7fff_ffff_ffff_ffff);
     }
 
     #[test]

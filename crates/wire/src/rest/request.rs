@@ -132,10 +132,12 @@ impl Unwrap {
         let ciphertext = fields.string("ciphertext")?.filter(|text| !text.is_empty());
         let aad = fields.strings("aad")?;
         fields.finish()?;
-        let ciphertext = ciphertext.ok_or_else(|| InvalidField::new("ciphertext", WHAT))?;
+        let mut ciphertext = ciphertext.ok_or_else(|| InvalidField::new("ciphertext", WHAT))?;
         if let Err(error) = base64::decode(&ciphertext) {
             return Err(InvalidField::new("ciphertext", format!("{WHAT}: {error}")).into());
         }
+        // Tools that write base64 in lines are right to; whoever opens it need not know.
+        ciphertext.retain(|character| !matches!(character, '\n' | '\r'));
         Ok(Self { ciphertext, aad })
     }
 }
