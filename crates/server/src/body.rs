@@ -1,5 +1,6 @@
 //! Request bodies: read whole, limited in length and time, and wiped.
 
+use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -42,6 +43,10 @@ impl<S: Sync> FromRequest<S> for RequestBody {
 
 async fn read(request: Request) -> Result<RequestBody, BodyFailure> {
     let mut body = request.into_body();
+    // Who says at once that it is too long is not waited for.
+    if body.size_hint().lower() > MAX_BODY_LEN.try_into().unwrap_or(u64::MAX) {
+        return Err(BodyFailure::TooLong);
+    }
     let mut whole = SecretBuf::default();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| BodyFailure::Broken)?.into_data() else { continue };

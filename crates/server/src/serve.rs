@@ -20,7 +20,7 @@ pub struct ServeLimits {
     /// From the end of one answer, or the connection, to the end of the next request's header. Also how long an idle
     /// connection is kept; clients keep theirs for about a minute.
     pub header_time: Duration,
-    /// Bytes of a request's header.
+    /// Bytes of a request's header, about: what came in one piece with the last of them is looked at too.
     pub header_len: usize,
     /// For calls under way when the service stops.
     pub drain: Duration,

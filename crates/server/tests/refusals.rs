@@ -4,12 +4,14 @@
 mod common;
 
 use axum::http::{Method, StatusCode};
-use common::{API_KEY, Answer, Bench, base64, enveloped};
+use common::{API_KEY, Answer, Bench, INSTANCE, TOKEN, base64, enveloped};
 use keystore::StoreError;
 use kms::{Timers, UnitsError};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use server::ServeLimits;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// The answer is an error of this status and code, and the envelope is whole.
 fn assert_refused(answer: &Answer, status: u16, code: &str) {
@@ -131,7 +133,7 @@ async fn bad_bodies_of_a_create() {
     assert_eq!(message(&answer), "json: unknown field \"x\"");
     let answer = bench.post("/keys").json(&enveloped(json!({"name": "a"}))).send().await;
     assert_eq!(message(&answer), "The field `name` must be: 2-90 characters long");
-    let long = bench.post("/keys").body(vec![b' '; 64 * 1024 + 1]).send().await;
+    let long = bench.post("/keys").body(vec![b' '; wire::rest::MAX_BODY_LEN + 1]).send().await;
     assert_refused(&long, 413, "BODY_TOO_LARGE_ERR");
     let token = json!({"name": "ab", "payload": "AQ==", "encryptedNonce": "AQ==", "iv": "AQ=="});
     assert_refused(&bench.post("/keys").json(&enveloped(token)).send().await, 501, "NOT_OFFERED_ERR");
@@ -431,4 +433,93 @@ fn prop_no_body_makes_a_fault() {
         let answer = runtime.block_on(bench.post(&path).body(body).send());
         prop_assert!(answer.status.as_u16() < 500, "{} {value}", answer.status);
     });
+}
+
+#[tokio::test]
+async fn who_calls_is_asked_before_which_path_and_method() {
+    let bench = Bench::new().await;
+    for (method, path, known) in [
+        (Method::GET, "/api/v2/nothing", StatusCode::NOT_FOUND),
+        (Method::GET, "/api/v2", StatusCode::NOT_FOUND),
+        (Method::GET, "/api/v2/keys/", StatusCode::NOT_FOUND),
+        (Method::PUT, "/api/v2/keys", StatusCode::METHOD_NOT_ALLOWED),
+        (Method::GET, "/api/v2/keys/x/restore", StatusCode::METHOD_NOT_ALLOWED),
+    ] {
+        let stranger = bench.call(method.clone(), path).with("authorization", "").send().await;
+        assert_eq!(stranger.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+        let nowhere = bench.call(method.clone(), path).with("bluemix-instance", "").send().await;
+        assert_eq!(nowhere.status, StatusCode::BAD_REQUEST, "{method} {path}");
+        let answer = bench.call(method.clone(), path).send().await;
+        assert_eq!(answer.status, known, "{method} {path}");
+        // RFC 9110 §15.5.6.
+        assert_eq!(answer.headers.contains_key("allow"), known == StatusCode::METHOD_NOT_ALLOWED, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_header_that_says_two_things_says_nothing() {
+    let bench = Bench::new().await;
+    let two_instances = bench.get("/keys").and("bluemix-instance", "aaaa0000-0000-4000-8000-000000000002");
+    assert_eq!(two_instances.send().await.status, StatusCode::BAD_REQUEST);
+    let two_callers = bench.get("/keys").and("authorization", "Bearer of-somebody-else");
+    assert_eq!(two_callers.send().await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_refusal_is_short_whatever_was_asked() {
+    let bench = Bench::new().await;
+    let long = "a".repeat(20_000);
+    let answer = bench.get(&format!("/keys/{long}")).send().await;
+    assert_refused(&answer, 404, "KEY_NOT_FOUND_ERR");
+    assert!(answer.body.len() < 1000, "{}", answer.body.len());
+    let method = Method::from_bytes(long.as_bytes()).unwrap();
+    let answer = bench.call(method, "/api/v2/keys").send().await;
+    assert_refused(&answer, 405, "METHOD_NOT_ALLOWED_ERR");
+    assert!(answer.body.len() < 1000, "{}", answer.body.len());
+}
+
+#[tokio::test]
+async fn words_that_clients_match() {
+    let bench = Bench::new().await;
+    let id = bench.create_root().await;
+    bench.delete(&format!("/keys/{id}")).send().await;
+    let purge = bench.delete(&format!("/keys/{id}/purge")).send().await;
+    assert_refused(&purge, 409, "REQ_TOO_EARLY_ERR");
+    assert_eq!(message(&purge), "Purge operation is allowed 4h0m0s after key is deleted");
+}
+
+#[tokio::test]
+async fn aliases_that_are_too_many_or_not_unique() {
+    let bench = Bench::new().await;
+    let twice = enveloped(json!({"name": "ab", "aliases": ["one", "one"]}));
+    let answer = bench.post("/keys").json(&twice).send().await;
+    assert_refused(&answer, 409, "KEY_ALIAS_NOT_UNIQUE_ERR");
+    assert_eq!(target(&answer), json!({"type": "field", "name": "aliases"}));
+    let six: Vec<_> = (0..6).map(|index| format!("alias-{index}")).collect();
+    let answer = bench.post("/keys").json(&enveloped(json!({"name": "ab", "aliases": six}))).send().await;
+    assert_refused(&answer, 409, "KEY_ALIAS_QUOTA_ERR");
+    let tags = vec!["t"; 31];
+    let answer = bench.post("/keys").json(&enveloped(json!({"name": "ab", "tags": tags}))).send().await;
+    assert_refused(&answer, 400, "INVALID_FIELD_ERR");
+}
+
+#[tokio::test]
+async fn a_body_that_is_announced_too_long_is_not_waited_for() {
+    let bench = Bench::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service =
+        server::serve(listener, bench.router.clone(), ServeLimits::default(), std::future::pending());
+    let service = tokio::spawn(service);
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /api/v2/keys HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {TOKEN}\r\nBluemix-Instance: {INSTANCE}\r\n\
+        Content-Length: 10000000\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Sooner than the ten seconds that a body may take.
+    let mut status = [0; 12];
+    tokio::time::timeout(Duration::from_secs(8), stream.read_exact(&mut status)).await.unwrap().unwrap();
+    assert_eq!(&status, b"HTTP/1.1 413");
+    service.abort();
 }

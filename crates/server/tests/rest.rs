@@ -374,3 +374,51 @@ async fn health_needs_no_token() {
         assert_eq!(answer.status, StatusCode::OK, "{path}");
     }
 }
+
+#[tokio::test]
+async fn whatever_was_wrapped_fits_into_an_unwrap() {
+    let bench = Bench::new().await;
+    let id = bench.create_root().await;
+    // The most that wrap takes; behind `\u` escapes, as Python writes them, it is three times as long.
+    let plaintext = base64(&[7; 32 * 1024]);
+    let aad = vec!["\u{e9}".repeat(255); 31];
+    let wrapped = bench.act(&id, "wrap", &json!({"plaintext": plaintext, "aad": aad})).await;
+    let body =
+        json!({"ciphertext": wrapped["ciphertext"], "aad": aad}).to_string().replace('\u{e9}', "\\u00e9");
+    let answer = bench.post(&format!("/keys/{id}/actions/unwrap")).body(body).send().await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", String::from_utf8_lossy(&answer.body));
+    assert_eq!(answer.json()["plaintext"], plaintext);
+}
+
+#[tokio::test]
+async fn a_ciphertext_may_come_in_lines() {
+    let bench = Bench::new().await;
+    let id = bench.create_root().await;
+    let wrapped = bench.act(&id, "wrap", &json!({"plaintext": "AQID"})).await;
+    let lines: Vec<_> = wrapped["ciphertext"].as_str().unwrap().as_bytes().chunks(76).collect();
+    let unwrapped = bench
+        .act(&id, "unwrap", &json!({"ciphertext": String::from_utf8(lines.join(&b"\r\n"[..])).unwrap()}))
+        .await;
+    assert_eq!(unwrapped["plaintext"], "AQID");
+}
+
+/// RFC 7240 §2: values may be quoted and followed by parameters; of a preference given twice, the first counts.
+#[tokio::test]
+async fn preferences_are_read_as_they_may_be_written() {
+    let bench = Bench::new().await;
+    for (prefer, whole) in [
+        ("return=representation", true),
+        ("Return=Representation", true),
+        ("respond-async, return=representation", true),
+        ("return=\"representation\"", true),
+        ("return = representation; x=y", true),
+        ("return=minimal", false),
+        ("return=minimal, return=representation", false),
+        ("return", false),
+        ("x=return=representation", false),
+    ] {
+        let create = bench.post("/keys").with("prefer", prefer).json(&enveloped(json!({"name": "ab"})));
+        let key = create.send().await.resource();
+        assert_eq!(key.get("lastUpdateDate").is_some(), whole, "{prefer}");
+    }
+}

@@ -4,12 +4,14 @@ use super::error::Failure;
 use super::{Instance, RestState, op};
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use keystore::Keystore;
 use kms::{Call, InstanceId, KeyRef, OpId, Units};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
+
+const INSTANCE: HeaderName = HeaderName::from_static("bluemix-instance");
 
 /// An authenticated call on an instance that exists.
 pub(super) struct Access {
@@ -45,7 +47,7 @@ impl<S: Keystore, U: Units> FromRequestParts<Arc<RestState<S, U>>> for Access {
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<RestState<S, U>>) -> Result<Self, Failure> {
         let headers = &parts.headers;
-        let authorization = headers.get(header::AUTHORIZATION).ok_or_else(Failure::unauthorized)?;
+        let authorization = only(headers, header::AUTHORIZATION).ok_or_else(Failure::unauthorized)?;
         let caller = state.auth.caller(authorization.as_bytes()).ok_or_else(Failure::unauthorized)?.0;
         let id = instance_id(headers).ok_or_else(Failure::bad_instance_header)?;
         let instance = state.instances.get(&id).ok_or_else(|| Failure::no_instance(id))?;
@@ -61,8 +63,14 @@ impl<S: Keystore, U: Units> FromRequestParts<Arc<RestState<S, U>>> for Access {
     }
 }
 
+/// The header's value, if there is exactly one: who is first or last is no way to tell what is meant.
+fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
 fn instance_id(headers: &HeaderMap) -> Option<InstanceId> {
-    let text = headers.get("bluemix-instance")?.to_str().ok()?;
+    let text = only(headers, INSTANCE)?.to_str().ok()?;
     Uuid::try_parse(text).ok().filter(|_| text.len() == uuid::fmt::Hyphenated::LENGTH).map(InstanceId)
 }
 
@@ -70,11 +78,16 @@ fn ring_exists(headers: &HeaderMap) -> bool {
     headers.get("x-kms-key-ring").is_none_or(|ring| ring.is_empty() || ring == "default")
 }
 
+/// Whether the first `return` among the preferences is `representation` (RFC 7240 §2, §4.2). No value that counts here
+/// has a comma or a semicolon in it, so quoted ones are taken apart like the others.
 fn prefers_representation(headers: &HeaderMap) -> bool {
-    let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-    preferences
-        .flat_map(|value| value.split(','))
-        .any(|item| item.trim().eq_ignore_ascii_case("return=representation"))
+    let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let preferences = values.flat_map(|value| value.split(',')).filter_map(|item| item.split(';').next());
+    let mut returns = preferences.filter_map(|preference| {
+        let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
+        name.trim().eq_ignore_ascii_case("return").then(|| value.trim().trim_matches('"'))
+    });
+    returns.next().is_some_and(|value| value.eq_ignore_ascii_case("representation"))
 }
 
 /// The path's parts, decoded.

@@ -5,7 +5,7 @@ use crate::body::BodyFailure;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use keystore::StoreError;
-use kms::{CiphertextError, Field, FieldRule, InstanceId, KeyRef, KmsError, UnitsError};
+use kms::{Action, CiphertextError, Field, FieldRule, InstanceId, KeyRef, KmsError, UnitsError};
 use std::error::Error;
 use std::time::Duration;
 use wire::rest::{BodyError, Envelope, ErrorResource, InvalidQuery, ReasonCode, TYPE_ERROR, Target};
@@ -54,6 +54,7 @@ impl Failure {
     }
 
     pub(super) fn no_key(doing: &str, key: &KeyRef) -> Self {
+        let key = shortened(&key.to_string());
         let message = format!("Key does not exist: there is no key {key} in the instance or the key ring");
         Self::new(doing, ReasonCode::KeyNotFound, message)
     }
@@ -67,7 +68,7 @@ impl Failure {
     }
 
     pub(super) fn no_method(method: &Method) -> Self {
-        let message = format!("The path does not take {method}");
+        let message = format!("The path does not take {}", shortened(method.as_str()));
         Self::new("Request could not be served", ReasonCode::MethodNotAllowed, message)
     }
 
@@ -92,7 +93,7 @@ impl Failure {
 
     pub(super) fn unread_body(doing: &str, error: BodyFailure) -> Self {
         let (code, message) = match error {
-            BodyFailure::TooLong => (ReasonCode::BodyTooLarge, "The body must be: at most 64 KiB long"),
+            BodyFailure::TooLong => (ReasonCode::BodyTooLarge, "The body must be: at most 256 KiB long"),
             BodyFailure::Broken => (ReasonCode::BadBody, "The body ended too early"),
             BodyFailure::TooSlow => (ReasonCode::RequestTimeout, "The body did not come in time"),
         };
@@ -108,6 +109,11 @@ impl Failure {
             KmsError::RootKeyRequired { .. } => Code::KeyRootRequired,
             KmsError::WrongState { .. } => Code::KeyActionInvalidState,
             KmsError::KeyDeleted { .. } => Code::KeyDeleted,
+            // Clients have been matching on these words.
+            KmsError::TooEarly { action: Action::Purge, .. } => {
+                let message = "Purge operation is allowed 4h0m0s after key is deleted";
+                return Self::new(doing, Code::RequestTooEarly, message);
+            }
             KmsError::TooEarly { .. } => Code::RequestTooEarly,
             KmsError::RotationTooEarly { .. } => Code::KeyRotationNotPermitted,
             KmsError::RestoreExpired { .. } => Code::KeyRestoreExpired,
@@ -181,13 +187,20 @@ impl Failure {
     }
 }
 
-/// Material that is no material is a bad body; everything else about a field is a bad field.
+/// At most 120 characters of what a client wrote into its request's first line: enough for every alias there can be.
+fn shortened(text: &str) -> String {
+    text.chars().take(120).collect()
+}
+
+/// Material that is no material is a bad body, aliases have codes of their own; everything else is a bad field.
 const fn field_code(field: Field, rule: FieldRule) -> ReasonCode {
     match (field, rule) {
         (_, FieldRule::NotAllZero)
         | (Field::Payload, FieldRule::Bytes { found: 0, .. } | FieldRule::RootKeyLen { found: 0 }) => {
             ReasonCode::BadBody
         }
+        (Field::Aliases, FieldRule::Distinct) => ReasonCode::KeyAliasNotUnique,
+        (Field::Aliases, FieldRule::Entries { .. }) => ReasonCode::KeyAliasQuota,
         _ => ReasonCode::InvalidField,
     }
 }

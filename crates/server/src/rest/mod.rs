@@ -121,10 +121,12 @@ pub fn router<S: Keystore, U: Units>(state: Arc<RestState<S, U>>) -> Router {
         "/lockers/{*rest}",
     ];
     let api = others.into_iter().fold(keys, |api, path| api.route(path, any(not_offered::<S, U>)));
+    let api = api.fallback(no_path::<S, U>).method_not_allowed_fallback(no_method::<S, U>);
     Router::new()
         .nest("/api/v2", api)
+        // The nested router is not asked for its own root with a slash.
+        .route("/api/v2/", any(no_path::<S, U>))
         .fallback(async || Failure::no_path())
-        .method_not_allowed_fallback(async |method: Method| Failure::no_method(&method))
         .with_state(state)
         .layer(from_fn(correlate))
 }
@@ -135,6 +137,21 @@ async fn not_offered<S: Keystore, U: Units>(
 ) -> Failure {
     access
         .map_or_else(|failure| failure, |_| Failure::not_offered("Request could not be served", "This call"))
+}
+
+async fn no_path<S: Keystore, U: Units>(
+    _: State<Arc<RestState<S, U>>>,
+    access: Result<Access, Failure>,
+) -> Failure {
+    access.map_or_else(|failure| failure, |_| Failure::no_path())
+}
+
+async fn no_method<S: Keystore, U: Units>(
+    _: State<Arc<RestState<S, U>>>,
+    method: Method,
+    access: Result<Access, Failure>,
+) -> Failure {
+    access.map_or_else(|failure| failure, |_| Failure::no_method(&method))
 }
 
 const CORRELATION_ID: HeaderName = HeaderName::from_static("correlation-id");
