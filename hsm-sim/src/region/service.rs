@@ -110,11 +110,18 @@ impl Service {
 
 /// Removes keys for good whose time to be restored is long over, now and then.
 async fn sweep(kms: Arc<Kms<Arc<RedbStore>, HostUnits>>, instances: [InstanceId; 2]) {
+    let mut said = None;
     loop {
         for instance in instances {
             let call = Call { instance, caller: SWEEPER, deadline: PATIENCE };
-            // What stands in the way now (no unit, a busy disk) will not later: keys wait, nothing is lost.
-            let _ = kms.purge_lapsed(&call, SWEPT_AT_ONCE).await;
+            let Err(e) = kms.purge_lapsed(&call, SWEPT_AT_ONCE).await else { continue };
+            // Most of what stands in the way now (no unit, a full disk) will not later; it is said once.
+            let problem =
+                format!("instance {instance}: lapsed keys are not removed: {}", crate::cli::with_causes(&e));
+            if said.as_ref() != Some(&problem) {
+                eprintln!("hsm-sim: {problem}");
+                said = Some(problem);
+            }
         }
         tokio::time::sleep(SWEEP_PAUSE).await;
     }

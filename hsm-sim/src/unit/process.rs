@@ -8,6 +8,7 @@ use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
 use fs4::FileExt;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -144,12 +145,18 @@ fn open(options: &UnitOptions) -> Result<Unit<ProcessEnv>, UnitError> {
 
 fn listen(socket: &Path) -> Result<UnixListener, UnitError> {
     let failed = |source| UnitError::Socket { socket: socket.to_owned(), source };
-    // The folder is held, so that a socket file found here is of a process that is gone.
-    match std::fs::remove_file(socket) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
-        _ => {}
+    // The folder is held, so that a socket found here is of a process that is gone. Any other file is somebody's.
+    match std::fs::symlink_metadata(socket) {
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(socket).map_err(failed)?,
+        Ok(_) => return Err(failed(io::ErrorKind::AlreadyExists.into())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(failed(e)),
     }
-    UnixListener::bind(socket).map_err(failed)
+    // Whoever reaches the socket rules the unit: it is its owner's alone, wherever it stands.
+    let before = rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let listener = UnixListener::bind(socket).map_err(failed);
+    rustix::process::umask(before);
+    listener
 }
 
 fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
@@ -208,3 +215,23 @@ fn end_with_parent() {
 
 #[cfg(not(target_os = "linux"))]
 const fn end_with_parent() {}
+
+#[cfg(test)]
+mod tests {
+    use super::listen;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_socket_is_its_owner_s_alone_and_replaces_nothing_but_a_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("unit.sock");
+        drop(listen(&socket).unwrap());
+        let _again = listen(&socket).unwrap();
+        let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "mode {mode:o}");
+        let file = folder.path().join("notes");
+        std::fs::write(&file, "kept").unwrap();
+        assert!(listen(&file).is_err());
+        assert_eq!(std::fs::read(&file).unwrap(), b"kept");
+    }
+}
