@@ -29,7 +29,7 @@ pub enum StoreError {
         limit: Limit,
     },
     /// No room. Transactions that only delete still go through.
-    #[error("the store is full; only deletions are taken")]
+    #[error("the disk under the store is full, and only removals are taken: free some space there")]
     Full,
     /// The store takes no writes: standby, frozen, or fenced.
     #[error("the store is read-only in epoch {epoch}")]

@@ -160,7 +160,7 @@ pub struct Deletion {
     pub by: String,
     /// The last moment of a restore.
     pub restorable_until: Timestamp,
-    /// Whether a restore would be accepted now.
+    /// Whether a restore is possible; the pause after the deletion only delays it.
     pub restorable: bool,
     /// The first moment of a purge.
     pub purgeable_from: Timestamp,

@@ -197,9 +197,7 @@ impl Record {
             at: at.timestamp(),
             by: by.to_owned(),
             restorable_until: restorable_until.timestamp(),
-            restorable: now_ms <= restorable_until
-                && !self.is_expired(now)
-                && self.check_pause(Action::Restore, now, timers).is_ok(),
+            restorable: now_ms <= restorable_until && !self.is_expired(now),
             purgeable_from: purgeable_from.timestamp(),
             purgeable: now_ms >= purgeable_from,
             purged_at: at.after(timers.purged_after).timestamp(),

@@ -70,7 +70,7 @@ async fn a_deleted_key_comes_back_as_it_was_within_30_days() {
     assert_eq!(deletion.restorable_until, deletion.at + SignedDuration::from_hours(30 * 24));
     assert_eq!(deletion.purgeable_from, deletion.at + SignedDuration::from_hours(4));
     assert_eq!(deletion.purged_at, deletion.at + SignedDuration::from_hours(90 * 24));
-    assert_eq!((deletion.restorable, deletion.purgeable), (false, false));
+    assert_eq!((deletion.restorable, deletion.purgeable), (true, false));
     let refused = w.kms.unwrap(&w.call(), &key, &ciphertext, &NO_AAD).await;
     assert!(matches!(refused, Err(KmsError::KeyDeleted { action: Action::Unwrap, at }) if at == deletion.at));
     assert!(matches!(w.kms.restore(&w.call(), op(), &key).await, Err(KmsError::TooEarly { .. })));

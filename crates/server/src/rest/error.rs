@@ -128,7 +128,9 @@ impl Failure {
                 return Self::at(doing, code, sentence(error), Some(Target::field(field.name())));
             }
             KmsError::AliasNotUnique { .. } => Code::KeyAliasNotUnique,
-            KmsError::OpIdReused | KmsError::Contended { .. } => Code::Conflict,
+            KmsError::OpIdReused => Code::Conflict,
+            // Nothing was changed, and nobody is to blame: the same call will get through.
+            KmsError::Contended { .. } => Code::Overloaded,
             KmsError::CiphertextMalformed(CiphertextError::NotBase64) => {
                 let message = "The field 'ciphertext' must be: \
                                the original base64 encoded ciphertext from the wrap operation";
@@ -235,5 +237,21 @@ impl IntoResponse for Failure {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Failure;
+    use kms::KmsError;
+
+    #[test]
+    fn whatever_may_succeed_later_says_so() {
+        for error in [KmsError::Contended { attempts: 64 }, KmsError::DeadlineExceeded] {
+            let failure = Failure::kms("Key could not be rotated", &error);
+            assert!(error.is_retryable());
+            assert_eq!((failure.status, failure.retry_after), (503, Some(1)), "{error}");
+        }
+        assert_eq!(Failure::kms("Key could not be created", &KmsError::OpIdReused).status, 409);
     }
 }
