@@ -2,7 +2,8 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// What a chore ends with.
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error>>;
@@ -34,6 +35,23 @@ pub(crate) fn run(command: &mut Command) -> Outcome {
 /// Whether `command` can be started and succeeds; its output is thrown away.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())
+}
+
+/// Like [`succeeds`], but a command that takes longer than `patience` is ended and has not.
+pub(crate) fn succeeds_within(command: &mut Command, patience: Duration) -> bool {
+    let Ok(mut child) = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() else { return false };
+    let started = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return status.success(),
+            Ok(None) if started.elapsed() < patience => std::thread::sleep(Duration::from_millis(100)),
+            _ => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return false;
+            }
+        }
+    }
 }
 
 fn shown(command: &Command) -> String {
