@@ -10,6 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use host::UnitView;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use std::time::Duration;
 /// What the handlers work on.
 pub type ControlState = Arc<ControlledRegion>;
 
+/// How long a healed unit may take to be admitted before the answer goes out without that.
+const ADMISSION_PATIENCE: Duration = Duration::from_secs(3);
 /// How much longer a slow unit takes where nobody says.
 const DEFAULT_SLOW_MS: u64 = 50;
 
@@ -78,10 +81,14 @@ async fn fault(State(region): State<ControlState>, body: Bytes) -> Result<Json<S
 
 async fn heal(State(region): State<ControlState>, body: Bytes) -> Result<Json<Status>, Refused> {
     let target: Target = parse(&body, "{\"unit\": 1}, {\"zone\": \"az1\"} or \"all\"")?;
-    for unit in targets(&region, &target)? {
-        region.supervisor.heal(unit).await?;
-        region.load_master_key(unit).await?;
+    let units = targets(&region, &target)?;
+    for unit in &units {
+        region.supervisor.heal(*unit).await?;
+        region.load_master_key(*unit).await?;
     }
+    // Whoever heals wants to see it healed. What takes longer has a reason, which the answer gives.
+    let healed = |views: &[UnitView]| views.iter().all(|view| view.in_use || !units.contains(&view.number));
+    let _ = region.host.wait_until(ADMISSION_PATIENCE, healed).await;
     Ok(Json(region_status(&region)))
 }
 

@@ -88,7 +88,7 @@ impl ControlClient {
         self.send(Method::POST, "/fault", fault).await
     }
 
-    /// Undoes what was done to units; answers when their processes run.
+    /// Undoes what was done to units; answers when they serve again, or do not soon.
     ///
     /// # Errors
     /// [`ControlError`].
