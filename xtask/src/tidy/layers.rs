@@ -10,7 +10,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("key-wrap", &[]),
     ("engine-soft", &["engine", "key-wrap"]),
     ("unit-api", &["engine"]),
-    ("unit-core", &["engine", "unit-api"]),
+    ("tke-crypto", &["key-wrap"]),
+    ("unit-core", &["engine", "unit-api", "tke-crypto"]),
+    ("tke", &["unit-api", "engine", "tke-crypto"]),
     ("cluster", &["unit-api"]),
     // Key specifications and mechanisms in commands are the engine's words.
     ("host", &["cluster", "unit-api", "engine"]),

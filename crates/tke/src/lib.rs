@@ -1,0 +1,1 @@
+//! Trusted key entry: signature keys, key parts, ceremonies over all units of an instance.
