@@ -1,6 +1,5 @@
 //! What a host may ask of a unit.
 
-use crate::VerificationPattern;
 use engine::{KeySpec, MacMechanism, WrapMechanism};
 use serde::{Deserialize, Serialize};
 
@@ -94,29 +93,11 @@ pub enum Command<'a> {
         /// A blob under the Current master key.
         blob: &'a [u8],
     },
-    /// Loads New from 2 or 3 parts, combined by exclusive or.
-    LoadKeyParts {
-        /// The parts, 32 bytes each, one after the other. Secret.
-        parts: &'a [u8],
+    /// An administrative command or query.
+    Administer {
+        /// DER of an [`crate::admin::AdminRequest`].
+        request: &'a [u8],
     },
-    /// Loads a random master key: into Current when both registers are empty, else into an empty New.
-    GenerateMasterKey,
-    /// Approves New.
-    Commit {
-        /// The pattern that the ceremony worked out, never an echo of the unit's.
-        pattern: VerificationPattern,
-    },
-    /// Makes New Current. What was Current is gone.
-    Activate {
-        /// The pattern of New.
-        pattern: VerificationPattern,
-    },
-    /// Empties New.
-    ClearNew,
-    /// Empties Current.
-    ClearCurrent,
-    /// Empties everything but the unit's identity and its counters.
-    Zeroize,
 }
 
 impl Command<'_> {
@@ -135,31 +116,16 @@ impl Command<'_> {
             Self::Sign { .. } => "Sign",
             Self::Verify { .. } => "Verify",
             Self::Reencipher { .. } => "Reencipher",
-            Self::LoadKeyParts { .. } => "LoadKeyParts",
-            Self::GenerateMasterKey => "GenerateMasterKey",
-            Self::Commit { .. } => "Commit",
-            Self::Activate { .. } => "Activate",
-            Self::ClearNew => "ClearNew",
-            Self::ClearCurrent => "ClearCurrent",
-            Self::Zeroize => "Zeroize",
+            Self::Administer { .. } => "Administer",
         }
     }
 
-    /// Whether the command changes who rules the unit or which master key it holds.
+    /// Whether the command is for one unit alone: who rules it, or which master key it holds.
     ///
-    /// Such a command is for one unit and is never sent again without looking first.
+    /// Such a command is never sent again without looking first.
     #[must_use]
     pub const fn is_administrative(&self) -> bool {
-        matches!(
-            self,
-            Self::LoadKeyParts { .. }
-                | Self::GenerateMasterKey
-                | Self::Commit { .. }
-                | Self::Activate { .. }
-                | Self::ClearNew
-                | Self::ClearCurrent
-                | Self::Zeroize
-        )
+        matches!(self, Self::Administer { .. })
     }
 
     /// Whether a second copy may go to another unit while the first is still under way.

@@ -14,25 +14,19 @@ pub struct Target {
     pub domain_instance: u32,
 }
 
-/// A command with what authorises it.
+/// A command on its way in. What authorises an administrative command is inside of it.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Envelope<'a> {
-    /// For whom; a unit refuses a command for another.
-    pub target: Option<Target>,
-    /// The unit's counter plus one, or 0 where none is asked for.
-    pub transaction_counter: u128,
     /// What is asked for.
     #[serde(borrow)]
     pub command: Command<'a>,
-    /// Signatures of administrators over all before, one after the other; empty where none is asked for.
-    pub signatures: &'a [u8],
 }
 
 impl<'a> Envelope<'a> {
-    /// A command for whichever unit gets it, on nobody's authority.
+    /// A command.
     #[must_use]
     pub const fn plain(command: Command<'a>) -> Self {
-        Self { target: None, transaction_counter: 0, command, signatures: &[] }
+        Self { command }
     }
 }
 

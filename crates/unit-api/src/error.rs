@@ -58,24 +58,122 @@ unit_errors! {
     WrappedKeyInvalid = 0x020a, 0x110, 0, "the wrapped key is not valid under this key";
     /// A MAC that this key did not make (`CKR_SIGNATURE_INVALID`).
     SignatureInvalid = 0x020b, 0xc0, 0, "the MAC is not valid under this key";
-    /// The command is for another unit, domain or life of the domain.
-    TargetMismatch = 0x0210, 0, 14, "the command is for another crypto unit, or for an earlier life of this one";
-    /// Signatures where no administrator is installed who could have made them.
-    SignaturesNotAccepted = 0x0211, 257, 0, "a signature is by nobody who is an administrator here";
+    /// The command names another domain of the module.
+    DomainIndexMismatch = 0x0210, 0x200, 12, "the command is for another domain";
+    /// A signature by nobody who is an administrator here.
+    SignerUnknown = 0x0211, 257, 0, "a signature is by nobody who is an administrator of this crypto unit";
     /// The transaction counter is not the unit's plus one.
-    TransactionCounter = 0x0212, 163, 19, "the transaction counter is not the unit's plus one";
+    TransactionCounter = 0x0212, 163, 19, "the transaction counter is not the unit's plus one: read it again and sign anew";
+    /// The command was signed for another life of the domain.
+    DomainInstanceMismatch = 0x0213, 0x200, 14, "the command was signed for an earlier life of this crypto unit";
+    /// The command names another instance of the module.
+    ModuleInstanceMismatch = 0x0214, 0x200, 16, "the command is for another instance of this module";
+    /// The command names another module.
+    ModuleSerialMismatch = 0x0215, 0x200, 17, "the command is for another module";
+    /// A signature is wrong.
+    SignatureWrong = 0x0216, 192, 22, "a signature is wrong";
+    /// A signature is malformed.
+    SignatureMalformed = 0x0217, 193, 22, "a signature is malformed";
+    /// Fewer administrators have signed than the command needs.
+    NotEnoughSignatures = 0x0218, 208, 21, "fewer administrators have signed than the command needs";
+    /// More signatures than a unit has administrators.
+    TooManySignatures = 0x0219, 0x200, 87, "more signatures than a crypto unit may have administrators";
+    /// Master keys and control points are out of reach in imprint mode.
+    ImprintMode = 0x021a, 179, 34, "the crypto unit is in imprint mode: add administrators and set the thresholds first";
+    /// The administrative request is not understood.
+    RequestMalformed = 0x021b, 0x7, 0, "the administrative request or its input is malformed";
+    /// No such administrative command.
+    CommandUnknown = 0x021c, 0x54, 0, "the crypto unit has no such administrative command";
+    /// No importer key.
+    ImporterMissing = 0x0250, 0x200, 1, "the crypto unit has no importer key: generate one first";
+    /// The type of importer key is not offered.
+    ImporterTypeInvalid = 0x0251, 0x200, 55, "the crypto unit makes importer keys of type 3 (P-521) only";
+    /// An import without parts.
+    KeyPartsMissing = 0x0252, 0x200, 2, "an import needs at least one key part";
+    /// Too many parts.
+    KeyPartsTooMany = 0x0253, 0x200, 75, "a master key is combined from 2 or 3 key parts";
+    /// A part's request is for another domain or counter than the request round it.
+    KeyPartTargetMismatch = 0x0254, 0x200, 7, "a key part is for another crypto unit than the import round it";
+    /// A part's request is for another command or counter than the request round it.
+    KeyPartCommandMismatch = 0x0255, 0x200, 20, "a key part was signed for another command or counter than the import round it";
+    /// A sealed part is malformed.
+    KeyPartMalformed = 0x0256, 0x200, 23, "a sealed key part is malformed";
+    /// A part is sealed for another importer key.
+    KeyPartRecipientMismatch = 0x0257, 0x200, 24, "a key part is sealed for another importer key: generate, seal and import again";
+    /// A sealed part does not open.
+    KeyPartUnwrapFailed = 0x0258, 0x200, 28, "a sealed key part does not open";
+    /// Import is not permitted.
+    ImportForbidden = 0x0259, 80, 80, "this crypto unit's permissions forbid importing a master key";
+    /// A single part is not permitted.
+    SinglePartForbidden = 0x025a, 80, 81, "this crypto unit's permissions forbid a master key in a single part";
+    /// Random generation is not permitted.
+    GenerateForbidden = 0x025b, 80, 52, "this crypto unit's permissions forbid generating a master key: only recovery units do";
+    /// Export is not permitted.
+    ExportForbidden = 0x025c, 80, 131, "this crypto unit's permissions forbid exporting its master key: only recovery units do";
+    /// The export's target is not what a genuine module signed.
+    ExportTargetInvalid = 0x025d, 0x200, 97, "the export's target is not an importer key that a genuine module has signed";
+    /// The export's target belongs to another instance.
+    ExportTargetForeign = 0x025e, 80, 0, "the export's target belongs to another service instance, which this crypto unit's permissions forbid";
+    /// The subject key identifier is malformed.
+    SkiMalformed = 0x0260, 0x200, 32, "the subject key identifier is not 32 bytes";
+    /// No such administrator.
+    AdministratorNotInstalled = 0x0261, 0x200, 33, "no administrator with this subject key identifier is installed";
+    /// The administrator is installed already.
+    AdministratorInstalled = 0x0262, 256, 38, "an administrator with this key is installed already";
+    /// Eight administrators are installed.
+    AdministratorsFull = 0x0263, 261, 39, "the crypto unit has 8 administrators already";
+    /// The certificate is not valid.
+    CertificateInvalid = 0x0264, 0x200, 40, "the administrator's certificate is not valid";
+    /// Removing the administrator would leave fewer than a threshold.
+    RemovalBreaksThreshold = 0x0265, 209, 66, "removing the administrator would leave fewer than a threshold asks for: lower it first";
+    /// The second-last administrator stays unless thresholds of 1 are permitted.
+    RemovalOfSecondLast = 0x0266, 209, 67, "the second-last administrator can only be removed where thresholds of 1 are permitted";
+    /// The last administrator stays.
+    RemovalOfLast = 0x0267, 209, 68, "the last administrator of a secured crypto unit cannot be removed";
+    /// The attribute list is malformed.
+    AttributesMalformed = 0x0268, 0x200, 41, "the attribute list is not IDs 1 to 4 in order, or sets what does not exist";
+    /// Imprint mode is left with a revocation threshold of at least 1.
+    RevocationThresholdMissing = 0x0269, 209, 36, "imprint mode cannot be left with a revocation threshold of 0";
+    /// The signature threshold is above the number of administrators.
+    SignatureThresholdTooHigh = 0x026a, 209, 57, "the signature threshold is above the number of administrators";
+    /// The revocation threshold is above the number of administrators.
+    RevocationThresholdTooHigh = 0x026b, 209, 58, "the revocation threshold is above the number of administrators";
+    /// A change-control bit does not come back.
+    ChangeControlReset = 0x026c, 209, 69, "a change-control bit that was cleared comes back by zeroize only";
+    /// The permission is protected from change.
+    PermissionProtected = 0x026d, 209, 70, "the permission is protected from change until the crypto unit is zeroized";
+    /// The threshold is protected from change.
+    ThresholdProtected = 0x026e, 209, 71, "the threshold is protected from change, as by an early client: only zeroizing the crypto unit and setting it up anew helps";
+    /// The mode is read-only.
+    ModeReadOnly = 0x026f, 209, 72, "the operating mode follows from the thresholds and cannot be set";
+    /// Thresholds of 1 are in force.
+    OneSignNeeded = 0x0270, 209, 74, "thresholds of 1 are in force: raise them before forbidding them";
+    /// The signature threshold cannot be set to 0.
+    SignatureThresholdZero = 0x0271, 209, 76, "the signature threshold cannot be set to 0";
+    /// The revocation threshold cannot be set to 0.
+    RevocationThresholdZero = 0x0272, 209, 77, "the revocation threshold cannot be set to 0";
+    /// A signature threshold of 1 is not permitted.
+    SignatureThresholdOne = 0x0273, 209, 78, "a signature threshold of 1 is not permitted here";
+    /// A revocation threshold of 1 is not permitted.
+    RevocationThresholdOne = 0x0274, 209, 79, "a revocation threshold of 1 is not permitted here";
+    /// The control points are malformed.
+    ControlPointsMalformed = 0x0275, 0x200, 44, "the control points are not 16 bytes, or name one that does not exist";
+    /// Control points may not be switched on.
+    ControlPointsAddForbidden = 0x0276, 80, 46, "the control point ADD_CPBS is off: no control point can be switched on until zeroize";
+    /// Control points may not be switched off.
+    ControlPointsDeleteForbidden = 0x0277, 80, 47, "the control point DELETE_CPBS is off: no control point can be switched off until zeroize";
     /// Not 2 or 3 parts, or one of them, or their sum, is zero, or two are equal.
-    KeyPartsInvalid = 0x0220, 0, 2, "a master key needs 2 or 3 different key parts, none of them nor their sum zero";
+    KeyPartsInvalid = 0x0220, 0x200, 27, "a master key needs 2 or 3 different key parts, none of them nor their sum zero";
     /// New is full already.
-    NewNotEmpty = 0x0221, 0, 53, "the new master-key register is full: clear it first";
+    NewNotEmpty = 0x0221, 0x200, 53, "the new master-key register is full: clear it first";
     /// What would be loaded is what Current holds.
-    SameAsCurrent = 0x0222, 0, 0, "the parts combine to the current master key: change at least one";
+    SameAsCurrent = 0x0222, 0x200, 0, "the parts combine to the current master key: change at least one";
     /// There is no key in New.
-    NewMissing = 0x0223, 0, 50, "the new master-key register is empty: load it first";
+    NewMissing = 0x0223, 0x200, 50, "the new master-key register is empty: load it first";
     /// There is no key in Current.
-    CurrentMissing = 0x0224, 0, 49, "the current master-key register is empty";
+    CurrentMissing = 0x0224, 0x200, 49, "the current master-key register is empty";
     /// New is not committed.
-    NewNotCommitted = 0x0225, 0, 64, "the new master key is not committed";
+    NewNotCommitted = 0x0225, 0x200, 64, "the new master key is not committed";
     /// The pattern is not the register's.
     PatternMismatch = 0x0226, 101, 48, "the verification pattern is not that of the new master key: the parts were others";
     /// The caller has stopped waiting.
@@ -220,8 +318,17 @@ impl core::error::Error for Refusal {}
 #[cfg(test)]
 mod tests {
     use super::{Refusal, UnitError};
+    use crate::admin::AdminRefusal;
     use engine::EngineError;
     use std::collections::BTreeSet;
+
+    /// Whoever meets a pair of numbers has to know which error it was.
+    #[test]
+    fn administrators_can_tell_errors_apart() {
+        for error in UnitError::ALL {
+            assert_eq!(AdminRefusal::of(*error).unit_error(), Some(*error), "{error:?}");
+        }
+    }
 
     #[test]
     fn numbers_are_unique_and_in_their_block() {

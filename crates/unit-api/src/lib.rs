@@ -18,6 +18,8 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod admin;
+
 mod command;
 mod envelope;
 mod error;

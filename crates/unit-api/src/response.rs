@@ -1,6 +1,6 @@
 //! What a unit answers.
 
-use crate::{UnitStatus, VerificationPattern};
+use crate::UnitStatus;
 use serde::{Deserialize, Serialize};
 
 /// The answer to a command that was carried out.
@@ -28,9 +28,9 @@ pub enum Response<'a> {
     Plaintext(&'a [u8]),
     /// To `Sign`.
     Signature(&'a [u8]),
-    /// To `LoadKeyParts` and `GenerateMasterKey`: the pattern of what was loaded.
-    Loaded(VerificationPattern),
-    /// To everything that gives nothing back: `Verify`, `Commit`, `Activate`, the clears, `Zeroize`.
+    /// To `Administer`, carried out or refused: DER of an [`crate::admin::AdminResponse`].
+    Administered(&'a [u8]),
+    /// To `Verify`.
     Done,
 }
 
@@ -45,7 +45,7 @@ impl core::fmt::Debug for Response<'_> {
             Self::Ciphertext { .. } => "Ciphertext",
             Self::Plaintext(_) => "Plaintext",
             Self::Signature(_) => "Signature",
-            Self::Loaded(_) => "Loaded",
+            Self::Administered(_) => "Administered",
             Self::Done => "Done",
         })
     }

@@ -37,11 +37,11 @@ pub enum NewRegister {
 pub enum Condition {
     /// Yes.
     Operational,
-    /// No: the error with this number happened, and only `Status` and `Zeroize` are answered.
+    /// No: the error with this number happened, and only status, queries and zeroize are answered.
     Error(u16),
 }
 
-/// What a unit says of itself.
+/// What a unit says of itself, unsigned. What its module signs is [`crate::admin::DomainInfo`].
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct UnitStatus {
     /// Whose status this is.
@@ -58,7 +58,7 @@ pub struct UnitStatus {
     pub current: Option<VerificationPattern>,
     /// New.
     pub new: NewRegister,
-    /// Counts administrative commands carried out; never goes back.
+    /// Counts administrative commands that were rightly signed; never goes back.
     pub transaction_counter: u128,
     /// Administrators installed.
     pub administrators: u8,

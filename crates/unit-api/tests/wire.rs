@@ -4,7 +4,7 @@
 use engine::{Algorithm, KeySpec, KeyUses, MacMechanism, WrapMechanism};
 use proptest::prelude::*;
 use unit_api::{
-    CodecError, Command, Condition, Envelope, MAX_FRAME_LEN, NewRegister, Reply, Request, Response, Target,
+    CodecError, Command, Condition, Envelope, MAX_FRAME_LEN, NewRegister, Reply, Request, Response,
     UnitError, UnitId, UnitStatus, VerificationPattern, decode_reply, decode_request, encode_reply,
     encode_request, split_frame,
 };
@@ -21,7 +21,7 @@ const SPEC: KeySpec = KeySpec::aes(32, KeyUses::ENCRYPT.with(KeyUses::DECRYPT));
 const PATTERN: VerificationPattern = VerificationPattern::from_bytes([0x5a; 32]);
 
 /// Every command in the order of its number.
-const COMMANDS: [Command<'static>; 18] = [
+const COMMANDS: [Command<'static>; 12] = [
     Command::Status,
     Command::GenerateRandom { len: 300 },
     Command::GenerateKey { spec: SPEC },
@@ -33,13 +33,7 @@ const COMMANDS: [Command<'static>; 18] = [
     Command::Sign { by: MacMechanism::AesCmac, key: &[9], data: &[15] },
     Command::Verify { by: MacMechanism::HmacSha256, key: &[9], data: &[15], signature: &[16, 17] },
     Command::Reencipher { blob: &[18] },
-    Command::LoadKeyParts { parts: &[19; 64] },
-    Command::GenerateMasterKey,
-    Command::Commit { pattern: PATTERN },
-    Command::Activate { pattern: PATTERN },
-    Command::ClearNew,
-    Command::ClearCurrent,
-    Command::Zeroize,
+    Command::Administer { request: &[19, 20] },
 ];
 
 fn responses() -> Vec<Result<Response<'static>, unit_api::Refusal>> {
@@ -64,7 +58,7 @@ fn responses() -> Vec<Result<Response<'static>, unit_api::Refusal>> {
         Ok(Response::Ciphertext { iv: [4; 12], ciphertext: &[5] }),
         Ok(Response::Plaintext(&[6])),
         Ok(Response::Signature(&[7])),
-        Ok(Response::Loaded(PATTERN)),
+        Ok(Response::Administered(&[8])),
         Ok(Response::Done),
         Err(UnitError::WkidMismatch.into()),
     ]
@@ -75,12 +69,7 @@ fn frames() -> String {
     let mut buffer = [0; 512];
     let mut lines = String::new();
     for (number, command) in (1..).zip(COMMANDS) {
-        let target = command.is_administrative().then_some(Target {
-            unit: UnitId([0x11; 16]),
-            domain_index: 1,
-            domain_instance: 2,
-        });
-        let envelope = Envelope { target, transaction_counter: 7, command, signatures: &[] };
+        let envelope = Envelope::plain(command);
         let len = encode_request(&Request { number, deadline_ms: 5000, envelope }, &mut buffer).unwrap();
         lines += &format!("{} {}\n", command.name(), hex(&buffer[..len]));
     }
