@@ -1,3 +1,43 @@
 //! What trusted key entry computes, on the unit's side and on its customer's.
+//!
+//! Administrators and modules sign with ECDSA over P-521 and SHA-512 ([`SigningKey`], [`PublicKey`]) and show their
+//! keys in X.509 certificates ([`AdministratorCertificate`], [`ModuleCertificate`]). Keys are named by a [`Ski`].
+//!
+//! What it deliberately does not do: draw randomness (callers pass a closure), allocate, keep keys, decide who may
+//! do what, read a clock (a certificate's validity is not compared with anything), or build certificate chains
+//! longer than a root and what it signed.
+//!
+//! Invariants:
+//! - Bytes from outside are read as strict DER, and none of them makes a reader panic or read past their end.
+//! - A [`PublicKey`] is a point of the curve, never the point at infinity.
+//! - A [`SigningKey`] is zeroized on drop and never printed; time and memory accesses do not depend on it.
 
 #![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+mod administrator_key;
+mod certificate;
+mod error;
+mod name;
+mod public_key;
+mod signature;
+mod signing_key;
+mod ski;
+mod writer;
+
+pub use administrator_key::AdministratorKey;
+pub use certificate::administrator::{
+    AdministratorCertificate, administrator_tbs, assemble_certificate, write_administrator_certificate,
+};
+pub use certificate::module::{
+    IssueError, ModuleCertificate, issue_module_certificate, root_certificate_key, write_root_certificate,
+};
+pub use certificate::{CERTIFICATE_BUFFER_LEN, CertificateInvalid, MAX_CERTIFICATE_LEN};
+pub use error::{BufferTooSmall, KeyInvalid, RandomFailed, SignatureInvalid};
+pub use name::{AdministratorName, Name, NameInvalid, RootName};
+pub use public_key::{POINT_LEN, PublicKey};
+pub use signature::{MAX_SIGNATURE_LEN, Signature};
+pub use signing_key::{SCALAR_LEN, SigningKey};
+pub use ski::Ski;

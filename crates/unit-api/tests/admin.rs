@@ -1,5 +1,4 @@
 //! Administration's structures: what they look like, and that no bytes break their decoders.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
 use unit_api::admin::{
