@@ -1,0 +1,73 @@
+//! The keys that administrators sign with.
+
+use crate::{KeyInvalid, POINT_LEN, PublicKey, SignatureInvalid, Ski};
+
+/// An administrator's public signature key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AdministratorKey {
+    /// ECDSA on P-521 with SHA-512.
+    P521(PublicKey),
+}
+
+/// How a key on P-521 begins in its fixed encoding. Stored by units: never reused.
+const P521: u8 = 1;
+
+impl AdministratorKey {
+    /// Length in bytes of the fixed encoding: one byte for the kind of key, and room for the longest one.
+    pub const ENCODED_LEN: usize = 261;
+
+    /// Verifies a signature of this administrator over `message`.
+    ///
+    /// # Errors
+    /// [`SignatureInvalid`], whatever is wrong.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureInvalid> {
+        match self {
+            Self::P521(key) => key.verify(message, signature),
+        }
+    }
+
+    /// The administrator's identifier.
+    #[must_use]
+    pub fn ski(&self) -> Ski {
+        match self {
+            Self::P521(key) => key.ski(),
+        }
+    }
+
+    /// The fixed encoding: kind, key, and zeros up to [`Self::ENCODED_LEN`].
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::ENCODED_LEN] {
+        let mut bytes = [0; Self::ENCODED_LEN];
+        match self {
+            Self::P521(key) => put(&mut bytes, &[&[P521], &key.to_point()]),
+        }
+        bytes
+    }
+
+    /// Reads what [`Self::to_bytes`] gave.
+    ///
+    /// # Errors
+    /// [`KeyInvalid`] for anything else.
+    pub fn from_bytes(bytes: &[u8; Self::ENCODED_LEN]) -> Result<Self, KeyInvalid> {
+        let (kind, body) = bytes.split_first().ok_or(KeyInvalid)?;
+        match *kind {
+            P521 => {
+                let (point, rest) = body.split_at_checked(POINT_LEN).ok_or(KeyInvalid)?;
+                require_zero(rest)?;
+                PublicKey::from_point(point).map(Self::P521)
+            }
+            _ => Err(KeyInvalid),
+        }
+    }
+}
+
+fn put(bytes: &mut [u8], pieces: &[&[u8]]) {
+    for (to, from) in bytes.iter_mut().zip(pieces.iter().copied().flatten()) {
+        *to = *from;
+    }
+}
+
+fn require_zero(rest: &[u8]) -> Result<(), KeyInvalid> {
+    if rest.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(KeyInvalid) }
+}

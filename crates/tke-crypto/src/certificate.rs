@@ -1,0 +1,53 @@
+//! X.509 v3 certificates (RFC 5280), as far as trusted key entry has them.
+
+pub(crate) mod administrator;
+mod identifier;
+pub(crate) mod module;
+mod read;
+mod write;
+
+use core::fmt;
+
+/// Longest certificate that is accepted, in bytes.
+pub const MAX_CERTIFICATE_LEN: usize = 12_288;
+
+/// A buffer of this length, in bytes, holds every certificate that is written here.
+pub const CERTIFICATE_BUFFER_LEN: usize = 1024;
+
+/// Why a certificate is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CertificateInvalid {
+    /// Longer than [`MAX_CERTIFICATE_LEN`].
+    TooLong,
+    /// Not an X.509 v3 certificate in DER.
+    Malformed,
+    /// A key or a signature of an algorithm that is not taken here.
+    AlgorithmNotSupported,
+    /// The key is not a valid key of its algorithm.
+    KeyInvalid,
+    /// The subject's common name is not one that this kind of certificate has.
+    NameInvalid,
+    /// An extension is critical and unknown, forbids what the key is for, or names another key.
+    ExtensionInvalid,
+    /// The signature is not its issuer's.
+    SignatureInvalid,
+}
+
+impl fmt::Display for CertificateInvalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLong => "the certificate is longer than 12288 bytes",
+            Self::Malformed => "the certificate is not X.509 v3 in DER",
+            Self::AlgorithmNotSupported => {
+                "the certificate's key or signature is of an unsupported algorithm"
+            }
+            Self::KeyInvalid => "the certificate's key is not valid",
+            Self::NameInvalid => "the certificate's common name does not fit",
+            Self::ExtensionInvalid => "an extension of the certificate does not fit",
+            Self::SignatureInvalid => "the certificate's signature is not valid",
+        })
+    }
+}
+
+impl core::error::Error for CertificateInvalid {}

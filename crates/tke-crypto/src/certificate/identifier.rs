@@ -1,0 +1,34 @@
+//! Identifiers of algorithms, name attributes and extensions, as they are encoded.
+//!
+//! DER has one encoding for a value, so that identifiers are compared as bytes.
+
+/// `AlgorithmIdentifier { ecdsa-with-SHA512 }`: 1.2.840.10045.4.3.4, no parameters (RFC 5758 §3.2).
+pub(super) const ECDSA_WITH_SHA512: &[u8] =
+    &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x04];
+
+/// `AlgorithmIdentifier { id-ecPublicKey, secp521r1 }`: 1.2.840.10045.2.1, 1.3.132.0.35 (RFC 5480 §2.1).
+pub(super) const P521_KEY: &[u8] = &[
+    0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00,
+    0x23,
+];
+
+/// `[0] { INTEGER 2 }`: version 3 (RFC 5280 §4.1.2.1).
+pub(super) const VERSION_3: &[u8] = &[0xa0, 0x03, 0x02, 0x01, 0x02];
+
+/// id-at-commonName, 2.5.4.3 (RFC 5280 A.1); the content without its header, as the next ones.
+pub(super) const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+
+/// id-at-organizationalUnitName, 2.5.4.11 (RFC 5280 A.1).
+pub(super) const ORGANIZATIONAL_UNIT: &[u8] = &[0x55, 0x04, 0x0b];
+
+/// id-ce-subjectKeyIdentifier, 2.5.29.14 (RFC 5280 §4.2.1.2).
+pub(super) const SUBJECT_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 0x0e];
+
+/// id-ce-keyUsage, 2.5.29.15 (RFC 5280 §4.2.1.3).
+pub(super) const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
+
+/// id-ce-basicConstraints, 2.5.29.19 (RFC 5280 §4.2.1.9).
+pub(super) const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
+
+/// id-ce-authorityKeyIdentifier, 2.5.29.35 (RFC 5280 §4.2.1.1).
+pub(super) const AUTHORITY_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 0x23];

@@ -1,0 +1,178 @@
+//! Certificates of modules' device keys, and of the root that signs them.
+
+use super::read::{Certificate, Usage};
+use super::write::{self, DistinguishedName, Purpose, Template};
+use super::{CERTIFICATE_BUFFER_LEN, CertificateInvalid};
+use crate::{AdministratorKey, BufferTooSmall, PublicKey, RootName, SigningKey};
+use core::fmt;
+
+/// Bytes of a module's identifier: a serial number of 8 characters and 8 bytes of instance.
+const MODULE_ID_LEN: usize = 16;
+const SERIAL_LEN: usize = 8;
+
+/// Characters of a module's common name: the serial number, a hyphen, the instance in hexadecimal.
+const COMMON_NAME_LEN: usize = SERIAL_LEN + 1 + 2 * (MODULE_ID_LEN - SERIAL_LEN);
+
+/// Whose device key it is, after the root's signature was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModuleCertificate {
+    /// The module's serial number, 8 characters, and its instance, 8 bytes.
+    pub module_id: [u8; MODULE_ID_LEN],
+    /// The key that the module signs its answers with.
+    pub key: PublicKey,
+}
+
+impl ModuleCertificate {
+    /// Reads a module's certificate and verifies that `root` signed it.
+    ///
+    /// # Errors
+    /// What is wrong first, as [`CertificateInvalid`] says.
+    pub fn verify(der: &[u8], root: &PublicKey) -> Result<Self, CertificateInvalid> {
+        let certificate = Certificate::read(der)?;
+        let key = p521_key(&certificate)?;
+        certificate.check_extensions(&key.ski(), Usage::SignMessages)?;
+        let module_id =
+            certificate.common_name.and_then(parse_common_name).ok_or(CertificateInvalid::NameInvalid)?;
+        certificate.verify(&AdministratorKey::P521(root.clone()))?;
+        Ok(Self { module_id, key })
+    }
+}
+
+/// Why no certificate was issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IssueError {
+    /// The module's serial number is not 8 visible ASCII characters.
+    ModuleIdInvalid,
+    /// The output buffer is too small.
+    BufferTooSmall,
+}
+
+impl fmt::Display for IssueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ModuleIdInvalid => "a module's serial number is 8 visible ASCII characters",
+            Self::BufferTooSmall => "the output buffer is too small",
+        })
+    }
+}
+
+impl core::error::Error for IssueError {}
+
+impl From<BufferTooSmall> for IssueError {
+    fn from(_: BufferTooSmall) -> Self {
+        Self::BufferTooSmall
+    }
+}
+
+/// Writes the certificate of a module's device key, signed by the root of that name.
+///
+/// The result is at the end of `out`; [`CERTIFICATE_BUFFER_LEN`] bytes are enough.
+///
+/// # Errors
+/// [`IssueError`].
+pub fn issue_module_certificate<'o>(
+    root: &SigningKey,
+    root_name: &RootName,
+    module_id: &[u8; MODULE_ID_LEN],
+    key: &PublicKey,
+    out: &'o mut [u8],
+) -> Result<&'o [u8], IssueError> {
+    let common_name = write_common_name(module_id).ok_or(IssueError::ModuleIdInvalid)?;
+    let template = Template {
+        issuer: root_subject(root_name),
+        subject: DistinguishedName { unit: None, common_name: &common_name },
+        key,
+        purpose: Purpose::Module(root.public().ski()),
+    };
+    Ok(sign(root, &template, out)?)
+}
+
+/// Writes a root's self-signed certificate.
+///
+/// The result is at the end of `out`; [`CERTIFICATE_BUFFER_LEN`] bytes are enough.
+///
+/// # Errors
+/// [`BufferTooSmall`].
+pub fn write_root_certificate<'o>(
+    root: &SigningKey,
+    name: &RootName,
+    out: &'o mut [u8],
+) -> Result<&'o [u8], BufferTooSmall> {
+    let subject = root_subject(name);
+    sign(root, &Template { issuer: subject, subject, key: &root.public(), purpose: Purpose::Root }, out)
+}
+
+/// The key of a root, from its certificate, whose own signature is verified.
+///
+/// That the certificate is the right root's, only whoever brought it can know.
+///
+/// # Errors
+/// What is wrong first, as [`CertificateInvalid`] says.
+pub fn root_certificate_key(der: &[u8]) -> Result<PublicKey, CertificateInvalid> {
+    let certificate = Certificate::read(der)?;
+    let key = p521_key(&certificate)?;
+    certificate.check_extensions(&key.ski(), Usage::SignCertificates)?;
+    certificate.verify_self_signed(&AdministratorKey::P521(key.clone()))?;
+    Ok(key)
+}
+
+fn sign<'o>(
+    root: &SigningKey,
+    template: &Template<'_>,
+    out: &'o mut [u8],
+) -> Result<&'o [u8], BufferTooSmall> {
+    let mut tbs = [0; CERTIFICATE_BUFFER_LEN];
+    let tbs = write::tbs(template, &mut tbs)?;
+    write::certificate(tbs, &root.sign(tbs), out)
+}
+
+fn root_subject(name: &RootName) -> DistinguishedName<'_> {
+    DistinguishedName { unit: None, common_name: name.as_str().as_bytes() }
+}
+
+#[expect(unreachable_patterns, reason = "more kinds of administrators' keys are to come")]
+fn p521_key(certificate: &Certificate<'_>) -> Result<PublicKey, CertificateInvalid> {
+    match certificate.key()? {
+        AdministratorKey::P521(key) => Ok(key),
+        _ => Err(CertificateInvalid::AlgorithmNotSupported),
+    }
+}
+
+fn write_common_name(module_id: &[u8; MODULE_ID_LEN]) -> Option<[u8; COMMON_NAME_LEN]> {
+    let (serial, instance) = module_id.split_at(SERIAL_LEN);
+    let digits = instance.iter().flat_map(|byte| [byte >> 4, byte & 0x0f]).map(hex_digit);
+    let mut name = [b'-'; COMMON_NAME_LEN];
+    for (to, from) in name.iter_mut().zip(serial.iter().copied().chain([b'-']).chain(digits)) {
+        *to = from;
+    }
+    serial.iter().all(u8::is_ascii_graphic).then_some(name)
+}
+
+fn parse_common_name(name: &[u8]) -> Option<[u8; MODULE_ID_LEN]> {
+    let (serial, rest) = name.split_first_chunk::<SERIAL_LEN>()?;
+    let digits = rest.strip_prefix(b"-")?;
+    let (pairs, []) = digits.as_chunks::<2>() else { return None };
+    let mut module_id = [0; MODULE_ID_LEN];
+    let (to_serial, to_instance) = module_id.split_at_mut(SERIAL_LEN);
+    to_serial.copy_from_slice(serial);
+    if pairs.len() != to_instance.len() {
+        return None;
+    }
+    for (to, [high, low]) in to_instance.iter_mut().zip(pairs) {
+        *to = hex_value(*high)? << 4 | hex_value(*low)?;
+    }
+    serial.iter().all(u8::is_ascii_graphic).then_some(module_id)
+}
+
+const fn hex_digit(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'a' + value - 10 }
+}
+
+const fn hex_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}

@@ -1,0 +1,81 @@
+//! A private key of P-521.
+
+use crate::{KeyInvalid, PublicKey, RandomFailed, Signature};
+use core::fmt;
+use p521::FieldBytes;
+use p521::ecdsa::signature::Signer;
+use zeroize::Zeroizing;
+
+/// Length of a private scalar in bytes, big-endian.
+pub const SCALAR_LEN: usize = 66;
+
+/// What is left of the first byte of a scalar: the group's order has 521 bits, one more than 65 bytes.
+const FIRST_BYTE_MASK: u8 = 0x01;
+
+/// Candidates to try. A working generator's first one is good but for one time in 2²⁶¹.
+const MAX_CANDIDATES: usize = 4;
+
+/// A private key on P-521, of an administrator, a module, a root or an importer: zeroized on drop, never printed.
+pub struct SigningKey(p521::ecdsa::SigningKey);
+
+impl SigningKey {
+    /// Draws a key: uniform in 1..n, by rejection.
+    ///
+    /// `fill` fills its argument with random bytes of full entropy.
+    ///
+    /// # Errors
+    /// [`RandomFailed`] if `fill` does, or if what it gives is out of range again and again.
+    ///
+    /// Source: FIPS 186-5 A.2.2; SP 800-56A §5.6.1.2.2 (testing candidates).
+    pub fn generate(
+        fill: &mut impl FnMut(&mut [u8]) -> Result<(), RandomFailed>,
+    ) -> Result<Self, RandomFailed> {
+        let mut candidate = Zeroizing::new([0; SCALAR_LEN]);
+        for _ in 0..MAX_CANDIDATES {
+            fill(candidate.as_mut_slice())?;
+            if let Some(first) = candidate.first_mut() {
+                *first &= FIRST_BYTE_MASK;
+            }
+            // What a rejected candidate gives away is of no use: it is not the key.
+            if let Ok(key) = Self::from_scalar(&candidate) {
+                return Ok(key);
+            }
+        }
+        Err(RandomFailed)
+    }
+
+    /// The key with this scalar, big-endian; the caller's copy is the caller's to wipe.
+    ///
+    /// # Errors
+    /// [`KeyInvalid`] if it is not in 1..n.
+    pub fn from_scalar(scalar: &[u8; SCALAR_LEN]) -> Result<Self, KeyInvalid> {
+        let scalar: &FieldBytes = scalar.into();
+        p521::ecdsa::SigningKey::from_bytes(scalar).map(Self).map_err(|_| KeyInvalid)
+    }
+
+    /// The scalar, big-endian.
+    #[must_use]
+    pub fn expose_scalar(&self) -> Zeroizing<[u8; SCALAR_LEN]> {
+        Zeroizing::new(self.0.to_bytes().into())
+    }
+
+    /// The public key.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        PublicKey::new(self.0.verifying_key().into())
+    }
+
+    /// Signs the SHA-512 digest of `message` with ECDSA; the same message gives the same signature.
+    ///
+    /// Source: FIPS 186-5 §6.4.1 with the deterministic nonce of §6.3.2 (RFC 6979 §3.2).
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> Signature {
+        Signature::new(&self.0.sign(message))
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKey")
+    }
+}

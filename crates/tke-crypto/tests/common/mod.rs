@@ -1,0 +1,36 @@
+//! What the tests share.
+
+#![allow(dead_code, reason = "not every test file uses everything")]
+
+use std::fs;
+use std::path::Path;
+use tke_crypto::{RandomFailed, SigningKey};
+
+/// Bytes for these hexadecimal digits.
+pub(crate) fn hex(digits: &str) -> Vec<u8> {
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+}
+
+/// A file of the fixtures, by its path there.
+pub(crate) fn fixture(path: &str) -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(path)).unwrap()
+}
+
+/// A generator that repeats itself: xorshift64* (Vigna), seeded.
+pub(crate) fn generator(seed: u64) -> impl FnMut(&mut [u8]) -> Result<(), RandomFailed> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move |out| {
+        for byte in out {
+            state ^= state >> 12;
+            state ^= state << 25;
+            state ^= state >> 27;
+            *byte = (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 56) as u8;
+        }
+        Ok(())
+    }
+}
+
+/// The key that this seed makes.
+pub(crate) fn signing_key(seed: u64) -> SigningKey {
+    SigningKey::generate(&mut generator(seed)).unwrap()
+}
