@@ -1,0 +1,110 @@
+//! How much it costs to try a password.
+
+use super::Password;
+use argon2::{Algorithm, Argon2, Params, Version};
+use zeroize::Zeroizing;
+
+/// What one try of a password costs under Argon2id: memory, passes over it, lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KdfCost {
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+}
+
+/// Dearer than any file may ask for, or cheaper than [`KdfCost::STANDARD`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a password is protected by 64 MiB to 1 GiB, 3 to 16 passes, 1 to 4 lanes")]
+pub struct CostOutOfRange;
+
+impl KdfCost {
+    /// 64 MiB, three passes, one lane: the second recommended option of RFC 9106 §4 with a single lane, well above
+    /// OWASP's floor of 19 MiB and two passes.
+    pub const STANDARD: Self = Self { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
+
+    /// The most that a file may ask of whoever opens it: a file from elsewhere must not take the machine down.
+    const MOST: Self = Self { memory_kib: 1024 * 1024, passes: 16, lanes: 4 };
+
+    /// A dearer cost than the standard one.
+    ///
+    /// # Errors
+    /// [`CostOutOfRange`].
+    pub const fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, CostOutOfRange> {
+        let too_cheap =
+            memory_kib < Self::STANDARD.memory_kib || passes < Self::STANDARD.passes || lanes == 0;
+        let cost = Self { memory_kib, passes, lanes };
+        if too_cheap || cost.is_too_dear() { Err(CostOutOfRange) } else { Ok(cost) }
+    }
+
+    /// A cost that keeps nobody from trying passwords. For tests, and nothing else.
+    #[must_use]
+    pub const fn danger_weak() -> Self {
+        Self { memory_kib: 8, passes: 1, lanes: 1 }
+    }
+
+    /// The cost that a file asks for, unless it is too dear.
+    pub(super) fn stored(memory_kib: u32, passes: u32, lanes: u32) -> Option<Self> {
+        Some(Self { memory_kib, passes, lanes }).filter(|cost| !cost.is_too_dear())
+    }
+
+    const fn is_too_dear(self) -> bool {
+        self.memory_kib > Self::MOST.memory_kib
+            || self.passes > Self::MOST.passes
+            || self.lanes > Self::MOST.lanes
+    }
+
+    /// Memory, in KiB.
+    #[must_use]
+    pub const fn memory_kib(self) -> u32 {
+        self.memory_kib
+    }
+
+    /// Passes over the memory.
+    #[must_use]
+    pub const fn passes(self) -> u32 {
+        self.passes
+    }
+
+    /// Lanes.
+    #[must_use]
+    pub const fn lanes(self) -> u32 {
+        self.lanes
+    }
+
+    /// The key that this password makes; none for parameters that Argon2 does not know, or without memory.
+    pub(super) fn derive(self, password: &Password, salt: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+        let mut key = Zeroizing::new([0; 32]);
+        let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(key.len())).ok()?;
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into(password.expose(), salt, &mut *key)
+            .ok()?;
+        Some(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CostOutOfRange, KdfCost};
+    use crate::secret_file::Password;
+
+    #[test]
+    fn nothing_below_the_standard_but_by_its_dangerous_name() {
+        assert_eq!(KdfCost::new(64 * 1024, 3, 1), Ok(KdfCost::STANDARD));
+        assert_eq!(KdfCost::new(64 * 1024 - 1, 3, 1), Err(CostOutOfRange));
+        assert_eq!(KdfCost::new(64 * 1024, 2, 1), Err(CostOutOfRange));
+        assert_eq!(KdfCost::new(64 * 1024, 3, 0), Err(CostOutOfRange));
+        assert_eq!(KdfCost::new(u32::MAX, 3, 1), Err(CostOutOfRange));
+    }
+
+    #[test]
+    fn what_a_file_asks_for_is_bounded() {
+        assert!(KdfCost::stored(8, 1, 1).is_some());
+        assert!(KdfCost::stored(u32::MAX, 1, 1).is_none());
+        assert!(KdfCost::stored(8, u32::MAX, 1).is_none());
+        assert!(KdfCost::stored(8, 1, u32::MAX).is_none());
+        // Fewer KiB than Argon2 takes: no key, no panic.
+        let none = KdfCost::stored(0, 1, 1)
+            .and_then(|cost| cost.derive(&Password::new("password".into()), &[0; 32]));
+        assert!(none.is_none());
+    }
+}
