@@ -1,7 +1,6 @@
 //! X.509 v3 certificates (RFC 5280), as far as trusted key entry has them.
 
 pub(crate) mod administrator;
-mod identifier;
 pub(crate) mod module;
 mod read;
 mod write;

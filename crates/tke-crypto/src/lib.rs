@@ -1,7 +1,8 @@
 //! What trusted key entry computes, on the unit's side and on its customer's.
 //!
 //! Administrators and modules sign with ECDSA over P-521 and SHA-512 ([`SigningKey`], [`PublicKey`]) and show their
-//! keys in X.509 certificates ([`AdministratorCertificate`], [`ModuleCertificate`]). Keys are named by a [`Ski`].
+//! keys in X.509 certificates ([`AdministratorCertificate`], [`ModuleCertificate`]). Keys are named by a [`Ski`]. Parts of
+//! a master key travel to a unit's importer key in a [`SealedKeyPart`].
 //!
 //! What it deliberately does not do: draw randomness (callers pass a closure), allocate, keep keys, decide who may
 //! do what, read a clock (a certificate's validity is not compared with anything), or build certificate chains
@@ -18,14 +19,19 @@
 extern crate std;
 
 mod administrator_key;
+mod agreement;
 mod certificate;
 mod error;
+mod identifier;
 mod name;
 mod public_key;
+mod reader;
+mod sealed_part;
 mod signature;
 mod signing_key;
 mod ski;
 mod writer;
+mod x963;
 
 pub use administrator_key::AdministratorKey;
 pub use certificate::administrator::{
@@ -38,6 +44,10 @@ pub use certificate::{CERTIFICATE_BUFFER_LEN, CertificateInvalid, MAX_CERTIFICAT
 pub use error::{BufferTooSmall, KeyInvalid, RandomFailed, SignatureInvalid};
 pub use name::{AdministratorName, Name, NameInvalid, RootName};
 pub use public_key::{POINT_LEN, PublicKey};
+pub use sealed_part::{
+    SEALED_PART_MAX_LEN, SealError, SealedKeyPart, SealedPartInvalid, open_key_part, seal_key_part,
+    sealed_for,
+};
 pub use signature::{MAX_SIGNATURE_LEN, Signature};
 pub use signing_key::{SCALAR_LEN, SigningKey};
 pub use ski::Ski;

@@ -1,11 +1,12 @@
 //! ECDSA signatures as they travel: DER.
 
 use crate::SignatureInvalid;
+use crate::reader::whole;
 use crate::writer::{Tag, Writer};
 use core::fmt;
 use core::ops::Deref;
 use der::asn1::UintRef;
-use der::{Decode, Reader, SliceReader};
+use der::{Decode, Reader};
 use p521::FieldBytes;
 
 /// Longest signature in bytes: two integers of 66 bytes, whose top bit is never set, and their headers.
@@ -67,12 +68,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<p521::ecdsa::Signature, SignatureIn
 }
 
 fn decode_integers(bytes: &[u8]) -> der::Result<(&[u8], &[u8])> {
-    let mut reader = SliceReader::new(bytes)?;
-    let integers = reader.sequence(|r| {
-        Ok::<_, der::Error>((UintRef::decode(r)?.as_bytes(), UintRef::decode(r)?.as_bytes()))
-    })?;
-    reader.finish()?;
-    Ok(integers)
+    whole(bytes, |r| {
+        r.sequence(|r| Ok::<_, der::Error>((UintRef::decode(r)?.as_bytes(), UintRef::decode(r)?.as_bytes())))
+    })
 }
 
 /// A big-endian number, padded to the width of a scalar.

@@ -65,6 +65,11 @@ impl SigningKey {
         PublicKey::new(self.0.verifying_key().into())
     }
 
+    /// The scalar, for what else is computed with it.
+    pub(crate) fn scalar(&self) -> &p521::NonZeroScalar {
+        self.0.as_nonzero_scalar()
+    }
+
     /// Signs the SHA-512 digest of `message` with ECDSA; the same message gives the same signature.
     ///
     /// Source: FIPS 186-5 §6.4.1 with the deterministic nonce of §6.3.2 (RFC 6979 §3.2).

@@ -1,12 +1,13 @@
 //! Reading certificates: first their shape, then what it means.
 
-use super::identifier::{
+use super::{CertificateInvalid, MAX_CERTIFICATE_LEN};
+use crate::identifier::{
     BASIC_CONSTRAINTS, COMMON_NAME, ECDSA_WITH_SHA512, KEY_USAGE, P521_KEY, SUBJECT_KEY_IDENTIFIER, VERSION_3,
 };
-use super::{CertificateInvalid, MAX_CERTIFICATE_LEN};
+use crate::reader::{require, whole, whole_bytes};
 use crate::{AdministratorKey, PublicKey, Ski};
 use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, OctetStringRef, UintRef, UtcTime};
-use der::{Decode, ErrorKind, Reader, SliceReader, Tag, Tagged};
+use der::{Decode, Reader, SliceReader, Tag, Tagged};
 
 /// A certificate's parts, in the bytes it was read from. Nothing is verified but that it is DER of this shape.
 pub(super) struct Certificate<'a> {
@@ -124,9 +125,14 @@ impl<'a> Certificate<'a> {
         let subject = r.tlv_bytes()?;
         let common_name = whole(subject, decode_name)?;
         let (key_algorithm, key) = r.sequence(|r| Ok::<_, der::Error>((r.tlv_bytes()?, whole_bytes(r)?)))?;
-        let extensions = AnyRef::decode(r)?;
-        require(extensions.tag() == EXTENSIONS)?;
-        let extensions = whole(extensions.value(), |r| r.sequence(Extensions::decode))?;
+        let extensions = match r.is_finished() {
+            true => Extensions::default(),
+            false => {
+                let extensions = AnyRef::decode(r)?;
+                require(extensions.tag() == EXTENSIONS)?;
+                whole(extensions.value(), |r| r.sequence(Extensions::decode))?
+            }
+        };
         Ok(Self {
             tbs,
             signature_algorithm,
@@ -234,24 +240,4 @@ fn decode_identifier<'a>(r: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {
     let id = AnyRef::decode(r)?;
     require(id.tag() == Tag::ObjectIdentifier)?;
     Ok(id.value())
-}
-
-/// The content of a bit string of whole bytes.
-fn whole_bytes<'a>(r: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {
-    BitStringRef::decode(r)?.as_bytes().ok_or_else(|| ErrorKind::Failed.into())
-}
-
-/// Reads `bytes` to their end.
-fn whole<'a, T>(
-    bytes: &'a [u8],
-    read: impl FnOnce(&mut SliceReader<'a>) -> der::Result<T>,
-) -> der::Result<T> {
-    let mut reader = SliceReader::new(bytes)?;
-    let value = read(&mut reader)?;
-    reader.finish()?;
-    Ok(value)
-}
-
-fn require(holds: bool) -> der::Result<()> {
-    if holds { Ok(()) } else { Err(ErrorKind::Failed.into()) }
 }

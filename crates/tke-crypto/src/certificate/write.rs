@@ -1,6 +1,6 @@
 //! Writing certificates.
 
-use super::identifier::{
+use crate::identifier::{
     AUTHORITY_KEY_IDENTIFIER, BASIC_CONSTRAINTS, COMMON_NAME, ECDSA_WITH_SHA512, KEY_USAGE,
     ORGANIZATIONAL_UNIT, P521_KEY, SUBJECT_KEY_IDENTIFIER, VERSION_3,
 };

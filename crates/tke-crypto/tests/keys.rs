@@ -1,0 +1,118 @@
+//! Keys, their identifiers and their encodings.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{generator, hex, signing_key};
+use sha2::{Digest, Sha256};
+use tke_crypto::{AdministratorKey, KeyInvalid, MAX_SIGNATURE_LEN, PublicKey, RandomFailed, SigningKey, Ski};
+
+/// The group's order n (SP 800-186 §3.2.1.5).
+const ORDER: &str = "01fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffa\
+                     51868783bf2f966b7fcc0148f709a5d03bb5c9b8899c47aebb6fb71e91386409";
+
+fn scalar(digits: &str) -> [u8; 66] {
+    hex(digits).try_into().unwrap()
+}
+
+#[test]
+fn scalars_are_from_one_to_below_the_order() {
+    let order = scalar(ORDER);
+    let mut below = order;
+    below[65] -= 1;
+    let mut one = [0; 66];
+    one[65] = 1;
+    for good in [one, below] {
+        let key = SigningKey::from_scalar(&good).unwrap();
+        assert_eq!(*key.expose_scalar(), good);
+        key.public().verify(b"message", &key.sign(b"message")).unwrap();
+    }
+    for bad in [[0; 66], order, [0xff; 66]] {
+        assert_eq!(SigningKey::from_scalar(&bad).map(drop), Err(KeyInvalid));
+    }
+}
+
+#[test]
+fn what_a_generator_gives_is_masked_and_tested_and_given_up_at_last() {
+    // All ones, masked to 521 bits, is above the order; the second candidate is taken.
+    let mut calls = 0;
+    let key = SigningKey::generate(&mut |out| {
+        calls += 1;
+        out.fill(if calls == 1 { 0xff } else { 0x5a });
+        Ok(())
+    });
+    let mut expected = [0x5a; 66];
+    expected[0] = 0;
+    assert_eq!(*key.unwrap().expose_scalar(), expected);
+    for stuck in [0x00, 0xff] {
+        let mut stuck = |out: &mut [u8]| {
+            out.fill(stuck);
+            Ok(())
+        };
+        assert_eq!(SigningKey::generate(&mut stuck).map(drop), Err(RandomFailed));
+    }
+}
+
+#[test]
+fn points_that_are_none_are_refused() {
+    let point = signing_key(1).public().to_point();
+    assert_eq!(PublicKey::from_point(&point).unwrap().to_point(), point);
+    for len in 0..point.len() {
+        assert_eq!(PublicKey::from_point(&point[..len]), Err(KeyInvalid), "{len} bytes");
+    }
+    for bit in 0..8 * point.len() {
+        let mut tampered = point;
+        tampered[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(PublicKey::from_point(&tampered), Err(KeyInvalid), "bit {bit}");
+    }
+    assert_eq!(PublicKey::from_point(&[0; 133]), Err(KeyInvalid));
+    let mut compressed = [0; 67];
+    compressed[0] = 2 + (point[132] & 1);
+    compressed[1..].copy_from_slice(&point[1..67]);
+    assert_eq!(PublicKey::from_point(&compressed), Err(KeyInvalid));
+}
+
+#[test]
+fn identifiers_are_digests_with_and_without_the_prefix() {
+    let key = signing_key(2).public();
+    let point = key.to_point();
+    assert_eq!(key.ski(), Ski(Sha256::digest(point).into()));
+    assert_eq!(key.importer_ski(), Ski(Sha256::digest(&point[1..]).into()));
+    let shown = Ski([0xa5; 32]).to_string();
+    assert_eq!(shown, "a5".repeat(32));
+    assert_eq!(format!("{:?}", Ski([0xa5; 32])), format!("Ski({shown})"));
+}
+
+#[test]
+fn a_private_key_is_not_printed() {
+    assert_eq!(format!("{:?}", signing_key(3)), "SigningKey");
+}
+
+#[test]
+fn administrators_keys_are_kept_in_one_length() {
+    let key = AdministratorKey::P521(signing_key(4).public());
+    let bytes = key.to_bytes();
+    assert_eq!(AdministratorKey::from_bytes(&bytes).as_ref(), Ok(&key));
+    assert_eq!(key.ski(), signing_key(4).public().ski());
+    for bit in 0..8 * bytes.len() {
+        let mut tampered = bytes;
+        tampered[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(AdministratorKey::from_bytes(&tampered), Err(KeyInvalid), "bit {bit}");
+    }
+}
+
+#[test]
+fn signatures_are_short_enough_and_verify_only_what_was_signed() {
+    let mut random = generator(5);
+    for seed in 6..20 {
+        let key = signing_key(seed);
+        let mut message = [0; 100];
+        random(&mut message).unwrap();
+        let signature = key.sign(&message);
+        assert!(signature.len() <= MAX_SIGNATURE_LEN);
+        key.public().verify(&message, &signature).unwrap();
+        assert!(key.public().verify(&message[1..], &signature).is_err());
+        assert!(signing_key(seed + 1).public().verify(&message, &signature).is_err());
+    }
+}
