@@ -9,9 +9,9 @@ use crate::reference::ReferenceKeys;
 use crate::table::KeyTable;
 use core::fmt;
 use engine::{
-    AES_GCM_TAG_LEN, Algorithm, CipherMechanism, DigestMechanism, Engine, EngineError, KeyHandle, KeyPart,
-    KeySpec, KeyUses, MAX_KEY_LEN, MacMechanism, Mechanism, MechanismInfo, SHA256_LEN, WrapMechanism,
-    declassify,
+    AES_GCM_TAG_LEN, Algorithm, CipherMechanism, DigestMechanism, Engine, EngineError, KEY_PART_LEN,
+    KeyHandle, KeyPart, KeySpec, KeyUses, MAX_KEY_LEN, MacMechanism, Mechanism, MechanismInfo, SHA256_LEN,
+    WrapMechanism, declassify,
 };
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -146,7 +146,7 @@ impl<E: Entropy, const KEYS: usize> Engine for SoftEngine<E, KEYS> {
     }
 
     fn combine_key_parts(&mut self, parts: &[KeyPart]) -> Result<KeyHandle, EngineError> {
-        if !matches!(parts.len(), 2 | 3) {
+        if !matches!(parts.len(), 1..=3) {
             return Err(EngineError::KeyPartsInvalid);
         }
         self.insert(&KeySpec::aes(32, KeyUses::DERIVE), Origin::Master, |to| {
@@ -156,6 +156,21 @@ impl<E: Entropy, const KEYS: usize> Engine for SoftEngine<E, KEYS> {
                 }
             }
             Ok(())
+        })
+    }
+
+    fn export_key_part(&mut self, key: KeyHandle) -> Result<KeyPart, EngineError> {
+        let key = self.keys.key(key)?;
+        if key.origin != Origin::Master {
+            return Err(EngineError::KeyFunctionNotPermitted);
+        }
+        let mut value = Zeroizing::new([0; KEY_PART_LEN]);
+        key.expose(|held| match <&[u8; KEY_PART_LEN]>::try_from(held) {
+            Ok(held) => {
+                *value = *held;
+                Ok(KeyPart::new(*value))
+            }
+            Err(_) => Err(EngineError::KeyFunctionNotPermitted),
         })
     }
 

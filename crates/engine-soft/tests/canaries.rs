@@ -17,7 +17,9 @@ enum Fault {
     RandomRepeats,
     RandomStopsEarly,
     ImportIgnoresLength,
-    OnePartCombines,
+    FourPartsCombine,
+    ExportsAnything,
+    ExportsZeros,
     MasterKeyMayEncrypt,
     DerivationIgnoresContext,
     DigestLeavesBytes,
@@ -34,11 +36,13 @@ enum Fault {
     VerifyTakesAnything,
 }
 
-const FAULTS: [Fault; 18] = [
+const FAULTS: [Fault; 20] = [
     Fault::RandomRepeats,
     Fault::RandomStopsEarly,
     Fault::ImportIgnoresLength,
-    Fault::OnePartCombines,
+    Fault::FourPartsCombine,
+    Fault::ExportsAnything,
+    Fault::ExportsZeros,
     Fault::MasterKeyMayEncrypt,
     Fault::DerivationIgnoresContext,
     Fault::DigestLeavesBytes,
@@ -112,14 +116,24 @@ impl<E: Engine> Engine for Faulty<E> {
 
     fn combine_key_parts(&mut self, parts: &[KeyPart]) -> Result<KeyHandle, EngineError> {
         match parts {
-            [one] if self.has(Fault::OnePartCombines) => {
-                self.sound.import_key(&KeySpec::aes(32, KeyUses::DERIVE), one.expose())
+            [_, three @ ..] if three.len() == 3 && self.has(Fault::FourPartsCombine) => {
+                self.sound.combine_key_parts(three)
             }
             [a, b] if self.has(Fault::MasterKeyMayEncrypt) => {
                 let value: Vec<u8> = a.expose().iter().zip(b.expose()).map(|(a, b)| a ^ b).collect();
                 self.sound.import_key(&KeySpec::aes(32, KeyUses::DERIVE.with(KeyUses::ENCRYPT)), &value)
             }
             _ => self.sound.combine_key_parts(parts),
+        }
+    }
+
+    fn export_key_part(&mut self, key: KeyHandle) -> Result<KeyPart, EngineError> {
+        match self.sound.export_key_part(key) {
+            Err(EngineError::KeyFunctionNotPermitted) if self.has(Fault::ExportsAnything) => {
+                Ok(KeyPart::new([0; 32]))
+            }
+            Ok(_) if self.has(Fault::ExportsZeros) => Ok(KeyPart::new([0; 32])),
+            other => other,
         }
     }
 

@@ -26,6 +26,10 @@ impl<E: Engine + ?Sized> Engine for &mut E {
         (**self).combine_key_parts(parts)
     }
 
+    fn export_key_part(&mut self, key: KeyHandle) -> Result<KeyPart, EngineError> {
+        (**self).export_key_part(key)
+    }
+
     fn derive_key(
         &mut self,
         base: KeyHandle,

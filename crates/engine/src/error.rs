@@ -20,7 +20,7 @@ pub enum EngineError {
     BufferTooSmall = 0x0106,
     /// The input is longer or shorter than the mechanism takes.
     DataLenRange = 0x0107,
-    /// Not 2 or 3 key parts.
+    /// Not 1 to 3 key parts.
     KeyPartsInvalid = 0x0108,
     /// A wrapped key did not pass its check.
     WrappedKeyInvalid = 0x0109,
@@ -92,7 +92,7 @@ impl fmt::Display for EngineError {
             Self::KeyUnextractable => "the key may not leave the engine",
             Self::BufferTooSmall => "the output buffer is too small",
             Self::DataLenRange => "the mechanism does not take input of this length",
-            Self::KeyPartsInvalid => "a master key is combined from 2 or 3 parts",
+            Self::KeyPartsInvalid => "a master key is combined from 1 to 3 parts",
             Self::WrappedKeyInvalid => "the wrapped key is not valid under this key",
             Self::EncryptedDataInvalid => "the ciphertext is not valid under this key",
             Self::SignatureInvalid => "the MAC is not valid under this key",

@@ -60,13 +60,24 @@ pub trait Engine {
     /// [`EngineError::KeySizeRange`] for another length, or one that the algorithm does not have.
     fn import_key(&mut self, spec: &KeySpec, value: &[u8]) -> Result<KeyHandle, EngineError>;
 
-    /// Combines 2 or 3 master-key parts by exclusive or into an AES-256 key for derivation only.
+    /// Combines 1 to 3 master-key parts by exclusive or into an AES-256 key for derivation only.
     ///
-    /// The engine checks the number of parts; that none is zero and no two are equal is the unit's rule.
+    /// A single part is the whole key, on its way from one unit to another. The engine checks the number of parts; when a
+    /// single one will do, that none is zero and that no two are equal are the unit's rules.
     ///
     /// # Errors
     /// [`EngineError::KeyPartsInvalid`] for another number of parts.
     fn combine_key_parts(&mut self, parts: &[KeyPart]) -> Result<KeyHandle, EngineError>;
+
+    /// A master key of 32 bytes, as the single part that [`Engine::combine_key_parts`] makes it from again.
+    ///
+    /// The one function in which bytes of a master key leave the engine. Whoever asks has to seal the part for its
+    /// recipient at once and to let go of it.
+    ///
+    /// # Errors
+    /// [`EngineError::KeyFunctionNotPermitted`] for what is no master key of 32 bytes;
+    /// [`EngineError::KeyUnextractable`] where the hardware lets none out.
+    fn export_key_part(&mut self, key: KeyHandle) -> Result<KeyPart, EngineError>;
 
     /// Derives a key from `base`: SP 800-108 in counter mode with AES-CMAC as PRF.
     ///

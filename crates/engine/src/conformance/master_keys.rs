@@ -1,7 +1,7 @@
 //! Laws of master keys: combined from parts, known by pattern, good for derivation and nothing else.
 
 use super::bench::{DIRT, GCM, aes, assert_refused, destroy, offers, offers_len, same_value, secret, spec};
-use super::vectors::{COUNTING, KDF, PATTERN_OF_THREE, PATTERN_OF_TWO};
+use super::vectors::{COUNTING, KDF, PATTERN_OF_ONE, PATTERN_OF_THREE, PATTERN_OF_TWO};
 use crate::{
     Algorithm, Engine, EngineError, KeyHandle, KeyPart, KeySpec, KeyUses, MacMechanism, Mechanism,
     SHA256_LEN, WrapMechanism,
@@ -30,12 +30,58 @@ pub(super) fn parts_combine_to_the_published_patterns(engine: &mut dyn Engine) {
     let [a, b, _] = parts();
     let three = engine.combine_key_parts(&[c, a, b]).unwrap();
     assert_pattern(engine, three, PATTERN_OF_THREE);
-    destroy(engine, &[two, three]);
+    let [a, _, _] = parts();
+    let one = engine.combine_key_parts(&[a]).unwrap();
+    assert_pattern(engine, one, PATTERN_OF_ONE);
+    destroy(engine, &[two, three, one]);
 }
 
-pub(super) fn only_two_or_three_parts_combine(engine: &mut dyn Engine) {
+/// Not where the hardware lets no master key out at all.
+pub(super) fn a_master_key_leaves_as_the_part_it_comes_back_from(engine: &mut dyn Engine) {
+    let made = engine.generate_key(&KeySpec::aes(32, KeyUses::DERIVE)).unwrap();
+    for master in [master_key(engine), made] {
+        let part = match engine.export_key_part(master) {
+            Err(EngineError::KeyUnextractable) => None,
+            other => Some(other.unwrap()),
+        };
+        if let Some(part) = part {
+            let again = engine.combine_key_parts(&[part]).unwrap();
+            let (mut before, mut after) = ([0; SHA256_LEN], [1; SHA256_LEN]);
+            engine.digest_key(&[1], master, &mut before).unwrap();
+            engine.digest_key(&[1], again, &mut after).unwrap();
+            assert_eq!(before, after);
+            destroy(engine, &[again]);
+        }
+        destroy(engine, &[master]);
+    }
+}
+
+pub(super) fn nothing_else_leaves_as_a_part(engine: &mut dyn Engine) {
+    let master = master_key(engine);
+    let spec = KeySpec { extractable: true, ..KeySpec::aes(32, KeyUses::DERIVE) };
+    let others = [
+        engine.generate_key(&spec).unwrap(),
+        engine.generate_key(&KeySpec::aes(16, KeyUses::DERIVE)).unwrap(),
+        aes(engine, &[1; 32], KeyUses::DERIVE),
+        aes(engine, &[1; 32], KeyUses::ALL),
+        secret(engine, &[1; 32], KeyUses::DERIVE),
+        engine.derive_key(master, b"a", b"b", &KeySpec::aes(32, KeyUses::DERIVE)).unwrap(),
+    ];
+    for key in others.into_iter().chain([engine.device_key()]) {
+        let refused = engine.export_key_part(key).err();
+        assert_eq!(refused, Some(EngineError::KeyFunctionNotPermitted));
+    }
+    destroy(engine, &others);
+    destroy(engine, &[master]);
+}
+
+pub(super) fn one_to_three_parts_combine_and_no_more(engine: &mut dyn Engine) {
     let four = [1, 2, 3, 4].map(|byte| KeyPart::new([byte; 32]));
-    for count in [0, 1, 4] {
+    for count in 1..=3 {
+        let combined = engine.combine_key_parts(&four[..count]).unwrap();
+        destroy(engine, &[combined]);
+    }
+    for count in [0, 4] {
         let refused = engine.combine_key_parts(&four[..count]);
         assert_eq!(refused, Err(EngineError::KeyPartsInvalid), "{count} parts");
     }

@@ -138,7 +138,10 @@ pub(super) const KDF: [(&[u8], &[u8]); 4] = [
     (COUNTING.split_at(16).0, &hex::<24>("889129c9f2371d458759c2f96aa35cfa0ab229c0fde9db47")),
 ];
 
-/// First 28 bytes of SHA-256 over `01 ‖ key`, for the key combined of [`COUNTING`] and thirty-two times `a5`.
+/// First 28 bytes of SHA-256 over `01 ‖ key`, for the key that is [`COUNTING`].
+pub(super) const PATTERN_OF_ONE: [u8; 28] = hex("491176b0f443c65a7c7d72df47d6cbc0d04e111fb5a619f60d3e7767");
+
+/// The same for the key combined of it and thirty-two times `a5`.
 pub(super) const PATTERN_OF_TWO: [u8; 28] = hex("0c7116b0cabdb39ac9ff6073862e2a4f470786265a3ce8723c237eb4");
 
 /// The same once the bytes `e0` to `ff` are combined in.
