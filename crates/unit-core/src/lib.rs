@@ -40,7 +40,7 @@ mod unit;
 
 pub mod constant_time;
 
-pub use env::{Env, Identity};
+pub use env::{Clock, Env, Identity, Module};
 pub use serve::REPLY_BUFFER_LEN;
 pub use slot::MAX_SLOT_LEN;
 pub use storage::{Slot, Storage, StorageFailed};

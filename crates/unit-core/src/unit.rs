@@ -49,7 +49,13 @@ impl<E: Env> Unit<E> {
     ///
     /// Always gives a unit: one that could not start is in its error state, and says why in its status.
     /// `identity` is the same at every start; a state stored by another identity is refused.
-    pub fn start(engine: E::Engine, storage: E::Storage, identity: Identity) -> Self {
+    pub fn start(
+        engine: E::Engine,
+        storage: E::Storage,
+        module: E::Module,
+        clock: E::Clock,
+        identity: Identity,
+    ) -> Self {
         let mut unit = Self {
             engine,
             storage,

@@ -184,6 +184,11 @@ impl Engine for Observed {
         Ok(self.made(key))
     }
 
+    fn export_key_part(&mut self, key: KeyHandle) -> Result<KeyPart, EngineError> {
+        self.call()?;
+        self.engine.export_key_part(key)
+    }
+
     fn derive_key(
         &mut self,
         base: KeyHandle,
