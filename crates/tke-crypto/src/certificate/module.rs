@@ -131,11 +131,10 @@ fn root_subject(name: &RootName) -> DistinguishedName<'_> {
     DistinguishedName { unit: None, common_name: name.as_str().as_bytes() }
 }
 
-#[expect(unreachable_patterns, reason = "more kinds of administrators' keys are to come")]
 fn p521_key(certificate: &Certificate<'_>) -> Result<PublicKey, CertificateInvalid> {
     match certificate.key()? {
         AdministratorKey::P521(key) => Ok(key),
-        _ => Err(CertificateInvalid::AlgorithmNotSupported),
+        AdministratorKey::Rsa2048(_) => Err(CertificateInvalid::AlgorithmNotSupported),
     }
 }
 

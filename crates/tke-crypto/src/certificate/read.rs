@@ -2,10 +2,11 @@
 
 use super::{CertificateInvalid, MAX_CERTIFICATE_LEN};
 use crate::identifier::{
-    BASIC_CONSTRAINTS, COMMON_NAME, ECDSA_WITH_SHA512, KEY_USAGE, P521_KEY, SUBJECT_KEY_IDENTIFIER, VERSION_3,
+    BASIC_CONSTRAINTS, COMMON_NAME, ECDSA_WITH_SHA512, KEY_USAGE, P521_KEY, RSA_KEY, SHA256_WITH_RSA,
+    SUBJECT_KEY_IDENTIFIER, VERSION_3,
 };
 use crate::reader::{require, whole, whole_bytes};
-use crate::{AdministratorKey, PublicKey, Ski};
+use crate::{AdministratorKey, PublicKey, RsaPublicKey, Ski};
 use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, OctetStringRef, UintRef, UtcTime};
 use der::{Decode, Reader, SliceReader, Tag, Tagged};
 
@@ -64,6 +65,10 @@ impl<'a> Certificate<'a> {
                 let key = PublicKey::from_point(self.key).map_err(|_| CertificateInvalid::KeyInvalid)?;
                 Ok(AdministratorKey::P521(key))
             }
+            RSA_KEY => {
+                let key = RsaPublicKey::from_der(self.key).map_err(|_| CertificateInvalid::KeyInvalid)?;
+                Ok(AdministratorKey::Rsa2048(key))
+            }
             _ => Err(CertificateInvalid::AlgorithmNotSupported),
         }
     }
@@ -96,6 +101,10 @@ impl<'a> Certificate<'a> {
     pub(super) fn verify(&self, key: &AdministratorKey) -> Result<(), CertificateInvalid> {
         let verified = match (self.signature_algorithm, key) {
             (ECDSA_WITH_SHA512, AdministratorKey::P521(key)) => key.verify(self.tbs, self.signature),
+            // X9.31's padding has no identifier of its own with SHA-256: old certificates may have either.
+            (SHA256_WITH_RSA, AdministratorKey::Rsa2048(key)) => {
+                key.verify_pkcs1(self.tbs, self.signature).or_else(|_| key.verify(self.tbs, self.signature))
+            }
             _ => return Err(CertificateInvalid::AlgorithmNotSupported),
         };
         verified.map_err(|_| CertificateInvalid::SignatureInvalid)
