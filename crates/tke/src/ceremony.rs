@@ -1,7 +1,7 @@
 //! Commands carried out on units: bound, signed, sent, checked, and written down.
 
 use crate::converge::{Goal, Step, Stuck, next_step};
-use crate::part::KeyPartHolder;
+use crate::part::{KeyPartHolder, PartError, PartId};
 use crate::proposal::block_for;
 use crate::quorum::{Quorum, QuorumError};
 use crate::unit::{
@@ -32,6 +32,8 @@ pub struct Event {
     pub signers: Vec<(String, String)>,
     /// The pattern that the command was about.
     pub pattern: Option<VerificationPattern>,
+    /// Which key parts went in: label, and hash of the container that it is kept in.
+    pub parts: Vec<(String, PartId)>,
     /// Why it did not happen, if it did not.
     pub refused: Option<String>,
 }
@@ -72,7 +74,7 @@ pub enum CeremonyError {
     },
     /// A key part could not be sealed.
     #[error("a key part could not be sealed for the crypto unit")]
-    Part(#[source] PortError),
+    Part(#[from] PartError),
     /// What a unit says of itself does not fit together.
     #[error("crypto unit {unit} gave an importer key that is none")]
     ImporterKey {
@@ -154,8 +156,8 @@ impl Ceremony<'_> {
             .sign(unit.listed().number, &snapshot, order.command(), &block, order.sets())
             .await?;
         let done = unit.submit(&block, &signatures).await;
-        let what = order.to_string();
-        self.write_down(unit, &snapshot, what, order.command(), &block, &[&signatures], order.pattern(), &done)?;
+        let deed = Deed::new(&snapshot, order.command(), order.to_string(), &block);
+        self.write_down(unit, Deed { pattern: order.pattern(), ..deed }, &signatures, &done)?;
         Ok(done?)
     }
 
@@ -201,10 +203,11 @@ impl Ceremony<'_> {
         let importer = self.importer_key(unit, &importer)?;
         let mut sealed = Vec::new();
         for part in parts {
-            sealed.push(part.seal_for(&importer).await.map_err(|e| CeremonyError::Part(Box::new(e)))?);
+            sealed.push(part.seal_for(&importer).await?.0);
         }
         let what = format!("import {} key parts", parts.len());
-        self.import(unit, &sealed, what, expected).await
+        let ids = parts.iter().map(|part| (part.label().as_str().to_owned(), part.id())).collect();
+        self.import(unit, &sealed, what, ids, expected).await
     }
 
     /// Brings the master key of one unit into New of another; outside of both it is only ever sealed for the target.
@@ -232,10 +235,11 @@ impl Ceremony<'_> {
         let exported = source.submit(&block, &signatures).await;
         let to = target.listed();
         let what = format!("{} to crypto unit {} {}", command.name(), to.number, to.location);
-        self.write_down(source, &snapshot, what, command, &block, &[&signatures], Some(expected), &exported)?;
+        let deed = Deed { pattern: Some(expected), ..Deed::new(&snapshot, command, what, &block) };
+        self.write_down(source, deed, &signatures, &exported)?;
         let from = source.listed();
         let what = format!("import the master key of crypto unit {} {}", from.number, from.location);
-        self.import(target, &[exported?.output], what, expected).await
+        self.import(target, &[exported?.output], what, Vec::new(), expected).await
     }
 
     async fn import<P: UnitPort>(
@@ -243,6 +247,7 @@ impl Ceremony<'_> {
         unit: &AdminUnit<P>,
         sealed: &[Vec<u8>],
         what: String,
+        parts: Vec<(String, PartId)>,
         expected: VerificationPattern,
     ) -> Result<(), CeremonyError> {
         let (number, command) = (unit.listed().number, AdminCommand::ImportKeyParts);
@@ -253,12 +258,12 @@ impl Ceremony<'_> {
             let block = block_of(&snapshot, command, part);
             let signatures = self.quorum.sign(number, &snapshot, command, &block, None).await?;
             requests.extend(signed_request(&block, &signatures).unwrap_or_default());
-            signed.push(signatures);
+            signed.extend(signatures);
         }
         let envelope = block_of(&snapshot, command, &requests);
         let done = unit.submit(&envelope, &[]).await;
-        let signed: Vec<&Vec<BlockSignature>> = signed.iter().collect();
-        self.write_down(unit, &snapshot, what, command, &envelope, &signed, Some(expected), &done)?;
+        let deed = Deed { pattern: Some(expected), parts, ..Deed::new(&snapshot, command, what, &envelope) };
+        self.write_down(unit, deed, &signed, &done)?;
         let found = <[u8; 32]>::try_from(done?.output.as_slice())
             .map(VerificationPattern::from_bytes)
             .map_err(|_| UnitFault::Garbled { unit: number, command: command.name() })?;
@@ -276,19 +281,14 @@ impl Ceremony<'_> {
         if *key.importer_ski().as_bytes() == shown.ski { Ok(key) } else { Err(bad()) }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "it is what there is to say of one command")]
     fn write_down<P: UnitPort>(
         &mut self,
         unit: &AdminUnit<P>,
-        snapshot: &Snapshot,
-        what: String,
-        command: AdminCommand,
-        block: &[u8],
-        signatures: &[&Vec<BlockSignature>],
-        pattern: Option<VerificationPattern>,
+        deed: Deed,
+        signatures: &[BlockSignature],
         outcome: &Result<Answer, UnitFault>,
     ) -> Result<(), CeremonyError> {
-        let mut skis: Vec<_> = signatures.iter().flat_map(|made| made.iter().map(|made| made.ski)).collect();
+        let mut skis: Vec<_> = signatures.iter().map(|made| made.ski).collect();
         skis.sort_unstable();
         skis.dedup();
         let name = |ski| {
@@ -296,7 +296,7 @@ impl Ceremony<'_> {
             (key.map_or_else(String::new, |key| key.name().as_str().to_owned()), ski.to_string())
         };
         // What a random generation made is known only now.
-        let made = match (command, outcome) {
+        let made = match (deed.command, outcome) {
             (AdminCommand::GenerateMasterKey, Ok(answer)) => {
                 answer.output.as_slice().try_into().ok().map(VerificationPattern::from_bytes)
             }
@@ -304,15 +304,39 @@ impl Ceremony<'_> {
         };
         let event = Event {
             unit: unit.listed().clone(),
-            what,
-            command,
-            transaction_counter: snapshot.transaction_counter.saturating_add(1),
-            block_hash: Sha256::digest(block).into(),
+            what: deed.what,
+            command: deed.command,
+            transaction_counter: deed.transaction_counter,
+            block_hash: deed.block_hash,
             signers: skis.into_iter().map(name).collect(),
-            pattern: pattern.or(made),
+            pattern: deed.pattern.or(made),
+            parts: deed.parts,
             refused: outcome.as_ref().err().map(in_full),
         };
         self.record.record(&event).map_err(CeremonyError::Record)
+    }
+}
+
+/// What was asked of a unit, before it is known how it went.
+struct Deed {
+    what: String,
+    command: AdminCommand,
+    transaction_counter: u128,
+    block_hash: [u8; 32],
+    pattern: Option<VerificationPattern>,
+    parts: Vec<(String, PartId)>,
+}
+
+impl Deed {
+    fn new(unit: &Snapshot, command: AdminCommand, what: String, block: &[u8]) -> Self {
+        Self {
+            what,
+            command,
+            transaction_counter: unit.transaction_counter.saturating_add(1),
+            block_hash: Sha256::digest(block).into(),
+            pattern: None,
+            parts: Vec::new(),
+        }
     }
 }
 
