@@ -1,9 +1,37 @@
 //! What trusted key entry computes, on the unit's side and on its customer's.
 //!
 //! Administrators and modules sign with ECDSA over P-521 and SHA-512 ([`SigningKey`], [`PublicKey`]) and show their
-//! keys in X.509 certificates ([`AdministratorCertificate`], [`ModuleCertificate`]). Keys are named by a [`Ski`].
-//! Old administrators' RSA keys are still verified with ([`RsaPublicKey`]). Parts of
-//! a master key travel to a unit's importer key in a [`SealedKeyPart`].
+//! keys in X.509 certificates ([`AdministratorCertificate`], [`ModuleCertificate`]). Keys are named by a [`Ski`]. Parts
+//! of a master key travel to a unit's importer key, each in a [`SealedKeyPart`]. What old administrators sign with RSA
+//! is verified, and nothing else is done with RSA ([`RsaPublicKey`]).
+//!
+//! ```
+//! use tke_crypto::{
+//!     AdministratorCertificate, AdministratorName, CERTIFICATE_BUFFER_LEN, SEALED_PART_MAX_LEN, SigningKey, open_key_part,
+//!     seal_key_part,
+//! };
+//! # let mut fill = |out: &mut [u8]| {
+//! #     out.fill(0x5a);
+//! #     Ok(())
+//! # };
+//!
+//! // The customer makes a key and a certificate; `fill` fills a slice with random bytes.
+//! let key = SigningKey::generate(&mut fill)?;
+//! let mut buffer = [0; CERTIFICATE_BUFFER_LEN];
+//! let name = AdministratorName::try_from("Alice")?;
+//! let der = tke_crypto::write_administrator_certificate(&key, &name, &mut buffer)?;
+//!
+//! // The unit takes the certificate in, and later what its owner signs.
+//! let alice = AdministratorCertificate::parse(der)?;
+//! alice.key.verify(b"a command", &key.sign(b"a command"))?;
+//!
+//! // A key part goes to the unit's importer key.
+//! let importer = SigningKey::generate(&mut fill)?;
+//! let mut buffer = [0; SEALED_PART_MAX_LEN];
+//! let sealed = seal_key_part(&importer.public(), &[7; 32], &mut fill, &mut buffer)?;
+//! assert_eq!(*open_key_part(&importer, sealed)?, [7; 32]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! What it deliberately does not do: draw randomness (callers pass a closure), allocate, keep keys, decide who may
 //! do what, read a clock (a certificate's validity is not compared with anything), or build certificate chains

@@ -56,7 +56,10 @@ impl SigningKey {
     /// The scalar, big-endian.
     #[must_use]
     pub fn expose_scalar(&self) -> Zeroizing<[u8; SCALAR_LEN]> {
-        Zeroizing::new(self.0.to_bytes().into())
+        let bytes = Zeroizing::new(self.0.to_bytes());
+        let mut scalar = Zeroizing::new([0; SCALAR_LEN]);
+        scalar.copy_from_slice(bytes.as_slice());
+        scalar
     }
 
     /// The public key.

@@ -138,10 +138,12 @@ fn kat_certificates_of_other_implementations() {
             Err(CertificateInvalid::AlgorithmNotSupported) => "refused-algorithm",
             Err(CertificateInvalid::NameInvalid) => "refused-name",
             Err(CertificateInvalid::SignatureInvalid) => "refused-signature",
-            Err(_) => "refused",
+            Err(CertificateInvalid::KeyInvalid) => "refused-key",
+            Err(CertificateInvalid::Malformed) => "refused-malformed",
+            Err(_) => "refused otherwise",
         };
         assert_eq!(outcome, expected, "{label}: {parsed:?}");
         assert!(parsed.is_err() || parsed.is_ok_and(|certificate| certificate.name.as_str() == "Alice"));
     }
-    assert_eq!(rows.len(), 19);
+    assert_eq!(rows.len(), 45);
 }
