@@ -1,7 +1,7 @@
 //! What a command gives back, before it borrows from the caller's buffer.
 
 use engine::AES_GCM_IV_LEN;
-use unit_api::{Refusal, Response, UnitError, UnitStatus, VerificationPattern};
+use unit_api::{Refusal, Response, UnitError, UnitStatus};
 
 /// A response by length: its bytes are the first of the output buffer.
 pub(crate) enum Answer {
@@ -12,7 +12,7 @@ pub(crate) enum Answer {
     Ciphertext { iv: [u8; AES_GCM_IV_LEN], len: usize },
     Plaintext(usize),
     Signature(usize),
-    Loaded(VerificationPattern),
+    Administered(usize),
     Done,
 }
 
@@ -28,7 +28,7 @@ impl Answer {
             Self::Ciphertext { iv, len } => Response::Ciphertext { iv, ciphertext: first(len)? },
             Self::Plaintext(len) => Response::Plaintext(first(len)?),
             Self::Signature(len) => Response::Signature(first(len)?),
-            Self::Loaded(pattern) => Response::Loaded(pattern),
+            Self::Administered(len) => Response::Administered(first(len)?),
             Self::Done => Response::Done,
         })
     }

@@ -1,6 +1,7 @@
 //! The clear parts of a master key, and whether they are fit to make one.
 
-use engine::{KEY_PART_LEN, KeyPart};
+use crate::master_key::{Origins, pattern_of_part};
+use engine::{Engine, EngineError, KEY_PART_LEN, KeyPart};
 use subtle::{Choice, ConstantTimeEq};
 use unit_api::{MAX_KEY_PARTS, UnitError, VerificationPattern};
 
@@ -10,21 +11,34 @@ const ZERO_KEY_PATTERN: VerificationPattern = VerificationPattern::from_bytes([
     0x2f, 0xf6, 0x47, 0x0f, 0x55, 0xcf, 0x30, 0x26, 0x0f, 0x55, 0x39, 0x00, 0x00, 0x00, 0x00,
 ]);
 
-/// Two or three parts; whether they are fit to be combined is not known yet. Zeroized on drop.
+/// Up to three parts; whether they are fit to be combined is not known yet. Zeroized on drop.
 pub(crate) struct KeyParts {
     parts: [KeyPart; MAX_KEY_PARTS],
     count: usize,
 }
 
 impl KeyParts {
-    /// The parts in `bytes`, 32 each, one after the other.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, UnitError> {
-        let (chunks, rest) = bytes.as_chunks::<KEY_PART_LEN>();
-        if !rest.is_empty() || !(2..=MAX_KEY_PARTS).contains(&chunks.len()) {
-            return Err(UnitError::KeyPartsInvalid);
+    /// No part yet.
+    pub(crate) const fn none() -> Self {
+        Self { parts: [const { KeyPart::new([0; KEY_PART_LEN]) }; MAX_KEY_PARTS], count: 0 }
+    }
+
+    /// Takes in one more; the caller's copy is the caller's to wipe.
+    pub(crate) fn push(&mut self, part: &[u8; KEY_PART_LEN]) -> Result<(), UnitError> {
+        *self.parts.get_mut(self.count).ok_or(UnitError::KeyPartsTooMany)? = KeyPart::new(*part);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// The patterns of the parts, by which custodians recognise them. That of a single one is the master key's own.
+    pub(crate) fn origins<E: Engine + ?Sized>(&self, engine: &mut E) -> Result<Origins, EngineError> {
+        let mut origins = Origins::NONE;
+        if let several @ [_, _, ..] = self.as_slice() {
+            for part in several {
+                origins.push(pattern_of_part(engine, part)?);
+            }
         }
-        let parts = core::array::from_fn(|i| KeyPart::new(chunks.get(i).copied().unwrap_or_default()));
-        Ok(Self { parts, count: chunks.len() })
+        Ok(origins)
     }
 
     pub(crate) fn as_slice(&self) -> &[KeyPart] {
@@ -33,7 +47,7 @@ impl KeyParts {
 }
 
 /// Whether parts are fit to make a master key whose pattern is `combined`: none of them zero, no two equal (they
-/// would cancel each other), their sum not zero.
+/// would cancel each other), their sum not zero. A single part is fit if it is not zero.
 ///
 /// Time depends on the number of parts alone.
 #[must_use]
@@ -88,15 +102,18 @@ mod tests {
     }
 
     #[test]
-    fn two_or_three_whole_parts_parse_and_nothing_else() {
-        for len in 0..=160 {
-            match KeyParts::parse(&std::vec![1; len]) {
-                Ok(parts) => assert_eq!(parts.as_slice().len() * 32, len),
-                Err(refusal) => {
-                    assert_eq!(refusal, UnitError::KeyPartsInvalid);
-                    assert!(len != 64 && len != 96);
-                }
-            }
+    fn a_single_part_is_sound_unless_it_is_zero() {
+        assert!(sound(&[1], &ANY));
+        assert!(!sound(&[0], &ZERO_KEY_PATTERN));
+    }
+
+    #[test]
+    fn three_parts_have_room_and_no_more() {
+        let mut parts = KeyParts::none();
+        for count in 1..=3 {
+            parts.push(&[count; 32]).unwrap();
+            assert_eq!(parts.as_slice().len(), usize::from(count));
         }
+        assert_eq!(parts.push(&[4; 32]), Err(UnitError::KeyPartsTooMany));
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::key_scope::KeyScope;
 use engine::{
-    CMAC_LEN, Engine, EngineError, KeyHandle, KeySpec, KeyUses, MAX_REFERENCE_LEN, MacMechanism, SHA256_LEN,
-    WrapMechanism, declassify,
+    CMAC_LEN, DigestMechanism, Engine, EngineError, KEY_PART_LEN, KeyHandle, KeyPart, KeySpec, KeyUses,
+    MAX_REFERENCE_LEN, MacMechanism, SHA256_LEN, WrapMechanism, declassify,
 };
 use subtle::ConstantTimeEq;
-use unit_api::{Refusal, VerificationPattern};
+use unit_api::{MAX_KEY_PARTS, Refusal, VerificationPattern};
+use zeroize::Zeroizing;
 
 /// Labels of the derivation (SP 800-108r1 §4.1, `Label`), one for each use; the context is the WKID.
 const WRAP_LABEL: &[u8] = b"hsm-sim blob wrap v1";
@@ -102,11 +103,33 @@ impl Reference {
     }
 }
 
+/// The patterns of the parts that a master key was combined from; none if it was drawn inside or came whole.
+#[derive(Clone, Copy)]
+pub(crate) struct Origins {
+    patterns: [Option<VerificationPattern>; MAX_KEY_PARTS],
+}
+
+impl Origins {
+    pub(crate) const NONE: Self = Self { patterns: [None; MAX_KEY_PARTS] };
+
+    pub(crate) fn push(&mut self, pattern: VerificationPattern) {
+        // There are no more parts than places.
+        if let Some(free) = self.patterns.iter_mut().find(|place| place.is_none()) {
+            *free = Some(pattern);
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = VerificationPattern> {
+        self.patterns.into_iter().flatten()
+    }
+}
+
 /// A master key in a register, with the two keys derived from it.
 #[derive(Clone, Copy)]
 pub(crate) struct MasterKey {
     pub(crate) handle: KeyHandle,
     pub(crate) pattern: VerificationPattern,
+    pub(crate) origins: Origins,
     pub(crate) reference: Reference,
     pub(crate) wrap: BlobWrapKey,
     pub(crate) mac: BlobMacKey,
@@ -116,6 +139,7 @@ pub(crate) struct MasterKey {
 pub(crate) struct Candidate {
     pub(crate) handle: KeyHandle,
     pub(crate) pattern: VerificationPattern,
+    pub(crate) origins: Origins,
     wrap: BlobWrapKey,
     pub(crate) mac: BlobMacKey,
 }
@@ -131,11 +155,16 @@ impl Candidate {
         let mac_spec = KeySpec::aes(32, KeyUses::SIGN.with(KeyUses::VERIFY));
         let mac = scope.engine().derive_key(handle, MAC_LABEL, &wkid, &mac_spec)?;
         scope.keep(mac)?;
-        Ok(Self { handle, pattern, wrap: BlobWrapKey(wrap), mac: BlobMacKey(mac) })
+        Ok(Self { handle, pattern, origins: Origins::NONE, wrap: BlobWrapKey(wrap), mac: BlobMacKey(mac) })
+    }
+
+    pub(crate) const fn with_origins(self, origins: Origins) -> Self {
+        Self { origins, ..self }
     }
 
     pub(crate) const fn with_reference(self, reference: Reference) -> MasterKey {
-        MasterKey { handle: self.handle, pattern: self.pattern, reference, wrap: self.wrap, mac: self.mac }
+        let Self { handle, pattern, origins, wrap, mac } = self;
+        MasterKey { handle, pattern, origins, reference, wrap, mac }
     }
 }
 
@@ -165,6 +194,7 @@ impl MasterKey {
         Self {
             handle: handle(0),
             pattern: VerificationPattern::from_digest([n; 32]),
+            origins: Origins::NONE,
             reference: Reference { bytes: [n; MAX_REFERENCE_LEN], len: n },
             wrap: BlobWrapKey(handle(1)),
             mac: BlobMacKey(handle(2)),
@@ -181,5 +211,19 @@ pub(crate) fn verification_pattern<E: Engine + ?Sized>(
 ) -> Result<VerificationPattern, EngineError> {
     let mut digest = [0; SHA256_LEN];
     engine.digest_key(PATTERN_PREFIX, key, &mut digest)?;
+    Ok(VerificationPattern::from_digest(digest))
+}
+
+/// The verification pattern of a part in the clear, by which its custodian recognises it.
+pub(crate) fn pattern_of_part<E: Engine + ?Sized>(
+    engine: &mut E,
+    part: &KeyPart,
+) -> Result<VerificationPattern, EngineError> {
+    let mut prefixed = Zeroizing::new([0; PATTERN_PREFIX.len() + KEY_PART_LEN]);
+    for (to, from) in prefixed.iter_mut().zip(PATTERN_PREFIX.iter().chain(part.expose())) {
+        *to = *from;
+    }
+    let mut digest = [0; SHA256_LEN];
+    engine.digest(DigestMechanism::Sha256, &*prefixed, &mut digest)?;
     Ok(VerificationPattern::from_digest(digest))
 }

@@ -14,7 +14,8 @@ use unit_api::{NewRegister, UnitError, VerificationPattern};
 /// | S4 `RotationLoaded` | `NewNotEmpty` | `NewNotEmpty` | S5 | `NewNotCommitted` | S3 | S1 | `NewNotCommitted` | Current |
 /// | S5 `RotationApproved` | `NewNotEmpty` | `NewNotEmpty` | S5 | S3 with New's key | S3 | S2 | allowed | Current |
 ///
-/// Zeroize leads to S0 from everywhere. In every state commit and activate, where they are carried out, need the
+/// Zeroize begins a new life of the domain, in S0. Whether a command comes this far is decided at
+/// [`crate::administration::decision::decide`], where the rest of the table stands. In every state commit and activate, where they are carried out, need the
 /// register's pattern, else `PatternMismatch`; loading what Current holds is `SameAsCurrent`. Commands that find
 /// the state already as they would leave it succeed, so that a ceremony over many units can be taken up again.
 #[derive(Clone, Copy)]
@@ -60,7 +61,6 @@ pub(crate) enum RegisterCommand {
     Activate(VerificationPattern),
     ClearNew,
     ClearCurrent,
-    Zeroize,
 }
 
 impl Registers {
@@ -85,7 +85,6 @@ impl Registers {
                 Self::Loaded { new } | Self::RotationLoaded { new, .. } => Self::Loaded { new },
                 Self::Approved { new } | Self::RotationApproved { new, .. } => Self::Approved { new },
             }),
-            RegisterCommand::Zeroize => Ok(Self::Empty),
         }
     }
 

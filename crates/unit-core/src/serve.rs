@@ -85,6 +85,7 @@ const fn content_len(response: &Response<'_>) -> usize {
         | Response::Wrapped(bytes)
         | Response::Ciphertext { ciphertext: bytes, .. }
         | Response::Plaintext(bytes)
+        | Response::Administered(bytes)
         | Response::Signature(bytes) => bytes.len(),
         _ => 0,
     }

@@ -3,7 +3,7 @@
 //! | offset | bytes | content |
 //! |---|---|---|
 //! | 0 | 8 | `hsm-unit` |
-//! | 8 | 2 | format version, big-endian: 1 |
+//! | 8 | 2 | format version, big-endian: 2 |
 //! | 10 | 8 | sequence number, big-endian: the newer of two slots has the higher |
 //! | 18 | 4 | length of the state in bytes, big-endian |
 //! | 22 | 12 | IV, random |
@@ -12,14 +12,14 @@
 //!
 //! The checksum tells a write cut short from a whole one; the tag tells this unit's state from anybody else's.
 
-use crate::state::{BODY_LEN, State, StoredState};
+use crate::state::{BODY_LEN, State, StoredKey, StoredState};
 use engine::{
     AES_GCM_IV_LEN, AES_GCM_TAG_LEN, CipherMechanism, DigestMechanism, Engine, EngineError, SHA256_LEN,
 };
 use zeroize::Zeroizing;
 
 const MAGIC: &[u8; 8] = b"hsm-unit";
-const FORMAT_VERSION: u16 = 1;
+const FORMAT_VERSION: u16 = 2;
 const HEADER_LEN: usize = 34;
 const SEALED_LEN: usize = BODY_LEN + AES_GCM_TAG_LEN;
 
@@ -30,25 +30,21 @@ pub const MAX_SLOT_LEN: usize = HEADER_LEN + SEALED_LEN + SHA256_LEN;
 pub(crate) type SlotBytes = [u8; MAX_SLOT_LEN];
 
 /// What is found in a slot.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "without a heap there is nowhere else to put it; two live at a start"
-)]
-pub(crate) enum Content {
+pub(crate) enum Content<'a> {
     /// Never written.
     Empty,
     /// A write cut short, or bytes that are no slot's.
     Damaged,
     /// Written to its end, by whomever.
-    Sound(SoundSlot),
+    Sound(SoundSlot<'a>),
 }
 
 /// A slot whose checksum is right.
-pub(crate) struct SoundSlot {
+pub(crate) struct SoundSlot<'a> {
     pub(crate) sequence: u64,
-    header: [u8; HEADER_LEN],
+    header: &'a [u8; HEADER_LEN],
     iv: [u8; AES_GCM_IV_LEN],
-    sealed: [u8; SEALED_LEN],
+    sealed: &'a [u8],
 }
 
 fn header(sequence: u64, iv: &[u8; AES_GCM_IV_LEN]) -> [u8; HEADER_LEN] {
@@ -61,88 +57,100 @@ fn header(sequence: u64, iv: &[u8; AES_GCM_IV_LEN]) -> [u8; HEADER_LEN] {
     header
 }
 
-fn checksum<E: Engine + ?Sized>(engine: &mut E, bytes: &[u8]) -> Result<[u8; SHA256_LEN], EngineError> {
+fn sha256<E: Engine + ?Sized>(engine: &mut E, bytes: &[u8]) -> Result<[u8; SHA256_LEN], EngineError> {
     let mut digest = [0; SHA256_LEN];
     engine.digest(DigestMechanism::Sha256, bytes, &mut digest)?;
     Ok(digest)
 }
 
-/// The bytes of a state as number `sequence`.
+/// Writes the bytes of a state as number `sequence`.
 pub(crate) fn seal<E: Engine + ?Sized>(
     engine: &mut E,
     state: &State,
     sequence: u64,
-) -> Result<SlotBytes, EngineError> {
+    bytes: &mut SlotBytes,
+) -> Result<(), EngineError> {
     let mut iv = [0; AES_GCM_IV_LEN];
     engine.random(&mut iv)?;
     let header = header(sequence, &iv);
-    let body = Zeroizing::new(state.encode());
-    let mut sealed = [0; SEALED_LEN];
+    let (authenticated, check) = bytes.split_last_chunk_mut().ok_or(EngineError::DeviceError)?;
+    let (head, sealed) = authenticated.split_first_chunk_mut().ok_or(EngineError::DeviceError)?;
+    *head = header;
+    let mut body = Zeroizing::new([0; BODY_LEN]);
+    state.encode(&mut body);
     let device_key = engine.device_key();
     let by = CipherMechanism::AesGcm { iv: &iv, aad: &header };
-    if engine.encrypt(by, device_key, &*body, &mut sealed)? != SEALED_LEN {
+    if engine.encrypt(by, device_key, &*body, sealed)? != SEALED_LEN {
         return Err(EngineError::DeviceError);
     }
-    let mut bytes = [0; MAX_SLOT_LEN];
-    let (authenticated, check) = bytes.split_last_chunk_mut().ok_or(EngineError::DeviceError)?;
-    for (to, from) in authenticated.iter_mut().zip(header.iter().chain(&sealed)) {
-        *to = *from;
-    }
-    *check = checksum(engine, authenticated)?;
-    Ok(bytes)
+    *check = sha256(engine, authenticated)?;
+    Ok(())
 }
 
 /// What the content of a slot is; its state stays sealed.
-pub(crate) fn inspect<E: Engine + ?Sized>(engine: &mut E, content: &[u8]) -> Result<Content, EngineError> {
+pub(crate) fn inspect<'a, E: Engine + ?Sized>(
+    engine: &mut E,
+    content: &'a [u8],
+) -> Result<Content<'a>, EngineError> {
     if content.is_empty() {
         return Ok(Content::Empty);
     }
-    let Ok(bytes) = <&SlotBytes>::try_from(content) else { return Ok(Content::Damaged) };
-    let Some((authenticated, check)) = bytes.split_last_chunk::<SHA256_LEN>() else {
-        return Ok(Content::Damaged);
-    };
-    if checksum(engine, authenticated)? != *check {
+    let Some((authenticated, check)) = split(content) else { return Ok(Content::Damaged) };
+    if sha256(engine, authenticated)? != *check {
         return Ok(Content::Damaged);
     }
     Ok(parse(authenticated).map_or(Content::Damaged, Content::Sound))
 }
 
-fn parse(authenticated: &[u8]) -> Option<SoundSlot> {
+fn split(content: &[u8]) -> Option<(&[u8], &[u8; SHA256_LEN])> {
+    <&SlotBytes>::try_from(content).ok()?.split_last_chunk()
+}
+
+fn parse(authenticated: &[u8]) -> Option<SoundSlot<'_>> {
     let (found, sealed) = authenticated.split_first_chunk::<HEADER_LEN>()?;
     let sequence = u64::from_be_bytes(*found.get(10..)?.first_chunk()?);
     let iv = *found.last_chunk()?;
-    let expected = header(sequence, &iv);
-    (expected == *found).then_some(SoundSlot {
-        sequence,
-        header: expected,
-        iv,
-        sealed: *sealed.first_chunk()?,
-    })
+    (header(sequence, &iv) == *found).then_some(SoundSlot { sequence, header: found, iv, sealed })
 }
 
-impl SoundSlot {
+impl SoundSlot<'_> {
     /// The state inside; `None` if this unit's engine did not seal it, or not as it stands.
     pub(crate) fn open<E: Engine + ?Sized>(&self, engine: &mut E) -> Result<Option<OpenSlot>, EngineError> {
         let mut body = Zeroizing::new([0; BODY_LEN]);
         let device_key = engine.device_key();
-        let by = CipherMechanism::AesGcm { iv: &self.iv, aad: &self.header };
-        match engine.decrypt(by, device_key, &self.sealed, &mut *body) {
-            Ok(_) => Ok(StoredState::decode(&body).map(|state| OpenSlot { state, body })),
-            Err(EngineError::EncryptedDataInvalid) => Ok(None),
-            Err(device) => Err(device),
+        let by = CipherMechanism::AesGcm { iv: &self.iv, aad: self.header };
+        match engine.decrypt(by, device_key, self.sealed, &mut *body) {
+            Ok(_) => {}
+            Err(EngineError::EncryptedDataInvalid) => return Ok(None),
+            Err(device) => return Err(device),
         }
+        let digest = sha256(engine, &*body)?;
+        Ok(StoredState::decode(&body).map(|state| OpenSlot { state, digest }))
     }
 }
 
 /// An opened slot.
 pub(crate) struct OpenSlot {
     pub(crate) state: StoredState,
-    body: Zeroizing<[u8; BODY_LEN]>,
+    digest: [u8; SHA256_LEN],
 }
 
 impl OpenSlot {
-    /// Whether both hold the same state.
-    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
-        *self.body == *other.body
+    /// What has to be known of a slot that no longer counts.
+    pub(crate) const fn outline(&self) -> Outline {
+        Outline { keys: self.state.keys(), digest: self.digest }
+    }
+}
+
+/// A state by its digest, and the master keys that it names.
+pub(crate) struct Outline {
+    pub(crate) keys: [Option<StoredKey>; 2],
+    digest: [u8; SHA256_LEN],
+}
+
+impl Outline {
+    /// Whether it is of this very state.
+    pub(crate) fn is_of(&self, open: &OpenSlot) -> bool {
+        self.digest == open.digest
     }
 }

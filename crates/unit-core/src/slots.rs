@@ -1,9 +1,9 @@
 //! Where the state is kept: two slots, written in turn.
 
-use crate::slot::{Content, MAX_SLOT_LEN, OpenSlot, SoundSlot, inspect, seal};
+use crate::slot::{Content, MAX_SLOT_LEN, OpenSlot, Outline, inspect, seal};
 use crate::state::State;
 use crate::storage::{Slot, Storage, StorageFailed};
-use engine::Engine;
+use engine::{Engine, EngineError};
 use unit_api::{Refusal, UnitError};
 
 /// No unit writes so often: what claims a higher number was written by somebody else, and is not gone by. Above it
@@ -33,9 +33,17 @@ pub(crate) enum Found {
     /// No unit has lived here.
     Nothing,
     /// A state, and that of the slot before it as far as it can be told.
-    State(Slots, OpenSlot, Option<OpenSlot>),
+    State(Slots, OpenSlot, Option<Outline>),
     /// Something, but no state of this unit.
     Invalid,
+}
+
+/// What is in a slot, from outside.
+enum Sight {
+    Empty,
+    Damaged,
+    /// Whole, with this number.
+    Sound(u64),
 }
 
 impl Slots {
@@ -47,6 +55,11 @@ impl Slots {
     /// The slots, to go on behind whatever they hold.
     pub(crate) const fn after_sequence(sequence: u64) -> Self {
         Self { latest: Slot::B, sequence }
+    }
+
+    /// The number of the last write.
+    pub(crate) const fn sequence(&self) -> u64 {
+        self.sequence
     }
 
     /// The number of the next write.
@@ -64,7 +77,9 @@ impl Slots {
         state: &State,
     ) -> Result<(), WriteError> {
         let sequence = self.next_sequence().map_err(WriteError::NotWritten)?;
-        let bytes = seal(engine, state, sequence).map_err(|error| WriteError::NotWritten(error.into()))?;
+        let mut bytes = [0; MAX_SLOT_LEN];
+        let sealed = seal(engine, state, sequence, &mut bytes);
+        sealed.map_err(|error| WriteError::NotWritten(error.into()))?;
         self.sequence = sequence;
         let slot = self.latest.other();
         storage.write(slot, &bytes).map_err(|StorageFailed| WriteError::Unknown)?;
@@ -76,57 +91,82 @@ impl Slots {
     ///
     /// A first write that was cut short counts as nothing: a unit writes both slots before it answers anybody.
     pub(crate) fn find<E: Engine, S: Storage>(engine: &mut E, storage: &mut S) -> Result<Found, Refusal> {
-        let [a, b] = read_both(engine, storage)?;
-        let (latest, newest, older) = match (a, b) {
-            (Content::Empty | Content::Damaged, Content::Empty) => return Ok(Found::Nothing),
-            (Content::Sound(a), Content::Sound(b)) if a.sequence > b.sequence => (Slot::A, a, Some(b)),
-            (Content::Sound(a), Content::Sound(b)) => (Slot::B, b, Some(a)),
-            (Content::Sound(a), _) => (Slot::A, a, None),
-            (_, Content::Sound(b)) => (Slot::B, b, None),
-            (_, Content::Damaged) => return Ok(Found::Invalid),
+        let sights = [look_at(engine, storage, Slot::A)?, look_at(engine, storage, Slot::B)?];
+        let (latest, sequence, has_older) = match sights {
+            [Sight::Empty | Sight::Damaged, Sight::Empty] => return Ok(Found::Nothing),
+            [Sight::Sound(a), Sight::Sound(b)] if a > b => (Slot::A, a, true),
+            [Sight::Sound(_), Sight::Sound(b)] => (Slot::B, b, true),
+            [Sight::Sound(a), _] => (Slot::A, a, false),
+            [_, Sight::Sound(b)] => (Slot::B, b, false),
+            [_, Sight::Damaged] => return Ok(Found::Invalid),
         };
-        let slots = Self { latest, sequence: newest.sequence };
-        let Some(newest) = newest.open(engine)? else { return Ok(Found::Invalid) };
-        let older = match older {
-            Some(older) => older.open(engine)?,
-            None => None,
-        };
-        Ok(Found::State(slots, newest, older))
+        let Some(newest) = open(engine, storage, latest)? else { return Ok(Found::Invalid) };
+        let older = if has_older { outline(engine, storage, latest.other())? } else { None };
+        Ok(Found::State(Self { latest, sequence }, newest, older))
     }
 
     /// The highest plausible number that storage shows, and whatever opens; for a unit that has no state to go by.
     pub(crate) fn salvage<E: Engine, S: Storage>(
         engine: &mut E,
         storage: &mut S,
-    ) -> Result<(Option<u64>, [Option<OpenSlot>; 2]), Refusal> {
-        let found = read_both(engine, storage)?;
-        let sound = found.each_ref().map(sound_slot);
-        let numbers = sound.iter().flatten().map(|slot| slot.sequence);
-        let highest = numbers.filter(|number| *number < PLAUSIBLE_SEQUENCES).max();
-        let mut open = [None, None];
-        for (place, slot) in open.iter_mut().zip(sound) {
-            if let Some(slot) = slot {
-                *place = slot.open(engine)?;
+    ) -> Result<(Option<u64>, [Option<Outline>; 2]), Refusal> {
+        let mut highest = None;
+        let mut outlines = [None, None];
+        for (slot, place) in Slot::ALL.into_iter().zip(&mut outlines) {
+            if let Sight::Sound(number) = look_at(engine, storage, slot)? {
+                highest = highest.max(Some(number).filter(|number| *number < PLAUSIBLE_SEQUENCES));
+                *place = outline(engine, storage, slot)?;
             }
         }
-        Ok((highest, open))
+        Ok((highest, outlines))
+    }
+
+    /// Makes both slots bytes that are no slot's, where nothing better can be written. Tries both.
+    pub(crate) fn erase<S: Storage>(storage: &mut S) -> Result<(), StorageFailed> {
+        let [a, b] = Slot::ALL.map(|slot| storage.write(slot, &[0; MAX_SLOT_LEN]));
+        a.and(b)
     }
 }
 
-const fn sound_slot(content: &Content) -> Option<&SoundSlot> {
-    match content {
-        Content::Sound(slot) => Some(slot),
-        Content::Empty | Content::Damaged => None,
-    }
+/// Reads a slot and does `work` with what is in it.
+fn read<E: Engine, S: Storage, T>(
+    engine: &mut E,
+    storage: &mut S,
+    slot: Slot,
+    work: impl FnOnce(&mut E, &Content<'_>) -> Result<T, EngineError>,
+) -> Result<T, Refusal> {
+    // One byte more than any content: what is longer is seen to be.
+    let mut buffer = [0; MAX_SLOT_LEN + 1];
+    let len = storage.read(slot, &mut buffer).map_err(|StorageFailed| UnitError::StorageFailed)?;
+    let content = inspect(engine, buffer.get(..len).unwrap_or(&buffer))?;
+    Ok(work(engine, &content)?)
 }
 
-fn read_both<E: Engine, S: Storage>(engine: &mut E, storage: &mut S) -> Result<[Content; 2], Refusal> {
-    let mut read = |slot| -> Result<Content, Refusal> {
-        // One byte more than any content: what is longer is seen to be.
-        let mut buffer = [0; MAX_SLOT_LEN + 1];
-        let len = storage.read(slot, &mut buffer).map_err(|StorageFailed| UnitError::StorageFailed)?;
-        let content = buffer.get(..len).unwrap_or(&buffer);
-        Ok(inspect(engine, content)?)
-    };
-    Ok([read(Slot::A)?, read(Slot::B)?])
+fn look_at<E: Engine, S: Storage>(engine: &mut E, storage: &mut S, slot: Slot) -> Result<Sight, Refusal> {
+    read(engine, storage, slot, |_, content| {
+        Ok(match content {
+            Content::Empty => Sight::Empty,
+            Content::Damaged => Sight::Damaged,
+            Content::Sound(sound) => Sight::Sound(sound.sequence),
+        })
+    })
+}
+
+fn open<E: Engine, S: Storage>(
+    engine: &mut E,
+    storage: &mut S,
+    slot: Slot,
+) -> Result<Option<OpenSlot>, Refusal> {
+    read(engine, storage, slot, |engine, content| match content {
+        Content::Empty | Content::Damaged => Ok(None),
+        Content::Sound(sound) => sound.open(engine),
+    })
+}
+
+fn outline<E: Engine, S: Storage>(
+    engine: &mut E,
+    storage: &mut S,
+    slot: Slot,
+) -> Result<Option<Outline>, Refusal> {
+    Ok(open(engine, storage, slot)?.map(|open| open.outline()))
 }

@@ -1,62 +1,56 @@
 //! What a unit is at one moment, and its bytes.
 
+use crate::administrators::{Administrator, Administrators};
+use crate::audit::AuditLog;
+use crate::domain::Domain;
 use crate::env::Identity;
-use crate::master_key::{MasterKey, Reference};
-use crate::registers::{RegisterCommand, Registers};
+use crate::master_key::{MasterKey, Origins, Reference};
+use crate::registers::Registers;
 use engine::MAX_REFERENCE_LEN;
-use unit_api::{Refusal, Target, UnitError, UnitId, VerificationPattern};
+use unit_api::admin::{Attributes, CONTROL_POINTS_LEN, ControlPoints, InstanceId, MAX_ADMINISTRATORS};
+use unit_api::{MAX_KEY_PARTS, Refusal, Target, UnitError, UnitId, VerificationPattern};
 
-/// Everything a unit has to remember.
-#[derive(Clone, Copy)]
+/// Everything a unit has to remember. Some 9 KiB: it is handed on by reference wherever that will do.
+#[derive(Clone)]
 pub(crate) struct State {
     pub(crate) identity: Identity,
-    /// Which life of the domain this is; 0 while it is not known.
-    pub(crate) domain_instance: u32,
-    /// Administrative commands carried out, over all lives.
+    /// Administrative commands rightly signed, over all lives.
     pub(crate) transaction_counter: u128,
-    pub(crate) registers: Registers,
+    pub(crate) domain: Domain,
+    pub(crate) audit: AuditLog,
 }
 
 impl State {
-    /// Of a unit fresh from the factory.
-    pub(crate) const fn first(identity: Identity) -> Self {
-        Self { identity, domain_instance: 1, transaction_counter: 0, registers: Registers::Empty }
+    /// Of a unit fresh from the factory, with nothing recorded yet.
+    pub(crate) fn first(identity: Identity) -> Self {
+        Self { identity, transaction_counter: 0, domain: Domain::born(1), audit: AuditLog::EMPTY }
     }
 
     /// Of a unit that cannot say what it has been.
-    pub(crate) const fn unknown(identity: Identity) -> Self {
-        Self { identity, domain_instance: 0, transaction_counter: 0, registers: Registers::Empty }
+    pub(crate) fn unknown(identity: Identity) -> Self {
+        Self { identity, transaction_counter: 0, domain: Domain::born(0), audit: AuditLog::EMPTY }
     }
 
     /// Of a unit zeroized without knowing what it has been: `unused` is above every number used before.
     pub(crate) fn born_again(identity: Identity, unused: u64) -> Result<Self, Refusal> {
-        let domain_instance = u32::try_from(unused).map_err(|_| UnitError::StateInvalid)?;
+        let instance = u32::try_from(unused).map_err(|_| UnitError::StateInvalid)?;
         Ok(Self {
             identity,
-            domain_instance,
             transaction_counter: unused.into(),
-            registers: Registers::Empty,
+            domain: Domain::born(instance),
+            audit: AuditLog::EMPTY,
         })
     }
 
-    /// The state after an administrative command; pure. The registers move by [`Registers`]' table, the counter by
-    /// one, and zeroize begins a new life of the domain.
-    pub(crate) fn after(&self, command: &RegisterCommand) -> Result<Self, UnitError> {
-        let registers = self.registers.after(command)?;
-        let transaction_counter =
-            self.transaction_counter.checked_add(1).ok_or(UnitError::TransactionCounter)?;
-        let domain_instance = match command {
-            // After 2³² − 1 lives there is none left that was never used before.
-            RegisterCommand::Zeroize => self.domain_instance.checked_add(1).ok_or(UnitError::ErrorState)?,
-            _ => self.domain_instance,
-        };
-        Ok(Self { identity: self.identity, domain_instance, transaction_counter, registers })
+    /// Whether the unit knows what it is: there is no life with number 0.
+    pub(crate) const fn is_known(&self) -> bool {
+        self.domain.instance != 0
     }
 
     /// What an administrative command for this unit names.
     pub(crate) const fn target(&self) -> Target {
-        let Identity { unit, domain_index } = self.identity;
-        Target { unit, domain_index, domain_instance: self.domain_instance }
+        let Identity { unit, domain_index, .. } = self.identity;
+        Target { unit, domain_index, domain_instance: self.domain.instance }
     }
 }
 
@@ -64,28 +58,71 @@ impl State {
 #[derive(Clone, Copy)]
 pub(crate) struct StoredKey {
     pub(crate) pattern: VerificationPattern,
+    pub(crate) origins: Origins,
     pub(crate) reference: Reference,
 }
 
 /// A state as it is stored, its master keys not yet recalled.
 pub(crate) struct StoredState {
-    pub(crate) identity: Identity,
-    pub(crate) domain_instance: u32,
-    pub(crate) transaction_counter: u128,
+    /// Without master keys.
+    state: State,
     register_state: u8,
     first: Option<StoredKey>,
     second: Option<StoredKey>,
 }
 
-const STORED_KEY_LEN: usize = 32 + 1 + MAX_REFERENCE_LEN;
+const STORED_KEY_LEN: usize = 32 + 1 + MAX_KEY_PARTS * 32 + 1 + MAX_REFERENCE_LEN;
 /// Length of a stored state: the same in every state, so that storage learns nothing from it.
-pub(crate) const BODY_LEN: usize = 16 + 4 + 4 + 16 + 1 + 2 * STORED_KEY_LEN;
+pub(crate) const BODY_LEN: usize = 16
+    + 4
+    + 16
+    + 4
+    + 16
+    + Attributes::LEN
+    + CONTROL_POINTS_LEN
+    + 1
+    + MAX_ADMINISTRATORS * Administrator::LEN
+    + 1
+    + 2 * STORED_KEY_LEN
+    + AuditLog::LEN;
+
+/// Fills a buffer from its start.
+struct Filling<'b> {
+    rest: core::slice::IterMut<'b, u8>,
+}
+
+impl Filling<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if let Some(place) = self.rest.next() {
+                *place = *byte;
+            }
+        }
+    }
+}
 
 impl State {
-    /// The state's bytes: identity, life, counter, the registers' state (0 to 5), then a place for each of two
-    /// master keys, Current before New: pattern, length of the reference, reference, zero.
-    pub(crate) fn encode(&self) -> [u8; BODY_LEN] {
-        let (number, keys) = match &self.registers {
+    /// The state's bytes: module, domain index, service instance, life, counter, attributes, control points, number of
+    /// administrators and eight places for them, the registers' state (0 to 5), a place for each of two master keys,
+    /// Current before New (pattern, number of parts' patterns, places for three, length of the reference, reference,
+    /// zero), the audit log (number, hashes, records).
+    pub(crate) fn encode(&self, body: &mut [u8; BODY_LEN]) {
+        let Self { identity, transaction_counter, domain, audit } = self;
+        let mut to = Filling { rest: body.iter_mut() };
+        to.put(&identity.unit.0);
+        to.put(&identity.domain_index.to_be_bytes());
+        to.put(&identity.instance.0);
+        to.put(&domain.instance.to_be_bytes());
+        to.put(&transaction_counter.to_be_bytes());
+        to.put(&domain.attributes.to_bytes());
+        to.put(&domain.control_points.to_bytes());
+        to.put(&[u8::try_from(domain.administrators.count()).unwrap_or_default()]);
+        let mut administrators = domain.administrators.iter();
+        for _ in 0..MAX_ADMINISTRATORS {
+            let place = administrators.next().map(|administrator| administrator.to_bytes());
+            to.put(&place.unwrap_or([0; Administrator::LEN]));
+        }
+        let (number, keys) = match &domain.registers {
             Registers::Empty => (0, [None, None]),
             Registers::Loaded { new } => (1, [Some(new), None]),
             Registers::Approved { new } => (2, [Some(new), None]),
@@ -93,33 +130,30 @@ impl State {
             Registers::RotationLoaded { current, new } => (4, [Some(current), Some(new)]),
             Registers::RotationApproved { current, new } => (5, [Some(current), Some(new)]),
         };
-        let [first, second] = keys.map(encode_key);
-        let fields: [&[u8]; 7] = [
-            &self.identity.unit.0,
-            &self.identity.domain_index.to_be_bytes(),
-            &self.domain_instance.to_be_bytes(),
-            &self.transaction_counter.to_be_bytes(),
-            &[number],
-            &first,
-            &second,
-        ];
-        let mut body = [0; BODY_LEN];
-        for (to, from) in body.iter_mut().zip(fields.into_iter().flatten()) {
-            *to = *from;
+        to.put(&[number]);
+        for key in keys {
+            to.put(&encode_key(key));
         }
-        body
+        to.put(&audit.records().to_be_bytes());
+        for part in audit.parts() {
+            to.put(part);
+        }
     }
 }
 
 fn encode_key(key: Option<&MasterKey>) -> [u8; STORED_KEY_LEN] {
     let mut bytes = [0; STORED_KEY_LEN];
     if let Some(key) = key {
-        let reference = key.reference.as_bytes();
-        let len = [u8::try_from(reference.len()).unwrap_or_default()];
-        let fields: [&[u8]; 3] = [key.pattern.as_bytes(), &len, reference];
-        for (to, from) in bytes.iter_mut().zip(fields.into_iter().flatten()) {
-            *to = *from;
+        let mut to = Filling { rest: bytes.iter_mut() };
+        to.put(key.pattern.as_bytes());
+        to.put(&[u8::try_from(key.origins.iter().count()).unwrap_or_default()]);
+        let mut origins = key.origins.iter();
+        for _ in 0..MAX_KEY_PARTS {
+            to.put(&origins.next().map_or([0; 32], |pattern| *pattern.as_bytes()));
         }
+        let reference = key.reference.as_bytes();
+        to.put(&[u8::try_from(reference.len()).unwrap_or_default()]);
+        to.put(reference);
     }
     bytes
 }
@@ -129,20 +163,40 @@ impl StoredState {
     pub(crate) fn decode(body: &[u8; BODY_LEN]) -> Option<Self> {
         let (unit, rest) = body.split_first_chunk::<16>()?;
         let (domain_index, rest) = rest.split_first_chunk::<4>()?;
+        let (instance, rest) = rest.split_first_chunk::<16>()?;
         let (domain_instance, rest) = rest.split_first_chunk::<4>()?;
         let (transaction_counter, rest) = rest.split_first_chunk::<16>()?;
+        let (attributes, rest) = rest.split_first_chunk::<{ Attributes::LEN }>()?;
+        let (control_points, rest) = rest.split_first_chunk::<CONTROL_POINTS_LEN>()?;
+        let (&administrators, rest) = rest.split_first()?;
+        let (places, rest) = rest.split_first_chunk::<{ MAX_ADMINISTRATORS * Administrator::LEN }>()?;
         let (&register_state, rest) = rest.split_first()?;
-        let (first, second) = rest.split_first_chunk::<STORED_KEY_LEN>()?;
-        let second = second.first_chunk::<STORED_KEY_LEN>()?;
+        let (first, rest) = rest.split_first_chunk::<STORED_KEY_LEN>()?;
+        let (second, rest) = rest.split_first_chunk::<STORED_KEY_LEN>()?;
+        let audit = AuditLog::from_bytes(rest.first_chunk()?)?;
         let decode_if = |held: bool, bytes| if held { decode_key(bytes).map(Some) } else { Some(None) };
+        let domain = Domain {
+            attributes: Attributes::from_bytes(attributes).ok()?,
+            administrators: decode_administrators(places, administrators.into())?,
+            control_points: ControlPoints::from_bytes(control_points).ok()?,
+            ..Domain::born(u32::from_be_bytes(*domain_instance))
+        };
+        let identity = Identity {
+            unit: UnitId(*unit),
+            domain_index: u32::from_be_bytes(*domain_index),
+            instance: InstanceId(*instance),
+        };
+        let transaction_counter = u128::from_be_bytes(*transaction_counter);
         Some(Self {
-            identity: Identity { unit: UnitId(*unit), domain_index: u32::from_be_bytes(*domain_index) },
-            domain_instance: u32::from_be_bytes(*domain_instance),
-            transaction_counter: u128::from_be_bytes(*transaction_counter),
+            state: State { identity, transaction_counter, domain, audit },
             register_state: (register_state <= 5).then_some(register_state)?,
             first: decode_if(register_state >= 1, first)?,
             second: decode_if(register_state >= 4, second)?,
         })
+    }
+
+    pub(crate) const fn identity(&self) -> &Identity {
+        &self.state.identity
     }
 
     /// The master keys to recall.
@@ -151,7 +205,7 @@ impl StoredState {
     }
 
     /// The whole state, given the keys of [`StoredState::keys`] recalled.
-    pub(crate) fn with_keys(&self, keys: [Option<MasterKey>; 2]) -> Option<State> {
+    pub(crate) fn with_keys(self, keys: [Option<MasterKey>; 2]) -> Option<State> {
         let registers = match (self.register_state, keys) {
             (0, [None, None]) => Registers::Empty,
             (1, [Some(new), None]) => Registers::Loaded { new },
@@ -161,29 +215,72 @@ impl StoredState {
             (5, [Some(current), Some(new)]) => Registers::RotationApproved { current, new },
             _ => return None,
         };
-        let Self { identity, domain_instance, transaction_counter, .. } = *self;
-        Some(State { identity, domain_instance, transaction_counter, registers })
+        let mut state = self.state;
+        state.domain.registers = registers;
+        Some(state)
     }
+}
+
+fn decode_administrators(places: &[u8], count: usize) -> Option<Administrators> {
+    let (places, _) = places.as_chunks::<{ Administrator::LEN }>();
+    let mut administrators = Administrators::NONE;
+    for place in places.get(..count)? {
+        administrators = administrators.with(Administrator::from_bytes(place)?).ok()?;
+    }
+    Some(administrators)
 }
 
 fn decode_key(bytes: &[u8; STORED_KEY_LEN]) -> Option<StoredKey> {
     let (pattern, rest) = bytes.split_first_chunk::<32>()?;
+    let (&parts, rest) = rest.split_first()?;
+    let (places, rest) = rest.split_first_chunk::<{ MAX_KEY_PARTS * 32 }>()?;
+    let mut origins = Origins::NONE;
+    for place in places.as_chunks::<32>().0.get(..usize::from(parts))? {
+        origins.push(VerificationPattern::from_bytes(*place));
+    }
     let (len, rest) = rest.split_first()?;
     let reference = Reference::from_bytes(rest.get(..usize::from(*len))?)?;
-    Some(StoredKey { pattern: VerificationPattern::from_bytes(*pattern), reference })
+    Some(StoredKey { pattern: VerificationPattern::from_bytes(*pattern), origins, reference })
 }
 
 #[cfg(test)]
 mod tests {
     use super::{BODY_LEN, State, StoredState};
+    use crate::administrators::Administrator;
+    use crate::audit::AuditLog;
+    use crate::domain::Domain;
     use crate::env::Identity;
     use crate::master_key::MasterKey;
     use crate::registers::Registers;
-    use unit_api::UnitId;
+    use unit_api::admin::{Attributes, InstanceId, Permissions};
+    use unit_api::{UnitId, VerificationPattern};
+
+    fn state(registers: Registers) -> State {
+        let identity = Identity { unit: UnitId([7; 16]), domain_index: 9, instance: InstanceId([6; 16]) };
+        let attributes = Attributes {
+            signature_threshold: 2,
+            revocation_threshold: 1,
+            permissions: Permissions::recovery(),
+            mode: 1,
+        };
+        let mut domain = Domain { attributes, registers, ..Domain::born(4) };
+        for n in 1..=8 {
+            domain.administrators = domain.administrators.with(Administrator::for_test(n)).unwrap();
+        }
+        State { identity, transaction_counter: 1 << 100, domain, audit: AuditLog::EMPTY }
+    }
+
+    fn encode(state: &State) -> [u8; BODY_LEN] {
+        let mut body = [0; BODY_LEN];
+        state.encode(&mut body);
+        body
+    }
 
     #[test]
     fn every_register_state_reads_as_it_was_written() {
-        let (current, new) = (MasterKey::for_test(1), MasterKey::for_test(2));
+        let (current, mut new) = (MasterKey::for_test(1), MasterKey::for_test(2));
+        new.origins.push(VerificationPattern::from_bytes([3; 32]));
+        new.origins.push(VerificationPattern::from_bytes([4; 32]));
         for registers in [
             Registers::Empty,
             Registers::Loaded { new },
@@ -192,23 +289,27 @@ mod tests {
             Registers::RotationLoaded { current, new },
             Registers::RotationApproved { current, new },
         ] {
-            let identity = Identity { unit: UnitId([7; 16]), domain_index: 9 };
-            let state = State { identity, domain_instance: 4, transaction_counter: 1 << 100, registers };
-            let written = state.encode();
+            let written = encode(&state(registers));
             let stored = StoredState::decode(&written).unwrap();
             let recalled = stored.keys().map(|key| {
                 key.map(|key| {
-                    [current, new].into_iter().find(|k| k.pattern.is_of_same_key(&key.pattern)).unwrap()
+                    let known = [current, new].into_iter().find(|k| k.pattern.is_of_same_key(&key.pattern));
+                    MasterKey { origins: key.origins, ..known.unwrap() }
                 })
             });
-            assert_eq!(stored.with_keys(recalled).unwrap().encode(), written);
+            assert!(encode(&stored.with_keys(recalled).unwrap()) == written);
         }
     }
 
     #[test]
-    fn a_register_state_that_does_not_exist_is_refused() {
-        let mut body = [0; BODY_LEN];
-        body[40] = 6;
-        assert!(StoredState::decode(&body).is_none());
+    fn numbers_that_do_not_exist_are_refused() {
+        let sound = encode(&state(Registers::Empty));
+        assert!(StoredState::decode(&sound).is_some());
+        let administrators = 16 + 4 + 16 + 4 + 16 + 32 + 16;
+        for (at, number) in [(administrators, 9), (administrators + 1 + 8 * Administrator::LEN, 6)] {
+            let mut body = sound;
+            *body.get_mut(at).unwrap() = number;
+            assert!(StoredState::decode(&body).is_none(), "byte {at}");
+        }
     }
 }

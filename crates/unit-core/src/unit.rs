@@ -1,47 +1,44 @@
 //! The unit itself: what it holds, how it starts, and the one way in.
 
 use crate::answer::Answer;
-use crate::authorize::{AuthorizedCommand, authorize};
 use crate::command;
 use crate::env::{Env, Identity};
+use crate::keeping::{Attempt, Residue};
 use crate::key_scope::KeyScope;
-use crate::master_key::{Candidate, MasterKey, Reference};
-use crate::registers::RegisterCommand;
+use crate::master_key::MasterKey;
 use crate::self_test;
-use crate::slot::OpenSlot;
-use crate::slots::{Found, Slots, WriteError};
+use crate::slot::{OpenSlot, Outline};
+use crate::slots::{Found, Slots};
 use crate::state::{State, StoredKey};
 use engine::{Engine, EngineError};
+use tke_crypto::SigningKey;
+use unit_api::admin::{AuditKind, ControlPoint};
 use unit_api::{Command, Condition, Envelope, Refusal, Response, UnitError, UnitStatus};
 
 /// One crypto unit.
 ///
-/// There are no administrators yet: every unit behaves as a secured one whose commands nobody has to sign, and
-/// shows 0 administrators and thresholds of 0. What needs a master key and what does not: `GenerateRandom` and
-/// `Status` do not; of the rest the registers' table says which state serves what.
+/// It begins in imprint mode: administrators are added and thresholds set, and only then are master keys let in. What
+/// needs a master key and what does not: `GenerateRandom` and `Status` do not; of the rest the registers' table says
+/// which state serves what, and control points which mechanisms are open.
 ///
-/// A unit in its error state answers `Status` and `Zeroize`. Stored state that is lost is replaced by `Zeroize`, after
-/// which the unit works; what is wrong with the engine lasts until a start that finds it right.
+/// A unit in its error state answers `Status`, the queries for domain, device certificate and audit records, and zeroize.
+/// Stored state that is lost is replaced by zeroize, which nobody has to sign then, since nobody is known, and after
+/// which the unit works. What is wrong with the engine lasts until a start that finds it right; until then administrators
+/// who are known can zeroize as ever, and nobody else. Where storage holds on to a key that was done away with, the unit
+/// serves nothing until the slot is overwritten, which every command tries first.
 pub struct Unit<E: Env> {
-    engine: E::Engine,
-    storage: E::Storage,
-    state: State,
-    slots: Slots,
-    boot_nonce: [u8; 16],
-    /// Why only `Status` and `Zeroize` are answered, if so.
-    failure: Option<Refusal>,
-    residue: Residue,
-}
-
-/// What the slot before the latest still holds.
-enum Residue {
-    /// Nothing that matters.
-    None,
-    /// A state that is over, and may name keys that are gone; to be overwritten.
-    Old,
-    /// It may be the latest state after all: of a write that failed, perhaps with a master key that was persisted
-    /// for it. Until it is overwritten the key has to stay, or a restart would find a state without its key.
-    Unknown(Option<Reference>),
+    pub(crate) engine: E::Engine,
+    pub(crate) storage: E::Storage,
+    pub(crate) module: E::Module,
+    pub(crate) clock: E::Clock,
+    pub(crate) state: State,
+    pub(crate) slots: Slots,
+    pub(crate) boot_nonce: [u8; 16],
+    /// What key parts are sealed for. Volatile: gone with the power, with what it was made for, and with every other.
+    pub(crate) importer: Option<SigningKey>,
+    /// Why the unit is in its error state, if it is for good.
+    pub(crate) failure: Option<Refusal>,
+    pub(crate) residue: Residue,
 }
 
 impl<E: Env> Unit<E> {
@@ -59,9 +56,12 @@ impl<E: Env> Unit<E> {
         let mut unit = Self {
             engine,
             storage,
+            module,
+            clock,
             state: State::unknown(identity),
             slots: Slots::unused(),
             boot_nonce: [0; 16],
+            importer: None,
             failure: None,
             residue: Residue::None,
         };
@@ -73,43 +73,36 @@ impl<E: Env> Unit<E> {
         self_test::run(&mut self.engine)?;
         self.engine.random(&mut self.boot_nonce)?;
         match Slots::find(&mut self.engine, &mut self.storage)? {
-            Found::Nothing => self.begin(Slots::unused(), State::first(self.state.identity)),
-            Found::State(slots, newest, older) => self.restore(slots, &newest, older.as_ref()),
+            Found::Nothing => {
+                let mut first = State::first(self.state.identity);
+                self.record(&mut first, &Attempt::by_itself(AuditKind::NewChain), None);
+                self.begin(Slots::unused(), first)
+            }
+            Found::State(slots, newest, older) => self.restore(slots, newest, older.as_ref()),
             Found::Invalid => Err(UnitError::StateInvalid.into()),
         }
     }
 
-    /// Makes `state` the unit's, in both slots.
-    fn begin(&mut self, mut slots: Slots, state: State) -> Result<(), Refusal> {
-        for _ in 0..2 {
-            slots.write(&mut self.engine, &mut self.storage, &state).map_err(refusal)?;
-        }
-        self.state = state;
-        self.slots = slots;
-        self.residue = Residue::None;
-        Ok(())
-    }
-
-    fn restore(&mut self, slots: Slots, newest: &OpenSlot, older: Option<&OpenSlot>) -> Result<(), Refusal> {
-        if newest.state.identity != self.state.identity {
+    fn restore(&mut self, slots: Slots, newest: OpenSlot, older: Option<&Outline>) -> Result<(), Refusal> {
+        if *newest.state.identity() != self.state.identity {
             return Err(UnitError::StateInvalid.into());
         }
+        let settled = older.is_some_and(|older| older.is_of(&newest));
         let keys = self.recall_both(newest.state.keys())?;
         self.state = newest.state.with_keys(keys).ok_or(UnitError::StateInvalid)?;
         self.slots = slots;
-        if older.is_some_and(|older| older.is_same_as(newest)) {
+        if settled {
             return Ok(());
         }
         // The last change may have been cut short before the keys it did away with were forgotten.
-        for gone in older.iter().flat_map(|older| older.state.keys()).flatten() {
+        for gone in older.iter().flat_map(|older| older.keys).flatten() {
             let kept = |kept: &MasterKey| kept.reference.as_bytes() == gone.reference.as_bytes();
-            if !self.state.registers.keys().any(kept) {
+            if !self.state.domain.registers.keys().any(kept) {
                 self.forget(&gone.reference)?;
             }
         }
         self.residue = Residue::Old;
-        // If storage cannot take it now, the next change tries again.
-        let _ = self.settle();
+        self.tidy_up();
         Ok(())
     }
 
@@ -132,7 +125,8 @@ impl<E: Env> Unit<E> {
                     EngineError::ReferenceInvalid => UnitError::StateInvalid.into(),
                     device => Refusal::from(device),
                 })?;
-            let recalled = command::derive(scope, handle)?.with_reference(stored.reference);
+            let candidate = command::derive(scope, handle)?.with_origins(stored.origins);
+            let recalled = candidate.with_reference(stored.reference);
             if !recalled.has_pattern(&stored.pattern) {
                 return Err(UnitError::StateInvalid.into());
             }
@@ -141,10 +135,11 @@ impl<E: Env> Unit<E> {
         })
     }
 
-    /// Carries out a command: the only way in.
+    /// Carries out a command: the customer's only way in.
     ///
     /// What the response borrows is at the start of `out`; [`unit_api::MAX_FRAME_LEN`] bytes are enough for every
-    /// answer. `out` may hold secrets afterwards and is the caller's to wipe.
+    /// answer. `out` may hold secrets afterwards and is the caller's to wipe. Administrative requests are always answered
+    /// if there is room for the answer, which tells by itself whether they were carried out.
     ///
     /// # Errors
     /// The refusal; `out` is zero then, and the unit is as it was, but that a refusal for a fault of the unit's own
@@ -154,59 +149,42 @@ impl<E: Env> Unit<E> {
         envelope: &Envelope<'_>,
         out: &'o mut [u8],
     ) -> Result<Response<'o>, Refusal> {
-        match authorize(&self.state, envelope).and_then(|command| self.carry_out(&command, out)) {
+        self.tidy_up();
+        match self.carry_out(&envelope.command, out) {
             Ok(answer) => answer.into_response(out),
             Err(refusal) => {
                 out.fill(0);
-                if matches!(
-                    refusal.engine_error(),
-                    Some(EngineError::DeviceError | EngineError::KeyHandleInvalid)
-                ) {
-                    self.failure.get_or_insert(refusal);
-                }
+                self.note_fault(refusal);
                 Err(refusal)
             }
         }
     }
 
-    fn carry_out(&mut self, command: &AuthorizedCommand<'_>, out: &mut [u8]) -> Result<Answer, Refusal> {
-        match command.command() {
-            Command::Status => Ok(Answer::Status(self.status())),
-            Command::Zeroize => self.zeroize(),
-            _ if self.failure.is_some() => Err(UnitError::ErrorState.into()),
-            command if command.is_administrative() => self.administer(&command),
-            data => self.serve(&data, out),
+    /// Puts the unit into its error state if a refusal is for a fault of its own.
+    pub(crate) fn note_fault(&mut self, refusal: Refusal) {
+        if matches!(refusal.engine_error(), Some(EngineError::DeviceError | EngineError::KeyHandleInvalid)) {
+            self.failure.get_or_insert(refusal);
         }
     }
 
-    fn administer(&mut self, command: &Command<'_>) -> Result<Answer, Refusal> {
-        self.settle_unknown()?;
+    fn carry_out(&mut self, command: &Command<'_>, out: &mut [u8]) -> Result<Answer, Refusal> {
         match *command {
-            Command::LoadKeyParts { parts } => {
-                let made = KeyScope::run(&mut self.engine, |scope| {
-                    let candidate = command::load_key_parts(scope, &self.state.registers, parts)?;
-                    persist(scope, candidate)
-                })?;
-                self.take_in(made, RegisterCommand::Load(made))
-            }
-            Command::GenerateMasterKey => {
-                let made = KeyScope::run(&mut self.engine, |scope| {
-                    let candidate = command::generate_master_key(scope, &self.state.registers)?;
-                    persist(scope, candidate)
-                })?;
-                self.take_in(made, RegisterCommand::Generate(made))
-            }
-            Command::Commit { pattern } => self.change(&RegisterCommand::Commit(pattern)),
-            Command::Activate { pattern } => self.change(&RegisterCommand::Activate(pattern)),
-            Command::ClearNew => self.change(&RegisterCommand::ClearNew),
-            Command::ClearCurrent => self.change(&RegisterCommand::ClearCurrent),
-            Command::Zeroize => self.change(&RegisterCommand::Zeroize),
-            _ => Err(UnitError::FrameMalformed.into()),
+            Command::Status => Ok(Answer::Status(self.status())),
+            Command::Administer { request } => self.administer(request, out).map(Answer::Administered),
+            _ if self.impediment().is_some() => Err(UnitError::ErrorState.into()),
+            ref data => self.serve(data, out),
         }
     }
 
     fn serve(&mut self, command: &Command<'_>, out: &mut [u8]) -> Result<Answer, Refusal> {
-        let registers = &self.state.registers;
+        let domain = &self.state.domain;
+        let registers = &domain.registers;
+        if let Some(point) = control_point(command) {
+            registers.serving()?;
+            if !domain.control_points.is_on(point) {
+                return Err(UnitError::MechanismInvalid.into());
+            }
+        }
         KeyScope::run(&mut self.engine, |scope| match *command {
             Command::GenerateRandom { len } => command::generate_random(scope.engine(), len, out),
             Command::GenerateKey { ref spec } => command::generate_key(scope, registers, spec, out),
@@ -231,169 +209,45 @@ impl<E: Env> Unit<E> {
         })
     }
 
+    /// Why the unit is in its error state, if it is.
+    pub(crate) fn impediment(&self) -> Option<Refusal> {
+        let kept = matches!(self.residue, Residue::Old).then(|| UnitError::StorageFailed.into());
+        self.failure.or(kept)
+    }
+
+    pub(crate) fn condition(&self) -> Condition {
+        self.impediment().map_or(Condition::Operational, |why| Condition::Error(why.code()))
+    }
+
     fn status(&self) -> UnitStatus {
-        let State { identity, domain_instance, transaction_counter, registers } = &self.state;
+        let State { identity, transaction_counter, domain, .. } = &self.state;
+        let small = |number: u32| u8::try_from(number).unwrap_or(u8::MAX);
         UnitStatus {
             unit: identity.unit,
             domain_index: identity.domain_index,
-            domain_instance: *domain_instance,
+            domain_instance: domain.instance,
             boot_nonce: self.boot_nonce,
-            condition: self.failure.map_or(Condition::Operational, |why| Condition::Error(why.code())),
-            current: registers.current().map(|key| key.pattern),
-            new: registers.shown_new(),
+            condition: self.condition(),
+            current: domain.registers.current().map(|key| key.pattern),
+            new: domain.registers.shown_new(),
             transaction_counter: *transaction_counter,
-            administrators: 0,
-            signature_threshold: 0,
-            revocation_threshold: 0,
+            administrators: u8::try_from(domain.administrators.count()).unwrap_or(u8::MAX),
+            signature_threshold: small(domain.attributes.signature_threshold),
+            revocation_threshold: small(domain.attributes.revocation_threshold),
         }
-    }
-
-    /// Brings a master key that was just made and persisted into a register, or does away with it.
-    fn take_in(&mut self, made: MasterKey, command: RegisterCommand) -> Result<Answer, Refusal> {
-        match self.state.after(&command) {
-            Ok(next) => self.adopt(next, Some(&made)).map(|()| Answer::Loaded(made.pattern)),
-            Err(refused) => {
-                made.destroy(&mut self.engine)?;
-                self.forget(&made.reference)?;
-                Err(refused.into())
-            }
-        }
-    }
-
-    fn change(&mut self, command: &RegisterCommand) -> Result<Answer, Refusal> {
-        let next = self.state.after(command)?;
-        self.adopt(next, None).map(|()| Answer::Done)
-    }
-
-    /// Saves the next state, swaps it in, and does away with the keys it no longer has.
-    ///
-    /// `made` is the master key that only the next state has, if there is one: without it the state is abandoned,
-    /// and so is the key.
-    fn adopt(&mut self, next: State, made: Option<&MasterKey>) -> Result<(), Refusal> {
-        // Only zeroize comes here while the end of an earlier write is unknown: it waits for nothing.
-        let abandoned = match self.residue {
-            Residue::Unknown(abandoned) => abandoned,
-            Residue::Old | Residue::None => None,
-        };
-        match self.slots.write(&mut self.engine, &mut self.storage, &next) {
-            Ok(()) => {}
-            Err(WriteError::NotWritten(refusal)) => {
-                if let Some(made) = made {
-                    made.destroy(&mut self.engine)?;
-                    self.forget(&made.reference)?;
-                }
-                return Err(refusal);
-            }
-            Err(WriteError::Unknown) => {
-                self.residue = Residue::Unknown(made.map(|made| made.reference).or(abandoned));
-                if let Some(made) = made {
-                    made.destroy(&mut self.engine)?;
-                }
-                // Tried again before the next change, if it does not work out now.
-                let _ = self.settle();
-                return Err(UnitError::StorageFailed.into());
-            }
-        }
-        let before = core::mem::replace(&mut self.state, next);
-        self.residue = Residue::None;
-        // The write took the place of the one that ended unknown.
-        if let Some(Err(failure)) = abandoned.map(|abandoned| self.forget(&abandoned)) {
-            self.failure.get_or_insert(failure);
-        }
-        for gone in before.registers.keys_gone_in(&next.registers) {
-            self.residue = Residue::Old;
-            // The change is durable and cannot be refused any more; a key that stays although it should be gone
-            // puts the unit into its error state, and the next start tries again.
-            let destroyed = gone.destroy(&mut self.engine).map_err(Refusal::from);
-            if let Err(failure) = destroyed.and(self.forget(&gone.reference)) {
-                self.failure.get_or_insert(failure);
-            }
-        }
-        if matches!(self.residue, Residue::Old) && self.failure.is_none() {
-            let _ = self.settle();
-        }
-        Ok(())
-    }
-
-    /// Overwrites what the slot before the latest holds with the present state.
-    fn settle(&mut self) -> Result<(), Refusal> {
-        self.slots.write(&mut self.engine, &mut self.storage, &self.state).map_err(refusal)?;
-        // A key that cannot be forgotten now stays noted, and so does its slot.
-        if let Residue::Unknown(Some(abandoned)) = self.residue {
-            self.forget(&abandoned)?;
-        }
-        self.residue = Residue::None;
-        Ok(())
-    }
-
-    /// No change is begun while it is open which state a restart would find, nor is any key made for one: a key
-    /// that was abandoned and is loaded again may have the same reference.
-    fn settle_unknown(&mut self) -> Result<(), Refusal> {
-        match self.residue {
-            Residue::Unknown(_) => self.settle(),
-            Residue::Old | Residue::None => Ok(()),
-        }
-    }
-
-    /// Removes what was persisted; what is not there any more is as well.
-    fn forget(&mut self, reference: &Reference) -> Result<(), Refusal> {
-        match self.engine.forget_key(reference.as_bytes()) {
-            Ok(()) | Err(EngineError::ReferenceInvalid) => Ok(()),
-            Err(device) => Err(device.into()),
-        }
-    }
-
-    /// Begins a new life of the domain, with nothing in it. Identity and counter go on.
-    fn zeroize(&mut self) -> Result<Answer, Refusal> {
-        // Without a state that counts there is nothing to go on from.
-        if self.state.domain_instance == 0 {
-            self.zeroize_unknown()
-        } else {
-            self.change(&RegisterCommand::Zeroize)
-        }
-    }
-
-    /// Zeroizes a unit whose state is lost.
-    ///
-    /// Every command carried out and every life begun took at least one write, so that a number above every number
-    /// of a write is above every counter and every life. Where storage shows none, one is drawn so high that no
-    /// count has come there; a unit that loses everything twice draws twice, and then only chance, 1 in 2³⁰, keeps
-    /// the second draw from being a number of the first.
-    fn zeroize_unknown(&mut self) -> Result<Answer, Refusal> {
-        let (highest, open) = Slots::salvage(&mut self.engine, &mut self.storage)?;
-        let highest = match highest {
-            Some(highest) => highest,
-            None => {
-                let mut drawn = [0; 4];
-                self.engine.random(&mut drawn)?;
-                // At least 2³¹, and low enough to leave as much room as a number found would.
-                u64::from(u32::from_be_bytes(drawn) >> 2 | 1 << 31)
-            }
-        };
-        let slots = Slots::after_sequence(highest);
-        let state = State::born_again(self.state.identity, slots.next_sequence()?)?;
-        self.begin(slots, state)?;
-        for stored in open.iter().flatten().flat_map(|slot| slot.state.keys()).flatten() {
-            self.forget(&stored.reference)?;
-        }
-        // An engine that failed its self-test stays failed until it passes one.
-        let cause = self.failure.and_then(Refusal::unit_error);
-        if matches!(cause, Some(UnitError::StateInvalid | UnitError::StorageFailed)) {
-            self.failure = None;
-        }
-        Ok(Answer::Done)
     }
 }
 
-fn persist<En: Engine>(scope: &mut KeyScope<'_, En>, candidate: Candidate) -> Result<MasterKey, Refusal> {
-    let reference = Reference::persist(scope.engine(), candidate.handle)?;
-    scope.release_all();
-    Ok(candidate.with_reference(reference))
-}
-
-fn refusal(error: WriteError) -> Refusal {
-    match error {
-        WriteError::NotWritten(refusal) => refusal,
-        WriteError::Unknown => UnitError::StorageFailed.into(),
+/// The control point that has to be on for a command over keys.
+const fn control_point(command: &Command<'_>) -> Option<ControlPoint> {
+    match command {
+        Command::GenerateKey { .. } | Command::ImportKey { .. } => Some(ControlPoint::KeyGenSymm),
+        Command::WrapKey { .. } => Some(ControlPoint::WrapSymm),
+        Command::UnwrapKey { .. } => Some(ControlPoint::UnwrapSymm),
+        Command::Encrypt { .. } => Some(ControlPoint::EncryptSymm),
+        Command::Decrypt { .. } => Some(ControlPoint::DecryptSymm),
+        Command::Sign { .. } => Some(ControlPoint::SignSymm),
+        Command::Verify { .. } => Some(ControlPoint::SigVerifySymm),
+        _ => None,
     }
 }

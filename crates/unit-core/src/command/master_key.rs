@@ -11,10 +11,8 @@ use unit_api::{Refusal, UnitError};
 pub(crate) fn load_key_parts<E: Engine>(
     scope: &mut KeyScope<'_, E>,
     registers: &Registers,
-    parts: &[u8],
+    parts: &KeyParts,
 ) -> Result<Candidate, Refusal> {
-    registers.check_room()?;
-    let parts = KeyParts::parse(parts)?;
     let combined = scope.engine().combine_key_parts(parts.as_slice())?;
     let candidate = derive(scope, combined)?;
     // Whether the parts are sound is asked once, of all of them and of what they make.
@@ -22,15 +20,12 @@ pub(crate) fn load_key_parts<E: Engine>(
         return Err(UnitError::KeyPartsInvalid.into());
     }
     registers.check_load(&candidate.pattern)?;
-    Ok(candidate)
+    let origins = parts.origins(scope.engine())?;
+    Ok(candidate.with_origins(origins))
 }
 
 /// A random master key.
-pub(crate) fn generate_master_key<E: Engine>(
-    scope: &mut KeyScope<'_, E>,
-    registers: &Registers,
-) -> Result<Candidate, Refusal> {
-    registers.check_room()?;
+pub(crate) fn generate_master_key<E: Engine>(scope: &mut KeyScope<'_, E>) -> Result<Candidate, Refusal> {
     let made = scope.engine().generate_key(&MASTER_KEY_SPEC)?;
     derive(scope, made)
 }

@@ -1,0 +1,103 @@
+//! Questions that anybody may ask.
+
+use crate::state::State;
+use unit_api::admin::{AdminCommand, DomainInfo, MAX_NONCE_LEN};
+use unit_api::{Condition, NewRegister, UnitError, VerificationPattern};
+
+/// What a unit knows beside its state.
+pub(crate) struct Asked<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) boot_nonce: [u8; 16],
+    pub(crate) condition: Condition,
+    /// The module's.
+    pub(crate) certificate: &'a [u8],
+}
+
+/// Whether a unit in its error state still answers: what tells which unit it is, what it was asked, what is wrong.
+pub(crate) const fn is_answered_in_error(command: AdminCommand) -> bool {
+    matches!(
+        command,
+        AdminCommand::QueryDomain | AdminCommand::QueryDeviceCertificate | AdminCommand::QueryAudit
+    )
+}
+
+/// Writes the answer to the start of `output` and gives its length. The importer key is not asked for here.
+pub(crate) fn answer(
+    asked: &Asked<'_>,
+    command: AdminCommand,
+    input: &[u8],
+    output: &mut [u8],
+) -> Result<usize, UnitError> {
+    let State { identity, domain, audit, .. } = asked.state;
+    if !input.is_empty() && !matches!(command, AdminCommand::QueryAudit | AdminCommand::QueryDomain) {
+        return Err(UnitError::RequestMalformed);
+    }
+    match command {
+        AdminCommand::QueryAdministrators => {
+            let entries = domain.administrators.iter().map(|administrator| administrator.entry.to_bytes());
+            copy(entries.flatten(), output)
+        }
+        AdminCommand::QueryDeviceCertificate => copy(asked.certificate.iter().copied(), output),
+        AdminCommand::QueryControlPoints => copy(domain.control_points.to_bytes(), output),
+        AdminCommand::QueryCurrent => {
+            let (state, pattern) = domain.registers.current().map_or((0, NOTHING), |key| (1, key.pattern));
+            copy([state].into_iter().chain(*pattern.as_bytes()), output)
+        }
+        AdminCommand::QueryNew => {
+            let (state, pattern) = match domain.registers.shown_new() {
+                NewRegister::Empty => (0, NOTHING),
+                NewRegister::FullUncommitted(pattern) => (1, pattern),
+                NewRegister::FullCommitted(pattern) => (2, pattern),
+            };
+            copy([state].into_iter().chain(*pattern.as_bytes()), output)
+        }
+        AdminCommand::QueryAttributes => copy(domain.attributes.to_bytes(), output),
+        AdminCommand::QueryKeyOrigins => {
+            let key = domain.registers.new_key().or(domain.registers.current());
+            let patterns = key.into_iter().flat_map(|key| key.origins.iter());
+            copy(patterns.flat_map(|pattern| *pattern.as_bytes()), output)
+        }
+        AdminCommand::QueryAudit => {
+            let first = match input {
+                [] => 0,
+                number => {
+                    number.try_into().map(u64::from_be_bytes).map_err(|_| UnitError::RequestMalformed)?
+                }
+            };
+            audit.write_chain(first, output).map(<[u8]>::len)
+        }
+        AdminCommand::QueryDomain => {
+            if input.len() > MAX_NONCE_LEN {
+                return Err(UnitError::RequestMalformed);
+            }
+            let info = DomainInfo {
+                current: domain.registers.current().map(|key| key.pattern),
+                new: domain.registers.shown_new(),
+                attributes: domain.attributes,
+                control_points: domain.control_points,
+                instance: identity.instance,
+                boot_nonce: asked.boot_nonce,
+                condition: asked.condition,
+                administrators: u8::try_from(domain.administrators.count()).unwrap_or(u8::MAX),
+                audit_records: audit.records(),
+                audit_head: audit.head(),
+                nonce: input,
+            };
+            info.encode(output).map(<[u8]>::len).map_err(|_| UnitError::ResponseTooLong)
+        }
+        _ => Err(UnitError::CommandUnknown),
+    }
+}
+
+/// The pattern of an empty register.
+const NOTHING: VerificationPattern = VerificationPattern::from_bytes([0; 32]);
+
+fn copy(bytes: impl IntoIterator<Item = u8>, output: &mut [u8]) -> Result<usize, UnitError> {
+    let mut places = output.iter_mut();
+    let mut len = 0;
+    for byte in bytes {
+        *places.next().ok_or(UnitError::ResponseTooLong)? = byte;
+        len += 1;
+    }
+    Ok(len)
+}

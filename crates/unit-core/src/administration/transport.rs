@@ -1,0 +1,127 @@
+//! Master keys on their way from custodians and from unit to unit, sealed for an importer key.
+
+use super::verify::Parts;
+use crate::env::Identity;
+use crate::key_parts::KeyParts;
+use engine::Engine;
+use tke_crypto::{ModuleCertificate, PublicKey, RandomFailed, SealError, SealedPartInvalid, SigningKey};
+use unit_api::admin::{
+    AdminBlock, AdminCommand, AdminResponse, AdminResponseBlock, ExportTarget, ImporterKey, Permissions,
+    SignatureAlgorithm,
+};
+use unit_api::{Refusal, UnitError};
+
+/// Where `tke_crypto` draws from; the engine's own error is kept for whoever asks why.
+struct Drawing<'e, E: Engine> {
+    engine: &'e mut E,
+    failure: Option<Refusal>,
+}
+
+impl<'e, E: Engine> Drawing<'e, E> {
+    const fn from(engine: &'e mut E) -> Self {
+        Self { engine, failure: None }
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), RandomFailed> {
+        self.engine.random(bytes).map_err(|error| {
+            self.failure = Some(error.into());
+            RandomFailed
+        })
+    }
+
+    /// What the engine said; what it gave may also have been no randomness at all.
+    fn why(&self) -> Refusal {
+        self.failure.unwrap_or_else(|| engine::EngineError::RandomFailed.into())
+    }
+}
+
+/// A fresh importer key.
+pub(crate) fn make_importer<E: Engine>(engine: &mut E) -> Result<SigningKey, Refusal> {
+    let mut drawing = Drawing::from(engine);
+    SigningKey::generate(&mut |bytes: &mut [u8]| drawing.fill(bytes)).map_err(|RandomFailed| drawing.why())
+}
+
+/// Writes the public half of the importer key, as the module signs it.
+pub(crate) fn show_importer(
+    key: &SigningKey,
+    identity: &Identity,
+    output: &mut [u8],
+) -> Result<usize, UnitError> {
+    let public = key.public();
+    let (point, ski) = (&public.to_point(), public.importer_ski().0);
+    let shown = ImporterKey { point, ski, instance: identity.instance };
+    shown.encode(output).map(<[u8]>::len).map_err(|_| UnitError::ResponseTooLong)
+}
+
+/// Opens the parts of an import whose signatures were verified.
+pub(crate) fn open_parts(importer: &SigningKey, around: &AdminBlock<'_>) -> Result<KeyParts, UnitError> {
+    let mut parts = KeyParts::none();
+    for part in Parts::of(around) {
+        let (_, block) = part?;
+        let opened = tke_crypto::open_key_part(importer, block.input).map_err(|invalid| match invalid {
+            SealedPartInvalid::WrongRecipient => UnitError::KeyPartRecipientMismatch,
+            SealedPartInvalid::UnwrapFailed => UnitError::KeyPartUnwrapFailed,
+            _ => UnitError::KeyPartMalformed,
+        })?;
+        parts.push(&opened)?;
+    }
+    Ok(parts)
+}
+
+/// The importer key that a master key may be sealed for: a genuine module, of our own root, has signed that it is its
+/// own, and unless permitted otherwise the module's unit belongs to our instance.
+pub(crate) fn check_target(
+    input: &[u8],
+    root: &PublicKey,
+    identity: &Identity,
+    permissions: Permissions,
+) -> Result<PublicKey, UnitError> {
+    let (importer, instance) = genuine_importer(input, root).ok_or(UnitError::ExportTargetInvalid)?;
+    if instance != identity.instance && !permissions.contains(Permissions::EXPORT_FOREIGN) {
+        return Err(UnitError::ExportTargetForeign);
+    }
+    Ok(importer)
+}
+
+fn genuine_importer(input: &[u8], root: &PublicKey) -> Option<(PublicKey, unit_api::admin::InstanceId)> {
+    let target = ExportTarget::decode(input).ok()?;
+    let module = ModuleCertificate::verify(target.certificate, root).ok()?;
+    let response = AdminResponse::decode(target.response).ok()?;
+    let signer = response.signer().ok()?;
+    if signer.ski != module.key.ski().0 || signer.algorithm != SignatureAlgorithm::EcdsaP521Sha512 {
+        return None;
+    }
+    module.key.verify(response.block, signer.signature).ok()?;
+    let block = AdminResponseBlock::decode(response.block).ok()?;
+    let about_importer = matches!(
+        AdminCommand::from_id(block.command),
+        Some(AdminCommand::GenerateImporterKey | AdminCommand::QueryImporterKey)
+    );
+    if !about_importer || block.target.unit.0 != module.module_id {
+        return None;
+    }
+    let shown = ImporterKey::decode(block.result().ok()?).ok()?;
+    let key = PublicKey::from_point(shown.point).ok()?;
+    (key.importer_ski().0 == shown.ski).then_some((key, shown.instance))
+}
+
+/// Seals a master key as a single part for an importer key, at the start of `output`.
+pub(crate) fn seal_master_key<E: Engine>(
+    engine: &mut E,
+    key: engine::KeyHandle,
+    importer: &PublicKey,
+    output: &mut [u8],
+) -> Result<usize, Refusal> {
+    let part = engine.export_key_part(key)?;
+    let mut drawing = Drawing::from(engine);
+    let mut fill = |bytes: &mut [u8]| drawing.fill(bytes);
+    let len = match tke_crypto::seal_key_part(importer, part.expose(), &mut fill, output) {
+        Ok(sealed) => sealed.len(),
+        Err(SealError::RandomFailed) => return Err(drawing.why()),
+        Err(SealError::BufferTooSmall) => return Err(UnitError::ResponseTooLong.into()),
+    };
+    // It is at the end of the buffer.
+    let start = output.len().saturating_sub(len);
+    output.copy_within(start.., 0);
+    Ok(len)
+}
