@@ -18,6 +18,7 @@
 //! - What is committed is the pattern that the ceremony has worked out, never an echo of the unit.
 //! - Nothing is decided from what was sent, only from what units show.
 
+pub mod card;
 pub mod ceremony;
 pub mod compare;
 pub mod converge;
@@ -25,11 +26,13 @@ mod hex;
 pub mod holder;
 pub mod location;
 pub mod order;
+pub mod part;
 pub mod plan;
 pub mod precheck;
 pub mod proposal;
 pub mod quorum;
 pub mod secret_file;
+pub mod service;
 pub mod unit;
 
 pub use location::{Location, LocationInvalid};

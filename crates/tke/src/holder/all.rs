@@ -1,0 +1,74 @@
+//! Several administrators sign one command: all of them, or it is not sent.
+
+use super::{SignatureKey, SigningError};
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+use tke_crypto::{AdministratorName, Ski};
+
+/// Not every key signed. No signature is handed out, so that nothing can be sent half signed.
+#[derive(Debug)]
+pub struct SomeFailed {
+    /// Who signed.
+    pub signed: Vec<(AdministratorName, Ski)>,
+    /// Who did not, and why.
+    pub failed: Vec<(AdministratorName, Ski, SigningError)>,
+}
+
+impl fmt::Display for SomeFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.signed.len().saturating_add(self.failed.len());
+        write!(f, "{} of {all} keys did not sign:", self.failed.len())?;
+        for (place, (name, _, error)) in self.failed.iter().enumerate() {
+            write!(f, "{} {name} ({error}", if place == 0 { "" } else { "," })?;
+            let mut source = std::error::Error::source(error);
+            while let Some(cause) = source {
+                write!(f, ": {cause}")?;
+                source = cause.source();
+            }
+            f.write_str(")")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for SomeFailed {}
+
+/// Has every key sign `bytes`, all at the same time; signatures come in the order of the keys.
+///
+/// Waits for the last answer even when one has failed, so that one report names everything that is wrong.
+///
+/// # Errors
+/// [`SomeFailed`] unless every key signed.
+pub async fn sign_with_all(
+    keys: &[&dyn SignatureKey],
+    bytes: &[u8],
+) -> Result<Vec<(Ski, Vec<u8>)>, SomeFailed> {
+    let mut pending: Vec<_> = keys.iter().map(|key| (key.sign(bytes), None)).collect();
+    poll_fn(|context| {
+        let mut ready = Poll::Ready(());
+        for (signing, answer) in pending.iter_mut().filter(|(_, answer)| answer.is_none()) {
+            match Pin::new(signing).poll(context) {
+                Poll::Ready(it) => *answer = Some(it),
+                Poll::Pending => ready = Poll::Pending,
+            }
+        }
+        ready
+    })
+    .await;
+
+    let (mut signatures, mut signed, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    for (key, (_, answer)) in keys.iter().zip(pending) {
+        match answer {
+            Some(Ok(signature)) => {
+                signed.push((*key.name(), key.ski()));
+                signatures.push((key.ski(), signature));
+            }
+            Some(Err(error)) => failed.push((*key.name(), key.ski(), error)),
+            // The loop above ends when every answer is there.
+            None => {}
+        }
+    }
+    if failed.is_empty() { Ok(signatures) } else { Err(SomeFailed { signed, failed }) }
+}
