@@ -4,14 +4,15 @@
 
 mod common;
 
+use common::administrators::{attributes, secure};
 use common::{
-    Answer, Bench, OTHER_PARTS, PARTS, bytes, done, execute, execute_envelope, generate, import, load,
-    refusal, spec, status,
+    Answer, Bench, OTHER_PARTS, PARTS, activate, bring_into_service, bytes, commit, done, execute, generate,
+    import, load, refusal, run, spec, status, try_load, zeroize,
 };
 use engine::{Algorithm, KeyUses, MacMechanism, WrapMechanism};
+use unit_api::admin::{AdminCommand, ControlPoint, Permissions};
 use unit_api::{
-    Command, Condition, Envelope, MAX_DATA_LEN, MAX_RANDOM_LEN, NewRegister, Target, UnitError,
-    VerificationPattern,
+    Command, Condition, Envelope, MAX_DATA_LEN, MAX_RANDOM_LEN, NewRegister, UnitError, VerificationPattern,
 };
 
 const BOTH: KeyUses = KeyUses::ENCRYPT.with(KeyUses::DECRYPT);
@@ -46,71 +47,72 @@ fn kat_verification_pattern_ep11() {
         ),
     ];
     for (parts, expected) in vectors {
-        assert_eq!(load(&mut Bench::new(1).start(), &parts).to_string(), expected);
+        assert_eq!(load(&mut Bench::quick(1).in_service(), &parts).to_string(), expected);
     }
-    // One part each, made by combining it with a part and that part's sum with it.
     let singles = [
         (first, "491176b0f443c65a7c7d72df47d6cbc0d04e111fb5a619f60d3e776700000000"),
         (second.to_vec(), "a06d2a8e43c60eee8e674e0ff528a69f148cd49752e3db09caba4dd000000000"),
     ];
     for (part, expected) in singles {
-        let mask = [0x5a ^ 0x33; 32];
-        let rest: Vec<u8> = part.iter().zip(mask).map(|(a, b)| a ^ b).collect();
-        assert_eq!(load(&mut Bench::new(1).start(), &[&mask[..], &rest].concat()).to_string(), expected);
+        assert_eq!(load(&mut Bench::quick(1).in_service(), &part).to_string(), expected);
     }
 }
 
 #[test]
 fn unfit_key_parts_are_refused_and_change_nothing() {
-    let bench = Bench::new(1);
-    let mut unit = bench.start();
+    let bench = Bench::quick(1);
+    let mut unit = bench.in_service();
     let part = |byte| [byte; 32];
-    let unfit: [Vec<u8>; 9] = [
-        vec![],
-        part(1).to_vec(),
-        [part(1), part(0)].concat(),
-        [part(1), part(1)].concat(),
-        [part(1), part(2), part(1)].concat(),
-        [part(1), part(2), part(3)].concat(),
-        [part(1), part(2), part(4), part(8)].concat(),
-        [&part(1)[..], &part(2)[..31]].concat(),
-        [&part(1)[..], &part(2), &[0]].concat(),
+    let unfit: [(Vec<u8>, UnitError); 7] = [
+        (vec![], UnitError::KeyPartsMissing),
+        (part(0).to_vec(), UnitError::KeyPartsInvalid),
+        ([part(1), part(0)].concat(), UnitError::KeyPartsInvalid),
+        ([part(1), part(1)].concat(), UnitError::KeyPartsInvalid),
+        ([part(1), part(2), part(1)].concat(), UnitError::KeyPartsInvalid),
+        ([part(1), part(2), part(3)].concat(), UnitError::KeyPartsInvalid),
+        ([part(1), part(2), part(4), part(8)].concat(), UnitError::KeyPartsTooMany),
     ];
-    for parts in &unfit {
-        assert_eq!(refusal(&mut unit, Command::LoadKeyParts { parts }), UnitError::KeyPartsInvalid);
+    for (parts, expected) in unfit {
+        assert_eq!(try_load(&mut unit, &parts).unwrap_err(), expected);
     }
-    assert_eq!(status(&mut unit).transaction_counter, 0);
+    let status = status(&mut unit);
+    assert!(status.current.is_none() && matches!(status.new, NewRegister::Empty));
     assert_eq!((bench.device.live(), bench.device.persisted()), (0, 0));
 }
 
 #[test]
 fn a_ceremony_leads_to_a_serving_unit() {
     let bench = Bench::new(1);
-    let mut unit = bench.start();
+    let mut unit = bench.in_service();
     let key = spec(Algorithm::Aes, 32, BOTH, false);
     assert_eq!(refusal(&mut unit, Command::GenerateKey { spec: key }), UnitError::WkNotInitialized);
     let pattern = load(&mut unit, &PARTS);
-    assert_eq!(refusal(&mut unit, Command::Activate { pattern }), UnitError::NewNotCommitted);
-    let wrong = VerificationPattern::from_bytes([0; 32]);
-    assert_eq!(refusal(&mut unit, Command::Commit { pattern: wrong }), UnitError::PatternMismatch);
-    done(&mut unit, Command::Commit { pattern });
+    let early = run(&mut unit, AdminCommand::ActivateNew, pattern.as_bytes());
+    assert_eq!(early, Err(UnitError::NewNotCommitted));
+    assert_eq!(run(&mut unit, AdminCommand::CommitNew, &[0; 32]), Err(UnitError::PatternMismatch));
+    commit(&mut unit, pattern);
     assert_eq!(refusal(&mut unit, Command::GenerateKey { spec: key }), UnitError::WkNotInitialized);
-    done(&mut unit, Command::Activate { pattern });
-    assert_eq!(status(&mut unit).transaction_counter, 3);
-    assert_eq!(refusal(&mut unit, Command::LoadKeyParts { parts: &PARTS }), UnitError::SameAsCurrent);
+    activate(&mut unit, pattern);
+    // Add, set attributes; importer key, import, early activation, wrong commit, commit, activation.
+    assert_eq!(status(&mut unit).transaction_counter, 8);
+    assert_eq!(try_load(&mut unit, &PARTS).unwrap_err(), UnitError::SameAsCurrent);
     assert_eq!(bench.device.persisted(), 1);
     bytes(&mut unit, Command::GenerateKey { spec: key });
 }
 
 #[test]
 fn a_random_master_key_goes_to_current_and_then_to_new() {
-    let mut unit = Bench::new(1).start();
-    let Ok(Answer::Loaded(first)) = execute(&mut unit, Command::GenerateMasterKey) else { panic!() };
+    let mut unit = Bench::new(1).in_service();
+    let mut generate = |unit: &mut _| {
+        let output = run(unit, AdminCommand::GenerateMasterKey, b"");
+        output.map(|output| VerificationPattern::from_bytes(output.try_into().unwrap()))
+    };
+    let first = generate(&mut unit).unwrap();
     assert!(status(&mut unit).current.unwrap().is_of_same_key(&first));
-    let Ok(Answer::Loaded(second)) = execute(&mut unit, Command::GenerateMasterKey) else { panic!() };
+    let second = generate(&mut unit).unwrap();
     assert!(matches!(status(&mut unit).new, NewRegister::FullUncommitted(p) if p.is_of_same_key(&second)));
     assert!(!first.is_of_same_key(&second));
-    assert_eq!(refusal(&mut unit, Command::GenerateMasterKey), UnitError::NewNotEmpty);
+    assert_eq!(generate(&mut unit).unwrap_err(), UnitError::NewNotEmpty);
 }
 
 #[test]
@@ -120,13 +122,14 @@ fn resumed_ceremonies_succeed_without_change() {
         NewRegister::FullCommitted(pattern) => pattern,
         other => panic!("{other:?}"),
     };
-    done(&mut unit, Command::Commit { pattern });
-    done(&mut unit, Command::Activate { pattern });
-    done(&mut unit, Command::Activate { pattern });
-    done(&mut unit, Command::ClearNew);
-    done(&mut unit, Command::ClearCurrent);
-    done(&mut unit, Command::ClearCurrent);
-    assert_eq!(status(&mut unit).transaction_counter, 11);
+    let before = status(&mut unit).transaction_counter;
+    commit(&mut unit, pattern);
+    activate(&mut unit, pattern);
+    activate(&mut unit, pattern);
+    for clear in [AdminCommand::ClearNew, AdminCommand::ClearCurrent, AdminCommand::ClearCurrent] {
+        run(&mut unit, clear, b"").unwrap();
+    }
+    assert_eq!(status(&mut unit).transaction_counter, before + 6);
 }
 
 #[test]
@@ -273,23 +276,47 @@ fn an_output_without_room_is_refused_and_zeroed() {
 }
 
 #[test]
-fn counter_and_target_are_held_against_the_unit() {
-    let mut unit = Bench::new(1).start();
-    let target = |domain_instance| {
-        let status = Bench::new(1).identity;
-        Some(Target { unit: status.unit, domain_index: status.domain_index, domain_instance })
-    };
-    let clear = Envelope { transaction_counter: 1, target: target(1), ..Envelope::plain(Command::ClearNew) };
-    assert!(execute_envelope(&mut unit, &clear).is_ok());
-    let replayed = execute_envelope(&mut unit, &clear).unwrap_err();
-    assert_eq!(replayed.unit_error(), Some(UnitError::TransactionCounter));
-    done(&mut unit, Command::Zeroize);
-    let stale = Envelope { transaction_counter: 3, target: target(1), ..Envelope::plain(Command::ClearNew) };
-    let stale = execute_envelope(&mut unit, &stale).unwrap_err();
-    assert_eq!(stale.unit_error(), Some(UnitError::TargetMismatch));
-    let signed = Envelope { signatures: b"x", ..Envelope::plain(Command::Status) };
-    let signed = execute_envelope(&mut unit, &signed).unwrap_err();
-    assert_eq!(signed.unit_error(), Some(UnitError::SignaturesNotAccepted));
+fn every_command_over_keys_has_its_control_point() {
+    let mut unit = Bench::new(1).ready();
+    let (spec, by, mac) =
+        (spec(Algorithm::Aes, 32, KeyUses::ALL, true), WrapMechanism::AesKw, MacMechanism::AesCmac);
+    let key = generate(&mut unit, KeyUses::ALL, true);
+    let wrapped = bytes(&mut unit, Command::WrapKey { by, kek: &key, key: &key });
+    let encrypt = Command::Encrypt { key: &key, aad: b"", plaintext: b"" };
+    let Ok(Answer::Ciphertext { iv, ciphertext }) = execute(&mut unit, encrypt) else { panic!() };
+    let signature = bytes(&mut unit, Command::Sign { by: mac, key: &key, data: b"" });
+    let gated = [
+        (Command::GenerateKey { spec }, ControlPoint::KeyGenSymm),
+        (Command::ImportKey { spec, value: &[1; 32] }, ControlPoint::KeyGenSymm),
+        (Command::WrapKey { by, kek: &key, key: &key }, ControlPoint::WrapSymm),
+        (Command::UnwrapKey { by, kek: &key, wrapped: &wrapped, spec }, ControlPoint::UnwrapSymm),
+        (encrypt, ControlPoint::EncryptSymm),
+        (Command::Decrypt { key: &key, iv, aad: b"", ciphertext: &ciphertext }, ControlPoint::DecryptSymm),
+        (Command::Sign { by: mac, key: &key, data: b"" }, ControlPoint::SignSymm),
+        (
+            Command::Verify { by: mac, key: &key, data: b"", signature: &signature },
+            ControlPoint::SigVerifySymm,
+        ),
+    ];
+    for point in ControlPoint::ALL {
+        run(&mut unit, AdminCommand::DeleteControlPoints, &point.alone().to_bytes()).unwrap();
+        if matches!(point, ControlPoint::AddCpbs | ControlPoint::DeleteCpbs) {
+            zeroize(&mut unit);
+            secure(&mut unit, 1, attributes(1, 1, Permissions::first()));
+            bring_into_service(&mut unit, &PARTS);
+            continue;
+        }
+        for (command, its_own) in gated {
+            let refused = execute(&mut unit, command).err().map(|refusal| refusal.unit_error().unwrap());
+            assert_eq!(
+                refused,
+                (its_own == *point).then_some(UnitError::MechanismInvalid),
+                "{command:?}, {point:?}"
+            );
+        }
+        bytes(&mut unit, Command::GenerateRandom { len: 1 });
+        run(&mut unit, AdminCommand::AddControlPoints, &point.alone().to_bytes()).unwrap();
+    }
 }
 
 #[test]
@@ -298,7 +325,7 @@ fn zeroize_begins_a_new_life_and_keeps_identity_and_counter() {
     let mut unit = bench.rotating();
     let before = status(&mut unit);
     let key = generate(&mut unit, BOTH, false);
-    done(&mut unit, Command::Zeroize);
+    zeroize(&mut unit);
     let after = status(&mut unit);
     assert_eq!(after.unit, before.unit);
     assert_eq!(after.domain_instance, before.domain_instance + 1);
@@ -308,9 +335,8 @@ fn zeroize_begins_a_new_life_and_keeps_identity_and_counter() {
     let encrypt = Command::Encrypt { key: &key, aad: b"", plaintext: b"" };
     assert_eq!(refusal(&mut unit, encrypt), UnitError::WkNotInitialized);
     // The same parts bring the same master key back, and with it every blob.
-    let pattern = load(&mut unit, &PARTS);
-    done(&mut unit, Command::Commit { pattern });
-    done(&mut unit, Command::Activate { pattern });
+    secure(&mut unit, 1, attributes(1, 1, Permissions::first()));
+    bring_into_service(&mut unit, &PARTS);
     assert!(execute(&mut unit, encrypt).is_ok());
 }
 
@@ -328,13 +354,13 @@ fn rotation_serves_with_current_until_activation_and_with_new_afterwards() {
     assert_eq!(refusal(&mut unit, reencipher), UnitError::NewMissing);
     let pattern = load(&mut unit, &OTHER_PARTS);
     assert_eq!(refusal(&mut unit, reencipher), UnitError::NewNotCommitted);
-    done(&mut unit, Command::Commit { pattern });
+    commit(&mut unit, pattern);
     let moved = bytes(&mut unit, reencipher);
     let encrypt = |key| Command::Encrypt { key, aad: b"", plaintext: b"kept" };
     let Ok(Answer::Ciphertext { iv, ciphertext }) = execute(&mut unit, encrypt(&key)) else { panic!() };
     assert_eq!(refusal(&mut unit, encrypt(&moved)), UnitError::WkidMismatch);
     assert_eq!(refusal(&mut unit, Command::Reencipher { blob: &moved }), UnitError::WkidMismatch);
-    done(&mut unit, Command::Activate { pattern });
+    activate(&mut unit, pattern);
     assert_eq!(refusal(&mut unit, encrypt(&key)), UnitError::WkidMismatch);
     let decrypt = Command::Decrypt { key: &moved, iv, aad: b"", ciphertext: &ciphertext };
     assert_eq!(bytes(&mut unit, decrypt), b"kept");

@@ -21,7 +21,7 @@ pub(crate) enum Fault {
     CutAfter,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Inner {
     slots: [Vec<u8>; 2],
     writes: usize,
@@ -42,6 +42,11 @@ impl Disk {
 
     pub(crate) fn plan_many(&self, nth: usize, count: usize, fault: Fault) {
         self.0.borrow_mut().fault = Some((nth, count, fault));
+    }
+
+    /// Another disk with the same content, free of this one.
+    pub(crate) fn copy(&self) -> Self {
+        Self(Rc::new(RefCell::new(self.0.borrow().clone())))
     }
 
     pub(crate) fn writes(&self) -> usize {

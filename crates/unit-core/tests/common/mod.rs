@@ -2,12 +2,17 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of the bench")]
 
+pub(crate) mod administrators;
 pub(crate) mod disk;
+pub(crate) mod module;
 pub(crate) mod observed;
 
+use administrators::{administer, attributes, import_parts, quorum, secure};
 use disk::Disk;
 use engine::{Algorithm, KeySpec, KeyUses};
+use module::{BenchClock, BenchModule};
 use observed::{Device, Observed};
+use unit_api::admin::{AdminCommand, InstanceId, Permissions};
 use unit_api::{Command, Condition, Envelope, NewRegister, Refusal, Response, UnitError, UnitId, UnitStatus};
 use unit_api::{MAX_FRAME_LEN, VerificationPattern};
 use unit_core::{Env, Identity, Unit};
@@ -18,6 +23,8 @@ pub(crate) struct BenchEnv;
 impl Env for BenchEnv {
     type Engine = Observed;
     type Storage = Disk;
+    type Module = BenchModule;
+    type Clock = BenchClock;
 }
 
 /// Everything that outlives the power of one unit.
@@ -26,32 +33,51 @@ pub(crate) struct Bench {
     pub(crate) device: Device,
     pub(crate) disk: Disk,
     pub(crate) identity: Identity,
+    /// Whether the module signs its answers for real.
+    pub(crate) genuine: bool,
 }
 
 impl Bench {
     /// A bench whose device is number `seed`; the same seed gives the same random bits.
     pub(crate) fn new(seed: u8) -> Self {
-        let identity = Identity { unit: UnitId(*b"BENCH001\0\0\0\0\0\0\0\x01"), domain_index: 3 };
-        Self { device: Device::new(seed), disk: Disk::default(), identity }
+        let unit = UnitId(*b"BENCH001\0\0\0\0\0\0\0\x01");
+        let identity = Identity { unit, domain_index: 3, instance: InstanceId([0x1d; 16]) };
+        Self { device: Device::new(seed), disk: Disk::default(), identity, genuine: true }
     }
 
-    /// Two benches: one whose engine gives a key the same reference each time, one that never does.
+    /// The same without the module's signatures.
+    pub(crate) fn quick(seed: u8) -> Self {
+        Self { genuine: false, ..Self::new(seed) }
+    }
+
+    /// Two quick benches: one whose engine gives a key the same reference each time, one that never does.
     pub(crate) fn of_both_kinds() -> [Self; 2] {
-        let (software, token) = (Self::new(1), Self::new(1));
+        let (software, token) = (Self::quick(1), Self::quick(1));
         [software, Self { device: token.device.with_numbered_references(), ..token }]
+    }
+
+    /// Another bench in the same state, free of this one.
+    pub(crate) fn copy(&self) -> Self {
+        Self { device: self.device.copy(), disk: self.disk.copy(), ..self.clone() }
     }
 
     /// Powers the unit up.
     pub(crate) fn start(&self) -> Unit<BenchEnv> {
-        Unit::start(self.device.power_on(), self.disk.clone(), self.identity)
+        let module = BenchModule::new(self.identity.unit, self.genuine);
+        Unit::start(self.device.power_on(), self.disk.clone(), module, BenchClock(0), self.identity)
     }
 
-    /// A unit whose Current is the master key of `PARTS`.
-    pub(crate) fn ready(&self) -> Unit<BenchEnv> {
+    /// A secured unit without a master key; one administrator rules it, who may do everything.
+    pub(crate) fn in_service(&self) -> Unit<BenchEnv> {
         let mut unit = self.start();
-        let pattern = load(&mut unit, &PARTS);
-        done(&mut unit, Command::Commit { pattern });
-        done(&mut unit, Command::Activate { pattern });
+        secure(&mut unit, 1, attributes(1, 1, Permissions::recovery()));
+        unit
+    }
+
+    /// A unit in service whose Current is the master key of `PARTS`.
+    pub(crate) fn ready(&self) -> Unit<BenchEnv> {
+        let mut unit = self.in_service();
+        bring_into_service(&mut unit, &PARTS);
         unit
     }
 
@@ -59,9 +85,17 @@ impl Bench {
     pub(crate) fn rotating(&self) -> Unit<BenchEnv> {
         let mut unit = self.ready();
         let pattern = load(&mut unit, &OTHER_PARTS);
-        done(&mut unit, Command::Commit { pattern });
+        commit(&mut unit, pattern);
         unit
     }
+}
+
+/// Loads, commits and activates the master key of these parts.
+pub(crate) fn bring_into_service(unit: &mut Unit<BenchEnv>, parts: &[u8]) -> VerificationPattern {
+    let pattern = load(unit, parts);
+    commit(unit, pattern);
+    activate(unit, pattern);
+    pattern
 }
 
 pub(crate) const PARTS: [u8; 64] = parts([1, 2]);
@@ -85,7 +119,7 @@ static ZEROS: [u8; MAX_FRAME_LEN] = [0; MAX_FRAME_LEN];
 pub(crate) enum Answer {
     Bytes(Vec<u8>),
     Ciphertext { iv: [u8; 12], ciphertext: Vec<u8> },
-    Loaded(VerificationPattern),
+    Administered(Vec<u8>),
     Status(UnitStatus),
     Done,
 }
@@ -111,7 +145,7 @@ pub(crate) fn execute_envelope(
             Response::Ciphertext { iv, ciphertext } => {
                 Answer::Ciphertext { iv, ciphertext: ciphertext.to_vec() }
             }
-            Response::Loaded(pattern) => Answer::Loaded(pattern),
+            Response::Administered(response) => Answer::Administered(response.to_vec()),
             Response::Done => Answer::Done,
             other => panic!("an answer that this bench does not know: {other:?}"),
         }),
@@ -135,11 +169,35 @@ pub(crate) fn done(unit: &mut Unit<BenchEnv>, command: Command<'_>) {
     assert!(matches!(answer, Ok(Answer::Done)), "{command:?}: {answer:?}");
 }
 
+/// A command signed by a quorum of the unit's administrators.
+pub(crate) fn run(
+    unit: &mut Unit<BenchEnv>,
+    command: AdminCommand,
+    input: &[u8],
+) -> Result<Vec<u8>, UnitError> {
+    let signers = quorum(unit);
+    administer(unit, command, input, &signers)
+}
+
+pub(crate) fn try_load(unit: &mut Unit<BenchEnv>, parts: &[u8]) -> Result<VerificationPattern, UnitError> {
+    let signers = quorum(unit);
+    import_parts(unit, parts, &signers)
+}
+
 pub(crate) fn load(unit: &mut Unit<BenchEnv>, parts: &[u8]) -> VerificationPattern {
-    match execute(unit, Command::LoadKeyParts { parts }) {
-        Ok(Answer::Loaded(pattern)) => pattern,
-        other => panic!("{other:?}"),
-    }
+    try_load(unit, parts).unwrap()
+}
+
+pub(crate) fn commit(unit: &mut Unit<BenchEnv>, pattern: VerificationPattern) {
+    run(unit, AdminCommand::CommitNew, pattern.as_bytes()).unwrap();
+}
+
+pub(crate) fn activate(unit: &mut Unit<BenchEnv>, pattern: VerificationPattern) {
+    run(unit, AdminCommand::ActivateNew, pattern.as_bytes()).unwrap();
+}
+
+pub(crate) fn zeroize(unit: &mut Unit<BenchEnv>) {
+    run(unit, AdminCommand::Zeroize, b"").unwrap();
 }
 
 pub(crate) fn status(unit: &mut Unit<BenchEnv>) -> UnitStatus {
@@ -163,6 +221,8 @@ pub(crate) struct Lasting {
     pub(crate) transaction_counter: u128,
     pub(crate) current: Option<[u8; 32]>,
     pub(crate) new: Option<(bool, [u8; 32])>,
+    pub(crate) administrators: u8,
+    pub(crate) thresholds: [u8; 2],
 }
 
 pub(crate) fn lasting(unit: &mut Unit<BenchEnv>) -> Lasting {
@@ -177,6 +237,8 @@ pub(crate) fn lasting(unit: &mut Unit<BenchEnv>) -> Lasting {
             NewRegister::FullUncommitted(pattern) => Some((false, *pattern.as_bytes())),
             NewRegister::FullCommitted(pattern) => Some((true, *pattern.as_bytes())),
         },
+        administrators: status.administrators,
+        thresholds: [status.signature_threshold, status.revocation_threshold],
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) enum Misbehaviour {
     ListsTooFew,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Inner {
     persisted: BTreeSet<Vec<u8>>,
     live: BTreeSet<u32>,
@@ -54,6 +54,11 @@ impl Device {
 
     pub(crate) fn with_numbered_references(self) -> Self {
         Self { numbered_references: true, ..self }
+    }
+
+    /// Another device in the same state, free of this one.
+    pub(crate) fn copy(&self) -> Self {
+        Self { inner: Rc::new(RefCell::new(self.inner.borrow().clone())), ..self.clone() }
     }
 
     /// The same device with its power on again: keys held by handle are gone, persisted ones are not.
@@ -186,6 +191,9 @@ impl Engine for Observed {
 
     fn export_key_part(&mut self, key: KeyHandle) -> Result<KeyPart, EngineError> {
         self.call()?;
+        if self.inner.borrow().misbehaviour == Some(Misbehaviour::Miscalculates("export_key_part")) {
+            return Ok(KeyPart::new([7; 32]));
+        }
         self.engine.export_key_part(key)
     }
 

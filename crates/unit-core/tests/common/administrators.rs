@@ -1,0 +1,238 @@
+//! Administrators on the bench: they sign requests, send them, and read the answers.
+
+use super::module::{device_public, fixed_key};
+use super::{Answer, BenchEnv, execute, status};
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock};
+use tke_crypto::{
+    AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, SEALED_PART_MAX_LEN, SigningKey, seal_key_part,
+    write_administrator_certificate,
+};
+use unit_api::admin::{
+    AdminBlock, AdminCommand, AdminRequest, AdminResponse, AdminResponseBlock, Attributes, AuditChain,
+    DomainInfo, ImporterKey, Permissions, SignatureAlgorithm, SignerInfo, SignerInfos,
+};
+use unit_api::{Command, Target, UnitError, VerificationPattern};
+use unit_core::Unit;
+
+/// An administrator with a key that is the same in every run.
+pub(crate) struct Administrator {
+    pub(crate) key: SigningKey,
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) ski: [u8; 32],
+}
+
+/// Administrator number `n`, 0 to 9.
+pub(crate) fn administrator(n: usize) -> &'static Administrator {
+    static ALL: OnceLock<Vec<Administrator>> = OnceLock::new();
+    let all = ALL.get_or_init(|| {
+        (1..=10)
+            .map(|byte| {
+                let key = fixed_key(byte);
+                let name = AdministratorName::try_from(format!("Administrator {byte}").as_str()).unwrap();
+                let mut out = [0; CERTIFICATE_BUFFER_LEN];
+                let certificate = write_administrator_certificate(&key, &name, &mut out).unwrap().to_vec();
+                let ski = key.public().ski().0;
+                Administrator { key, certificate, ski }
+            })
+            .collect()
+    });
+    &all[n]
+}
+
+/// A signature that was made once is not made again: they are the same in every run.
+pub(crate) fn sign(n: usize, message: &[u8]) -> Vec<u8> {
+    static MADE: OnceLock<Mutex<HashMap<(usize, Vec<u8>), Vec<u8>>>> = OnceLock::new();
+    let made = MADE.get_or_init(Mutex::default);
+    if let Some(signature) = made.lock().unwrap().get(&(n, message.to_vec())) {
+        return signature.clone();
+    }
+    let signature = administrator(n).key.sign(message).to_vec();
+    made.lock().unwrap().insert((n, message.to_vec()), signature.clone());
+    signature
+}
+
+/// What administrators sign, before they do.
+#[derive(Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    pub(crate) command: u32,
+    pub(crate) target: Target,
+    pub(crate) counter: u128,
+    pub(crate) input: &'a [u8],
+}
+
+impl<'a> Ask<'a> {
+    /// The unit's next command.
+    pub(crate) fn of(unit: &mut Unit<BenchEnv>, command: AdminCommand, input: &'a [u8]) -> Self {
+        let status = status(unit);
+        let target = Target {
+            unit: status.unit,
+            domain_index: status.domain_index,
+            domain_instance: status.domain_instance,
+        };
+        Self { command: command.id(), target, counter: status.transaction_counter + 1, input }
+    }
+
+    pub(crate) fn block(&self) -> Vec<u8> {
+        let Self { command, target, counter, input } = *self;
+        let block = AdminBlock { command, target, transaction_counter: counter, input };
+        block.encode(&mut vec![0; input.len() + 64]).unwrap().to_vec()
+    }
+
+    /// The request, signed by these administrators.
+    pub(crate) fn signed_by(&self, signers: &[usize]) -> Vec<u8> {
+        let block = self.block();
+        let signatures: Vec<_> = signers.iter().map(|n| (*n, sign(*n, &block))).collect();
+        let infos: Vec<_> = signatures.iter().map(|(n, signature)| signer_info(*n, signature)).collect();
+        self.with_signatures(&infos)
+    }
+
+    pub(crate) fn with_signatures(&self, signers: &[SignerInfo<'_>]) -> Vec<u8> {
+        let mut buffer = vec![0; 512 * signers.len()];
+        let signatures = SignerInfos::encode(signers, &mut buffer).unwrap();
+        self.with_raw_signatures(signatures)
+    }
+
+    pub(crate) fn with_raw_signatures(&self, signatures: &[u8]) -> Vec<u8> {
+        let block = self.block();
+        let request = AdminRequest { domain_index: self.target.domain_index, block: &block, signatures };
+        request.encode(&mut vec![0; block.len() + signatures.len() + 64]).unwrap().to_vec()
+    }
+}
+
+pub(crate) fn signer_info(n: usize, signature: &[u8]) -> SignerInfo<'_> {
+    SignerInfo { ski: administrator(n).ski, algorithm: SignatureAlgorithm::EcdsaP521Sha512, signature }
+}
+
+/// Sends a request and gives the whole answer.
+pub(crate) fn send_raw(unit: &mut Unit<BenchEnv>, request: &[u8]) -> Vec<u8> {
+    match execute(unit, Command::Administer { request }) {
+        Ok(Answer::Administered(response)) => response,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Sends a request. What the answer says of unit and counter is what the unit's status says.
+pub(crate) fn send(unit: &mut Unit<BenchEnv>, request: &[u8]) -> Result<Vec<u8>, UnitError> {
+    let response = send_raw(unit, request);
+    let response = AdminResponse::decode(&response).unwrap();
+    let block = AdminResponseBlock::decode(response.block).unwrap();
+    let signer = response.signer().unwrap();
+    assert_eq!(signer.ski, device_public().ski().0);
+    if is_genuine(unit) {
+        device_public().verify(response.block, signer.signature).unwrap();
+    }
+    let status = status(unit);
+    assert_eq!((block.target.unit, block.target.domain_index), (status.unit, status.domain_index));
+    assert_eq!(block.target.domain_instance, status.domain_instance);
+    assert_eq!(block.transaction_counter, status.transaction_counter);
+    assert_eq!((response.domain_index, response.return_code), (status.domain_index, block.return_code));
+    match block.result() {
+        Ok(output) => Ok(output.to_vec()),
+        Err(refusal) => Err(refusal.unit_error().unwrap_or_else(|| panic!("{refusal}"))),
+    }
+}
+
+/// Whether the module of this unit signs for real.
+fn is_genuine(unit: &mut Unit<BenchEnv>) -> bool {
+    let query = Ask::of(unit, AdminCommand::QueryDeviceCertificate, b"");
+    let response = send_raw(unit, &Ask { counter: 0, ..query }.signed_by(&[]));
+    let response = AdminResponse::decode(&response).unwrap();
+    !AdminResponseBlock::decode(response.block).unwrap().output.is_empty()
+}
+
+/// A command that is right in all but perhaps its signers.
+pub(crate) fn administer(
+    unit: &mut Unit<BenchEnv>,
+    command: AdminCommand,
+    input: &[u8],
+    signers: &[usize],
+) -> Result<Vec<u8>, UnitError> {
+    let request = Ask::of(unit, command, input).signed_by(signers);
+    send(unit, &request)
+}
+
+pub(crate) fn query(unit: &mut Unit<BenchEnv>, command: AdminCommand, input: &[u8]) -> Vec<u8> {
+    let ask = Ask { counter: 0, ..Ask::of(unit, command, input) };
+    send(unit, &ask.signed_by(&[])).unwrap()
+}
+
+/// A unit's importer key.
+pub(crate) fn importer_of(output: &[u8]) -> PublicKey {
+    PublicKey::from_point(ImporterKey::decode(output).unwrap().point).unwrap()
+}
+
+pub(crate) fn seal(importer: &PublicKey, part: &[u8; 32]) -> Vec<u8> {
+    let mut counter = 0_u8;
+    let mut fill = |bytes: &mut [u8]| {
+        counter += 1;
+        bytes.iter_mut().zip(part.iter().cycle()).for_each(|(to, from)| *to = from ^ counter);
+        Ok(())
+    };
+    seal_key_part(importer, part, &mut fill, &mut [0; SEALED_PART_MAX_LEN]).unwrap().to_vec()
+}
+
+/// The requests of an import's parts, each signed by these, one after the other.
+pub(crate) fn signed_parts(ask: &Ask<'_>, sealed: &[Vec<u8>], signers: &[usize]) -> Vec<u8> {
+    sealed.iter().flat_map(|part| Ask { input: part, ..*ask }.signed_by(signers)).collect()
+}
+
+/// Generates an importer key and imports parts, 32 bytes each, everything signed by these.
+pub(crate) fn import_parts(
+    unit: &mut Unit<BenchEnv>,
+    parts: &[u8],
+    signers: &[usize],
+) -> Result<VerificationPattern, UnitError> {
+    let shown = administer(unit, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3], signers)?;
+    let importer = importer_of(&shown);
+    let sealed: Vec<_> = parts.as_chunks().0.iter().map(|part| seal(&importer, part)).collect();
+    import_sealed(unit, &sealed, signers)
+}
+
+pub(crate) fn import_sealed(
+    unit: &mut Unit<BenchEnv>,
+    sealed: &[Vec<u8>],
+    signers: &[usize],
+) -> Result<VerificationPattern, UnitError> {
+    let ask = Ask::of(unit, AdminCommand::ImportKeyParts, b"");
+    let parts = signed_parts(&ask, sealed, signers);
+    send(unit, &Ask { input: &parts, ..ask }.signed_by(&[])).map(|output| pattern_of(&output))
+}
+
+pub(crate) fn pattern_of(output: &[u8]) -> VerificationPattern {
+    VerificationPattern::from_bytes(output.try_into().unwrap())
+}
+
+pub(crate) fn attributes(sign: u32, revoke: u32, permissions: Permissions) -> Attributes {
+    let mode = u32::from(sign != 0 || revoke != 0);
+    Attributes { signature_threshold: sign, revocation_threshold: revoke, permissions, mode }
+}
+
+/// Installs administrators 0 to `count` − 1 and leaves imprint mode.
+pub(crate) fn secure(unit: &mut Unit<BenchEnv>, count: usize, attributes: Attributes) {
+    for n in 0..count {
+        administer(unit, AdminCommand::AddAdministrator, &administrator(n).certificate, &[]).unwrap();
+    }
+    let signers: Vec<_> = (0..attributes.signature_threshold as usize).collect();
+    administer(unit, AdminCommand::SetAttributes, &attributes.to_bytes(), &signers).unwrap();
+}
+
+/// As many administrators as the unit's threshold, from the first on.
+pub(crate) fn quorum(unit: &mut Unit<BenchEnv>) -> Vec<usize> {
+    (0..usize::from(status(unit).signature_threshold)).collect()
+}
+
+pub(crate) fn domain(unit: &mut Unit<BenchEnv>) -> Vec<u8> {
+    query(unit, AdminCommand::QueryDomain, b"")
+}
+
+pub(crate) fn with_domain<T>(unit: &mut Unit<BenchEnv>, look: impl FnOnce(&DomainInfo<'_>) -> T) -> T {
+    look(&DomainInfo::decode(&domain(unit)).unwrap())
+}
+
+/// The bytes of the audit records that the unit keeps.
+pub(crate) fn audit(unit: &mut Unit<BenchEnv>) -> Vec<u8> {
+    let bytes = query(unit, AdminCommand::QueryAudit, b"");
+    AuditChain::decode(&bytes).unwrap();
+    bytes
+}
