@@ -17,6 +17,9 @@ use engine::Engine;
 use unit_api::admin::{AdminBlock, AdminCommand, AdminRequest};
 use unit_api::{Refusal, UnitError, VerificationPattern};
 
+/// Numbers above it are queries', which nobody signs and nobody records, also those of later units.
+const LAST_COMMAND: u32 = 0x1_0000;
+
 /// Why a command that is for this unit ends without having been carried out.
 enum Stop {
     /// It was not rightly signed: recorded, the counter stays.
@@ -80,6 +83,9 @@ impl<E: Env> Unit<E> {
         let command = AdminCommand::from_id(block.command);
         if let Some(query) = command.filter(|command| command.is_query()) {
             return self.query(query, block.input, output);
+        }
+        if command.is_none() && block.command > LAST_COMMAND {
+            return Err(UnitError::CommandUnknown.into());
         }
         target::check_target(&self.state.identity, self.state.domain.instance, &block.target)?;
         let attempt = Attempt::command(request, block);

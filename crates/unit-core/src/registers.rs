@@ -15,9 +15,10 @@ use unit_api::{NewRegister, UnitError, VerificationPattern};
 /// | S5 `RotationApproved` | `NewNotEmpty` | `NewNotEmpty` | S5 | S3 with New's key | S3 | S2 | allowed | Current |
 ///
 /// Zeroize begins a new life of the domain, in S0. Whether a command comes this far is decided at
-/// [`crate::administration::decision::decide`], where the rest of the table stands. In every state commit and activate, where they are carried out, need the
-/// register's pattern, else `PatternMismatch`; loading what Current holds is `SameAsCurrent`. Commands that find
-/// the state already as they would leave it succeed, so that a ceremony over many units can be taken up again.
+/// [`crate::administration::decision::decide`], where the rest of the table stands. In every state commit and activate,
+/// where they are carried out, need the register's pattern, else `PatternMismatch`; loading what Current holds is
+/// `SameAsCurrent`. Commands that find the state already as they would leave it succeed, so that a ceremony over many
+/// units can be taken up again.
 #[derive(Clone, Copy)]
 pub(crate) enum Registers {
     /// S0: no master key.

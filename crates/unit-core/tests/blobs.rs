@@ -4,7 +4,10 @@
 
 mod common;
 
-use common::{Bench, BenchEnv, OTHER_PARTS, bytes, done, generate, import, load, refusal, spec, status};
+use common::{
+    Bench, BenchEnv, OTHER_PARTS, activate, bring_into_service, bytes, commit, generate, import, load,
+    refusal, spec, status,
+};
 use engine::{Algorithm, Engine, KeyPart, KeyUses, MacMechanism, WrapMechanism};
 use unit_api::{Command, NewRegister, UnitError};
 use unit_core::Unit;
@@ -93,11 +96,9 @@ fn blobs_show_the_offsets_that_ep11_shows() {
 /// The blob of a known key under a known master key, worked out with another implementation of every mechanism.
 #[test]
 fn kat_blob_openssl() {
-    let mut unit = Bench::new(1).start();
+    let mut unit = Bench::new(1).in_service();
     let parts = [(0..32).collect::<Vec<u8>>(), vec![0xa5; 32]].concat();
-    let pattern = load(&mut unit, &parts);
-    done(&mut unit, Command::Commit { pattern });
-    done(&mut unit, Command::Activate { pattern });
+    bring_into_service(&mut unit, &parts);
     let aes = import(&mut unit, Algorithm::Aes, &(0x40..0x60).collect::<Vec<u8>>(), KeyUses::ENCRYPT);
     assert_eq!(hex(&aes), AES_BLOB);
     let secret =
@@ -124,12 +125,12 @@ fn a_blob_opens_in_another_unit_with_the_same_master_key_only() {
     let key = import(&mut first, Algorithm::Aes, &[3; 32], KeyUses::SIGN);
     let sign = Command::Sign { by: MacMechanism::AesCmac, key: &key, data: b"data" };
     assert_eq!(bytes(&mut first, sign), bytes(&mut second, sign));
-    let mut foreign = Bench::new(3).start();
+    let mut foreign = Bench::new(3).in_service();
     assert_eq!(refusal(&mut foreign, sign), UnitError::WkNotInitialized);
     let pattern = load(&mut foreign, &OTHER_PARTS);
-    done(&mut foreign, Command::Commit { pattern });
+    commit(&mut foreign, pattern);
     assert_eq!(refusal(&mut foreign, sign), UnitError::WkNotInitialized);
-    done(&mut foreign, Command::Activate { pattern });
+    activate(&mut foreign, pattern);
     assert_eq!(refusal(&mut foreign, sign), UnitError::WkidMismatch);
     // Claiming to be under the right master key does not help.
     let mut forged = key.clone();
@@ -140,19 +141,17 @@ fn a_blob_opens_in_another_unit_with_the_same_master_key_only() {
 
 #[test]
 fn a_blob_under_new_serves_nobody_before_activation() {
-    let mut elsewhere = Bench::new(2).start();
-    let pattern = load(&mut elsewhere, &OTHER_PARTS);
-    done(&mut elsewhere, Command::Commit { pattern });
-    done(&mut elsewhere, Command::Activate { pattern });
+    let mut elsewhere = Bench::new(2).in_service();
+    let pattern = bring_into_service(&mut elsewhere, &OTHER_PARTS);
     let key = generate(&mut elsewhere, KeyUses::SIGN, false);
     let sign = Command::Sign { by: MacMechanism::AesCmac, key: &key, data: b"" };
     let mut unit = Bench::new(1).ready();
     load(&mut unit, &OTHER_PARTS);
     assert!(matches!(status(&mut unit).new, NewRegister::FullUncommitted(_)));
     assert_eq!(refusal(&mut unit, sign), UnitError::WkidMismatch);
-    done(&mut unit, Command::Commit { pattern });
+    commit(&mut unit, pattern);
     assert_eq!(refusal(&mut unit, sign), UnitError::WkidMismatch);
-    done(&mut unit, Command::Activate { pattern });
+    activate(&mut unit, pattern);
     bytes(&mut unit, sign);
 }
 
@@ -170,7 +169,7 @@ fn reenciphering_keeps_every_attribute_and_the_key() {
     let after = bytes(&mut unit, Command::Reencipher { blob: &imported });
     let by = MacMechanism::AesCmac;
     let signature = bytes(&mut unit, Command::Sign { by, key: &imported, data: b"x" });
-    done(&mut unit, Command::Activate { pattern });
+    activate(&mut unit, pattern);
     assert_eq!(bytes(&mut unit, Command::Sign { by, key: &after, data: b"x" }), signature);
 }
 

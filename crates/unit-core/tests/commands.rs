@@ -103,7 +103,7 @@ fn a_ceremony_leads_to_a_serving_unit() {
 #[test]
 fn a_random_master_key_goes_to_current_and_then_to_new() {
     let mut unit = Bench::new(1).in_service();
-    let mut generate = |unit: &mut _| {
+    let generate = |unit: &mut _| {
         let output = run(unit, AdminCommand::GenerateMasterKey, b"");
         output.map(|output| VerificationPattern::from_bytes(output.try_into().unwrap()))
     };

@@ -4,10 +4,13 @@
 
 mod common;
 
+use common::administrators::{Ask, export_target, importer_of, query, seal, send_raw, signed_parts};
 use common::observed::Misbehaviour;
-use common::{Answer, Bench, THIRD_PARTS, bytes, execute, generate, import, lasting, spec, status};
+use common::{Answer, Bench, BenchEnv, Lasting, bytes, execute, generate, import, lasting, spec, status};
 use engine::{Algorithm, EngineError, KeyUses, MacMechanism, WrapMechanism};
+use unit_api::admin::{AdminCommand, AdminResponse};
 use unit_api::{Command, Condition, NewRegister};
+use unit_core::Unit;
 
 /// Every command that puts the engine to work, over keys of a unit that is rotating.
 fn commands(bench: &Bench) -> Vec<Command<'static>> {
@@ -22,7 +25,6 @@ fn commands(bench: &Bench) -> Vec<Command<'static>> {
     let signature: &'static [u8] =
         bytes(&mut unit, Command::Sign { by: hmac, key: secret, data: b"d" }).leak();
     let spec = spec(Algorithm::Aes, 32, KeyUses::ALL, true);
-    let NewRegister::FullCommitted(pattern) = status(&mut unit).new else { panic!() };
     vec![
         Command::GenerateRandom { len: 8 },
         Command::GenerateKey { spec },
@@ -34,22 +36,63 @@ fn commands(bench: &Bench) -> Vec<Command<'static>> {
         Command::Sign { by: hmac, key: secret, data: b"d" },
         Command::Verify { by: hmac, key: secret, data: b"d", signature },
         Command::Reencipher { blob: secret },
-        Command::Commit { pattern },
-        Command::ClearNew,
-        Command::LoadKeyParts { parts: &THIRD_PARTS },
-        Command::ClearNew,
-        Command::GenerateMasterKey,
-        Command::ClearCurrent,
-        Command::Zeroize,
-        Command::GenerateMasterKey,
     ]
 }
 
+/// Administrative commands that put the engine to work, one after the other from a unit that is rotating.
+const CEREMONY: [AdminCommand; 11] = [
+    AdminCommand::CommitNew,
+    AdminCommand::ClearNew,
+    AdminCommand::GenerateImporterKey,
+    AdminCommand::ImportKeyParts,
+    AdminCommand::ExportNew,
+    AdminCommand::CommitNew,
+    AdminCommand::ActivateNew,
+    AdminCommand::ExportCurrent,
+    AdminCommand::ClearCurrent,
+    AdminCommand::GenerateMasterKey,
+    AdminCommand::Zeroize,
+];
+
+fn request_of(unit: &mut Unit<BenchEnv>, command: AdminCommand) -> Vec<u8> {
+    let pattern = match status(unit).new {
+        NewRegister::FullUncommitted(pattern) | NewRegister::FullCommitted(pattern) => {
+            Some(*pattern.as_bytes())
+        }
+        NewRegister::Empty => None,
+    };
+    let ask = Ask::of(unit, command, b"");
+    match command {
+        AdminCommand::CommitNew | AdminCommand::ActivateNew => {
+            Ask { input: &pattern.unwrap(), ..ask }.signed_by(&[0])
+        }
+        AdminCommand::GenerateImporterKey => Ask { input: &[0, 0, 0, 3], ..ask }.signed_by(&[0]),
+        AdminCommand::ImportKeyParts => {
+            let importer = importer_of(&query(unit, AdminCommand::QueryImporterKey, b""));
+            let sealed: Vec<_> = [16, 32].map(|byte| seal(&importer, &[byte; 32])).into();
+            let parts = signed_parts(&ask, &sealed, &[0]);
+            Ask { input: &parts, ..ask }.signed_by(&[])
+        }
+        AdminCommand::ExportCurrent | AdminCommand::ExportNew => {
+            Ask { input: &export_target(&Bench::new(7)), ..ask }.signed_by(&[0])
+        }
+        _ => ask.signed_by(&[0]),
+    }
+}
+
+/// What every call leaves: three handles and one persisted key for each master key held.
+fn assert_no_key_is_left(bench: &Bench, unit: &mut Unit<BenchEnv>, after: &str) {
+    let held = lasting(unit).master_keys();
+    assert_eq!((bench.device.live(), bench.device.persisted()), (3 * held, held), "{after}");
+}
+
+const FAULTS: [EngineError; 3] =
+    [EngineError::DeviceRemoved, EngineError::DeviceMemory, EngineError::MechanismInvalid];
+
 #[test]
 fn no_key_is_left_whichever_call_fails_and_however() {
-    let errors = [EngineError::DeviceRemoved, EngineError::DeviceMemory, EngineError::MechanismInvalid];
-    for error in errors {
-        let bench = Bench::new(1);
+    for error in FAULTS {
+        let bench = Bench::quick(1);
         let commands = commands(&bench);
         let mut unit = bench.start();
         for command in commands {
@@ -59,14 +102,42 @@ fn no_key_is_left_whichever_call_fails_and_however() {
                 let answer = execute(&mut unit, command);
                 let calls = bench.device.calls();
                 bench.device.misbehave(None);
-                let after = lasting(&mut unit);
-                assert_eq!(bench.device.live(), 3 * after.master_keys(), "{command:?} at call {nth}");
-                assert_eq!(bench.device.persisted(), after.master_keys(), "{command:?} at call {nth}");
+                assert_no_key_is_left(&bench, &mut unit, &format!("{command:?} at call {nth}"));
+                assert_eq!(lasting(&mut unit), before, "{command:?} at call {nth}");
                 if answer.is_ok() {
                     break;
                 }
                 assert!(nth < calls, "{command:?}: {answer:?}");
-                assert_eq!(after, before, "{command:?} was refused at call {nth}");
+            }
+        }
+    }
+}
+
+/// A command whose work fails is refused, on record and counted, unless that very write is what failed.
+#[test]
+fn no_key_is_left_by_an_administrative_command_either() {
+    for error in FAULTS {
+        let bench = Bench::quick(1);
+        let mut unit = bench.rotating();
+        for command in CEREMONY {
+            for nth in 0.. {
+                let before = lasting(&mut unit);
+                let request = request_of(&mut unit, command);
+                bench.device.misbehave(Some(Misbehaviour::Refuses(nth, error)));
+                let response = send_raw(&mut unit, &request);
+                let calls = bench.device.calls();
+                bench.device.misbehave(None);
+                assert_no_key_is_left(&bench, &mut unit, &format!("{command:?} at call {nth}"));
+                let after = lasting(&mut unit);
+                if AdminResponse::decode(&response).unwrap().return_code == 0 {
+                    assert_eq!(after.transaction_counter, before.transaction_counter + 1);
+                    break;
+                }
+                assert!(nth < calls, "{command:?}");
+                let counted = after.transaction_counter - before.transaction_counter;
+                assert!(counted <= 1);
+                let but_counted = Lasting { transaction_counter: before.transaction_counter, ..after };
+                assert_eq!(but_counted, before, "{command:?} was refused at call {nth}");
             }
         }
     }
@@ -75,7 +146,7 @@ fn no_key_is_left_whichever_call_fails_and_however() {
 #[test]
 fn a_device_that_fails_for_good_puts_the_unit_into_its_error_state() {
     for error in [EngineError::DeviceError, EngineError::KeyHandleInvalid] {
-        let bench = Bench::new(1);
+        let bench = Bench::quick(1);
         let mut unit = bench.ready();
         bench.device.misbehave(Some(Misbehaviour::Refuses(0, error)));
         let refused = execute(&mut unit, Command::GenerateRandom { len: 1 }).unwrap_err();

@@ -4,10 +4,12 @@
 
 mod common;
 
-use common::{Answer, Bench, BenchEnv, OTHER_PARTS, bytes, done, execute, generate, import, spec, status};
+use common::administrators::Ask;
+use common::{Answer, Bench, BenchEnv, bytes, done, execute, generate, import, spec, status};
 use engine::{Algorithm, KeyUses, MacMechanism, WrapMechanism};
 use proptest::prelude::*;
 use std::cell::RefCell;
+use unit_api::admin::AdminCommand;
 use unit_api::{
     Command, Envelope, FRAME_HEADER_LEN, MAX_FRAME_LEN, Refusal, Request, Response, UnitError, decode_reply,
     encode_request, split_frame,
@@ -18,7 +20,7 @@ const BOTH: KeyUses = KeyUses::ENCRYPT.with(KeyUses::DECRYPT);
 
 thread_local! {
     /// One serving unit for all cases: units remember nothing of data commands, which is a law of its own.
-    static UNIT: RefCell<Unit<BenchEnv>> = RefCell::new(Bench::new(1).ready());
+    static UNIT: RefCell<Unit<BenchEnv>> = RefCell::new(Bench::quick(1).ready());
 }
 
 fn with_unit<T>(work: impl FnOnce(&mut Unit<BenchEnv>) -> T) -> T {
@@ -85,13 +87,14 @@ proptest! {
     fn prop_damaged_requests_are_no_harm(at in any::<prop::sample::Index>(), value in any::<u8>(), which in 0..6_usize) {
         with_unit(|unit| {
             let key = generate(unit, KeyUses::ALL, true);
+            let clear = Ask::of(unit, AdminCommand::ClearNew, b"").signed_by(&[0]);
             let commands = [
                 Command::Encrypt { key: &key, aad: b"a", plaintext: b"plaintext" },
                 Command::WrapKey { by: WrapMechanism::AesKw, kek: &key, key: &key },
                 Command::Sign { by: MacMechanism::AesCmac, key: &key, data: b"data" },
                 Command::ImportKey { spec: spec(Algorithm::Aes, 32, KeyUses::ALL, true), value: &[1; 32] },
                 Command::Reencipher { blob: &key },
-                Command::LoadKeyParts { parts: &OTHER_PARTS },
+                Command::Administer { request: &clear },
             ];
             let mut body = request(7, 1000, commands[which]);
             let at = at.index(body.len());
@@ -102,7 +105,7 @@ proptest! {
         // A damaged command may have become another one that is right; what it did is undone.
         UNIT.with_borrow_mut(|unit| {
             if status(unit).current.is_none() {
-                *unit = Bench::new(1).ready();
+                *unit = Bench::quick(1).ready();
             }
         });
     }
@@ -155,7 +158,9 @@ fn a_late_request_is_refused_and_changes_nothing() {
     let mut unit = Bench::new(1).ready();
     let mut reply = vec![0; REPLY_BUFFER_LEN];
     for (deadline_ms, waited_ms) in [(0, 0), (5, 5), (5, 6), (0, u32::MAX)] {
-        let answer = answered(&mut unit, &request(1, deadline_ms, Command::Zeroize), waited_ms, &mut reply);
+        let zeroize = Ask::of(&mut unit, AdminCommand::Zeroize, b"").signed_by(&[0]);
+        let late = request(1, deadline_ms, Command::Administer { request: &zeroize });
+        let answer = answered(&mut unit, &late, waited_ms, &mut reply);
         assert_eq!(refused(&answer), (1, Some(UnitError::DeadlineExceeded)));
     }
     assert!(status(&mut unit).current.is_some());
@@ -209,7 +214,9 @@ fn a_reply_without_room_is_refused_as_such() {
     }
     for len in [0, 1, 511] {
         let mut reply = vec![0; len];
-        assert_eq!(unit.handle_request(&request(3, 10, Command::Zeroize), 0, &mut reply), 0);
+        let zeroize = Ask::of(&mut unit, AdminCommand::Zeroize, b"").signed_by(&[0]);
+        let body = request(3, 10, Command::Administer { request: &zeroize });
+        assert_eq!(unit.handle_request(&body, 0, &mut reply), 0);
         assert!(status(&mut unit).current.is_some());
     }
 }

@@ -4,9 +4,11 @@
 
 mod common;
 
+use common::administrators::{Ask, send};
 use common::observed::Misbehaviour;
-use common::{Bench, PARTS, generate, refusal, status};
+use common::{Bench, generate, refusal, status};
 use engine::{EngineError, KeyUses};
+use unit_api::admin::AdminCommand;
 use unit_api::{Command, Condition, UnitError};
 
 const FAILED: Condition = Condition::Error(UnitError::SelfTestFailed as u16);
@@ -51,7 +53,7 @@ fn self_test_fails_on_a_missing_mechanism() {
 
 #[test]
 fn self_test_fails_on_an_error_at_any_call() {
-    let bench = Bench::new(1);
+    let bench = Bench::quick(1);
     bench.ready();
     bench.device.misbehave(None);
     bench.start();
@@ -75,7 +77,7 @@ fn self_test_fails_on_an_error_at_any_call() {
 
 /// A unit on such an engine answers nothing but status and zeroize; on a sound one it is what it was.
 fn fails(misbehaviour: Misbehaviour) {
-    let bench = Bench::new(1);
+    let bench = Bench::quick(1);
     let mut unit = bench.ready();
     let key = generate(&mut unit, KeyUses::SIGN, false);
     bench.device.misbehave(Some(misbehaviour));
@@ -84,8 +86,13 @@ fn fails(misbehaviour: Misbehaviour) {
     assert_eq!(shown.condition, FAILED, "{misbehaviour:?}");
     assert!(shown.current.is_none());
     let sign = Command::Sign { by: engine::MacMechanism::AesCmac, key: &key, data: b"" };
-    for command in [sign, Command::GenerateRandom { len: 1 }, Command::LoadKeyParts { parts: &PARTS }] {
+    for command in [sign, Command::GenerateRandom { len: 1 }] {
         assert_eq!(refusal(&mut unit, command), UnitError::ErrorState, "{misbehaviour:?}");
+    }
+    // Whose state has not been looked at may still have administrators, so that nobody can zeroize it unsigned.
+    for command in [AdminCommand::Zeroize, AdminCommand::AddAdministrator, AdminCommand::QueryAttributes] {
+        let request = Ask::of(&mut unit, command, b"").signed_by(&[]);
+        assert_eq!(send(&mut unit, &request), Err(UnitError::ErrorState), "{misbehaviour:?}");
     }
     bench.device.misbehave(None);
     let mut unit = bench.start();

@@ -1,7 +1,7 @@
 //! Administrators on the bench: they sign requests, send them, and read the answers.
 
-use super::module::{device_public, fixed_key};
-use super::{Answer, BenchEnv, execute, status};
+use super::module::{certificate, device_public, fixed_key, root};
+use super::{Answer, Bench, BenchEnv, execute, status};
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
 use tke_crypto::{
@@ -10,7 +10,7 @@ use tke_crypto::{
 };
 use unit_api::admin::{
     AdminBlock, AdminCommand, AdminRequest, AdminResponse, AdminResponseBlock, Attributes, AuditChain,
-    DomainInfo, ImporterKey, Permissions, SignatureAlgorithm, SignerInfo, SignerInfos,
+    DomainInfo, ExportTarget, ImporterKey, Permissions, SignatureAlgorithm, SignerInfo, SignerInfos,
 };
 use unit_api::{Command, Target, UnitError, VerificationPattern};
 use unit_core::Unit;
@@ -235,4 +235,17 @@ pub(crate) fn audit(unit: &mut Unit<BenchEnv>) -> Vec<u8> {
     let bytes = query(unit, AdminCommand::QueryAudit, b"");
     AuditChain::decode(&bytes).unwrap();
     bytes
+}
+
+/// An export's target: what this bench's unit, made ready for it, says of its importer key, and its certificate.
+pub(crate) fn export_target(bench: &Bench) -> Vec<u8> {
+    let mut unit = bench.in_service();
+    let ask = Ask::of(&mut unit, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3]);
+    let response = send_raw(&mut unit, &ask.signed_by(&[0]));
+    target_of(&response, &certificate(bench.identity.unit, root()))
+}
+
+pub(crate) fn target_of(response: &[u8], certificate: &[u8]) -> Vec<u8> {
+    let target = ExportTarget { response, certificate };
+    target.encode(&mut vec![0; response.len() + certificate.len() + 32]).unwrap().to_vec()
 }

@@ -1,0 +1,136 @@
+//! Master keys on their way from unit to unit.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::administrators::{
+    Ask, administer, attributes, export_target, import_sealed, query, secure, send_raw, target_of,
+};
+use common::module::{certificate, fixed_key, root};
+use common::{
+    Bench, BenchEnv, OTHER_PARTS, PARTS, activate, bring_into_service, bytes, commit, generate, load, run,
+    status,
+};
+use engine::{KeyUses, MacMechanism};
+use unit_api::admin::{AdminCommand, AdminResponse, ExportTarget, InstanceId, Permissions};
+use unit_api::{Command, UnitError, UnitId};
+use unit_core::Unit;
+
+/// A bench of another module.
+fn other_bench() -> Bench {
+    let mut bench = Bench::new(2);
+    bench.identity.unit = UnitId(*b"BENCH002\0\0\0\0\0\0\0\x02");
+    bench
+}
+
+/// The response to a command of a unit that one administrator rules.
+fn response(unit: &mut Unit<BenchEnv>, command: AdminCommand, input: &[u8]) -> Vec<u8> {
+    let request = Ask::of(unit, command, input).signed_by(&[0]);
+    send_raw(unit, &request)
+}
+
+#[test]
+fn a_recovery_unit_hands_its_master_key_on() {
+    let mut source = Bench::new(1).in_service();
+    run(&mut source, AdminCommand::GenerateMasterKey, b"").unwrap();
+    let blob = generate(&mut source, KeyUses::SIGN, false);
+    let sign = Command::Sign { by: MacMechanism::AesCmac, key: &blob, data: b"data" };
+    let signature = bytes(&mut source, sign);
+    let bench = other_bench();
+    let mut target = bench.in_service();
+    let shown = response(&mut target, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3]);
+    let certificate = query(&mut target, AdminCommand::QueryDeviceCertificate, b"");
+    let sealed = run(&mut source, AdminCommand::ExportCurrent, &target_of(&shown, &certificate)).unwrap();
+    let pattern = import_sealed(&mut target, &[sealed], &[0]).unwrap();
+    assert!(status(&mut source).current.unwrap().is_of_same_key(&pattern));
+    commit(&mut target, pattern);
+    activate(&mut target, pattern);
+    assert_eq!(bytes(&mut target, sign), signature);
+}
+
+#[test]
+fn new_is_handed_on_as_current_is() {
+    let mut source = Bench::new(1).ready();
+    let pattern = load(&mut source, &OTHER_PARTS);
+    let mut target = other_bench().in_service();
+    response(&mut target, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3]);
+    // The answer to the query is as good as the one to the command.
+    let shown = response(&mut target, AdminCommand::QueryImporterKey, b"");
+    let certificate = certificate(other_bench().identity.unit, root());
+    let sealed = run(&mut source, AdminCommand::ExportNew, &target_of(&shown, &certificate)).unwrap();
+    let imported = import_sealed(&mut target, &[sealed], &[0]).unwrap();
+    assert!(imported.is_of_same_key(&pattern));
+}
+
+#[test]
+fn only_what_a_genuine_module_signed_is_a_target() {
+    let mut source = Bench::new(1).ready();
+    let mut target = other_bench().in_service();
+    let shown = response(&mut target, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3]);
+    let other_answer = response(&mut target, AdminCommand::QueryAttributes, b"");
+    let refused_answer = response(&mut target, AdminCommand::GenerateImporterKey, &[0, 0, 0, 4]);
+    let unit = other_bench().identity.unit;
+    let genuine = certificate(unit, root());
+    let mut unsigned = AdminResponse::decode(&shown).unwrap();
+    unsigned.signature = b"";
+    let unsigned = unsigned.encode(&mut vec![0; 1024]).unwrap().to_vec();
+    let mut other_key = shown.clone();
+    let at = other_key.windows(2).position(|bytes| bytes == [0x81, 0xb5]).unwrap() + 20;
+    other_key[at] ^= 1;
+    let forged_source = Bench { genuine: false, ..other_bench() };
+    let forged = export_target(&forged_source);
+    let forged = ExportTarget::decode(&forged).unwrap();
+    let targets = [
+        ("of another root", target_of(&shown, &certificate(unit, &fixed_key(0x73)))),
+        ("of another module", target_of(&shown, &certificate(Bench::new(1).identity.unit, root()))),
+        ("without a certificate", target_of(&shown, b"")),
+        ("about something else", target_of(&other_answer, &genuine)),
+        ("that was refused", target_of(&refused_answer, &genuine)),
+        ("unsigned", target_of(&unsigned, &genuine)),
+        ("with another key in it", target_of(&other_key, &genuine)),
+        ("with a wrong signature", target_of(forged.response, &genuine)),
+        ("without an answer", target_of(b"", &genuine)),
+        ("that is no target", b"x".to_vec()),
+        ("that is nothing", vec![]),
+    ];
+    for (name, target) in &targets {
+        let refused = run(&mut source, AdminCommand::ExportCurrent, target);
+        assert_eq!(refused, Err(UnitError::ExportTargetInvalid), "a target {name}");
+    }
+    run(&mut source, AdminCommand::ExportCurrent, &target_of(&shown, &genuine)).unwrap();
+}
+
+#[test]
+fn another_instance_gets_nothing_unless_permitted() {
+    let mut bench = other_bench();
+    bench.identity.instance = InstanceId([0x2e; 16]);
+    let target = export_target(&bench);
+    let mut source = Bench::new(1).ready();
+    let refused = run(&mut source, AdminCommand::ExportCurrent, &target);
+    assert_eq!(refused, Err(UnitError::ExportTargetForeign));
+    let open = attributes(1, 1, Permissions::recovery().with(Permissions::EXPORT_FOREIGN));
+    run(&mut source, AdminCommand::SetAttributes, &open.to_bytes()).unwrap();
+    run(&mut source, AdminCommand::ExportCurrent, &target).unwrap();
+}
+
+#[test]
+fn exporting_needs_permission_a_quorum_and_a_key() {
+    let target = export_target(&other_bench());
+    let mut unit = Bench::new(1).start();
+    secure(&mut unit, 2, attributes(2, 2, Permissions::recovery()));
+    for (command, expected) in [
+        (AdminCommand::ExportCurrent, UnitError::CurrentMissing),
+        (AdminCommand::ExportNew, UnitError::NewMissing),
+    ] {
+        assert_eq!(run(&mut unit, command, &target), Err(expected));
+    }
+    bring_into_service(&mut unit, &PARTS);
+    let refused = administer(&mut unit, AdminCommand::ExportCurrent, &target, &[0]);
+    assert_eq!(refused, Err(UnitError::NotEnoughSignatures));
+    let permissions = Permissions::recovery().without(Permissions::WK_EXPORT);
+    run(&mut unit, AdminCommand::SetAttributes, &attributes(2, 2, permissions).to_bytes()).unwrap();
+    for command in [AdminCommand::ExportCurrent, AdminCommand::ExportNew] {
+        assert_eq!(run(&mut unit, command, &target), Err(UnitError::ExportForbidden));
+    }
+}
