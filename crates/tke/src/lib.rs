@@ -30,6 +30,7 @@ pub mod part;
 pub mod plan;
 pub mod precheck;
 pub mod proposal;
+pub mod protocol;
 pub mod quorum;
 pub mod secret_file;
 pub mod service;
