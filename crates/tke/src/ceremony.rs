@@ -11,9 +11,7 @@ use crate::{Listed, Order};
 use sha2::{Digest, Sha256};
 use tke_crypto::PublicKey;
 use unit_api::VerificationPattern;
-use unit_api::admin::{
-    AdminBlock, AdminCommand, ExportTarget, ImporterKey, MAX_CERTIFICATE_LEN,
-};
+use unit_api::admin::{AdminBlock, AdminCommand, ExportTarget, ImporterKey, MAX_CERTIFICATE_LEN};
 
 /// What was done to a unit, for whoever keeps the record.
 #[derive(Clone, Debug)]
@@ -95,7 +93,9 @@ pub enum CeremonyError {
         expected: VerificationPattern,
     },
     /// A key is needed and there is nothing to load it from.
-    #[error("crypto unit {unit} needs the master key {pattern}: give its key parts, or a recovery unit that holds it")]
+    #[error(
+        "crypto unit {unit} needs the master key {pattern}: give its key parts, or a recovery unit that holds it"
+    )]
     NoSource {
         /// Number of the unit.
         unit: u16,
@@ -151,10 +151,8 @@ impl Ceremony<'_> {
     ) -> Result<Answer, CeremonyError> {
         let snapshot = unit.snapshot().await?;
         let block = block_for(&snapshot, order);
-        let signatures = self
-            .quorum
-            .sign(unit.listed().number, &snapshot, order.command(), &block, order.sets())
-            .await?;
+        let signatures =
+            self.quorum.sign(unit.listed().number, &snapshot, order.command(), &block, order.sets()).await?;
         let done = unit.submit(&block, &signatures).await;
         let deed = Deed::new(&snapshot, order.command(), order.to_string(), &block);
         self.write_down(unit, Deed { pattern: order.pattern(), ..deed }, &signatures, &done)?;
@@ -230,8 +228,7 @@ impl Ceremony<'_> {
         let command = if from_new { AdminCommand::ExportNew } else { AdminCommand::ExportCurrent };
         let snapshot = source.snapshot().await?;
         let block = block_of(&snapshot, command, &input);
-        let signatures =
-            self.quorum.sign(source.listed().number, &snapshot, command, &block, None).await?;
+        let signatures = self.quorum.sign(source.listed().number, &snapshot, command, &block, None).await?;
         let exported = source.submit(&block, &signatures).await;
         let to = target.listed();
         let what = format!("{} to crypto unit {} {}", command.name(), to.number, to.location);
@@ -274,7 +271,11 @@ impl Ceremony<'_> {
         }
     }
 
-    fn importer_key<P: UnitPort>(&self, unit: &AdminUnit<P>, answer: &Answer) -> Result<PublicKey, CeremonyError> {
+    fn importer_key<P: UnitPort>(
+        &self,
+        unit: &AdminUnit<P>,
+        answer: &Answer,
+    ) -> Result<PublicKey, CeremonyError> {
         let bad = || CeremonyError::ImporterKey { unit: unit.listed().number };
         let shown = ImporterKey::decode(&answer.output).map_err(|_| bad())?;
         let key = PublicKey::from_point(shown.point).map_err(|_| bad())?;

@@ -81,9 +81,9 @@ impl Aspect {
                 NewRegister::FullUncommitted(pattern) => format!("full uncommitted {}", digits(&pattern)),
                 NewRegister::FullCommitted(pattern) => format!("full committed {}", digits(&pattern)),
             },
-            Self::CurrentRegister => {
-                unit.current.map_or_else(|| "empty".to_owned(), |pattern| format!("valid {}", digits(&pattern)))
-            }
+            Self::CurrentRegister => unit
+                .current
+                .map_or_else(|| "empty".to_owned(), |pattern| format!("valid {}", digits(&pattern))),
             Self::ControlPoints => {
                 let on = |point: &&ControlPoint| unit.control_points.is_on(**point);
                 ControlPoint::ALL.iter().filter(on).map(|point| point.name()).collect::<Vec<_>>().join(" ")
@@ -183,7 +183,9 @@ impl Comparison {
         let count = self.units.len();
         match (self.alike(), self.in_imprint_mode().len()) {
             (true, 0) => format!("All {count} crypto units are configured alike."),
-            (true, _) => format!("All {count} crypto units are configured alike, and all are in imprint mode."),
+            (true, _) => {
+                format!("All {count} crypto units are configured alike, and all are in imprint mode.")
+            }
             (false, _) => {
                 let mut aspects: Vec<&str> = self.differences.iter().map(|d| d.aspect.name()).collect();
                 aspects.dedup();

@@ -66,7 +66,9 @@ pub enum Stuck {
         expected: VerificationPattern,
     },
     /// The unit has already taken the step that the goal is still before.
-    #[error("the crypto unit has activated the new master key ({0}) already: the rotation can only go forward")]
+    #[error(
+        "the crypto unit has activated the new master key ({0}) already: the rotation can only go forward"
+    )]
     Ahead(VerificationPattern),
 }
 
@@ -221,7 +223,9 @@ mod tests {
                         }
                         steps += 1;
                         assert!(steps <= 8, "{current:?} {new:?} {goal:?}");
-                        let same = |key: VerificationPattern| unit.current.is_some_and(|now| now.is_of_same_key(&key));
+                        let same = |key: VerificationPattern| {
+                            unit.current.is_some_and(|now| now.is_of_same_key(&key))
+                        };
                         let held = current.is_none_or(same);
                         assert!(held, "{current:?} was lost on the way to {goal:?}");
                     }

@@ -70,7 +70,9 @@ mod tests {
 
     #[test]
     fn what_is_no_location_is_refused() {
-        for text in ["", "[a].[b].[1].[02]", "[a].[b].[01]", "[a].[].[01].[02]", "a.b.01.02", "[a].[b].[01].[+2]"] {
+        for text in
+            ["", "[a].[b].[1].[02]", "[a].[b].[01]", "[a].[].[01].[02]", "a.b.01.02", "[a].[b].[01].[+2]"]
+        {
             assert!(text.parse::<Location>().is_err(), "{text}");
         }
     }

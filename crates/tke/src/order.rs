@@ -94,7 +94,9 @@ impl Order {
                     certificate: input.to_vec(),
                 }))
             }
-            AdminCommand::RemoveAdministrator => Some(Self::RemoveAdministrator(Ski(input.try_into().ok()?))),
+            AdminCommand::RemoveAdministrator => {
+                Some(Self::RemoveAdministrator(Ski(input.try_into().ok()?)))
+            }
             AdminCommand::SetAttributes => Some(Self::SetAttributes(Attributes::from_bytes(input).ok()?)),
             AdminCommand::SetControlPoints => {
                 Some(Self::SetControlPoints(ControlPoints::from_bytes(input).ok()?))

@@ -68,7 +68,8 @@ pub fn administration(unit: &Snapshot, rule: &Rule) -> Result<Vec<Order>, NoWay>
     if now.imprint() {
         return Ok(changes.orders(&[Stage::Remove, Stage::Add, Stage::Set]));
     }
-    let needed = now.signature_threshold.max(if changes.removed.is_empty() { 0 } else { now.revocation_threshold });
+    let needed =
+        now.signature_threshold.max(if changes.removed.is_empty() { 0 } else { now.revocation_threshold });
     let needed = usize::try_from(needed).unwrap_or(usize::MAX);
     if kept < needed {
         return Err(NoWay::TooFewKept { kept, needed });
@@ -144,7 +145,9 @@ impl Changes {
     fn after(&self, stage: Stage, before: Attributes) -> Attributes {
         match stage {
             Stage::Remove | Stage::Add => before,
-            Stage::SetRevocation => Attributes { revocation_threshold: self.to.revocation_threshold, ..before },
+            Stage::SetRevocation => {
+                Attributes { revocation_threshold: self.to.revocation_threshold, ..before }
+            }
             Stage::SetSignature => Attributes { signature_threshold: self.to.signature_threshold, ..before },
             Stage::Set => self.to,
         }

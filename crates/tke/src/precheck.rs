@@ -59,13 +59,13 @@ pub fn rotation(
     let current = comparison.common_current();
     let mut checks = vec![
         check("all units of the instance are selected", || {
-            (units.len() != listed).then(|| {
-                format!("{} of {listed} are: select the others with `cryptounit-add`", units.len())
-            })
+            (units.len() != listed)
+                .then(|| format!("{} of {listed} are: select the others with `cryptounit-add`", units.len()))
         }),
         check("all units work", || {
-            numbers(units, |u| u.condition != Condition::Operational)
-                .map(|n| format!("units {n} are in their error state: zeroize them and copy the master key back"))
+            numbers(units, |u| u.condition != Condition::Operational).map(|n| {
+                format!("units {n} are in their error state: zeroize them and copy the master key back")
+            })
         }),
         check("no unit is in imprint mode", || {
             numbers(units, |u| u.attributes.imprint())
@@ -80,7 +80,9 @@ pub fn rotation(
                 let able = quorum.keys().filter(|key| u.has_administrator(&key.ski())).count();
                 able < usize::try_from(u.attributes.signature_threshold).unwrap_or(usize::MAX)
             });
-            short.map(|n| format!("not on units {n}: select more keys with `sigkey-sel`, or add them as administrators"))
+            short.map(|n| {
+                format!("not on units {n}: select more keys with `sigkey-sel`, or add them as administrators")
+            })
         }),
         check("every current register is valid, with one pattern", || {
             current.is_none().then(|| {
@@ -97,8 +99,9 @@ pub fn rotation(
     ];
     checks.push(match stage {
         RotationStage::Load => check("every new register is empty", || {
-            numbers(units, |u| !matches!(u.new, NewRegister::Empty))
-                .map(|n| format!("not on units {n}: clear it with `cryptounit-mk-clrnew`, or go on with `resume`"))
+            numbers(units, |u| !matches!(u.new, NewRegister::Empty)).map(|n| {
+                format!("not on units {n}: clear it with `cryptounit-mk-clrnew`, or go on with `resume`")
+            })
         }),
         RotationStage::Rotate(expected) => check("every new register is committed, with one pattern", || {
             let patterns: Option<Vec<_>> = units.iter().map(|unit| committed(&unit.snapshot)).collect();
@@ -142,7 +145,8 @@ pub fn automatic(comparison: &Comparison, listed: usize, keystore: Option<Verifi
                 .map(|n| format!("units {n} are in their error state: zeroize them"))
         }),
         check("no unit holds a key that no recovery unit holds", || {
-            let other = held.iter().any(|pattern| source.is_none_or(|source| !source.is_of_same_key(pattern)));
+            let other =
+                held.iter().any(|pattern| source.is_none_or(|source| !source.is_of_same_key(pattern)));
             other.then(|| {
                 "at least one does, and nothing is guessed: see `cryptounit-compare`. Zeroize units only if the \
                  keystore holds nothing under their key"

@@ -13,8 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tke_crypto::{PublicKey, Ski};
-use unit_api::admin::{AdminBlock, SignatureAlgorithm};
 use unit_api::Target;
+use unit_api::admin::{AdminBlock, SignatureAlgorithm};
 
 /// The form of the file.
 const FORMAT: u32 = 1;
@@ -108,7 +108,13 @@ pub enum ProposalError {
 impl Proposal {
     /// Proposes an order for a unit as it is now.
     #[must_use]
-    pub fn new(listed: &Listed, unit: &Snapshot, order: &Order, now: Timestamp, lifetime: SignedDuration) -> Self {
+    pub fn new(
+        listed: &Listed,
+        unit: &Snapshot,
+        order: &Order,
+        now: Timestamp,
+        lifetime: SignedDuration,
+    ) -> Self {
         let block = block_for(unit, order);
         Self {
             format: FORMAT,
@@ -220,7 +226,11 @@ impl Proposal {
     ///
     /// # Errors
     /// [`ProposalError`]; nothing was sent unless it is [`ProposalError::Unit`].
-    pub async fn submit<P: UnitPort>(&self, unit: &AdminUnit<P>, now: Timestamp) -> Result<Answer, ProposalError> {
+    pub async fn submit<P: UnitPort>(
+        &self,
+        unit: &AdminUnit<P>,
+        now: Timestamp,
+    ) -> Result<Answer, ProposalError> {
         self.check_time(now)?;
         let snapshot = unit.snapshot().await?;
         let (target, counter) = self.target().ok_or(ProposalError::Malformed(None))?;

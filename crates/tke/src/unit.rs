@@ -88,7 +88,9 @@ pub enum UnitFault {
         command: &'static str,
     },
     /// The answer is not signed by the module that the service lists. Somebody may stand in between.
-    #[error("the answer to `{command}` is not the listed module's of crypto unit {unit}: {why}. Trust nothing it said")]
+    #[error(
+        "the answer to `{command}` is not the listed module's of crypto unit {unit}: {why}. Trust nothing it said"
+    )]
     NotAuthentic {
         /// Number of the unit.
         unit: u16,
@@ -285,7 +287,12 @@ impl<P: UnitPort> AdminUnit<P> {
     }
 
     /// Holds an answer against what was asked, and against the module's key.
-    fn check(&self, answer: &[u8], command: AdminCommand, counter: Option<u128>) -> Result<Answer, UnitFault> {
+    fn check(
+        &self,
+        answer: &[u8],
+        command: AdminCommand,
+        counter: Option<u128>,
+    ) -> Result<Answer, UnitFault> {
         let unit = self.listed.number;
         let garbled = || UnitFault::Garbled { unit, command: command.name() };
         let response = AdminResponse::decode(answer).map_err(|_| garbled())?;

@@ -72,8 +72,12 @@ fn every_single_difference_shows() {
         (Aspect::RevocationThreshold, |s| s.attributes.revocation_threshold = 1),
         (Aspect::Administrators, |s| s.administrators.truncate(1)),
         (Aspect::Administrators, |s| s.administrators[0].ski = [9; 32]),
-        (Aspect::NewRegister, |s| s.new = NewRegister::FullUncommitted(VerificationPattern::from_bytes([7; 32]))),
-        (Aspect::NewRegister, |s| s.new = NewRegister::FullCommitted(VerificationPattern::from_bytes([7; 32]))),
+        (Aspect::NewRegister, |s| {
+            s.new = NewRegister::FullUncommitted(VerificationPattern::from_bytes([7; 32]))
+        }),
+        (Aspect::NewRegister, |s| {
+            s.new = NewRegister::FullCommitted(VerificationPattern::from_bytes([7; 32]))
+        }),
         (Aspect::CurrentRegister, |s| s.current = None),
         (Aspect::CurrentRegister, |s| s.current = Some(VerificationPattern::from_bytes([8; 32]))),
         (Aspect::ControlPoints, |s| s.control_points = s.control_points.with(ControlPoint::Btc.alone())),

@@ -13,12 +13,7 @@ fn snapshot(who: &[u8], sign: u32, revoke: u32, permissions: Permissions) -> Sna
         transaction_counter: 0,
         current: None,
         new: NewRegister::Empty,
-        attributes: Attributes {
-            signature_threshold: sign,
-            revocation_threshold: revoke,
-            permissions,
-            mode,
-        },
+        attributes: Attributes { signature_threshold: sign, revocation_threshold: revoke, permissions, mode },
         control_points: ControlPoints::first(),
         instance: InstanceId([2; 16]),
         condition: Condition::Operational,
@@ -102,7 +97,10 @@ fn rules_that_no_unit_accepts_are_refused_before_anything_changes() {
     for bad in [rule(&[1, 2], 3, 1), rule(&[1, 2], 0, 1), rule(&[1, 2], 1, 9), rule(&[1, 1], 1, 1)] {
         assert!(matches!(administration(&unit, &bad), Err(NoWay::Unlawful(_))), "{bad:?}");
     }
-    let strict = Rule { permissions: Permissions::operational().without(Permissions::ONE_SIGN), ..rule(&[1, 2], 1, 2) };
+    let strict = Rule {
+        permissions: Permissions::operational().without(Permissions::ONE_SIGN),
+        ..rule(&[1, 2], 1, 2)
+    };
     assert!(matches!(administration(&unit, &strict), Err(NoWay::Unlawful(_))));
 }
 
