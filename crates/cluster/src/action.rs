@@ -3,7 +3,7 @@
 use crate::Instant;
 use core::fmt;
 use core::time::Duration;
-use unit_api::{Refusal, UnitId, VerificationPattern};
+use unit_api::{Refusal, UnitId, VerificationPattern, Wkid};
 
 /// A unit's number in its instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,11 +41,15 @@ pub enum Action {
     Prove {
         /// Who.
         unit: UnitNumber,
+        /// The master key that it shows and is to prove.
+        wkid: Wkid,
     },
     /// Have the unit answer a challenge; answer with `handle_probe`, however late.
     Probe {
         /// Who.
         unit: UnitNumber,
+        /// The master key that it proved last.
+        wkid: Wkid,
     },
     /// Send a copy of a request; answer with `handle_reply`.
     Send {
@@ -55,6 +59,8 @@ pub enum Action {
         request: RequestId,
         /// Which copy.
         attempt: u8,
+        /// In which form: 0 the first, 1 the second.
+        form: u8,
     },
     /// Tell the caller that there is no answer.
     Fail {
@@ -87,7 +93,7 @@ pub enum Answer {
     Trouble,
     /// It has no master key.
     NoMasterKey,
-    /// It says that a blob of this instance is under another master key.
+    /// It says that the blob is under another master key than its own; see [`crate::is_key_mismatch`].
     WrongMasterKey,
 }
 

@@ -1,13 +1,14 @@
 //! Requests over units.
 
 use crate::budget::{Budget, Failures};
+use crate::forms::{Legal, Takers};
 use crate::latency::Latency;
 use crate::request::{Phase, Request, Toll, Try};
 use crate::rng::Rng;
 use crate::unit::{Identity, Unit};
 use crate::{
-    Action, Answer, Class, Failure, FenceReason, Instant, MAX_TRIES, MAX_UNITS, MAX_WAITING, Policy,
-    RequestId, UnitNumber, UnitView, Verdict, route, tuning,
+    Action, Answer, Class, Failure, FenceReason, Forms, Health, Instant, MAX_TRIES, MAX_UNITS, MAX_WAITING,
+    Policy, RequestId, UnitNumber, UnitView, Verdict, route, tuning,
 };
 use core::ops::Bound;
 use core::time::Duration;
@@ -19,6 +20,8 @@ use unit_api::VerificationPattern;
 pub struct Config {
     /// Of the instance's master key.
     pub pattern: VerificationPattern,
+    /// Of the master key that is to follow it, while it is being rotated.
+    pub next: Option<VerificationPattern>,
     /// The zone of the host that asks.
     pub zone: String,
     /// The units and their zones, [`MAX_UNITS`] at most, each number once.
@@ -27,7 +30,7 @@ pub struct Config {
 
 /// See the crate's own page.
 pub struct Cluster {
-    pub(crate) pattern: VerificationPattern,
+    pub(crate) legal: Legal,
     pub(crate) units: Vec<Unit>,
     /// Highest transaction counter that each identity has shown.
     pub(crate) seen: BTreeMap<Identity, u128>,
@@ -71,7 +74,7 @@ impl Cluster {
             Unit::new(number, zone, local)
         };
         Self {
-            pattern: config.pattern,
+            legal: Legal { current: config.pattern, next: config.next },
             units: config.units.into_iter().map(unit).collect(),
             seen: BTreeMap::new(),
             actions: VecDeque::new(),
@@ -118,10 +121,10 @@ impl Cluster {
     }
 
     /// A request has come that is to be answered by `deadline`.
-    pub fn submit(&mut self, now: Instant, id: RequestId, policy: Policy, deadline: Instant) {
+    pub fn submit(&mut self, now: Instant, id: RequestId, policy: Policy, forms: Forms, deadline: Instant) {
         self.retries.earn();
         self.hedges.earn();
-        self.requests.insert(id, Request::new(policy, deadline));
+        self.requests.insert(id, Request::new(policy, forms, deadline));
         self.waiting.insert(id);
         if self.place(now, id) != Placed::Sent {
             if self.waiting.len() > MAX_WAITING {
@@ -156,6 +159,11 @@ impl Cluster {
         let answered = request.tries.swap_remove(found);
         let class = request.policy.class;
         let over = matches!(request.phase, Phase::Done);
+        // A caller's foreign blob must not cast doubt on anybody: else one client could fence every unit.
+        let answer = match answer {
+            Answer::WrongMasterKey if answered.under.is_none() => Answer::Final,
+            answer => answer,
+        };
         self.judge_answer(now, at, &answered, class, answer);
         let verdict = if over {
             self.finish(id, None);
@@ -167,7 +175,7 @@ impl Cluster {
             self.finish(id, None);
             Verdict::Deliver
         } else {
-            self.retry_refused(now, id, answer)
+            self.retry_refused(now, id, at, answer)
         };
         self.dispatch(now);
         verdict
@@ -235,7 +243,7 @@ impl Cluster {
         let mut unsent = unsent.to_vec();
         if let Some(number) = self.units.get(at).map(|unit| unit.number) {
             self.actions.retain(|action| match *action {
-                Action::Send { unit, request, attempt } if unit == number => {
+                Action::Send { unit, request, attempt, .. } if unit == number => {
                     unsent.push((request, attempt));
                     false
                 }
@@ -293,13 +301,22 @@ impl Cluster {
             Answer::Final => self.check_speed(now, at),
             Answer::Trouble => self.check_failures(now, at),
             Answer::NoMasterKey => self.fence(now, at, FenceReason::NoMasterKey),
-            Answer::WrongMasterKey => self.doubt(now, at),
+            // What comes after the unit has shown its other master key was sent before.
+            Answer::WrongMasterKey if unit.wkid() == answered.under => self.doubt(now, at),
+            Answer::WrongMasterKey => {}
         }
     }
 
     /// After a refusal that another unit might not give.
-    fn retry_refused(&mut self, now: Instant, id: RequestId, answer: Answer) -> Verdict {
-        let Some(request) = self.requests.get(&id) else { return Verdict::Drop };
+    fn retry_refused(&mut self, now: Instant, id: RequestId, at: usize, answer: Answer) -> Verdict {
+        let Some(request) = self.requests.get_mut(&id) else { return Verdict::Drop };
+        let fresh = request.moved_on & route::bit(at) == 0;
+        if answer == Answer::WrongMasterKey && request.forms.second.is_some() && fresh {
+            // The unit has gone on to the other master key: the same request in its other form is as good as new to it.
+            request.moved_on |= route::bit(at);
+            request.counted = request.counted.saturating_sub(1);
+            request.tried &= !route::bit(at);
+        }
         if !request.tries.is_empty() {
             self.look_again(now, id);
             return Verdict::Drop;
@@ -386,8 +403,9 @@ impl Cluster {
         }
         let late = request.tries.iter().all(|t| t.late);
         let (tried, counted, repeat) = (request.tried, request.counted, request.policy.repeat);
+        let excluded = tried | !self.takers(id).all();
         if counted < MAX_TRIES && late && repeat && (overdue || again) {
-            let unit = route::choose(&self.units, tried, now, &mut self.rng);
+            let unit = route::choose(&self.units, excluded, now, &mut self.rng);
             match unit.filter(|_| self.retries.spend()) {
                 Some(at) => return self.send(now, id, at),
                 None => {
@@ -398,7 +416,7 @@ impl Cluster {
                 }
             }
         } else if hedge && !late && counted < MAX_TRIES && self.may_hedge() {
-            let unit = route::choose(&self.units, tried, now, &mut self.rng);
+            let unit = route::choose(&self.units, excluded, now, &mut self.rng);
             if let Some(at) = unit.filter(|_| self.hedges.spend()) {
                 return self.send(now, id, at);
             }
@@ -407,7 +425,21 @@ impl Cluster {
     }
 
     fn may_hedge(&self) -> bool {
-        self.in_use() >= 2 && !self.failures.at_least_half(tuning::MIN_ANSWERS)
+        self.in_use() >= 2 && !self.is_activating() && !self.failures.at_least_half(tuning::MIN_ANSWERS)
+    }
+
+    /// Whether units that are in use have different master keys.
+    fn is_activating(&self) -> bool {
+        let mut shown = self.units.iter().filter(|unit| unit.health.is_in_use()).map(Unit::wkid);
+        let first = shown.next();
+        shown.any(|other| Some(other) != first)
+    }
+
+    fn takers(&self, id: RequestId) -> Takers {
+        let forms = self.requests.get(&id).map_or(Forms::ANY, |request| request.forms);
+        let may_serve = |(_, unit): &(usize, &Unit)| !matches!(unit.health, Health::Fenced(_));
+        let shown = self.units.iter().enumerate().filter(may_serve);
+        Takers::new(&forms, &self.legal, shown.map(|(i, unit)| (route::bit(i), unit.known_wkid())))
     }
 
     pub(crate) fn in_use(&self) -> usize {
@@ -418,12 +450,20 @@ impl Cluster {
     fn place(&mut self, now: Instant, id: RequestId) -> Placed {
         let Some(request) = self.requests.get_mut(&id) else { return Placed::Postponed };
         let Phase::Waiting { not_before: None, toll } = request.phase else { return Placed::Postponed };
-        let fresh = route::choose(&self.units, request.tried, now, &mut self.rng);
+        let (tried, paused, forms) = (request.tried, request.paused, request.forms);
+        let takers = self.takers(id);
+        let mut choose = |excluded| route::choose(&self.units, excluded, now, &mut self.rng);
+        let preferred = if forms.prefer_first { choose(tried | !takers.first()) } else { None };
+        let fresh = preferred.or_else(|| choose(tried | !takers.all()));
         let (unit, pause) = match fresh {
             Some(at) => (Some(at), false),
-            None => (route::choose(&self.units, 0, now, &mut self.rng), !request.paused),
+            None => (choose(!takers.all()), !paused),
         };
-        let Some(at) = unit else { return Placed::NoRoom };
+        let Some(at) = unit else {
+            let nobody = route::candidates(&self.units, 0) == 0;
+            return if nobody { Placed::NoRoom } else { Placed::Postponed };
+        };
+        let Some(request) = self.requests.get_mut(&id) else { return Placed::Postponed };
         if pause {
             request.paused = true;
         }
@@ -445,6 +485,7 @@ impl Cluster {
 
     fn send(&mut self, now: Instant, id: RequestId, at: usize) {
         let hedging = self.in_use() >= 2;
+        let (form, by_key) = self.takers(id).form(route::bit(at));
         let (Some(request), Some(unit)) = (self.requests.get_mut(&id), self.units.get_mut(at)) else {
             return;
         };
@@ -463,16 +504,17 @@ impl Cluster {
             let wait = if known { (self.fast.p95() * 3 / 2).clamp(least, most) } else { most };
             request.hedge_at = Some(now.plus(wait));
         }
+        let under = unit.wkid().filter(|_| by_key);
         request.sends = sends;
         request.counted += 1;
         request.tried |= route::bit(at);
         request.paused = false;
         request.phase = Phase::Open;
-        request.tries.push(Try { unit: at, attempt, sent_at: now, late_at, late: false });
+        request.tries.push(Try { unit: at, attempt, under, sent_at: now, late_at, late: false });
         self.sends += 1;
         unit.outstanding += 1;
         unit.last_used = self.sends;
-        self.actions.push_back(Action::Send { unit: unit.number, request: id, attempt });
+        self.actions.push_back(Action::Send { unit: unit.number, request: id, attempt, form });
         self.waiting.remove(&id);
         self.rearm(id);
     }

@@ -69,6 +69,8 @@ pub enum FenceReason {
     WrongPattern {
         /// The instance's.
         expected: VerificationPattern,
+        /// The one that is to follow it, while the master key is being rotated.
+        next: Option<VerificationPattern>,
         /// The unit's.
         found: VerificationPattern,
     },
@@ -195,10 +197,13 @@ impl fmt::Display for FenceReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoMasterKey => f.write_str("it has no valid current master key"),
-            Self::WrongPattern { expected, found } => write!(
-                f,
-                "its master key is another: verification pattern {found}, the instance's is {expected}"
-            ),
+            Self::WrongPattern { expected, next, found } => {
+                write!(
+                    f,
+                    "its master key is another: verification pattern {found}, the instance's is {expected}"
+                )?;
+                next.map_or(Ok(()), |next| write!(f, " and will be {next}"))
+            }
             Self::ProofFailed { reported, refusal } => {
                 write!(
                     f,

@@ -8,15 +8,19 @@
 //!
 //! Invariants:
 //! - A fenced unit gets no request.
+//! - A unit is in use only with a master key that is legal and that it has proved to have: the instance's, or the next
+//!   one while that is being rotated.
 //! - A request ends by its deadline, once.
 //! - A request goes to no unit twice while another is left, and to units [`MAX_TRIES`] times at most.
 //! - Retries that answer trouble of units, and hedges, are paid for by requests: 0.2 and 0.05 each, 100 and 50 at once.
 //!   What one lost or fenced unit had under way moves to others for nothing, so that a killed unit costs no request;
-//!   when several units are lost within a second, moving costs the same as any retry.
+//!   when several units are lost within a second, moving costs the same as any retry. That a unit turns out
+//!   to have gone on to the next master key costs a request neither a try nor a token, once for each unit.
 
 mod action;
 mod budget;
 mod cluster;
+mod forms;
 mod health;
 mod latency;
 mod policy;
@@ -32,6 +36,7 @@ pub use action::{
     Action, Answer, DrainRefused, Failure, ProofOutcome, RequestId, UnitNumber, UnitView, Verdict,
 };
 pub use cluster::{Cluster, Config};
+pub use forms::{Forms, is_key_mismatch};
 pub use health::{Ejection, FenceReason, Health};
 pub use policy::{Class, Policy};
 pub use time::Instant;

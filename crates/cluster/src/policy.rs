@@ -44,8 +44,8 @@ mod tests {
 
     #[test]
     fn administration_is_sent_once_and_new_keys_are_not_hedged() {
-        assert!(!Policy::of(&Command::ClearNew).repeat);
-        assert!(!Policy::of(&Command::ClearNew).hedge);
+        let administrative = Policy::of(&Command::Zeroize);
+        assert!(!administrative.repeat && !administrative.hedge);
         let random = Policy::of(&Command::GenerateRandom { len: 8 });
         assert!(random.repeat && !random.hedge);
         assert!(Policy::of(&Command::Reencipher { blob: &[] }).repeat);

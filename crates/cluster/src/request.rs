@@ -1,12 +1,15 @@
 //! One request as the cluster knows it.
 
-use crate::{Instant, Policy, tuning};
+use crate::{Forms, Instant, Policy, tuning};
+use unit_api::Wkid;
 
 /// A copy of a request that was sent to a unit and is neither answered nor lost.
 pub(crate) struct Try {
     /// Index of the unit.
     pub(crate) unit: usize,
     pub(crate) attempt: u8,
+    /// The unit's master key, if the form was chosen by it.
+    pub(crate) under: Option<Wkid>,
     pub(crate) sent_at: Instant,
     pub(crate) late_at: Instant,
     /// Its time is up; its answer is still welcome.
@@ -40,6 +43,7 @@ pub(crate) enum Toll {
 
 pub(crate) struct Request {
     pub(crate) policy: Policy,
+    pub(crate) forms: Forms,
     pub(crate) deadline: Instant,
     pub(crate) phase: Phase,
     pub(crate) tries: Vec<Try>,
@@ -49,6 +53,8 @@ pub(crate) struct Request {
     pub(crate) sends: u8,
     /// Copies that count against the limit.
     pub(crate) counted: u8,
+    /// Units, as a mask, that turned out to have gone on to the next master key: once each, at no cost.
+    pub(crate) moved_on: u64,
     /// The pause before a unit's second copy is over.
     pub(crate) paused: bool,
     pub(crate) hedge_at: Option<Instant>,
@@ -59,15 +65,17 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) const fn new(policy: Policy, deadline: Instant) -> Self {
+    pub(crate) const fn new(policy: Policy, forms: Forms, deadline: Instant) -> Self {
         Self {
             policy,
+            forms,
             deadline,
             phase: Phase::Waiting { not_before: None, toll: Toll::Free },
             tries: Vec::new(),
             tried: 0,
             sends: 0,
             counted: 0,
+            moved_on: 0,
             paused: false,
             hedge_at: None,
             again_at: None,

@@ -4,7 +4,7 @@ use crate::budget::Failures;
 use crate::latency::{Average, Latency};
 use crate::{Health, Instant, UnitNumber, tuning};
 use core::time::Duration;
-use unit_api::{UnitId, VerificationPattern};
+use unit_api::{UnitId, VerificationPattern, Wkid};
 
 /// The connection to a unit.
 pub(crate) enum Link {
@@ -49,6 +49,10 @@ pub(crate) struct Unit {
     /// What it said last.
     pub(crate) identity: Option<Identity>,
     pub(crate) pattern: Option<VerificationPattern>,
+    /// The master key that it has proved over this connection.
+    pub(crate) admitted: Option<Wkid>,
+    /// Its master key seemed to change in the middle of a proof, and it was asked again who it is.
+    pub(crate) asked_again: bool,
     /// Tries under way.
     pub(crate) outstanding: u32,
     /// When it was last used, in sends of the cluster.
@@ -84,6 +88,8 @@ impl Unit {
             status_at: Instant::START,
             identity: None,
             pattern: None,
+            admitted: None,
+            asked_again: false,
             outstanding: 0,
             last_used: 0,
             served: 0,
@@ -100,6 +106,16 @@ impl Unit {
             last_trouble: Instant::START,
             last_lost: None,
         }
+    }
+
+    /// The master key that it shows.
+    pub(crate) fn wkid(&self) -> Option<Wkid> {
+        self.pattern.map(|pattern| pattern.wkid())
+    }
+
+    /// The same, of a unit that has proved a master key over this connection; one that has not may come to have any.
+    pub(crate) fn known_wkid(&self) -> Option<Wkid> {
+        self.wkid().filter(|_| self.admitted.is_some())
     }
 
     pub(crate) const fn is_up(&self) -> bool {

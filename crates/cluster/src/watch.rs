@@ -1,5 +1,6 @@
 //! Connections, admission, probes, ejection: what the cluster does with units besides giving them work.
 
+use crate::forms::is_key_mismatch;
 use crate::health::HealthEvent;
 use crate::request::Toll;
 use crate::unit::{Identity, Link, Talk, Unit};
@@ -8,7 +9,7 @@ use crate::{
     UnitNumber, tuning,
 };
 use core::time::Duration;
-use unit_api::{Condition, UnitStatus};
+use unit_api::{Condition, UnitStatus, VerificationPattern};
 
 /// Most identities whose transaction counters are remembered.
 const MAX_IDENTITIES: usize = 1024;
@@ -52,11 +53,16 @@ impl Cluster {
             if self.seen.len() < MAX_IDENTITIES || self.seen.contains_key(&identity) {
                 self.seen.insert(identity, status.transaction_counter);
             }
-            if let Some(unit) = self.units.get_mut(at) {
+            let shown = status.current.map(|pattern| pattern.wkid());
+            if self.units.get(at).is_some_and(|unit| unit.admitted.is_some() && unit.admitted != shown) {
+                // It has gone on to the other legal master key, which it has yet to prove.
+                self.change(now, at, &HealthEvent::Doubted);
+            }
+            if let (Some(unit), Some(wkid)) = (self.units.get_mut(at), shown) {
                 unit.status_at = now.plus(tuning::STATUS_PERIOD);
                 if matches!(unit.health, Health::Checking | Health::Fenced(_)) {
                     unit.talk = Talk::Proof { late_at: now.plus(tuning::TALK_TIMEOUT) };
-                    self.actions.push_back(Action::Prove { unit: unit.number });
+                    self.actions.push_back(Action::Prove { unit: unit.number, wkid });
                 } else {
                     unit.talk = Talk::Idle { until: now.plus(tuning::PROBE_PERIOD) };
                 }
@@ -68,23 +74,40 @@ impl Cluster {
     /// A unit has shown that it holds the master key, or has not.
     pub fn handle_proof(&mut self, now: Instant, unit: UnitNumber, outcome: ProofOutcome) {
         let Some(at) = self.index(unit) else { return };
-        let reported = self.pattern;
         let first = self.in_use() == 0;
+        let legal = self.legal;
         let Some(unit) = self.units.get_mut(at) else { return };
         if !unit.is_up() || !matches!(unit.talk, Talk::Proof { .. }) {
             return;
         }
         let refusal = match outcome {
+            ProofOutcome::Passed if !unit.pattern.is_some_and(|shown| legal.permits(&shown)) => {
+                // What it was asked to prove is legal no longer.
+                unit.talk = Talk::Idle { until: now };
+                return self.settle(now);
+            }
             ProofOutcome::Passed => {
                 unit.talk = Talk::Idle { until: now.plus(tuning::PROBE_PERIOD) };
-                // There is nobody to spare a first unit.
-                let ramp = if first { Duration::ZERO } else { tuning::ADMISSION_RAMP };
+                let moved_on = unit.admitted.is_some() && unit.admitted != unit.wkid();
+                (unit.admitted, unit.asked_again) = (unit.wkid(), false);
+                // There is nobody to spare a first unit, and one that has only changed its master key needs no sparing.
+                let ramp = if first || moved_on { Duration::ZERO } else { tuning::ADMISSION_RAMP };
                 self.change(now, at, &HealthEvent::Admitted { ramp });
                 return self.settle(now);
             }
             ProofOutcome::Wrong => None,
+            ProofOutcome::Refused(refusal)
+                if legal.next.is_some() && is_key_mismatch(refusal) && !unit.asked_again =>
+            {
+                // Its master key may have changed since it said which it has.
+                unit.asked_again = true;
+                unit.talk = Talk::Idle { until: now };
+                self.change(now, at, &HealthEvent::Doubted);
+                return self.settle(now);
+            }
             ProofOutcome::Refused(refusal) => Some(refusal),
         };
+        let reported = unit.pattern.unwrap_or(legal.current);
         self.fence(now, at, FenceReason::ProofFailed { reported, refusal });
         self.settle(now);
     }
@@ -112,6 +135,29 @@ impl Cluster {
             && matches!(unit.talk, Talk::Probe { .. })
         {
             unit.talk = Talk::Idle { until: next };
+        }
+        self.settle(now);
+    }
+
+    /// Changes which master keys units may have: the instance's, and the next one while it is being rotated.
+    ///
+    /// A unit that has proved one of them goes on serving. Any other is asked at once which it has, and gets no work until
+    /// it has proved a legal one: it may have gone on to another since it was asked last.
+    pub fn set_patterns(
+        &mut self,
+        now: Instant,
+        current: VerificationPattern,
+        next: Option<VerificationPattern>,
+    ) {
+        (self.legal.current, self.legal.next) = (current, next);
+        for at in 0..self.units.len() {
+            let Some(unit) = self.units.get_mut(at) else { continue };
+            let idle = matches!(unit.health, Health::Fenced(_) | Health::Checking);
+            if idle && unit.is_up() {
+                unit.talk = Talk::Idle { until: now };
+            } else if unit.pattern.is_some_and(|found| !self.legal.permits(&found)) {
+                self.doubt(now, at);
+            }
         }
         self.settle(now);
     }
@@ -178,10 +224,9 @@ impl Cluster {
                 let number = unit.number;
                 let again = unit.health.is_in_use() && unit.status_at <= now;
                 let status = again || matches!(unit.health, Health::Checking | Health::Fenced(_));
-                let (talk, action) = if status {
-                    (Talk::Status { late_at }, Action::AskStatus { unit: number })
-                } else {
-                    (Talk::Probe { late_at }, Action::Probe { unit: number })
+                let (talk, action) = match unit.admitted {
+                    Some(wkid) if !status => (Talk::Probe { late_at }, Action::Probe { unit: number, wkid }),
+                    _ => (Talk::Status { late_at }, Action::AskStatus { unit: number }),
                 };
                 unit.talk = talk;
                 self.actions.push_back(action);
@@ -221,6 +266,7 @@ impl Cluster {
             unit.link = Link::Down { retry_at: now.plus(pause) };
             unit.talk = Talk::Idle { until: now };
             unit.identity = None;
+            (unit.admitted, unit.asked_again) = (None, false);
         }
         self.change(now, at, &HealthEvent::Lost);
         self.take_back(now, at, unsent, toll);
@@ -240,6 +286,7 @@ impl Cluster {
         let toll = self.toll_of_losing(now, at);
         if let Some(unit) = self.units.get_mut(at) {
             unit.talk = Talk::Idle { until: now.plus(tuning::FENCED_PERIOD) };
+            (unit.admitted, unit.asked_again) = (None, false);
         }
         self.change(now, at, &HealthEvent::Refused(reason));
         self.take_back(now, at, &[], toll);
@@ -324,8 +371,11 @@ impl Cluster {
         }
         match status.current {
             None => Err(FenceReason::NoMasterKey),
-            Some(found) if found.is_of_same_key(&self.pattern) => Ok(()),
-            Some(found) => Err(FenceReason::WrongPattern { expected: self.pattern, found }),
+            Some(found) if self.legal.permits(&found) => Ok(()),
+            Some(found) => {
+                let (expected, next) = (self.legal.current, self.legal.next);
+                Err(FenceReason::WrongPattern { expected, next, found })
+            }
         }
     }
 

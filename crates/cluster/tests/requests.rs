@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use cluster::{
-    Action, Answer, Class, Cluster, Config, Failure, Health, Instant, MAX_WAITING, Policy, ProofOutcome,
-    RequestId, UnitNumber, Verdict,
+    Action, Answer, Class, Cluster, Config, Failure, Forms, Health, Instant, MAX_WAITING, Policy,
+    ProofOutcome, RequestId, UnitNumber, Verdict,
 };
 use std::time::Duration;
 use unit_api::{Condition, NewRegister, UnitId, UnitStatus, VerificationPattern};
@@ -46,7 +46,7 @@ fn sends(cluster: &mut Cluster) -> Vec<(u16, u64, u8)> {
     actions(cluster)
         .into_iter()
         .filter_map(|action| match action {
-            Action::Send { unit, request, attempt } => Some((unit.0, request.0, attempt)),
+            Action::Send { unit, request, attempt, .. } => Some((unit.0, request.0, attempt)),
             _ => None,
         })
         .collect()
@@ -71,7 +71,7 @@ fn admit(cluster: &mut Cluster, now: Instant, n: u16) {
 /// `count` units, all in use for long.
 fn ready(count: u16) -> Cluster {
     let units = (1..=count).map(|n| (unit(n), n.to_string())).collect();
-    let mut cluster = Cluster::new(Config { pattern: PATTERN, zone: "1".to_owned(), units }, 1);
+    let mut cluster = Cluster::new(Config { pattern: PATTERN, next: None, zone: "1".to_owned(), units }, 1);
     cluster.handle_timeout(ms(0));
     for n in 1..=count {
         admit(&mut cluster, ms(0), n);
@@ -85,8 +85,8 @@ fn ready(count: u16) -> Cluster {
 fn without_a_unit_a_request_waits_for_one_and_fails_at_its_deadline() {
     let mut cluster = ready(1);
     cluster.handle_disconnected(ms(10), unit(1), &[]);
-    cluster.submit(ms(20), RequestId(1), PLAIN, ms(120));
-    cluster.submit(ms(20), RequestId(2), PLAIN, ms(5000));
+    cluster.submit(ms(20), RequestId(1), PLAIN, Forms::ANY, ms(120));
+    cluster.submit(ms(20), RequestId(2), PLAIN, Forms::ANY, ms(5000));
     assert!(sends(&mut cluster).is_empty());
     cluster.handle_timeout(ms(119));
     assert!(failures(&mut cluster).is_empty());
@@ -102,7 +102,7 @@ fn without_a_unit_a_request_waits_for_one_and_fails_at_its_deadline() {
 #[test]
 fn what_a_lost_unit_had_goes_to_others_at_once_three_times_at_most() {
     let mut cluster = ready(4);
-    cluster.submit(ms(10), RequestId(1), PLAIN, ms(5000));
+    cluster.submit(ms(10), RequestId(1), PLAIN, Forms::ANY, ms(5000));
     let mut met = Vec::new();
     for _ in 0..3 {
         let sent = sends(&mut cluster);
@@ -117,7 +117,7 @@ fn what_a_lost_unit_had_goes_to_others_at_once_three_times_at_most() {
 #[test]
 fn a_copy_that_was_never_sent_does_not_count() {
     let mut cluster = ready(4);
-    cluster.submit(ms(10), RequestId(1), PLAIN, ms(5000));
+    cluster.submit(ms(10), RequestId(1), PLAIN, Forms::ANY, ms(5000));
     for _ in 0..3 {
         let sent = sends(&mut cluster);
         let [(n, 1, attempt)] = sent.as_slice() else { unreachable!("{sent:?}") };
@@ -130,7 +130,7 @@ fn a_copy_that_was_never_sent_does_not_count() {
 fn what_may_not_be_repeated_is_not() {
     let mut cluster = ready(2);
     let once = Policy { class: Class::Slow, repeat: false, hedge: false };
-    cluster.submit(ms(10), RequestId(1), once, ms(5000));
+    cluster.submit(ms(10), RequestId(1), once, Forms::ANY, ms(5000));
     let (n, ..) = sends(&mut cluster)[0];
     cluster.handle_disconnected(ms(11), unit(n), &[]);
     assert_eq!(failures(&mut cluster), [(1, Failure::UnitLost)]);
@@ -139,7 +139,7 @@ fn what_may_not_be_repeated_is_not() {
 #[test]
 fn an_overdue_try_is_hedged_and_the_first_answer_wins() {
     let mut cluster = ready(3);
-    cluster.submit(ms(10), RequestId(1), HEDGED, ms(5000));
+    cluster.submit(ms(10), RequestId(1), HEDGED, Forms::ANY, ms(5000));
     let first = sends(&mut cluster);
     cluster.handle_timeout(ms(59));
     assert!(sends(&mut cluster).is_empty());
@@ -160,7 +160,7 @@ fn an_overdue_try_is_hedged_and_the_first_answer_wins() {
 #[test]
 fn what_must_not_be_hedged_is_retried_only_when_late() {
     let mut cluster = ready(3);
-    cluster.submit(ms(10), RequestId(1), PLAIN, ms(5000));
+    cluster.submit(ms(10), RequestId(1), PLAIN, Forms::ANY, ms(5000));
     let first = sends(&mut cluster);
     cluster.handle_timeout(ms(259));
     assert!(sends(&mut cluster).is_empty());
@@ -176,7 +176,7 @@ fn what_must_not_be_hedged_is_retried_only_when_late() {
 fn trouble_is_retried_elsewhere_and_handed_out_when_the_budget_is_spent() {
     let mut cluster = ready(3);
     let mut refused = 0;
-    (0..1000).for_each(|id| cluster.submit(ms(10), RequestId(id), PLAIN, ms(5000)));
+    (0..1000).for_each(|id| cluster.submit(ms(10), RequestId(id), PLAIN, Forms::ANY, ms(5000)));
     for now in 10..200 {
         cluster.handle_timeout(ms(now));
         while let sent @ [_, ..] = sends(&mut cluster).as_slice() {
@@ -196,7 +196,7 @@ fn trouble_is_retried_elsewhere_and_handed_out_when_the_budget_is_spent() {
 #[test]
 fn the_only_unit_is_tried_again_after_a_pause() {
     let mut cluster = ready(1);
-    cluster.submit(ms(10), RequestId(1), PLAIN, ms(5000));
+    cluster.submit(ms(10), RequestId(1), PLAIN, Forms::ANY, ms(5000));
     assert_eq!(sends(&mut cluster), [(1, 1, 0)]);
     assert_eq!(cluster.handle_reply(ms(11), unit(1), RequestId(1), 0, Answer::Trouble), Verdict::Drop);
     assert!(sends(&mut cluster).is_empty());
@@ -212,18 +212,18 @@ fn too_many_requests_that_wait_are_refused() {
     cluster.handle_disconnected(ms(10), unit(1), &[]);
     let most = u64::try_from(MAX_WAITING).unwrap();
     for id in 0..=most {
-        cluster.submit(ms(20), RequestId(id), PLAIN, ms(5000));
+        cluster.submit(ms(20), RequestId(id), PLAIN, Forms::ANY, ms(5000));
     }
     assert_eq!(failures(&mut cluster), [(most, Failure::Overloaded)]);
     cluster.cancel(RequestId(0));
-    cluster.submit(ms(20), RequestId(most + 1), PLAIN, ms(5000));
+    cluster.submit(ms(20), RequestId(most + 1), PLAIN, Forms::ANY, ms(5000));
     assert!(failures(&mut cluster).is_empty());
 }
 
 #[test]
 fn a_unit_that_loses_copies_is_connected_anew() {
     let mut cluster = ready(2);
-    cluster.submit(ms(10), RequestId(1), PLAIN, ms(100));
+    cluster.submit(ms(10), RequestId(1), PLAIN, Forms::ANY, ms(100));
     let (n, ..) = sends(&mut cluster)[0];
     let mut now = 10;
     // It answers every probe and every status, but not this.
@@ -232,7 +232,7 @@ fn a_unit_that_loses_copies_is_connected_anew() {
         cluster.handle_timeout(ms(now));
         for action in actions(&mut cluster) {
             match action {
-                Action::Probe { unit } => cluster.handle_probe(ms(now), unit, true),
+                Action::Probe { unit, .. } => cluster.handle_probe(ms(now), unit, true),
                 Action::AskStatus { unit } => cluster.handle_status(ms(now), unit, &status(unit.0)),
                 Action::Disconnect { unit } => assert_eq!(unit.0, n),
                 _ => {}
@@ -254,10 +254,10 @@ fn a_unit_that_was_just_fenced_or_lost_is_not_sent_what_was_still_on_its_way_out
     let lost = |cluster: &mut Cluster| cluster.handle_disconnected(ms(11), unit(1), &[]);
     for gone in [fenced as fn(&mut Cluster), lost] {
         let mut cluster = ready(2);
-        cluster.submit(ms(10), RequestId(1), PLAIN, ms(5000));
+        cluster.submit(ms(10), RequestId(1), PLAIN, Forms::ANY, ms(5000));
         assert_eq!(sends(&mut cluster), [(1, 1, 0)]);
         // Two events before the driver carries anything out, as with two replies that came in one read.
-        cluster.submit(ms(11), RequestId(2), PLAIN, ms(5000));
+        cluster.submit(ms(11), RequestId(2), PLAIN, Forms::ANY, ms(5000));
         gone(&mut cluster);
         let sent = sends(&mut cluster);
         assert!(sent.iter().all(|(n, ..)| *n == 2), "{sent:?}");
@@ -270,7 +270,7 @@ fn a_unit_that_was_just_fenced_or_lost_is_not_sent_what_was_still_on_its_way_out
 fn a_copy_withdrawn_before_it_was_sent_does_not_count() {
     let mut cluster = ready(4);
     let once = Policy { class: Class::Slow, repeat: false, hedge: false };
-    cluster.submit(ms(10), RequestId(1), once, ms(5000));
+    cluster.submit(ms(10), RequestId(1), once, Forms::ANY, ms(5000));
     // The local unit is lost before a byte of the request was written: the request is as good as new.
     cluster.handle_disconnected(ms(10), unit(1), &[]);
     let sent = sends(&mut cluster);
@@ -281,7 +281,7 @@ fn a_copy_withdrawn_before_it_was_sent_does_not_count() {
 fn an_established_identity_keeps_serving_and_the_newcomer_is_fenced() {
     let mut cluster = ready(1);
     let units = vec![(unit(1), String::new()), (unit(2), String::new())];
-    let mut both = Cluster::new(Config { pattern: PATTERN, zone: String::new(), units }, 1);
+    let mut both = Cluster::new(Config { pattern: PATTERN, next: None, zone: String::new(), units }, 1);
     both.handle_timeout(ms(0));
     admit(&mut both, ms(0), 1);
     both.handle_connected(ms(1), unit(2));

@@ -1,18 +1,17 @@
 //! A command on its way: encoded once, kept for another try, classified when it comes back.
 
 use crate::error::HostError;
+use crate::forms::Forms;
 use crate::link::{Outbox, ReplyFrame, encoded_len_hint};
 use cluster::{Answer, Instant, RequestId};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use unit_api::{
-    Command, Envelope, FRAME_HEADER_LEN, MAX_FRAME_LEN, Refusal, Request, UnitError, WKID_LEN, Wkid,
-    decode_request, encode_request,
+    Command, Envelope, FRAME_HEADER_LEN, MAX_FRAME_LEN, Refusal, Request, UnitError, decode_request,
+    encode_request,
 };
 use zeroize::Zeroizing;
 
-/// Where a key blob says which master key it is under.
-const WKID_OFFSET: usize = 32;
 /// A frame's number is its request's and, in the last bits, which copy it is.
 const ATTEMPT_BITS: u32 = 8;
 
@@ -28,23 +27,35 @@ pub(crate) const fn copy_of(number: u64) -> (RequestId, u8) {
 
 /// A command that somebody waits for.
 pub(crate) struct Call {
-    /// The first copy's frame.
-    frame: Zeroizing<Vec<u8>>,
+    frames: Frames,
     submitted: Instant,
     deadline: Instant,
     allowed: Duration,
     sender: oneshot::Sender<Result<ReplyFrame, HostError>>,
 }
 
+/// The frame of the first copy, in each form that there is.
+pub(crate) struct Frames {
+    first: Zeroizing<Vec<u8>>,
+    second: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Frames {
+    pub(crate) fn encode(id: RequestId, forms: &Forms<'_>, allowed: Duration) -> Result<Self, HostError> {
+        let second = forms.second.map(|form| encode(id, &form.command, allowed)).transpose()?;
+        Ok(Self { first: encode(id, &forms.first.command, allowed)?, second })
+    }
+
+    fn of(&self, form: u8) -> &Zeroizing<Vec<u8>> {
+        self.second.as_ref().filter(|_| form > 0).unwrap_or(&self.first)
+    }
+}
+
 /// What a caller waits for.
 pub(crate) type Outcome = oneshot::Receiver<Result<ReplyFrame, HostError>>;
 
 /// A command's frame, as its first copy is sent.
-pub(crate) fn encode(
-    id: RequestId,
-    command: &Command<'_>,
-    allowed: Duration,
-) -> Result<Zeroizing<Vec<u8>>, HostError> {
+fn encode(id: RequestId, command: &Command<'_>, allowed: Duration) -> Result<Zeroizing<Vec<u8>>, HostError> {
     let request = Request {
         number: number_of(id, 0),
         deadline_ms: millis(allowed),
@@ -63,9 +74,9 @@ pub(crate) fn encode(
 }
 
 impl Call {
-    pub(crate) fn new(frame: Zeroizing<Vec<u8>>, now: Instant, allowed: Duration) -> (Self, Outcome) {
+    pub(crate) fn new(frames: Frames, now: Instant, allowed: Duration) -> (Self, Outcome) {
         let (sender, outcome) = oneshot::channel();
-        (Self { frame, submitted: now, deadline: now.plus(allowed), allowed, sender }, outcome)
+        (Self { frames, submitted: now, deadline: now.plus(allowed), allowed, sender }, outcome)
     }
 
     pub(crate) const fn deadline(&self) -> Instant {
@@ -76,13 +87,14 @@ impl Call {
         self.allowed
     }
 
-    /// Queues a copy, with the time that is left.
-    pub(crate) fn queue(&self, now: Instant, id: RequestId, attempt: u8, outbox: &Outbox) {
+    /// Queues a copy in one of the forms, with the time that is left.
+    pub(crate) fn queue(&self, now: Instant, id: RequestId, attempt: u8, form: u8, outbox: &Outbox) {
         let number = number_of(id, attempt);
+        let frame = self.frames.of(form);
         if self.submitted == now && attempt == 0 {
-            return outbox.push_frame(number, &self.frame);
+            return outbox.push_frame(number, frame);
         }
-        if let Some(first) = self.request() {
+        if let Some(first) = frame.get(FRAME_HEADER_LEN..).and_then(|body| decode_request(body).ok()) {
             let deadline_ms = millis(self.deadline.since(now));
             // It fitted once, and the numbers of a later copy are no longer by more than the limit leaves.
             let _ = outbox.push(&Request { number, deadline_ms, ..first });
@@ -93,28 +105,16 @@ impl Call {
     pub(crate) fn end(self, outcome: Result<ReplyFrame, HostError>) {
         let _ = self.sender.send(outcome);
     }
+}
 
-    /// What a refusal says of the unit that gave it.
-    pub(crate) fn judge(&self, refusal: Refusal, ours: &Wkid) -> Answer {
-        match refusal.unit_error() {
-            Some(UnitError::WkNotInitialized) => Answer::NoMasterKey,
-            Some(UnitError::WkidMismatch) if self.has_foreign_blob(ours) => Answer::Final,
-            Some(UnitError::WkidMismatch) => Answer::WrongMasterKey,
-            Some(UnitError::DeadlineExceeded) => Answer::Trouble,
-            _ if refusal.is_retryable() => Answer::Trouble,
-            _ => Answer::Final,
-        }
-    }
-
-    /// A caller's foreign blob must not fence anybody: else one client could fence every unit.
-    fn has_foreign_blob(&self, ours: &Wkid) -> bool {
-        let wkid =
-            |blob: &[u8]| blob.get(WKID_OFFSET..WKID_OFFSET + WKID_LEN).is_some_and(|wkid| wkid == ours);
-        self.request().is_none_or(|request| blobs(&request.envelope.command).iter().any(|blob| !wkid(blob)))
-    }
-
-    fn request(&self) -> Option<Request<'_>> {
-        self.frame.get(FRAME_HEADER_LEN..).and_then(|body| decode_request(body).ok())
+/// What a refusal says of the unit that gave it.
+pub(crate) fn judge(refusal: Refusal) -> Answer {
+    match refusal.unit_error() {
+        Some(UnitError::WkNotInitialized) => Answer::NoMasterKey,
+        _ if cluster::is_key_mismatch(refusal) => Answer::WrongMasterKey,
+        Some(UnitError::DeadlineExceeded) => Answer::Trouble,
+        _ if refusal.is_retryable() => Answer::Trouble,
+        _ => Answer::Final,
     }
 }
 
@@ -122,27 +122,11 @@ fn millis(left: Duration) -> u32 {
     u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1)
 }
 
-/// The key blobs of a command.
-fn blobs<'a>(command: &Command<'a>) -> Vec<&'a [u8]> {
-    match *command {
-        Command::WrapKey { kek, key, .. } => vec![kek, key],
-        Command::UnwrapKey { kek: blob, .. }
-        | Command::Encrypt { key: blob, .. }
-        | Command::Decrypt { key: blob, .. }
-        | Command::Sign { key: blob, .. }
-        | Command::Verify { key: blob, .. }
-        | Command::Reencipher { blob } => vec![blob],
-        _ => Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Call, copy_of, encode, number_of};
-    use cluster::{Answer, Instant, RequestId};
-    use engine::MacMechanism;
-    use std::time::Duration;
-    use unit_api::{Command, UnitError};
+    use super::{copy_of, judge, number_of};
+    use cluster::{Answer, RequestId};
+    use unit_api::UnitError;
 
     #[test]
     fn numbers_name_the_copy() {
@@ -150,20 +134,15 @@ mod tests {
     }
 
     #[test]
-    fn only_a_refused_blob_of_the_instance_casts_doubt_on_a_unit() {
-        let ours = [5; 16];
-        let judged = |key: &[u8], error: UnitError| {
-            let command = Command::Sign { by: MacMechanism::AesCmac, key, data: &[] };
-            let frame = encode(RequestId(1), &command, Duration::from_secs(1)).unwrap();
-            let (call, _outcome) = Call::new(frame, Instant::START, Duration::from_secs(1));
-            call.judge(error.into(), &ours)
-        };
-        let blob = |wkid: u8| [[0; 16], [0; 16], [wkid; 16], [0; 16]].concat();
-        assert_eq!(judged(&blob(5), UnitError::WkidMismatch), Answer::WrongMasterKey);
-        assert_eq!(judged(&blob(6), UnitError::WkidMismatch), Answer::Final);
-        assert_eq!(judged(&[], UnitError::WkidMismatch), Answer::Final);
-        assert_eq!(judged(&blob(5), UnitError::BlobError), Answer::Final);
-        assert_eq!(judged(&blob(6), UnitError::WkNotInitialized), Answer::NoMasterKey);
-        assert_eq!(judged(&blob(5), UnitError::ErrorState), Answer::Trouble);
+    fn what_a_refusal_says_of_its_unit() {
+        for (error, answer) in [
+            (UnitError::WkidMismatch, Answer::WrongMasterKey),
+            (UnitError::WkNotInitialized, Answer::NoMasterKey),
+            (UnitError::BlobError, Answer::Final),
+            (UnitError::ErrorState, Answer::Trouble),
+            (UnitError::DeadlineExceeded, Answer::Trouble),
+        ] {
+            assert_eq!(judge(error.into()), answer, "{error:?}");
+        }
     }
 }

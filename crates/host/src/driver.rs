@@ -1,6 +1,6 @@
 //! Between the cluster's state machine and the world: one lock, taken once per event.
 
-use crate::call::{Call, Outcome, copy_of};
+use crate::call::{Call, Frames, Outcome, copy_of, judge};
 use crate::error::{HostError, Reasons};
 use crate::link::{Arrived, CloseReason, Inbox, Outbox, ReplyFrame};
 use crate::proof::{CanaryKey, MasterKeyProof};
@@ -16,7 +16,6 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use unit_api::{Command, Envelope, Request, Wkid};
-use zeroize::Zeroizing;
 
 /// Numbers of the host's own exchanges have this bit.
 const ERRAND: u64 = 1 << 63;
@@ -27,10 +26,8 @@ const ERRAND_DEADLINE_MS: u32 = 60_000;
 const MAX_ERRANDS: usize = 16;
 
 pub(crate) struct Driver {
-    pub(crate) proof: MasterKeyProof,
     pub(crate) sockets: BTreeMap<UnitNumber, PathBuf>,
     pub(crate) changes: watch::Sender<u64>,
-    wkid: Wkid,
     started: tokio::time::Instant,
     next_request: AtomicU64,
     runtime: Handle,
@@ -41,8 +38,9 @@ pub(crate) struct Driver {
 
 pub(crate) struct State {
     pub(crate) cluster: Cluster,
-    /// From the first unit that opened the instance's secret.
-    pub(crate) canary: Option<CanaryKey>,
+    pub(crate) proofs: Proofs,
+    /// By the commitment to the secret that they come from: of the first unit that opened it.
+    pub(crate) canaries: BTreeMap<[u8; 32], CanaryKey>,
     calls: BTreeMap<RequestId, Call>,
     wires: BTreeMap<UnitNumber, Wire>,
     /// How each unit's last connection ended.
@@ -52,6 +50,20 @@ pub(crate) struct State {
     /// What the timer's task sleeps until.
     armed: Option<Instant>,
     stopped: bool,
+}
+
+/// What units must show: that they hold the instance's master key, or the next one while it is being rotated.
+#[derive(Clone)]
+pub(crate) struct Proofs {
+    pub(crate) current: Arc<MasterKeyProof>,
+    pub(crate) next: Option<Arc<MasterKeyProof>>,
+}
+
+impl Proofs {
+    /// The proof of a master key, as long as that key is legal.
+    fn of(&self, wkid: Wkid) -> Option<Arc<MasterKeyProof>> {
+        std::iter::once(&self.current).chain(&self.next).find(|proof| proof.pattern.wkid() == wkid).cloned()
+    }
 }
 
 /// A connection, or the attempt to make one. What belongs to an earlier generation is ignored.
@@ -73,7 +85,8 @@ impl Driver {
     ) -> Self {
         let state = State {
             cluster,
-            canary: None,
+            proofs: Proofs { current: Arc::new(proof), next: None },
+            canaries: BTreeMap::new(),
             calls: BTreeMap::new(),
             wires: BTreeMap::new(),
             endings: BTreeMap::new(),
@@ -83,8 +96,6 @@ impl Driver {
             stopped: false,
         };
         Self {
-            wkid: proof.pattern.wkid(),
-            proof,
             sockets,
             changes: watch::Sender::new(0),
             started: tokio::time::Instant::now(),
@@ -149,10 +160,10 @@ impl Driver {
                 continue;
             }
             match action {
-                Action::Send { unit, request, attempt } => {
+                Action::Send { unit, request, attempt, form } => {
                     let outbox = state.wires.get(&unit).and_then(|wire| wire.outbox.as_ref());
                     if let (Some(outbox), Some(call)) = (outbox, state.calls.get(&request)) {
-                        call.queue(now, request, attempt, outbox);
+                        call.queue(now, request, attempt, form, outbox);
                         kicks.push((Arc::clone(outbox), state.cluster.outstanding(unit) <= 1));
                     }
                 }
@@ -182,8 +193,8 @@ impl Driver {
                     }
                 }
                 Action::AskStatus { unit } => self.send_on(state, unit, errand::Errand::Status),
-                Action::Prove { unit } => self.send_on(state, unit, errand::Errand::Prove),
-                Action::Probe { unit } => self.send_on(state, unit, errand::Errand::Probe),
+                Action::Prove { unit, wkid } => self.send_on(state, unit, errand::Errand::Prove(wkid)),
+                Action::Probe { unit, wkid } => self.send_on(state, unit, errand::Errand::Probe(wkid)),
             }
         }
         kicks
@@ -242,17 +253,18 @@ impl Driver {
         self: &Arc<Self>,
         id: RequestId,
         policy: Policy,
-        frame: Zeroizing<Vec<u8>>,
+        keys: cluster::Forms,
+        frames: Frames,
         allowed: Duration,
     ) -> Result<Outcome, HostError> {
         self.tell(|state, now| {
             if state.stopped {
                 return Err(HostError::ShutDown);
             }
-            let (call, outcome) = Call::new(frame, now, allowed);
+            let (call, outcome) = Call::new(frames, now, allowed);
             let deadline = call.deadline();
             state.calls.insert(id, call);
-            state.cluster.submit(now, id, policy, deadline);
+            state.cluster.submit(now, id, policy, keys, deadline);
             Ok(outcome)
         })
     }
@@ -278,7 +290,7 @@ impl Driver {
         self.tell_of(unit, generation, |state, now| {
             let mut next = Some(first);
             while let Some(arrived) = next {
-                state.take_reply(now, unit, arrived, &self.wkid);
+                state.take_reply(now, unit, arrived);
                 next = inbox.next().unwrap_or_else(|reason| {
                     result = Err(reason);
                     None
@@ -335,6 +347,26 @@ impl Driver {
         answer.await.ok()
     }
 
+    pub(crate) fn proofs(&self) -> Proofs {
+        self.lock().proofs.clone()
+    }
+
+    pub(crate) fn set_proofs(self: &Arc<Self>, current: MasterKeyProof, next: Option<MasterKeyProof>) {
+        self.tell(|state, now| {
+            let patterns = (current.pattern, next.as_ref().map(|next| next.pattern));
+            state.proofs = Proofs { current: Arc::new(current), next: next.map(Arc::new) };
+            state.cluster.set_patterns(now, patterns.0, patterns.1);
+        });
+    }
+
+    /// The proof of a master key, and the canary's key if a unit has opened the secret that it comes from.
+    pub(crate) fn proof_of(&self, wkid: Wkid) -> Option<(Arc<MasterKeyProof>, Option<CanaryKey>)> {
+        let state = self.lock();
+        let proof = state.proofs.of(wkid)?;
+        let canary = state.canaries.get(&proof.commitment).cloned();
+        Some((proof, canary))
+    }
+
     pub(crate) fn units(&self) -> Vec<UnitView> {
         let state = self.lock();
         state.views(self.now())
@@ -360,7 +392,7 @@ impl State {
         self.next_number
     }
 
-    fn take_reply(&mut self, now: Instant, unit: UnitNumber, arrived: Arrived, wkid: &Wkid) {
+    fn take_reply(&mut self, now: Instant, unit: UnitNumber, arrived: Arrived) {
         let Arrived { number, refusal, frame } = arrived;
         if number & ERRAND != 0 {
             let errand = self.wires.get_mut(&unit).and_then(|wire| wire.errands.remove(&number));
@@ -370,9 +402,9 @@ impl State {
             return;
         }
         let (id, attempt) = copy_of(number);
-        let answer = match (refusal, self.calls.get(&id)) {
-            (Some(refusal), Some(call)) => call.judge(refusal, wkid),
-            (Some(_), None) | (None, _) => Answer::Final,
+        let answer = match refusal.filter(|_| self.calls.contains_key(&id)) {
+            Some(refusal) => judge(refusal),
+            None => Answer::Final,
         };
         if self.cluster.handle_reply(now, unit, id, attempt, answer) == Verdict::Deliver
             && let Some(call) = self.calls.remove(&id)
@@ -415,7 +447,8 @@ mod tests {
         };
         let unit = UnitNumber(1);
         let units = vec![(unit, String::new())];
-        let cluster = Cluster::new(Config { pattern: proof.pattern, zone: String::new(), units }, 1);
+        let cluster =
+            Cluster::new(Config { pattern: proof.pattern, next: None, zone: String::new(), units }, 1);
         let driver = Arc::new(Driver::new(cluster, proof, BTreeMap::new()));
         let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
         let outbox = Some(Arc::new(Outbox::new(tokio::io::sink())));

@@ -2,28 +2,28 @@
 
 use crate::driver::Driver;
 use crate::link::CloseReason;
-use crate::proof::CHALLENGE_LEN;
+use crate::proof::{CHALLENGE_LEN, MasterKeyProof};
 use cluster::{ProofOutcome, UnitNumber};
 use std::sync::Arc;
-use unit_api::{CodecError, Command, Refusal, Response, UnitError};
+use unit_api::{CodecError, Command, Refusal, Response, UnitError, Wkid};
 
 /// What to ask.
 #[derive(Clone, Copy)]
 pub(crate) enum Errand {
     /// Who are you?
     Status,
-    /// Open the instance's secret, and answer a challenge under the canary.
-    Prove,
+    /// With this master key, open the instance's secret, and answer a challenge under the canary.
+    Prove(Wkid),
     /// Answer a challenge under the canary.
-    Probe,
+    Probe(Wkid),
 }
 
 /// Asks, and tells the cluster what came of it. If nothing came, the connection's end has told it already.
 pub(crate) async fn run(driver: Arc<Driver>, unit: UnitNumber, generation: u64, errand: Errand) {
     let _answered = match errand {
         Errand::Status => ask_status(&driver, unit, generation).await,
-        Errand::Prove => prove(&driver, unit, generation).await,
-        Errand::Probe => probe(&driver, unit, generation).await,
+        Errand::Prove(wkid) => prove(&driver, unit, generation, wkid).await,
+        Errand::Probe(wkid) => probe(&driver, unit, generation, wkid).await,
     };
 }
 
@@ -39,10 +39,12 @@ async fn ask_status(driver: &Arc<Driver>, unit: UnitNumber, generation: u64) -> 
     Some(())
 }
 
-async fn prove(driver: &Arc<Driver>, unit: UnitNumber, generation: u64) -> Option<()> {
-    let frame = driver.ask(unit, generation, driver.proof.open_secret()).await?;
+async fn prove(driver: &Arc<Driver>, unit: UnitNumber, generation: u64, wkid: Wkid) -> Option<()> {
+    // A master key that is legal no longer has no proof: the errand goes unanswered, and the unit is asked again.
+    let (proof, _) = driver.proof_of(wkid)?;
+    let frame = driver.ask(unit, generation, proof.open_secret()).await?;
     let key = match frame.response() {
-        Ok(Response::Plaintext(secret)) => driver.proof.canary_key(secret).ok_or(ProofOutcome::Wrong),
+        Ok(Response::Plaintext(secret)) => proof.canary_key(secret).ok_or(ProofOutcome::Wrong),
         Ok(_) => Err(ProofOutcome::Wrong),
         Err(refusal) => Err(ProofOutcome::Refused(refusal)),
     };
@@ -50,9 +52,10 @@ async fn prove(driver: &Arc<Driver>, unit: UnitNumber, generation: u64) -> Optio
         Err(outcome) => outcome,
         Ok(key) => {
             let outcome =
-                challenge(driver, unit, generation, |challenge, mac| key.verifies(challenge, mac)).await?;
+                challenge(driver, unit, generation, &proof, |challenge, mac| key.verifies(challenge, mac))
+                    .await?;
             if outcome == ProofOutcome::Passed {
-                driver.tell(|state, _| state.canary.get_or_insert(key).clone());
+                driver.tell(|state, _| state.canaries.entry(proof.commitment).or_insert(key).clone());
             }
             outcome
         }
@@ -61,9 +64,11 @@ async fn prove(driver: &Arc<Driver>, unit: UnitNumber, generation: u64) -> Optio
     Some(())
 }
 
-async fn probe(driver: &Arc<Driver>, unit: UnitNumber, generation: u64) -> Option<()> {
-    let key = driver.tell(|state, _| state.canary.clone())?;
-    let outcome = challenge(driver, unit, generation, |challenge, mac| key.verifies(challenge, mac)).await?;
+async fn probe(driver: &Arc<Driver>, unit: UnitNumber, generation: u64, wkid: Wkid) -> Option<()> {
+    let (proof, key) = driver.proof_of(wkid)?;
+    let key = key?;
+    let outcome =
+        challenge(driver, unit, generation, &proof, |challenge, mac| key.verifies(challenge, mac)).await?;
     // A unit that came too late to a probe is late, not wrong.
     if outcome != ProofOutcome::Refused(Refusal::from(UnitError::DeadlineExceeded)) {
         let passed = outcome == ProofOutcome::Passed;
@@ -76,12 +81,13 @@ async fn challenge(
     driver: &Arc<Driver>,
     unit: UnitNumber,
     generation: u64,
+    proof: &MasterKeyProof,
     verifies: impl FnOnce(&[u8; CHALLENGE_LEN], &[u8]) -> bool,
 ) -> Option<ProofOutcome> {
     let mut fresh = [0; CHALLENGE_LEN];
     // Without entropy there is no proof: the errand goes unanswered, and the unit is asked again later.
     getrandom::fill(&mut fresh).ok()?;
-    let frame = driver.ask(unit, generation, driver.proof.answer_challenge(&fresh)).await?;
+    let frame = driver.ask(unit, generation, proof.answer_challenge(&fresh)).await?;
     Some(match frame.response() {
         Ok(Response::Signature(mac)) if verifies(&fresh, mac) => ProofOutcome::Passed,
         Ok(_) => ProofOutcome::Wrong,

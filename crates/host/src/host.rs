@@ -1,8 +1,9 @@
 //! Calls to whichever unit serves them best.
 
-use crate::call::encode;
+use crate::call::Frames;
 use crate::driver::Driver;
 use crate::error::HostError;
+use crate::forms::Forms;
 use crate::link::ReplyFrame;
 use crate::proof::MasterKeyProof;
 use crate::view::UnitView;
@@ -60,7 +61,7 @@ impl Host {
     pub fn start(config: HostConfig) -> Self {
         let HostConfig { zone, units, proof, seed } = config;
         let members = units.iter().map(|unit| (UnitNumber(unit.number), unit.zone.clone())).collect();
-        let cluster = Cluster::new(Config { pattern: proof.pattern, zone, units: members }, seed);
+        let cluster = Cluster::new(Config { pattern: proof.pattern, next: None, zone, units: members }, seed);
         let sockets = units.into_iter().map(|unit| (UnitNumber(unit.number), unit.socket)).collect();
         let driver = Arc::new(Driver::new(cluster, proof, sockets));
         driver.start();
@@ -79,13 +80,24 @@ impl Host {
     /// # Errors
     /// [`HostError`]; administrative commands are refused unsent.
     pub async fn call(&self, command: &Command<'_>, deadline: Duration) -> Result<ReplyFrame, HostError> {
-        if command.is_administrative() {
+        self.call_forms(&Forms::of(*command), deadline).await
+    }
+
+    /// The same for a command in two forms, while the master key is being rotated: which one is sent is decided by the
+    /// master key of the unit that serves it. A unit that turns out to have gone on to the next master key costs no more
+    /// than another copy.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn call_forms(&self, forms: &Forms<'_>, deadline: Duration) -> Result<ReplyFrame, HostError> {
+        if let Some(command) = forms.each().find(|command| command.is_administrative()) {
             return Err(HostError::AdministrativeCommand(command.name()));
         }
         let driver = self.driver();
         let id = driver.fresh_request();
-        let frame = encode(id, command, deadline)?;
-        let outcome = driver.submit(id, Policy::of(command), frame, deadline)?;
+        let frames = Frames::encode(id, forms, deadline)?;
+        let policy = Policy::of(&forms.first.command);
+        let outcome = driver.submit(id, policy, forms.keys(), frames, deadline)?;
         let mut waiting = Waiting { driver, id, over: false };
         let outcome = outcome.await;
         waiting.over = true;
@@ -128,7 +140,28 @@ impl Host {
     /// The pattern of the instance's master key.
     #[must_use]
     pub fn pattern(&self) -> VerificationPattern {
-        self.driver().proof.pattern
+        self.driver().proofs().current.pattern
+    }
+
+    /// The pattern of the master key that is to follow it, while it is being rotated.
+    #[must_use]
+    pub fn next_pattern(&self) -> Option<VerificationPattern> {
+        self.driver().proofs().next.map(|next| next.pattern)
+    }
+
+    /// Changes which master keys units may have, and what they must show: to be told when the header of the instance
+    /// changes. Units that have shown a master key that stays legal go on serving.
+    pub fn set_proofs(&self, current: MasterKeyProof, next: Option<MasterKeyProof>) {
+        self.driver().set_proofs(current, next);
+    }
+
+    /// Has a unit re-encipher a key blob that is kept outside: the same key under the next master key, which serves once
+    /// that is activated. Units do it while their New register is committed.
+    ///
+    /// # Errors
+    /// [`HostError`]; [`HostError::Refused`] with the unit's own reason, such as that New is empty or not committed.
+    pub async fn reencipher(&self, blob: &[u8], deadline: Duration) -> Result<ReplyFrame, HostError> {
+        self.call(&Command::Reencipher { blob }, deadline).await
     }
 
     /// Stops giving a unit work; what it has under way goes on.

@@ -311,7 +311,6 @@ pub(crate) fn encoded_len_hint(request: &Request<'_>) -> usize {
         C::Sign { key, data, .. } => key.len() + data.len(),
         C::Verify { key, data, signature, .. } => key.len() + data.len() + signature.len(),
         C::Reencipher { blob } => blob.len(),
-        C::LoadKeyParts { parts } => parts.len(),
         _ => 0,
     };
     (FIXED + payload + request.envelope.signatures.len()).min(FRAME_HEADER_LEN + MAX_FRAME_LEN)

@@ -1,10 +1,12 @@
 //! The commands this service gives to units, each with the one answer it takes.
 
 use engine::{AES_GCM_IV_LEN, KeySpec, KeyUses};
-use unit_api::{Command, Response, UnitError};
+use unit_api::{Command, Response, UnitError, Wkid};
 use zeroize::Zeroizing;
 
-use crate::{UnitReply, Units, UnitsError, call::Budget};
+use crate::call::Budget;
+use crate::forms::{BlobForms, wkid_of};
+use crate::{Forms, UnitReply, Units, UnitsError};
 
 /// A key that encrypts and decrypts and never leaves the units.
 pub(crate) fn cipher_key(key_len: u16) -> KeySpec {
@@ -18,9 +20,9 @@ pub(crate) struct Encrypted {
     pub(crate) ciphertext: Vec<u8>,
 }
 
-async fn ask<U: Units>(units: &U, command: Command<'_>, budget: Budget) -> Result<UnitReply, UnitsError> {
+async fn ask<U: Units>(units: &U, forms: &Forms<'_>, budget: Budget) -> Result<UnitReply, UnitsError> {
     let left = budget.remaining().ok_or(UnitsError::DeadlineExceeded)?;
-    units.execute(&command, left).await
+    units.execute_forms(forms, left).await
 }
 
 fn unexpected(command: Command<'_>, response: &Response<'_>) -> UnitsError {
@@ -32,18 +34,39 @@ fn unexpected(command: Command<'_>, response: &Response<'_>) -> UnitsError {
         Response::Ciphertext { .. } => "Ciphertext",
         Response::Plaintext(_) => "Plaintext",
         Response::Signature(_) => "Signature",
-        Response::Loaded(_) => "Loaded",
         Response::Done => "Done",
         _ => "an answer that only a newer unit knows",
     };
     UnitsError::Unexpected { command: command.name(), found }
 }
 
-async fn ask_blob<U: Units>(units: &U, command: Command<'_>, budget: Budget) -> Result<Vec<u8>, UnitsError> {
-    match ask(units, command, budget).await?.response()? {
-        Response::Blob(blob) => Ok(blob.to_vec()),
-        other => Err(unexpected(command, &other)),
+/// The blob that the command makes, and the master key that it is under.
+pub(crate) async fn blob<U: Units>(
+    units: &U,
+    forms: &Forms<'_>,
+    budget: Budget,
+) -> Result<(Vec<u8>, Wkid), UnitsError> {
+    match ask(units, forms, budget).await?.response()? {
+        Response::Blob(blob) => {
+            let found = "a blob of another form";
+            let wkid =
+                wkid_of(blob).ok_or(UnitsError::Unexpected { command: forms.first.command.name(), found })?;
+            Ok((blob.to_vec(), wkid))
+        }
+        other => Err(unexpected(forms.first.command, &other)),
     }
+}
+
+/// The blob that the command makes under this master key.
+pub(crate) async fn blob_under<U: Units>(
+    units: &U,
+    forms: &Forms<'_>,
+    wanted: Wkid,
+    budget: Budget,
+) -> Result<Vec<u8>, UnitsError> {
+    let (blob, wkid) = blob(units, forms, budget).await?;
+    // A unit with another master key than the one that is wanted: as if it had been asked to open something of ours.
+    if wkid == wanted { Ok(blob) } else { Err(UnitsError::Refused(UnitError::WkidMismatch.into())) }
 }
 
 pub(crate) async fn random<U: Units>(
@@ -52,59 +75,52 @@ pub(crate) async fn random<U: Units>(
     budget: Budget,
 ) -> Result<Zeroizing<Vec<u8>>, UnitsError> {
     let command = Command::GenerateRandom { len };
-    match ask(units, command, budget).await?.response()? {
+    match ask(units, &Forms::of(command), budget).await?.response()? {
         Response::Random(bytes) if bytes.len() == usize::from(len) => Ok(Zeroizing::new(bytes.to_vec())),
         other => Err(unexpected(command, &other)),
     }
 }
 
-pub(crate) async fn generate<U: Units>(
-    units: &U,
-    spec: KeySpec,
-    budget: Budget,
-) -> Result<Vec<u8>, UnitsError> {
-    ask_blob(units, Command::GenerateKey { spec }, budget).await
-}
-
-pub(crate) async fn import<U: Units>(
-    units: &U,
-    spec: KeySpec,
-    value: &[u8],
-    budget: Budget,
-) -> Result<Vec<u8>, UnitsError> {
-    ask_blob(units, Command::ImportKey { spec, value }, budget).await
-}
-
 pub(crate) async fn encrypt<U: Units>(
     units: &U,
-    key: &[u8],
+    key: BlobForms<'_>,
     aad: &[u8],
     plaintext: &[u8],
     budget: Budget,
 ) -> Result<Encrypted, UnitsError> {
-    let command = Command::Encrypt { key, aad, plaintext };
-    match ask(units, command, budget).await?.response()? {
+    let forms = key.each(|key| Command::Encrypt { key, aad, plaintext });
+    match ask(units, &forms, budget).await?.response()? {
         Response::Ciphertext { iv, ciphertext } => Ok(Encrypted { iv, ciphertext: ciphertext.to_vec() }),
-        other => Err(unexpected(command, &other)),
+        other => Err(unexpected(forms.first.command, &other)),
     }
 }
 
 /// The plaintext; none when this key did not make this ciphertext with this associated data.
 pub(crate) async fn decrypt<U: Units>(
     units: &U,
-    key: &[u8],
+    key: BlobForms<'_>,
     iv: [u8; AES_GCM_IV_LEN],
     aad: &[u8],
     ciphertext: &[u8],
     budget: Budget,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, UnitsError> {
-    let command = Command::Decrypt { key, iv, aad, ciphertext };
+    let forms = key.each(|key| Command::Decrypt { key, iv, aad, ciphertext });
     // A host may hand a refusal on as its own error or inside the reply.
-    let reply = ask(units, command, budget).await;
+    let reply = ask(units, &forms, budget).await;
     match reply.as_ref().map_err(Clone::clone).and_then(UnitReply::response) {
         Ok(Response::Plaintext(plain)) => Ok(Some(Zeroizing::new(plain.to_vec()))),
-        Ok(other) => Err(unexpected(command, &other)),
+        Ok(other) => Err(unexpected(forms.first.command, &other)),
         Err(UnitsError::Refused(refusal)) if refusal == UnitError::EncryptedDataInvalid.into() => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The same key under the units' New master key, which must be this one.
+pub(crate) async fn reencipher<U: Units>(
+    units: &U,
+    blob: &[u8],
+    new: Wkid,
+    budget: Budget,
+) -> Result<Vec<u8>, UnitsError> {
+    blob_under(units, &Forms::of(Command::Reencipher { blob }), new, budget).await
 }

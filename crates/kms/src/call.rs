@@ -34,6 +34,11 @@ impl Budget {
         }
     }
 
+    /// A part of what remains, for a step after which there is another way.
+    pub(crate) fn share(self, part: u32) -> Self {
+        self.remaining().map_or(self, |left| Self::new(left / part))
+    }
+
     /// What remains for a step in the keystore.
     ///
     /// # Errors

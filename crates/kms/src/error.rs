@@ -111,6 +111,14 @@ pub enum KmsError {
         /// Since.
         epoch: u64,
     },
+    /// The instance's master key is being rotated, and the service's profile is to wait until it has been.
+    #[error(
+        "{doing} is not possible while the instance's master key is being rotated: repeat it when the rotation is done"
+    )]
+    RotationInProgress {
+        /// What was asked.
+        doing: &'static str,
+    },
     /// Others changed the same records every time; nothing was applied.
     #[error("other requests changed the same records {attempts} times in a row")]
     Contended {
@@ -144,6 +152,11 @@ pub enum KmsError {
 }
 
 impl KmsError {
+    /// Whether a unit could not open a blob because the master key has moved on since the blob was read.
+    pub(crate) fn is_key_mismatch(&self) -> bool {
+        matches!(self, Self::Units(error) if error.is_key_mismatch())
+    }
+
     /// Whether the same call may succeed a little later without anything else changing.
     ///
     /// A write repeated after [`Self::OutcomeUnknown`] must bear the same operation id.
@@ -173,6 +186,7 @@ impl KmsError {
             | Self::CiphertextRejected
             | Self::LimitReached { .. }
             | Self::ReadOnly { .. }
+            | Self::RotationInProgress { .. }
             | Self::RecordInvalid { .. } => false,
         }
     }

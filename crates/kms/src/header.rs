@@ -5,13 +5,14 @@ use std::time::Duration;
 use engine::{Algorithm, KeySpec, KeyUses};
 use keystore::{Commit, Cond, Deadline, Freshness, Key, Keystore, OpId, StoreError, Txn, Write};
 use serde::{Deserialize, Serialize};
-use unit_api::VerificationPattern;
+use unit_api::{Command, VerificationPattern, Wkid};
 
 use crate::call::Budget;
+use crate::forms::{BlobForms, wkid_of};
 use crate::record::{decode, encode};
 use crate::seal::{InstanceKeys, InstanceSecret, SECRET_LEN};
 use crate::{
-    InstanceId, OpenError, RandomFailed, RecordError, Rng, StoreMeta, Units, UnitsError, ask, layout,
+    Forms, InstanceId, OpenError, RandomFailed, RecordError, Rng, StoreMeta, Units, UnitsError, ask, layout,
 };
 
 /// Associated data of the encrypted instance secret.
@@ -21,7 +22,10 @@ pub const COMMITMENT_LABEL: &[u8] = b"hsm-sim instance commitment v1";
 /// What the instance secret authenticates to make the canary's value.
 pub const CANARY_LABEL: &[u8] = b"hsm-sim canary v1";
 
+/// Without a next master key.
 const FORMAT: u8 = 1;
+/// With one.
+const FORMAT_ROTATING: u8 = 2;
 const TAG_LEN: usize = 32;
 
 /// Whether an instance takes writes.
@@ -66,6 +70,19 @@ pub struct InstanceHeader {
     pub pattern: VerificationPattern,
     /// Its proof.
     pub proof: MasterKeyProof,
+    /// The master key that is to follow it, while it is being rotated: every key is then kept under both.
+    pub next: Option<NextMasterKey>,
+}
+
+/// The master key that an instance goes over to.
+#[derive(Clone, Debug)]
+pub struct NextMasterKey {
+    /// Its pattern.
+    pub pattern: VerificationPattern,
+    /// Its proof: the same secret and the same keys, under the next master key.
+    pub proof: MasterKeyProof,
+    /// Units go on to it: from here on there is no way back, and a new key may exist under it alone.
+    pub activating: bool,
 }
 
 /// Why an instance could not be made or its header not be read.
@@ -138,8 +155,8 @@ impl InstanceHeader {
         if Self::read(store, rng, instance, deadline).await?.is_some() {
             return Err(InstanceError::Exists(instance));
         }
-        let (secret, proof) = prove(units, budget).await?;
-        let header = Self { epoch: 1, mode: Mode::ReadWrite, pattern, proof };
+        let (secret, proof) = prove(units, pattern.wkid(), budget).await?;
+        let header = Self { epoch: 1, mode: Mode::ReadWrite, pattern, proof, next: None };
         let place = layout::header(instance);
         let value = header.encode(&place, &secret.keys());
         let mut op = [0; 16];
@@ -194,8 +211,18 @@ impl InstanceHeader {
             commitment: self.proof.commitment,
             canary: self.proof.canary.clone(),
         };
-        let mut value = vec![FORMAT];
-        value.extend_from_slice(&encode(&stored));
+        let mut value = match &self.next {
+            None => [&[FORMAT][..], &encode(&stored)].concat(),
+            Some(next) => {
+                let next = StoredNext {
+                    pattern: *next.pattern.as_bytes(),
+                    root_blob: next.proof.root_blob.clone(),
+                    canary: next.proof.canary.clone(),
+                    activating: next.activating,
+                };
+                [&[FORMAT_ROTATING][..], &encode(&(stored, next))].concat()
+            }
+        };
         let tag = keys.header_tag(place, &value);
         value.extend_from_slice(&tag);
         value
@@ -205,11 +232,12 @@ impl InstanceHeader {
     pub(crate) fn decode(value: &[u8]) -> Result<(Self, &[u8], &[u8; TAG_LEN]), RecordError> {
         let (body, tag) = value.split_last_chunk::<TAG_LEN>().ok_or(RecordError::Malformed)?;
         let (&format, fields) = body.split_first().ok_or(RecordError::Malformed)?;
-        if format != FORMAT {
-            return Err(RecordError::Format { found: format, expected: FORMAT });
-        }
-        let stored: Stored = decode(fields)?;
-        let header = Self {
+        let (stored, next): (Stored, Option<StoredNext>) = match format {
+            FORMAT => (decode(fields)?, None),
+            FORMAT_ROTATING => decode(fields).map(|(stored, next)| (stored, Some(next)))?,
+            found => return Err(RecordError::Format { found, expected: FORMAT_ROTATING }),
+        };
+        let mut header = Self {
             epoch: stored.epoch,
             mode: Mode::from_number(stored.mode).ok_or(RecordError::Malformed)?,
             pattern: VerificationPattern::from_bytes(stored.pattern),
@@ -220,8 +248,41 @@ impl InstanceHeader {
                 commitment: stored.commitment,
                 canary: stored.canary,
             },
+            next: None,
         };
+        header.next = next.map(|next| NextMasterKey {
+            pattern: VerificationPattern::from_bytes(next.pattern),
+            proof: header.proof.moved(next.root_blob, next.canary),
+            activating: next.activating,
+        });
         Ok((header, body, tag))
+    }
+
+    /// Of a key's blobs, those that some unit can open. One that is under no legal master key is left to units to refuse.
+    pub(crate) fn serving<'a>(&self, blobs: &'a [Vec<u8>]) -> BlobForms<'a> {
+        let under = |wkid: Wkid| blobs.iter().find(|blob| wkid_of(blob) == Some(wkid)).map(Vec::as_slice);
+        let current = under(self.pattern.wkid());
+        let next = self.next.as_ref().and_then(|next| under(next.pattern.wkid()));
+        match (current, next) {
+            (Some(first), second) => BlobForms { first, second },
+            (None, Some(only)) => BlobForms::one(only),
+            (None, None) => BlobForms::one(blobs.first().map_or(&[], Vec::as_slice)),
+        }
+    }
+
+    /// Has a unit open the instance secret.
+    pub(crate) async fn open_secret<U: Units>(
+        &self,
+        units: &U,
+        budget: Budget,
+    ) -> Result<Option<InstanceSecret>, UnitsError> {
+        let MasterKeyProof { root_blob, iv, sealed_secret, commitment, .. } = &self.proof;
+        let second = self.next.as_ref().map(|next| next.proof.root_blob.as_slice());
+        let root = BlobForms { first: root_blob, second };
+        let opened = ask::decrypt(units, root, *iv, SECRET_AAD, sealed_secret, budget).await?;
+        Ok(opened
+            .and_then(|bytes| InstanceSecret::from_slice(&bytes))
+            .filter(|secret| secret.matches(commitment)))
     }
 }
 
@@ -249,14 +310,30 @@ struct Stored {
     canary: Vec<u8>,
 }
 
+/// What format 2 has beyond format 1.
+#[derive(Serialize, Deserialize)]
+struct StoredNext {
+    pattern: [u8; 32],
+    root_blob: Vec<u8>,
+    canary: Vec<u8>,
+    activating: bool,
+}
+
 /// A new instance secret, and its proof, by units alone.
-async fn prove<U: Units>(units: &U, budget: Budget) -> Result<(InstanceSecret, MasterKeyProof), UnitsError> {
+async fn prove<U: Units>(
+    units: &U,
+    wkid: Wkid,
+    budget: Budget,
+) -> Result<(InstanceSecret, MasterKeyProof), UnitsError> {
     let drawn = ask::random(units, SECRET_LEN as u16, budget).await?;
     let secret = InstanceSecret::from_slice(&drawn).expect("a unit gives as many bytes as it is asked for");
-    let root_blob = ask::generate(units, ask::cipher_key(32), budget).await?;
-    let sealed = ask::encrypt(units, &root_blob, SECRET_AAD, secret.expose(), budget).await?;
+    let generate = Forms::of(Command::GenerateKey { spec: ask::cipher_key(32) });
+    let root_blob = ask::blob_under(units, &generate, wkid, budget).await?;
+    let sealed = ask::encrypt(units, BlobForms::one(&root_blob), SECRET_AAD, secret.expose(), budget).await?;
     let spec = KeySpec { algorithm: Algorithm::Aes, key_len: 32, uses: KeyUses::SIGN, extractable: false };
-    let canary = ask::import(units, spec, secret.canary().expose(), budget).await?;
+    let canary = secret.canary();
+    let import = Forms::of(Command::ImportKey { spec, value: canary.expose() });
+    let canary = ask::blob_under(units, &import, wkid, budget).await?;
     let commitment = secret.commitment();
     let proof =
         MasterKeyProof { root_blob, iv: sealed.iv, sealed_secret: sealed.ciphertext, commitment, canary };
@@ -264,16 +341,20 @@ async fn prove<U: Units>(units: &U, budget: Budget) -> Result<(InstanceSecret, M
 }
 
 impl MasterKeyProof {
-    /// Has a unit open the instance secret.
-    pub(crate) async fn open_secret<U: Units>(
+    /// The same secret and keys, their blobs under another master key.
+    fn moved(&self, root_blob: Vec<u8>, canary: Vec<u8>) -> Self {
+        Self { root_blob, canary, ..self.clone() }
+    }
+
+    /// This proof under the units' New master key, which must be this one.
+    pub(crate) async fn reencipher<U: Units>(
         &self,
         units: &U,
+        new: Wkid,
         budget: Budget,
-    ) -> Result<Option<InstanceSecret>, UnitsError> {
-        let opened =
-            ask::decrypt(units, &self.root_blob, self.iv, SECRET_AAD, &self.sealed_secret, budget).await?;
-        Ok(opened
-            .and_then(|bytes| InstanceSecret::from_slice(&bytes))
-            .filter(|secret| secret.matches(&self.commitment)))
+    ) -> Result<Self, UnitsError> {
+        let root_blob = ask::reencipher(units, &self.root_blob, new, budget).await?;
+        let canary = ask::reencipher(units, &self.canary, new, budget).await?;
+        Ok(self.moved(root_blob, canary))
     }
 }

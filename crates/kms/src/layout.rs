@@ -4,8 +4,9 @@
 //! |---|---|
 //! | `v1/meta` | [`StoreMeta`](crate::StoreMeta) |
 //! | `v1/i/<instance>/hdr` | [`InstanceHeader`](crate::InstanceHeader), authenticated |
+//! | `v1/i/<instance>/rot` | the journal of the rotation of the master key, authenticated |
 //! | `v1/i/<instance>/k/<key>` | the key's record, sealed |
-//! | `v1/i/<instance>/b/<key>/<version>` | the version's key blob, and a standard key's material, sealed |
+//! | `v1/i/<instance>/b/<key>/<version>` | the version's key blob, while the master key is being rotated under both master keys, and a standard key's material, sealed |
 //! | `v1/i/<instance>/a/<MAC of the alias>` | the key's id, sealed |
 
 use std::fmt::Write as _;
@@ -27,6 +28,10 @@ pub(crate) fn header(instance: InstanceId) -> Key {
     key(format!("v1/i/{instance}/hdr"))
 }
 
+pub(crate) fn journal(instance: InstanceId) -> Key {
+    key(format!("v1/i/{instance}/rot"))
+}
+
 pub(crate) fn record(instance: InstanceId, id: KeyId) -> Key {
     key(format!("v1/i/{instance}/k/{id}"))
 }
@@ -43,6 +48,10 @@ pub(crate) fn record_id(name: &Key) -> Option<KeyId> {
 
 pub(crate) fn blob(instance: InstanceId, id: KeyId, version: VersionId) -> Key {
     key(format!("v1/i/{instance}/b/{id}/{version}"))
+}
+
+pub(crate) fn blobs(instance: InstanceId) -> Range<Key> {
+    Key::with_prefix(format!("v1/i/{instance}/b/").as_bytes())
 }
 
 pub(crate) fn alias(instance: InstanceId, mac: &[u8; 32]) -> Key {

@@ -10,6 +10,7 @@
 //! Invariants:
 //! - Nothing is acknowledged before the store has acknowledged it.
 //! - Every write holds on the instance's header being unchanged: a frozen or fenced instance takes none.
+//! - While the master key is being rotated, a key that can be used with one legal master key can be used with the other.
 //! - A lost race is re-read and decided anew; racing rotations leave exactly as many versions as they had successes.
 //! - A ciphertext's associated data is the caller's list alone, never an identifier: keys of the same material open
 //!   each other's ciphertexts, in any instance.
@@ -21,13 +22,16 @@ mod call;
 mod ciphertext;
 mod error;
 mod field;
+mod forms;
 mod header;
 mod id;
+mod join;
 mod key;
 mod layout;
 mod meta;
 mod ports;
 mod record;
+pub mod rotation;
 mod seal;
 mod secret;
 mod service;
@@ -36,8 +40,10 @@ mod time;
 
 pub use call::Call;
 pub use error::{CiphertextError, Field, FieldRule, KmsError, RecordError};
+pub use forms::{Form, Forms};
 pub use header::{
-    CANARY_LABEL, COMMITMENT_LABEL, InstanceError, InstanceHeader, MasterKeyProof, Mode, SECRET_AAD,
+    CANARY_LABEL, COMMITMENT_LABEL, InstanceError, InstanceHeader, MasterKeyProof, Mode, NextMasterKey,
+    SECRET_AAD,
 };
 pub use id::{InstanceId, KeyId, KeyRef, VersionId};
 pub use key::{
@@ -47,6 +53,7 @@ pub use key::{
 pub use keystore::OpId;
 pub use meta::{OpenError, StoreMeta};
 pub use ports::{Clock, OsRng, RandomFailed, Rng, SystemClock, UnitReply, Units, UnitsError};
+pub use rotation::{RotationError, RotationId, RotationPhase, RotationProfile, RotationStatus, UnitState};
 pub use secret::{Payload, Plaintext};
 pub use service::{Kms, KmsOptions};
 pub use state::{Action, Timers};

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use unit_api::{Command, Refusal, Response};
 use zeroize::Zeroizing;
 
+use crate::Forms;
+
 /// Crypto units that hold an instance's master key, whichever of them serves.
 ///
 /// Who stands behind it routes, fails over and repeats by the rules of each command; the caller sees one answer.
@@ -21,6 +23,21 @@ pub trait Units: Send + Sync + 'static {
         command: &Command<'_>,
         deadline: Duration,
     ) -> impl Future<Output = Result<UnitReply, UnitsError>> + Send;
+
+    /// Carries out a command in whichever of its forms is for the unit that serves it.
+    ///
+    /// As it stands, for units whose master key is never rotated: there the first form is as good as any.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    fn execute_forms(
+        &self,
+        forms: &Forms<'_>,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<UnitReply, UnitsError>> + Send {
+        let command = forms.first.command;
+        async move { self.execute(&command, deadline).await }
+    }
 }
 
 impl<U: Units> Units for std::sync::Arc<U> {
@@ -30,6 +47,14 @@ impl<U: Units> Units for std::sync::Arc<U> {
         deadline: Duration,
     ) -> impl Future<Output = Result<UnitReply, UnitsError>> + Send {
         U::execute(self, command, deadline)
+    }
+
+    fn execute_forms(
+        &self,
+        forms: &Forms<'_>,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<UnitReply, UnitsError>> + Send {
+        U::execute_forms(self, forms, deadline)
     }
 }
 
@@ -92,6 +117,13 @@ pub enum UnitsError {
 }
 
 impl UnitsError {
+    /// Whether a unit said that the blob is not, or no longer, under its master key (`CKR_IBM_WKID_MISMATCH`,
+    /// `CKR_IBM_BLOBKEY_CONFLICT`).
+    pub(crate) fn is_key_mismatch(&self) -> bool {
+        let Self::Refused(refusal) = self else { return false };
+        refusal.unit_error().is_some_and(|error| matches!(error.ep11_code(), 0x8001_0001 | 0x8001_0005))
+    }
+
     /// Whether the same command may succeed a little later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

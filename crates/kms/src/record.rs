@@ -2,9 +2,12 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use unit_api::Wkid;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::forms::wkid_of;
+use crate::seal::Sealed;
 use crate::state::{Denial, permit};
 use crate::time::Millis;
 use crate::{
@@ -68,12 +71,51 @@ pub(crate) enum Live {
 }
 
 /// What stands beside a key: one for each version.
-#[derive(Serialize, Deserialize)]
 pub(crate) struct BlobRecord {
-    /// The key blob of the version; of a standard key, of the key that its material is encrypted under.
-    pub(crate) blob: Vec<u8>,
+    /// The key blob of the version; of a standard key, of the key that its material is encrypted under. While the master
+    /// key is being rotated, under both master keys; what is under which, the blobs say.
+    pub(crate) blobs: Vec<Vec<u8>>,
     /// A standard key's material.
     pub(crate) payload: Option<EncryptedPayload>,
+}
+
+/// A record with one blob, as stored: format 1.
+#[derive(Serialize, Deserialize)]
+struct OneBlob {
+    blob: Vec<u8>,
+    payload: Option<EncryptedPayload>,
+}
+
+/// A record with more, as stored: format 2.
+#[derive(Serialize, Deserialize)]
+struct SeveralBlobs {
+    blobs: Vec<Vec<u8>>,
+    payload: Option<EncryptedPayload>,
+}
+
+impl BlobRecord {
+    /// How it is sealed, and what.
+    pub(crate) fn encode(&self) -> (Sealed, Zeroizing<Vec<u8>>) {
+        match self.blobs.as_slice() {
+            [blob] => (Sealed::Blob, encode(&(blob, &self.payload))),
+            blobs => (Sealed::Blobs, encode(&(blobs, &self.payload))),
+        }
+    }
+
+    pub(crate) fn decode(sealed: Sealed, bytes: &[u8]) -> Result<Self, RecordError> {
+        let (blobs, payload) = match sealed {
+            Sealed::Blobs => decode(bytes).map(|SeveralBlobs { blobs, payload }| (blobs, payload))?,
+            Sealed::Blob | Sealed::Record => {
+                decode(bytes).map(|OneBlob { blob, payload }| (vec![blob], payload))?
+            }
+        };
+        if blobs.is_empty() { Err(RecordError::Malformed) } else { Ok(Self { blobs, payload }) }
+    }
+
+    /// The blob under this master key.
+    pub(crate) fn under(&self, wkid: Wkid) -> Option<&[u8]> {
+        self.blobs.iter().find(|blob| wkid_of(blob) == Some(wkid)).map(Vec::as_slice)
+    }
 }
 
 /// A standard key's material, encrypted by a unit.

@@ -15,6 +15,8 @@ use crate::{CANARY_LABEL, COMMITMENT_LABEL, RandomFailed, RecordError, Rng};
 
 /// The number every sealed record begins with. A change of a record's form takes the next one.
 const FORMAT: u8 = 1;
+/// A blob record with more than one blob.
+const FORMAT_BLOBS: u8 = 2;
 
 /// Length of the instance secret, in bytes.
 pub(crate) const SECRET_LEN: usize = 32;
@@ -43,6 +45,30 @@ pub(crate) enum Sealed {
     Record,
     /// A key blob.
     Blob,
+    /// A key blob under more than one master key. In the place of a [`Self::Blob`], under the same key.
+    Blobs,
+}
+
+impl Sealed {
+    const fn format(self) -> u8 {
+        match self {
+            Self::Record | Self::Blob => FORMAT,
+            Self::Blobs => FORMAT_BLOBS,
+        }
+    }
+
+    /// Which of the two forms of a blob record this is, by its number; that it is one, opening it will tell.
+    pub(crate) fn of_blob(sealed: &[u8]) -> Self {
+        if sealed.first() == Some(&FORMAT_BLOBS) { Self::Blobs } else { Self::Blob }
+    }
+
+    /// The associated data of the record at its place. The first format's number is not in it.
+    fn aad(self, place: &Key) -> Vec<u8> {
+        match self {
+            Self::Record | Self::Blob => place.0.to_vec(),
+            Self::Blobs => [&place.0[..], &[FORMAT_BLOBS]].concat(),
+        }
+    }
 }
 
 impl InstanceSecret {
@@ -137,7 +163,7 @@ impl InstanceKeys {
     const fn cipher(&self, kind: Sealed) -> &Aes256Gcm {
         match kind {
             Sealed::Record => &self.records,
-            Sealed::Blob => &self.blobs,
+            Sealed::Blob | Sealed::Blobs => &self.blobs,
         }
     }
 
@@ -154,13 +180,13 @@ impl InstanceKeys {
         let mut iv = [0; AES_GCM_IV_LEN];
         rng.fill(&mut iv)?;
         let mut sealed = Vec::with_capacity(1 + AES_GCM_IV_LEN + plain.len() + AES_GCM_TAG_LEN);
-        sealed.push(FORMAT);
+        sealed.push(kind.format());
         sealed.extend_from_slice(&iv);
         sealed.extend_from_slice(plain);
         let (_, body) = sealed.split_at_mut(1 + AES_GCM_IV_LEN);
         let tag = self
             .cipher(kind)
-            .encrypt_inout_detached(&Nonce::from(iv), &place.0, body.into())
+            .encrypt_inout_detached(&Nonce::from(iv), &kind.aad(place), body.into())
             .expect("GCM refuses only what is longer than 64 GiB");
         sealed.extend_from_slice(&tag);
         Ok(sealed)
@@ -174,8 +200,8 @@ impl InstanceKeys {
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, RecordError> {
         let (&format, rest) = sealed.split_first().ok_or(RecordError::Malformed)?;
-        if format != FORMAT {
-            return Err(RecordError::Format { found: format, expected: FORMAT });
+        if format != kind.format() {
+            return Err(RecordError::Format { found: format, expected: kind.format() });
         }
         let (iv, rest) = rest.split_first_chunk::<AES_GCM_IV_LEN>().ok_or(RecordError::Malformed)?;
         let (body, tag) = rest.split_last_chunk::<AES_GCM_TAG_LEN>().ok_or(RecordError::Malformed)?;
@@ -183,7 +209,7 @@ impl InstanceKeys {
         self.cipher(kind)
             .decrypt_inout_detached(
                 &Nonce::from(*iv),
-                &place.0,
+                &kind.aad(place),
                 plain.as_mut_slice().into(),
                 &aes_gcm::Tag::from(*tag),
             )

@@ -334,7 +334,7 @@ async fn the_proof_is_what_a_host_expects() {
     use unit_api::{Command, Response};
     let w = World::new().await;
     let header = InstanceHeader::read(&w.store, &OsRng, w.instance, PATIENCE).await.unwrap().unwrap();
-    assert_eq!(header.pattern.as_bytes(), &[3; 32]);
+    assert_eq!(header.pattern.as_bytes(), w.unit.pattern().as_bytes());
     let proof = header.proof;
     let (key, iv, ciphertext) = (&proof.root_blob, proof.iv, &proof.sealed_secret);
     let command = Command::Decrypt { key, iv, aad: SECRET_AAD, ciphertext };

@@ -1,7 +1,7 @@
 //! Joins the key service to the host: the one place where the two meet.
 
 use host::{Host, HostError};
-use kms::{UnitReply, Units, UnitsError};
+use kms::{Form, Forms, UnitReply, Units, UnitsError};
 use std::time::Duration;
 use unit_api::{Command, UnitError};
 
@@ -22,11 +22,28 @@ impl HostUnits {
 
 impl Units for HostUnits {
     async fn execute(&self, command: &Command<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
-        match self.0.call(command, deadline).await {
+        self.execute_forms(&Forms::of(*command), deadline).await
+    }
+
+    async fn execute_forms(&self, forms: &Forms<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
+        match self.0.call_forms(&host_forms(forms), deadline).await {
             Ok(frame) => Ok(UnitReply::from_body(frame.into_body())),
             Err(error) => Err(units_error(error)),
         }
     }
+}
+
+fn host_forms<'a>(forms: &Forms<'a>) -> host::Forms<'a> {
+    let mut made = match forms.first {
+        Form { command, under: None } => host::Forms::of(command),
+        Form { command, under: Some(wkid) } => host::Forms::under(wkid, command),
+    };
+    made = match forms.second {
+        None => made,
+        Some(Form { command, under: None }) => made.or(command),
+        Some(Form { command, under: Some(wkid) }) => made.or_under(wkid, command),
+    };
+    if forms.prefer_first { made.first_if_possible() } else { made }
 }
 
 fn units_error(error: HostError) -> UnitsError {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+use unit_api::Wkid;
 
 /// A request from the caller's side.
 #[derive(Default)]
@@ -16,9 +17,17 @@ pub(crate) struct Checkers {
     pub(crate) requests: BTreeMap<u64, Seen>,
     /// Units that have shown that they lack the master key, and have not shown the contrary since.
     pub(crate) known_bad: [bool; 3],
+    /// The master key that each unit has proved last.
+    pub(crate) proved: [Option<Wkid>; 3],
 }
 
 impl Checkers {
+    /// A unit has used this master key, or has not. That it has not matters as long as it is the one it has proved: else
+    /// it was asked before it went on to another.
+    pub(crate) fn refused(&mut self, unit: usize, wkid: Wkid, held: bool) {
+        self.known_bad[unit] |= !held && self.proved[unit].is_none_or(|proved| proved == wkid);
+    }
+
     /// V4: a fenced unit receives no work.
     pub(crate) fn sent(&mut self, request: u64, unit: usize) -> Result<(), String> {
         self.requests.get_mut(&request).unwrap().sends += 1;

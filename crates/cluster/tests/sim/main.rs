@@ -21,10 +21,15 @@ fn seeds(count: u64) -> std::ops::Range<u64> {
 
 /// Runs a scenario on many seeds; every checker must be content with each.
 fn hold(count: u64, faults: &'static [Fault]) {
+    hold_with(count, faults, false);
+}
+
+/// The same, with or without units that go on to another master key under load.
+fn hold_with(count: u64, faults: &'static [Fault], rotation: bool) {
     for seed in seeds(count) {
-        let scenario = Scenario { seed, faults, sabotage: Sabotage::None };
+        let scenario = Scenario { seed, faults, rotation, sabotage: Sabotage::None };
         if let Err(violation) = World::run(scenario) {
-            panic!("SIM_SEED={seed} {faults:?}: {violation}");
+            panic!("SIM_SEED={seed} {faults:?}, rotation {rotation}: {violation}");
         }
     }
 }
@@ -63,10 +68,26 @@ fn sim_faults_in_swarms_cost_no_request_while_one_unit_is_well() {
 }
 
 #[test]
+fn sim_activation_unit_by_unit_costs_no_request() {
+    hold_with(1000, &[], true);
+}
+
+#[test]
+fn sim_activation_among_faults_costs_no_request() {
+    hold_with(500, &[Fault::Kill], true);
+    hold_with(500, &[Fault::Kill, Fault::Pause, Fault::Cut, Fault::Slow], true);
+    hold_with(500, &[Fault::Kill, Fault::WrongKey, Fault::Lie, Fault::Clear], true);
+}
+
+#[test]
 fn sim_the_same_seed_gives_the_same_run() {
     let run = |seed| {
-        let scenario =
-            Scenario { seed, faults: &[Fault::Kill, Fault::Pause, Fault::Slow], sabotage: Sabotage::None };
+        let scenario = Scenario {
+            seed,
+            faults: &[Fault::Kill, Fault::Pause, Fault::Slow],
+            rotation: seed % 2 == 0,
+            sabotage: Sabotage::None,
+        };
         World::run(scenario).unwrap()
     };
     for seed in seeds(20) {
@@ -85,10 +106,12 @@ fn sim_canaries_are_caught() {
         (Sabotage::KillAll, &[Fault::Kill], "no request fails"),
         (Sabotage::AnswerTwice, &[], "one end"),
         (Sabotage::NeverHeal, &[Fault::Kill], "heals"),
+        (Sabotage::OneForm, &[], "no request fails"),
     ] {
         let caught = (0..20)
             .filter(|seed| {
-                let scenario = Scenario { seed: *seed, faults, sabotage };
+                let rotation = sabotage == Sabotage::OneForm;
+                let scenario = Scenario { seed: *seed, faults, rotation, sabotage };
                 World::run(scenario).is_err_and(|violation| violation.starts_with(checker))
             })
             .count();

@@ -2,11 +2,12 @@
 
 use crate::checkers::{Checkers, Seen};
 use cluster::{
-    Action, Answer, Class, Cluster, Config, Instant, Policy, ProofOutcome, RequestId, UnitNumber, Verdict,
+    Action, Answer, Class, Cluster, Config, Forms, Instant, Policy, ProofOutcome, RequestId, UnitNumber,
+    Verdict,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
-use unit_api::{Condition, NewRegister, UnitId, UnitStatus, VerificationPattern};
+use unit_api::{Condition, NewRegister, UnitError, UnitId, UnitStatus, VerificationPattern, Wkid};
 
 const MS: u64 = 1_000_000;
 const UNITS: usize = 3;
@@ -17,6 +18,7 @@ const SERVICE: u64 = 2 * MS;
 const DEADLINE: u64 = 3000 * MS;
 const END: u64 = 30_000 * MS;
 const PATTERN: VerificationPattern = VerificationPattern::from_bytes([7; 32]);
+const NEXT: VerificationPattern = VerificationPattern::from_bytes([9; 32]);
 const OTHER: VerificationPattern = VerificationPattern::from_bytes([8; 32]);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,21 +49,29 @@ pub(crate) enum Sabotage {
     KillAll,
     AnswerTwice,
     NeverHeal,
+    OneForm,
 }
 
 #[derive(Clone, Copy)]
 pub(crate) struct Scenario {
     pub(crate) seed: u64,
     pub(crate) faults: &'static [Fault],
+    /// The units go on to another master key, one after the other.
+    pub(crate) rotation: bool,
     pub(crate) sabotage: Sabotage,
 }
 
 #[derive(Clone, Copy)]
 enum Message {
     Status,
-    Prove,
-    Probe,
-    Request { id: u64, attempt: u8 },
+    Prove(Wkid),
+    Probe(Wkid),
+    /// Under which master key, if under any.
+    Request {
+        id: u64,
+        attempt: u8,
+        under: Option<Wkid>,
+    },
 }
 
 #[derive(Clone, Copy)]
@@ -103,6 +113,10 @@ enum Event {
         unit: usize,
         fault: Fault,
     },
+    /// A unit's New becomes its Current.
+    Activate(usize),
+    /// Only the new master key is legal from now on.
+    Finish,
     Wake,
 }
 
@@ -115,6 +129,7 @@ struct Report {
 
 struct SimUnit {
     fault: Option<Fault>,
+    master: VerificationPattern,
     /// Counts connections; only the last is real.
     connection: u64,
     busy_until: u64,
@@ -133,6 +148,8 @@ pub(crate) struct World {
     sequence: u64,
     cluster: Cluster,
     units: Vec<SimUnit>,
+    /// Which master keys are legal.
+    legal: Vec<VerificationPattern>,
     checkers: Checkers,
     digest: u64,
 }
@@ -142,7 +159,8 @@ impl World {
     pub(crate) fn run(scenario: Scenario) -> Result<u64, String> {
         let zones = ["a", "b", "c"];
         let units = zones.iter().zip(1..).map(|(zone, n)| (UnitNumber(n), (*zone).to_owned())).collect();
-        let config = Config { pattern: PATTERN, zone: "a".to_owned(), units };
+        let next = scenario.rotation.then_some(NEXT);
+        let config = Config { pattern: PATTERN, next, zone: "a".to_owned(), units };
         let mut world = Self {
             scenario,
             rng: scenario.seed.wrapping_mul(0x9e37_79b9).wrapping_add(1),
@@ -153,6 +171,7 @@ impl World {
             units: (0..UNITS)
                 .map(|_| SimUnit {
                     fault: None,
+                    master: PATTERN,
                     connection: 0,
                     busy_until: 0,
                     last_in: 0,
@@ -160,6 +179,7 @@ impl World {
                     held_up: Vec::new(),
                 })
                 .collect(),
+            legal: [PATTERN].into_iter().chain(next).collect(),
             checkers: Checkers::default(),
             digest: 0xcbf2_9ce4_8422_2325,
         };
@@ -191,6 +211,18 @@ impl World {
         for id in 0..requests {
             let jitter = self.random(0, PERIOD);
             self.at(LOAD.0 + id * PERIOD + jitter, Event::Submit(id));
+        }
+        if self.scenario.rotation {
+            let mut time = LOAD.0 + self.random(0, 1000 * MS);
+            let first = self.random(0, UNITS as u64) as usize;
+            for unit in (0..UNITS).map(|i| (first + i) % UNITS) {
+                self.at(time, Event::Activate(unit));
+                // Now and then nearly at once, now and then far apart.
+                let pause = [MS / 10, 5 * MS, 1000 * MS][self.random(0, 3) as usize];
+                time += self.random(0, pause);
+            }
+            let time = self.random(time, LOAD.1);
+            self.at(time, Event::Finish);
         }
         let well = self.random(0, UNITS as u64) as usize;
         for unit in 0..UNITS {
@@ -249,12 +281,17 @@ impl World {
         let now = Instant::after_start(Duration::from_nanos(self.now));
         match event {
             Event::Wake => self.cluster.handle_timeout(now),
+            Event::Activate(unit) => self.units[unit].master = NEXT,
+            Event::Finish => {
+                self.legal = vec![NEXT];
+                self.cluster.set_patterns(now, NEXT, None);
+            }
             Event::Submit(id) => {
                 let deadline = self.now + DEADLINE;
                 self.checkers.requests.insert(id, Seen { deadline, ..Seen::default() });
                 let policy = Policy { class: Class::Fast, repeat: true, hedge: !id.is_multiple_of(4) };
                 let deadline = Instant::after_start(Duration::from_nanos(deadline));
-                self.cluster.submit(now, RequestId(id), policy, deadline);
+                self.cluster.submit(now, RequestId(id), policy, self.forms(id), deadline);
             }
             Event::Connected { unit, connection, .. } if self.units[unit].connection != connection => {}
             Event::Connected { unit, refused: true, .. } => {
@@ -310,13 +347,22 @@ impl World {
 
     fn dealt(&mut self, unit: usize, connection: u64, message: Message) {
         let state = &mut self.units[unit];
+        let master = state.master;
+        let opens = match message {
+            Message::Prove(wkid) | Message::Probe(wkid) | Message::Request { under: Some(wkid), .. } => {
+                wkid == master.wkid()
+            }
+            Message::Status | Message::Request { under: None, .. } => true,
+        };
+        let free = matches!(message, Message::Request { under: None, .. });
         let report = match state.fault {
             Some(Fault::Kill | Fault::Cut) => return,
             Some(Fault::Pause) => return state.held_up.push(Event::Dealt { unit, connection, message }),
-            Some(Fault::WrongKey) => Report { reported: Some(OTHER), held: false },
-            Some(Fault::Lie) => Report { reported: Some(PATTERN), held: false },
+            // What is under no master key, a unit does with any.
+            Some(Fault::WrongKey) => Report { reported: Some(OTHER), held: free },
+            Some(Fault::Lie) => Report { reported: Some(master), held: free },
             Some(Fault::Clear) => Report { reported: None, held: false },
-            Some(Fault::Slow) | None => Report { reported: Some(PATTERN), held: true },
+            Some(Fault::Slow) | None => Report { reported: Some(master), held: opens },
         };
         let trip = self.random(50_000, 150_000);
         let time = (self.now + trip).max(self.units[unit].last_out + 1);
@@ -326,28 +372,37 @@ impl World {
 
     fn at_host(&mut self, now: Instant, at: usize, message: Message, report: Report) -> Result<(), String> {
         let unit = number(at);
-        let right = report.reported.is_some_and(|pattern| pattern.is_of_same_key(&PATTERN));
+        let legal = |pattern: VerificationPattern| self.legal.iter().any(|l| l.is_of_same_key(&pattern));
+        let right = report.reported.is_some_and(legal);
         match message {
             Message::Status => {
                 self.checkers.known_bad[at] |= !right;
                 self.cluster.handle_status(now, unit, &status(at, report));
             }
-            Message::Prove => {
+            Message::Prove(wkid) => {
                 self.checkers.known_bad[at] = !report.held;
-                let outcome = if report.held { ProofOutcome::Passed } else { ProofOutcome::Wrong };
+                self.checkers.proved[at] = report.held.then_some(wkid);
+                let outcome = match report.held {
+                    true => ProofOutcome::Passed,
+                    false if self.units[at].fault == Some(Fault::Lie) => ProofOutcome::Wrong,
+                    false => ProofOutcome::Refused(UnitError::WkidMismatch.into()),
+                };
                 self.cluster.handle_proof(now, unit, outcome);
             }
-            Message::Probe => {
-                self.checkers.known_bad[at] |= !report.held;
+            Message::Probe(wkid) => {
+                self.checkers.refused(at, wkid, report.held);
                 self.cluster.handle_probe(now, unit, report.held);
             }
-            Message::Request { id, attempt } => {
+            Message::Request { id, attempt, under } => {
                 let answer = match (report.held, report.reported) {
                     (true, _) => Answer::Final,
                     (false, None) => Answer::NoMasterKey,
                     (false, Some(_)) => Answer::WrongMasterKey,
                 };
-                self.checkers.known_bad[at] |= !report.held;
+                match under {
+                    Some(wkid) => self.checkers.refused(at, wkid, report.held),
+                    None => self.checkers.known_bad[at] |= !report.held,
+                }
                 if self.cluster.handle_reply(now, unit, RequestId(id), attempt, answer) == Verdict::Deliver {
                     let refused = (answer != Answer::Final).then(|| format!("{answer:?}"));
                     self.checkers.ended(self.now, id, refused)?;
@@ -377,9 +432,11 @@ impl World {
                 }
                 Action::Disconnect { unit } => self.units[index(unit)].connection += 1,
                 Action::AskStatus { unit } => self.send(index(unit), Message::Status),
-                Action::Prove { unit } => self.send(index(unit), Message::Prove),
-                Action::Probe { unit } => self.send(index(unit), Message::Probe),
-                Action::Send { unit, request, attempt } => {
+                Action::Prove { unit, wkid } => self.send(index(unit), Message::Prove(wkid)),
+                Action::Probe { unit, wkid } => self.send(index(unit), Message::Probe(wkid)),
+                Action::Send { unit, request, attempt, form } => {
+                    let forms = self.forms(request.0);
+                    let under = if form == 0 { forms.first } else { forms.second };
                     let mut unit = index(unit);
                     if self.scenario.sabotage == Sabotage::UseFenced {
                         unit = (0..UNITS).find(|at| self.checkers.known_bad[*at]).unwrap_or(unit);
@@ -387,7 +444,7 @@ impl World {
                     let copies = if self.scenario.sabotage == Sabotage::SendTwice { 2 } else { 1 };
                     for _ in 0..copies {
                         self.checkers.sent(request.0, unit)?;
-                        self.send(unit, Message::Request { id: request.0, attempt });
+                        self.send(unit, Message::Request { id: request.0, attempt, under });
                     }
                 }
                 Action::Fail { request, failure } => {
@@ -404,6 +461,20 @@ impl World {
         let time = (self.now + trip).max(self.units[unit].last_in + 1);
         self.units[unit].last_in = time;
         self.at(time, Event::AtUnit { unit, connection, message });
+    }
+
+    /// What a request brings: mostly a blob in both forms, now and then nothing that is under a master key.
+    fn forms(&self, id: u64) -> Forms {
+        let second =
+            (self.scenario.rotation && self.scenario.sabotage != Sabotage::OneForm).then(|| NEXT.wkid());
+        let key_faults = [Fault::WrongKey, Fault::Lie, Fault::Clear];
+        let free = !self.scenario.faults.iter().any(|fault| key_faults.contains(fault));
+        match id % 8 {
+            0 if free => Forms::ANY,
+            // As a new key is made, under the master key that can still be re-enciphered if there is a unit for it.
+            1 => Forms { first: Some(PATTERN.wkid()), second, prefer_first: true },
+            _ => Forms { first: Some(PATTERN.wkid()), second, prefer_first: false },
+        }
     }
 
     /// FNV-1a over the log of the run.

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use keystore::{Cond, Keystore, OpId, Revision, Txn};
+use unit_api::Command;
 
-use super::{Attempt, Instance, Kms, MAX_ATTEMPTS, View, first_16, not_found};
+use super::{Attempt, Instance, Kms, MAX_ATTEMPTS, MAX_MOVES, View, first_16, not_found};
 use crate::ask::{self, Encrypted};
 use crate::call::Budget;
 use crate::record::{BlobRecord, EncryptedPayload, Lifecycle, Live, Record, Version, encode};
@@ -28,6 +29,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             Some(instance) => instance,
             None => self.view(call, budget, &[]).await?.instance,
         };
+        let mut moves = 0;
         for _ in 0..MAX_ATTEMPTS {
             let id = KeyId(instance.uuid(&[b"key", &op.0, call.caller.as_bytes()]));
             let request = new.request(&instance);
@@ -42,6 +44,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 return Ok(found);
             }
             view.instance.check_writable()?;
+            self.check_rotation_profile(&view.instance, "creating a key")?;
             if let Some((alias, _)) =
                 new.aliases.iter().zip(view.entries.iter().skip(1)).find(|(_, owner)| owner.is_some())
             {
@@ -49,7 +52,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             }
             let blob = match made.take().filter(|(at, _)| *at == view.header_at) {
                 Some((_, blob)) => blob,
-                None => self.material(call, id, &new, budget).await?,
+                None => match self.material(call, &view.instance, id, &new, budget).await {
+                    Err(error) if error.is_key_mismatch() && moves < MAX_MOVES => {
+                        moves += 1;
+                        continue;
+                    }
+                    blob => blob?,
+                },
             };
             let now = self.now();
             let record = new.record(id, call.caller, now, request);
@@ -97,7 +106,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let mut conds = vec![Cond::Unchanged(layout::header(call.instance), view.header_at)];
         conds.extend(names.iter().cloned().map(Cond::Absent));
         let blob_place = layout::blob(call.instance, id, id.first_version());
-        let mut writes = vec![self.put(instance, Sealed::Blob, blob_place, &encode(blob))?];
+        let mut writes = vec![self.put_blob(instance, blob_place, blob)?];
         let mut places = names.iter().cloned();
         if let Some(place) = places.next() {
             writes.push(self.put(instance, Sealed::Record, place, &encode(record))?);
@@ -111,16 +120,19 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     async fn material(
         &self,
         call: &Call<'_>,
+        instance: &Instance,
         id: KeyId,
         new: &NewKey,
         budget: Budget,
     ) -> Result<BlobRecord, KmsError> {
         match new.kind {
             KeyKind::Root => {
-                Ok(BlobRecord { blob: self.root_blob(new.payload.as_ref(), budget).await?, payload: None })
+                let blobs = self.root_blobs(instance, new.payload.as_ref(), budget).await?;
+                Ok(BlobRecord { blobs, payload: None })
             }
             KeyKind::Standard => {
-                let blob = ask::generate(&self.units, ask::cipher_key(32), budget).await?;
+                let generate = Command::GenerateKey { spec: ask::cipher_key(32) };
+                let blobs = self.new_blobs(instance, generate, budget).await?;
                 let generated = match &new.payload {
                     Some(_) => None,
                     None => Some(ask::random(&self.units, GENERATED_STANDARD_LEN, budget).await?),
@@ -131,9 +143,10 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                     (None, None) => &[],
                 };
                 let aad = payload_aad(call, id);
+                let key = instance.header.serving(&blobs);
                 let Encrypted { iv, ciphertext } =
-                    ask::encrypt(&self.units, &blob, &aad, material, budget).await?;
-                Ok(BlobRecord { blob, payload: Some(EncryptedPayload { iv, ciphertext }) })
+                    ask::encrypt(&self.units, key, &aad, material, budget).await?;
+                Ok(BlobRecord { blobs, payload: Some(EncryptedPayload { iv, ciphertext }) })
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod create;
 mod lifecycle;
+mod master_key;
 mod purge;
 mod read;
 mod rotate;
@@ -23,12 +24,14 @@ use crate::record::{BlobRecord, Record, decode, encode};
 use crate::seal::{InstanceKeys, Sealed};
 use crate::{
     Action, Call, Clock, InstanceHeader, InstanceId, KeyId, KeyMetadata, KeyRef, KeyState, KmsError, Mode,
-    OpenError, OsRng, RandomFailed, RecordError, Rng, StoreMeta, SystemClock, Timers, Units, VersionId,
-    layout,
+    OpenError, OsRng, RandomFailed, RecordError, Rng, RotationProfile, StoreMeta, SystemClock, Timers, Units,
+    VersionId, layout,
 };
 
 /// How often a lost race is run again; each time at least one other request has got through.
 const MAX_ATTEMPTS: u32 = 64;
+/// How often an operation is run anew because the master key has moved on in the middle of it.
+const MAX_MOVES: u32 = 3;
 
 /// What the service takes from its surroundings besides store and units.
 #[derive(Clone)]
@@ -39,12 +42,19 @@ pub struct KmsOptions {
     pub rng: Arc<dyn Rng>,
     /// The lengths of the timers.
     pub timers: Timers,
+    /// What requests see while the master key is being rotated.
+    pub rotation: RotationProfile,
 }
 
-/// The system's clock and generator, and the timers as the service has them.
+/// The system's clock and generator, the timers as the service has them, everything works during a rotation.
 impl Default for KmsOptions {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), rng: Arc::new(OsRng), timers: Timers::STANDARD }
+        Self {
+            clock: Arc::new(SystemClock),
+            rng: Arc::new(OsRng),
+            timers: Timers::STANDARD,
+            rotation: RotationProfile::Online,
+        }
     }
 }
 
@@ -179,11 +189,44 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let mut keys = Vec::with_capacity(names.len() + 1);
         keys.push(layout::header(call.instance));
         keys.extend_from_slice(names);
-        let found = self.store.get(&keys, Freshness::Linearizable, budget.for_store()?).await?;
-        let mut entries = found.entries.into_iter();
-        let header = entries.next().flatten().ok_or(KmsError::InstanceNotFound(call.instance))?;
-        let instance = self.instance(call.instance, &header, budget).await?;
-        Ok(View { instance, header_at: header.modified, entries: entries.collect() })
+        let mut moves = 0;
+        loop {
+            let found = self.store.get(&keys, Freshness::Linearizable, budget.for_store()?).await?;
+            let mut entries = found.entries.into_iter();
+            let header = entries.next().flatten().ok_or(KmsError::InstanceNotFound(call.instance))?;
+            match self.instance(call.instance, &header, budget).await {
+                Err(error) if error.is_key_mismatch() && moves < MAX_MOVES => moves += 1,
+                instance => {
+                    let (instance, entries) = (instance?, entries.collect());
+                    return Ok(View { instance, header_at: header.modified, entries });
+                }
+            }
+        }
+    }
+
+    /// Runs an operation that changes nothing; anew when the master key moved on between its reading of a blob and the
+    /// blob's use.
+    async fn unmoved<T, F: Future<Output = Result<T, KmsError>> + Send>(
+        &self,
+        operation: impl Fn() -> F + Send + Sync,
+    ) -> Result<T, KmsError> {
+        let mut moves = 0;
+        loop {
+            match operation().await {
+                Err(error) if error.is_key_mismatch() && moves < MAX_MOVES => moves += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Refuses what the profile does not permit while the master key is being rotated.
+    fn check_rotation_profile(&self, instance: &Instance, doing: &'static str) -> Result<(), KmsError> {
+        match self.options.rotation {
+            RotationProfile::Strict if instance.header.next.is_some() => {
+                Err(KmsError::RotationInProgress { doing })
+            }
+            RotationProfile::Strict | RotationProfile::Online => Ok(()),
+        }
     }
 
     async fn instance(
@@ -203,7 +246,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let keys = match known.filter(|known| known.header.proof.commitment == header.proof.commitment) {
             Some(known) => Arc::clone(&known.keys),
             None => {
-                let secret = header.proof.open_secret(&self.units, budget).await?;
+                let secret = header.open_secret(&self.units, budget).await?;
                 Arc::new(secret.ok_or_else(|| invalid(RecordError::Forged))?.keys())
             }
         };
@@ -347,6 +390,11 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         self.put(&loaded.instance, Sealed::Record, key, &encode(&loaded.record))
     }
 
+    fn put_blob(&self, instance: &Instance, key: StoreKey, blob: &BlobRecord) -> Result<Write, KmsError> {
+        let (kind, plain) = blob.encode();
+        self.put(instance, kind, key, &plain)
+    }
+
     fn put(&self, instance: &Instance, kind: Sealed, key: StoreKey, plain: &[u8]) -> Result<Write, KmsError> {
         let value = instance.keys.seal(kind, &key, plain, &*self.options.rng)?.into();
         Ok(Write::Put { key, value, lease: None })
@@ -372,7 +420,8 @@ impl Instance {
     }
 
     fn open_blob(&self, entry: &Entry) -> Result<BlobRecord, KmsError> {
-        decode(&self.open(Sealed::Blob, entry)?).map_err(|why| invalid(&entry.key, why))
+        let kind = Sealed::of_blob(&entry.value);
+        BlobRecord::decode(kind, &self.open(kind, entry)?).map_err(|why| invalid(&entry.key, why))
     }
 
     /// A name in the form of a random UUID that a repeat of the same request finds again.

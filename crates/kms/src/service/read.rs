@@ -20,18 +20,30 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     /// [`KmsError`].
     pub async fn get_key(&self, call: &Call<'_>, key: &KeyRef) -> Result<Key, KmsError> {
         let budget = Budget::new(call.deadline);
+        self.unmoved(|| self.get_within(call, budget, key)).await
+    }
+
+    async fn get_within(&self, call: &Call<'_>, budget: Budget, key: &KeyRef) -> Result<Key, KmsError> {
         let loaded = self.load(call, budget, key, |id| vec![id.first_version()]).await?;
         let metadata = self.shown(&loaded);
         if loaded.record.check(Action::ReadPayload, loaded.state).is_err() {
             return Ok(Key { metadata, payload: None });
         }
+        self.check_rotation_profile(&loaded.instance, "reading a standard key's material")?;
         let version = loaded.id.first_version();
         let blob = self.blob(call, budget, &loaded, version).await?;
         let place = layout::blob(call.instance, loaded.id, version);
         let sealed = blob.payload.ok_or_else(|| invalid(&place, RecordError::Malformed))?;
         let aad = payload_aad(call, loaded.id);
-        let opened =
-            ask::decrypt(&self.units, &blob.blob, sealed.iv, &aad, &sealed.ciphertext, budget).await?;
+        let opened = ask::decrypt(
+            &self.units,
+            loaded.instance.header.serving(&blob.blobs),
+            sealed.iv,
+            &aad,
+            &sealed.ciphertext,
+            budget,
+        )
+        .await?;
         let payload = opened.ok_or_else(|| invalid(&place, RecordError::Forged))?;
         Ok(Key { metadata, payload: Some(Payload::new(payload)) })
     }

@@ -2,15 +2,15 @@
 
 use jiff::Timestamp;
 use keystore::{Keystore, OpId, Revision};
+use unit_api::Command;
 
-use super::{Attempt, Kms, Loaded, MAX_ATTEMPTS};
+use super::{Attempt, Instance, Kms, Loaded, MAX_ATTEMPTS, MAX_MOVES};
 use crate::ask;
 use crate::call::Budget;
 use crate::field::check_payload;
-use crate::record::{BlobRecord, MAX_VERSIONS, Record, Version, encode};
-use crate::seal::Sealed;
+use crate::record::{BlobRecord, MAX_VERSIONS, Record, Version};
 use crate::{
-    Action, Call, KeyKind, KeyMetadata, KeyRef, KmsError, Payload, Timers, Units, VersionId, layout,
+    Action, Call, Forms, KeyKind, KeyMetadata, KeyRef, KmsError, Payload, Timers, Units, VersionId, layout,
 };
 
 impl<S: Keystore, U: Units> Kms<S, U> {
@@ -29,7 +29,8 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     ) -> Result<KeyMetadata, KmsError> {
         let budget = Budget::new(call.deadline);
         // A blob is under the master key that the header names, so that it serves as long as the header stays.
-        let mut made: Option<(Revision, Vec<u8>)> = None;
+        let mut made: Option<(Revision, BlobRecord)> = None;
+        let mut moves = 0;
         for _ in 0..MAX_ATTEMPTS {
             let mut loaded = self.load(call, budget, key, |_| Vec::new()).await?;
             let version = new_version(&loaded, call, op, payload.as_ref());
@@ -38,21 +39,25 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             }
             loaded.instance.check_writable()?;
             loaded.record.check(Action::Rotate, loaded.state)?;
+            self.check_rotation_profile(&loaded.instance, "rotating a key")?;
             loaded.record.check_rotation(payload.as_ref(), loaded.now, &self.options.timers)?;
             let blob = match made.take().filter(|(at, _)| *at == loaded.header_at) {
                 Some((_, blob)) => blob,
-                None => self.root_blob(payload.as_ref(), budget).await?,
+                None => match self.root_blobs(&loaded.instance, payload.as_ref(), budget).await {
+                    Err(error) if error.is_key_mismatch() && moves < MAX_MOVES => {
+                        moves += 1;
+                        continue;
+                    }
+                    blobs => BlobRecord { blobs: blobs?, payload: None },
+                },
             };
             let now = loaded.now.into();
             loaded.record.versions.push(Version::new(version, now));
             loaded.record.rotated_at = Some(now);
             loaded.record.updated_at = now;
             let place = layout::blob(call.instance, loaded.id, version);
-            let blob = BlobRecord { blob, payload: None };
-            let writes = vec![
-                self.put_record(call, &loaded)?,
-                self.put(&loaded.instance, Sealed::Blob, place, &encode(&blob))?,
-            ];
+            let writes =
+                vec![self.put_record(call, &loaded)?, self.put_blob(&loaded.instance, place, &blob)?];
             let op = loaded.scoped(call, op, Action::Rotate);
             match self.try_commit(loaded.txn(call, op, writes), budget).await? {
                 Attempt::Applied => {
@@ -64,27 +69,64 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                     let this = loaded.record.has_version(version);
                     return if this { Ok(self.shown(&loaded)) } else { Err(KmsError::OpIdReused) };
                 }
-                Attempt::Lost => made = Some((loaded.header_at, blob.blob)),
+                Attempt::Lost => made = Some((loaded.header_at, blob)),
             }
         }
         Err(KmsError::Contended { attempts: MAX_ATTEMPTS })
     }
 
-    /// The blob of a root key's version, with this material or with new.
-    pub(super) async fn root_blob(
+    /// The blobs of a root key's version, with this material or with new.
+    pub(super) async fn root_blobs(
         &self,
+        instance: &Instance,
         payload: Option<&Payload>,
         budget: Budget,
-    ) -> Result<Vec<u8>, KmsError> {
-        let blob = match payload.map(Payload::expose) {
-            None => ask::generate(&self.units, ask::cipher_key(32), budget).await?,
-            Some(material) => {
+    ) -> Result<Vec<Vec<u8>>, KmsError> {
+        let command = match payload.map(Payload::expose) {
+            None => Command::GenerateKey { spec: ask::cipher_key(32) },
+            Some(value) => {
                 // The length was checked to be 16, 24 or 32.
-                let spec = ask::cipher_key(u16::try_from(material.len()).unwrap_or(u16::MAX));
-                ask::import(&self.units, spec, material, budget).await?
+                let spec = ask::cipher_key(u16::try_from(value.len()).unwrap_or(u16::MAX));
+                Command::ImportKey { spec, value }
             }
         };
-        Ok(blob)
+        self.new_blobs(instance, command, budget).await
+    }
+
+    /// The blobs of the key that this command makes: one, or while the master key is being rotated one under each. Under
+    /// the new one alone only when units go on to it, and none is left that has the old one and can re-encipher.
+    pub(super) async fn new_blobs(
+        &self,
+        instance: &Instance,
+        command: Command<'_>,
+        budget: Budget,
+    ) -> Result<Vec<Vec<u8>>, KmsError> {
+        let header = &instance.header;
+        let current = header.pattern.wkid();
+        let Some(next) = &header.next else {
+            return Ok(vec![ask::blob_under(&self.units, &Forms::of(command), current, budget).await?]);
+        };
+        let new = next.pattern.wkid();
+        let under_current = Forms::under(current, command);
+        if !next.activating {
+            let blob = ask::blob_under(&self.units, &under_current, current, budget).await?;
+            let second = self.reencipher(&blob, new, budget).await?;
+            return Ok(vec![blob, second]);
+        }
+        let mut tries = 1;
+        loop {
+            let (blob, wkid) = ask::blob(&self.units, &under_current.else_under(new), budget).await?;
+            if wkid == new {
+                return Ok(vec![blob]);
+            }
+            // The unit that could re-encipher may be activated before it is asked to: what it made is lost then, and made
+            // anew. It must not be waited for to the end.
+            match self.reencipher(&blob, new, budget.share(4)).await {
+                Ok(second) => return Ok(vec![blob, second]),
+                Err(_) if tries < MAX_MOVES => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 

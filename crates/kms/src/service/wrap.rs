@@ -7,6 +7,7 @@ use super::{Kms, Loaded};
 use crate::ask;
 use crate::call::Budget;
 use crate::ciphertext::{Ciphertext, MAX_PLAINTEXT_LEN, encode_aad};
+use crate::forms::BlobForms;
 use crate::record::Version;
 use crate::{
     Action, Call, Field, FieldRule, KeyRef, KmsError, Plaintext, Rewrapped, Rewrapping, Units, Unwrapped,
@@ -43,15 +44,28 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         if let Some(plaintext) = &plaintext {
             check_plaintext(plaintext)?;
         }
+        self.unmoved(|| self.wrap_within(call, budget, key, plaintext.as_ref(), &aad)).await
+    }
+
+    async fn wrap_within(
+        &self,
+        call: &Call<'_>,
+        budget: Budget,
+        key: &KeyRef,
+        plaintext: Option<&Plaintext>,
+        aad: &[u8],
+    ) -> Result<Wrapped, KmsError> {
         let loaded = self.load(call, budget, key, |id| vec![id.first_version()]).await?;
         loaded.record.check(Action::Wrap, loaded.state)?;
-        let (plaintext, is_generated) = match plaintext {
-            Some(plaintext) => (plaintext, false),
-            None => (Plaintext::new(ask::random(&self.units, DATA_KEY_LEN, budget).await?), true),
+        self.check_rotation_profile(&loaded.instance, "wrapping")?;
+        let generated = match plaintext {
+            Some(_) => None,
+            None => Some(Plaintext::new(ask::random(&self.units, DATA_KEY_LEN, budget).await?)),
         };
+        let data = plaintext.or(generated.as_ref()).map_or(&[][..], Plaintext::expose);
         let Rewrapping { ciphertext, version } =
-            self.wrap_under_latest(call, budget, &loaded, plaintext.expose(), &aad).await?;
-        Ok(Wrapped { ciphertext, version, generated: is_generated.then_some(plaintext) })
+            self.wrap_under_latest(call, budget, &loaded, data, aad).await?;
+        Ok(Wrapped { ciphertext, version, generated })
     }
 
     /// Unwraps what any version of the key, or of another key with the same material, has wrapped. What another
@@ -68,13 +82,24 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     ) -> Result<Unwrapped, KmsError> {
         let budget = Budget::new(call.deadline);
         let aad = encode_aad(aad)?;
+        self.unmoved(|| self.unwrap_within(call, budget, key, ciphertext, &aad)).await
+    }
+
+    async fn unwrap_within(
+        &self,
+        call: &Call<'_>,
+        budget: Budget,
+        key: &KeyRef,
+        ciphertext: &str,
+        aad: &[u8],
+    ) -> Result<Unwrapped, KmsError> {
         let (loaded, opened) =
-            self.open_ciphertext(call, budget, key, Action::Unwrap, ciphertext, &aad).await?;
+            self.open_ciphertext(call, budget, key, Action::Unwrap, ciphertext, aad).await?;
         let Opened { plaintext, version } = opened;
         let rewrapped = if version == loaded.record.latest().id() {
             None
         } else {
-            Some(self.wrap_under_latest(call, budget, &loaded, &plaintext, &aad).await?)
+            Some(self.wrap_under_latest(call, budget, &loaded, &plaintext, aad).await?)
         };
         Ok(Unwrapped { plaintext: Plaintext::new(plaintext), version, rewrapped })
     }
@@ -92,9 +117,20 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     ) -> Result<Rewrapped, KmsError> {
         let budget = Budget::new(call.deadline);
         let aad = encode_aad(aad)?;
+        self.unmoved(|| self.rewrap_within(call, budget, key, ciphertext, &aad)).await
+    }
+
+    async fn rewrap_within(
+        &self,
+        call: &Call<'_>,
+        budget: Budget,
+        key: &KeyRef,
+        ciphertext: &str,
+        aad: &[u8],
+    ) -> Result<Rewrapped, KmsError> {
         let (loaded, opened) =
-            self.open_ciphertext(call, budget, key, Action::Rewrap, ciphertext, &aad).await?;
-        let new = self.wrap_under_latest(call, budget, &loaded, &opened.plaintext, &aad).await?;
+            self.open_ciphertext(call, budget, key, Action::Rewrap, ciphertext, aad).await?;
+        let new = self.wrap_under_latest(call, budget, &loaded, &opened.plaintext, aad).await?;
         Ok(Rewrapped { version: opened.version, new })
     }
 
@@ -108,7 +144,9 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     ) -> Result<Rewrapping, KmsError> {
         let version = loaded.record.latest().id();
         let blob = self.blob(call, budget, loaded, version).await?;
-        let encrypted = ask::encrypt(&self.units, &blob.blob, aad, plaintext, budget).await?;
+        let encrypted =
+            ask::encrypt(&self.units, loaded.instance.header.serving(&blob.blobs), aad, plaintext, budget)
+                .await?;
         Ok(Rewrapping { ciphertext: Ciphertext::encode(&encrypted, version), version })
     }
 
@@ -128,6 +166,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         };
         let loaded = self.load(call, budget, key, likely).await?;
         loaded.record.check(action, loaded.state)?;
+        self.check_rotation_profile(&loaded.instance, "unwrapping")?;
         match self.try_versions(call, budget, &loaded, &ciphertext, aad).await? {
             Some(opened) => Ok((loaded, opened)),
             None => Err(KmsError::CiphertextRejected),
@@ -147,7 +186,10 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let hinted = ciphertext.hint.filter(|hint| loaded.record.has_version(*hint));
         if let Some(version) = hinted {
             let blob = self.blob(call, budget, loaded, version).await?;
-            if let Some(opened) = self.try_version(budget, &blob.blob, version, ciphertext, aad).await? {
+            if let Some(opened) = self
+                .try_version(budget, loaded.instance.header.serving(&blob.blobs), version, ciphertext, aad)
+                .await?
+            {
                 return Ok(Some(opened));
             }
         }
@@ -161,8 +203,9 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 let Some(entry) = entry else {
                     return Err(self.missing_blob(call, budget, loaded.id, name).await);
                 };
-                let blob = view.instance.open_blob(&entry)?.blob;
-                if let Some(opened) = self.try_version(budget, &blob, *version, ciphertext, aad).await? {
+                let blob = view.instance.open_blob(&entry)?;
+                let key = view.instance.header.serving(&blob.blobs);
+                if let Some(opened) = self.try_version(budget, key, *version, ciphertext, aad).await? {
                     return Ok(Some(opened));
                 }
             }
@@ -173,12 +216,12 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     async fn try_version(
         &self,
         budget: Budget,
-        blob: &[u8],
+        key: BlobForms<'_>,
         version: VersionId,
         ciphertext: &Ciphertext,
         aad: &[u8],
     ) -> Result<Option<Opened>, KmsError> {
-        let opened = ask::decrypt(&self.units, blob, ciphertext.iv, aad, &ciphertext.body, budget).await?;
+        let opened = ask::decrypt(&self.units, key, ciphertext.iv, aad, &ciphertext.body, budget).await?;
         Ok(opened.map(|plaintext| Opened { plaintext, version }))
     }
 }

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its own part of the world")]
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
+pub(crate) mod fleet;
+
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,6 +17,7 @@ use kms::{
     Call, Clock, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsOptions, NewKey, OpId, OsRng, Payload,
     Timers, UnitReply, Units, UnitsError,
 };
+use sha2::{Digest, Sha256};
 use unit_api::{Command, MAX_FRAME_LEN, Refusal, Reply, Response, UnitError, VerificationPattern};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -22,16 +25,23 @@ use zeroize::Zeroizing;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const ALICE: &str = "IBMid-alice";
 
-/// A unit that keeps to the command's meaning: blobs are keys sealed under its master key with what they may do.
+/// A unit that keeps to the command's meaning: blobs are keys sealed under its master key with what they may do, behind
+/// 32 zero bytes and the master key's identifier.
 pub(crate) struct FakeUnit {
-    master: Aes256Gcm,
+    registers: Mutex<Registers>,
     fault: Mutex<Option<UnitsError>>,
     served: AtomicUsize,
 }
 
 impl FakeUnit {
     pub(crate) fn new(master: [u8; 32]) -> Self {
-        Self { master: Aes256Gcm::new(&master.into()), fault: Mutex::default(), served: AtomicUsize::new(0) }
+        let registers = Registers { current: Some(master), new: None };
+        Self { registers: Mutex::new(registers), fault: Mutex::default(), served: AtomicUsize::new(0) }
+    }
+
+    /// The pattern of Current.
+    pub(crate) fn pattern(&self) -> VerificationPattern {
+        pattern(self.registers.lock().unwrap().current.unwrap())
     }
 
     /// Every command fails like this from now on.
@@ -44,30 +54,38 @@ impl FakeUnit {
         self.served.load(Ordering::Relaxed)
     }
 
-    fn seal(&self, spec: KeySpec, key: &[u8]) -> Vec<u8> {
+    fn current(&self) -> Result<[u8; 32], UnitError> {
+        self.registers.lock().unwrap().current.ok_or(UnitError::WkNotInitialized)
+    }
+
+    fn seal(&self, spec: KeySpec, key: &[u8]) -> Result<Vec<u8>, UnitError> {
         assert_eq!(spec.len(), key.len());
         assert!(!spec.extractable);
-        let iv: [u8; 12] = random(12).try_into().unwrap();
-        let sealed =
-            self.master.encrypt(&Nonce::from(iv), Message { msg: key, aad: &spec.uses.bits().to_be_bytes() });
-        [&spec.uses.bits().to_be_bytes()[..], &iv, &sealed.unwrap()].concat()
+        Ok(seal(self.current()?, &spec.uses.bits().to_be_bytes(), key))
     }
 
     fn open(&self, blob: &[u8], needed: KeyUses) -> Result<Vec<u8>, UnitError> {
-        let (uses, rest) = blob.split_at_checked(4).ok_or(UnitError::BlobError)?;
-        let (iv, sealed) = rest.split_at_checked(12).ok_or(UnitError::BlobError)?;
-        let iv: [u8; 12] = iv.try_into().unwrap();
-        let key = self.master.decrypt(&Nonce::from(iv), Message { msg: sealed, aad: uses });
-        let key = key.map_err(|_| UnitError::WkidMismatch)?;
-        let uses = KeyUses::from_bits(u32::from_be_bytes(uses.try_into().unwrap())).unwrap();
+        let (uses, key) = unseal(self.current()?, blob)?;
+        let uses = KeyUses::from_bits(u32::from_be_bytes(uses)).unwrap();
         if uses.permits(needed) { Ok(key) } else { Err(UnitError::KeyFunctionNotPermitted) }
+    }
+
+    fn reencipher(&self, blob: &[u8]) -> Result<Vec<u8>, UnitError> {
+        let current = self.current()?;
+        let (new, committed) = self.registers.lock().unwrap().new.ok_or(UnitError::NewMissing)?;
+        if !committed {
+            return Err(UnitError::NewNotCommitted);
+        }
+        let (uses, key) = unseal(current, blob)?;
+        Ok(seal(new, &uses, &key))
     }
 
     fn serve(&self, command: &Command<'_>) -> Result<UnitReply, UnitError> {
         let reply = match *command {
             Command::GenerateRandom { len } => body(Response::Random(&random(usize::from(len)))),
-            Command::GenerateKey { spec } => body(Response::Blob(&self.seal(spec, &random(spec.len())))),
-            Command::ImportKey { spec, value } => body(Response::Blob(&self.seal(spec, value))),
+            Command::GenerateKey { spec } => body(Response::Blob(&self.seal(spec, &random(spec.len()))?)),
+            Command::ImportKey { spec, value } => body(Response::Blob(&self.seal(spec, value)?)),
+            Command::Reencipher { blob } => body(Response::Blob(&self.reencipher(blob)?)),
             Command::Encrypt { key, aad, plaintext } => {
                 let key = self.open(key, KeyUses::ENCRYPT)?;
                 let iv: [u8; 12] = random(12).try_into().unwrap();
@@ -106,6 +124,35 @@ impl Units for FakeUnit {
             Err(error) => Ok(reply(Err(error.into()))),
         }
     }
+}
+
+/// The master-key registers: Current, and New with whether it is committed.
+pub(crate) struct Registers {
+    pub(crate) current: Option<[u8; 32]>,
+    pub(crate) new: Option<([u8; 32], bool)>,
+}
+
+pub(crate) fn pattern(master: [u8; 32]) -> VerificationPattern {
+    VerificationPattern::from_digest(Sha256::new().chain_update([1]).chain_update(master).finalize().into())
+}
+
+fn seal(master: [u8; 32], uses: &[u8; 4], key: &[u8]) -> Vec<u8> {
+    let iv: [u8; 12] = random(12).try_into().unwrap();
+    let cipher = Aes256Gcm::new(&master.into());
+    let sealed = cipher.encrypt(&Nonce::from(iv), Message { msg: key, aad: uses }).unwrap();
+    [&[0; 32][..], &pattern(master).wkid(), uses, &iv, &sealed].concat()
+}
+
+fn unseal(master: [u8; 32], blob: &[u8]) -> Result<([u8; 4], Vec<u8>), UnitError> {
+    let wkid = blob.get(32..48).ok_or(UnitError::BlobError)?;
+    if wkid != pattern(master).wkid() {
+        return Err(UnitError::WkidMismatch);
+    }
+    let (uses, rest) = blob.get(48..).and_then(<[u8]>::split_first_chunk::<4>).ok_or(UnitError::BlobError)?;
+    let (iv, sealed) = rest.split_first_chunk::<12>().ok_or(UnitError::BlobError)?;
+    let cipher = Aes256Gcm::new(&master.into());
+    let key = cipher.decrypt(&Nonce::from(*iv), Message { msg: sealed, aad: uses });
+    Ok((*uses, key.map_err(|_| UnitError::BlobError)?))
 }
 
 fn body(response: Response<'_>) -> UnitReply {
@@ -189,7 +236,7 @@ impl World {
 
     /// Makes an instance.
     pub(crate) async fn begin(&self, instance: InstanceId) -> InstanceHeader {
-        let pattern = VerificationPattern::from_bytes([3; 32]);
+        let pattern = self.unit.pattern();
         InstanceHeader::create(&self.store, &self.unit, &OsRng, instance, pattern, PATIENCE).await.unwrap()
     }
 
@@ -230,7 +277,7 @@ async fn open(
     clock: &Arc<TestClock>,
     timers: Timers,
 ) -> Arc<Service> {
-    let options = KmsOptions { clock: clock.clone(), rng: Arc::new(OsRng), timers };
+    let options = KmsOptions { clock: clock.clone(), timers, ..KmsOptions::default() };
     Arc::new(Kms::open(store.clone(), unit.clone(), options, PATIENCE).await.unwrap())
 }
 

@@ -144,6 +144,8 @@ impl Failure {
             }
             KmsError::LimitReached { .. } => Code::LimitReached,
             KmsError::ReadOnly { .. } => Code::ReadOnly,
+            // Whoever comes back in a second is refused again: a rotation may take days.
+            KmsError::RotationInProgress { .. } => Code::Conflict,
             KmsError::DeadlineExceeded => Code::DeadlineExceeded,
             KmsError::OutcomeUnknown(_) => Code::OutcomeUnknown,
             KmsError::Units(units) => return Self::units(doing, units, error),

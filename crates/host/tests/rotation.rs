@@ -1,0 +1,134 @@
+//! A host over fake units that go on to another master key.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{FakeUnit, blob, pattern, proof};
+use engine::MacMechanism;
+use host::{Forms, Host, HostConfig, HostError, UnitAddress, UnitView};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use unit_api::{Command, Response, UnitError};
+
+const SOON: Duration = Duration::from_secs(10);
+const KEY: [u8; 32] = [3; 32];
+const OLD: u8 = 1;
+const NEW: u8 = 2;
+
+/// Units under the old master key, all in use, the new one legal as well.
+async fn rotating(count: u16) -> (Vec<FakeUnit>, Host, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let units: Vec<_> = (1..=count).map(|number| FakeUnit::started(folder.path(), number, OLD)).collect();
+    let addresses = units.iter().zip(1..).map(|(unit, number)| UnitAddress {
+        number,
+        zone: number.to_string(),
+        socket: unit.path.clone(),
+    });
+    let config = HostConfig { zone: "1".to_owned(), units: addresses.collect(), proof: proof(OLD), seed: 1 };
+    let host = Host::start(config);
+    host.set_proofs(proof(OLD), Some(proof(NEW)));
+    host.wait_until(SOON, |units| units.iter().all(|unit| unit.in_use)).await.unwrap();
+    (units, host, folder)
+}
+
+fn activate(unit: &FakeUnit) {
+    unit.change(|b| (b.reported, b.held) = (Some(pattern(NEW)), Some(pattern(NEW))));
+}
+
+fn sign(key: &[u8]) -> Command<'_> {
+    Command::Sign { by: MacMechanism::AesCmac, key, data: b"some data" }
+}
+
+fn shows(unit: &UnitView, seed: u8) -> bool {
+    unit.in_use && unit.pattern.is_some_and(|found| found.is_of_same_key(&pattern(seed)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn activation_unit_by_unit_costs_no_call() {
+    for count in [1, 3] {
+        let (units, host, _folder) = rotating(count).await;
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let callers: Vec<_> = (0..32)
+            .map(|_| {
+                let (host, stop, done) = (host.clone(), Arc::clone(&stop), Arc::clone(&done));
+                tokio::spawn(async move {
+                    let (old, new) = (blob(pattern(OLD), KEY), blob(pattern(NEW), KEY));
+                    while !stop.load(Ordering::Relaxed) {
+                        let forms = Forms::of(sign(&old)).or(sign(&new));
+                        let frame = host.call_forms(&forms, SOON).await.unwrap();
+                        assert!(matches!(frame.response(), Ok(Response::Signature(mac)) if mac.len() == 16));
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        let more = async |calls: u64| {
+            let goal = done.load(Ordering::Relaxed) + calls;
+            while done.load(Ordering::Relaxed) < goal {
+                assert!(!callers.iter().any(tokio::task::JoinHandle::is_finished), "a call failed");
+                tokio::task::yield_now().await;
+            }
+        };
+        more(500).await;
+        for (i, unit) in units.iter().enumerate() {
+            activate(unit);
+            more(500).await;
+            host.wait_until(SOON, |units| shows(&units[i], NEW)).await.unwrap();
+        }
+        host.set_proofs(proof(NEW), None);
+        more(500).await;
+        assert!(host.units().iter().all(|unit| shows(unit, NEW)));
+        stop.store(true, Ordering::Relaxed);
+        for caller in callers {
+            caller.await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_unit_that_only_shows_the_next_pattern_is_fenced() {
+    let (units, host, _folder) = rotating(2).await;
+    units[0].change(|b| b.reported = Some(pattern(NEW)));
+    units[0].kill();
+    units[0].start();
+    let views = host.wait_until(SOON, |units| units[0].state == "fenced").await.unwrap();
+    assert!(views[0].reason.contains(&pattern(NEW).to_string()), "{}", views[0].reason);
+    activate(&units[0]);
+    host.wait_until(SOON, |units| shows(&units[0], NEW)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_unit_left_behind_is_fenced_with_both_patterns_and_comes_back() {
+    let (units, host, _folder) = rotating(2).await;
+    activate(&units[0]);
+    host.set_proofs(proof(NEW), None);
+    let views = host.wait_until(SOON, |units| units[1].state == "fenced" && units[0].in_use).await.unwrap();
+    for seed in [OLD, NEW] {
+        assert!(views[1].reason.contains(&pattern(seed).to_string()), "{}", views[1].reason);
+    }
+    let new = blob(pattern(NEW), KEY);
+    host.call(&sign(&new), SOON).await.unwrap();
+    // What only the old master key opens is refused at once, and nobody is blamed.
+    let refused = host.call(&sign(&blob(pattern(OLD), KEY)), SOON).await;
+    assert_eq!(refused.err(), Some(HostError::Refused(UnitError::WkidMismatch.into())));
+    assert!(shows(&host.units()[0], NEW));
+    activate(&units[1]);
+    host.wait_until(SOON, |units| shows(&units[1], NEW)).await.unwrap();
+}
+
+#[tokio::test]
+async fn before_the_rotation_and_without_it_the_next_pattern_is_not_legal() {
+    let (units, host, _folder) = rotating(2).await;
+    host.set_proofs(proof(OLD), None);
+    activate(&units[0]);
+    host.wait_until(SOON, |units| units[0].state == "fenced" && units[1].in_use).await.unwrap();
+}
+
+#[tokio::test]
+async fn external_blobs_are_re_enciphered_or_refused_with_the_unit_s_reason() {
+    let (units, host, _folder) = rotating(1).await;
+    units[0].change(|b| b.refuse = Some(UnitError::NewNotCommitted));
+    let refused = host.reencipher(&blob(pattern(OLD), KEY), SOON).await;
+    assert_eq!(refused.err(), Some(HostError::Refused(UnitError::NewNotCommitted.into())));
+}

@@ -1,0 +1,418 @@
+//! Units that share an instance and go on to another master key, a store that dies at any write, and an operator who
+//! does what he is told.
+#![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use keystore::{
+    Commit, Deadline, Freshness, Key, Keystore, Lease, LeaseId, MemoryStore, MemoryWatch, Page, Revision,
+    Snapshot, StoreError, StoreIdentity, Txn, WallClock,
+};
+use kms::rotation::{Position, RegionRotation, RegionStatus, Step, resume};
+use kms::{
+    Call, Forms, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsError, KmsOptions, OsRng, Plaintext,
+    RotationPhase, Timers, UnitReply, UnitState, Units, UnitsError,
+};
+use unit_api::{Command, NewRegister, UnitError, VerificationPattern, Wkid};
+use uuid::Uuid;
+
+use super::{ALICE, FakeUnit, PATIENCE, new_key, op, pattern};
+
+pub(crate) const OLD: [u8; 32] = [0x4d; 32];
+pub(crate) const NEW: [u8; 32] = [0x4e; 32];
+
+/// What dies: after so many durable steps, of the store or of a unit, nothing works any more.
+#[derive(Default)]
+pub(crate) struct Fuse {
+    /// Steps left; none: it never dies.
+    left: AtomicUsize,
+    armed: AtomicBool,
+    /// Whether the step at which it dies is still taken.
+    lasts: AtomicBool,
+    dead: AtomicBool,
+    taken: AtomicUsize,
+}
+
+impl Fuse {
+    /// Dies at the `n`th step from now, which is still taken if `lasts`.
+    pub(crate) fn arm(&self, n: usize, lasts: bool) {
+        self.left.store(n, Ordering::SeqCst);
+        self.lasts.store(lasts, Ordering::SeqCst);
+        self.armed.store(true, Ordering::SeqCst);
+    }
+
+    /// As after a restart.
+    pub(crate) fn mend(&self) {
+        self.armed.store(false, Ordering::SeqCst);
+        self.dead.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::SeqCst)
+    }
+
+    /// Whether the next step is taken, and whether its taker lives to hear of it.
+    fn step(&self) -> (bool, bool) {
+        if self.is_dead() {
+            return (false, false);
+        }
+        let last = self.armed.load(Ordering::SeqCst) && self.left.fetch_sub(1, Ordering::SeqCst) == 0;
+        if last {
+            self.dead.store(true, Ordering::SeqCst);
+        }
+        let taken = !last || self.lasts.load(Ordering::SeqCst);
+        if taken {
+            self.taken.fetch_add(1, Ordering::SeqCst);
+        }
+        (taken, !last)
+    }
+}
+
+/// A store whose host dies.
+pub(crate) struct MortalStore {
+    inner: Arc<MemoryStore>,
+    fuse: Arc<Fuse>,
+}
+
+impl MortalStore {
+    fn check(&self) -> Result<(), StoreError> {
+        if self.fuse.is_dead() { Err(StoreError::Unknown) } else { Ok(()) }
+    }
+}
+
+impl Keystore for MortalStore {
+    type Watch = MemoryWatch;
+
+    fn identity(&self) -> StoreIdentity {
+        self.inner.identity()
+    }
+
+    async fn get(&self, keys: &[Key], f: Freshness, d: Deadline) -> Result<Snapshot, StoreError> {
+        self.check()?;
+        self.inner.get(keys, f, d).await
+    }
+
+    async fn scan(
+        &self,
+        range: std::ops::Range<Key>,
+        limit: usize,
+        at: Option<Revision>,
+        f: Freshness,
+        d: Deadline,
+    ) -> Result<Page, StoreError> {
+        self.check()?;
+        self.inner.scan(range, limit, at, f, d).await
+    }
+
+    async fn commit(&self, txn: Txn, d: Deadline) -> Result<Commit, StoreError> {
+        let (taken, lives) = self.fuse.step();
+        let outcome = if taken { self.inner.commit(txn, d).await } else { Err(StoreError::Unknown) };
+        if lives { outcome } else { Err(StoreError::Unknown) }
+    }
+
+    async fn watch(&self, range: std::ops::Range<Key>, after: Revision) -> Result<MemoryWatch, StoreError> {
+        self.inner.watch(range, after).await
+    }
+
+    async fn grant(&self, ttl: Duration, d: Deadline) -> Result<Lease, StoreError> {
+        self.inner.grant(ttl, d).await
+    }
+
+    async fn renew(&self, lease: LeaseId, d: Deadline) -> Result<Lease, StoreError> {
+        self.inner.renew(lease, d).await
+    }
+
+    async fn revoke(&self, lease: LeaseId, d: Deadline) -> Result<(), StoreError> {
+        self.inner.revoke(lease, d).await
+    }
+}
+
+/// Several units as one, as a host has them: the unit's master key chooses the form.
+pub(crate) struct Fleet {
+    pub(crate) units: Vec<FakeUnit>,
+    turn: AtomicUsize,
+}
+
+impl Fleet {
+    pub(crate) fn new(count: usize) -> Self {
+        Self { units: (0..count).map(|_| FakeUnit::new(OLD)).collect(), turn: AtomicUsize::new(0) }
+    }
+}
+
+fn wkid_of(command: &Command<'_>) -> Option<Wkid> {
+    let (Command::Encrypt { key: blob, .. }
+    | Command::Decrypt { key: blob, .. }
+    | Command::Reencipher { blob }) = *command
+    else {
+        return None;
+    };
+    blob.get(32..48).and_then(|wkid| wkid.try_into().ok())
+}
+
+impl Units for Fleet {
+    async fn execute(&self, command: &Command<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
+        self.execute_forms(&Forms::of(*command), deadline).await
+    }
+
+    async fn execute_forms(&self, forms: &Forms<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
+        // A request is given to a unit by what was known of it a moment ago.
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        let each: Vec<_> = std::iter::once(forms.first).chain(forms.second).collect();
+        let under = |i: usize| each.get(i).and_then(|form| form.under.or_else(|| wkid_of(&form.command)));
+        let units = (0..self.units.len()).map(|i| &self.units[(first + i) % self.units.len()]);
+        let fits = |unit: &FakeUnit, i: usize| {
+            i < each.len() && under(i).is_none_or(|wkid| unit.shown().0.is_some_and(|p| p.wkid() == wkid))
+        };
+        let mut chosen: Vec<(&FakeUnit, usize)> =
+            units.flat_map(|unit| [(unit, 0), (unit, 1)]).filter(|(unit, i)| fits(unit, *i)).collect();
+        if forms.prefer_first {
+            chosen.sort_by_key(|(_, i)| *i);
+        }
+        let (unit, i) = chosen.first().copied().unwrap_or((&self.units[first % self.units.len()], 0));
+        tokio::task::yield_now().await;
+        let mut outcome = unit.execute(&each[i].command, deadline).await;
+        // One that has gone on meanwhile costs no more than another copy.
+        let mismatch = UnitsError::Refused(UnitError::WkidMismatch.into());
+        let refused = outcome.as_ref().map_err(Clone::clone).and_then(UnitReply::response).err();
+        if refused == Some(mismatch) {
+            for (unit, i) in self.units.iter().flat_map(|unit| [(unit, 0), (unit, 1)]) {
+                if fits(unit, i) {
+                    outcome = unit.execute(&each[i].command, deadline).await;
+                    break;
+                }
+            }
+        }
+        outcome
+    }
+}
+
+impl FakeUnit {
+    pub(crate) fn shown(&self) -> (Option<VerificationPattern>, NewRegister) {
+        let registers = self.registers.lock().unwrap();
+        let new = match registers.new {
+            None => NewRegister::Empty,
+            Some((master, false)) => NewRegister::FullUncommitted(pattern(master)),
+            Some((master, true)) => NewRegister::FullCommitted(pattern(master)),
+        };
+        (registers.current.map(pattern), new)
+    }
+
+    pub(crate) fn is_rotating(&self) -> bool {
+        let registers = self.registers.lock().unwrap();
+        registers.new.is_some() || registers.current == Some(NEW)
+    }
+
+    pub(crate) fn load(&self, master: [u8; 32]) {
+        let mut registers = self.registers.lock().unwrap();
+        assert!(registers.new.is_none() && registers.current != Some(master));
+        registers.new = Some((master, false));
+    }
+
+    pub(crate) fn commit(&self) {
+        let mut registers = self.registers.lock().unwrap();
+        registers.new = registers.new.map(|(master, _)| (master, true));
+    }
+
+    pub(crate) fn activate(&self) {
+        let mut registers = self.registers.lock().unwrap();
+        let (master, committed) = registers.new.take().unwrap();
+        assert!(committed);
+        registers.current = Some(master);
+    }
+
+    pub(crate) fn clear_new(&self) {
+        self.registers.lock().unwrap().new = None;
+    }
+}
+
+/// Keys with something that each has wrapped.
+pub(crate) struct Kept {
+    pub(crate) instance: InstanceId,
+    pub(crate) key: KeyRef,
+    pub(crate) ciphertext: String,
+    pub(crate) plaintext: Vec<u8>,
+}
+
+pub(crate) type FleetService = Kms<Arc<MortalStore>, Arc<Fleet>>;
+
+/// Two instances over the same units.
+pub(crate) struct Region {
+    pub(crate) store: Arc<MortalStore>,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) fuse: Arc<Fuse>,
+    pub(crate) kms: Arc<FleetService>,
+    pub(crate) instances: Vec<InstanceId>,
+}
+
+/// Where an operator wants to get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// The new master key in force.
+    Rotated,
+    /// The old one in force, as if nothing had been.
+    Cancelled,
+}
+
+impl Region {
+    pub(crate) async fn new(units: usize, instances: u128) -> Self {
+        let fuse = Arc::new(Fuse::default());
+        let inner = Arc::new(MemoryStore::new(StoreIdentity([1; 16]), WallClock::system()));
+        let store = Arc::new(MortalStore { inner, fuse: Arc::clone(&fuse) });
+        let fleet = Arc::new(Fleet::new(units));
+        let kms = open(&store, &fleet).await;
+        let instances: Vec<_> = (1..=instances).map(|n| InstanceId(Uuid::from_u128(n))).collect();
+        for instance in &instances {
+            InstanceHeader::create(&store, &fleet, &OsRng, *instance, pattern(OLD), PATIENCE).await.unwrap();
+        }
+        Self { store, fleet, fuse, kms, instances }
+    }
+
+    /// As after a restart: nothing is remembered but what is stored.
+    pub(crate) async fn restart(&mut self) {
+        self.fuse.mend();
+        self.kms = open(&self.store, &self.fleet).await;
+    }
+
+    pub(crate) fn call(&self, instance: InstanceId) -> Call<'static> {
+        Call { instance, caller: ALICE, deadline: PATIENCE }
+    }
+
+    pub(crate) fn rotation(&self) -> RegionRotation<'_, Arc<MortalStore>, Arc<Fleet>> {
+        RegionRotation::new(&self.kms, &self.instances, self.call(self.instances[0]))
+    }
+
+    /// A root key that has wrapped something.
+    pub(crate) async fn keep(&self, instance: InstanceId) -> Result<Kept, KmsError> {
+        let call = self.call(instance);
+        let key: KeyRef = self.kms.create_key(&call, op(), new_key(KeyKind::Root, None)).await?.id.into();
+        let plaintext = super::random(16);
+        let data = Some(Plaintext::new(plaintext.clone()));
+        let ciphertext = self.kms.wrap(&call, &key, data, &["kept"]).await?.ciphertext;
+        Ok(Kept { instance, key, ciphertext, plaintext })
+    }
+
+    /// The key opens what it has wrapped.
+    pub(crate) async fn open_kept(&self, kept: &Kept) {
+        let call = self.call(kept.instance);
+        let found = self.kms.unwrap(&call, &kept.key, &kept.ciphertext, &["kept"]).await.unwrap();
+        assert_eq!(found.plaintext.expose(), kept.plaintext);
+    }
+
+    pub(crate) fn states(&self) -> Vec<UnitState> {
+        let state = |(unit, number): (&FakeUnit, u16)| UnitState {
+            number,
+            registers: Some(unit.shown()),
+            excluded: false,
+        };
+        self.fleet.units.iter().zip(1..).map(state).collect()
+    }
+
+    /// Loads the new master key on every unit that has neither, as the beginning of a rotation.
+    pub(crate) fn load_all(&self) -> Option<()> {
+        for unit in &self.fleet.units {
+            self.administer(|| unit.load(NEW))?;
+        }
+        Some(())
+    }
+
+    /// One command of an administrator, which may be the last thing that happens.
+    fn administer(&self, command: impl FnOnce()) -> Option<()> {
+        let (taken, lives) = self.fuse.step();
+        if taken {
+            command();
+        }
+        lives.then_some(())
+    }
+
+    /// Does what [`resume`] says until the goal is reached; `None` when the operator's machine dies.
+    pub(crate) async fn reach(&self, goal: Goal) -> Option<()> {
+        loop {
+            if !self.advance(goal).await? {
+                return Some(());
+            }
+        }
+    }
+
+    /// Takes the next step to a goal; whether there was one.
+    pub(crate) async fn advance(&self, goal: Goal) -> Option<bool> {
+        let status = ok(self.rotation().status().await)?;
+        let advice = resume(&status.position, &self.states());
+        let giving_up = |step: &Step| matches!(step, Step::Cancel | Step::ClearNew { .. });
+        let wanted = match goal {
+            Goal::Cancelled => advice.also.iter().find(|step| giving_up(step)).cloned(),
+            Goal::Rotated => None,
+        };
+        self.take(wanted.unwrap_or(advice.next), &status.position).await
+    }
+
+    async fn take(&self, step: Step, position: &Position) -> Option<bool> {
+        let unit = |number: u16| &self.fleet.units[usize::from(number) - 1];
+        let rotation = self.rotation();
+        let done = |outcome: Result<RegionStatus, kms::rotation::RegionError>| ok(outcome).map(|_| true);
+        match step {
+            Step::Nothing => return Some(false),
+            Step::Begin { new } => return done(rotation.begin(new).await),
+            Step::Reencipher | Step::RemoveOldForms | Step::RemoveNewForms => {
+                return done(rotation.run(|_, _| ()).await);
+            }
+            Step::BeginActivation => return done(rotation.begin_activation().await),
+            Step::Finish => return done(rotation.finish(&self.states()).await),
+            Step::Cancel => return done(rotation.cancel().await),
+            Step::LoadNew { units, pattern: wanted } => {
+                assert!(wanted.is_of_same_key(&pattern(NEW)));
+                units.into_iter().try_for_each(|n| self.administer(|| unit(n).load(NEW)))?;
+            }
+            Step::CommitNew { units, .. } => {
+                units.into_iter().try_for_each(|n| self.administer(|| unit(n).commit()))?;
+            }
+            Step::Activate { units, .. } => {
+                units.into_iter().try_for_each(|n| self.administer(|| unit(n).activate()))?;
+            }
+            Step::ClearNew { units } => {
+                let needed = position
+                    .journal
+                    .is_some_and(|j| !matches!(j.phase, RotationPhase::Cancelling | RotationPhase::Done));
+                assert!(!needed, "New is cleared while keys depend on it");
+                units.into_iter().try_for_each(|n| self.administer(|| unit(n).clear_new()))?;
+            }
+            other => panic!("{other}"),
+        }
+        Some(true)
+    }
+
+    /// The states of all instances' rotations.
+    pub(crate) async fn phases(&self) -> Vec<Option<RotationPhase>> {
+        let mut phases = Vec::new();
+        for instance in &self.instances {
+            let status = self.kms.rotation(&self.call(*instance)).await.unwrap();
+            phases.push(status.map(|status| status.phase));
+        }
+        phases
+    }
+}
+
+/// What came of a step, unless the machine died over it.
+fn ok<T, E: std::error::Error + 'static>(outcome: Result<T, E>) -> Option<T> {
+    match outcome {
+        Ok(value) => Some(value),
+        Err(error) => {
+            let mut cause: &dyn std::error::Error = &error;
+            while let Some(next) = cause.source() {
+                cause = next;
+            }
+            assert!(matches!(cause.downcast_ref(), Some(StoreError::Unknown)), "{error}: {cause}");
+            None
+        }
+    }
+}
+
+async fn open(store: &Arc<MortalStore>, fleet: &Arc<Fleet>) -> Arc<FleetService> {
+    let options = KmsOptions { timers: Timers::UNGUARDED, ..KmsOptions::default() };
+    Arc::new(Kms::open(Arc::clone(store), Arc::clone(fleet), options, PATIENCE).await.unwrap())
+}
