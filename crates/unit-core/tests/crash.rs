@@ -4,190 +4,334 @@
 
 mod common;
 
-use common::disk::Fault;
-use common::{
-    Answer, Bench, BenchEnv, Lasting, OTHER_PARTS, PARTS, THIRD_PARTS, done, execute, lasting, refusal,
-    status,
+use common::administrators::{
+    Ask, administer, administrator, attributes, audit, export_target, importer_of, query, seal, secure, send,
+    signed_parts, with_domain,
 };
+use common::disk::Fault;
+use common::{Bench, BenchEnv, Lasting, PARTS, execute, lasting, refusal, run, status, try_load, zeroize};
 use engine::{DigestMechanism, Engine};
+use sha2::{Digest, Sha256};
+use unit_api::admin::{AdminCommand, AuditChain, AuditKind, ControlPoint, ControlPoints, Permissions};
 use unit_api::{Command, Condition, NewRegister, UnitError};
 use unit_core::{MAX_SLOT_LEN, Slot, Unit};
 
-/// One step of a ceremony; patterns are taken from the register.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Load(&'static [u8]),
-    Generate,
-    Commit,
-    Activate,
-    ClearNew,
-    ClearCurrent,
-    Zeroize,
-}
+use AdminCommand::{
+    ActivateNew, AddAdministrator, AddControlPoints, ClearCurrent, ClearNew, CommitNew, ExportCurrent,
+    GenerateImporterKey, GenerateMasterKey, ImportKeyParts, RemoveAdministrator, ReplaceAdministrator,
+    SetAttributes, SetControlPoints, Zeroize,
+};
 
-/// Through every state, and out of every state that holds a key.
-const CEREMONY: [Step; 21] = [
-    Step::Load(&PARTS),
-    Step::Commit,
-    Step::Activate,
-    Step::Load(&OTHER_PARTS),
-    Step::ClearNew,
-    Step::Load(&OTHER_PARTS),
-    Step::Commit,
-    Step::Activate,
-    Step::Load(&THIRD_PARTS),
-    Step::Commit,
-    Step::ClearCurrent,
-    Step::Activate,
-    Step::ClearCurrent,
-    Step::Generate,
-    Step::Generate,
-    Step::Commit,
-    Step::Commit,
-    Step::Zeroize,
-    Step::Generate,
-    Step::Zeroize,
-    Step::Zeroize,
+/// Every administrative command, through every state of the registers, in two lives, and a refusal of each kind.
+const CEREMONY: [AdminCommand; 37] = [
+    AddAdministrator,
+    SetAttributes,
+    AddAdministrator,
+    // Already installed: counted, and nothing more.
+    AddAdministrator,
+    ReplaceAdministrator,
+    RemoveAdministrator,
+    AddControlPoints,
+    SetControlPoints,
+    GenerateImporterKey,
+    ImportKeyParts,
+    CommitNew,
+    ActivateNew,
+    ExportCurrent,
+    GenerateImporterKey,
+    ImportKeyParts,
+    ClearNew,
+    GenerateMasterKey,
+    CommitNew,
+    ActivateNew,
+    GenerateMasterKey,
+    // New is full.
+    GenerateMasterKey,
+    CommitNew,
+    ClearCurrent,
+    ActivateNew,
+    ClearCurrent,
+    GenerateMasterKey,
+    GenerateMasterKey,
+    Zeroize,
+    AddAdministrator,
+    SetAttributes,
+    GenerateMasterKey,
+    Zeroize,
+    Zeroize,
+    // Imprint mode.
+    ClearNew,
+    AddAdministrator,
+    RemoveAdministrator,
+    Zeroize,
 ];
 
-fn take(unit: &mut Unit<BenchEnv>, step: Step) -> Result<Answer, UnitError> {
-    let pattern = match status(unit).new {
-        NewRegister::FullUncommitted(pattern) | NewRegister::FullCommitted(pattern) => Some(pattern),
-        NewRegister::Empty => None,
+/// The next command of the ceremony with an input that fits the state, signed. A refused one is refused in any state
+/// that the ceremony comes to it in.
+fn request(unit: &mut Unit<BenchEnv>, command: AdminCommand) -> Vec<u8> {
+    let shown = status(unit);
+    let pattern = match shown.new {
+        NewRegister::FullUncommitted(pattern) | NewRegister::FullCommitted(pattern) => *pattern.as_bytes(),
+        NewRegister::Empty => [0; 32],
     };
-    let command = match step {
-        Step::Load(parts) => Command::LoadKeyParts { parts },
-        Step::Generate => Command::GenerateMasterKey,
-        Step::Commit => Command::Commit { pattern: pattern.unwrap() },
-        Step::Activate => Command::Activate { pattern: pattern.unwrap() },
-        Step::ClearNew => Command::ClearNew,
-        Step::ClearCurrent => Command::ClearCurrent,
-        Step::Zeroize => Command::Zeroize,
+    let second = usize::from(shown.administrators.min(1));
+    let input = match command {
+        AddAdministrator => administrator(second).certificate.clone(),
+        ReplaceAdministrator => [&administrator(1).ski[..], &administrator(2).certificate].concat(),
+        RemoveAdministrator => {
+            administrator(if second == 1 && shown.administrators > 1 { 2 } else { 0 }).ski.to_vec()
+        }
+        SetAttributes => attributes(1, 1, Permissions::recovery()).to_bytes().to_vec(),
+        AddControlPoints => ControlPoint::Btc.alone().to_bytes().to_vec(),
+        SetControlPoints => ControlPoints::first().to_bytes().to_vec(),
+        GenerateImporterKey => vec![0, 0, 0, 3],
+        CommitNew | ActivateNew => pattern.to_vec(),
+        ExportCurrent => target().clone(),
+        ImportKeyParts => parts_of_import(unit),
+        _ => vec![],
     };
-    execute(unit, command).map_err(|refusal| refusal.unit_error().unwrap())
+    let imprint = shown.signature_threshold == 0;
+    let signers: &[usize] = match command {
+        ImportKeyParts => &[],
+        SetAttributes => &[0],
+        _ if imprint => &[],
+        _ => &[0],
+    };
+    Ask::of(unit, command, &input).signed_by(signers)
 }
 
-/// The states of an undisturbed ceremony, the first before its first step, and the number of its writes.
-fn undisturbed() -> (Vec<Lasting>, usize) {
-    let bench = Bench::new(1);
-    let mut unit = bench.start();
-    let mut states = vec![lasting(&mut unit)];
-    for step in CEREMONY {
-        take(&mut unit, step).unwrap();
-        states.push(lasting(&mut unit));
-        assert_eq!(bench.device.persisted(), states.last().unwrap().master_keys(), "{step:?}");
-        assert_eq!(bench.device.live(), 3 * states.last().unwrap().master_keys(), "{step:?}");
+fn target() -> &'static Vec<u8> {
+    static TARGET: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+    TARGET.get_or_init(|| export_target(&Bench::new(7)))
+}
+
+/// Parts for the importer key that the unit has; another one is made if a restart has done away with it.
+fn parts_of_import(unit: &mut Unit<BenchEnv>) -> Vec<u8> {
+    let importer = importer_of(&query(unit, AdminCommand::QueryImporterKey, b""));
+    let base = if status(unit).current.is_some() { 4 } else { 1 };
+    let sealed: Vec<_> = [base, 2 * base].map(|byte| seal(&importer, &[byte; 32])).into();
+    signed_parts(&Ask::of(unit, ImportKeyParts, b""), &sealed, &[0])
+}
+
+/// Takes a step; gives whether it was carried out, or the failure of storage.
+fn take(unit: &mut Unit<BenchEnv>, step: AdminCommand) -> Result<bool, UnitError> {
+    let request = request(unit, step);
+    match send(unit, &request) {
+        Ok(_) => Ok(true),
+        Err(failed @ (UnitError::StorageFailed | UnitError::ErrorState)) => Err(failed),
+        Err(UnitError::AdministratorInstalled | UnitError::NewNotEmpty | UnitError::ImprintMode) => Ok(false),
+        Err(other) => panic!("{step:?}: {other:?}"),
     }
-    (states, bench.disk.writes())
+}
+
+/// A unit as far as a restart must keep it, its audit chain included.
+#[derive(Clone, Debug, PartialEq)]
+struct Kept {
+    state: Lasting,
+    records: u64,
+    head: [u8; 32],
+}
+
+fn kept(unit: &mut Unit<BenchEnv>) -> Kept {
+    let (records, head) = with_domain(unit, |info| (info.audit_records, info.audit_head));
+    Kept { state: lasting(unit), records, head }
+}
+
+/// A state without what differs from run to run: patterns of random keys, hashes of signed blocks.
+fn shape(kept: &Kept) -> (u32, u128, bool, Option<bool>, u8, [u8; 2], u64) {
+    let Lasting { domain_instance, transaction_counter, current, new, administrators, thresholds } =
+        kept.state;
+    let new = new.map(|(committed, _)| committed);
+    (domain_instance, transaction_counter, current.is_some(), new, administrators, thresholds, kept.records)
+}
+
+/// Checks the chain that the unit keeps, and gives its records' bytes with the hash up to each.
+fn checked_chain(unit: &mut Unit<BenchEnv>) -> Vec<(u64, [u8; 32])> {
+    let bytes = audit(unit);
+    let chain = AuditChain::decode(&bytes).unwrap();
+    let mut hash = chain.before;
+    let mut hashes = Vec::new();
+    let mut counters = std::collections::BTreeMap::new();
+    for (record, bytes) in chain.records().zip(chain.record_bytes()) {
+        hash = Sha256::new().chain_update(hash).chain_update(bytes).finalize().into();
+        hashes.push((record.sequence, hash));
+        // A counter is on record under its number once: as its first record, and then only with refusals that did not
+        // move it.
+        if record.kind != AuditKind::Command {
+            continue;
+        }
+        let first = *counters.entry(record.transaction_counter).or_insert(record.sequence);
+        assert!(first == record.sequence || record.return_code != 0, "a counter was used twice");
+    }
+    assert_eq!(hash, with_domain(unit, |info| info.audit_head));
+    hashes
+}
+
+/// A bench before each step of the ceremony, with the state it is in, and at last the one behind it.
+///
+/// Importer keys are volatile: where the step is an import, the bench is before the command that makes the key.
+struct Stage {
+    bench: Bench,
+    steps: &'static [AdminCommand],
+    before: Vec<Kept>,
+    writes: usize,
+}
+
+fn stages(bench: &Bench) -> Vec<Stage> {
+    let mut unit = bench.start();
+    let mut stages = Vec::new();
+    let mut at = 0;
+    while at < CEREMONY.len() {
+        let len = if CEREMONY[at] == GenerateImporterKey { 2 } else { 1 };
+        let steps = &CEREMONY[at..at + len];
+        let stage_bench = bench.copy();
+        let begun = bench.disk.writes();
+        let mut before = vec![kept(&mut unit)];
+        for step in steps {
+            take(&mut unit, *step).unwrap();
+            before.push(kept(&mut unit));
+        }
+        stages.push(Stage { bench: stage_bench, steps, before, writes: bench.disk.writes() - begun });
+        at += len;
+    }
+    stages
 }
 
 #[test]
 fn an_undisturbed_ceremony_survives_a_restart_after_every_step() {
-    let bench = Bench::new(1);
-    let mut unit = bench.start();
-    for step in CEREMONY {
-        take(&mut unit, step).unwrap();
-        let before = lasting(&mut unit);
-        drop(unit);
-        unit = bench.start();
-        assert_eq!(lasting(&mut unit), before, "{step:?}");
-        assert_eq!(bench.device.persisted(), before.master_keys());
+    for bench in Bench::of_both_kinds() {
+        for stage in stages(&bench) {
+            let found = kept(&mut stage.bench.start());
+            assert_eq!(found, stage.before[0], "{:?}", stage.steps);
+            assert_eq!(stage.bench.device.persisted(), found.state.master_keys());
+        }
+        let mut unit = bench.start();
+        checked_chain(&mut unit);
+        assert_eq!((bench.device.live(), bench.device.persisted()), (0, 0));
     }
 }
 
 #[test]
 fn power_that_goes_at_any_write_leaves_before_or_after() {
-    let (states, writes) = undisturbed();
-    let tears = [0, 1, 9, 20, 40, 200, MAX_SLOT_LEN / 2, MAX_SLOT_LEN - 1];
-    let faults = [Fault::CutBefore, Fault::CutAfter, Fault::Truncated(1), Fault::Truncated(100)]
-        .into_iter()
-        .chain(tears.map(Fault::Torn));
-    for fault in faults {
-        for nth in 0..writes {
-            for bench in Bench::of_both_kinds() {
-                crash_at(&bench, &states, nth, fault);
+    let tears = [0, 1, 20, 40, MAX_SLOT_LEN / 2, MAX_SLOT_LEN - 1];
+    let faults = [Fault::CutBefore, Fault::CutAfter, Fault::Truncated(1)];
+    let faults: Vec<_> = faults.into_iter().chain(tears.map(Fault::Torn)).collect();
+    for bench in Bench::of_both_kinds() {
+        for stage in stages(&bench) {
+            for fault in &faults {
+                for nth in 0..stage.writes {
+                    crash_at(&stage, nth, *fault);
+                }
             }
         }
     }
 }
 
-fn crash_at(bench: &Bench, states: &[Lasting], nth: usize, fault: Fault) {
-    bench.disk.plan(nth, fault);
+fn crash_at(stage: &Stage, nth: usize, fault: Fault) {
+    let (steps, bench) = (stage.steps, stage.bench.copy());
     let mut unit = bench.start();
-    if status(&mut unit).condition != Condition::Operational {
-        assert!(nth < 2, "the start ended at write {nth}");
-        bench.disk.repair();
-        assert_eq!(lasting(&mut bench.start()), states[0], "{fault:?} at write {nth}");
-        return;
-    }
-    // Where the last write only tidied up, the step was answered as done, and the next one meets the power gone.
+    let chain_before = checked_chain(&mut unit);
+    bench.disk.plan(bench.disk.writes() + nth, fault);
     let mut taken = 0;
-    let refused = CEREMONY.iter().find_map(|step| {
-        let refused = take(&mut unit, *step).err();
-        taken += usize::from(refused.is_none());
-        refused
-    });
-    let Some(refused) = refused else {
-        assert_eq!(nth + 1, bench.disk.writes(), "{fault:?} at write {nth} was not noticed");
-        return;
-    };
-    assert_eq!(refused, UnitError::StorageFailed);
-    assert_eq!(shape(&lasting(&mut unit)), shape(&states[taken]));
+    for step in steps {
+        if take(&mut unit, *step).is_err() {
+            break;
+        }
+        taken += 1;
+    }
+    // Where the last write only tidied up, the step was answered as done.
+    let answered = taken;
     drop(unit);
     bench.disk.repair();
     let mut unit = bench.start();
-    let found = lasting(&mut unit);
-    let acknowledged = states[taken].transaction_counter;
-    assert!(found.transaction_counter >= acknowledged, "an acknowledged step was lost");
-    let expected: Vec<_> = states[taken..taken + 2].iter().map(shape).collect();
-    assert!(
-        expected.contains(&shape(&found)),
-        "{fault:?} at write {nth}: {found:?} is neither of {expected:?}"
-    );
+    let found = kept(&mut unit);
+    let context = format!("{fault:?} at write {nth} of {steps:?}: {found:?}");
+    let acknowledged = &stage.before[answered];
+    assert!(found.state.transaction_counter >= acknowledged.state.transaction_counter, "{context}");
+    let allowed = &stage.before[answered..(answered + 2).min(stage.before.len())];
+    assert!(allowed.iter().any(|state| shape(state) == shape(&found)), "{context}");
+    let chain = checked_chain(&mut unit);
+    let common: Vec<_> = chain.iter().filter(|(n, _)| chain_before.iter().any(|(m, _)| m == n)).collect();
+    assert!(common.iter().all(|link| chain_before.contains(link)), "{context}: the chain was rewritten");
     // A key made for a write of which nothing is left is the only one that nobody can know of.
-    let orphans = bench.device.persisted() - found.master_keys();
-    let was_before = found.transaction_counter == acknowledged;
-    let made_one = matches!(CEREMONY[taken], Step::Load(_) | Step::Generate);
-    assert_eq!(orphans, usize::from(was_before && made_one && orphans > 0), "{fault:?} at write {nth}");
-    // The ceremony can be taken up where it stopped.
-    for step in &CEREMONY[taken + usize::from(!was_before)..] {
-        take(&mut unit, *step).unwrap();
+    let orphans = bench.device.persisted() - found.state.master_keys();
+    let was_before = answered < steps.len() && shape(&found) == shape(&stage.before[answered]);
+    let made_one = matches!(steps.get(answered), Some(ImportKeyParts | GenerateMasterKey));
+    assert!(orphans <= usize::from(was_before && made_one), "{context}");
+    // The ceremony can be taken up where it stopped; the importer key, if that was made, has to be made again.
+    if shape(&found) != shape(stage.before.last().unwrap()) {
+        for step in steps {
+            take(&mut unit, *step).unwrap();
+        }
     }
-    assert_eq!(shape(&lasting(&mut unit)), shape(states.last().unwrap()));
-    assert!(bench.device.persisted() <= orphans);
-}
-
-/// A state without the patterns of random keys, which differ from run to run.
-fn shape(state: &Lasting) -> (u32, u128, bool, Option<bool>) {
-    let Lasting { domain_instance, transaction_counter, current, new } = state;
-    (*domain_instance, *transaction_counter, current.is_some(), new.map(|(committed, _)| committed))
+    let after = stage.before.last().unwrap();
+    assert_eq!(kept(&mut unit).state.master_keys(), after.state.master_keys(), "{context}");
+    assert!(bench.device.persisted() <= after.state.master_keys() + orphans, "{context}");
+    checked_chain(&mut unit);
 }
 
 #[test]
 fn a_write_that_fails_changes_nothing_and_the_step_can_be_taken_again() {
-    let (states, writes) = undisturbed();
     for fault in [Fault::Refused, Fault::Unconfirmed] {
-        for count in 1..=3 {
-            for nth in 2..writes {
-                for bench in Bench::of_both_kinds() {
-                    let mut unit = bench.start();
-                    bench.disk.plan_many(nth, count, fault);
-                    for (taken, step) in CEREMONY.iter().enumerate() {
-                        let mut attempts = 0;
-                        while let Err(refused) = take(&mut unit, *step) {
-                            assert_eq!(refused, UnitError::StorageFailed);
-                            assert_eq!(shape(&lasting(&mut unit)), shape(&states[taken]));
-                            attempts += 1;
-                            assert!(attempts <= count, "{fault:?} at write {nth}: still refused");
-                        }
-                        assert_eq!(shape(&lasting(&mut unit)), shape(&states[taken + 1]));
-                        let keys = states[taken + 1].master_keys();
-                        assert_eq!(bench.device.live(), 3 * keys, "{fault:?} at write {nth}");
-                        assert_eq!(bench.device.persisted(), keys, "{fault:?} at write {nth}, {step:?}");
+        for count in 1..=5 {
+            for bench in Bench::of_both_kinds() {
+                for stage in stages(&bench) {
+                    for nth in 0..stage.writes {
+                        fail_at(&stage, nth, count, fault);
                     }
-                    assert_eq!(shape(&lasting(&mut bench.start())), shape(states.last().unwrap()));
                 }
             }
+        }
+    }
+}
+
+fn fail_at(stage: &Stage, nth: usize, count: usize, fault: Fault) {
+    let bench = stage.bench.copy();
+    let mut unit = bench.start();
+    bench.disk.plan_many(bench.disk.writes() + nth, count, fault);
+    for (taken, step) in stage.steps.iter().enumerate() {
+        let context = format!("{count} × {fault:?} at write {nth} of {:?}", stage.steps);
+        let mut attempts = 0;
+        while let Err(refused) = take(&mut unit, *step) {
+            assert_eq!(refused, UnitError::StorageFailed, "{context}");
+            assert_eq!(shape(&kept(&mut unit)), shape(&stage.before[taken]), "{context}");
+            attempts += 1;
+            assert!(attempts <= count, "{context}: still refused");
+        }
+        // Where a slot could not be tidied up the unit says so; asking is what tries again.
+        let asked = (0..count).take_while(|_| status(&mut unit).condition != Condition::Operational).count();
+        assert!(asked < count, "{context}");
+        let after = &stage.before[taken + 1];
+        assert_eq!(shape(&kept(&mut unit)), shape(after), "{context}");
+        let keys = after.state.master_keys();
+        assert_eq!((bench.device.live(), bench.device.persisted()), (3 * keys, keys), "{context}");
+    }
+    checked_chain(&mut unit);
+    drop(unit);
+    assert_eq!(shape(&kept(&mut bench.start())), shape(stage.before.last().unwrap()));
+}
+
+/// A key that was cleared and is still in a slot is not passed over in silence.
+#[test]
+fn a_slot_that_cannot_be_tidied_up_takes_the_unit_out_of_service_until_it_can() {
+    for clear in [ClearNew, ClearCurrent, ActivateNew, Zeroize] {
+        let bench = Bench::quick(1);
+        let mut unit = bench.rotating();
+        let asked = request(&mut unit, clear);
+        bench.disk.plan_many(bench.disk.writes() + 1, 1000, Fault::Refused);
+        send(&mut unit, &asked).unwrap();
+        let out_of_service = Condition::Error(UnitError::StorageFailed as u16);
+        assert_eq!(status(&mut unit).condition, out_of_service, "{clear:?}");
+        assert_eq!(refusal(&mut unit, Command::GenerateRandom { len: 1 }), UnitError::ErrorState);
+        assert_eq!(with_domain(&mut unit, |info| info.condition), out_of_service);
+        bench.disk.repair();
+        assert_eq!(status(&mut unit).condition, Condition::Operational, "{clear:?}");
+        execute(&mut unit, Command::GenerateRandom { len: 1 }).unwrap();
+        let after = lasting(&mut unit);
+        for damaged in Slot::ALL {
+            let other = bench.copy();
+            other.disk.set_content(damaged, vec![0; 7]);
+            assert_eq!(lasting(&mut other.start()), after, "{clear:?}");
         }
     }
 }
@@ -200,16 +344,14 @@ fn zeroize_does_away_with_a_key_whose_load_has_no_known_end() {
             for bench in Bench::of_both_kinds() {
                 let mut unit = bench.ready();
                 bench.disk.plan_many(bench.disk.writes(), failing, fault);
-                let load = Command::LoadKeyParts { parts: &OTHER_PARTS };
-                assert_eq!(refusal(&mut unit, load), UnitError::StorageFailed);
-                let failed = (0..).take_while(|_| take(&mut unit, Step::Zeroize).is_err()).count();
+                let refused = run(&mut unit, GenerateMasterKey, b"");
+                assert_eq!(refused, Err(UnitError::StorageFailed));
+                let failed = (0..).take_while(|_| take(&mut unit, Zeroize).is_err()).count();
                 assert!(failed < failing, "{fault:?}, {failing} times");
+                while status(&mut unit).condition != Condition::Operational {}
                 assert_eq!(lasting(&mut unit).master_keys(), 0);
-                assert_eq!(
-                    (bench.device.live(), bench.device.persisted()),
-                    (0, 0),
-                    "{fault:?}, {failing} times"
-                );
+                let left = (bench.device.live(), bench.device.persisted());
+                assert_eq!(left, (0, 0), "{fault:?}, {failing} times");
             }
         }
     }
@@ -217,29 +359,32 @@ fn zeroize_does_away_with_a_key_whose_load_has_no_known_end() {
 
 #[test]
 fn a_restart_while_the_end_of_a_write_is_unknown_finds_a_whole_state() {
-    let (states, writes) = undisturbed();
     for fault in [Fault::Refused, Fault::Unconfirmed] {
-        for nth in 2..writes {
-            let bench = Bench::new(1);
-            let mut unit = bench.start();
-            // The attempt to settle it fails as well.
-            bench.disk.plan_many(nth, 2, fault);
-            let refused = CEREMONY.iter().position(|step| take(&mut unit, *step).is_err());
-            let Some(taken) = refused else { continue };
-            drop(unit);
-            bench.disk.repair();
-            let found = lasting(&mut bench.start());
-            let expected =
-                if fault == Fault::Refused { &states[taken..=taken] } else { &states[taken..taken + 2] };
-            assert!(expected.iter().any(|state| shape(state) == shape(&found)), "{fault:?} at write {nth}");
+        for stage in stages(&Bench::quick(1)) {
+            for nth in 0..stage.writes {
+                let bench = stage.bench.copy();
+                let mut unit = bench.start();
+                // The attempt to settle it fails as well.
+                bench.disk.plan_many(bench.disk.writes() + nth, 2, fault);
+                let refused = stage.steps.iter().position(|step| take(&mut unit, *step).is_err());
+                let Some(taken) = refused else { continue };
+                drop(unit);
+                bench.disk.repair();
+                let mut unit = bench.start();
+                let found = kept(&mut unit);
+                let last = if fault == Fault::Refused { taken } else { taken + 1 };
+                let expected = &stage.before[taken..=last];
+                assert!(expected.iter().any(|state| shape(state) == shape(&found)), "{fault:?}: {found:?}");
+                checked_chain(&mut unit);
+            }
         }
     }
 }
 
 #[test]
 fn a_key_that_is_cleared_is_in_no_slot_any_more() {
-    for step in [Step::ClearNew, Step::ClearCurrent, Step::Activate, Step::Zeroize] {
-        let bench = Bench::new(1);
+    for step in [ClearNew, ClearCurrent, ActivateNew, Zeroize] {
+        let bench = Bench::quick(1);
         let mut unit = bench.rotating();
         take(&mut unit, step).unwrap();
         let after = lasting(&mut unit);
@@ -255,12 +400,15 @@ fn a_key_that_is_cleared_is_in_no_slot_any_more() {
 
 #[test]
 fn every_damaged_byte_of_the_newest_slot_is_noticed() {
-    let bench = Bench::new(1);
+    let bench = Bench::quick(1);
     let mut unit = bench.ready();
     let before = lasting(&mut unit);
     drop(unit);
     for slot in Slot::ALL {
-        for byte in 0..MAX_SLOT_LEN {
+        // All of the header and the checksum, and some of what is between.
+        let bytes =
+            (0..100).chain((100..MAX_SLOT_LEN - 64).step_by(41)).chain(MAX_SLOT_LEN - 64..MAX_SLOT_LEN);
+        for byte in bytes {
             let content = bench.disk.content(slot);
             let mut damaged = content.clone();
             damaged[byte] ^= 0x04;
@@ -276,14 +424,14 @@ fn every_damaged_byte_of_the_newest_slot_is_noticed() {
 
 #[test]
 fn both_slots_damaged_is_an_error_state_that_only_zeroize_ends() {
-    let bench = Bench::new(1);
+    let bench = Bench::quick(1);
     let mut unit = bench.ready();
     let before = lasting(&mut unit);
     drop(unit);
     for slot in Slot::ALL {
         bench.disk.set_content(slot, vec![0x55; MAX_SLOT_LEN]);
     }
-    let after = only_zeroize_helps(&bench, UnitError::StateInvalid);
+    let after = only_zeroize_helps(&bench);
     assert!(after.domain_instance > before.domain_instance);
     assert!(after.transaction_counter > before.transaction_counter);
 }
@@ -292,7 +440,7 @@ fn both_slots_damaged_is_an_error_state_that_only_zeroize_ends() {
 #[test]
 fn a_forged_number_keeps_no_unit_from_being_zeroized() {
     for forged in [u64::MAX, u64::from(u32::MAX), u64::from(u32::MAX) - 2] {
-        let bench = Bench::new(1);
+        let bench = Bench::quick(1);
         let mut unit = bench.ready();
         let before = lasting(&mut unit);
         drop(unit);
@@ -301,24 +449,24 @@ fn a_forged_number_keeps_no_unit_from_being_zeroized() {
         let (dated, checksum) = content.split_at_mut(MAX_SLOT_LEN - 32);
         bench.device.power_on().digest(DigestMechanism::Sha256, dated, checksum).unwrap();
         bench.disk.set_content(Slot::A, content);
-        let after = only_zeroize_helps(&bench, UnitError::StateInvalid);
+        let after = only_zeroize_helps(&bench);
         assert!(after.domain_instance > before.domain_instance, "{forged:#x}");
         assert!(after.transaction_counter > before.transaction_counter, "{forged:#x}");
         let mut unit = bench.start();
         for _ in 0..3 {
-            done(&mut unit, Command::Zeroize);
+            zeroize(&mut unit);
         }
     }
 }
 
 #[test]
 fn a_state_sealed_by_another_engine_is_refused() {
-    let bench = Bench::new(1);
+    let bench = Bench::quick(1);
     let mut unit = bench.ready();
     let before = lasting(&mut unit);
     drop(unit);
-    let other = Bench { device: Bench::new(2).device, ..bench };
-    let after = only_zeroize_helps(&other, UnitError::StateInvalid);
+    let other = Bench { device: Bench::quick(2).device, ..bench };
+    let after = only_zeroize_helps(&other);
     // Nothing could be opened, yet the numbers go on above all that were used.
     assert!(after.domain_instance > before.domain_instance);
     assert!(after.transaction_counter > before.transaction_counter);
@@ -326,32 +474,41 @@ fn a_state_sealed_by_another_engine_is_refused() {
 
 #[test]
 fn a_state_of_another_identity_is_refused() {
-    let bench = Bench::new(1);
-    drop(bench.ready());
-    let mut other = bench.clone();
-    other.identity.domain_index += 1;
-    only_zeroize_helps(&other, UnitError::StateInvalid);
-    assert_eq!(bench.device.persisted(), 0, "zeroize forgot what the other identity's state named");
+    type Change = fn(&mut Bench);
+    let changes: [Change; 3] = [
+        |other| other.identity.domain_index += 1,
+        |other| other.identity.instance.0[0] ^= 1,
+        |other| other.identity.unit.0[0] ^= 1,
+    ];
+    for change in changes {
+        let bench = Bench::quick(1);
+        drop(bench.ready());
+        let mut other = bench.clone();
+        change(&mut other);
+        only_zeroize_helps(&other);
+        assert_eq!(bench.device.persisted(), 0, "zeroize forgot what the other identity's state named");
+    }
 }
 
 #[test]
 fn a_state_whose_master_key_is_gone_is_refused() {
-    let bench = Bench::new(1);
+    let bench = Bench::quick(1);
     drop(bench.ready());
-    let emptied = Bench { device: Bench::new(1).device, ..bench };
-    only_zeroize_helps(&emptied, UnitError::StateInvalid);
+    let emptied = Bench { device: Bench::quick(1).device, ..bench };
+    only_zeroize_helps(&emptied);
 }
 
 #[test]
 fn storage_that_cannot_be_read_is_an_error_state_and_not_a_new_unit() {
-    let bench = Bench::new(1);
+    let bench = Bench::quick(1);
     let mut unit = bench.ready();
     let before = lasting(&mut unit);
     drop(unit);
     bench.disk.fail_reads();
     let mut unit = bench.start();
     assert_eq!(status(&mut unit).condition, Condition::Error(UnitError::StorageFailed as u16));
-    assert_eq!(refusal(&mut unit, Command::Zeroize), UnitError::StorageFailed);
+    // The state may come back, and with it administrators who did not sign.
+    assert_eq!(run(&mut unit, Zeroize, b""), Err(UnitError::ErrorState));
     drop(unit);
     bench.disk.repair();
     assert_eq!(lasting(&mut bench.start()), before);
@@ -361,14 +518,14 @@ fn storage_that_cannot_be_read_is_an_error_state_and_not_a_new_unit() {
 fn zeroize_of_a_unit_without_state_survives_power_that_goes_at_any_write() {
     for fault in [Fault::CutBefore, Fault::CutAfter, Fault::Torn(50), Fault::Refused, Fault::Unconfirmed] {
         for nth in 0..2 {
-            let bench = Bench::new(1);
+            let bench = Bench::quick(1);
             drop(bench.ready());
-            let other = Bench { device: Bench::new(2).device, ..bench };
+            let other = Bench { device: Bench::quick(2).device, ..bench };
             let mut unit = other.start();
             other.disk.plan(other.disk.writes() + nth, fault);
-            assert_eq!(refusal(&mut unit, Command::Zeroize), UnitError::StorageFailed);
+            assert_eq!(run(&mut unit, Zeroize, b""), Err(UnitError::StorageFailed));
             other.disk.repair();
-            done(&mut unit, Command::Zeroize);
+            zeroize(&mut unit);
             let after = lasting(&mut unit);
             drop(unit);
             assert_eq!(lasting(&mut other.start()), after);
@@ -376,22 +533,31 @@ fn zeroize_of_a_unit_without_state_survives_power_that_goes_at_any_write() {
     }
 }
 
-/// Checks that a unit answers status and zeroize only, and works after the latter; gives its state then.
-fn only_zeroize_helps(bench: &Bench, why: UnitError) -> Lasting {
+/// Checks that a unit answers status, three queries and zeroize only, and works after the latter; gives its state then.
+fn only_zeroize_helps(bench: &Bench) -> Lasting {
     let mut unit = bench.start();
     let shown = status(&mut unit);
-    assert_eq!(shown.condition, Condition::Error(why as u16));
+    assert_eq!(shown.condition, Condition::Error(UnitError::StateInvalid as u16));
     assert_eq!((shown.domain_instance, shown.transaction_counter), (0, 0));
     assert_eq!(bench.device.live(), 0);
-    for command in
-        [Command::GenerateRandom { len: 1 }, Command::LoadKeyParts { parts: &PARTS }, Command::ClearNew]
-    {
-        assert_eq!(refusal(&mut unit, command), UnitError::ErrorState);
+    assert_eq!(refusal(&mut unit, Command::GenerateRandom { len: 1 }), UnitError::ErrorState);
+    for command in AdminCommand::ALL {
+        let answered =
+            [AdminCommand::QueryDomain, AdminCommand::QueryDeviceCertificate, AdminCommand::QueryAudit];
+        if *command == Zeroize {
+            continue;
+        }
+        let expected = if answered.contains(command) { None } else { Some(UnitError::ErrorState) };
+        assert_eq!(administer(&mut unit, *command, b"", &[]).err(), expected, "{command:?}");
     }
-    done(&mut unit, Command::Zeroize);
+    assert_eq!(try_load(&mut unit, &PARTS).unwrap_err(), UnitError::ErrorState);
+    zeroize(&mut unit);
     let after = lasting(&mut unit);
     assert_eq!(after.master_keys(), 0);
     drop(unit);
-    assert_eq!(lasting(&mut bench.start()), after);
+    let mut unit = bench.start();
+    assert_eq!(lasting(&mut unit), after);
+    checked_chain(&mut unit);
+    secure(&mut unit, 1, attributes(1, 1, Permissions::first()));
     after
 }
