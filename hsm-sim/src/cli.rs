@@ -1,8 +1,10 @@
 //! The command line.
 
+use crate::region::{CeremonyKind, Wanted};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// An open Hyper-Protect-style key service in a simulated region: crypto units whose master key only you hold.
 #[derive(Debug, Parser)]
@@ -26,7 +28,7 @@ pub enum CliCommand {
         #[command(subcommand)]
         fault: FaultCommand,
     },
-    /// Undo faults: start killed units, let paused ones go on, load the master key into zeroized ones.
+    /// Undo faults: start killed units, let paused ones go on; with a development ceremony, bring zeroized ones into service.
     Heal {
         /// What to heal.
         #[command(flatten)]
@@ -56,12 +58,30 @@ pub struct UpArgs {
     /// Operational crypto units [default: 2, or what the data directory has]
     #[arg(long, value_parser = clap::value_parser!(u16).range(2..=3))]
     pub units: Option<u16>,
+    /// Recovery units, 0 or 2: one in the home region, one in another [default: 2 with a manual ceremony, else 0]
+    #[arg(long, value_parser = parse_recovery_units)]
+    pub recovery_units: Option<u16>,
+    /// Failover units in another region, 0, 2 or 3, no more than operational ones [default: 0]
+    #[arg(long, value_parser = parse_failover_units)]
+    pub failover_units: Option<u16>,
+    /// Who gives the units administrators and a master key; settled at the first start [default: development]
+    #[arg(long, value_enum)]
+    pub ceremony: Option<CeremonyKind>,
     /// Port of the Key Protect API on the loopback interface; 0 for any free one. The control API takes the next.
     #[arg(long, default_value_t = 8900)]
     pub port: u16,
     /// Write addresses and credentials to this file, as JSON, once the region serves.
     #[arg(long)]
     pub ready_file: Option<PathBuf>,
+}
+
+impl UpArgs {
+    /// What they ask of a region.
+    #[must_use]
+    pub const fn wanted(&self) -> Wanted {
+        let Self { units, recovery_units, failover_units, ceremony, .. } = *self;
+        Wanted { units, recovery_units, failover_units, ceremony }
+    }
 }
 
 /// Options of `demo`.
@@ -96,9 +116,18 @@ pub struct UnitArgs {
     /// Unix socket to listen on.
     #[arg(long)]
     pub socket: PathBuf,
-    /// Serial number of a unit that is made, 8 characters.
+    /// Folder of the simulated manufacturer, made if it is not there [default: `factory` in the folder of the state]
+    #[arg(long)]
+    pub factory: Option<PathBuf>,
+    /// Serial number of the module of a unit that is made, 8 characters.
     #[arg(long, default_value = "SIM00000")]
     pub serial: String,
+    /// Index of the domain in its module [default: 0, or what the unit has]
+    #[arg(long)]
+    pub domain: Option<u32>,
+    /// Service instance that the unit belongs to [default: one of its own, or what the unit has]
+    #[arg(long)]
+    pub instance: Option<Uuid>,
     /// Take orders on standard input, and end when it ends.
     #[arg(long, hide = true)]
     pub supervised: bool,
@@ -137,8 +166,10 @@ pub enum FaultCommand {
         #[command(flatten)]
         args: FaultArgs,
     },
-    /// Empty crypto units of their master key.
+    /// Empty crypto units of administrators and master keys, as their operator can.
     Zeroize(FaultArgs),
+    /// Have modules notice tampering: they erase everything.
+    Tamper(FaultArgs),
 }
 
 /// Whom a fault is for.
@@ -189,6 +220,22 @@ pub enum ClockCommand {
     },
 }
 
+fn parse_recovery_units(text: &str) -> Result<u16, String> {
+    one_of(text, &[0, 2])
+}
+
+fn parse_failover_units(text: &str) -> Result<u16, String> {
+    one_of(text, &[0, 2, 3])
+}
+
+fn one_of(text: &str, allowed: &[u16]) -> Result<u16, String> {
+    let expected = || {
+        let allowed: Vec<String> = allowed.iter().map(u16::to_string).collect();
+        format!("there can be {}", allowed.join(" or "))
+    };
+    text.parse().ok().filter(|number| allowed.contains(number)).ok_or_else(expected)
+}
+
 /// A number and a unit: `ms`, `s`, `m`, `h`, `d`.
 ///
 /// # Errors
@@ -237,7 +284,10 @@ mod tests {
     fn documented_commands_parse() {
         for line in [
             "up --data d --units 3 --port 0 --ready-file r",
+            "up --ceremony manual --recovery-units 2 --failover-units 3",
             "status --json",
+            "fault tamper unit 1",
+            "unit --state s --socket u --domain 3 --instance 0f0e0d0c-0b0a-4908-8706-050403020100 --factory f",
             "fault kill unit 1",
             "fault slow --by 20ms unit 2",
             "fault kill zone az1",
@@ -248,7 +298,14 @@ mod tests {
         ] {
             Cli::try_parse_from(std::iter::once("hsm-sim").chain(line.split(' '))).unwrap();
         }
-        for line in ["fault kill unit", "up --units 1", "clock advance 31", "fault kill zone"] {
+        for line in [
+            "fault kill unit",
+            "up --units 1",
+            "up --recovery-units 1",
+            "up --failover-units 1",
+            "clock advance 31",
+            "fault kill zone",
+        ] {
             assert!(
                 Cli::try_parse_from(std::iter::once("hsm-sim").chain(line.split(' '))).is_err(),
                 "{line}"

@@ -26,6 +26,27 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     sync_parent(path)
 }
 
+/// Makes a private folder with all that `fill` puts into it, or none: it appears by being renamed.
+///
+/// A folder that somebody else has made meanwhile stands as it is.
+///
+/// # Errors
+/// The system's; there is no such folder then.
+pub fn create_whole_dir(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_private_dir(parent)?;
+    let beside = tempfile::Builder::new().prefix(".new-").tempdir_in(parent)?;
+    fill(beside.path())?;
+    match fs::rename(beside.path(), path) {
+        Ok(()) => {
+            let _now_in_place = beside.keep();
+            sync_parent(path)
+        }
+        Err(_) if path.is_dir() => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
 /// Makes the entry of `path` in its folder durable.
 ///
 /// # Errors
@@ -51,7 +72,8 @@ pub fn read_if_present(path: &Path) -> io::Result<Option<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{create_private_dir, read_if_present, write_private};
+    use super::{create_private_dir, create_whole_dir, read_if_present, write_private};
+    use std::io;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
@@ -67,5 +89,23 @@ mod tests {
         }
         let mode = |p: &std::path::Path| std::fs::metadata(p).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&inner)), (0o600, 0o700));
+    }
+
+    #[test]
+    fn a_folder_appears_with_all_of_its_files_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("set");
+        let fails = |beside: &std::path::Path| {
+            write_private(&beside.join("first"), b"1")?;
+            Err(io::Error::other("no second"))
+        };
+        assert!(create_whole_dir(&path, fails).is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "something was left behind");
+        for content in [b"1", b"2"] {
+            create_whole_dir(&path, |beside| write_private(&beside.join("first"), content)).unwrap();
+            assert_eq!(std::fs::read(path.join("first")).unwrap(), b"1", "who comes first wins");
+        }
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

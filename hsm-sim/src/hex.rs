@@ -15,10 +15,10 @@ pub fn encode(bytes: &[u8]) -> Zeroizing<String> {
     text
 }
 
-/// The 32 bytes that 64 digits stand for; `None` for anything else.
+/// The bytes that exactly `2 × N` digits stand for; `None` for anything else.
 #[must_use]
-pub fn decode(text: &str) -> Option<Zeroizing<[u8; 32]>> {
-    let mut value = Zeroizing::new([0; 32]);
+pub fn decode<const N: usize>(text: &str) -> Option<Zeroizing<[u8; N]>> {
+    let mut value = Zeroizing::new([0; N]);
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if pairs.len() != value.len() || !rest.is_empty() {
         return None;
@@ -37,13 +37,13 @@ mod tests {
     #[test]
     fn bytes_read_as_they_are_written() {
         let bytes = [0x0f, 0xa5].repeat(16);
-        assert_eq!(decode(&encode(&bytes)).unwrap().as_slice(), bytes);
+        assert_eq!(decode::<32>(&encode(&bytes)).unwrap().as_slice(), bytes);
     }
 
     #[test]
-    fn nothing_but_64_digits_is_read() {
+    fn nothing_but_as_many_digits_is_read() {
         for text in ["", "0g", &"0".repeat(63), &"0".repeat(65), &"x".repeat(64), &"é".repeat(32)] {
-            assert!(decode(text).is_none(), "{text}");
+            assert!(decode::<32>(text).is_none(), "{text}");
         }
     }
 }

@@ -11,6 +11,7 @@ use hsm_sim::unit::UnitOptions;
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
+use unit_api::admin::InstanceId;
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
@@ -67,7 +68,10 @@ fn unit(args: UnitArgs) -> Outcome {
     hsm_sim::unit::run(&UnitOptions {
         state: args.state,
         socket: args.socket,
+        factory: args.factory,
         serial: args.serial,
+        domain_index: args.domain,
+        instance: args.instance.map(|instance| InstanceId(instance.into_bytes())),
         supervised: args.supervised,
     })?;
     Ok(ExitCode::SUCCESS)
@@ -76,8 +80,8 @@ fn unit(args: UnitArgs) -> Outcome {
 async fn up(args: UpArgs) -> Outcome {
     let mut stopped = std::pin::pin!(stop_signal()?);
     let starting = Region::start(UpOptions {
+        wanted: args.wanted(),
         data: args.data,
-        units: args.units,
         port: args.port,
         ready_file: args.ready_file,
         program: None,
@@ -125,6 +129,7 @@ async fn set_fault(fault: FaultCommand) -> Outcome {
         FaultCommand::Pause(args) => (FaultKind::Pause, None, args),
         FaultCommand::Slow { by, args } => (FaultKind::Slow, Some(by), args),
         FaultCommand::Zeroize(args) => (FaultKind::Zeroize, None, args),
+        FaultCommand::Tamper(args) => (FaultKind::Tamper, None, args),
     };
     let slow_by_ms = slow_by.map(|by: Duration| u64::try_from(by.as_millis()).unwrap_or(u64::MAX));
     let request = FaultRequest { fault: kind, target: Target::try_from(&target)?, slow_by_ms };

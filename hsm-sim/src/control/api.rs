@@ -2,7 +2,9 @@
 
 use super::model::{AdvanceRequest, ClockStatus, FaultKind, FaultRequest, Status, Target, UnitStatus};
 use crate::cli::with_causes;
-use crate::region::{CeremonyError, ControlledRegion, DataError, Fault, SupervisorError, ZONES};
+use crate::region::{
+    CeremonyError, ControlledRegion, DataError, Fault, SupervisorError, UnitProcess, UnitReport, ZONES,
+};
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -52,7 +54,7 @@ async fn nothing_here() -> Refused {
 }
 
 async fn status(State(region): State<ControlState>) -> Json<Status> {
-    Json(region_status(&region))
+    Json(region_status(&region).await)
 }
 
 async fn clock(State(region): State<ControlState>) -> Json<ClockStatus> {
@@ -74,9 +76,10 @@ async fn fault(State(region): State<ControlState>, body: Bytes) -> Result<Json<S
             FaultKind::Pause => region.supervisor.fault(unit, Fault::Paused).await?,
             FaultKind::Slow => region.supervisor.fault(unit, Fault::Slow(slow_by)).await?,
             FaultKind::Zeroize => region.zeroize(unit).await?,
+            FaultKind::Tamper => region.tamper(unit).await?,
         }
     }
-    Ok(Json(region_status(&region)))
+    Ok(Json(region_status(&region).await))
 }
 
 async fn heal(State(region): State<ControlState>, body: Bytes) -> Result<Json<Status>, Refused> {
@@ -84,12 +87,14 @@ async fn heal(State(region): State<ControlState>, body: Bytes) -> Result<Json<St
     let units = targets(&region, &target)?;
     for unit in &units {
         region.supervisor.heal(*unit).await?;
-        region.load_master_key(*unit).await?;
+        region.bring_into_service(*unit).await?;
     }
     // Whoever heals wants to see it healed. What takes longer has a reason, which the answer gives.
     let healed = |views: &[UnitView]| views.iter().all(|view| view.in_use || !units.contains(&view.number));
-    let _ = region.host.wait_until(ADMISSION_PATIENCE, healed).await;
-    Ok(Json(region_status(&region)))
+    if let (Some(host), true) = (region.service.host(), region.heals_keys()) {
+        let _ = host.wait_until(ADMISSION_PATIENCE, healed).await;
+    }
+    Ok(Json(region_status(&region).await))
 }
 
 /// The numbers of the units a target stands for; a zone without units is none.
@@ -98,55 +103,86 @@ fn targets(region: &ControlledRegion, target: &Target) -> Result<Vec<u16>, Refus
     match target {
         Target::All => Ok(units.iter().map(|u| u.unit).collect()),
         Target::Unit(unit) => Ok(vec![region.supervisor.unit(*unit)?.unit]),
-        Target::Zone(zone) if ZONES.contains(&zone.as_str()) => {
-            Ok(units.iter().filter(|u| u.zone == zone).map(|u| u.unit).collect())
+        Target::Zone(zone) if zones(&units).contains(zone) => {
+            Ok(units.iter().filter(|u| u.place.zone == *zone).map(|u| u.unit).collect())
         }
         Target::Zone(zone) => {
-            let why = format!("there is no zone `{zone}`; this region has {}", ZONES.join(", "));
+            let why = format!("there is no zone `{zone}`; this region has {}", zones(&units).join(", "));
             Err(Refused { status: StatusCode::NOT_FOUND, why })
         }
     }
 }
 
-fn region_status(region: &ControlledRegion) -> Status {
-    let seen = region.host.units();
-    let units: Vec<UnitStatus> = region
-        .supervisor
-        .units()
-        .into_iter()
-        .map(|process| {
-            let view = seen.iter().find(|view| view.number == process.unit);
-            UnitStatus {
-                unit: process.unit,
-                zone: process.zone.to_owned(),
-                pid: process.pid,
-                state: view.map_or_else(|| "unknown".to_owned(), |v| v.state.to_string()),
-                reason: view.map_or_else(String::new, |v| v.reason.clone()),
-                fault: process.fault.map(|fault| fault.to_string()),
-                restarts: process.restarts,
-                pattern: view.and_then(|v| v.pattern).map(|pattern| pattern.to_string()),
-                served: view.map_or(0, |v| v.served),
-                failed: view.map_or(0, |v| v.failed),
-                outstanding: view.map_or(0, |v| v.outstanding),
-                p50_us: view.map_or(0, |v| micros(v.p50)),
-                p99_us: view.map_or(0, |v| micros(v.p99)),
-                socket: process.socket.display().to_string(),
-            }
-        })
-        .collect();
-    let serving = units.iter().filter(|unit| unit.serves()).count();
-    let state = match serving {
-        0 => "locked",
-        n if n == units.len() => "ready",
-        _ => "degraded",
+/// The zones of the region, and those of other regions in which units of its instance stand.
+fn zones(units: &[UnitProcess]) -> Vec<String> {
+    let mut zones = ZONES.map(str::to_owned).to_vec();
+    for unit in units {
+        if !zones.contains(&unit.place.zone) {
+            zones.push(unit.place.zone.clone());
+        }
+    }
+    zones
+}
+
+async fn region_status(region: &ControlledRegion) -> Status {
+    let reports = region.reports().await;
+    let seen = region.service.host().map(host::Host::units).unwrap_or_default();
+    let processes = region.supervisor.units();
+    let zones = zones(&processes);
+    let unit = |process: UnitProcess| {
+        let view = seen.iter().find(|view| view.number == process.unit);
+        let report = reports.iter().find(|report| report.unit == process.unit);
+        unit_status(process, view, report)
     };
+    let units: Vec<UnitStatus> = processes.into_iter().map(unit).collect();
     Status {
-        region: region.name.clone(),
-        state: state.to_owned(),
-        zones: ZONES.map(str::to_owned).to_vec(),
-        pattern: region.pattern().to_string(),
+        region: region.identity.region.clone(),
+        state: region.state().to_owned(),
+        waiting_for: region.service.waiting_for(),
+        instance: region.identity.instance_id.to_string(),
+        ceremony: region.identity.ceremony.to_string(),
+        zones,
+        pattern: region.pattern().map(|pattern| pattern.to_string()),
         units,
         clock: clock_status(region),
+    }
+}
+
+fn unit_status(process: UnitProcess, view: Option<&UnitView>, report: Option<&UnitReport>) -> UnitStatus {
+    let operational = process.is_operational();
+    let state = match view {
+        Some(view) => view.state,
+        None if operational => "unknown",
+        None => "standby",
+    };
+    // What the host has to say comes first; a unit that it does not see speaks for itself.
+    let reason = match view {
+        Some(view) => view.reason.clone(),
+        None => report.and_then(|report| report.silent.clone()).unwrap_or_default(),
+    };
+    let current = report.and_then(|report| report.current).or(view.and_then(|view| view.pattern));
+    UnitStatus {
+        unit: process.unit,
+        kind: process.place.kind.name().to_owned(),
+        location: process.place.location.to_string(),
+        zone: process.place.zone,
+        lifecycle: report.map_or("unreachable", |report| report.lifecycle).to_owned(),
+        imprint_mode: report.and_then(|report| report.imprint),
+        administrators: report.and_then(|report| report.administrators),
+        signature_threshold: report.and_then(|report| report.signature_threshold),
+        revocation_threshold: report.and_then(|report| report.revocation_threshold),
+        pid: process.pid,
+        state: state.to_owned(),
+        reason,
+        fault: process.fault.map(|fault| fault.to_string()),
+        restarts: process.restarts,
+        pattern: current.map(|pattern| pattern.to_string()),
+        served: view.map_or(0, |v| v.served),
+        failed: view.map_or(0, |v| v.failed),
+        outstanding: view.map_or(0, |v| v.outstanding),
+        p50_us: view.map_or(0, |v| micros(v.p50)),
+        p99_us: view.map_or(0, |v| micros(v.p99)),
+        socket: process.socket.display().to_string(),
     }
 }
 
@@ -188,7 +224,9 @@ impl From<SupervisorError> for Refused {
         let status = match error {
             SupervisorError::NoSuchUnit { .. } => StatusCode::NOT_FOUND,
             SupervisorError::NotRunning(_) => StatusCode::CONFLICT,
-            SupervisorError::Process { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            SupervisorError::Process { .. } | SupervisorError::Disobeyed { .. } => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         };
         Self { status, why: with_causes(&error) }
     }
@@ -197,7 +235,7 @@ impl From<SupervisorError> for Refused {
 impl From<CeremonyError> for Refused {
     fn from(error: CeremonyError) -> Self {
         match error {
-            CeremonyError::Unit(error) => error.into(),
+            CeremonyError::Supervisor(error) => error.into(),
             // The unit is not in a state in which this can be done to it.
             error => Self { status: StatusCode::CONFLICT, why: with_causes(&error) },
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum Target {
     /// One unit, by its number from 1.
     Unit(u16),
-    /// All units of a zone.
+    /// All units of a zone, by name: `az1`, or `us-east/az1` in another region.
     Zone(String),
     /// All units.
     All,
@@ -40,8 +40,10 @@ pub enum FaultKind {
     Pause,
     /// Longer over every command.
     Slow,
-    /// No master key any more.
+    /// No administrators and no master key any more, by the operator's order.
     Zeroize,
+    /// The same, because the module notices tampering.
+    Tamper,
 }
 
 /// Body of `POST /fault`.
@@ -79,12 +81,19 @@ pub struct ClockStatus {
 pub struct Status {
     /// Name.
     pub region: String,
-    /// `ready` when every unit serves, `degraded` when some do, `locked` when none does.
+    /// `ready` when every operational unit serves, `degraded` when some do, `locked` when none does, `unkeyed` when there
+    /// is no instance yet that one could serve.
     pub state: String,
+    /// Why no keys are served yet; none once an instance is there.
+    pub waiting_for: Option<String>,
+    /// The service instance that the units belong to.
+    pub instance: String,
+    /// Who brings the units into service: `development` or `manual`.
+    pub ceremony: String,
     /// Zones.
     pub zones: Vec<String>,
-    /// Verification pattern of the region's master key, in hexadecimal.
-    pub pattern: String,
+    /// Verification pattern of the region's master key, in hexadecimal, once it is settled.
+    pub pattern: Option<String>,
     /// Units, in order.
     pub units: Vec<UnitStatus>,
     /// Clock.
@@ -96,11 +105,27 @@ pub struct Status {
 pub struct UnitStatus {
     /// Number, from 1.
     pub unit: u16,
+    /// `OPERATIONAL`, `RECOVERY` or `FAILOVER`.
+    pub kind: String,
+    /// `[region].[zone].[module].[domain]`.
+    pub location: String,
     /// Zone.
     pub zone: String,
+    /// `reserved` (in imprint mode), `claimed` (has administrators), `initialized` (has a master key), `kms-initialized`
+    /// (and serves), `error`, `unreachable`.
+    pub lifecycle: String,
+    /// Whether it is in imprint mode; none while it does not answer, as with what follows.
+    pub imprint_mode: Option<bool>,
+    /// Administrators installed.
+    pub administrators: Option<u8>,
+    /// Signatures that most commands need.
+    pub signature_threshold: Option<u8>,
+    /// Signatures that removing an administrator needs.
+    pub revocation_threshold: Option<u8>,
     /// Process, while it runs.
     pub pid: Option<u32>,
-    /// How the host sees it: `eligible`, `warming`, `checking`, `ejected`, `fenced`, …
+    /// How the host sees it: `eligible`, `warming`, `checking`, `ejected`, `fenced`, …; `unknown` while there is no
+    /// instance to serve, `standby` for a unit that is not there to serve.
     pub state: String,
     /// Why it does not serve; empty when it does.
     pub reason: String,
@@ -125,6 +150,12 @@ pub struct UnitStatus {
 }
 
 impl UnitStatus {
+    /// Whether it is there to serve.
+    #[must_use]
+    pub fn is_operational(&self) -> bool {
+        self.kind == "OPERATIONAL"
+    }
+
     /// Whether it takes part in serving.
     #[must_use]
     pub fn serves(&self) -> bool {

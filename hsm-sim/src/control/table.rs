@@ -10,8 +10,9 @@ pub fn status_table(status: &Status) -> String {
     table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header([
         "unit",
-        "zone",
+        "location",
         "process",
+        "rule",
         "state",
         "master key",
         "served",
@@ -23,8 +24,9 @@ pub fn status_table(status: &Status) -> String {
     for unit in &status.units {
         table.add_row([
             unit.unit.to_string(),
-            unit.zone.clone(),
+            placed(unit),
             unit.pid.map_or_else(|| "–".to_owned(), |pid| pid.to_string()),
+            rule(unit),
             unit.state.clone(),
             unit.pattern.as_deref().map_or_else(|| "–".to_owned(), short),
             unit.served.to_string(),
@@ -41,11 +43,13 @@ pub fn status_table(status: &Status) -> String {
         .map(String::as_str)
         .collect();
     let without = if empty.is_empty() { String::new() } else { format!("\nno unit in {}", empty.join(", ")) };
+    let key = status.pattern.as_ref().map_or_else(|| "none yet".to_owned(), short);
+    let waiting = status.waiting_for.as_ref().map_or_else(String::new, |why| format!("\nwaiting: {why}"));
     format!(
-        "region {} is {}, master key {}\n{table}{without}\n{}",
+        "region {} is {}, {} ceremony, master key {key}{waiting}\n{table}{without}\n{}",
         status.region,
         status.state,
-        short(&status.pattern),
+        status.ceremony,
         clock_table(&status.clock)
     )
 }
@@ -63,6 +67,27 @@ pub fn clock_table(clock: &ClockStatus) -> String {
             s / 60 % 60,
             s % 60
         ),
+    }
+}
+
+fn placed(unit: &UnitStatus) -> String {
+    match unit.kind.as_str() {
+        "OPERATIONAL" => unit.location.clone(),
+        other => format!("{}\n{}", unit.location, other.to_lowercase()),
+    }
+}
+
+/// Administrators and thresholds; threshold 0 is imprint mode.
+fn rule(unit: &UnitStatus) -> String {
+    let (Some(administrators), Some(sign), Some(revoke)) =
+        (unit.administrators, unit.signature_threshold, unit.revocation_threshold)
+    else {
+        return "–".to_owned();
+    };
+    match (administrators, unit.imprint_mode) {
+        (0, _) => "imprint mode".to_owned(),
+        (count, Some(true)) => format!("imprint mode, {count} administrators"),
+        (count, _) => format!("{sign}/{revoke} of {count}"),
     }
 }
 

@@ -10,7 +10,7 @@ mod script;
 pub use report::{PhaseReport, Report};
 
 use crate::cli::DemoArgs;
-use crate::region::{Region, UpError, UpOptions};
+use crate::region::{Region, UpError, UpOptions, Wanted};
 use load::Load;
 use rest::RestClient;
 use std::io::IsTerminal;
@@ -48,7 +48,7 @@ pub async fn run(args: &DemoArgs) -> Result<Report, DemoError> {
     };
     let region = Region::start(UpOptions {
         data,
-        units: args.units,
+        wanted: Wanted { units: args.units, ..Wanted::default() },
         port: args.port,
         ready_file: args.ready_file.clone(),
         program: None,

@@ -36,7 +36,7 @@ pub(super) async fn play(region: &Region, load: &Load) -> Result<(), ScriptError
     load.until(next_share()).await;
     for zone in ZONES {
         let units: Vec<u16> =
-            control.supervisor.units().iter().filter(|u| u.zone == zone).map(|u| u.unit).collect();
+            control.supervisor.units().iter().filter(|u| u.place.zone == zone).map(|u| u.unit).collect();
         let empty = if units.is_empty() { " (no unit there)" } else { "" };
         load.begin(&format!("{zone} killed{empty}"));
         for unit in &units {
@@ -48,15 +48,12 @@ pub(super) async fn play(region: &Region, load: &Load) -> Result<(), ScriptError
         let healing = Instant::now();
         for unit in &units {
             control.supervisor.heal(*unit).await?;
-            control.load_master_key(*unit).await?;
+            control.bring_into_service(*unit).await?;
         }
         // Every unit serves, or the next kill would leave none.
-        if control
-            .host
-            .wait_until(HEALING_PATIENCE, |units| units.iter().all(|unit| unit.in_use))
-            .await
-            .is_err()
-        {
+        let healed = |units: &[host::UnitView]| units.iter().all(|unit| unit.in_use);
+        let host = control.service.host().ok_or(ScriptError::NotHealed { zone })?;
+        if host.wait_until(HEALING_PATIENCE, healed).await.is_err() {
             return Err(ScriptError::NotHealed { zone });
         }
         if !units.is_empty() {

@@ -1,5 +1,7 @@
 //! The data directory: what is where, and who has it.
 
+use super::ceremony::CeremonyKind;
+use super::place::Place;
 use crate::files;
 use fs4::FileExt;
 use std::fs::{self, File, OpenOptions};
@@ -41,6 +43,27 @@ pub enum DataError {
     /// A file in it makes no sense.
     #[error("{} is damaged: restore it from a copy, or start afresh with another --data", .0.display())]
     Damaged(PathBuf),
+    /// Its units are in somebody else's hands.
+    #[error(
+        "the units of this data directory are brought into service by the {kept} ceremony, and whoever holds their \
+         signature keys and key parts goes on holding them: name another directory with --data for the {wanted} ceremony"
+    )]
+    OtherCeremony {
+        /// The directory's.
+        kept: CeremonyKind,
+        /// What was asked for.
+        wanted: CeremonyKind,
+    },
+    /// More stand by than serve.
+    #[error(
+        "{failover} failover units are more than the {operational} operational ones: name fewer, or more --units"
+    )]
+    TooManyFailoverUnits {
+        /// How many were asked for.
+        failover: u16,
+        /// Operational units.
+        operational: u16,
+    },
 }
 
 /// A data directory that this process alone has.
@@ -49,8 +72,10 @@ pub enum DataError {
 /// region.json      who the region is: instances, tokens (mode 0600)
 /// clock.json       how far the service's clock was moved
 /// keystore.redb    keys, sealed under the master key
-/// ceremony/        key parts of the development ceremony, in the clear
-/// units/N/         state of unit N
+/// audit.jsonl      what was asked of crypto units by administrators, and what came of it
+/// ceremony/        signature keys and key parts of the development ceremony, in the clear
+/// factory/         the simulated manufacturer, whose root.der tells genuine modules
+/// units/…/         state of one unit: N an operational one, recovery-N, failover-N
 /// lock             who has the directory
 /// ```
 #[derive(Debug)]
@@ -108,10 +133,22 @@ impl DataDir {
         self.path.join("ceremony")
     }
 
-    /// `units/N/`.
+    /// `factory/`.
     #[must_use]
-    pub fn unit_dir(&self, unit: u16) -> PathBuf {
-        self.path.join("units").join(unit.to_string())
+    pub fn factory_dir(&self) -> PathBuf {
+        self.path.join("factory")
+    }
+
+    /// `audit.jsonl`.
+    #[must_use]
+    pub fn audit_file(&self) -> PathBuf {
+        self.path.join("audit.jsonl")
+    }
+
+    /// A unit's folder below `units/`.
+    #[must_use]
+    pub fn unit_dir(&self, place: &Place) -> PathBuf {
+        self.path.join("units").join(place.folder())
     }
 
     /// Where unit N listens: in the directory, or in a private temporary one when that path is too long for a socket.

@@ -1,6 +1,8 @@
 //! Who a region is: what its clients hold in their configuration, the same after every restart.
 
+use super::ceremony::CeremonyKind;
 use super::data::{DataDir, DataError};
+use super::place::UnitCounts;
 use crate::{files, hex};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -25,34 +27,81 @@ pub struct Identity {
     pub token_key: String,
     /// Operational crypto units.
     pub units: u16,
+    /// Recovery units.
+    #[serde(default)]
+    pub recovery_units: u16,
+    /// Failover units.
+    #[serde(default)]
+    pub failover_units: u16,
+    /// Who brings the units into service.
+    #[serde(default)]
+    pub ceremony: CeremonyKind,
+}
+
+/// What a start asks of a region; where it says nothing, the region stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Operational crypto units.
+    pub units: Option<u16>,
+    /// Recovery units.
+    pub recovery_units: Option<u16>,
+    /// Failover units.
+    pub failover_units: Option<u16>,
+    /// Who brings the units into service.
+    pub ceremony: Option<CeremonyKind>,
 }
 
 impl Identity {
-    /// The identity kept in `data`, made with this many units if there is none; `units` changes a kept one.
+    /// The identity kept in `data`, made as `wanted` if there is none; `wanted` changes the numbers of a kept one.
     ///
     /// # Errors
-    /// [`DataError`] when it cannot be read, made or changed.
-    pub fn open(data: &DataDir, units: Option<u16>) -> Result<Self, DataError> {
+    /// [`DataError`] when it cannot be read, made, or be what is wanted; nothing is changed then.
+    pub fn open(data: &DataDir, wanted: Wanted) -> Result<Self, DataError> {
         let path = data.region_file();
         let unusable = |source| DataError::Unusable { path: path.clone(), source };
-        let kept = match files::read_if_present(&path).map_err(unusable)? {
+        let kept: Option<Self> = match files::read_if_present(&path).map_err(unusable)? {
             Some(content) => {
-                let kept: Self =
-                    serde_json::from_slice(&content).map_err(|_| DataError::Damaged(path.clone()))?;
-                if units.is_none_or(|units| units == kept.units) {
-                    return Ok(kept);
-                }
-                kept
+                Some(serde_json::from_slice(&content).map_err(|_| DataError::Damaged(path.clone()))?)
             }
-            None => Self::generate().map_err(unusable)?,
+            None => None,
         };
-        let identity = Self { units: units.unwrap_or(kept.units), ..kept };
-        let content = serde_json::to_vec_pretty(&identity).map_err(|e| unusable(e.into()))?;
-        files::write_private(&path, &content).map_err(unusable)?;
+        let identity = match &kept {
+            Some(kept) => kept.clone().with(wanted),
+            None => Self::generate(wanted.ceremony.unwrap_or_default()).map_err(unusable)?.with(wanted),
+        };
+        if let Some(kept) = &kept
+            && kept.ceremony != identity.ceremony
+        {
+            return Err(DataError::OtherCeremony { kept: kept.ceremony, wanted: identity.ceremony });
+        }
+        let UnitCounts { operational, failover, .. } = identity.unit_counts();
+        if failover > operational {
+            return Err(DataError::TooManyFailoverUnits { failover, operational });
+        }
+        if kept.is_none_or(|kept| kept.unit_counts() != identity.unit_counts()) {
+            let content = serde_json::to_vec_pretty(&identity).map_err(|e| unusable(e.into()))?;
+            files::write_private(&path, &content).map_err(unusable)?;
+        }
         Ok(identity)
     }
 
-    fn generate() -> io::Result<Self> {
+    /// How many units of each kind it has.
+    #[must_use]
+    pub const fn unit_counts(&self) -> UnitCounts {
+        UnitCounts { operational: self.units, recovery: self.recovery_units, failover: self.failover_units }
+    }
+
+    fn with(self, wanted: Wanted) -> Self {
+        Self {
+            units: wanted.units.unwrap_or(self.units),
+            recovery_units: wanted.recovery_units.unwrap_or(self.recovery_units),
+            failover_units: wanted.failover_units.unwrap_or(self.failover_units),
+            ceremony: wanted.ceremony.unwrap_or(self.ceremony),
+            ..self
+        }
+    }
+
+    fn generate(ceremony: CeremonyKind) -> io::Result<Self> {
         Ok(Self {
             region: "us-south".to_owned(),
             account: random_hex(16)?,
@@ -62,6 +111,9 @@ impl Identity {
             tokens: [random_hex(32)?, random_hex(32)?],
             token_key: random_hex(32)?,
             units: 2,
+            recovery_units: ceremony.recovery_units(),
+            failover_units: 0,
+            ceremony,
         })
     }
 }
@@ -80,18 +132,62 @@ fn random_uuid() -> io::Result<Uuid> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DataDir, DataError, Identity};
+    use super::{DataDir, DataError, Identity, Wanted};
+    use crate::region::CeremonyKind;
+
+    fn units(units: u16) -> Wanted {
+        Wanted { units: Some(units), ..Wanted::default() }
+    }
 
     #[test]
-    fn it_is_made_once_and_only_the_number_of_units_changes() {
+    fn it_is_made_once_and_only_the_numbers_of_units_change() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(&folder.path().join("data")).unwrap();
-        let first = Identity::open(&data, None).unwrap();
-        let again = Identity::open(&data, Some(3)).unwrap();
+        let first = Identity::open(&data, Wanted::default()).unwrap();
+        let again = Identity::open(&data, units(3)).unwrap();
         assert_eq!((first.units, again.units), (2, 3));
+        assert_eq!(Identity::open(&data, Wanted::default()).unwrap().units, 3);
         assert_eq!((&first.api_key, first.instance_id), (&again.api_key, again.instance_id));
         assert_ne!(first.instance_id, first.instance_id_2);
         std::fs::write(data.region_file(), "{").unwrap();
-        assert!(matches!(Identity::open(&data, None), Err(DataError::Damaged(_))));
+        assert!(matches!(Identity::open(&data, Wanted::default()), Err(DataError::Damaged(_))));
+    }
+
+    #[test]
+    fn who_holds_the_master_key_is_settled_at_the_first_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(&folder.path().join("data")).unwrap();
+        let manual = Wanted { ceremony: Some(CeremonyKind::Manual), ..Wanted::default() };
+        assert_eq!(Identity::open(&data, manual).unwrap().recovery_units, 2);
+        let development = Wanted { ceremony: Some(CeremonyKind::Development), ..Wanted::default() };
+        assert!(matches!(Identity::open(&data, development), Err(DataError::OtherCeremony { .. })));
+        assert_eq!(Identity::open(&data, Wanted::default()).unwrap().ceremony, CeremonyKind::Manual);
+    }
+
+    #[test]
+    fn there_are_no_more_failover_units_than_operational_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(&folder.path().join("data")).unwrap();
+        let three = Wanted { failover_units: Some(3), ..Wanted::default() };
+        assert!(matches!(Identity::open(&data, three), Err(DataError::TooManyFailoverUnits { .. })));
+        assert!(!data.region_file().exists(), "a refusal left something behind");
+        let both = Wanted { units: Some(3), ..three };
+        assert_eq!(Identity::open(&data, both).unwrap().failover_units, 3);
+        assert!(Identity::open(&data, units(2)).is_err());
+    }
+
+    #[test]
+    fn a_region_of_before_there_were_kinds_is_a_development_region() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(&folder.path().join("data")).unwrap();
+        Identity::open(&data, Wanted::default()).unwrap();
+        let mut kept: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(data.region_file()).unwrap()).unwrap();
+        for field in ["recovery_units", "failover_units", "ceremony"] {
+            assert!(kept.as_object_mut().unwrap().remove(field).is_some(), "{field}");
+        }
+        std::fs::write(data.region_file(), kept.to_string()).unwrap();
+        let identity = Identity::open(&data, Wanted::default()).unwrap();
+        assert_eq!((identity.ceremony, identity.recovery_units), (CeremonyKind::Development, 0));
     }
 }

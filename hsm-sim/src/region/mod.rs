@@ -1,30 +1,28 @@
 //! A region on one machine: its data, its units, and the services in front of them.
 
+mod callers;
 mod ceremony;
 mod clock;
 mod controlled;
 mod data;
 mod identity;
+mod look;
+mod place;
 mod ready;
 mod service;
+mod state;
 mod supervisor;
+mod tke_service;
 mod up;
+mod waiting;
 
-pub use ceremony::CeremonyError;
+pub use ceremony::{CeremonyError, CeremonyKind, DevelopmentCeremony, SocketPort, SocketPortError};
 pub use clock::SimClock;
-pub use controlled::ControlledRegion;
+pub use controlled::{ControlledRegion, UnitReport};
 pub use data::{DataDir, DataError};
-pub use identity::Identity;
+pub use identity::{Identity, Wanted};
+pub use place::{Place, UnitCounts, ZONES, places};
 pub use ready::{ReadyFile, ReadyUnit};
+pub use service::{Service, ServiceError};
 pub use supervisor::{Fault, Supervisor, SupervisorError, UnitProcess};
 pub use up::{Region, UpError, UpOptions};
-
-/// The zones of a region; units are placed in them in turn.
-pub const ZONES: [&str; 3] = ["az1", "az2", "az3"];
-
-/// The zone of the unit with this number, counted from 1.
-#[must_use]
-pub fn zone_of(unit: u16) -> &'static str {
-    let at = usize::from(unit.saturating_sub(1)) % ZONES.len();
-    ZONES.get(at).copied().unwrap_or("az1")
-}

@@ -1,6 +1,6 @@
 //! What a program needs to know of a running region, as a file.
 
-use super::ZONES;
+use super::{CeremonyKind, ZONES};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use uuid::Uuid;
@@ -12,6 +12,8 @@ pub struct ReadyFile {
     pub rest_url: String,
     /// Base of the token service: `<iam_url>/identity/token`.
     pub iam_url: String,
+    /// Base of the crypto units' administration: `<tke_url>/v1/tke/<instance_id>/hsms`.
+    pub tke_url: String,
     /// Base of the control API: faults, healing, clock, status.
     pub control_url: String,
     /// The service instance.
@@ -26,6 +28,10 @@ pub struct ReadyFile {
     pub region: String,
     /// Its zones.
     pub zones: Vec<String>,
+    /// Who brings the units into service.
+    pub ceremony: CeremonyKind,
+    /// Certificate of the simulated manufacturer, DER, by which genuine modules are told.
+    pub root_certificate: PathBuf,
     /// Its crypto units.
     pub units: Vec<ReadyUnit>,
     /// Process that serves; its end is the region's.
@@ -38,32 +44,69 @@ impl ReadyFile {
     /// What a person needs to use the region, ready to paste.
     #[must_use]
     pub fn greeting(&self) -> String {
-        let ReadyFile {
-            rest_url,
-            iam_url,
-            control_url,
-            instance_id,
-            instance_id_2,
-            api_key,
-            region,
-            data,
-            ..
-        } = self;
-        let units: Vec<String> = self.units.iter().map(|u| format!("{} in {}", u.unit, u.zone)).collect();
+        let ReadyFile { rest_url, iam_url, control_url, instance_id, instance_id_2, region, .. } = self;
+        let units: Vec<String> = self.units.iter().map(ReadyUnit::shown).collect();
         let units = units.join(", ");
-        let data = data.display();
+        let data = self.data.display();
+        let clients = self.clients();
+        let (serves, ceremony) = match self.ceremony {
+            CeremonyKind::Development => ("serves", self.development_note()),
+            CeremonyKind::Manual => ("is up", self.manual_note()),
+        };
         format!(
-            r#"region {region} serves: zones {}, crypto units {units}
+            r#"region {region} {serves}: zones {}, crypto units {units}
   Key Protect API  {rest_url}
   token service    {iam_url}
+  administration   {}/v1/tke/{instance_id}
   control API      {control_url}
   instances        {instance_id}, {instance_id_2}
   data             {data}
 
-DEVELOPMENT CEREMONY: the parts of the master key lie in {data}/ceremony in the clear.
-Both instances share these units and that master key. Do not keep real keys here.
+{ceremony}
 
-IBM's Python client (pip install keyprotect), from the environment:
+{clients}
+
+In another terminal: hsm-sim status --data {data}; hsm-sim fault kill unit 1 --data {data}; hsm-sim help
+Ctrl-C stops the region and keeps every key."#,
+            ZONES.join(", "),
+            self.tke_url,
+        )
+    }
+
+    fn development_note(&self) -> String {
+        format!(
+            r#"DEVELOPMENT CEREMONY: the administrators' signature keys and the parts of the master key lie in
+{}/ceremony in the clear. Both instances share these units and that master key. Do not keep real keys here.
+To look at the units with an administrator's tools:
+{}"#,
+            self.data.display(),
+            self.tke_exports(),
+        )
+    }
+
+    fn manual_note(&self) -> String {
+        format!(
+            r#"MANUAL CEREMONY: the region serves keys once you have given its crypto units administrators, thresholds and a
+master key, all operational ones the same. It notices by itself. With an administrator's tools:
+{}"#,
+            self.tke_exports(),
+        )
+    }
+
+    fn tke_exports(&self) -> String {
+        format!(
+            "  export TKE_URL={} TKE_INSTANCE={}\n  export TKE_TOKEN={} TKE_ROOT={}",
+            self.tke_url,
+            self.instance_id,
+            self.token(),
+            self.root_certificate.display(),
+        )
+    }
+
+    fn clients(&self) -> String {
+        let ReadyFile { rest_url, iam_url, instance_id, api_key, .. } = self;
+        format!(
+            r#"IBM's Python client (pip install keyprotect), from the environment:
   export IBM_KEY_PROTECT_API_URL={rest_url} IBM_KEY_PROTECT_API_AUTH_TYPE=iam
   export IBM_KEY_PROTECT_API_APIKEY={api_key} IBM_KEY_PROTECT_API_AUTH_URL={iam_url}
 
@@ -76,13 +119,13 @@ IBM's Node client (@ibm-cloud/ibm-key-protect):
     url: '{iam_url}'}}), serviceUrl: '{rest_url}'}})
 
 curl:
-  curl -H 'Authorization: Bearer {}' -H 'Bluemix-Instance: {instance_id}' {rest_url}/api/v2/keys
-
-In another terminal: hsm-sim status --data {data}; hsm-sim fault kill unit 1 --data {data}; hsm-sim help
-Ctrl-C stops the region and keeps every key."#,
-            ZONES.join(", "),
-            self.tokens.first().map_or("", String::as_str),
+  curl -H 'Authorization: Bearer {}' -H 'Bluemix-Instance: {instance_id}' {rest_url}/api/v2/keys"#,
+            self.token(),
         )
+    }
+
+    fn token(&self) -> &str {
+        self.tokens.first().map_or("", String::as_str)
     }
 }
 
@@ -91,8 +134,22 @@ Ctrl-C stops the region and keeps every key."#,
 pub struct ReadyUnit {
     /// Number, from 1.
     pub unit: u16,
-    /// Zone.
+    /// `OPERATIONAL`, `RECOVERY` or `FAILOVER`.
+    pub kind: String,
+    /// `[region].[zone].[module].[domain]`.
+    pub location: String,
+    /// Zone, as faults name it.
     pub zone: String,
     /// Socket it listens on.
     pub socket: PathBuf,
+}
+
+impl ReadyUnit {
+    fn shown(&self) -> String {
+        let Self { unit, kind, zone, .. } = self;
+        match kind.as_str() {
+            "OPERATIONAL" => format!("{unit} in {zone}"),
+            other => format!("{unit} ({}) in {zone}", other.to_lowercase()),
+        }
+    }
 }

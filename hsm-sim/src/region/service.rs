@@ -1,26 +1,36 @@
 //! The services in front of the units: keystore, host, key service, front ends.
+//!
+//! They begin before there is a master key, so that tools can bring one into the units, and open once the units hold one:
+//! then instances are made that have not been, or found again, and keys are served, without a restart.
 
+use super::callers::Callers;
 use super::clock::SimClock;
 use super::data::DataDir;
 use super::identity::Identity;
-use super::supervisor::UnitProcess;
+use super::look::{common_master_key, look_at};
+use super::supervisor::Supervisor;
+use super::waiting;
 use crate::hex;
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
 use host::{Host, HostConfig, LinkError, MasterKeyProof, UnitAddress, UnitClient};
 use jiff::{SignedDuration, Timestamp};
 use keystore::{OpenError as StoreOpenError, RedbOptions, RedbStore};
 use kms::{
-    Call, Clock, InstanceError, InstanceHeader, InstanceId, Kms, KmsOptions, OpenError, OsRng, Units,
-    UnitsError,
+    Call, Clock, InstanceError, InstanceHeader, InstanceId, KeyQuery, KeyState, Kms, KmsOptions, OpenError,
+    OsRng, StateSet, Units, UnitsError,
 };
 use server::auth::{self, Auth, AuthConfig, SigningKey};
 use server::rest::{Instance, RestState, ServiceKind};
 use server::{HostUnits, ServeLimits};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::AbortHandle;
+use tower::ServiceExt;
 use unit_api::{Command, Envelope, VerificationPattern};
 use zeroize::Zeroizing;
 
@@ -28,12 +38,14 @@ use zeroize::Zeroizing;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long requests under way may take to end.
 const DRAIN: Duration = Duration::from_secs(4);
+/// Pause between two looks at units that are not ready.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// Pause between two sweeps, in real time.
 const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 /// Keys that one sweep of an instance removes.
 const SWEPT_AT_ONCE: usize = 100;
-/// Who removes keys whose time is over.
-const SWEEPER: &str = "hsm-sim";
+/// Who removes keys whose time is over, and counts them.
+const SERVICE: &str = "hsm-sim";
 /// The zone that the one host of a machine stands in.
 const HOST_ZONE: &str = "az1";
 
@@ -54,9 +66,9 @@ pub enum ServiceError {
         /// Why.
         source: InstanceError,
     },
-    /// No unit took the master key, and without one no instance can be made.
-    #[error("no crypto unit holds this region's master key, so that no instance can be made")]
-    NoUnit,
+    /// The units are not ready for an instance to be made; what is to be done first.
+    #[error("no key can be served yet: {0}")]
+    NotReady(String),
     /// The keystore is of another master key than the ceremony's.
     #[error(
         "the keystore is under master key {stored}, the key parts in the ceremony folder make {parts}: \
@@ -79,33 +91,248 @@ pub enum ServiceError {
     TokenKey(PathBuf),
 }
 
-/// What the services are made of.
-pub(super) struct Parts<'a> {
-    pub(super) data: &'a DataDir,
-    pub(super) identity: &'a Identity,
-    pub(super) clock: Arc<SimClock>,
-    pub(super) pattern: VerificationPattern,
-    pub(super) units: Vec<UnitProcess>,
-    /// Sockets of units that hold the master key.
-    pub(super) keyed: Vec<PathBuf>,
+/// The services of a region, open or waiting for a master key.
+pub struct Service {
+    store: Arc<RedbStore>,
+    identity: Identity,
+    clock: Arc<SimClock>,
+    supervisor: Supervisor,
+    auth: Arc<Auth>,
+    callers: Callers,
+    opening: AsyncMutex<()>,
+    open: OnceLock<Open>,
+    /// Why it is not open yet.
+    waiting_for: Mutex<String>,
 }
 
-/// Services that are ready to serve.
-pub(super) struct Service {
-    pub(super) host: Host,
+/// What there is once the units hold a master key.
+struct Open {
+    host: Host,
+    kms: Arc<Kms<Arc<RedbStore>, HostUnits>>,
     router: Router,
     sweeper: AbortHandle,
 }
 
-impl Service {
-    /// Serves until `stopped`, then lets requests under way end.
-    pub(super) async fn serve(self, listener: TcpListener, stopped: impl Future<Output = ()> + Send) {
-        let limits = ServeLimits { drain: DRAIN, ..ServeLimits::default() };
-        if let Err(e) = server::serve(listener, self.router, limits, stopped).await {
-            eprintln!("hsm-sim: the Key Protect API ended: {e}");
-        }
+impl Drop for Open {
+    fn drop(&mut self) {
         self.sweeper.abort();
     }
+}
+
+impl Service {
+    /// Opens the keystore; serves nothing yet.
+    pub(super) async fn begin(
+        data: &DataDir,
+        identity: Identity,
+        clock: Arc<SimClock>,
+        supervisor: Supervisor,
+    ) -> Result<Arc<Self>, ServiceError> {
+        let store = Arc::new(RedbStore::open(data.keystore_file(), RedbOptions::default()).await?);
+        let auth = Arc::new(authentication(data, &identity)?);
+        Ok(Arc::new(Self {
+            store,
+            callers: Callers::new(managers(&identity)),
+            identity,
+            clock,
+            supervisor,
+            auth,
+            opening: AsyncMutex::default(),
+            open: OnceLock::new(),
+            waiting_for: Mutex::default(),
+        }))
+    }
+
+    /// The pattern of the master key that the keystore is under; none for a keystore without instances.
+    pub(super) async fn stored_pattern(&self) -> Result<Option<VerificationPattern>, ServiceError> {
+        for instance in instances(&self.identity) {
+            if let Some(header) = self.header(instance).await? {
+                return Ok(Some(header.pattern));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens the services: finds the instances, or makes them if they are new and units hold a master key, which has to
+    /// be the `required` one if one is given. Once open, it stays so, whatever becomes of the units.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotReady`] when units have to be made ready first.
+    pub(super) async fn open(&self, required: Option<VerificationPattern>) -> Result<(), ServiceError> {
+        let _one_at_a_time = self.opening.lock().await;
+        if self.open.get().is_some() {
+            return Ok(());
+        }
+        let found = self.find_or_make(required).await.inspect_err(|why| {
+            if let ServiceError::NotReady(why) = why {
+                why.clone_into(&mut self.waiting_for.lock().unwrap_or_else(PoisonError::into_inner));
+            }
+        })?;
+        let open = self.connect(found).await?;
+        let _ = self.open.set(open);
+        Ok(())
+    }
+
+    /// Opens as soon as the units are ready. What stands in the way otherwise is said once.
+    pub(super) async fn open_when_ready(self: Arc<Self>) {
+        let mut said = String::new();
+        loop {
+            match self.open(None).await {
+                Ok(()) => {
+                    let pattern = self.pattern().map(|pattern| pattern.to_string()).unwrap_or_default();
+                    eprintln!("hsm-sim: the crypto units hold master key {pattern}; keys are served");
+                    return;
+                }
+                Err(ServiceError::NotReady(_)) => {}
+                Err(e) => {
+                    let problem = crate::cli::with_causes(&e);
+                    if problem != said {
+                        eprintln!("hsm-sim: {problem}");
+                        said = problem;
+                    }
+                }
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+    }
+
+    /// The host, once open.
+    #[must_use]
+    pub fn host(&self) -> Option<&Host> {
+        self.open.get().map(|open| &open.host)
+    }
+
+    /// The pattern of the master key that keys are served under, once open.
+    #[must_use]
+    pub fn pattern(&self) -> Option<VerificationPattern> {
+        self.host().map(Host::pattern)
+    }
+
+    /// Why no keys are served yet; none once open.
+    #[must_use]
+    pub fn waiting_for(&self) -> Option<String> {
+        let why = || self.waiting_for.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.open.get().is_none().then(why)
+    }
+
+    /// Keys in all instances, in whatever state but removed; none while no unit can open the instances' records.
+    pub(super) async fn count_keys(&self) -> Option<usize> {
+        let kms = &self.open.get()?.kms;
+        let states = StateSet::LIVE.with(KeyState::Destroyed);
+        let query = KeyQuery { states, ..KeyQuery::default() };
+        let mut count = 0;
+        for instance in instances(&self.identity) {
+            let call = Call { instance, caller: SERVICE, deadline: PATIENCE };
+            count += kms.count_keys(&call, &query).await.ok()?;
+        }
+        Some(count)
+    }
+
+    pub(super) const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(super) const fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
+    pub(super) const fn callers(&self) -> &Callers {
+        &self.callers
+    }
+
+    /// Serves until `stopped`, then lets requests under way end.
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        tke: Router,
+        stopped: impl Future<Output = ()> + Send,
+    ) {
+        let waiting = waiting::router(&self, Arc::clone(&self.auth));
+        let state = Arc::new(Switch { service: self, waiting });
+        let router = tke.merge(Router::new().fallback(switch).with_state(state));
+        let limits = ServeLimits { drain: DRAIN, ..ServeLimits::default() };
+        if let Err(e) = server::serve(listener, router, limits, stopped).await {
+            eprintln!("hsm-sim: the Key Protect API ended: {e}");
+        }
+    }
+
+    async fn header(&self, instance: InstanceId) -> Result<Option<InstanceHeader>, ServiceError> {
+        InstanceHeader::read(&self.store, &OsRng, instance, PATIENCE)
+            .await
+            .map_err(|source| ServiceError::Instance { instance, source })
+    }
+
+    /// The header that units are checked by.
+    async fn find_or_make(
+        &self,
+        required: Option<VerificationPattern>,
+    ) -> Result<InstanceHeader, ServiceError> {
+        let (mut missing, mut found) = (Vec::new(), None::<InstanceHeader>);
+        for instance in instances(&self.identity) {
+            match self.header(instance).await? {
+                Some(header) => found = found.or(Some(header)),
+                None => missing.push(instance),
+            }
+        }
+        if let (Some(parts), Some(header)) = (required, &found)
+            && !header.pattern.is_of_same_key(&parts)
+        {
+            return Err(ServiceError::OtherMasterKey { stored: header.pattern, parts });
+        }
+        if !missing.is_empty() {
+            let settled = found.as_ref().map(|header| header.pattern).or(required);
+            let units = self.supervisor.units().into_iter().filter(super::UnitProcess::is_operational);
+            let looks = look_at(units).await;
+            let (pattern, at) = common_master_key(&looks, settled).map_err(ServiceError::NotReady)?;
+            let socket = looks.get(at).map(|look| look.process.socket.clone()).unwrap_or_default();
+            let unit = OneUnit(UnitClient::connect(&socket).await?);
+            for instance in missing {
+                let made = InstanceHeader::create(&self.store, &unit, &OsRng, instance, pattern, PATIENCE)
+                    .await
+                    .map_err(|source| ServiceError::Instance { instance, source })?;
+                found = found.or(Some(made));
+            }
+        }
+        found.ok_or_else(|| ServiceError::NotReady("the region has no instance".to_owned()))
+    }
+
+    async fn connect(&self, header: InstanceHeader) -> Result<Open, ServiceError> {
+        let units = self.supervisor.units().into_iter().filter(super::UnitProcess::is_operational);
+        let units =
+            units.map(|unit| UnitAddress { number: unit.unit, zone: unit.place.zone, socket: unit.socket });
+        let host = Host::start(HostConfig {
+            zone: HOST_ZONE.to_owned(),
+            units: units.collect(),
+            proof: master_key_proof(header),
+            seed: getrandom::u64()?,
+        });
+        // Units prove themselves while the front ends are put together; the first request need not wait.
+        // Without any it goes on: callers are told, and a unit that is healed later is admitted then.
+        let _ = host.wait_until(PATIENCE, |units| units.iter().any(|unit| unit.in_use)).await;
+        let options =
+            KmsOptions { clock: Arc::new(ServiceClock(Arc::clone(&self.clock))), ..KmsOptions::default() };
+        let kms = Kms::open(Arc::clone(&self.store), HostUnits::new(host.clone()), options, PATIENCE).await?;
+        let kms = Arc::new(kms);
+        let sweeper = tokio::spawn(sweep(Arc::clone(&kms), instances(&self.identity))).abort_handle();
+        let state = RestState::new(
+            Arc::clone(&kms),
+            Arc::clone(&self.auth),
+            served(&self.identity),
+            server::rest::DEFAULT_DEADLINE,
+        );
+        let router = server::router(Arc::new(state), Arc::clone(&self.auth), readiness(host.clone()));
+        Ok(Open { host, kms, router, sweeper })
+    }
+}
+
+/// The services, and what answers in their place until they open.
+struct Switch {
+    service: Arc<Service>,
+    waiting: Router,
+}
+
+async fn switch(State(switch): State<Arc<Switch>>, request: Request) -> Response {
+    let router = switch.service.open.get().map_or(&switch.waiting, |open| &open.router);
+    router.clone().oneshot(request).await.into_response()
 }
 
 /// Removes keys for good whose time to be restored is long over, now and then.
@@ -113,7 +340,7 @@ async fn sweep(kms: Arc<Kms<Arc<RedbStore>, HostUnits>>, instances: [InstanceId;
     let mut said = None;
     loop {
         for instance in instances {
-            let call = Call { instance, caller: SWEEPER, deadline: PATIENCE };
+            let call = Call { instance, caller: SERVICE, deadline: PATIENCE };
             let Err(e) = kms.purge_lapsed(&call, SWEPT_AT_ONCE).await else { continue };
             // Most of what stands in the way now (no unit, a full disk) will not later; it is said once.
             let problem =
@@ -124,66 +351,6 @@ async fn sweep(kms: Arc<Kms<Arc<RedbStore>, HostUnits>>, instances: [InstanceId;
             }
         }
         tokio::time::sleep(SWEEP_PAUSE).await;
-    }
-}
-
-/// Opens the keystore, makes the instances if they are new, connects to the units.
-pub(super) async fn start(parts: Parts<'_>) -> Result<Service, ServiceError> {
-    let store = RedbStore::open(parts.data.keystore_file(), RedbOptions::default()).await?;
-    let store = Arc::new(store);
-    let mut proof = None;
-    for instance in instances(parts.identity) {
-        let header = header(&store, instance, &parts).await?;
-        proof.get_or_insert(header);
-    }
-    let proof = proof.ok_or(ServiceError::NoUnit)?;
-    let units = parts.units.iter().map(|unit| UnitAddress {
-        number: unit.unit,
-        zone: unit.zone.to_owned(),
-        socket: unit.socket.clone(),
-    });
-    let host = Host::start(HostConfig {
-        zone: HOST_ZONE.to_owned(),
-        units: units.collect(),
-        proof: master_key_proof(proof),
-        seed: getrandom::u64()?,
-    });
-    // Units prove themselves while the front ends are put together; the first request need not wait.
-    // Without any it goes on: callers are told, and a unit that is healed later is admitted then.
-    let _ = host.wait_until(PATIENCE, |units| units.iter().any(|unit| unit.in_use)).await;
-
-    let options =
-        KmsOptions { clock: Arc::new(ServiceClock(Arc::clone(&parts.clock))), ..KmsOptions::default() };
-    let kms = Arc::new(Kms::open(store, HostUnits::new(host.clone()), options, PATIENCE).await?);
-    let sweeper = tokio::spawn(sweep(Arc::clone(&kms), instances(parts.identity))).abort_handle();
-    let auth = Arc::new(authentication(&parts)?);
-    let state =
-        RestState::new(kms, Arc::clone(&auth), served(parts.identity), server::rest::DEFAULT_DEADLINE);
-    let router = server::router(Arc::new(state), auth, readiness(host.clone()));
-    Ok(Service { host, router, sweeper })
-}
-
-/// The instance's header, made with a unit that holds the master key if there is none yet.
-async fn header(
-    store: &Arc<RedbStore>,
-    instance: InstanceId,
-    parts: &Parts<'_>,
-) -> Result<InstanceHeader, ServiceError> {
-    let failed = |source| ServiceError::Instance { instance, source };
-    let header = match InstanceHeader::read(store, &OsRng, instance, PATIENCE).await.map_err(failed)? {
-        Some(header) => header,
-        None => {
-            let unit = UnitClient::connect(parts.keyed.first().ok_or(ServiceError::NoUnit)?).await?;
-            let unit = OneUnit(unit);
-            InstanceHeader::create(store, &unit, &OsRng, instance, parts.pattern, PATIENCE)
-                .await
-                .map_err(failed)?
-        }
-    };
-    if header.pattern.is_of_same_key(&parts.pattern) {
-        Ok(header)
-    } else {
-        Err(ServiceError::OtherMasterKey { stored: header.pattern, parts: parts.pattern })
     }
 }
 
@@ -211,19 +378,22 @@ fn served(identity: &Identity) -> impl Iterator<Item = Instance> {
     })
 }
 
-/// Two managers with a static token each; the API key is the first one's.
-fn authentication(parts: &Parts<'_>) -> Result<Auth, ServiceError> {
-    let identity = parts.identity;
-    let key =
-        hex::decode(&identity.token_key).ok_or_else(|| ServiceError::TokenKey(parts.data.region_file()))?;
-    let manager = |number: usize| auth::Identity {
-        iam_id: format!("IBMid-DEV000000{number}"),
-        account: identity.account.clone(),
-    };
+/// Two managers with a static token each.
+fn managers(identity: &Identity) -> impl Iterator<Item = (Zeroizing<String>, String)> {
+    (1..)
+        .zip(&identity.tokens)
+        .map(|(number, token)| (Zeroizing::new(token.clone()), format!("IBMid-DEV000000{number}")))
+}
+
+/// The managers; the API key is the first one's.
+fn authentication(data: &DataDir, identity: &Identity) -> Result<Auth, ServiceError> {
+    let key = hex::decode(&identity.token_key).ok_or_else(|| ServiceError::TokenKey(data.region_file()))?;
+    let known = |iam_id: String| auth::Identity { iam_id, account: identity.account.clone() };
     let mut config = AuthConfig::new(SigningKey::new(*key));
-    config.tokens =
-        (1..).zip(&identity.tokens).map(|(n, token)| (Zeroizing::new(token.clone()), manager(n))).collect();
-    config.api_keys = vec![(Zeroizing::new(identity.api_key.clone()), manager(1))];
+    config.tokens = managers(identity).map(|(token, iam_id)| (token, known(iam_id))).collect();
+    let first = managers(identity).next().map(|(_, iam_id)| known(iam_id));
+    config.api_keys =
+        first.into_iter().map(|first| (Zeroizing::new(identity.api_key.clone()), first)).collect();
     Ok(Auth::new(config))
 }
 

@@ -1,8 +1,9 @@
 //! The unit processes of a region: started, watched, faulted, healed, ended.
 
 use super::data::DataDir;
-use super::zone_of;
-use crate::unit::Order;
+use super::place::Place;
+use crate::hex;
+use crate::unit::{Order, order_line, parse_answer};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::io;
@@ -10,12 +11,17 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::Notify;
+use tke::{Listed, UnitKind};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+use unit_api::UnitId;
+use unit_api::admin::InstanceId;
 
 /// A unit that has not said `ready` by then does not start.
 const START_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a unit may take over an order.
+const ORDER_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause before a unit that died by itself is started again; doubles up to the second figure.
 const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// A unit that lived this long starts again without a grudge.
@@ -66,6 +72,16 @@ pub enum SupervisorError {
     /// The process is not there to be faulted.
     #[error("unit {0} is not running; heal it first")]
     NotRunning(u16),
+    /// The unit did not do what it was told.
+    #[error("unit {unit} did not {order}: {why}")]
+    Disobeyed {
+        /// Which unit.
+        unit: u16,
+        /// What it was told.
+        order: Order,
+        /// What it said.
+        why: String,
+    },
 }
 
 /// A unit process as its supervisor sees it.
@@ -73,8 +89,10 @@ pub enum SupervisorError {
 pub struct UnitProcess {
     /// Number, from 1.
     pub unit: u16,
-    /// Zone it stands in.
-    pub zone: &'static str,
+    /// What it is for and where it stands.
+    pub place: Place,
+    /// Its module, as it said at its start; the same ever after.
+    pub id: UnitId,
     /// Socket it listens on.
     pub socket: PathBuf,
     /// Process ID while it runs.
@@ -85,9 +103,55 @@ pub struct UnitProcess {
     pub restarts: u32,
 }
 
+impl UnitProcess {
+    /// Whether it is there to serve requests.
+    #[must_use]
+    pub fn is_operational(&self) -> bool {
+        self.place.kind == UnitKind::Operational
+    }
+
+    /// As it is listed for customers.
+    #[must_use]
+    pub fn listed(&self) -> Listed {
+        let Place { kind, location, .. } = &self.place;
+        Listed { number: self.unit, kind: *kind, location: location.clone(), unit: self.id }
+    }
+}
+
+/// A process that has said it serves.
+struct Started {
+    child: Child,
+    wire: Wire,
+    id: UnitId,
+}
+
+/// The way to a process beside its socket: orders there, answers back, one at a time.
+struct Wire {
+    orders: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+    last: u64,
+}
+
+impl Wire {
+    /// Has the process carry out an order; what it says if it does not.
+    async fn order(&mut self, order: Order) -> io::Result<Result<(), String>> {
+        self.last += 1;
+        self.orders.write_all(order_line(self.last, order).as_bytes()).await?;
+        loop {
+            let line = self.answers.next_line().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            // An answer that nobody waited for any longer may come first.
+            match parse_answer(&line) {
+                Some((number, ended)) if number == self.last => return Ok(ended),
+                _ => {}
+            }
+        }
+    }
+}
+
 struct Slot {
     process: UnitProcess,
-    orders: Option<ChildStdin>,
+    /// Dropped to end the process. Whoever gives an order holds it meanwhile.
+    orders: Option<Arc<AsyncMutex<Wire>>>,
     /// Wakes the task that keeps the unit running.
     wake: Arc<Notify>,
     /// Wakes whoever waits for the process to be up or gone.
@@ -100,37 +164,39 @@ struct Slot {
 pub struct Supervisor {
     program: PathBuf,
     data: Arc<DataDir>,
+    instance: InstanceId,
     slots: Arc<Mutex<BTreeMap<u16, Slot>>>,
 }
 
 impl Supervisor {
-    /// Starts units 1 to `units` and returns once every one serves.
+    /// Starts the units of these places for an instance and returns once every one serves.
     ///
     /// # Errors
     /// [`SupervisorError::Process`] with the first unit that does not start; the others are ended.
-    pub async fn start(program: PathBuf, data: Arc<DataDir>, units: u16) -> Result<Self, SupervisorError> {
-        let supervisor = Self { program, data, slots: Arc::default() };
+    pub async fn start(
+        program: PathBuf,
+        data: Arc<DataDir>,
+        instance: InstanceId,
+        places: Vec<Place>,
+    ) -> Result<Self, SupervisorError> {
+        let supervisor = Self { program, data, instance, slots: Arc::default() };
         let mut starting = Vec::new();
-        for unit in 1..=units {
-            starting.push((unit, tokio::spawn(supervisor.clone().launch(unit))));
+        for place in places {
+            let launched = tokio::spawn(supervisor.clone().launch(place.clone()));
+            starting.push((place, launched));
         }
-        for (unit, started) in starting {
-            let (child, orders) = match started.await {
-                Ok(Ok(started)) => started,
-                Ok(Err(e)) => {
-                    supervisor.stop().await;
-                    return Err(e);
+        for (place, started) in starting {
+            let unit = place.number;
+            let failed = match started.await {
+                Ok(Ok(started)) => {
+                    supervisor.adopt(place, started);
+                    continue;
                 }
-                Err(e) => {
-                    supervisor.stop().await;
-                    return Err(SupervisorError::Process {
-                        unit,
-                        what: "started",
-                        source: io::Error::other(e),
-                    });
-                }
+                Ok(Err(e)) => e,
+                Err(e) => SupervisorError::Process { unit, what: "started", source: io::Error::other(e) },
             };
-            supervisor.adopt(unit, child, orders);
+            supervisor.stop().await;
+            return Err(failed);
         }
         Ok(supervisor)
     }
@@ -151,6 +217,22 @@ impl Supervisor {
             .get(&unit)
             .map(|slot| slot.process.clone())
             .ok_or(SupervisorError::NoSuchUnit { unit, units: slots.len() })
+    }
+
+    /// Has a unit carry out an order and returns once it has.
+    ///
+    /// # Errors
+    /// [`SupervisorError`]; without an answer the order may have been carried out.
+    pub async fn order(&self, unit: u16, order: Order) -> Result<(), SupervisorError> {
+        let failed = |source| SupervisorError::Process { unit, what: "given an order", source };
+        let wire = self.with(unit, |slot| slot.orders.clone())?.ok_or(SupervisorError::NotRunning(unit))?;
+        let ordered = async { wire.lock().await.order(order).await };
+        match tokio::time::timeout(ORDER_PATIENCE, ordered).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(why))) => Err(SupervisorError::Disobeyed { unit, order, why }),
+            Ok(Err(e)) => Err(failed(e)),
+            Err(_) => Err(failed(io::ErrorKind::TimedOut.into())),
+        }
     }
 
     /// Does something to a unit and returns once it is done. A unit has one fault at a time; the last one counts.
@@ -271,26 +353,21 @@ impl Supervisor {
         }
     }
 
-    async fn order(&self, unit: u16, order: Order) -> Result<(), SupervisorError> {
-        let Some(mut orders) = self.with(unit, |slot| slot.orders.take())? else {
-            return Err(SupervisorError::NotRunning(unit));
-        };
-        let sent = orders.write_all(format!("{order}\n").as_bytes()).await;
-        self.with(unit, |slot| slot.orders = Some(orders))?;
-        sent.map_err(|source| SupervisorError::Process { unit, what: "given an order", source })
-    }
-
     /// Starts a unit's process and waits until it serves.
-    async fn launch(self, unit: u16) -> Result<(Child, ChildStdin), SupervisorError> {
-        let failed = |source| SupervisorError::Process { unit, what: "started", source };
+    async fn launch(self, place: Place) -> Result<Started, SupervisorError> {
+        let failed = |source| SupervisorError::Process { unit: place.number, what: "started", source };
         let mut child = Command::new(&self.program)
             .arg("unit")
             .arg("--supervised")
-            .args(["--serial", &format!("SIM{unit:05}")])
+            .args(["--serial", &place.serial()])
+            .args(["--domain", &place.location.domain.to_string()])
+            .args(["--instance", &self.instance.to_string()])
+            .arg("--factory")
+            .arg(self.data.factory_dir())
             .arg("--state")
-            .arg(self.data.unit_dir(unit))
+            .arg(self.data.unit_dir(&place))
             .arg("--socket")
-            .arg(self.data.unit_socket(unit))
+            .arg(self.data.unit_socket(place.number))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // A group of its own: Ctrl-C is for the region, which ends its units in order.
@@ -300,31 +377,32 @@ impl Supervisor {
             .map_err(failed)?;
         let orders = child.stdin.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
         let output = child.stdout.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
-        let first_line = async { BufReader::new(output).lines().next_line().await };
-        match tokio::time::timeout(START_PATIENCE, first_line).await {
-            Ok(Ok(Some(line))) if line == "ready" => Ok((child, orders)),
-            Ok(Ok(_)) => {
-                let why = io::Error::other("it ended before it served; its message stands above");
-                Err(failed(why))
-            }
-            Ok(Err(e)) => Err(failed(e)),
-            Err(_) => Err(failed(io::ErrorKind::TimedOut.into())),
+        let mut answers = BufReader::new(output).lines();
+        let first = match tokio::time::timeout(START_PATIENCE, answers.next_line()).await {
+            Ok(first) => first.map_err(failed)?,
+            Err(_) => return Err(failed(io::ErrorKind::TimedOut.into())),
+        };
+        match first.as_deref().and_then(|line| parse_ready(line, &place)) {
+            Some(id) => Ok(Started { child, wire: Wire { orders, answers, last: 0 }, id }),
+            None => Err(failed(io::Error::other("it ended before it served; its message stands above"))),
         }
     }
 
     /// Takes a process that serves into care: when it ends by itself it is started again.
-    fn adopt(&self, unit: u16, child: Child, orders: ChildStdin) {
-        let wake = Arc::new(Notify::new());
+    fn adopt(&self, place: Place, started: Started) {
+        let Started { child, wire, id } = started;
+        let (unit, wake) = (place.number, Arc::new(Notify::new()));
         let slot = Slot {
             process: UnitProcess {
                 unit,
-                zone: zone_of(unit),
+                place,
+                id,
                 socket: self.data.unit_socket(unit),
                 pid: child.id(),
                 fault: None,
                 restarts: 0,
             },
-            orders: Some(orders),
+            orders: Some(Arc::new(AsyncMutex::new(wire))),
             wake: Arc::clone(&wake),
             changed: Arc::default(),
             ending: false,
@@ -370,7 +448,8 @@ impl Supervisor {
     /// Starts a unit once no fault forbids it; `None` when the region ends.
     async fn start_again(&self, unit: u16, wake: &Notify) -> Option<Child> {
         loop {
-            let (ending, fault) = self.with(unit, |slot| (slot.ending, slot.process.fault)).ok()?;
+            let (ending, fault, place) =
+                self.with(unit, |slot| (slot.ending, slot.process.fault, slot.process.place.clone())).ok()?;
             if ending {
                 return None;
             }
@@ -378,9 +457,10 @@ impl Supervisor {
                 wake.notified().await;
                 continue;
             }
-            match self.clone().launch(unit).await {
-                Ok((child, orders)) => {
+            match self.clone().launch(place).await {
+                Ok(Started { child, wire, .. }) => {
                     let pid = child.id();
+                    let orders = Arc::new(AsyncMutex::new(wire));
                     let unwanted = self
                         .with(unit, |slot| {
                             slot.process.pid = pid;
@@ -403,6 +483,12 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// The module of a unit that says it is ready, if it is the domain that it should be.
+fn parse_ready(line: &str, place: &Place) -> Option<UnitId> {
+    let (module, domain) = line.strip_prefix("ready ")?.split_once(' ')?;
+    (domain.parse() == Ok(place.location.domain)).then_some(UnitId(*hex::decode(module)?))
 }
 
 fn signal(unit: u16, pid: u32, signal: Signal) -> Result<(), SupervisorError> {

@@ -1,15 +1,17 @@
 //! Bringing a region up, and down again.
 
-use super::ceremony::{self, KeyParts};
+use super::ceremony::{CeremonyKind, DevelopmentCeremony};
 use super::clock::SimClock;
 use super::controlled::ControlledRegion;
 use super::data::{DataDir, DataError};
-use super::identity::Identity;
+use super::identity::{Identity, Wanted};
+use super::place::{ZONES, places};
 use super::ready::{ReadyFile, ReadyUnit};
-use super::service::{self, ServiceError};
+use super::service::{Service, ServiceError};
 use super::supervisor::{Supervisor, SupervisorError};
-use super::{ZONES, zone_of};
+use super::tke_service::{self, AuditLog, TkeService};
 use crate::cli::with_causes;
+use crate::unit::Factory;
 use crate::{control, files};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,6 +21,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use unit_api::admin::InstanceId;
 
 /// How long requests under way may take to end when the region stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -28,8 +31,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub struct UpOptions {
     /// Data directory.
     pub data: PathBuf,
-    /// Operational units; `None` for what the data directory has, or 2.
-    pub units: Option<u16>,
+    /// Units and ceremony.
+    pub wanted: Wanted,
     /// Port of the Key Protect API on the loopback interface, 0 for any; the control API takes the next, or any.
     pub port: u16,
     /// Where to write addresses and credentials once the region serves.
@@ -81,7 +84,7 @@ pub struct Region {
 }
 
 impl Region {
-    /// Starts a region and returns once it serves.
+    /// Starts a region and returns once it serves; one whose units people bring into service, once that can begin.
     ///
     /// # Errors
     /// [`UpError`]; nothing runs then.
@@ -90,16 +93,24 @@ impl Region {
         if let Some(path) = &options.ready_file {
             remove_stale(path)?;
         }
-        let identity = Identity::open(&data, options.units)?;
+        let identity = Identity::open(&data, options.wanted)?;
         let clock = Arc::new(SimClock::open(data.clock_file())?);
-        let parts = KeyParts::open(&data)?;
+        let development = match identity.ceremony {
+            CeremonyKind::Development => Some(DevelopmentCeremony::open(&data.ceremony_dir())?),
+            CeremonyKind::Manual => None,
+        };
+        let at = |path: PathBuf| move |source| DataError::Unusable { path, source };
+        let factory = Factory::open(&data.factory_dir()).map_err(at(data.factory_dir()))?;
+        let audit = AuditLog::open(&data.audit_file()).map_err(at(data.audit_file()))?;
         let (rest, control) = listen(options.port).await?;
         let program = match options.program.clone() {
             Some(program) => program,
             None => std::env::current_exe().map_err(UpError::Program)?,
         };
-        let supervisor = Supervisor::start(program, Arc::clone(&data), identity.units).await?;
-        let started = Started { options, data, identity, clock, parts, rest, control };
+        let instance = InstanceId(*identity.instance_id.as_bytes());
+        let places = places(&identity.region, identity.unit_counts());
+        let supervisor = Supervisor::start(program, Arc::clone(&data), instance, places).await?;
+        let started = Started { options, data, identity, clock, development, factory, audit, rest, control };
         match started.serve(supervisor.clone()).await {
             Ok(region) => Ok(region),
             Err(e) => {
@@ -132,7 +143,9 @@ impl Region {
                 server.abort();
             }
         }
-        self.control.host.shutdown().await;
+        if let Some(host) = self.control.service.host() {
+            host.shutdown().await;
+        }
         self.control.supervisor.stop().await;
     }
 }
@@ -143,45 +156,35 @@ struct Started {
     data: Arc<DataDir>,
     identity: Identity,
     clock: Arc<SimClock>,
-    parts: KeyParts,
+    development: Option<DevelopmentCeremony>,
+    factory: Factory,
+    audit: AuditLog,
     rest: TcpListener,
     control: TcpListener,
 }
 
 impl Started {
     async fn serve(self, supervisor: Supervisor) -> Result<Region, UpError> {
-        let Self { options, data, identity, clock, parts, rest, control } = self;
-        let mut keyed = Vec::new();
-        for unit in supervisor.units() {
-            match ceremony::converge(&unit.socket, &parts).await {
-                Ok(()) => keyed.push(unit.socket),
-                // The others serve; the host keeps this one out and says why.
-                Err(e) => eprintln!("hsm-sim: unit {} is not in service: {}", unit.unit, with_causes(&e)),
-            }
-        }
+        let Self { options, data, identity, clock, development, factory, audit, rest, control } = self;
         let ready = ready_file(&identity, &data, &supervisor, &rest, &control)
             .map_err(|source| UpError::Port { port: options.port, source })?;
-        let (stop, stopped) = watch::channel(false);
-        let service = service::start(service::Parts {
-            data: &data,
-            identity: &identity,
-            clock: Arc::clone(&clock),
-            pattern: parts.pattern(),
-            units: supervisor.units(),
-            keyed,
-        })
-        .await?;
+        let service = Service::begin(&data, identity.clone(), Arc::clone(&clock), supervisor.clone()).await?;
         let region = Arc::new(ControlledRegion {
-            name: identity.region.clone(),
+            identity,
             supervisor,
-            host: service.host.clone(),
+            service: Arc::clone(&service),
             clock,
-            parts,
+            development,
+            root: factory.root(),
         });
-        let servers = vec![
-            tokio::spawn(service.serve(rest, until(stopped.clone()))),
-            tokio::spawn(serve_control(control, Arc::clone(&region), until(stopped))),
-        ];
+        let (stop, stopped) = watch::channel(false);
+        let mut servers = Vec::new();
+        if let Err(e) = make_ready(&region, &stopped, &mut servers).await {
+            return Err(e.into());
+        }
+        let tke = tke_service::router(Arc::new(TkeService { service: Arc::clone(&service), audit }));
+        servers.push(tokio::spawn(service.serve(rest, tke, until(stopped.clone()))));
+        servers.push(tokio::spawn(serve_control(control, Arc::clone(&region), until(stopped))));
         let mut region = Region { ready, control: region, ready_files: Vec::new(), stop, servers };
         let paths = [Some(DataDir::ready_file(data.path())), options.ready_file];
         for path in paths.into_iter().flatten() {
@@ -192,6 +195,55 @@ impl Started {
         }
         Ok(region)
     }
+}
+
+/// Opens the services: at once where the region brings its units into service itself, else as soon as people have.
+async fn make_ready(
+    region: &Arc<ControlledRegion>,
+    stopped: &watch::Receiver<bool>,
+    servers: &mut Vec<JoinHandle<()>>,
+) -> Result<(), ServiceError> {
+    let service = &region.service;
+    let Some(development) = &region.development else {
+        // An instance that is there serves with whichever unit holds its master key.
+        return match service.open(None).await {
+            Err(ServiceError::NotReady(_)) => {
+                let (opening, stopped) = (Arc::clone(service).open_when_ready(), until(stopped.clone()));
+                servers.push(tokio::spawn(async move {
+                    tokio::select! {
+                        () = opening => {}
+                        () = stopped => {}
+                    }
+                }));
+                Ok(())
+            }
+            other => other,
+        };
+    };
+    let parts = development.pattern();
+    // No unit is touched for parts that are not the keystore's.
+    if let Some(stored) = service.stored_pattern().await?
+        && !stored.is_of_same_key(&parts)
+    {
+        return Err(ServiceError::OtherMasterKey { stored, parts });
+    }
+    let numbers = region.supervisor.units().into_iter().map(|unit| unit.unit);
+    let converging: Vec<_> = numbers
+        .map(|unit| {
+            let region = Arc::clone(region);
+            (unit, tokio::spawn(async move { region.bring_into_service(unit).await }))
+        })
+        .collect();
+    for (unit, converged) in converging {
+        let why = match converged.await {
+            Ok(Ok(())) => continue,
+            Ok(Err(e)) => with_causes(&e),
+            Err(e) => e.to_string(),
+        };
+        // The others serve; the host keeps this one out and says why.
+        eprintln!("hsm-sim: unit {unit} is not in service: {why}");
+    }
+    service.open(Some(parts)).await
 }
 
 impl Region {
@@ -239,6 +291,7 @@ fn ready_file(
     let units = supervisor.units().into_iter();
     Ok(ReadyFile {
         iam_url: rest_url.clone(),
+        tke_url: rest_url.clone(),
         rest_url,
         control_url: format!("http://{}", control.local_addr()?),
         instance_id: identity.instance_id,
@@ -247,8 +300,16 @@ fn ready_file(
         tokens: identity.tokens.to_vec(),
         region: identity.region.clone(),
         zones: ZONES.map(str::to_owned).to_vec(),
+        ceremony: identity.ceremony,
+        root_certificate: data.factory_dir().join("root.der"),
         units: units
-            .map(|u| ReadyUnit { unit: u.unit, zone: zone_of(u.unit).to_owned(), socket: u.socket })
+            .map(|u| ReadyUnit {
+                unit: u.unit,
+                kind: u.place.kind.name().to_owned(),
+                location: u.place.location.to_string(),
+                zone: u.place.zone,
+                socket: u.socket,
+            })
             .collect(),
         pid: std::process::id(),
         data: data.path().to_owned(),

@@ -1,76 +1,287 @@
-//! What makes a unit this unit: its identity and its device secret.
+//! What makes a unit this unit: its identity, its device secret, and the key that its module signs with.
 
+use super::factory::{Factory, generate_key};
 use crate::files;
+use sha2::{Digest, Sha256};
 use std::io;
 use std::path::Path;
+use tke_crypto::{ModuleCertificate, POINT_LEN, PublicKey, SCALAR_LEN, Signature, SigningKey, Ski};
 use unit_api::UnitId;
+use unit_api::admin::InstanceId;
 use zeroize::Zeroizing;
 
 /// Length of the device secret, in bytes.
 const SECRET_LEN: usize = 32;
 /// Length of a serial number, in characters.
 const SERIAL_LEN: usize = 8;
+/// Length of the checksum, in bytes.
+const CHECK_LEN: usize = 32;
+/// How the file begins. Before there were modules, it was the 48 bytes of identity and secret alone.
+const MAGIC: &[u8; 10] = b"hsm-dev\0\0\x02";
 
-/// A unit's identity and its device secret, made once and kept beside its state, mode 0600.
+/// A unit's identity and secrets, made once and kept beside its state, mode 0600.
 ///
-/// A card keeps these in hardware. Here they are a file: who can read it and the state can read the master key.
+/// A card keeps these in hardware. Here they are a file: who can read it and the state can read the master key, and who
+/// can read it can answer in the module's name. As bytes:
+///
+/// | bytes | content |
+/// |---|---|
+/// | 10 | `hsm-dev`, zero, format version 2 in two bytes |
+/// | 16 | module: serial number and instance |
+/// | 32 | device secret |
+/// | 4 | index of the domain, big-endian |
+/// | 16 | service instance |
+/// | 66 | private key of the module, on P-521 |
+/// | 133 | public key of the manufacturer's root |
+/// | n | the module's certificate, DER |
+/// | 32 | SHA-256 over all before it |
 pub struct Device {
-    /// Serial number and instance.
+    /// Serial number and instance of the module.
     pub id: UnitId,
+    /// Index of the domain in its module.
+    pub domain_index: u32,
+    /// The service instance that the unit was assigned to.
+    pub instance: InstanceId,
     /// What the engine derives its own keys from.
     pub secret: Zeroizing<[u8; SECRET_LEN]>,
+    /// What signs answers to administrators.
+    pub module: DeviceModule,
+}
+
+/// How a device is made, and what is expected of one that is there.
+#[derive(Clone, Debug, Default)]
+pub struct Manufacture<'a> {
+    /// Serial number, 8 characters; what a device is called that is there already, it keeps.
+    pub serial: &'a str,
+    /// Index of the domain in its module; 0 where nothing is said.
+    pub domain_index: Option<u32>,
+    /// The service instance; one of its own where nothing is said.
+    pub instance: Option<InstanceId>,
 }
 
 impl Device {
-    /// The device in `folder`, made with this serial number if there is none yet.
+    /// The device in `folder`, made by the manufacturer in `factory` if there is none yet.
+    ///
+    /// A device of before there were modules keeps its identity and gets a module's key.
     ///
     /// # Errors
-    /// The system's; "invalid data" for a file that is no device.
-    pub fn open(folder: &Path, serial: &str) -> io::Result<Self> {
+    /// The system's; "invalid data" for a file that is no device, or one of another domain or instance.
+    pub fn open(folder: &Path, factory: &Path, wanted: &Manufacture<'_>) -> io::Result<Self> {
         let path = folder.join("device");
-        match files::read_if_present(&path)? {
-            Some(content) => Self::parse(&Zeroizing::new(content))
-                .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the file `device` is damaged")),
-            None => {
-                let device = Self::generate(serial)?;
-                let content = Zeroizing::new([device.id.0.as_slice(), device.secret.as_slice()].concat());
-                files::write_private(&path, &content)?;
-                Ok(device)
+        let kept = files::read_if_present(&path)?.map(Zeroizing::new);
+        let device = match kept.as_deref().map(Vec::as_slice) {
+            None => Self::make(&path, random_id(wanted.serial)?, random()?, factory, wanted)?,
+            Some(content) if content.starts_with(MAGIC) => Self::parse(content).ok_or_else(damaged)?,
+            Some(content) => {
+                let (id, secret) = parse_first_format(content).ok_or_else(damaged)?;
+                Self::make(&path, id, secret, factory, wanted)?
             }
-        }
+        };
+        device.check(wanted)?;
+        Ok(device)
+    }
+
+    fn make(
+        path: &Path,
+        id: UnitId,
+        secret: Zeroizing<[u8; SECRET_LEN]>,
+        factory: &Path,
+        wanted: &Manufacture<'_>,
+    ) -> io::Result<Self> {
+        let factory = Factory::open(factory)?;
+        let key = generate_key()?;
+        let certificate = factory.issue(id, &key.public())?;
+        let module = DeviceModule::new(key, certificate, factory.root());
+        let instance = match wanted.instance {
+            Some(instance) => instance,
+            None => InstanceId(*random()?),
+        };
+        let device = Self { id, domain_index: wanted.domain_index.unwrap_or(0), instance, secret, module };
+        files::write_private(path, &device.encode())?;
+        Ok(device)
+    }
+
+    fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let (index, scalar) = (self.domain_index.to_be_bytes(), self.module.key.expose_scalar());
+        let root = self.module.root.to_point();
+        let parts: [&[u8]; 8] = [
+            MAGIC,
+            &self.id.0,
+            self.secret.as_slice(),
+            &index,
+            &self.instance.0,
+            scalar.as_slice(),
+            &root,
+            &self.module.certificate,
+        ];
+        // Room for all of it at once: a vector that grows leaves copies behind.
+        let len = parts.iter().map(|part| part.len()).sum::<usize>() + CHECK_LEN;
+        let mut content = Zeroizing::new(Vec::with_capacity(len));
+        parts.iter().for_each(|part| content.extend_from_slice(part));
+        let check = Sha256::digest(&*content);
+        content.extend_from_slice(&check);
+        content
     }
 
     fn parse(content: &[u8]) -> Option<Self> {
-        let (id, secret) = content.split_first_chunk::<16>()?;
-        let secret = <[u8; SECRET_LEN]>::try_from(secret).ok()?;
-        Some(Self { id: UnitId(*id), secret: Zeroizing::new(secret) })
+        let (content, check) = content.split_last_chunk::<CHECK_LEN>()?;
+        if Sha256::digest(content).as_slice() != check {
+            return None;
+        }
+        let (id, rest) = content.strip_prefix(MAGIC)?.split_first_chunk::<16>()?;
+        let (secret, rest) = rest.split_first_chunk::<SECRET_LEN>()?;
+        let (domain_index, rest) = rest.split_first_chunk::<4>()?;
+        let (instance, rest) = rest.split_first_chunk::<16>()?;
+        let (scalar, rest) = rest.split_first_chunk::<SCALAR_LEN>()?;
+        let (root, certificate) = rest.split_first_chunk::<POINT_LEN>()?;
+        let key = SigningKey::from_scalar(scalar).ok()?;
+        let root = PublicKey::from_point(root).ok()?;
+        let shown = ModuleCertificate::verify(certificate, &root).ok()?;
+        (shown.module_id == *id && shown.key == key.public()).then(|| Self {
+            id: UnitId(*id),
+            domain_index: u32::from_be_bytes(*domain_index),
+            instance: InstanceId(*instance),
+            secret: Zeroizing::new(*secret),
+            module: DeviceModule::new(key, certificate.to_vec(), root),
+        })
     }
 
-    fn generate(serial: &str) -> io::Result<Self> {
-        let mut id = [b' '; 16];
-        getrandom::fill(&mut id)?;
-        for (at, byte) in id.iter_mut().take(SERIAL_LEN).enumerate() {
-            *byte = serial.as_bytes().get(at).copied().filter(u8::is_ascii_graphic).unwrap_or(b'0');
+    /// A device that is there is what it is: whoever expects another is told.
+    fn check(&self, wanted: &Manufacture<'_>) -> io::Result<()> {
+        let other = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        if wanted.domain_index.is_some_and(|index| index != self.domain_index) {
+            return other(format!("the unit there is domain {} of its module", self.domain_index));
         }
-        let mut secret = Zeroizing::new([0; SECRET_LEN]);
-        getrandom::fill(secret.as_mut_slice())?;
-        Ok(Self { id: UnitId(id), secret })
+        if wanted.instance.is_some_and(|instance| instance != self.instance) {
+            return other(format!("the unit there belongs to service instance {}", self.instance));
+        }
+        Ok(())
     }
+}
+
+/// The module that a unit is a domain of, by its device key. The key stays where it is put on the heap.
+pub struct DeviceModule {
+    key: Box<SigningKey>,
+    ski: Ski,
+    certificate: Vec<u8>,
+    root: PublicKey,
+}
+
+impl DeviceModule {
+    fn new(key: SigningKey, certificate: Vec<u8>, root: PublicKey) -> Self {
+        let ski = key.public().ski();
+        Self { key: Box::new(key), ski, certificate, root }
+    }
+}
+
+impl unit_core::Module for DeviceModule {
+    fn sign(&self, message: &[u8]) -> Signature {
+        self.key.sign(message)
+    }
+
+    fn ski(&self) -> Ski {
+        self.ski
+    }
+
+    fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    fn root(&self) -> &PublicKey {
+        &self.root
+    }
+}
+
+fn parse_first_format(content: &[u8]) -> Option<(UnitId, Zeroizing<[u8; SECRET_LEN]>)> {
+    let (id, secret) = content.split_first_chunk::<16>()?;
+    let secret = <[u8; SECRET_LEN]>::try_from(secret).ok()?;
+    Some((UnitId(*id), Zeroizing::new(secret)))
+}
+
+fn random_id(serial: &str) -> io::Result<UnitId> {
+    let mut id = *random::<16>()?;
+    for (at, byte) in id.iter_mut().take(SERIAL_LEN).enumerate() {
+        *byte = serial.as_bytes().get(at).copied().filter(u8::is_ascii_graphic).unwrap_or(b'0');
+    }
+    Ok(UnitId(id))
+}
+
+fn random<const N: usize>() -> io::Result<Zeroizing<[u8; N]>> {
+    let mut bytes = Zeroizing::new([0; N]);
+    getrandom::fill(bytes.as_mut_slice())?;
+    Ok(bytes)
+}
+
+fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the file `device` is damaged")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Device;
+    use super::{Device, Manufacture};
+    use std::path::Path;
+    use tke_crypto::ModuleCertificate;
+    use unit_api::admin::InstanceId;
+    use unit_core::Module;
+
+    const WANTED: Manufacture<'static> =
+        Manufacture { serial: "SIM00007", domain_index: Some(3), instance: Some(InstanceId([7; 16])) };
+
+    fn open(folder: &Path, wanted: &Manufacture<'_>) -> std::io::Result<Device> {
+        Device::open(folder, &folder.join("factory"), wanted)
+    }
 
     #[test]
     fn a_device_is_made_once_and_refused_when_damaged() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Device::open(folder.path(), "SIM00007").unwrap();
-        let again = Device::open(folder.path(), "SIM00008").unwrap();
-        assert_eq!(first.id, again.id);
+        let first = open(folder.path(), &WANTED).unwrap();
+        let again = open(folder.path(), &Manufacture { serial: "SIM00008", ..WANTED }).unwrap();
+        assert_eq!(
+            (first.id, first.domain_index, first.instance),
+            (again.id, again.domain_index, again.instance)
+        );
         assert_eq!(first.secret.as_slice(), again.secret.as_slice());
+        assert_eq!(first.module.certificate(), again.module.certificate());
         assert!(first.id.to_string().starts_with("SIM00007-"));
-        std::fs::write(folder.path().join("device"), b"short").unwrap();
-        assert!(Device::open(folder.path(), "SIM00007").is_err());
+        let shown = ModuleCertificate::verify(first.module.certificate(), first.module.root()).unwrap();
+        assert_eq!(shown.module_id, first.id.0);
+        shown.key.verify(b"answer", &again.module.sign(b"answer")).unwrap();
+
+        let file = folder.path().join("device");
+        let good = std::fs::read(&file).unwrap();
+        for at in [0, 10, 40, 60, 70, 80, 150, good.len() - 1] {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            std::fs::write(&file, &bad).unwrap();
+            assert!(open(folder.path(), &Manufacture::default()).is_err(), "byte {at}");
+        }
+        std::fs::write(&file, b"short").unwrap();
+        assert!(open(folder.path(), &WANTED).is_err());
+    }
+
+    #[test]
+    fn a_device_of_before_there_were_modules_keeps_its_identity() {
+        let folder = tempfile::tempdir().unwrap();
+        let old: Vec<u8> = b"SIM00001".iter().copied().chain(8..48).collect();
+        std::fs::write(folder.path().join("device"), &old).unwrap();
+        let device = open(folder.path(), &WANTED).unwrap();
+        assert_eq!(device.id.0, old[..16]);
+        assert_eq!(device.secret.as_slice(), &old[16..]);
+        let again = open(folder.path(), &WANTED).unwrap();
+        assert_eq!(again.module.certificate(), device.module.certificate());
+    }
+
+    #[test]
+    fn another_domain_or_instance_is_not_taken_for_this_one() {
+        let folder = tempfile::tempdir().unwrap();
+        open(folder.path(), &WANTED).unwrap();
+        for (other, why) in [
+            (Manufacture { domain_index: Some(4), ..WANTED }, "domain 3"),
+            (Manufacture { instance: Some(InstanceId([8; 16])), ..WANTED }, "07070707-"),
+        ] {
+            let said = open(folder.path(), &other).err().unwrap().to_string();
+            assert!(said.contains(why), "{said}");
+        }
+        open(folder.path(), &Manufacture::default()).unwrap();
     }
 }

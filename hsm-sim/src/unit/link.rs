@@ -176,7 +176,10 @@ mod tests {
         let options = UnitOptions {
             state: folder.path().to_owned(),
             socket: folder.path().join("unused"),
+            factory: None,
             serial: "SIM00001".to_owned(),
+            domain_index: None,
+            instance: None,
             supervised: false,
         };
         let shared = Shared::new(&options).unwrap();

@@ -1,16 +1,18 @@
 //! One crypto unit in one process, on a Unix socket.
 //!
-//! The process keeps its state in a folder of its own: `device` (identity and device secret) and two slots that
-//! [`unit_core`] writes in turn. A parent that started it `supervised` holds its standard input: orders come in
+//! The process keeps its state in a folder of its own: `device` (identity, device secret, the module's key and its
+//! certificate by a simulated manufacturer) and two slots that [`unit_core`] writes in turn. A parent that started it `supervised` holds its standard input: orders come in
 //! by it, and its end is the unit's end, so that no unit outlives its region.
 
 mod device;
+mod factory;
 mod link;
 mod orders;
 mod process;
 mod storage;
 
-pub use device::Device;
-pub use orders::Order;
+pub use device::{Device, DeviceModule, Manufacture};
+pub use factory::Factory;
+pub use orders::{Order, order_line, parse_answer};
 pub use process::{UnitError, UnitOptions, run};
 pub use storage::FileStorage;

@@ -1,21 +1,30 @@
-//! What a region tells a unit process beside the link: faults, and the end.
+//! What a region tells a unit process beside the link: faults, what only the operator of a module can do, and the end.
+//!
+//! One line each on the process's standard input, with a number; one line with that number on its standard output when
+//! it is done, or why it is not.
 
-use std::io::BufRead;
+use std::io::{self, BufRead, Write};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// One line on a supervised unit's standard input.
+/// What a supervised unit is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Take this much longer over every command; zero to be as fast as before.
     Slow(Duration),
+    /// Zeroize at the module's level: the operator's right, without any administrator.
+    Zeroize,
+    /// Notice tampering, and erase everything.
+    Tamper,
 }
 
 impl std::fmt::Display for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Slow(by) => write!(f, "slow {}", by.as_micros()),
+            Self::Zeroize => f.write_str("zeroize"),
+            Self::Tamper => f.write_str("tamper"),
         }
     }
 }
@@ -30,12 +39,54 @@ impl FromStr for Order {
                     micros.parse().map_err(|_| format!("`{micros}` is no number of microseconds"))?;
                 Ok(Self::Slow(Duration::from_micros(micros)))
             }
+            ["zeroize"] => Ok(Self::Zeroize),
+            ["tamper"] => Ok(Self::Tamper),
             _ => Err(format!("`{}` is no order", line.trim())),
         }
     }
 }
 
-/// What orders have set, shared with every connection.
+/// An order as it is written, so that its answer can be told from that of an earlier one.
+#[must_use]
+pub fn order_line(number: u64, order: Order) -> String {
+    format!("{number} {order}\n")
+}
+
+/// The number in an answer, and how the order ended.
+#[must_use]
+pub fn parse_answer(line: &str) -> Option<(u64, Result<(), String>)> {
+    let (number, said) = line.trim_end().split_once(' ')?;
+    let ended = match said.split_once(' ') {
+        None if said == "done" => Ok(()),
+        Some(("failed", why)) => Err(why.to_owned()),
+        _ => return None,
+    };
+    Some((number.parse().ok()?, ended))
+}
+
+/// Carries out orders until their source ends, and answers each.
+pub(super) fn follow(
+    source: impl BufRead,
+    mut answers: impl Write,
+    mut carry_out: impl FnMut(Order) -> Result<(), String>,
+) -> io::Result<()> {
+    for line in source.lines() {
+        let line = line?;
+        let (number, order) = line.split_once(' ').unwrap_or(("0", line.as_str()));
+        let number: u64 = number.parse().unwrap_or(0);
+        match order.parse().and_then(&mut carry_out) {
+            Ok(()) => writeln!(answers, "{number} done")?,
+            Err(why) => {
+                eprintln!("hsm-sim unit: {why}");
+                writeln!(answers, "{number} failed {}", why.replace('\n', " "))?;
+            }
+        }
+        answers.flush()?;
+    }
+    Ok(())
+}
+
+/// How the unit behaves, shared with every connection.
 #[derive(Default)]
 pub(super) struct Conduct {
     slow_by_us: AtomicU64,
@@ -47,37 +98,39 @@ impl Conduct {
         Duration::from_micros(self.slow_by_us.load(Ordering::Relaxed))
     }
 
-    /// Carries out orders until their source ends.
-    pub(super) fn follow(&self, source: impl BufRead) {
-        for line in source.lines() {
-            let Ok(line) = line else { return };
-            match line.parse() {
-                Ok(Order::Slow(by)) => {
-                    let micros = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
-                    self.slow_by_us.store(micros, Ordering::Relaxed);
-                }
-                Err(problem) => eprintln!("hsm-sim unit: {problem}"),
-            }
-        }
+    pub(super) fn set_slow_by(&self, by: Duration) {
+        self.slow_by_us.store(u64::try_from(by.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Conduct, Order};
+    use super::{Order, follow, order_line, parse_answer};
     use std::time::Duration;
 
     #[test]
     fn orders_read_as_they_are_written() {
-        let order = Order::Slow(Duration::from_millis(20));
-        assert_eq!(order.to_string().parse(), Ok(order));
+        for order in [Order::Slow(Duration::from_millis(20)), Order::Zeroize, Order::Tamper] {
+            assert_eq!(order.to_string().parse(), Ok(order));
+        }
         assert!("slow down".parse::<Order>().is_err());
     }
 
     #[test]
-    fn rubbish_changes_nothing() {
-        let conduct = Conduct::default();
-        conduct.follow(&b"slow 7\nrubbish\nslow x\n"[..]);
-        assert_eq!(conduct.slow_by(), Duration::from_micros(7));
+    fn every_order_is_answered_by_its_number() {
+        let (mut done, mut answers) = (Vec::new(), Vec::new());
+        let lines =
+            format!("{}rubbish\n8 slow x\n{}", order_line(7, Order::Tamper), order_line(9, Order::Zeroize));
+        follow(lines.as_bytes(), &mut answers, |order| {
+            done.push(order);
+            if order == Order::Zeroize { Err("no\nroom".to_owned()) } else { Ok(()) }
+        })
+        .unwrap();
+        assert_eq!(done, [Order::Tamper, Order::Zeroize]);
+        let answers: Vec<_> = String::from_utf8(answers).unwrap().lines().map(parse_answer).collect();
+        assert_eq!(answers[0], Some((7, Ok(()))));
+        assert!(matches!(&answers[1], Some((0, Err(why))) if why.contains("rubbish")));
+        assert!(matches!(&answers[2], Some((8, Err(_)))));
+        assert_eq!(answers[3], Some((9, Err("no room".to_owned()))));
     }
 }

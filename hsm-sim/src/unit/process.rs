@@ -1,9 +1,10 @@
 //! The process: one unit, one socket, a thread for each connection.
 
-use super::device::Device;
+use super::device::{Device, DeviceModule, Manufacture};
 use super::link;
-use super::orders::Conduct;
+use super::orders::{Conduct, Order, follow};
 use super::storage::FileStorage;
+use crate::hex;
 use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
 use fs4::FileExt;
 use std::fs::File;
@@ -13,8 +14,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
-use unit_core::{Env, Identity, Unit};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use unit_api::admin::InstanceId;
+use unit_core::{Clock, Env, Identity, Unit};
 
 /// Hosts and tools at once; one more is turned away.
 const MAX_CONNECTIONS: usize = 64;
@@ -29,8 +31,14 @@ pub struct UnitOptions {
     pub state: PathBuf,
     /// Socket it listens on.
     pub socket: PathBuf,
-    /// Serial number it gets when it is made, 8 characters.
+    /// Folder of the manufacturer; `factory` beside the state where none is named. Read only when the unit is made.
+    pub factory: Option<PathBuf>,
+    /// Serial number its module gets when it is made, 8 characters.
     pub serial: String,
+    /// Index of the domain in its module; where nothing is said, 0 for a unit that is made.
+    pub domain_index: Option<u32>,
+    /// The service instance it belongs to; where nothing is said, one of its own for a unit that is made.
+    pub instance: Option<InstanceId>,
     /// Whether standard input gives orders, and ends the unit when it ends.
     pub supervised: bool,
 }
@@ -49,6 +57,14 @@ pub enum UnitError {
     /// Another process has the unit.
     #[error("another process already runs the unit in {}", .0.display())]
     InUse(PathBuf),
+    /// What is in the folder is not the unit that is meant, or cannot be made there.
+    #[error("the unit in {} cannot be used", .folder.display())]
+    Device {
+        /// Which.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The engine under the unit does not start.
     #[error("the unit's engine does not start")]
     Engine(#[source] engine::EngineError),
@@ -72,17 +88,31 @@ impl Env for ProcessEnv {
     /// On the heap from before the first master key is recalled, and never moved: each move would leave a copy.
     type Engine = &'static mut SoftEngine<OsEntropy>;
     type Storage = FileStorage;
+    type Module = DeviceModule;
+    type Clock = SystemClock;
+}
+
+/// The machine's clock.
+pub(super) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now_ms(&mut self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 /// What all connections share.
 pub(super) struct Shared {
     unit: Mutex<Unit<ProcessEnv>>,
+    identity: Identity,
     pub(super) conduct: Conduct,
 }
 
 impl Shared {
     pub(super) fn new(options: &UnitOptions) -> Result<Self, UnitError> {
-        Ok(Self { unit: Mutex::new(open(options)?), conduct: Conduct::default() })
+        let (unit, identity) = open(options)?;
+        Ok(Self { unit: Mutex::new(unit), identity, conduct: Conduct::default() })
     }
 
     /// The unit, to one caller at a time.
@@ -94,9 +124,22 @@ impl Shared {
             std::process::exit(70)
         })
     }
+
+    /// Does what the region orders, and no host could.
+    fn obey(&self, order: Order) -> Result<(), String> {
+        match order {
+            Order::Slow(by) => {
+                self.conduct.set_slow_by(by);
+                Ok(())
+            }
+            Order::Zeroize => self.unit().zeroize_module().map_err(|refusal| refusal.to_string()),
+            Order::Tamper => self.unit().tamper().map_err(|refusal| refusal.to_string()),
+        }
+    }
 }
 
-/// Runs a unit until its supervisor lets go of it or a signal ends it; writes `ready` to standard output once it serves.
+/// Runs a unit until its supervisor lets go of it or a signal ends it; once it serves, writes `ready`, its module in
+/// hexadecimal, and its domain's index to standard output.
 ///
 /// # Errors
 /// [`UnitError`] when it cannot start.
@@ -104,19 +147,21 @@ pub fn run(options: &UnitOptions) -> Result<(), UnitError> {
     let _held = hold(&options.state)?;
     let shared = Arc::new(Shared::new(options)?);
     let listener = listen(&options.socket)?;
+    let Identity { unit, domain_index, .. } = shared.identity;
+    let mut out = io::stdout();
+    // Whoever does not listen for it does not miss it.
+    let _ =
+        writeln!(out, "ready {} {domain_index}", hex::encode(&unit.0).as_str()).and_then(|()| out.flush());
     if options.supervised {
         let shared = Arc::clone(&shared);
         end_with_parent();
         std::thread::spawn(move || {
-            shared.conduct.follow(io::stdin().lock());
+            let _ = follow(io::stdin().lock(), io::stdout(), |order| shared.obey(order));
             // No command is cut in two: whoever holds the unit finishes first.
             let _last = shared.unit();
             std::process::exit(0)
         });
     }
-    let mut out = io::stdout();
-    // Whoever does not listen for it does not miss it.
-    let _ = writeln!(out, "ready").and_then(|()| out.flush());
     accept(&listener, &shared);
     Ok(())
 }
@@ -133,14 +178,24 @@ fn hold(folder: &Path) -> Result<File, UnitError> {
     }
 }
 
-fn open(options: &UnitOptions) -> Result<Unit<ProcessEnv>, UnitError> {
-    let unusable = |source| UnitError::Folder { folder: options.state.clone(), source };
-    let device = Device::open(&options.state, &options.serial).map_err(unusable)?;
-    let storage = FileStorage::open(&options.state).map_err(unusable)?;
+fn open(options: &UnitOptions) -> Result<(Unit<ProcessEnv>, Identity), UnitError> {
+    let folder = &options.state;
+    let factory = options.factory.clone().unwrap_or_else(|| folder.join("factory"));
+    let wanted = Manufacture {
+        serial: &options.serial,
+        domain_index: options.domain_index,
+        instance: options.instance,
+    };
+    let device = Device::open(folder, &factory, &wanted)
+        .map_err(|source| UnitError::Device { folder: folder.clone(), source })?;
+    let storage =
+        FileStorage::open(folder).map_err(|source| UnitError::Folder { folder: folder.clone(), source })?;
     let entropy: OsEntropy = |seed| getrandom::fill(seed).map_err(|_| EntropyFailed);
     let engine = SoftEngine::new(&DeviceSecret::new(*device.secret), entropy).map_err(UnitError::Engine)?;
-    // It lives as long as the process does. One domain a module.
-    Ok(Unit::start(Box::leak(Box::new(engine)), storage, Identity { unit: device.id, domain_index: 0 }))
+    let identity = Identity { unit: device.id, domain_index: device.domain_index, instance: device.instance };
+    // It lives as long as the process does.
+    let engine = Box::leak(Box::new(engine));
+    Ok((Unit::start(engine, storage, device.module, SystemClock, identity), identity))
 }
 
 fn listen(socket: &Path) -> Result<UnixListener, UnitError> {

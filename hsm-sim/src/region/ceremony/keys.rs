@@ -1,0 +1,217 @@
+//! Signature keys and key parts that lie in a folder in the clear.
+
+use crate::region::DataError;
+use crate::{files, hex};
+use engine::{KEY_PART_LEN, KeyPart};
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use tke::holder::{Carrier, SignatureKey, Signing};
+use tke::part::{KeyPartHolder, PartError, PartId, PartLabel, SealedPart, Sealing};
+use tke_crypto::{
+    AdministratorName, PublicKey, RandomFailed, SCALAR_LEN, SEALED_PART_MAX_LEN, SigningKey, seal_key_part,
+};
+use unit_api::VerificationPattern;
+use zeroize::Zeroizing;
+
+/// Administrators of a development region, and parts of its master key.
+const COUNT: usize = 2;
+/// What stands beside them.
+const NOTE: &str = "\
+These files are the signature keys of this region's administrators and the parts of its master key, in the clear, made
+by a development ceremony. Whoever has them rules every unit and has every key of the region. They are here so that a
+zeroized unit can be healed by command. Never use keys of such a region for anything that matters.
+";
+
+/// The signature keys and key parts in `folder`, made there if there are none.
+///
+/// They are durable before any unit sees them: a key that units hold and nobody has parts of would be a trap. A region of
+/// before there were administrators has parts already; it gets signature keys beside them.
+pub(super) fn open(folder: &Path) -> Result<(Vec<ClearSignatureKey>, Vec<ClearKeyPart>), DataError> {
+    let unusable = |source| DataError::Unusable { path: folder.to_owned(), source };
+    if !folder.try_exists().map_err(unusable)? {
+        files::create_whole_dir(folder, make).map_err(unusable)?;
+    }
+    let missing = |number| !signature_key_file(folder, number).exists();
+    // The first one is written last, so that half of them are none.
+    if missing(1) {
+        make_signature_keys(folder).map_err(unusable)?;
+    }
+    let keys = (1..=COUNT).map(|number| ClearSignatureKey::read(folder, number)).collect::<Result<_, _>>()?;
+    let parts = (1..=COUNT).map(|number| ClearKeyPart::read(folder, number)).collect::<Result<_, _>>()?;
+    Ok((keys, parts))
+}
+
+fn make(folder: &Path) -> io::Result<()> {
+    for number in 1..=COUNT {
+        let mut part = Zeroizing::new([0; KEY_PART_LEN]);
+        getrandom::fill(part.as_mut_slice())?;
+        files::write_private(&key_part_file(folder, number), hex::encode(part.as_slice()).as_bytes())?;
+    }
+    make_signature_keys(folder)
+}
+
+fn make_signature_keys(folder: &Path) -> io::Result<()> {
+    files::write_private(&folder.join("README"), NOTE.as_bytes())?;
+    for number in (1..=COUNT).rev() {
+        let key = SigningKey::generate(&mut fill).map_err(|e| io::Error::other(e.to_string()))?;
+        let scalar = hex::encode(key.expose_scalar().as_slice());
+        files::write_private(&signature_key_file(folder, number), scalar.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn key_part_file(folder: &Path, number: usize) -> PathBuf {
+    folder.join(format!("key-part-{number}.hex"))
+}
+
+fn signature_key_file(folder: &Path, number: usize) -> PathBuf {
+    folder.join(format!("signature-key-{number}.hex"))
+}
+
+fn read<const N: usize>(path: &Path) -> Result<Zeroizing<[u8; N]>, DataError> {
+    let unusable = |source| DataError::Unusable { path: path.to_owned(), source };
+    let text = Zeroizing::new(fs::read(path).map_err(unusable)?);
+    let text = std::str::from_utf8(&text).ok();
+    text.and_then(|text| hex::decode(text.trim())).ok_or_else(|| DataError::Damaged(path.to_owned()))
+}
+
+fn fill(bytes: &mut [u8]) -> Result<(), RandomFailed> {
+    getrandom::fill(bytes).map_err(|_| RandomFailed)
+}
+
+/// An administrator's signature key in a file, 132 hexadecimal digits.
+pub(super) struct ClearSignatureKey {
+    name: AdministratorName,
+    key: Box<SigningKey>,
+    public: PublicKey,
+    path: PathBuf,
+}
+
+impl ClearSignatureKey {
+    fn read(folder: &Path, number: usize) -> Result<Self, DataError> {
+        let path = signature_key_file(folder, number);
+        let damaged = || DataError::Damaged(path.clone());
+        let key = SigningKey::from_scalar(&*read::<SCALAR_LEN>(&path)?).map_err(|_| damaged())?;
+        let name = AdministratorName::try_from(format!("development {number}").as_str());
+        let public = key.public();
+        Ok(Self { name: name.map_err(|_| damaged())?, key: Box::new(key), public, path })
+    }
+
+    /// The private key, to make its certificate with.
+    pub(super) const fn expose(&self) -> &SigningKey {
+        &self.key
+    }
+}
+
+impl SignatureKey for ClearSignatureKey {
+    fn name(&self) -> &AdministratorName {
+        &self.name
+    }
+
+    fn public_key(&self) -> &PublicKey {
+        &self.public
+    }
+
+    fn carrier(&self) -> Carrier {
+        Carrier::File(self.path.clone())
+    }
+
+    fn sign<'a>(&'a self, bytes: &'a [u8]) -> Signing<'a> {
+        Box::pin(async { Ok(self.key.sign(bytes).to_vec()) })
+    }
+}
+
+/// A key part in a file, 64 hexadecimal digits.
+pub(super) struct ClearKeyPart {
+    label: PartLabel,
+    part: Box<KeyPart>,
+    path: PathBuf,
+}
+
+impl ClearKeyPart {
+    fn read(folder: &Path, number: usize) -> Result<Self, DataError> {
+        let path = key_part_file(folder, number);
+        let part = Box::new(KeyPart::new(*read(&path)?));
+        let label = PartLabel::try_from(format!("development {number}").as_str());
+        Ok(Self { label: label.map_err(|_| DataError::Damaged(path.clone()))?, part, path })
+    }
+}
+
+impl KeyPartHolder for ClearKeyPart {
+    fn label(&self) -> &PartLabel {
+        &self.label
+    }
+
+    fn pattern(&self) -> VerificationPattern {
+        pattern_of(self.part.expose())
+    }
+
+    /// There is no encrypted container to hash; the part was drawn at random, so that its pattern gives nothing away.
+    fn id(&self) -> PartId {
+        PartId(Sha256::digest(self.pattern().as_bytes()).into())
+    }
+
+    fn carrier(&self) -> Carrier {
+        Carrier::File(self.path.clone())
+    }
+
+    fn seal_for<'a>(&'a self, importer: &'a PublicKey) -> Sealing<'a> {
+        Box::pin(async {
+            let mut buffer = [0; SEALED_PART_MAX_LEN];
+            let sealed = seal_key_part(importer, self.part.expose(), &mut fill, &mut buffer);
+            sealed.map(|sealed| SealedPart(sealed.to_vec())).map_err(PartError::from)
+        })
+    }
+}
+
+/// The pattern of the master key that these parts make, worked out without any unit.
+pub(super) fn combined_pattern(parts: &[ClearKeyPart]) -> VerificationPattern {
+    let mut key = Zeroizing::new([0; KEY_PART_LEN]);
+    for part in parts {
+        key.iter_mut().zip(part.part.expose()).for_each(|(k, p)| *k ^= p);
+    }
+    pattern_of(&key)
+}
+
+fn pattern_of(key: &[u8; KEY_PART_LEN]) -> VerificationPattern {
+    VerificationPattern::from_digest(Sha256::new().chain_update([1]).chain_update(key).finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{combined_pattern, open};
+    use crate::region::DataError;
+    use std::os::unix::fs::PermissionsExt;
+    use tke::holder::SignatureKey;
+
+    #[test]
+    fn the_pattern_is_the_published_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let first: String = (0..32).map(|i| format!("{i:02x}")).collect();
+        std::fs::write(folder.path().join("key-part-1.hex"), first).unwrap();
+        std::fs::write(folder.path().join("key-part-2.hex"), "a5".repeat(32)).unwrap();
+        // A region of before there were administrators: it has parts, and gets signature keys.
+        let (keys, parts) = open(folder.path()).unwrap();
+        let pattern = combined_pattern(&parts).to_string();
+        assert!(pattern.starts_with("0c7116b0cabdb39ac9ff6073862e2a4f470786265a3ce8723c237eb4"), "{pattern}");
+        assert_ne!(keys[0].ski(), keys[1].ski());
+    }
+
+    #[test]
+    fn what_is_made_is_kept_for_the_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ceremony");
+        let (keys, parts) = open(&path).unwrap();
+        let (again, same) = open(&path).unwrap();
+        assert!(keys.iter().zip(&again).all(|(a, b)| a.ski() == b.ski()));
+        assert!(combined_pattern(&parts).is_of_same_key(&combined_pattern(&same)));
+        for entry in std::fs::read_dir(&path).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
+        }
+        std::fs::write(path.join("signature-key-2.hex"), "0".repeat(132)).unwrap();
+        assert!(matches!(open(&path), Err(DataError::Damaged(_))));
+    }
+}

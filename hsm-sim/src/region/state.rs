@@ -1,0 +1,36 @@
+//! An instance's state in one word.
+
+use super::service::Service;
+
+/// | state | units that serve | keystore |
+/// |---|---|---|
+/// | `unkeyed` | none | empty |
+/// | `locked` | none | not empty |
+/// | `degraded` | some | |
+/// | `ready` | every operational one | |
+pub(super) fn of(service: &Service, has_instance: bool) -> &'static str {
+    let units = service.host().map(host::Host::units).unwrap_or_default();
+    in_one_word(units.iter().filter(|unit| unit.in_use).count(), units.len(), has_instance)
+}
+
+const fn in_one_word(serving: usize, units: usize, has_instance: bool) -> &'static str {
+    match (serving, has_instance) {
+        (0, false) => "unkeyed",
+        (0, true) => "locked",
+        (serving, _) if serving == units => "ready",
+        _ => "degraded",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_one_word;
+
+    #[test]
+    fn every_state_has_its_word() {
+        assert_eq!(in_one_word(0, 0, false), "unkeyed");
+        assert_eq!(in_one_word(0, 2, true), "locked");
+        assert_eq!(in_one_word(1, 2, true), "degraded");
+        assert_eq!(in_one_word(2, 2, true), "ready");
+    }
+}
