@@ -153,6 +153,24 @@ fn every_change_to_a_record_shows() {
     }
 }
 
+/// An entry whose own hash is right, but which was written after another past.
+#[test]
+fn an_entry_of_another_record_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = |name: &str, words: &str| {
+        let path = dir.path().join(name);
+        let mut record = new_record(&path);
+        record.append(note(words)).unwrap();
+        record.append(note("the same")).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (mut one, other) = (lines("one", "this"), lines("other", "that"));
+    one[1].clone_from(&other[1]);
+    let spliced = VerifiedRecord::parse((one.join("\n") + "\n").as_bytes());
+    assert!(matches!(spliced, Err(RecordError::Broken { line: 3 })));
+}
+
 /// The machine fails at every byte of the last entry.
 #[test]
 fn an_unfinished_entry_is_dropped_and_that_is_written_down() {

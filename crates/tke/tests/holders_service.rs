@@ -17,6 +17,9 @@ use tke::service::{
 };
 use tke_crypto::{AdministratorName, SigningKey};
 
+/// Whether a fault is the one that is due.
+type IsExpected = fn(&ServiceError) -> bool;
+
 /// How the sample service behaves.
 #[derive(Clone, Copy, PartialEq)]
 enum Mood {
@@ -161,7 +164,7 @@ async fn a_good_service_signs_with_exactly_the_documented_calls() {
 async fn every_bad_service_is_told_apart() {
     let (sample, service) = sample_service(short()).await;
     let key = fetch(&service, "ada").await.unwrap();
-    let cases: [(Mood, fn(&ServiceError) -> bool, bool); 6] = [
+    let cases: [(Mood, IsExpected, bool); 6] = [
         (Mood::Slow, |e| matches!(e, ServiceError::TimedOut(after) if *after == short().whole), true),
         (Mood::Fails, |e| matches!(e, ServiceError::Status(500)), true),
         (Mood::Garbles, |e| matches!(e, ServiceError::Malformed(_)), false),
