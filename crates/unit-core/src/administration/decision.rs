@@ -186,3 +186,8 @@ fn switch(before: ControlPoints, after: ControlPoints) -> Result<ControlPoints, 
     }
     Ok(after)
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
