@@ -14,6 +14,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("unit-core", &["engine", "unit-api", "tke-crypto"]),
     ("tke", &["unit-api", "engine", "tke-crypto"]),
     ("cluster", &["unit-api"]),
+    // For tests and benchmarks alone.
+    ("bench-unit", &["engine", "engine-soft", "tke-crypto", "unit-api", "unit-core"]),
     // Key specifications and mechanisms in commands are the engine's words.
     ("host", &["cluster", "unit-api", "engine"]),
     ("keystore", &[]),

@@ -1,0 +1,110 @@
+//! The world of a unit on the bench.
+
+use crate::administrator::fixed_key;
+use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+use std::sync::OnceLock;
+use tke_crypto::{
+    CERTIFICATE_BUFFER_LEN, PublicKey, RootName, Signature, SigningKey, Ski, issue_module_certificate,
+};
+use unit_api::UnitId;
+use unit_api::admin::InstanceId;
+use unit_core::{Clock, Env, Identity, Module, Slot, Storage, StorageFailed, Unit};
+
+/// The operating system's generator.
+pub type OsEntropy = fn(&mut [u8]) -> Result<(), EntropyFailed>;
+
+/// The environment of a unit on the bench.
+pub struct BenchEnv;
+
+impl Env for BenchEnv {
+    type Engine = SoftEngine<OsEntropy>;
+    type Storage = Memory;
+    type Module = BenchModule;
+    type Clock = NoClock;
+}
+
+/// Slots in memory: what is measured and tested here are commands, not disks.
+#[derive(Default)]
+pub struct Memory([Vec<u8>; 2]);
+
+impl Storage for Memory {
+    fn read(&mut self, slot: Slot, content: &mut [u8]) -> Result<usize, StorageFailed> {
+        let [a, b] = &self.0;
+        let kept = if slot == Slot::A { a } else { b };
+        content.get_mut(..kept.len()).ok_or(StorageFailed)?.copy_from_slice(kept);
+        Ok(kept.len())
+    }
+
+    fn write(&mut self, slot: Slot, content: &[u8]) -> Result<(), StorageFailed> {
+        let [a, b] = &mut self.0;
+        *(if slot == Slot::A { a } else { b }) = content.to_vec();
+        Ok(())
+    }
+}
+
+/// A module whose keys are in this source.
+pub struct BenchModule {
+    certificate: Vec<u8>,
+}
+
+fn device_key() -> &'static SigningKey {
+    static KEY: OnceLock<SigningKey> = OnceLock::new();
+    KEY.get_or_init(|| fixed_key(0x72))
+}
+
+fn root() -> &'static (SigningKey, PublicKey) {
+    static ROOT: OnceLock<(SigningKey, PublicKey)> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let key = fixed_key(0x71);
+        let public = key.public();
+        (key, public)
+    })
+}
+
+impl Module for BenchModule {
+    fn sign(&self, message: &[u8]) -> Signature {
+        device_key().sign(message)
+    }
+
+    fn ski(&self) -> Ski {
+        device_key().public().ski()
+    }
+
+    fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    fn root(&self) -> &PublicKey {
+        &root().1
+    }
+}
+
+/// A clock that has stopped.
+pub struct NoClock;
+
+impl Clock for NoClock {
+    fn now_ms(&mut self) -> u64 {
+        0
+    }
+}
+
+/// An engine of the operating system's randomness.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn soft_engine() -> SoftEngine<OsEntropy> {
+    let entropy: OsEntropy = |seed| getrandom::fill(seed).map_err(|_| EntropyFailed);
+    SoftEngine::new(&DeviceSecret::new([1; 32]), entropy).expect("a software engine starts")
+}
+
+pub(crate) fn start(number: u8) -> Unit<BenchEnv> {
+    let unit = UnitId([b'B', b'E', b'N', b'C', b'H', b'0', b'0', b'0', 0, 0, 0, 0, 0, 0, 0, number]);
+    let mut out = [0; CERTIFICATE_BUFFER_LEN];
+    let name = RootName::try_from("Bench Root").expect("a short name");
+    let certificate = issue_module_certificate(&root().0, &name, &unit.0, &device_key().public(), &mut out)
+        .expect("there is room for a certificate")
+        .to_vec();
+    let identity = Identity { unit, domain_index: 0, instance: InstanceId([0x1d; 16]) };
+    Unit::start(soft_engine(), Memory::default(), BenchModule { certificate }, NoClock, identity)
+}

@@ -1,0 +1,171 @@
+//! A whole crypto unit in memory, with an administrator whose key is in this source: for tests and benchmarks.
+//!
+//! Nothing is faked but durability, and nothing is secret: never let a key that matters near it.
+//!
+//! What it deliberately has no: sockets, files, ceremonies of more than one person. Failures panic, as tests do.
+
+#![expect(clippy::panic, reason = "what goes wrong here is a test that fails")]
+
+mod administrator;
+mod env;
+
+pub use administrator::{generate_master_key, request, secure};
+pub use env::{BenchEnv, Memory, OsEntropy, soft_engine};
+
+use engine::{KeySpec, KeyUses};
+use unit_api::admin::{AdminCommand, AdminRefusal, AdminResponse, AdminResponseBlock};
+use unit_api::{
+    Command, Envelope, MAX_FRAME_LEN, Refusal, Response, Target, UnitStatus, VerificationPattern,
+};
+use unit_core::Unit;
+
+/// A unit in process, and a buffer for its answers.
+pub struct BenchUnit {
+    unit: Box<Unit<BenchEnv>>,
+    out: Vec<u8>,
+}
+
+impl BenchUnit {
+    /// Unit number `number` as it leaves the factory: in imprint mode.
+    ///
+    /// # Panics
+    /// If the unit does not start.
+    #[must_use]
+    pub fn imprint(number: u8) -> Self {
+        Self { unit: Box::new(env::start(number)), out: vec![0; MAX_FRAME_LEN] }
+    }
+
+    /// A unit that the one administrator rules, without a master key. Its permissions are a recovery unit's.
+    ///
+    /// # Panics
+    /// If the unit refuses.
+    #[must_use]
+    pub fn secured(number: u8) -> Self {
+        let mut unit = Self::imprint(number);
+        let (target, counter) = unit.target();
+        secure(target, counter, |request| unit.exchange(request));
+        unit
+    }
+
+    /// A unit with a random master key in Current.
+    ///
+    /// # Panics
+    /// If the unit refuses.
+    #[must_use]
+    pub fn ready() -> Self {
+        let mut unit = Self::secured(1);
+        unit.generate_master_key();
+        unit
+    }
+
+    /// Draws a random master key: into Current when both registers are empty, else into New.
+    ///
+    /// # Panics
+    /// If the unit refuses.
+    pub fn generate_master_key(&mut self) -> VerificationPattern {
+        let (target, counter) = self.target();
+        generate_master_key(target, counter, |request| self.exchange(request))
+    }
+
+    /// Has the administrator sign a command, and gives what the command gives.
+    ///
+    /// # Errors
+    /// The unit's refusal.
+    ///
+    /// # Panics
+    /// If the answer is none.
+    pub fn administer(&mut self, command: AdminCommand, input: &[u8]) -> Result<Vec<u8>, AdminRefusal> {
+        let (target, counter) = self.target();
+        let answer = self.exchange(&request(target, counter + 1, command, input, true));
+        output(&answer)
+    }
+
+    /// Carries out a command.
+    ///
+    /// # Errors
+    /// The unit's refusal.
+    pub fn execute(&mut self, command: Command<'_>) -> Result<Response<'_>, Refusal> {
+        self.unit.execute(&Envelope::plain(command), &mut self.out)
+    }
+
+    /// Carries out a command that succeeds.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn run(&mut self, command: Command<'_>) -> Response<'_> {
+        let name = command.name();
+        self.execute(command).unwrap_or_else(|refusal| panic!("the unit refused {name}: {refusal}"))
+    }
+
+    /// A fresh AES-256 key for encryption and decryption, as a blob.
+    ///
+    /// # Panics
+    /// If the unit refuses.
+    #[must_use]
+    pub fn data_key(&mut self) -> Vec<u8> {
+        let spec = KeySpec::aes(32, KeyUses::ENCRYPT.with(KeyUses::DECRYPT));
+        match self.run(Command::GenerateKey { spec }) {
+            Response::Blob(blob) => blob.to_vec(),
+            other => panic!("{other:?} is no blob"),
+        }
+    }
+
+    /// What the unit says of itself.
+    ///
+    /// # Panics
+    /// If it says nothing.
+    #[must_use]
+    pub fn status(&mut self) -> UnitStatus {
+        match self.run(Command::Status) {
+            Response::Status(status) => status,
+            other => panic!("{other:?} is no status"),
+        }
+    }
+
+    /// The unit in its present life, and its transaction counter.
+    fn target(&mut self) -> (Target, u128) {
+        target_of(&self.status())
+    }
+
+    fn exchange(&mut self, request: &[u8]) -> Vec<u8> {
+        match self.run(Command::Administer { request }) {
+            Response::Administered(answer) => answer.to_vec(),
+            other => panic!("{other:?} is no answer"),
+        }
+    }
+}
+
+/// The unit whose status this is, in its present life, and its transaction counter.
+#[must_use]
+pub const fn target_of(status: &UnitStatus) -> (Target, u128) {
+    let UnitStatus { unit, domain_index, domain_instance, transaction_counter, .. } = *status;
+    (Target { unit, domain_index, domain_instance }, transaction_counter)
+}
+
+/// What a command gave, by the unit's answer to its request.
+fn output(answer: &[u8]) -> Result<Vec<u8>, AdminRefusal> {
+    let decoded = AdminResponse::decode(answer).and_then(|answer| AdminResponseBlock::decode(answer.block));
+    match decoded {
+        Ok(block) => block.result().map(<[u8]>::to_vec),
+        Err(malformed) => panic!("the unit's answer: {malformed}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BenchUnit;
+    use unit_api::NewRegister;
+    use unit_api::admin::AdminCommand;
+
+    #[test]
+    fn a_unit_is_brought_into_service_and_through_a_rotation() {
+        let mut unit = BenchUnit::ready();
+        let old = unit.status().current.unwrap();
+        let new = unit.generate_master_key();
+        unit.administer(AdminCommand::CommitNew, new.as_bytes()).unwrap();
+        assert!(matches!(unit.status().new, NewRegister::FullCommitted(_)));
+        unit.administer(AdminCommand::ActivateNew, new.as_bytes()).unwrap();
+        let current = unit.status().current.unwrap();
+        assert!(current.is_of_same_key(&new) && !current.is_of_same_key(&old));
+    }
+}
