@@ -1,16 +1,21 @@
 //! A crypto unit in an image with a panic handler of its own and no allocator.
 //!
 //! Whatever under a unit needed `std` would bring a second panic handler, and whatever needed a heap would miss an
-//! allocator: either way this does not link. Running it loads a master key and uses a key, and ends with 0.
+//! allocator: either way this does not link. Running it installs an administrator, who loads a master key with commands that
+//! the image signs itself, uses a key, and ends with 0.
 
 #![no_std]
 #![no_main]
 
+mod customer;
+
 use core::ffi::{c_char, c_int};
 use engine::{KeySpec, KeyUses};
 use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+use tke_crypto::{PublicKey, Signature, SigningKey, Ski};
+use unit_api::admin::InstanceId;
 use unit_api::{Command, Envelope, MAX_FRAME_LEN, Response, UnitId};
-use unit_core::{Env, Identity, MAX_SLOT_LEN, Slot, Storage, StorageFailed, Unit};
+use unit_core::{Clock, Env, Identity, MAX_SLOT_LEN, Module, Slot, Storage, StorageFailed, Unit};
 
 unsafe extern "C" {
     safe fn abort() -> !;
@@ -58,6 +63,37 @@ struct Device;
 impl Env for Device {
     type Engine = SoftEngine<Counter>;
     type Storage = Memory;
+    type Module = DeviceKey;
+    type Clock = NoClock;
+}
+
+/// The module's key; nobody here asks for its certificate.
+struct DeviceKey(SigningKey, PublicKey);
+
+impl Module for DeviceKey {
+    fn sign(&self, message: &[u8]) -> Signature {
+        self.0.sign(message)
+    }
+
+    fn ski(&self) -> Ski {
+        self.1.ski()
+    }
+
+    fn certificate(&self) -> &[u8] {
+        &[]
+    }
+
+    fn root(&self) -> &PublicKey {
+        &self.1
+    }
+}
+
+struct NoClock;
+
+impl Clock for NoClock {
+    fn now_ms(&mut self) -> u64 {
+        0
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -68,16 +104,12 @@ extern "C" fn main(_: c_int, _: *const *const c_char) -> c_int {
 fn use_a_key() -> Option<()> {
     let engine = SoftEngine::new(&DeviceSecret::new([7; 32]), Counter(1)).ok()?;
     let storage = Memory([([0; MAX_SLOT_LEN], 0); 2]);
-    let mut unit: Unit<Device> = Unit::start(engine, storage, Identity { unit: UnitId([1; 16]), domain_index: 0 });
+    let key = customer::fixed_key(2)?;
+    let public = key.public();
+    let identity = Identity { unit: UnitId([1; 16]), domain_index: 0, instance: InstanceId([2; 16]) };
+    let mut unit: Unit<Device> = Unit::start(engine, storage, DeviceKey(key, public), NoClock, identity);
     let mut out = [0; MAX_FRAME_LEN];
-
-    let mut parts = [3; 64];
-    parts[..32].fill(5);
-    let Response::Loaded(pattern) = run(&mut unit, Command::LoadKeyParts { parts: &parts }, &mut out)? else {
-        return None;
-    };
-    run(&mut unit, Command::Commit { pattern }, &mut out)?;
-    run(&mut unit, Command::Activate { pattern }, &mut out)?;
+    customer::load_a_master_key(&mut unit, &mut out)?;
 
     let spec = KeySpec::aes(32, KeyUses::ENCRYPT.with(KeyUses::DECRYPT));
     let Response::Blob(made) = run(&mut unit, Command::GenerateKey { spec }, &mut out)? else { return None };
