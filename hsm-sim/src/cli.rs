@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::region::{CeremonyKind, Wanted};
+use crate::tke::TkeArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -45,6 +46,8 @@ pub enum CliCommand {
     },
     /// Use 20,000 data keys while each zone in turn is killed and healed; exit status 1 if anything was lost.
     Demo(DemoArgs),
+    /// What an instance's customer does: signature keys, key parts, administrators and master keys of crypto units.
+    Tke(Box<TkeArgs>),
     /// Run one crypto unit in this process, on a Unix socket.
     Unit(UnitArgs),
 }

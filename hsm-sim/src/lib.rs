@@ -9,6 +9,7 @@
 //! | [`region`] | data directory, development ceremony, supervised unit processes, the services in front of them |
 //! | [`control`] | faults, healing, the clock and the status, over HTTP on the loopback interface |
 //! | [`demo`] | load through the public API while zones are killed and healed |
+//! | [`mod@tke`] | the customer's tool: signature keys, key parts, ceremonies over all units of an instance |
 //! | [`files`], [`hex`] | files that are whole or absent and nobody else's to read; secrets as text |
 
 pub mod cli;
@@ -17,4 +18,5 @@ pub mod demo;
 pub mod files;
 pub mod hex;
 pub mod region;
+pub mod tke;
 pub mod unit;

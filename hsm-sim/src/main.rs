@@ -33,6 +33,7 @@ async fn run(command: CliCommand) -> Outcome {
     match command {
         CliCommand::Up(args) => up(args).await,
         CliCommand::Demo(args) => demo(&args).await,
+        CliCommand::Tke(args) => Ok(hsm_sim::tke::run(&args).await?),
         CliCommand::Status(reach) => {
             let status = ControlClient::reach(&reach)?.status().await?;
             show_status(&reach, &status)

@@ -1,0 +1,100 @@
+//! What every command works with: the folder of signature keys and key parts, and where secrets come from.
+
+use super::error::{FOLDER_VARIABLE, TkeError};
+use super::plan::Plans;
+use super::readers::Readers;
+use super::secrets::{self, Secrets};
+use super::selection::Selection;
+use crate::cli::DEFAULT_DATA;
+use clap::Args;
+use std::path::{Path, PathBuf};
+use tke::secret_file::{Folder, KdfCost};
+use uuid::Uuid;
+
+/// The folder where none is named.
+const DEFAULT_FOLDER: &str = "tke-files";
+
+/// Options of all commands.
+#[derive(Clone, Debug, Args)]
+pub struct TkeOptions {
+    /// Data directory of the running region [default: hsm-sim-data]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Where")]
+    pub data: Option<PathBuf>,
+    /// Address of the service, in place of the data directory [default: the environment's TKE_URL]. The bearer token is in
+    /// the environment, as TKE_TOKEN.
+    #[arg(long, global = true, help_heading = "Where")]
+    pub url: Option<String>,
+    /// The service instance [default: the environment's TKE_INSTANCE, or the first of the region]
+    #[arg(long, global = true, help_heading = "Where")]
+    pub instance: Option<Uuid>,
+    /// The manufacturer's root certificate (DER) [default: the environment's TKE_ROOT, the region's own, or the one used
+    /// before]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Where")]
+    pub module_root: Option<PathBuf>,
+    /// Folder of signature keys, key parts, plan and protocol [default: the one that CLOUDTKEFILES names, or ./tke-files]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Where")]
+    pub files: Option<PathBuf>,
+    /// Take a password from a file instead of asking: of one key or part, or of all. May be given several times.
+    #[arg(long, global = true, value_name = "[NAME=]PATH", value_parser = secrets::parse_source, help_heading = "Secrets")]
+    pub password_file: Vec<(Option<String>, PathBuf)>,
+    /// Take a card's PIN from a file instead of asking; a CA card's two from two lines. May be given several times.
+    #[arg(long, global = true, value_name = "[CARD=]PATH", value_parser = secrets::parse_source, help_heading = "Secrets")]
+    pub pin_file: Vec<(Option<String>, PathBuf)>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Protect new files so weakly that anybody can try all passwords. For tests.
+    #[arg(long, global = true, hide = true)]
+    pub danger_fast_kdf: bool,
+}
+
+/// What every command works with.
+pub(super) struct Context<'a> {
+    pub(super) options: &'a TkeOptions,
+    pub(super) folder: Folder,
+    pub(super) secrets: Secrets,
+    pub(super) readers: Readers,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn open(options: &'a TkeOptions) -> Result<Self, TkeError> {
+        let folder = match &options.files {
+            Some(path) => Folder::open(path.clone())?,
+            None => match Folder::from_environment()? {
+                Some(folder) => folder,
+                None => {
+                    if !Path::new(DEFAULT_FOLDER).exists() {
+                        eprintln!(
+                            "hsm-sim: keeping files in ./{DEFAULT_FOLDER} ({FOLDER_VARIABLE} is not set)"
+                        );
+                    }
+                    Folder::open(DEFAULT_FOLDER)?
+                }
+            },
+        };
+        let secrets = Secrets::new(&options.password_file, &options.pin_file);
+        Ok(Self { options, folder, secrets, readers: Readers::default() })
+    }
+
+    /// Data directory of the running region.
+    pub(super) fn data(&self) -> &Path {
+        self.options.data.as_deref().unwrap_or(Path::new(DEFAULT_DATA))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// How much it costs to try the password of a file that is made now.
+    pub(super) const fn cost(&self) -> KdfCost {
+        if self.options.danger_fast_kdf { KdfCost::danger_weak() } else { KdfCost::STANDARD }
+    }
+
+    pub(super) fn selection(&self) -> Result<Selection, TkeError> {
+        Selection::load(self.path())
+    }
+
+    pub(super) fn plans(&self) -> Result<Plans, TkeError> {
+        Plans::load(self.path())
+    }
+}
