@@ -71,9 +71,15 @@ fn requests_carry_their_signers_in_order() {
 
 #[test]
 fn a_broken_signature_ends_the_list() {
-    let mut infos = SignerInfos::new(&[0x30, 0x01]);
-    assert!(infos.next().unwrap().is_err());
-    assert!(infos.next().is_none());
+    let mut good = [0; 128];
+    let good = signer(&[1]).encode(&mut good).unwrap();
+    // No DER, and DER that is no signature; behind both nothing is looked at.
+    for broken in [&[0x30, 0x7f][..], &[0x04, 0x00]] {
+        let bytes = [broken, good].concat();
+        let mut infos = SignerInfos::new(&bytes);
+        assert!(infos.next().unwrap().is_err());
+        assert!(infos.next().is_none());
+    }
 }
 
 #[test]
@@ -124,6 +130,33 @@ fn a_domain_tells_all_of_itself() {
         let bytes = info.encode(&mut out).unwrap().to_vec();
         let read = DomainInfo::decode(&bytes).unwrap();
         assert_eq!(format!("{read:?}"), format!("{info:?}"));
+    }
+}
+
+/// Flags say what other fields say as well; they cannot say otherwise, and empty registers have no pattern.
+#[test]
+fn a_domain_contradicts_itself_nowhere() {
+    let info = DomainInfo {
+        current: None,
+        new: NewRegister::Empty,
+        attributes: Attributes::first(),
+        control_points: ControlPoints::first(),
+        instance: InstanceId([8; 16]),
+        boot_nonce: [9; 16],
+        condition: Condition::Operational,
+        administrators: 0,
+        audit_records: 1,
+        audit_head: [5; 32],
+        nonce: b"",
+    };
+    let mut out = [0; 256];
+    let mut bytes = info.encode(&mut out).unwrap().to_vec();
+    assert!(DomainInfo::decode(&bytes).is_ok());
+    // Current's pattern, New's, then the flags: administrators, New committed, imprint mode left, two without a meaning.
+    for (at, bit) in [(0, 1), (63, 0x80), (67, 0x01), (67, 0x08), (67, 0x10), (67, 0x20), (64, 0x80)] {
+        bytes[at] ^= bit;
+        assert!(DomainInfo::decode(&bytes).is_err(), "byte {at}");
+        bytes[at] ^= bit;
     }
 }
 

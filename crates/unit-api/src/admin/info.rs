@@ -51,24 +51,14 @@ impl<'a> DomainInfo<'a> {
     /// # Errors
     /// [`NoRoom`].
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], NoRoom> {
-        let zero = VerificationPattern::from_bytes([0; 32]);
-        let (new, new_flags) = match self.new {
-            NewRegister::Empty => (zero, 0),
-            NewRegister::FullUncommitted(pattern) => (pattern, NEW_FULL),
-            NewRegister::FullCommitted(pattern) => (pattern, NEW_FULL | NEW_COMMITTED),
-        };
-        let flag = |on: bool, flag: u32| if on { flag } else { 0 };
-        let flags = new_flags
-            | flag(self.administrators != 0, ADMINISTRATORS_PRESENT)
-            | flag(self.current.is_some(), CURRENT_VALID)
-            | flag(!self.attributes.imprint(), LEFT_IMPRINT);
+        let (current, new, flags) = self.registers_and_flags();
         let condition = match self.condition {
             Condition::Operational => 0,
             Condition::Error(code) => code,
         };
         let mut all = Filler::new(out);
-        all.push(self.current.unwrap_or(zero).as_bytes())?;
-        all.push(new.as_bytes())?;
+        all.push(&current)?;
+        all.push(&new)?;
         all.push(&flags.to_be_bytes())?;
         all.push(&self.attributes.to_bytes())?;
         all.push(&self.control_points.to_bytes())?;
@@ -85,7 +75,7 @@ impl<'a> DomainInfo<'a> {
     /// The information in these bytes.
     ///
     /// # Errors
-    /// [`Malformed`], also for flags that contradict the attributes.
+    /// [`Malformed`], also for flags that contradict the rest or mean nothing, and for patterns of empty registers.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let (current, rest) = bytes.split_first_chunk::<32>().ok_or(Malformed)?;
         let (new, rest) = rest.split_first_chunk::<32>().ok_or(Malformed)?;
@@ -100,19 +90,18 @@ impl<'a> DomainInfo<'a> {
         let (audit_head, nonce) = rest.split_first_chunk::<32>().ok_or(Malformed)?;
         let flags = u32::from_be_bytes(*flags);
         let attributes = Attributes::from_bytes(attributes)?;
-        if nonce.len() > MAX_NONCE_LEN || (flags & LEFT_IMPRINT == 0) != attributes.imprint() {
+        if nonce.len() > MAX_NONCE_LEN {
             return Err(Malformed);
         }
         let pattern = VerificationPattern::from_bytes;
-        let new = match (flags & NEW_FULL != 0, flags & NEW_COMMITTED != 0) {
-            (false, false) => NewRegister::Empty,
-            (true, false) => NewRegister::FullUncommitted(pattern(*new)),
-            (true, true) => NewRegister::FullCommitted(pattern(*new)),
-            (false, true) => return Err(Malformed),
-        };
-        Ok(Self {
+        let info = Self {
             current: (flags & CURRENT_VALID != 0).then(|| pattern(*current)),
-            new,
+            new: match (flags & NEW_FULL != 0, flags & NEW_COMMITTED != 0) {
+                (false, false) => NewRegister::Empty,
+                (true, false) => NewRegister::FullUncommitted(pattern(*new)),
+                (true, true) => NewRegister::FullCommitted(pattern(*new)),
+                (false, true) => return Err(Malformed),
+            },
             attributes,
             control_points: ControlPoints::from_bytes(control_points)?,
             instance: InstanceId(*instance),
@@ -125,7 +114,25 @@ impl<'a> DomainInfo<'a> {
             audit_records: u64::from_be_bytes(*audit_records),
             audit_head: *audit_head,
             nonce,
-        })
+        };
+        // What is said twice has to be said alike.
+        if info.registers_and_flags() == (*current, *new, flags) { Ok(info) } else { Err(Malformed) }
+    }
+
+    /// Current's and New's patterns and the flags, as they are written.
+    fn registers_and_flags(&self) -> ([u8; 32], [u8; 32], u32) {
+        let (new, new_flags) = match self.new {
+            NewRegister::Empty => ([0; 32], 0),
+            NewRegister::FullUncommitted(pattern) => (*pattern.as_bytes(), NEW_FULL),
+            NewRegister::FullCommitted(pattern) => (*pattern.as_bytes(), NEW_FULL | NEW_COMMITTED),
+        };
+        let current = self.current.map_or([0; 32], |pattern| *pattern.as_bytes());
+        let flag = |on: bool, flag: u32| if on { flag } else { 0 };
+        let flags = new_flags
+            | flag(self.administrators != 0, ADMINISTRATORS_PRESENT)
+            | flag(self.current.is_some(), CURRENT_VALID)
+            | flag(!self.attributes.imprint(), LEFT_IMPRINT);
+        (current, new, flags)
     }
 }
 

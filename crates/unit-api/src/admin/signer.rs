@@ -155,10 +155,11 @@ impl<'a> Iterator for SignerInfos<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let split = fields::split(core::mem::take(&mut self.rest));
-        Some(split.and_then(|(first, rest)| {
+        let first = fields::split(core::mem::take(&mut self.rest)).and_then(|(first, rest)| {
+            let signer = SignerInfo::decode(first)?;
             self.rest = rest;
-            SignerInfo::decode(first)
-        }))
+            Ok(signer)
+        });
+        Some(first)
     }
 }
