@@ -1,0 +1,128 @@
+//! Any bytes as each of administration's structures: what decodes has this one form, so that nobody can alter the bytes
+//! round a signature and leave the signature right.
+
+use unit_api::admin::{
+    AUDIT_RECORD_LEN, AdminBlock, AdminRefusal, AdminRequest, AdminResponse, AdminResponseBlock,
+    AdministratorEntries, Attributes, AuditChain, AuditRecord, ControlPoints, DomainInfo, ExportTarget,
+    ImporterKey, Malformed, NoRoom, SignerInfo, SignerInfos,
+};
+
+/// How far structures are looked for within structures: an export's target holds a response, its block, its output.
+const DEPTH: usize = 5;
+
+/// Panics if a decoder does, or if what it accepts is written in another way.
+pub(crate) fn check(data: &[u8]) {
+    everything(data, DEPTH);
+}
+
+fn everything(data: &[u8], depth: usize) {
+    let Some(depth) = depth.checked_sub(1) else { return };
+    for inside in [request(data), response(data), block(data), response_block(data), export_target(data)] {
+        inside.into_iter().for_each(|field| everything(field, depth));
+    }
+    stretch(data);
+    signers(data);
+    one_form(data, DomainInfo::decode(data), |info, out| info.encode(out));
+    one_form(data, ImporterKey::decode(data), |key, out| key.encode(out));
+    one_form(data, AuditChain::decode(data), |chain, out| {
+        AuditChain::encode(&chain.before, chain.records(), out)
+    });
+    same(data, Attributes::from_bytes(data).map(|attributes| attributes.to_bytes()));
+    same(data, ControlPoints::from_bytes(data).map(ControlPoints::to_bytes));
+    same(
+        data,
+        AdministratorEntries::decode(data)
+            .map(|entries| entries.iter().flat_map(|entry| entry.to_bytes()).collect::<Vec<_>>()),
+    );
+    if let Ok(record) = <&[u8; AUDIT_RECORD_LEN]>::try_from(data) {
+        same(data, AuditRecord::from_bytes(record).map(|record| record.to_bytes()));
+    }
+}
+
+/// What was decoded is what would be written, in a buffer of just that length, and in no shorter one.
+fn one_form<T>(
+    data: &[u8],
+    decoded: Result<T, Malformed>,
+    encode: impl for<'o> Fn(&T, &'o mut [u8]) -> Result<&'o [u8], NoRoom>,
+) -> Option<T> {
+    let decoded = decoded.ok()?;
+    let mut out = vec![0; data.len()];
+    assert_eq!(encode(&decoded, &mut out), Ok(data), "bytes decode that nobody writes");
+    if let Some((_, short)) = out.split_first_mut() {
+        assert_eq!(encode(&decoded, short), Err(NoRoom), "more was written than there was room for");
+    }
+    Some(decoded)
+}
+
+fn same(data: &[u8], written: Result<impl AsRef<[u8]>, Malformed>) {
+    if let Ok(written) = written {
+        assert_eq!(written.as_ref(), data, "bytes decode that nobody writes");
+    }
+}
+
+fn request(data: &[u8]) -> Vec<&[u8]> {
+    let Some(request) = one_form(data, AdminRequest::decode(data), |it, out| it.encode(out)) else {
+        return Vec::new();
+    };
+    assert_eq!(request.decode_block(), AdminBlock::decode(request.block));
+    vec![request.block, request.signatures]
+}
+
+fn response(data: &[u8]) -> Vec<&[u8]> {
+    let Some(response) = one_form(data, AdminResponse::decode(data), |it, out| it.encode(out)) else {
+        return Vec::new();
+    };
+    assert_eq!(response.signer(), SignerInfo::decode(response.signature));
+    vec![response.block, response.signature]
+}
+
+fn block(data: &[u8]) -> Vec<&[u8]> {
+    let block = one_form(data, AdminBlock::decode(data), |it, out| it.encode(out));
+    block.map(|block| block.input).into_iter().collect()
+}
+
+fn response_block(data: &[u8]) -> Vec<&[u8]> {
+    let block = one_form(data, AdminResponseBlock::decode(data), |it, out| it.encode(out));
+    let Some(block) = block else { return Vec::new() };
+    match block.result() {
+        Ok(output) => assert_eq!((output, block.return_code), (block.output, 0)),
+        Err(refusal) => {
+            assert_ne!(refusal.return_code, 0, "a command that was carried out was taken for refused");
+            if let Some(error) = refusal.unit_error() {
+                assert_eq!(AdminRefusal::of(error), refusal);
+            }
+        }
+    }
+    vec![block.output]
+}
+
+fn export_target(data: &[u8]) -> Vec<&[u8]> {
+    let target = one_form(data, ExportTarget::decode(data), |it, out| it.encode(out));
+    target.map_or_else(Vec::new, |target| vec![target.response, target.certificate])
+}
+
+/// Requests one after the other, as an import's parts are.
+fn stretch(data: &[u8]) {
+    let mut rest = data;
+    while let Ok((first, behind)) = AdminRequest::decode_first(rest) {
+        assert!(behind.len() < rest.len(), "a request of no length");
+        let len = rest.len() - behind.len();
+        assert_eq!(AdminRequest::decode(&rest[..len]), Ok(first), "a request is another one on its own");
+        rest = behind;
+    }
+}
+
+/// Signatures one after the other, and one alone.
+fn signers(data: &[u8]) {
+    one_form(data, SignerInfo::decode(data), |it, out| it.encode(out));
+    let all: Vec<_> = SignerInfos::new(data).collect();
+    assert!(all.iter().rev().skip(1).all(Result::is_ok), "the list went on behind a broken signature");
+    let Ok(all) = all.into_iter().collect::<Result<Vec<_>, _>>() else { return };
+    let mut out = vec![0; data.len()];
+    // No signature that is made here is as long as would not fit the encoder's buffer.
+    if let Ok(written) = SignerInfos::encode(&all, &mut out) {
+        assert_eq!(written, data, "signatures decode that nobody writes");
+    } else {
+        assert!(all.iter().any(|signer| signer.signature.len() > 400), "signatures were not written");
+    }
+}
