@@ -1,13 +1,19 @@
-//! Random runs of commands, failing writes and restarts agree with a naive model.
+//! Random runs of signed commands, forged and repeated ones, failing writes and restarts agree with a naive model.
+//!
+//! Who may do what, and when, is held against a model of its own beside the decision; this one is of the whole unit.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
 
+use common::administrators::{
+    Ask, administer, attributes, import_sealed, importer_of, pattern_of, seal, secure, send, with_domain,
+};
 use common::disk::Fault;
 use common::{Answer, Bench, BenchEnv, OTHER_PARTS, PARTS, THIRD_PARTS, execute, lasting};
 use engine::{KeySpec, KeyUses, MacMechanism};
 use proptest::prelude::*;
+use unit_api::admin::{AdminCommand, Permissions};
 use unit_api::{Command, UnitError, VerificationPattern};
 use unit_core::Unit;
 
@@ -28,6 +34,9 @@ enum Op {
     ClearNew,
     ClearCurrent,
     Zeroize,
+    Forged,
+    Unsigned,
+    Again,
     MakeBlob { sign: bool },
     UseBlob(usize),
     Reencipher(usize),
@@ -45,13 +54,16 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Op::ClearNew),
         1 => Just(Op::ClearCurrent),
         1 => Just(Op::Zeroize),
+        1 => Just(Op::Forged),
+        1 => Just(Op::Unsigned),
+        1 => Just(Op::Again),
         4 => any::<bool>().prop_map(|sign| Op::MakeBlob { sign }),
         6 => any::<usize>().prop_map(Op::UseBlob),
         4 => any::<usize>().prop_map(Op::Reencipher),
         1 => any::<bool>().prop_map(|unconfirmed| Op::FailNextWrite { unconfirmed }),
         2 => Just(Op::Restart),
     ];
-    prop::collection::vec(op, 1..60)
+    prop::collection::vec(op, 1..30)
 }
 
 type Pattern = [u8; 32];
@@ -69,19 +81,32 @@ struct Model {
     new: Option<(bool, Pattern)>,
     counter: u128,
     lives: u32,
+    /// Audit records: every command for this unit and life, carried out or refused, and the first of all.
+    records: u64,
     blobs: Vec<ModelBlob>,
 }
 
 impl Model {
+    /// A command that was rightly signed: counted and recorded, whatever comes of it.
+    fn count(&mut self) {
+        self.counter += 1;
+        self.records += 1;
+    }
+
     /// Checks an answer to a load, and takes it over: which pattern came of it only the unit can say.
-    fn load(&mut self, answer: &Result<Answer, UnitError>, same_as_current: bool, straight: bool) {
+    fn load(
+        &mut self,
+        answer: &Result<VerificationPattern, UnitError>,
+        same_as_current: bool,
+        straight: bool,
+    ) {
+        self.count();
         if self.new.is_some() {
             assert_eq!(answer.as_ref().err(), Some(&UnitError::NewNotEmpty));
         } else if same_as_current {
             assert_eq!(answer.as_ref().err(), Some(&UnitError::SameAsCurrent));
         } else {
-            let Ok(Answer::Loaded(pattern)) = answer else { panic!("{answer:?}") };
-            self.counter += 1;
+            let Ok(pattern) = answer else { panic!("{answer:?}") };
             match (straight, self.current) {
                 (true, None) => self.current = Some(*pattern.as_bytes()),
                 _ => self.new = Some((false, *pattern.as_bytes())),
@@ -139,6 +164,7 @@ impl Model {
         assert_eq!(found.new, self.new);
         assert_eq!(found.transaction_counter, self.counter);
         assert_eq!(found.domain_instance, self.lives + 1);
+        assert_eq!(with_domain(unit, |info| info.audit_records), self.records);
     }
 }
 
@@ -146,8 +172,15 @@ fn run(unit: &mut Unit<BenchEnv>, command: Command<'_>) -> Result<Answer, UnitEr
     execute(unit, command).map_err(|refusal| refusal.unit_error().unwrap())
 }
 
-fn unit_of(answer: Result<Answer, UnitError>) -> Result<(), UnitError> {
-    answer.map(|answer| assert!(matches!(answer, Answer::Done), "{answer:?}"))
+/// Sends the administrator's next command and keeps it, to be sent again.
+fn signed(
+    unit: &mut Unit<BenchEnv>,
+    last: &mut Vec<u8>,
+    command: AdminCommand,
+    input: &[u8],
+) -> Result<Vec<u8>, UnitError> {
+    *last = Ask::of(unit, command, input).signed_by(&[0]);
+    send(unit, last)
 }
 
 proptest! {
@@ -157,12 +190,15 @@ proptest! {
         let [bench, numbered] = Bench::of_both_kinds();
         let bench = if ops.len() % 2 == 0 { bench } else { numbered };
         let mut unit = bench.start();
-        let mut model = Model::default();
-        // The patterns of the three sets of parts, learnt on another bench.
-        let patterns = [PARTS, OTHER_PARTS, THIRD_PARTS]
-            .map(|parts| *common::load(&mut Bench::new(9).start(), &parts).as_bytes());
+        let mut model = Model { records: 1, ..Model::default() };
+        in_service(&mut unit, &mut model);
+        let patterns = *PATTERNS.get_or_init(|| {
+            [PARTS, OTHER_PARTS, THIRD_PARTS]
+                .map(|parts| *common::load(&mut Bench::quick(9).in_service(), &parts).as_bytes())
+        });
+        let mut last = Vec::new();
         for op in ops {
-            step(&bench, &mut unit, &mut model, &patterns, op);
+            step(&bench, &mut unit, &mut model, &patterns, &mut last, op);
             model.agrees_with(&mut unit);
             let held = usize::from(model.current.is_some()) + usize::from(model.new.is_some());
             prop_assert_eq!(bench.device.persisted(), held);
@@ -171,7 +207,23 @@ proptest! {
     }
 }
 
-fn step(bench: &Bench, unit: &mut Unit<BenchEnv>, model: &mut Model, patterns: &[Pattern; 3], op: Op) {
+/// The patterns of the three sets of parts, learnt on another bench.
+static PATTERNS: std::sync::OnceLock<[Pattern; 3]> = std::sync::OnceLock::new();
+
+fn in_service(unit: &mut Unit<BenchEnv>, model: &mut Model) {
+    secure(unit, 1, attributes(1, 1, Permissions::recovery()));
+    model.count();
+    model.count();
+}
+
+fn step(
+    bench: &Bench,
+    unit: &mut Unit<BenchEnv>,
+    model: &mut Model,
+    patterns: &[Pattern; 3],
+    last: &mut Vec<u8>,
+    op: Op,
+) {
     let name = |model: &Model, named| match named {
         Named::Current => model.current.unwrap_or([1; 32]),
         Named::New => model.new.map_or([2; 32], |(_, pattern)| pattern),
@@ -179,43 +231,67 @@ fn step(bench: &Bench, unit: &mut Unit<BenchEnv>, model: &mut Model, patterns: &
     };
     match op {
         Op::Load(which) => {
-            let parts = &[PARTS, OTHER_PARTS, THIRD_PARTS][which];
-            let answer = run(unit, Command::LoadKeyParts { parts });
+            let shown = signed(unit, last, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3]).unwrap();
+            model.count();
+            let importer = importer_of(&shown);
+            let parts = [PARTS, OTHER_PARTS, THIRD_PARTS][which];
+            let sealed: Vec<_> = parts.as_chunks().0.iter().map(|part| seal(&importer, part)).collect();
+            let answer = import_sealed(unit, &sealed, &[0]);
             model.load(&answer, model.current == Some(patterns[which]), false);
         }
         Op::Generate => {
-            let answer = run(unit, Command::GenerateMasterKey);
-            model.load(&answer, false, true);
+            let answer = signed(unit, last, AdminCommand::GenerateMasterKey, b"");
+            model.load(&answer.map(|output| pattern_of(&output)), false, true);
         }
         Op::Commit(named) => {
             let pattern = name(model, named);
-            let command = Command::Commit { pattern: VerificationPattern::from_bytes(pattern) };
             let expected = model.commit(pattern);
-            model.counter += u128::from(expected.is_ok());
-            assert_eq!(unit_of(run(unit, command)), expected);
+            assert_eq!(signed(unit, last, AdminCommand::CommitNew, &pattern).map(drop), expected);
+            model.count();
         }
         Op::Activate(named) => {
             let pattern = name(model, named);
-            let command = Command::Activate { pattern: VerificationPattern::from_bytes(pattern) };
             let expected = model.activate(pattern);
-            model.counter += u128::from(expected.is_ok());
-            assert_eq!(unit_of(run(unit, command)), expected);
+            assert_eq!(signed(unit, last, AdminCommand::ActivateNew, &pattern).map(drop), expected);
+            model.count();
         }
         Op::ClearNew => {
-            unit_of(run(unit, Command::ClearNew)).unwrap();
+            signed(unit, last, AdminCommand::ClearNew, b"").unwrap();
             model.new = None;
-            model.counter += 1;
+            model.count();
         }
         Op::ClearCurrent => {
-            unit_of(run(unit, Command::ClearCurrent)).unwrap();
+            signed(unit, last, AdminCommand::ClearCurrent, b"").unwrap();
             model.current = None;
-            model.counter += 1;
+            model.count();
         }
         Op::Zeroize => {
-            unit_of(run(unit, Command::Zeroize)).unwrap();
+            signed(unit, last, AdminCommand::Zeroize, b"").unwrap();
             (model.current, model.new) = (None, None);
-            model.counter += 1;
+            model.count();
             model.lives += 1;
+            in_service(unit, model);
+        }
+        Op::Forged => {
+            let forged = administer(unit, AdminCommand::ClearCurrent, b"", &[0, 1]);
+            assert_eq!(forged, Err(UnitError::SignerUnknown));
+            model.records += 1;
+        }
+        Op::Unsigned => {
+            let unsigned = administer(unit, AdminCommand::ClearCurrent, b"", &[]);
+            assert_eq!(unsigned, Err(UnitError::NotEnoughSignatures));
+            model.records += 1;
+        }
+        Op::Again => {
+            if last.is_empty() {
+                return;
+            }
+            let refused = send(unit, last).unwrap_err();
+            match refused {
+                UnitError::TransactionCounter => model.records += 1,
+                // Not of this life: nothing is recorded.
+                other => assert_eq!(other, UnitError::DomainInstanceMismatch),
+            }
         }
         Op::MakeBlob { sign } => {
             let uses = if sign { KeyUses::SIGN } else { KeyUses::VERIFY };
@@ -244,8 +320,9 @@ fn step(bench: &Bench, unit: &mut Unit<BenchEnv>, model: &mut Model, patterns: &
         Op::FailNextWrite { unconfirmed } => {
             let fault = if unconfirmed { Fault::Unconfirmed } else { Fault::Refused };
             bench.disk.plan(bench.disk.writes(), fault);
-            let refused = run(unit, Command::Zeroize);
-            assert_eq!(refused.err(), Some(UnitError::StorageFailed));
+            // To be forgotten: where the write was done and not confirmed, nothing but its settling undid it.
+            let refused = administer(unit, AdminCommand::Zeroize, b"", &[0]);
+            assert_eq!(refused, Err(UnitError::StorageFailed));
         }
         Op::Restart => *unit = bench.start(),
     }

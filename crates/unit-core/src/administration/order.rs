@@ -8,7 +8,6 @@ use unit_api::{UnitError, VerificationPattern};
 const IMPORTER_P521: u32 = 3;
 
 /// A command with its input, well-formed.
-#[expect(clippy::large_enum_variant, reason = "one lives at a time, and there is no heap to put it on")]
 #[derive(Clone, Copy)]
 pub(crate) enum Order {
     AddAdministrator(Administrator),

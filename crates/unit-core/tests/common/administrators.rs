@@ -40,9 +40,12 @@ pub(crate) fn administrator(n: usize) -> &'static Administrator {
     &all[n]
 }
 
+/// Signatures by administrator and message.
+type Made = Mutex<HashMap<(usize, Vec<u8>), Vec<u8>>>;
+
 /// A signature that was made once is not made again: they are the same in every run.
 pub(crate) fn sign(n: usize, message: &[u8]) -> Vec<u8> {
-    static MADE: OnceLock<Mutex<HashMap<(usize, Vec<u8>), Vec<u8>>>> = OnceLock::new();
+    static MADE: OnceLock<Made> = OnceLock::new();
     let made = MADE.get_or_init(Mutex::default);
     if let Some(signature) = made.lock().unwrap().get(&(n, message.to_vec())) {
         return signature.clone();
