@@ -2,6 +2,7 @@
 
 use crabgrind::memcheck::{MemState, mark_memory};
 use crabgrind::valgrind::{RunningMode, count_errors, running_mode};
+use std::cell::Cell;
 use std::hint::black_box;
 
 /// An operation under check.
@@ -31,12 +32,26 @@ impl Case {
     /// Runs the case and says whether memcheck saw anything but its verdicts.
     pub(crate) fn is_red(&self) -> bool {
         let before = count_errors();
+        SET_UP.set(0);
         (self.run)();
-        let reports = count_errors() - before;
+        let reports = count_errors() - before - SET_UP.get();
         let colour = if reports == self.verdicts { "green" } else { "RED" };
         println!("{colour:5} {} {reports} reports, {} verdicts", self.name, self.verdicts);
         reports != self.verdicts
     }
+}
+
+thread_local! {
+    /// Reports that were made while a case was set up.
+    static SET_UP: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Does what a case needs and is not about: what is reported meanwhile is another case's to look at.
+pub(crate) fn set_up<T>(work: impl FnOnce() -> T) -> T {
+    let before = count_errors();
+    let done = work();
+    SET_UP.set(SET_UP.get() + count_errors() - before);
+    done
 }
 
 /// Whether anybody is watching.

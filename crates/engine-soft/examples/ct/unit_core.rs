@@ -8,12 +8,13 @@ mod bench;
 
 use crate::canaries::equal_with_early_return;
 use crate::engine_soft::{TAMPERINGS, spec, tamper};
-use crate::harness::{Case, public, public_bytes, secret, secret_bytes};
+use crate::harness::{Case, public, public_bytes, secret, secret_bytes, set_up};
 use ::unit_core::REPLY_BUFFER_LEN;
 use ::unit_core::constant_time::{check_blob_mac, key_parts_are_sound, patterns_match};
-use bench::{BLOB_TAMPERINGS, Bench, OTHER_PARTS, PARTS, engine, handed_in, pattern};
+use bench::{BLOB_TAMPERINGS, Bench, OTHER_PARTS, PARTS, engine, handed_in};
 use engine::{Algorithm, Engine, KeyPart, KeySpec, MacMechanism, WrapMechanism};
 use std::hint::black_box;
+use unit_api::admin::AdminCommand;
 use unit_api::{Command, Envelope, Request, UnitError, VerificationPattern, encode_request};
 
 const AES: KeySpec = spec(Algorithm::Aes, 32);
@@ -118,49 +119,39 @@ fn blob_mac() -> Vec<Case> {
     cases
 }
 
+/// What administrators do to master keys. That parts are sound is asked of parts alone, above; how they are opened is not
+/// the unit's to do.
 fn ceremony() -> Vec<Case> {
-    fn add_load<const N: usize>(cases: &mut Vec<Case>, name: &str, parts: [[u8; 32]; N], is_sound: bool) {
-        cases.push(Case::silent(format!("unit_load_{name}"), move || {
-            let refused = Bench::new().load(parts).err();
-            assert_eq!(refused, (!is_sound).then_some(UnitError::KeyPartsInvalid));
-        }));
-    }
     let mut cases = vec![
         // The self-test and the first state, under secret entropy and a secret device key.
         Case::silent("unit_start", || drop(Bench::new())),
-        Case::silent("unit_load_same_as_current", || {
-            assert_eq!(Bench::ready().load(PARTS).err(), Some(UnitError::SameAsCurrent));
-        }),
         Case::silent("unit_generate_master_key", || {
-            Bench::new().run(Command::GenerateMasterKey).unwrap();
+            Bench::in_service().administer(AdminCommand::GenerateMasterKey, b"").unwrap();
         }),
     ];
-    for (name, parts, is_sound) in TWO_PARTS {
-        add_load(&mut cases, name, parts, is_sound);
-    }
-    for (name, parts, is_sound) in THREE_PARTS {
-        add_load(&mut cases, name, parts, is_sound);
-    }
     for (name, at) in [("good", None), ("first_half", Some(0)), ("last_half", Some(27))] {
         let given = move |right: VerificationPattern| {
             let mut bytes = *right.as_bytes();
             if let Some(at) = at {
                 bytes[at] ^= 1;
             }
-            VerificationPattern::from_bytes(bytes)
+            bytes
         };
         let expected = at.map(|_| UnitError::PatternMismatch);
-        cases.push(Case::silent(format!("unit_commit_{name}"), move || {
-            let mut bench = Bench::ready();
-            let right = pattern(&bench.load(OTHER_PARTS).unwrap());
-            assert_eq!(bench.run(Command::Commit { pattern: given(right) }).err(), expected);
-        }));
-        cases.push(Case::silent(format!("unit_activate_{name}"), move || {
-            let mut bench = Bench::new();
-            let right = pattern(&bench.load(PARTS).unwrap());
-            bench.run(Command::Commit { pattern: right }).unwrap();
-            assert_eq!(bench.run(Command::Activate { pattern: given(right) }).err(), expected);
-        }));
+        for (command, verb) in [(AdminCommand::CommitNew, "commit"), (AdminCommand::ActivateNew, "activate")]
+        {
+            cases.push(Case::silent(format!("unit_{verb}_{name}"), move || {
+                let mut bench = Bench::ready();
+                let right = set_up(|| {
+                    let pattern = bench.load(OTHER_PARTS);
+                    if command == AdminCommand::ActivateNew {
+                        bench.administer(AdminCommand::CommitNew, pattern.as_bytes()).unwrap();
+                    }
+                    pattern
+                });
+                assert_eq!(bench.administer(command, &given(right)).err(), expected);
+            }));
+        }
     }
     cases
 }
@@ -311,9 +302,6 @@ fn frames() -> Vec<Case> {
         assert!(len > 6);
     }
     vec![
-        Case::silent("unit_frame_load_key_parts", || {
-            ask(&mut Bench::new(), Command::LoadKeyParts { parts: secret(PARTS).as_flattened() });
-        }),
         Case::silent("unit_frame_import_key", || {
             ask(&mut Bench::ready(), Command::ImportKey { spec: AES, value: &secret([5; 32]) });
         }),

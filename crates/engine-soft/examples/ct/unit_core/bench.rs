@@ -1,11 +1,26 @@
 //! A unit in which everything is secret that can be: device secret, entropy, master key, key values.
+//!
+//! One administrator rules it, whose key is not secret here: how signatures are made, and how key parts are sealed and
+//! opened, is not what these cases are about. Parts come in sealed for an importer key that is secret, and so are secret.
 
 use crate::engine_soft::{entropy, spec};
-use crate::harness::{public_bytes, secret, secret_bytes};
+use crate::harness::{public_bytes, secret, secret_bytes, set_up};
 use ::engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
-use ::unit_core::{Env, Identity, Slot, Storage, StorageFailed, Unit};
+use ::unit_core::{Clock, Env, Identity, Module, Slot, Storage, StorageFailed, Unit};
 use engine::Algorithm;
-use unit_api::{Command, Condition, Envelope, Response, UnitError, UnitId, VerificationPattern};
+use std::sync::OnceLock;
+use tke_crypto::{
+    AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, RandomFailed, SCALAR_LEN, SEALED_PART_MAX_LEN,
+    Signature, SigningKey, Ski, seal_key_part, write_administrator_certificate,
+};
+use unit_api::admin::{
+    AdminBlock, AdminCommand, AdminRequest, AdminResponse, AdminResponseBlock, Attributes, ImporterKey,
+    InstanceId, Permissions, SignatureAlgorithm, SignerInfo,
+};
+use unit_api::{
+    Command, Condition, Envelope, MAX_FRAME_LEN, Response, Target, UnitError, UnitId, UnitStatus,
+    VerificationPattern,
+};
 
 /// Bytes of a blob before the wrapped key: WKID, attributes, lengths. The host reads them, so they are public.
 const BLOB_HEADER_LEN: usize = 80;
@@ -58,6 +73,49 @@ struct World;
 impl Env for World {
     type Engine = UnitEngine;
     type Storage = Memory;
+    type Module = DeviceKey;
+    type Clock = NoClock;
+}
+
+/// The administrator's key, which is the module's as well, with a signature that it has made.
+fn fixed_key() -> &'static (SigningKey, Signature) {
+    static KEY: OnceLock<(SigningKey, Signature)> = OnceLock::new();
+    KEY.get_or_init(|| {
+        let mut scalar = [7; SCALAR_LEN];
+        scalar[0] = 0;
+        let key = SigningKey::from_scalar(&scalar).unwrap();
+        let signature = key.sign(b"any message");
+        (key, signature)
+    })
+}
+
+/// A module whose signatures are all the same: what it would sign depends on what a unit shows.
+struct DeviceKey(PublicKey);
+
+impl Module for DeviceKey {
+    fn sign(&self, _: &[u8]) -> Signature {
+        fixed_key().1.clone()
+    }
+
+    fn ski(&self) -> Ski {
+        self.0.ski()
+    }
+
+    fn certificate(&self) -> &[u8] {
+        &[]
+    }
+
+    fn root(&self) -> &PublicKey {
+        &self.0
+    }
+}
+
+struct NoClock;
+
+impl Clock for NoClock {
+    fn now_ms(&mut self) -> u64 {
+        0
+    }
 }
 
 /// A unit and its caller.
@@ -66,12 +124,32 @@ pub(crate) struct Bench(Box<Unit<World>>);
 impl Bench {
     /// A unit on its first day.
     pub(crate) fn new() -> Self {
-        let identity = Identity { unit: UnitId([7; 16]), domain_index: 0 };
-        let mut unit = Box::new(Unit::start(engine(), Memory::default(), identity));
-        let status = unit.execute(&Envelope::plain(Command::Status), &mut []);
-        let Ok(Response::Status(status)) = status else { unreachable!("a unit always has a status") };
-        assert_eq!(status.condition, Condition::Operational);
-        Self(unit)
+        let identity = Identity { unit: UnitId([7; 16]), domain_index: 0, instance: InstanceId([8; 16]) };
+        let module = DeviceKey(fixed_key().0.public());
+        let unit = Unit::start(engine(), Memory::default(), module, NoClock, identity);
+        let mut bench = Self(Box::new(unit));
+        assert_eq!(bench.status().condition, Condition::Operational);
+        bench
+    }
+
+    /// A secured unit without a master key.
+    pub(crate) fn in_service() -> Self {
+        set_up(|| {
+            let mut bench = Self::new();
+            let mut certificate = [0; CERTIFICATE_BUFFER_LEN];
+            let name = AdministratorName::try_from("Administrator").unwrap();
+            let certificate =
+                write_administrator_certificate(&fixed_key().0, &name, &mut certificate).unwrap();
+            bench.send(AdminCommand::AddAdministrator, certificate, false).unwrap();
+            let attributes = Attributes {
+                signature_threshold: 1,
+                revocation_threshold: 1,
+                permissions: Permissions::recovery(),
+                mode: 1,
+            };
+            bench.send(AdminCommand::SetAttributes, &attributes.to_bytes(), true).unwrap();
+            bench
+        })
     }
 
     /// A unit with a secret master key in Current.
@@ -81,17 +159,82 @@ impl Bench {
 
     /// The same with another master key.
     pub(crate) fn ready_with<const N: usize>(parts: [[u8; 32]; N]) -> Self {
-        let mut bench = Self::new();
-        let pattern = bench.load_and_commit(parts);
-        bench.run(Command::Activate { pattern }).unwrap();
+        let mut bench = Self::in_service();
+        set_up(|| {
+            let pattern = bench.load(parts);
+            bench.administer(AdminCommand::CommitNew, pattern.as_bytes()).unwrap();
+            bench.administer(AdminCommand::ActivateNew, pattern.as_bytes()).unwrap();
+        });
         bench
     }
 
     /// A unit with a master key in Current, and another, committed, in New.
     pub(crate) fn rotating() -> Self {
         let mut bench = Self::ready();
-        bench.load_and_commit(OTHER_PARTS);
+        set_up(|| {
+            let pattern = bench.load(OTHER_PARTS);
+            bench.administer(AdminCommand::CommitNew, pattern.as_bytes()).unwrap();
+        });
         bench
+    }
+
+    fn status(&mut self) -> UnitStatus {
+        match self.0.execute(&Envelope::plain(Command::Status), &mut []) {
+            Ok(Response::Status(status)) => status,
+            _ => unreachable!("a unit always has a status"),
+        }
+    }
+
+    /// A command of the administrator.
+    pub(crate) fn administer(&mut self, command: AdminCommand, input: &[u8]) -> Result<Vec<u8>, UnitError> {
+        self.send(command, input, true)
+    }
+
+    fn send(&mut self, command: AdminCommand, input: &[u8], signed: bool) -> Result<Vec<u8>, UnitError> {
+        let request = &self.request(command, input, signed);
+        let mut out = vec![0; MAX_FRAME_LEN];
+        let answer = self.0.execute(&Envelope::plain(Command::Administer { request }), &mut out);
+        let Ok(Response::Administered(response)) = answer else { unreachable!("it is always answered") };
+        let block = AdminResponse::decode(response).unwrap().block;
+        let result = AdminResponseBlock::decode(block).unwrap().result();
+        result.map(<[u8]>::to_vec).map_err(|refusal| refusal.unit_error().unwrap())
+    }
+
+    fn request(&mut self, command: AdminCommand, input: &[u8], signed: bool) -> Vec<u8> {
+        let UnitStatus { unit, domain_index, domain_instance, transaction_counter, .. } = self.status();
+        let block = AdminBlock {
+            command: command.id(),
+            target: Target { unit, domain_index, domain_instance },
+            transaction_counter: transaction_counter + 1,
+            input,
+        };
+        let mut buffer = vec![0; input.len() + 64];
+        let block = block.encode(&mut buffer).unwrap();
+        let signature = if signed { fixed_key().0.sign(block).to_vec() } else { Vec::new() };
+        let (ski, algorithm) = (fixed_key().0.public().ski().0, SignatureAlgorithm::EcdsaP521Sha512);
+        let mut signer = [0; 256];
+        let signer = SignerInfo { ski, algorithm, signature: &signature }.encode(&mut signer).unwrap();
+        let signatures = if signed { signer } else { &[] };
+        let request = AdminRequest { domain_index, block, signatures };
+        request.encode(&mut vec![0; block.len() + 512]).unwrap().to_vec()
+    }
+
+    /// Loads New from secret parts and gives the pattern, which is public from then on.
+    pub(crate) fn load<const N: usize>(&mut self, parts: [[u8; 32]; N]) -> VerificationPattern {
+        let shown = self.administer(AdminCommand::GenerateImporterKey, &[0, 0, 0, 3]).unwrap();
+        let shown = public_bytes(&shown);
+        let importer = PublicKey::from_point(ImporterKey::decode(&shown).unwrap().point).unwrap();
+        let mut input = Vec::new();
+        for part in parts {
+            let mut fill = |bytes: &mut [u8]| {
+                bytes.fill(part[0]);
+                Ok::<(), RandomFailed>(())
+            };
+            let mut sealed = [0; SEALED_PART_MAX_LEN];
+            let sealed = seal_key_part(&importer, &part, &mut fill, &mut sealed).unwrap();
+            input.extend(self.request(AdminCommand::ImportKeyParts, sealed, true));
+        }
+        pattern(&self.send(AdminCommand::ImportKeyParts, &input, false).unwrap())
     }
 
     /// Carries out a command. What it gives is secret as far as it depends on secrets; whether it was refused, and
@@ -105,7 +248,6 @@ impl Bench {
                 | Response::Plaintext(bytes)
                 | Response::Signature(bytes) => bytes.to_vec(),
                 Response::Ciphertext { iv, ciphertext } => [&iv[..], ciphertext].concat(),
-                Response::Loaded(pattern) => pattern.as_bytes().to_vec(),
                 _ => Vec::new(),
             }),
             Err(refusal) => Err(refusal.unit_error().unwrap()),
@@ -115,17 +257,6 @@ impl Bench {
     /// The unit itself, for frames.
     pub(crate) fn handle_request(&mut self, body: &[u8], reply: &mut [u8]) -> usize {
         self.0.handle_request(body, 0, reply)
-    }
-
-    /// Loads New from secret parts and gives the pattern, not yet made public.
-    pub(crate) fn load<const N: usize>(&mut self, parts: [[u8; 32]; N]) -> Result<Vec<u8>, UnitError> {
-        self.run(Command::LoadKeyParts { parts: secret(parts).as_flattened() })
-    }
-
-    fn load_and_commit<const N: usize>(&mut self, parts: [[u8; 32]; N]) -> VerificationPattern {
-        let pattern = pattern(&self.load(parts).unwrap());
-        self.run(Command::Commit { pattern }).unwrap();
-        pattern
     }
 
     /// The blob of a key with a secret value, as the unit made it.
