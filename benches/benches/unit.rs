@@ -1,7 +1,7 @@
 //! What does a unit add to the cryptography of a command, and the socket to the unit?
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
-use benches::{BenchUnit, soft_engine};
+use bench_unit::{BenchUnit, generate_master_key, secure, soft_engine, target_of};
 use criterion::{Criterion, criterion_group, criterion_main};
 use engine::{CipherMechanism, Engine, KeyPart, KeySpec, KeyUses, MacMechanism, WrapMechanism};
 use host::UnitClient;
@@ -77,7 +77,18 @@ fn link(c: &mut Criterion) {
     let call = async |command: Command<'_>| {
         client.call(&Envelope::plain(command), Duration::from_secs(5)).await.unwrap()
     };
-    runtime.block_on(call(Command::GenerateMasterKey)).response().unwrap();
+    let target = || match runtime.block_on(call(Command::Status)).response() {
+        Ok(Response::Status(status)) => target_of(&status),
+        other => panic!("{other:?}"),
+    };
+    let exchange = |request: &[u8]| match runtime.block_on(call(Command::Administer { request })).response() {
+        Ok(Response::Administered(answer)) => answer.to_vec(),
+        other => panic!("{other:?}"),
+    };
+    let (unit, counter) = target();
+    secure(unit, counter, exchange);
+    let (unit, counter) = target();
+    generate_master_key(unit, counter, exchange);
     let made = runtime.block_on(call(Command::GenerateKey { spec: SPEC }));
     let Ok(Response::Blob(blob)) = made.response() else { panic!("no blob") };
 

@@ -15,7 +15,8 @@ pub use env::{BenchEnv, Memory, OsEntropy, soft_engine};
 use engine::{KeySpec, KeyUses};
 use unit_api::admin::{AdminCommand, AdminRefusal, AdminResponse, AdminResponseBlock};
 use unit_api::{
-    Command, Envelope, MAX_FRAME_LEN, Refusal, Response, Target, UnitStatus, VerificationPattern,
+    Command, Envelope, FRAME_HEADER_LEN, MAX_FRAME_LEN, Refusal, Reply, Response, Target, UnitStatus,
+    VerificationPattern, encode_reply,
 };
 use unit_core::Unit;
 
@@ -95,6 +96,18 @@ impl BenchUnit {
     pub fn run(&mut self, command: Command<'_>) -> Response<'_> {
         let name = command.name();
         self.execute(command).unwrap_or_else(|refusal| panic!("the unit refused {name}: {refusal}"))
+    }
+
+    /// The body of the frame that answers a command, refused or not.
+    ///
+    /// # Panics
+    /// If it does not fit a frame.
+    pub fn reply_body(&mut self, command: Command<'_>) -> Vec<u8> {
+        let mut frame = vec![0; FRAME_HEADER_LEN + MAX_FRAME_LEN];
+        let result = self.unit.execute(&Envelope::plain(command), &mut self.out);
+        let len = encode_reply(&Reply { number: 1, result }, &mut frame).expect("there is room for the answer");
+        frame.truncate(len);
+        frame.split_off(FRAME_HEADER_LEN)
     }
 
     /// A fresh AES-256 key for encryption and decryption, as a blob.

@@ -299,7 +299,7 @@ pub(crate) async fn run(
 /// Room that surely holds the request's frame, short of commands that only a later release knows.
 pub(crate) fn encoded_len_hint(request: &Request<'_>) -> usize {
     use unit_api::Command as C;
-    // Numbers, deadline, target and counter at their longest, lengths of four fields, key specification.
+    // Numbers and deadline at their longest, lengths of four fields, key specification.
     const FIXED: usize = 160;
     let payload = match request.envelope.command {
         C::Status | C::GenerateRandom { .. } | C::GenerateKey { .. } => 0,
@@ -311,7 +311,8 @@ pub(crate) fn encoded_len_hint(request: &Request<'_>) -> usize {
         C::Sign { key, data, .. } => key.len() + data.len(),
         C::Verify { key, data, signature, .. } => key.len() + data.len() + signature.len(),
         C::Reencipher { blob } => blob.len(),
+        C::Administer { request } => request.len(),
         _ => 0,
     };
-    (FIXED + payload + request.envelope.signatures.len()).min(FRAME_HEADER_LEN + MAX_FRAME_LEN)
+    (FIXED + payload).min(FRAME_HEADER_LEN + MAX_FRAME_LEN)
 }

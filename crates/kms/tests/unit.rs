@@ -4,83 +4,33 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+use bench_unit::BenchUnit;
 use keystore::{MemoryStore, StoreIdentity, WallClock};
 use kms::{
     Call, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsError, KmsOptions, NewKey, OsRng, Payload,
     Plaintext, Timers, UnitReply, Units, UnitsError,
 };
-use unit_api::{
-    Command, Envelope, FRAME_HEADER_LEN, MAX_FRAME_LEN, Reply, Response, UnitId, VerificationPattern,
-};
-use unit_core::{Env, Identity, Slot, Storage, StorageFailed, Unit};
+use unit_api::{Command, Response, VerificationPattern};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-#[derive(Default)]
-struct Memory([Vec<u8>; 2]);
-
-impl Storage for Memory {
-    fn read(&mut self, slot: Slot, content: &mut [u8]) -> Result<usize, StorageFailed> {
-        let held = self.0.get(slot as usize).ok_or(StorageFailed)?;
-        content.get_mut(..held.len()).ok_or(StorageFailed)?.copy_from_slice(held);
-        Ok(held.len())
-    }
-
-    fn write(&mut self, slot: Slot, content: &[u8]) -> Result<(), StorageFailed> {
-        *self.0.get_mut(slot as usize).ok_or(StorageFailed)? = content.to_vec();
-        Ok(())
-    }
-}
-
-struct World;
-
-impl Env for World {
-    type Engine = SoftEngine<fn(&mut [u8]) -> Result<(), EntropyFailed>>;
-    type Storage = Memory;
-}
-
 /// A unit behind a lock, its answers as the frames they would be.
-struct RealUnit(Mutex<Box<Unit<World>>>);
+struct RealUnit(Mutex<BenchUnit>);
 
 impl RealUnit {
     /// A unit with a master key of its own, and the key's pattern.
     fn new() -> (Self, VerificationPattern) {
-        let entropy: fn(&mut [u8]) -> _ = |seed| getrandom::fill(seed).map_err(|_| EntropyFailed);
-        let engine = SoftEngine::new(&DeviceSecret::new([7; 32]), entropy).unwrap();
-        let identity = Identity { unit: UnitId(*b"TEST0001\0\0\0\0\0\0\0\x01"), domain_index: 0 };
-        let mut unit = Box::new(Unit::start(engine, Memory::default(), identity));
-        let mut out = vec![0; MAX_FRAME_LEN];
-        let target = match unit.execute(&Envelope::plain(Command::Status), &mut out).unwrap() {
-            Response::Status(s) => unit_api::Target {
-                unit: s.unit,
-                domain_index: s.domain_index,
-                domain_instance: s.domain_instance,
-            },
-            other => unreachable!("{other:?}"),
-        };
-        let command = Command::GenerateMasterKey;
-        let envelope = Envelope { target: Some(target), transaction_counter: 1, ..Envelope::plain(command) };
-        let pattern = match unit.execute(&envelope, &mut out).unwrap() {
-            Response::Loaded(pattern) => pattern,
-            other => unreachable!("{other:?}"),
-        };
+        let mut unit = BenchUnit::secured(1);
+        let pattern = unit.generate_master_key();
         (Self(Mutex::new(unit)), pattern)
     }
 }
 
 impl Units for RealUnit {
     async fn execute(&self, command: &Command<'_>, _: Duration) -> Result<UnitReply, UnitsError> {
-        let mut out = Zeroizing::new(vec![0; MAX_FRAME_LEN]);
-        let mut frame = Zeroizing::new(vec![0; FRAME_HEADER_LEN + MAX_FRAME_LEN]);
-        let len = {
-            let mut unit = self.0.lock().unwrap();
-            let result = unit.execute(&Envelope::plain(*command), &mut out);
-            unit_api::encode_reply(&Reply { number: 1, result }, &mut frame).unwrap()
-        };
-        Ok(UnitReply::from_body(Zeroizing::new(frame.get(FRAME_HEADER_LEN..len).unwrap().to_vec())))
+        Ok(UnitReply::from_body(Zeroizing::new(self.0.lock().unwrap().reply_body(*command))))
     }
 }
 

@@ -5,7 +5,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+use bench_unit::BenchUnit;
 use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use keystore::{MemoryStore, StoreError, StoreIdentity, WallClock};
@@ -16,10 +16,7 @@ use server::rest::{Instance, RestState, ServiceKind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::ServiceExt as _;
-use unit_api::{
-    Command, Envelope, FRAME_HEADER_LEN, MAX_FRAME_LEN, Request as UnitRequest, Response, UnitId,
-};
-use unit_core::{Env, REPLY_BUFFER_LEN, Slot, Storage, StorageFailed, Unit};
+use unit_api::{Command, VerificationPattern};
 use uuid::Uuid;
 
 pub(crate) const INSTANCE: InstanceId =
@@ -32,73 +29,23 @@ pub(crate) const ALICE: &str = "IBMid-alice";
 pub(crate) const BOB: &str = "iam-ServiceId-bob";
 const DEADLINE: Duration = Duration::from_secs(10);
 
-type SeedFrom = fn(&mut [u8]) -> Result<(), EntropyFailed>;
-
-struct InProcess;
-
-impl Env for InProcess {
-    type Engine = SoftEngine<SeedFrom>;
-    type Storage = Slots;
-}
-
-#[derive(Default)]
-struct Slots([Vec<u8>; 2]);
-
-impl Storage for Slots {
-    fn read(&mut self, slot: Slot, content: &mut [u8]) -> Result<usize, StorageFailed> {
-        let held = &self.0[slot as usize];
-        let len = held.len().min(content.len());
-        content[..len].copy_from_slice(&held[..len]);
-        Ok(len)
-    }
-
-    fn write(&mut self, slot: Slot, content: &[u8]) -> Result<(), StorageFailed> {
-        self.0[slot as usize] = content.to_vec();
-        Ok(())
-    }
-}
-
 /// One real unit behind the port, that fails on command.
 pub(crate) struct OneUnit {
-    unit: Mutex<Box<Unit<InProcess>>>,
+    unit: Mutex<BenchUnit>,
     fault: Mutex<Option<UnitsError>>,
 }
 
 impl OneUnit {
-    fn new() -> Self {
-        let entropy: SeedFrom = |seed| getrandom::fill(seed).map_err(|_| EntropyFailed);
-        let engine = SoftEngine::new(&DeviceSecret::new([9; 32]), entropy).unwrap();
-        let identity = unit_core::Identity {
-            unit: UnitId(*b"SIM00001\x01\x02\x03\x04\x05\x06\x07\x08"),
-            domain_index: 0,
-        };
-        let unit = Box::new(Unit::start(engine, Slots::default(), identity));
-        Self { unit: Mutex::new(unit), fault: Mutex::default() }
+    /// A unit with a master key of its own, and the key's pattern.
+    fn new() -> (Self, VerificationPattern) {
+        let mut unit = BenchUnit::secured(1);
+        let pattern = unit.generate_master_key();
+        (Self { unit: Mutex::new(unit), fault: Mutex::default() }, pattern)
     }
 
     /// Until it is called again with none, every command ends like this.
     pub(crate) fn set_fault(&self, fault: Option<UnitsError>) {
         *self.fault.lock().unwrap() = fault;
-    }
-
-    fn ask(&self, command: &Command<'_>) -> UnitReply {
-        let mut frame = vec![0; FRAME_HEADER_LEN + MAX_FRAME_LEN];
-        let mut envelope = Envelope::plain(*command);
-        if command.is_administrative() {
-            let status = self.ask(&Command::Status);
-            let Ok(Response::Status(status)) = status.response() else { panic!() };
-            envelope.target = Some(unit_api::Target {
-                unit: status.unit,
-                domain_index: status.domain_index,
-                domain_instance: status.domain_instance,
-            });
-            envelope.transaction_counter = status.transaction_counter + 1;
-        }
-        let request = UnitRequest { number: 1, deadline_ms: 60_000, envelope };
-        let len = unit_api::encode_request(&request, &mut frame).unwrap();
-        let mut reply = vec![0; REPLY_BUFFER_LEN];
-        let len = self.unit.lock().unwrap().handle_request(&frame[FRAME_HEADER_LEN..len], 0, &mut reply);
-        UnitReply::from_body(reply[FRAME_HEADER_LEN..len].to_vec().into())
     }
 }
 
@@ -106,7 +53,7 @@ impl Units for OneUnit {
     async fn execute(&self, command: &Command<'_>, _: Duration) -> Result<UnitReply, UnitsError> {
         match self.fault.lock().unwrap().clone() {
             Some(fault) => Err(fault),
-            None => Ok(self.ask(command)),
+            None => Ok(UnitReply::from_body(self.unit.lock().unwrap().reply_body(*command).into())),
         }
     }
 }
@@ -214,9 +161,8 @@ impl Bench {
     }
 
     pub(crate) async fn with(timers: Timers, token_life: Duration) -> Self {
-        let units = Arc::new(OneUnit::new());
-        let loaded = units.ask(&Command::GenerateMasterKey);
-        let Ok(Response::Loaded(pattern)) = loaded.response() else { panic!("{:?}", loaded.response()) };
+        let (unit, pattern) = OneUnit::new();
+        let units = Arc::new(unit);
         let store = Arc::new(MemoryStore::new(StoreIdentity([1; 16]), WallClock::system()));
         for instance in [INSTANCE, OTHER_INSTANCE] {
             InstanceHeader::create(&store, &units, &OsRng, instance, pattern, DEADLINE).await.unwrap();
