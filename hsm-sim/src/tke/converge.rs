@@ -6,6 +6,7 @@ use super::instance::{Instance, Met};
 use super::parts::PartArgs;
 use super::plan::Plan;
 use super::report::Report;
+use super::rotation::{self, AutoRotateArgs, RotateArgs};
 use super::signers::{Need, SignerArgs, open_quorum};
 use super::work::{Done, Work};
 use clap::Args;
@@ -42,7 +43,16 @@ pub(super) async fn all(context: &Context<'_>, args: &ConvergeArgs) -> Result<Re
 /// `resume`.
 pub(super) async fn resume(context: &Context<'_>, args: &ConvergeArgs) -> Result<Report, TkeError> {
     let instance = Instance::reach(context).await?;
+    if rotation::is_under_way(&instance).await? {
+        let (parts, signers) = (args.parts.clone(), args.signers.clone());
+        let report = rotation::rotate(context, &RotateArgs { exclude: Vec::new(), parts, signers }).await?;
+        return Ok(report.after("Going on with the rotation of the master key.\n"));
+    }
     match context.plans()?.of(instance.id()).under_way {
+        Some(command) if command == rotation::AUTOMATIC => {
+            let report = rotation::automatic(context, &AutoRotateArgs { signers: args.signers.clone() }).await?;
+            Ok(report.after(&format!("Going on with `{command}`.\n")))
+        }
         None => {
             let text =
                 "No ceremony was interrupted. `converge` brings every crypto unit to the recorded plan.";

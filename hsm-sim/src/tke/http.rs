@@ -1,5 +1,6 @@
 //! The way to units: the service's HTTP endpoints. The service carries bytes; what they say is signed.
 
+use super::rotation::Standing;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 use tke::unit::{PortError, UnitPort};
+use unit_api::VerificationPattern;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -150,6 +152,27 @@ impl Service {
 
     pub(super) async fn keystore(&self) -> Result<Keystore, ServiceError> {
         self.call(Method::GET, "keystore", None).await
+    }
+
+    pub(super) async fn rotation(&self) -> Result<Standing, ServiceError> {
+        self.call(Method::GET, "rotation", None).await
+    }
+
+    /// Takes a step of a rotation. `exclude` are units that have been given up.
+    pub(super) async fn rotate(
+        &self,
+        action: &'static str,
+        pattern: Option<VerificationPattern>,
+        exclude: &[u16],
+    ) -> Result<(), ServiceError> {
+        let mut body = serde_json::json!({ "action": action });
+        if let (Some(pattern), Some(body)) = (pattern, body.as_object_mut()) {
+            body.insert("pattern".to_owned(), pattern.to_string().into());
+        }
+        if let (false, Some(body)) = (exclude.is_empty(), body.as_object_mut()) {
+            body.insert("exclude".to_owned(), exclude.into());
+        }
+        self.call(Method::POST, "rotation", Some(body.to_string().into_bytes())).await.map(|_: Standing| ())
     }
 
     /// The way to one unit.

@@ -4,6 +4,7 @@ use super::context::Context;
 use super::error::TkeError;
 use super::http::{Hsm, HttpPort, Keystore, Service, ServiceError};
 use super::plan;
+use super::rotation::Standing;
 use crate::control::ControlError;
 use crate::files;
 use crate::region::{DataDir, ReadyFile};
@@ -71,9 +72,14 @@ impl Addressed {
     }
 
     pub(super) fn comparison(&self) -> Comparison {
-        let compared = |met: &Met| Compared { listed: met.listed().clone(), snapshot: met.snapshot.clone() };
-        Comparison::of(self.met.iter().map(compared).collect())
+        comparison(&self.met)
     }
+}
+
+/// Units side by side.
+pub(super) fn comparison(met: &[Met]) -> Comparison {
+    let compared = |met: &Met| Compared { listed: met.listed().clone(), snapshot: met.snapshot.clone() };
+    Comparison::of(met.iter().map(compared).collect())
 }
 
 impl Instance {
@@ -162,6 +168,21 @@ impl Instance {
 
     pub(super) async fn keystore(&self) -> Result<Keystore, TkeError> {
         Ok(self.service.keystore().await?)
+    }
+
+    /// How far a rotation of the master key is.
+    pub(super) async fn rotation(&self) -> Result<Standing, TkeError> {
+        Ok(self.service.rotation().await?)
+    }
+
+    /// Has the service take a step of a rotation.
+    pub(super) async fn rotate(
+        &self,
+        action: &'static str,
+        pattern: Option<VerificationPattern>,
+        exclude: &[u16],
+    ) -> Result<(), TkeError> {
+        Ok(self.service.rotate(action, pattern, exclude).await?)
     }
 }
 

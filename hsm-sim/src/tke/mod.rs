@@ -33,6 +33,7 @@ mod proposals;
 mod protocol;
 mod readers;
 mod report;
+mod rotation;
 mod secrets;
 mod selection;
 mod signers;
@@ -59,6 +60,7 @@ use parts::{MkAddArgs, MkRmArgs};
 use proposals::{ProposalFile, ProposalSignArgs, ProposalSubmitArgs, ProposeArgs};
 use protocol::{CloseArgs, NoteArgs, PersonArgs, ProtocolArgs, ScriptArgs};
 use report::Report;
+use rotation::{AutoRotateArgs, RotateArgs};
 use serde_json::json;
 use signers::SignerArgs;
 use std::process::ExitCode;
@@ -112,6 +114,8 @@ pub enum TkeCommand {
     CryptounitMkClrnew(ClearNewArgs),
     /// Clear the current register.
     CryptounitMkClrcur(ClearCurrentArgs),
+    /// Rotate to the new master key that is committed on every crypto unit. Run again, it goes on where it stopped.
+    CryptounitMkRotate(RotateArgs),
     /// Show the control points.
     CryptounitCp,
     /// Switch BIP32 and SLIP10 on.
@@ -154,6 +158,12 @@ pub enum TkeCommand {
     CardPartList(PartListArgs),
     /// Set all crypto units up by the recovery-unit method. Run again, it goes on where it stopped.
     AutoInit(AutoInitArgs),
+    /// Rotate to a master key that a recovery crypto unit draws. Run again, it goes on where it stopped.
+    AutoMkRotate(AutoRotateArgs),
+    /// Show how far a rotation of the master key is, and what comes next.
+    Rotation,
+    /// Cancel a rotation, as long as no crypto unit was activated.
+    RotationCancel(AutoRotateArgs),
     /// Copy the master key of a recovery crypto unit to others.
     #[command(alias = "auto-recover")]
     AutoMkRecover(RecoverArgs),
@@ -227,6 +237,10 @@ async fn carry_out(args: &TkeArgs) -> Result<Report, TkeError> {
         TkeCommand::CryptounitMkClrnew(args) => master_key::clear_new(context, args).await,
         TkeCommand::CryptounitMkClrcur(args) => master_key::clear_current(context, args).await,
         TkeCommand::CryptounitCp => units::look(context, tables::control_points).await,
+        TkeCommand::CryptounitMkRotate(args) => rotation::rotate(context, args).await,
+        TkeCommand::AutoMkRotate(args) => rotation::automatic(context, args).await,
+        TkeCommand::Rotation => rotation::show(context).await,
+        TkeCommand::RotationCancel(args) => rotation::cancel(context, args).await,
         TkeCommand::CryptounitCpBtc(signers) => {
             control_points::switch_on(context, "cryptounit-cp-btc", ControlPoint::Btc, signers).await
         }
