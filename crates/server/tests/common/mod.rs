@@ -9,7 +9,10 @@ use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
 use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use keystore::{MemoryStore, StoreError, StoreIdentity, WallClock};
-use kms::{Clock, InstanceHeader, InstanceId, Kms, KmsOptions, OsRng, Timers, UnitReply, Units, UnitsError};
+use kms::{
+    Clock, Forms, InstanceHeader, InstanceId, Kms, KmsOptions, OsRng, RotationProfile, Timers, UnitReply,
+    UnitState, Units, UnitsError,
+};
 use serde_json::{Value, json};
 use server::auth::{Auth, AuthConfig, Identity, SigningKey};
 use server::rest::{Instance, RestState, ServiceKind};
@@ -17,7 +20,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::ServiceExt as _;
 use unit_api::{
-    Command, Envelope, FRAME_HEADER_LEN, MAX_FRAME_LEN, Request as UnitRequest, Response, UnitId,
+    Command, Envelope, FRAME_HEADER_LEN, MAX_FRAME_LEN, Request as UnitRequest, Response, UnitId, UnitStatus,
+    VerificationPattern,
 };
 use unit_core::{Env, REPLY_BUFFER_LEN, Slot, Storage, StorageFailed, Unit};
 use uuid::Uuid;
@@ -81,12 +85,44 @@ impl OneUnit {
         *self.fault.lock().unwrap() = fault;
     }
 
+    /// Gives the unit its first master key; its pattern.
+    fn hold_master_key(&self) -> VerificationPattern {
+        self.loaded(&Command::GenerateMasterKey)
+    }
+
+    /// Loads and commits another master key; its pattern.
+    pub(crate) fn prepare_next(&self) -> VerificationPattern {
+        let pattern = self.loaded(&Command::GenerateMasterKey);
+        self.ask(&Command::Commit { pattern }).response().unwrap();
+        pattern
+    }
+
+    pub(crate) fn activate(&self, pattern: VerificationPattern) {
+        self.ask(&Command::Activate { pattern }).response().unwrap();
+    }
+
+    fn loaded(&self, command: &Command<'_>) -> VerificationPattern {
+        let loaded = self.ask(command);
+        let Ok(Response::Loaded(pattern)) = loaded.response() else { panic!("{:?}", loaded.response()) };
+        pattern
+    }
+
+    fn status(&self) -> UnitStatus {
+        let status = self.ask(&Command::Status);
+        let Ok(Response::Status(status)) = status.response() else { panic!() };
+        status
+    }
+
+    pub(crate) fn states(&self) -> Vec<UnitState> {
+        let status = self.status();
+        vec![UnitState { number: 1, registers: Some((status.current, status.new)), excluded: false }]
+    }
+
     fn ask(&self, command: &Command<'_>) -> UnitReply {
         let mut frame = vec![0; FRAME_HEADER_LEN + MAX_FRAME_LEN];
         let mut envelope = Envelope::plain(*command);
         if command.is_administrative() {
-            let status = self.ask(&Command::Status);
-            let Ok(Response::Status(status)) = status.response() else { panic!() };
+            let status = self.status();
             envelope.target = Some(unit_api::Target {
                 unit: status.unit,
                 domain_index: status.domain_index,
@@ -109,6 +145,24 @@ impl Units for OneUnit {
             None => Ok(self.ask(command)),
         }
     }
+
+    async fn execute_forms(&self, forms: &Forms<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
+        let current = self.status().current.map(|pattern| pattern.wkid());
+        let each = || std::iter::once(&forms.first).chain(&forms.second);
+        let fits = |form: &&kms::Form<'_>| form.under.or_else(|| wkid_of(&form.command)) == current;
+        let form = each().find(fits).unwrap_or(&forms.first);
+        self.execute(&form.command, deadline).await
+    }
+}
+
+fn wkid_of(command: &Command<'_>) -> Option<unit_api::Wkid> {
+    let (Command::Encrypt { key: blob, .. }
+    | Command::Decrypt { key: blob, .. }
+    | Command::Reencipher { blob }) = *command
+    else {
+        return None;
+    };
+    blob.get(32..48).and_then(|wkid| wkid.try_into().ok())
 }
 
 /// A clock that stands until it is moved.
@@ -214,15 +268,22 @@ impl Bench {
     }
 
     pub(crate) async fn with(timers: Timers, token_life: Duration) -> Self {
+        Self::with_profile(timers, token_life, RotationProfile::Online).await
+    }
+
+    pub(crate) async fn with_profile(
+        timers: Timers,
+        token_life: Duration,
+        rotation: RotationProfile,
+    ) -> Self {
         let units = Arc::new(OneUnit::new());
-        let loaded = units.ask(&Command::GenerateMasterKey);
-        let Ok(Response::Loaded(pattern)) = loaded.response() else { panic!("{:?}", loaded.response()) };
+        let pattern = units.hold_master_key();
         let store = Arc::new(MemoryStore::new(StoreIdentity([1; 16]), WallClock::system()));
         for instance in [INSTANCE, OTHER_INSTANCE] {
             InstanceHeader::create(&store, &units, &OsRng, instance, pattern, DEADLINE).await.unwrap();
         }
         let clock = Arc::new(HandClock(Mutex::new("2026-01-02T03:04:05.678Z".parse().unwrap())));
-        let options = KmsOptions { clock: clock.clone(), timers, ..KmsOptions::default() };
+        let options = KmsOptions { clock: clock.clone(), timers, rotation, ..KmsOptions::default() };
         let kms = Kms::open(Arc::clone(&store), Arc::clone(&units), options, DEADLINE).await.unwrap();
         let kms = Arc::new(kms);
 
