@@ -257,3 +257,53 @@ async fn what_the_units_or_the_phase_do_not_permit_is_refused_by_name() {
     region.reach(Goal::Rotated).await.unwrap();
     check(&region, &kept, Goal::Rotated).await;
 }
+
+/// Keys and versions that were being made when a phase began are made anew, in the forms that the phase needs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_began_before_a_phase_is_not_stored_as_if_it_had_not_begun() {
+    for steps in 1..9 {
+        let (region, mut kept) = region().await;
+        let region = Arc::new(region);
+        let instance = region.instances[0];
+        region.load_all().unwrap();
+        for until in 0..2 {
+            if until == 1 {
+                for _ in 0..steps {
+                    region.advance(Goal::Rotated).await.unwrap();
+                }
+            }
+            region.fleet.hold_back();
+            let mut arrived = region.fleet.arrived.subscribe();
+            let creating = {
+                let region = Arc::clone(&region);
+                tokio::spawn(async move { region.keep(instance).await.unwrap() })
+            };
+            let rotating = {
+                let (region, key) = (Arc::clone(&region), kept[0].key.clone());
+                tokio::spawn(async move {
+                    let call = region.call(instance);
+                    region.kms.rotate(&call, op(), &key, None).await.unwrap();
+                })
+            };
+            arrived.wait_for(|arrived| *arrived >= 2).await.unwrap();
+            for _ in 0..steps {
+                region.advance(Goal::Rotated).await.unwrap();
+            }
+            region.fleet.let_through();
+            kept.push(creating.await.unwrap());
+            rotating.await.unwrap();
+            let call = region.call(instance);
+            let data = Some(kms::Plaintext::new(vec![until; 3]));
+            let wrapped = region.kms.wrap(&call, &kept[0].key, data, &["kept"]).await.unwrap();
+            let key = kept[0].key.clone();
+            kept.push(common::fleet::Kept {
+                instance,
+                key,
+                ciphertext: wrapped.ciphertext,
+                plaintext: vec![until; 3],
+            });
+        }
+        region.reach(Goal::Rotated).await.unwrap();
+        check(&region, &kept, Goal::Rotated).await;
+    }
+}

@@ -137,11 +137,32 @@ impl Keystore for MortalStore {
 pub(crate) struct Fleet {
     pub(crate) units: Vec<FakeUnit>,
     turn: AtomicUsize,
+    /// Answers to the generation of keys wait here: permits to come through, and how many have arrived.
+    pub(crate) gate: tokio::sync::Semaphore,
+    pub(crate) arrived: tokio::sync::watch::Sender<usize>,
 }
 
+/// As many as ever come.
+const OPEN: usize = 1 << 20;
+
 impl Fleet {
+    /// Holds every key that is made from now on back; [`Self::let_through`] ends it.
+    pub(crate) fn hold_back(&self) {
+        self.gate.forget_permits(OPEN);
+        self.arrived.send_replace(0);
+    }
+
+    pub(crate) fn let_through(&self) {
+        self.gate.add_permits(OPEN);
+    }
+
     pub(crate) fn new(count: usize) -> Self {
-        Self { units: (0..count).map(|_| FakeUnit::new(OLD)).collect(), turn: AtomicUsize::new(0) }
+        Self {
+            units: (0..count).map(|_| FakeUnit::new(OLD)).collect(),
+            turn: AtomicUsize::new(0),
+            gate: tokio::sync::Semaphore::new(OPEN),
+            arrived: tokio::sync::watch::Sender::new(0),
+        }
     }
 }
 
@@ -177,6 +198,10 @@ impl Units for Fleet {
         let (unit, i) = chosen.first().copied().unwrap_or((&self.units[first % self.units.len()], 0));
         tokio::task::yield_now().await;
         let mut outcome = unit.execute(&each[i].command, deadline).await;
+        if matches!(forms.first.command, Command::GenerateKey { .. }) {
+            self.arrived.send_modify(|arrived| *arrived += 1);
+            drop(self.gate.acquire().await.unwrap());
+        }
         // One that has gone on meanwhile costs no more than another copy.
         let mismatch = UnitsError::Refused(UnitError::WkidMismatch.into());
         let refused = outcome.as_ref().map_err(Clone::clone).and_then(UnitReply::response).err();
