@@ -3,10 +3,11 @@
 use crate::output;
 use std::sync::OnceLock;
 use tke_crypto::{
-    AdministratorName, CERTIFICATE_BUFFER_LEN, SCALAR_LEN, SigningKey, write_administrator_certificate,
+    AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, RandomFailed, SCALAR_LEN, SEALED_PART_MAX_LEN, SigningKey,
+    seal_key_part, write_administrator_certificate,
 };
 use unit_api::admin::{
-    AdminBlock, AdminCommand, AdminRequest, Attributes, MODE_LEFT_IMPRINT, Permissions, SignatureAlgorithm,
+    AdminBlock, AdminCommand, AdminRequest, Attributes, ImporterKey, MODE_LEFT_IMPRINT, Permissions, SignatureAlgorithm,
     SignerInfo, SignerInfos,
 };
 use unit_api::{Target, VerificationPattern};
@@ -85,4 +86,21 @@ pub fn generate_master_key(
     let request = request(target, counter + 1, AdminCommand::GenerateMasterKey, &[], true);
     let made = output(&exchange(&request)).expect("the unit draws a master key");
     VerificationPattern::from_bytes(made.try_into().expect("a pattern of 32 bytes"))
+}
+
+/// The input of an import: each part sealed for an importer key and signed on its own.
+///
+/// # Panics
+/// If a part cannot be sealed.
+pub(crate) fn import_input(target: Target, counter: u128, importer: &[u8], parts: &[[u8; 32]]) -> Vec<u8> {
+    let importer = ImporterKey::decode(importer).expect("an importer key");
+    let importer = PublicKey::from_point(importer.point).expect("a point of the curve");
+    let mut fill = |bytes: &mut [u8]| getrandom::fill(bytes).map_err(|_| RandomFailed);
+    let mut input = Vec::new();
+    for part in parts {
+        let mut out = [0; SEALED_PART_MAX_LEN];
+        let sealed = seal_key_part(&importer, part, &mut fill, &mut out).expect("the part is sealed");
+        input.extend(request(target, counter, AdminCommand::ImportKeyParts, sealed, true));
+    }
+    input
 }

@@ -68,6 +68,21 @@ impl BenchUnit {
         generate_master_key(target, counter, |request| self.exchange(request))
     }
 
+    /// Loads New from these parts.
+    ///
+    /// # Panics
+    /// If the unit refuses.
+    pub fn load(&mut self, parts: &[[u8; 32]]) -> VerificationPattern {
+        let type_3 = 3_u32.to_be_bytes();
+        let importer =
+            self.administer(AdminCommand::GenerateImporterKey, &type_3).expect("the unit makes an importer key");
+        let (target, counter) = self.target();
+        let input = administrator::import_input(target, counter + 1, &importer, parts);
+        let answer = self.exchange(&request(target, counter + 1, AdminCommand::ImportKeyParts, &input, false));
+        let pattern = output(&answer).expect("the unit takes the parts");
+        VerificationPattern::from_bytes(pattern.try_into().expect("a pattern of 32 bytes"))
+    }
+
     /// Has the administrator sign a command, and gives what the command gives.
     ///
     /// # Errors
@@ -180,5 +195,7 @@ mod tests {
         unit.administer(AdminCommand::ActivateNew, new.as_bytes()).unwrap();
         let current = unit.status().current.unwrap();
         assert!(current.is_of_same_key(&new) && !current.is_of_same_key(&old));
+        unit.load(&[[1; 32], [2; 32]]);
+        assert!(matches!(unit.status().new, NewRegister::FullUncommitted(_)));
     }
 }

@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn administration_is_sent_once_and_new_keys_are_not_hedged() {
-        let administrative = Policy::of(&Command::Zeroize);
+        let administrative = Policy::of(&Command::Administer { request: &[] });
         assert!(!administrative.repeat && !administrative.hedge);
         let random = Policy::of(&Command::GenerateRandom { len: 8 });
         assert!(random.repeat && !random.hedge);

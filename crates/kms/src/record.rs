@@ -263,9 +263,33 @@ impl Version {
 
 #[cfg(test)]
 mod tests {
-    use super::{LastAction, Lifecycle, Live, MAX_VERSIONS, Record, Version, encode};
+    use super::{
+        BlobRecord, EncryptedPayload, LastAction, Lifecycle, Live, MAX_VERSIONS, Record, Version, encode,
+    };
+    use crate::seal::Sealed;
     use crate::time::Millis;
     use jiff::Timestamp;
+
+    /// The bytes that stores have had from the beginning.
+    #[test]
+    fn wire_a_blob_record_is_as_ever_unless_it_has_two_forms() {
+        let payload = || EncryptedPayload { iv: [9; 12], ciphertext: vec![7, 8] };
+        let plain = [3, 1, 2, 3, 0];
+        let with_payload = [&[3, 1, 2, 3, 1][..], &[9; 12], &[2, 7, 8]].concat();
+        for (payload, bytes) in [(None, &plain[..]), (Some(payload()), &with_payload)] {
+            let record = BlobRecord { blobs: vec![vec![1, 2, 3]], payload };
+            let (kind, encoded) = record.encode();
+            assert!(matches!(kind, Sealed::Blob));
+            assert_eq!(encoded.as_slice(), bytes);
+            assert_eq!(BlobRecord::decode(kind, bytes).unwrap().blobs, [[1, 2, 3]]);
+        }
+        let record = BlobRecord { blobs: vec![vec![1], vec![2]], payload: Some(payload()) };
+        let (kind, encoded) = record.encode();
+        assert!(matches!(kind, Sealed::Blobs));
+        assert_eq!(encoded.as_slice(), [&[2, 1, 1, 1, 2, 1][..], &[9; 12], &[2, 7, 8]].concat());
+        assert_eq!(BlobRecord::decode(kind, &encoded).unwrap().blobs, [[1], [2]]);
+        assert!(BlobRecord::decode(Sealed::Blobs, &[0, 0]).is_err(), "a record without a blob");
+    }
 
     #[test]
     fn the_largest_record_fits_a_value_of_the_store() {

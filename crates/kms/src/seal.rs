@@ -243,6 +243,13 @@ mod tests {
             "moved"
         );
         assert_eq!(keys.open(Sealed::Blob, &place, &sealed).unwrap_err(), RecordError::Forged, "confused");
+        let two = keys.seal(Sealed::Blobs, &place, b"blobs", &OsRng).unwrap();
+        assert!(matches!(Sealed::of_blob(&two), Sealed::Blobs));
+        let renumbered = [&[1][..], &two[1..]].concat();
+        assert_eq!(
+            keys.open(Sealed::of_blob(&renumbered), &place, &renumbered).unwrap_err(),
+            RecordError::Forged
+        );
         for i in 0..sealed.len() {
             let mut bad = sealed.clone();
             bad[i] ^= 1;

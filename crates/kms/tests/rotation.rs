@@ -3,9 +3,14 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use common::fleet::{Goal, NEW, OLD, Region};
-use common::pattern;
-use kms::RotationPhase;
+use common::{new_key, op, pattern};
+use kms::rotation::RegionError;
+use kms::{KeyKind, KeyQuery, KeyRef, KmsError, RotationError, RotationPhase, RotationProfile, UnitsError};
+use unit_api::UnitError;
 
 /// A few keys in each of two instances, some of them of several versions, over two units.
 async fn region() -> (Region, Vec<common::fleet::Kept>) {
@@ -17,7 +22,7 @@ async fn region() -> (Region, Vec<common::fleet::Kept>) {
             let key = region.keep(instance).await.unwrap();
             for _ in 0..n {
                 let call = region.call(instance);
-                region.kms.rotate(&call, common::op(), &key.key, None).await.unwrap();
+                region.kms.rotate(&call, op(), &key.key, None).await.unwrap();
             }
             kept.push(key);
         }
@@ -89,9 +94,7 @@ async fn an_interruption_at_any_step_is_resumed() {
             }
             let end = match () {
                 // Not even one unit was loaded: nobody knows of a rotation.
-                () if phases == [None; 2] && region.fleet.units.iter().all(|unit| !unit.is_rotating()) => {
-                    Goal::Cancelled
-                }
+                () if phases == [None; 2] && !region.is_loaded() => Goal::Cancelled,
                 () if phases.contains(&Some(RotationPhase::Cancelling)) => Goal::Cancelled,
                 () if phases.iter().all(|phase| phase.is_none_or(|phase| phase.is_cancellable())) => then,
                 () => Goal::Rotated,
@@ -104,5 +107,203 @@ async fn an_interruption_at_any_step_is_resumed() {
             interrupted += 1;
         }
         assert!(interrupted > 5, "{goal:?} was interrupted only {interrupted} times");
+    }
+}
+
+/// Callers who never stop create, use, rotate and delete keys while the master key is rotated under them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_request_fails_while_the_master_key_is_rotated() {
+    for _ in 0..5 {
+        let (region, kept) = region().await;
+        let region = Arc::new(region);
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let callers: Vec<_> = (0..8)
+            .map(|n| {
+                let (region, stop, done) = (Arc::clone(&region), Arc::clone(&stop), Arc::clone(&done));
+                let instance = region.instances.get(n % 2).copied().unwrap();
+                tokio::spawn(async move {
+                    let mut made = Vec::new();
+                    while !stop.load(Ordering::Relaxed) {
+                        let key = region.keep(instance).await.unwrap();
+                        region.open_kept(&key).await;
+                        let call = region.call(instance);
+                        region.kms.rotate(&call, op(), &key.key, None).await.unwrap();
+                        region.open_kept(&key).await;
+                        let gone = region.keep(instance).await.unwrap();
+                        region.kms.delete(&call, op(), &gone.key).await.unwrap();
+                        made.push(key);
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                    made
+                })
+            })
+            .collect();
+        let more = async |count: usize| {
+            let goal = done.load(Ordering::Relaxed) + count;
+            while done.load(Ordering::Relaxed) < goal {
+                assert!(!callers.iter().any(tokio::task::JoinHandle::is_finished), "a request failed");
+                tokio::task::yield_now().await;
+            }
+        };
+        more(20).await;
+        region.load_all().unwrap();
+        while region.advance(Goal::Rotated).await.unwrap() {
+            more(10).await;
+        }
+        stop.store(true, Ordering::Relaxed);
+        let mut all = kept;
+        for caller in callers {
+            all.extend(caller.await.unwrap());
+        }
+        check(&region, &all, Goal::Rotated).await;
+    }
+}
+
+#[tokio::test]
+async fn the_strict_profile_holds_up_what_needs_a_unit_until_the_rotation_is_done() {
+    let (region, kept) = region().await;
+    let (instance, call) = (region.instances.first().copied().unwrap(), region.call(region.instances[0]));
+    let strict = region.service(RotationProfile::Strict).await;
+    let new = |kind| new_key(kind, None);
+    let standard: KeyRef = strict.create_key(&call, op(), new(KeyKind::Standard)).await.unwrap().id.into();
+    let [first, second, ..] = kept.as_slice() else { unreachable!() };
+    region.load_all().unwrap();
+    while region.fleet.units[0].pattern().is_of_same_key(&pattern(OLD)) {
+        region.advance(Goal::Rotated).await.unwrap();
+        if region.phases().await.contains(&None) {
+            continue;
+        }
+        assert_eq!(first.instance, instance);
+        let refused = [
+            strict.create_key(&call, op(), new(KeyKind::Root)).await.err(),
+            strict.rotate(&call, op(), &first.key, None).await.err(),
+            strict.wrap(&call, &first.key, None, &["kept"]).await.err(),
+            strict.unwrap(&call, &first.key, &first.ciphertext, &["kept"]).await.err(),
+            strict.rewrap(&call, &first.key, &first.ciphertext, &["kept"]).await.err(),
+            strict.get_key(&call, &standard).await.err(),
+        ];
+        for error in refused {
+            let error = error.unwrap();
+            assert!(matches!(error, KmsError::RotationInProgress { .. }) && !error.is_retryable(), "{error}");
+        }
+        strict.list_keys(&call, &KeyQuery::default()).await.unwrap();
+        strict.metadata(&call, &first.key).await.unwrap();
+        strict.list_versions(&call, &first.key, true).await.unwrap();
+    }
+    strict.delete(&call, op(), &second.key).await.unwrap();
+    region.reach(Goal::Rotated).await.unwrap();
+    strict.unwrap(&call, &first.key, &first.ciphertext, &["kept"]).await.unwrap();
+    strict.get_key(&call, &standard).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_units_or_the_phase_do_not_permit_is_refused_by_name() {
+    let (region, kept) = region().await;
+    let call = region.call(region.instances[0]);
+    let (kms, rotation) = (&region.kms, region.rotation());
+    let id = kms.rotation_id().unwrap();
+    assert!(matches!(kms.rotation_step(&call).await, Err(RotationError::NotUnderWay)));
+    let same = kms.begin_rotation(&call, id, pattern(OLD)).await;
+    assert!(matches!(same, Err(RotationError::SameMasterKey { .. })));
+    // Before New is committed the units refuse, whoever asks, and nothing has changed.
+    let refused = |error: Option<RotationError>, expected: UnitError| {
+        let Some(RotationError::Kms(KmsError::Units(UnitsError::Refused(refusal)))) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(refusal, expected.into());
+    };
+    refused(kms.begin_rotation(&call, id, pattern(NEW)).await.err(), UnitError::NewMissing);
+    region.load_all().unwrap();
+    refused(kms.begin_rotation(&call, id, pattern(NEW)).await.err(), UnitError::NewNotCommitted);
+    let blob = kms.header(&call).await.unwrap().proof.canary;
+    let external = kms.reencipher_external(&call, &blob).await.err().map(RotationError::from);
+    refused(external, UnitError::NewNotCommitted);
+    assert!(kms.rotation(&call).await.unwrap().is_none());
+    region.fleet.units.iter().for_each(common::FakeUnit::commit);
+    // The units' New is another than the one that was meant.
+    refused(kms.begin_rotation(&call, id, pattern([9; 32])).await.err(), UnitError::WkidMismatch);
+    assert!(kms.rotation(&call).await.unwrap().is_none());
+
+    let begun = kms.begin_rotation(&call, id, pattern(NEW)).await.unwrap();
+    assert_eq!((begun.phase, begun.done, begun.total), (RotationPhase::ReEnciphering, 0, 69));
+    let again = kms.begin_rotation(&call, kms.rotation_id().unwrap(), pattern(NEW)).await.unwrap();
+    assert_eq!(again.id, begun.id);
+    let other = kms.begin_rotation(&call, id, pattern([9; 32])).await;
+    assert!(matches!(other, Err(RotationError::UnderWay { under_way }) if under_way.id == id));
+    let early = kms.begin_activation(&call).await;
+    assert!(matches!(early, Err(RotationError::WrongPhase { phase: RotationPhase::ReEnciphering, .. })));
+    let moved = kms.reencipher_external(&call, &blob).await.unwrap();
+    assert_eq!(moved.get(32..48).unwrap(), pattern(NEW).wkid());
+
+    let step = kms.rotation_step(&call).await.unwrap().unwrap();
+    assert_eq!((step.phase, step.done), (RotationPhase::ReEnciphering, 64));
+    let status = rotation.run(|_, _| ()).await.unwrap();
+    assert!(status.instances.iter().all(|(_, s)| s.unwrap().phase == RotationPhase::ReEnciphered));
+    rotation.begin_activation().await.unwrap();
+    let late = rotation.cancel().await;
+    assert!(matches!(late, Err(RegionError::Instance { source: RotationError::WrongPhase { .. }, .. })));
+    assert!(matches!(kms.cancel_rotation(&call).await, Err(RotationError::WrongPhase { .. })));
+    region.fleet.units[0].activate();
+    let behind = kms.finish_rotation(&call, &region.states()).await.err().unwrap();
+    assert!(behind.to_string().contains("on unit 2"), "{behind}");
+    for key in &kept {
+        region.open_kept(key).await;
+    }
+    // A key made now, by a unit that has gone on or by one that has not.
+    for _ in 0..4 {
+        let key = region.keep(region.instances[1]).await.unwrap();
+        region.open_kept(&key).await;
+    }
+    region.reach(Goal::Rotated).await.unwrap();
+    check(&region, &kept, Goal::Rotated).await;
+}
+
+/// Keys and versions that were being made when a phase began are made anew, in the forms that the phase needs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_began_before_a_phase_is_not_stored_as_if_it_had_not_begun() {
+    for steps in 1..9 {
+        let (region, mut kept) = region().await;
+        let region = Arc::new(region);
+        let instance = region.instances[0];
+        region.load_all().unwrap();
+        for until in 0..2 {
+            if until == 1 {
+                for _ in 0..steps {
+                    region.advance(Goal::Rotated).await.unwrap();
+                }
+            }
+            region.fleet.hold_back();
+            let mut arrived = region.fleet.arrived.subscribe();
+            let creating = {
+                let region = Arc::clone(&region);
+                tokio::spawn(async move { region.keep(instance).await.unwrap() })
+            };
+            let rotating = {
+                let (region, key) = (Arc::clone(&region), kept[0].key.clone());
+                tokio::spawn(async move {
+                    let call = region.call(instance);
+                    region.kms.rotate(&call, op(), &key, None).await.unwrap();
+                })
+            };
+            arrived.wait_for(|arrived| *arrived >= 2).await.unwrap();
+            for _ in 0..steps {
+                region.advance(Goal::Rotated).await.unwrap();
+            }
+            region.fleet.let_through();
+            kept.push(creating.await.unwrap());
+            rotating.await.unwrap();
+            let call = region.call(instance);
+            let data = Some(kms::Plaintext::new(vec![until; 3]));
+            let wrapped = region.kms.wrap(&call, &kept[0].key, data, &["kept"]).await.unwrap();
+            let key = kept[0].key.clone();
+            kept.push(common::fleet::Kept {
+                instance,
+                key,
+                ciphertext: wrapped.ciphertext,
+                plaintext: vec![until; 3],
+            });
+        }
+        region.reach(Goal::Rotated).await.unwrap();
+        check(&region, &kept, Goal::Rotated).await;
     }
 }

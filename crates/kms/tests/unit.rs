@@ -1,38 +1,24 @@
 //! The service over a real unit: the firmware core on the software engine.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::{Arc, Mutex};
+#[path = "common/real.rs"]
+mod real;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use bench_unit::BenchUnit;
 use keystore::{MemoryStore, StoreIdentity, WallClock};
+use kms::rotation::RegionRotation;
 use kms::{
     Call, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsError, KmsOptions, NewKey, OsRng, Payload,
-    Plaintext, Timers, UnitReply, Units, UnitsError,
+    Plaintext, RotationPhase, Timers, Units,
 };
-use unit_api::{Command, Response, VerificationPattern};
+use real::RealFleet;
+use unit_api::{Command, Response};
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A unit behind a lock, its answers as the frames they would be.
-struct RealUnit(Mutex<BenchUnit>);
-
-impl RealUnit {
-    /// A unit with a master key of its own, and the key's pattern.
-    fn new() -> (Self, VerificationPattern) {
-        let mut unit = BenchUnit::secured(1);
-        let pattern = unit.generate_master_key();
-        (Self(Mutex::new(unit)), pattern)
-    }
-}
-
-impl Units for RealUnit {
-    async fn execute(&self, command: &Command<'_>, _: Duration) -> Result<UnitReply, UnitsError> {
-        Ok(UnitReply::from_body(Zeroizing::new(self.0.lock().unwrap().reply_body(*command))))
-    }
-}
+const OLD: [[u8; 32]; 2] = [[1; 32], [2; 32]];
+const NEW: [[u8; 32]; 2] = [[1; 32], [3; 32]];
 
 fn new_key(kind: KeyKind, payload: Option<Vec<u8>>) -> NewKey {
     NewKey {
@@ -49,7 +35,7 @@ fn new_key(kind: KeyKind, payload: Option<Vec<u8>>) -> NewKey {
 #[tokio::test]
 async fn every_use_of_units_is_one_that_a_real_unit_permits() {
     let store = Arc::new(MemoryStore::new(StoreIdentity([1; 16]), WallClock::system()));
-    let (unit, pattern) = RealUnit::new();
+    let (unit, pattern) = RealFleet::new(1, OLD);
     let unit = Arc::new(unit);
     let instance = InstanceId(Uuid::from_u128(1));
     let header = InstanceHeader::create(&store, &unit, &OsRng, instance, pattern, PATIENCE).await.unwrap();
@@ -90,4 +76,67 @@ async fn every_use_of_units_is_one_that_a_real_unit_permits() {
         let key = kms.get_key(&call, &made.unwrap().id.into()).await.unwrap();
         assert_eq!(key.payload.unwrap().expose(), material);
     }
+}
+
+/// Two units, activated one after the other; keys of every kind, made before, during and after.
+#[tokio::test]
+async fn real_units_go_on_to_another_master_key() {
+    let store = Arc::new(MemoryStore::new(StoreIdentity([1; 16]), WallClock::system()));
+    let (fleet, old) = RealFleet::new(2, OLD);
+    let fleet = Arc::new(fleet);
+    let instances = [InstanceId(Uuid::from_u128(1))];
+    InstanceHeader::create(&store, &fleet, &OsRng, instances[0], old, PATIENCE).await.unwrap();
+    let options = KmsOptions { timers: Timers::UNGUARDED, ..KmsOptions::default() };
+    let kms = Kms::open(store, Arc::clone(&fleet), options, PATIENCE).await.unwrap();
+    let call = Call { instance: instances[0], caller: "IBMid-alice", deadline: PATIENCE };
+    let op = || kms.random_op().unwrap();
+    let make = async || {
+        let mut made = Vec::new();
+        for material in [None, Some(vec![3; 16])] {
+            let key: KeyRef =
+                kms.create_key(&call, op(), new_key(KeyKind::Root, material)).await.unwrap().id.into();
+            let data = Some(Plaintext::new(vec![7; 9]));
+            let ciphertext = kms.wrap(&call, &key, data, &["a"]).await.unwrap().ciphertext;
+            made.push((key, Some(ciphertext)));
+        }
+        let standard = new_key(KeyKind::Standard, Some(vec![5; 77]));
+        made.push((kms.create_key(&call, op(), standard).await.unwrap().id.into(), None));
+        made
+    };
+    let check = async |made: &[(KeyRef, Option<String>)]| {
+        for (key, ciphertext) in made {
+            match ciphertext {
+                Some(ciphertext) => {
+                    let found = kms.unwrap(&call, key, ciphertext, &["a"]).await.unwrap();
+                    assert_eq!(found.plaintext.expose(), [7; 9]);
+                }
+                None => {
+                    let found = kms.get_key(&call, key).await.unwrap();
+                    assert_eq!(found.payload.unwrap().expose(), [5; 77]);
+                }
+            }
+        }
+    };
+    let rotation = RegionRotation::new(&kms, &instances, call);
+    let mut made = make().await;
+    let new = fleet.units[0].prepare(NEW);
+    fleet.units[1].prepare(NEW);
+    rotation.begin(new).await.unwrap();
+    made.extend(make().await);
+    rotation.run(|_, _| ()).await.unwrap();
+    made.extend(make().await);
+    rotation.begin_activation().await.unwrap();
+    for unit in &fleet.units {
+        check(&made).await;
+        unit.activate(new);
+        check(&made).await;
+        made.extend(make().await);
+    }
+    rotation.finish(&fleet.states()).await.unwrap();
+    made.extend(make().await);
+    let end = rotation.run(|_, _| ()).await.unwrap();
+    assert_eq!(end.instances[0].1.unwrap().phase, RotationPhase::Done);
+    check(&made).await;
+    let header = kms.header(&call).await.unwrap();
+    assert!(header.pattern.is_of_same_key(&new) && header.next.is_none());
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use keystore::{Cond, Keystore, OpId, Revision, Txn};
 use unit_api::Command;
 
-use super::{Attempt, Instance, Kms, MAX_ATTEMPTS, MAX_MOVES, View, first_16, not_found};
+use super::{Attempt, Instance, Kms, MAX_ATTEMPTS, View, first_16, not_found};
 use crate::ask::{self, Encrypted};
 use crate::call::Budget;
 use crate::record::{BlobRecord, EncryptedPayload, Lifecycle, Live, Record, Version, encode};
@@ -29,7 +29,6 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             Some(instance) => instance,
             None => self.view(call, budget, &[]).await?.instance,
         };
-        let mut moves = 0;
         for _ in 0..MAX_ATTEMPTS {
             let id = KeyId(instance.uuid(&[b"key", &op.0, call.caller.as_bytes()]));
             let request = new.request(&instance);
@@ -53,11 +52,9 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let blob = match made.take().filter(|(at, _)| *at == view.header_at) {
                 Some((_, blob)) => blob,
                 None => match self.material(call, &view.instance, id, &new, budget).await {
-                    Err(error) if error.is_key_mismatch() && moves < MAX_MOVES => {
-                        moves += 1;
-                        continue;
-                    }
-                    blob => blob?,
+                    Ok(blob) => blob,
+                    Err(_) if self.has_moved(call, budget, view.header_at).await => continue,
+                    Err(error) => return Err(error),
                 },
             };
             let now = self.now();

@@ -219,6 +219,11 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         }
     }
 
+    /// Whether the header was changed since: what units would not do by the old one, they may do by the new.
+    async fn has_moved(&self, call: &Call<'_>, budget: Budget, header_at: Revision) -> bool {
+        self.view(call, budget, &[]).await.is_ok_and(|view| view.header_at != header_at)
+    }
+
     /// Refuses what the profile does not permit while the master key is being rotated.
     fn check_rotation_profile(&self, instance: &Instance, doing: &'static str) -> Result<(), KmsError> {
         match self.options.rotation {

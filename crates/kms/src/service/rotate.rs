@@ -30,7 +30,6 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let budget = Budget::new(call.deadline);
         // A blob is under the master key that the header names, so that it serves as long as the header stays.
         let mut made: Option<(Revision, BlobRecord)> = None;
-        let mut moves = 0;
         for _ in 0..MAX_ATTEMPTS {
             let mut loaded = self.load(call, budget, key, |_| Vec::new()).await?;
             let version = new_version(&loaded, call, op, payload.as_ref());
@@ -44,11 +43,9 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let blob = match made.take().filter(|(at, _)| *at == loaded.header_at) {
                 Some((_, blob)) => blob,
                 None => match self.root_blobs(&loaded.instance, payload.as_ref(), budget).await {
-                    Err(error) if error.is_key_mismatch() && moves < MAX_MOVES => {
-                        moves += 1;
-                        continue;
-                    }
-                    blobs => BlobRecord { blobs: blobs?, payload: None },
+                    Ok(blobs) => BlobRecord { blobs, payload: None },
+                    Err(_) if self.has_moved(call, budget, loaded.header_at).await => continue,
+                    Err(error) => return Err(error),
                 },
             };
             let now = loaded.now.into();

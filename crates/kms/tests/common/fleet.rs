@@ -13,7 +13,7 @@ use keystore::{
 use kms::rotation::{Position, RegionRotation, RegionStatus, Step, resume};
 use kms::{
     Call, Forms, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsError, KmsOptions, OsRng, Plaintext,
-    RotationPhase, Timers, UnitReply, UnitState, Units, UnitsError,
+    RotationPhase, RotationProfile, Timers, UnitReply, UnitState, Units, UnitsError,
 };
 use unit_api::{Command, NewRegister, UnitError, VerificationPattern, Wkid};
 use uuid::Uuid;
@@ -137,11 +137,32 @@ impl Keystore for MortalStore {
 pub(crate) struct Fleet {
     pub(crate) units: Vec<FakeUnit>,
     turn: AtomicUsize,
+    /// Answers to the generation of keys wait here: permits to come through, and how many have arrived.
+    pub(crate) gate: tokio::sync::Semaphore,
+    pub(crate) arrived: tokio::sync::watch::Sender<usize>,
 }
 
+/// As many as ever come.
+const OPEN: usize = 1 << 20;
+
 impl Fleet {
+    /// Holds every key that is made from now on back; [`Self::let_through`] ends it.
+    pub(crate) fn hold_back(&self) {
+        self.gate.forget_permits(OPEN);
+        self.arrived.send_replace(0);
+    }
+
+    pub(crate) fn let_through(&self) {
+        self.gate.add_permits(OPEN);
+    }
+
     pub(crate) fn new(count: usize) -> Self {
-        Self { units: (0..count).map(|_| FakeUnit::new(OLD)).collect(), turn: AtomicUsize::new(0) }
+        Self {
+            units: (0..count).map(|_| FakeUnit::new(OLD)).collect(),
+            turn: AtomicUsize::new(0),
+            gate: tokio::sync::Semaphore::new(OPEN),
+            arrived: tokio::sync::watch::Sender::new(0),
+        }
     }
 }
 
@@ -177,6 +198,10 @@ impl Units for Fleet {
         let (unit, i) = chosen.first().copied().unwrap_or((&self.units[first % self.units.len()], 0));
         tokio::task::yield_now().await;
         let mut outcome = unit.execute(&each[i].command, deadline).await;
+        if matches!(forms.first.command, Command::GenerateKey { .. }) {
+            self.arrived.send_modify(|arrived| *arrived += 1);
+            drop(self.gate.acquire().await.unwrap());
+        }
         // One that has gone on meanwhile costs no more than another copy.
         let mismatch = UnitsError::Refused(UnitError::WkidMismatch.into());
         let refused = outcome.as_ref().map_err(Clone::clone).and_then(UnitReply::response).err();
@@ -265,7 +290,7 @@ impl Region {
         let inner = Arc::new(MemoryStore::new(StoreIdentity([1; 16]), WallClock::system()));
         let store = Arc::new(MortalStore { inner, fuse: Arc::clone(&fuse) });
         let fleet = Arc::new(Fleet::new(units));
-        let kms = open(&store, &fleet).await;
+        let kms = open(&store, &fleet, RotationProfile::Online).await;
         let instances: Vec<_> = (1..=instances).map(|n| InstanceId(Uuid::from_u128(n))).collect();
         for instance in &instances {
             InstanceHeader::create(&store, &fleet, &OsRng, *instance, pattern(OLD), PATIENCE).await.unwrap();
@@ -276,7 +301,12 @@ impl Region {
     /// As after a restart: nothing is remembered but what is stored.
     pub(crate) async fn restart(&mut self) {
         self.fuse.mend();
-        self.kms = open(&self.store, &self.fleet).await;
+        self.kms = open(&self.store, &self.fleet, RotationProfile::Online).await;
+    }
+
+    /// Another service over the same store and units.
+    pub(crate) async fn service(&self, rotation: RotationProfile) -> Arc<FleetService> {
+        open(&self.store, &self.fleet, rotation).await
     }
 
     pub(crate) fn call(&self, instance: InstanceId) -> Call<'static> {
@@ -311,6 +341,11 @@ impl Region {
             excluded: false,
         };
         self.fleet.units.iter().zip(1..).map(state).collect()
+    }
+
+    /// Whether the units know of a rotation.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.fleet.units.iter().any(FakeUnit::is_rotating)
     }
 
     /// Loads the new master key on every unit that has neither, as the beginning of a rotation.
@@ -372,7 +407,8 @@ impl Region {
                 units.into_iter().try_for_each(|n| self.administer(|| unit(n).commit()))?;
             }
             Step::Activate { units, .. } => {
-                units.into_iter().try_for_each(|n| self.administer(|| unit(n).activate()))?;
+                // One at a time: whoever asks again is told of the rest.
+                units.into_iter().take(1).try_for_each(|n| self.administer(|| unit(n).activate()))?;
             }
             Step::ClearNew { units } => {
                 let needed = position
@@ -412,7 +448,7 @@ fn ok<T, E: std::error::Error + 'static>(outcome: Result<T, E>) -> Option<T> {
     }
 }
 
-async fn open(store: &Arc<MortalStore>, fleet: &Arc<Fleet>) -> Arc<FleetService> {
-    let options = KmsOptions { timers: Timers::UNGUARDED, ..KmsOptions::default() };
+async fn open(store: &Arc<MortalStore>, fleet: &Arc<Fleet>, rotation: RotationProfile) -> Arc<FleetService> {
+    let options = KmsOptions { timers: Timers::UNGUARDED, rotation, ..KmsOptions::default() };
     Arc::new(Kms::open(Arc::clone(store), Arc::clone(fleet), options, PATIENCE).await.unwrap())
 }

@@ -9,14 +9,18 @@ use bench_unit::BenchUnit;
 use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use keystore::{MemoryStore, StoreError, StoreIdentity, WallClock};
-use kms::{Clock, InstanceHeader, InstanceId, Kms, KmsOptions, OsRng, Timers, UnitReply, Units, UnitsError};
+use kms::{
+    Clock, Forms, InstanceHeader, InstanceId, Kms, KmsOptions, OsRng, RotationProfile, Timers, UnitReply,
+    UnitState, Units, UnitsError,
+};
 use serde_json::{Value, json};
 use server::auth::{Auth, AuthConfig, Identity, SigningKey};
 use server::rest::{Instance, RestState, ServiceKind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::ServiceExt as _;
-use unit_api::{Command, VerificationPattern};
+use unit_api::admin::AdminCommand;
+use unit_api::{Command, UnitStatus, VerificationPattern};
 use uuid::Uuid;
 
 pub(crate) const INSTANCE: InstanceId =
@@ -47,6 +51,27 @@ impl OneUnit {
     pub(crate) fn set_fault(&self, fault: Option<UnitsError>) {
         *self.fault.lock().unwrap() = fault;
     }
+
+    /// Draws and commits another master key; its pattern.
+    pub(crate) fn prepare_next(&self) -> VerificationPattern {
+        let mut unit = self.unit.lock().unwrap();
+        let pattern = unit.generate_master_key();
+        unit.administer(AdminCommand::CommitNew, pattern.as_bytes()).unwrap();
+        pattern
+    }
+
+    pub(crate) fn activate(&self, pattern: VerificationPattern) {
+        self.unit.lock().unwrap().administer(AdminCommand::ActivateNew, pattern.as_bytes()).unwrap();
+    }
+
+    fn status(&self) -> UnitStatus {
+        self.unit.lock().unwrap().status()
+    }
+
+    pub(crate) fn states(&self) -> Vec<UnitState> {
+        let status = self.status();
+        vec![UnitState { number: 1, registers: Some((status.current, status.new)), excluded: false }]
+    }
 }
 
 impl Units for OneUnit {
@@ -56,6 +81,24 @@ impl Units for OneUnit {
             None => Ok(UnitReply::from_body(self.unit.lock().unwrap().reply_body(*command).into())),
         }
     }
+
+    async fn execute_forms(&self, forms: &Forms<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
+        let current = self.status().current.map(|pattern| pattern.wkid());
+        let each = || std::iter::once(&forms.first).chain(&forms.second);
+        let fits = |form: &&kms::Form<'_>| form.under.or_else(|| wkid_of(&form.command)) == current;
+        let form = each().find(fits).unwrap_or(&forms.first);
+        self.execute(&form.command, deadline).await
+    }
+}
+
+fn wkid_of(command: &Command<'_>) -> Option<unit_api::Wkid> {
+    let (Command::Encrypt { key: blob, .. }
+    | Command::Decrypt { key: blob, .. }
+    | Command::Reencipher { blob }) = *command
+    else {
+        return None;
+    };
+    blob.get(32..48).and_then(|wkid| wkid.try_into().ok())
 }
 
 /// A clock that stands until it is moved.
@@ -161,6 +204,14 @@ impl Bench {
     }
 
     pub(crate) async fn with(timers: Timers, token_life: Duration) -> Self {
+        Self::with_profile(timers, token_life, RotationProfile::Online).await
+    }
+
+    pub(crate) async fn with_profile(
+        timers: Timers,
+        token_life: Duration,
+        rotation: RotationProfile,
+    ) -> Self {
         let (unit, pattern) = OneUnit::new();
         let units = Arc::new(unit);
         let store = Arc::new(MemoryStore::new(StoreIdentity([1; 16]), WallClock::system()));
@@ -168,7 +219,7 @@ impl Bench {
             InstanceHeader::create(&store, &units, &OsRng, instance, pattern, DEADLINE).await.unwrap();
         }
         let clock = Arc::new(HandClock(Mutex::new("2026-01-02T03:04:05.678Z".parse().unwrap())));
-        let options = KmsOptions { clock: clock.clone(), timers, ..KmsOptions::default() };
+        let options = KmsOptions { clock: clock.clone(), timers, rotation, ..KmsOptions::default() };
         let kms = Kms::open(Arc::clone(&store), Arc::clone(&units), options, DEADLINE).await.unwrap();
         let kms = Arc::new(kms);
 

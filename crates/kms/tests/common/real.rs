@@ -1,0 +1,103 @@
+//! Real units: the firmware core on the software engine, in process.
+#![allow(dead_code, reason = "each user needs its own part")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bench_unit::BenchUnit;
+use kms::{Form, Forms, UnitReply, UnitState, Units, UnitsError};
+use unit_api::admin::AdminCommand;
+use unit_api::{Command, UnitStatus, VerificationPattern, Wkid};
+use zeroize::Zeroizing;
+
+/// A unit behind a lock, its answers as the frames they would be.
+pub(crate) struct RealUnit(Mutex<BenchUnit>);
+
+impl RealUnit {
+    /// A unit without a master key.
+    pub(crate) fn new(number: u8) -> Self {
+        Self(Mutex::new(BenchUnit::secured(number)))
+    }
+
+    /// Loads and commits a master key; its pattern.
+    pub(crate) fn prepare(&self, parts: [[u8; 32]; 2]) -> VerificationPattern {
+        let mut unit = self.0.lock().unwrap();
+        let pattern = unit.load(&parts);
+        unit.administer(AdminCommand::CommitNew, pattern.as_bytes()).unwrap();
+        pattern
+    }
+
+    pub(crate) fn activate(&self, pattern: VerificationPattern) {
+        self.0.lock().unwrap().administer(AdminCommand::ActivateNew, pattern.as_bytes()).unwrap();
+    }
+
+    pub(crate) fn status(&self) -> UnitStatus {
+        self.0.lock().unwrap().status()
+    }
+
+    fn ask(&self, command: &Command<'_>) -> UnitReply {
+        UnitReply::from_body(Zeroizing::new(self.0.lock().unwrap().reply_body(*command)))
+    }
+}
+
+/// Real units as one: each in turn, in the form that is for its master key.
+pub(crate) struct RealFleet {
+    pub(crate) units: Vec<RealUnit>,
+    turn: AtomicUsize,
+}
+
+impl RealFleet {
+    /// Units with the master key of these parts, and its pattern.
+    pub(crate) fn new(count: u8, parts: [[u8; 32]; 2]) -> (Self, VerificationPattern) {
+        let units: Vec<_> = (1..=count).map(RealUnit::new).collect();
+        let mut pattern = VerificationPattern::from_bytes([0; 32]);
+        for unit in &units {
+            pattern = unit.prepare(parts);
+            unit.activate(pattern);
+        }
+        (Self { units, turn: AtomicUsize::new(0) }, pattern)
+    }
+
+    pub(crate) fn states(&self) -> Vec<UnitState> {
+        let state = |(unit, number): (&RealUnit, u16)| {
+            let status = unit.status();
+            UnitState { number, registers: Some((status.current, status.new)), excluded: false }
+        };
+        self.units.iter().zip(1..).map(state).collect()
+    }
+}
+
+fn wkid_of(command: &Command<'_>) -> Option<Wkid> {
+    let (Command::Encrypt { key: blob, .. }
+    | Command::Decrypt { key: blob, .. }
+    | Command::Sign { key: blob, .. }
+    | Command::Reencipher { blob }) = *command
+    else {
+        return None;
+    };
+    blob.get(32..48).and_then(|wkid| wkid.try_into().ok())
+}
+
+impl Units for RealFleet {
+    async fn execute(&self, command: &Command<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
+        self.execute_forms(&Forms::of(*command), deadline).await
+    }
+
+    async fn execute_forms(&self, forms: &Forms<'_>, _: Duration) -> Result<UnitReply, UnitsError> {
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.units.len();
+        let in_turn = || self.units.iter().cycle().skip(first).take(self.units.len());
+        let fits = |unit: &RealUnit, form: &Form<'_>| match form.under.or_else(|| wkid_of(&form.command)) {
+            None => true,
+            Some(wkid) => unit.status().current.is_some_and(|pattern| pattern.wkid() == wkid),
+        };
+        for form in std::iter::once(forms.first).chain(forms.second) {
+            if let Some(unit) = in_turn().find(|unit| fits(unit, &form)) {
+                return Ok(unit.ask(&form.command));
+            }
+        }
+        let unit = self.units.first().ok_or_else(|| UnitsError::NoEligibleUnit(String::new()))?;
+        Ok(unit.ask(&forms.first.command))
+    }
+}
