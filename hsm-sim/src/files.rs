@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Makes a folder, and those above it, that only the owner may enter; an existing folder stays as it is.
@@ -35,7 +35,7 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
 pub fn create_whole_dir(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_private_dir(parent)?;
-    let beside = tempfile::Builder::new().prefix(".new-").tempdir_in(parent)?;
+    let beside = private_tempdir().prefix(".new-").tempdir_in(parent)?;
     fill(beside.path())?;
     match fs::rename(beside.path(), path) {
         Ok(()) => {
@@ -45,6 +45,14 @@ pub fn create_whole_dir(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>)
         Err(_) if path.is_dir() => Ok(()),
         Err(e) => Err(e),
     }
+}
+
+/// Temporary folders that only the owner may enter.
+#[must_use]
+pub fn private_tempdir() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.permissions(fs::Permissions::from_mode(0o700));
+    builder
 }
 
 /// Makes the entry of `path` in its folder durable.

@@ -78,7 +78,14 @@ fn e2e_damaged_data_is_refused_not_repaired() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     Region::up(&data, &[]).interrupt();
-    for file in ["region.json", "keystore.redb", "ceremony/key-part-1.hex"] {
+    for file in [
+        "region.json",
+        "keystore.redb",
+        "ceremony/key-part-1.hex",
+        "ceremony/signature-key-2.hex",
+        "factory/root-key",
+        "units/2/device",
+    ] {
         let path = data.join(file);
         let good = std::fs::read(&path).unwrap();
         std::fs::write(&path, b"rubbish, and not much of it").unwrap();

@@ -4,13 +4,15 @@
 mod common;
 
 use common::{PATIENCE, Region, Rest, is_alive, signal, wait_for};
-use host::UnitClient;
 use hsm_sim::control::{ControlClient, FaultKind, FaultRequest, Status, Target, UnitStatus};
+use hsm_sim::region::DevelopmentCeremony;
 use rustix::process::Signal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use unit_api::{Command, Envelope, Response};
+use tke::ceremony::{Ceremony, KeySource};
+use tke::converge::{Goal, KeyGoal};
+use tke::{Order, UnitKind};
 
 const PLAINTEXT: &str = "YSBkYXRhIGtleQ==";
 
@@ -97,7 +99,7 @@ async fn e2e_faults_cost_no_request() {
     let (rest, control) = (region.rest(), region.control());
     let key = rest.create("faults").await.unwrap();
     let callers = Callers::start(&rest, &key);
-    for kind in [FaultKind::Kill, FaultKind::Pause, FaultKind::Slow, FaultKind::Zeroize] {
+    for kind in [FaultKind::Kill, FaultKind::Pause, FaultKind::Slow, FaultKind::Zeroize, FaultKind::Tamper] {
         for number in [1, 2] {
             status_once(&control, all_serve).await;
             callers.do_more(40).await;
@@ -130,33 +132,23 @@ async fn e2e_a_unit_with_another_master_key_never_serves() {
     status_once(&control, all_serve).await;
     let callers = Callers::start(&rest, &key);
 
-    // Somebody loads other parts into unit 2, past the region.
-    let socket = region.ready.units.iter().find(|unit| unit.unit == 2).unwrap().socket.clone();
-    let client = UnitClient::connect(&socket).await.unwrap();
-    let run = async |command: Command<'static>| {
-        let reply = client.call(&Envelope::plain(command), Duration::from_secs(5)).await.unwrap();
-        match reply.response() {
-            Ok(Response::Loaded(pattern)) => Some(pattern),
-            Ok(_) => None,
-            Err(e) => panic!("{command:?}: {e}"),
-        }
-    };
-    run(Command::ClearCurrent).await;
-    const OTHER_PARTS: [u8; 64] = {
-        let mut parts = [0x11; 64];
-        parts[0] = 0x12;
-        parts
-    };
-    let other = run(Command::LoadKeyParts { parts: &OTHER_PARTS }).await.unwrap();
-    run(Command::Commit { pattern: other }).await;
-    run(Command::Activate { pattern: other }).await;
+    // Its own administrators load other parts into unit 2, past the region.
+    let ours = DevelopmentCeremony::open(&data.join("ceremony")).unwrap();
+    let others = DevelopmentCeremony::open(&folder.path().join("others")).unwrap();
+    let other = others.pattern();
+    let second = region.tke().meet(2).await;
+    let mut record = ();
+    let mut ceremony = Ceremony { quorum: ours.quorum(), record: &mut record };
+    ceremony.carry_out(&second, &Order::ClearCurrent).await.unwrap();
+    let goal = Goal { master_key: KeyGoal::Current(other), ..ours.goal(UnitKind::Operational) };
+    ceremony.converge(&second, &goal, &KeySource::Parts(&others.parts())).await.unwrap();
 
     // In between it had no master key at all, which the host may have seen first.
     let named = |status: &Status| unit(status, 2).reason.contains(&other.to_string()[..8]);
     let status = status_once(&control, named).await;
     assert_eq!(unit(&status, 2).state, "fenced");
     let why = &unit(&status, 2).reason;
-    assert!(why.contains(&status.pattern[..8]), "{why}");
+    assert!(why.contains(&status.pattern.unwrap()[..8]), "{why}");
     let served = unit(&status, 2).served;
     callers.do_more(100).await;
     assert_eq!(unit(&control.status().await.unwrap(), 2).served, served, "a fenced unit got work");

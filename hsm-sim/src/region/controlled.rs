@@ -6,11 +6,11 @@ use super::identity::Identity;
 use super::look::{Look, is_imprint, lifecycle, look_at};
 use super::service::Service;
 use super::state;
-use super::supervisor::{Supervisor, SupervisorError};
+use super::supervisor::{Supervisor, SupervisorError, UnitProcess};
 use crate::unit::Order;
 use std::sync::Arc;
 use tke_crypto::PublicKey;
-use unit_api::VerificationPattern;
+use unit_api::{Condition, UnitError, VerificationPattern};
 
 /// A running region, as its control API works on it.
 pub struct ControlledRegion {
@@ -114,18 +114,41 @@ impl ControlledRegion {
     pub async fn bring_into_service(&self, unit: u16) -> Result<(), CeremonyError> {
         let Some(ceremony) = &self.development else { return Ok(()) };
         let process = self.supervisor.unit(unit)?;
-        let port = SocketPort(process.socket.clone());
-        let converge = || ceremony.converge(process.listed(), port.clone(), &self.root);
-        match converge().await {
-            Err(why) if why.is_lost_state() => {
-                eprintln!(
-                    "hsm-sim: unit {unit} cannot use its stored state, as after an upgrade: it is zeroized, and gets \
-                     administrators and the master key again"
-                );
-                self.zeroize(unit).await?;
-                converge().await
-            }
-            other => other,
+        if let Some(host) = self.service.host()
+            && (host.next_pattern().is_some() || !host.pattern().is_of_same_key(&ceremony.pattern()))
+        {
+            // Nothing that these parts could do is right; a unit that holds a legal master key needs nothing.
+            let (stored, next) = (host.pattern(), host.next_pattern());
+            let legal = |held: VerificationPattern| {
+                held.is_of_same_key(&stored) || next.is_some_and(|next| held.is_of_same_key(&next))
+            };
+            let looks = look_at([process]).await;
+            let held = looks.iter().filter_map(|look| look.status.as_ref().ok()?.current);
+            return match held.map(legal).next() {
+                Some(true) => Ok(()),
+                _ => Err(CeremonyError::OtherParts { stored, parts: ceremony.pattern() }),
+            };
         }
+        if let Some(code) = error_state(&process).await {
+            if code != UnitError::StateInvalid.code() {
+                return Err(CeremonyError::Broken(code));
+            }
+            eprintln!(
+                "hsm-sim: unit {unit} cannot use its stored state, as after an upgrade: it is zeroized, and gets \
+                 administrators and the master key again"
+            );
+            self.zeroize(unit).await?;
+        }
+        let port = SocketPort(process.socket.clone());
+        ceremony.converge(process.listed(), port, &self.root).await
+    }
+}
+
+/// Why a unit answers only queries and zeroize, if so.
+async fn error_state(process: &UnitProcess) -> Option<u16> {
+    let looks = look_at([process.clone()]).await;
+    match looks.first()?.status.as_ref().ok()?.condition {
+        Condition::Error(code) => Some(code),
+        Condition::Operational => None,
     }
 }

@@ -215,7 +215,7 @@ fn sockets(path: &Path) -> io::Result<(PathBuf, Option<tempfile::TempDir>)> {
         files::create_private_dir(&beside)?;
         return Ok((beside, None));
     }
-    let elsewhere = tempfile::Builder::new().prefix("hsm-sim-").tempdir()?;
+    let elsewhere = files::private_tempdir().prefix("hsm-sim-").tempdir()?;
     Ok((elsewhere.path().to_owned(), Some(elsewhere)))
 }
 

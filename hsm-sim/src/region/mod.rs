@@ -9,6 +9,7 @@ mod identity;
 mod look;
 mod place;
 mod ready;
+mod rotation;
 mod service;
 mod state;
 mod supervisor;

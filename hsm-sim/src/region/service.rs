@@ -8,6 +8,7 @@ use super::clock::SimClock;
 use super::data::DataDir;
 use super::identity::Identity;
 use super::look::{common_master_key, look_at};
+use super::rotation::Runner;
 use super::supervisor::Supervisor;
 use super::waiting;
 use crate::hex;
@@ -35,7 +36,7 @@ use unit_api::{Command, Envelope, VerificationPattern};
 use zeroize::Zeroizing;
 
 /// How long one step of the start may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long requests under way may take to end.
 const DRAIN: Duration = Duration::from_secs(4);
 /// Pause between two looks at units that are not ready.
@@ -69,17 +70,6 @@ pub enum ServiceError {
     /// The units are not ready for an instance to be made; what is to be done first.
     #[error("no key can be served yet: {0}")]
     NotReady(String),
-    /// The keystore is of another master key than the ceremony's.
-    #[error(
-        "the keystore is under master key {stored}, the key parts in the ceremony folder make {parts}: \
-         put back the parts that belong to this keystore"
-    )]
-    OtherMasterKey {
-        /// The keystore's.
-        stored: VerificationPattern,
-        /// The parts'.
-        parts: VerificationPattern,
-    },
     /// The unit that instances are made with is gone.
     #[error("the crypto unit cannot be reached")]
     Link(#[from] LinkError),
@@ -91,9 +81,12 @@ pub enum ServiceError {
     TokenKey(PathBuf),
 }
 
+/// Where the region's keys are.
+pub(super) type Store = Arc<RedbStore>;
+
 /// The services of a region, open or waiting for a master key.
 pub struct Service {
-    store: Arc<RedbStore>,
+    store: Store,
     identity: Identity,
     clock: Arc<SimClock>,
     supervisor: Supervisor,
@@ -101,6 +94,7 @@ pub struct Service {
     callers: Callers,
     opening: AsyncMutex<()>,
     open: OnceLock<Open>,
+    runner: Runner,
     /// Why it is not open yet.
     waiting_for: Mutex<String>,
 }
@@ -108,7 +102,9 @@ pub struct Service {
 /// What there is once the units hold a master key.
 struct Open {
     host: Host,
-    kms: Arc<Kms<Arc<RedbStore>, HostUnits>>,
+    /// The instance by whose header the host tells units.
+    proven_by: InstanceId,
+    kms: Arc<Kms<Store, HostUnits>>,
     router: Router,
     sweeper: AbortHandle,
 }
@@ -138,18 +134,23 @@ impl Service {
             auth,
             opening: AsyncMutex::default(),
             open: OnceLock::new(),
+            runner: Runner::default(),
             waiting_for: Mutex::default(),
         }))
     }
 
-    /// The pattern of the master key that the keystore is under; none for a keystore without instances.
-    pub(super) async fn stored_pattern(&self) -> Result<Option<VerificationPattern>, ServiceError> {
+    /// The patterns of the master key that the keystore is under and of the one that is to follow it; none for a keystore
+    /// without instances.
+    pub(super) async fn stored_patterns(
+        &self,
+    ) -> Result<Option<(VerificationPattern, Option<VerificationPattern>)>, ServiceError> {
+        let mut found = None;
         for instance in instances(&self.identity) {
-            if let Some(header) = self.header(instance).await? {
-                return Ok(Some(header.pattern));
-            }
+            let Some(header) = self.header(instance).await? else { continue };
+            let (pattern, next) = found.unwrap_or((header.pattern, None));
+            found = Some((pattern, next.or(header.next.map(|next| next.pattern))));
         }
-        Ok(None)
+        Ok(found)
     }
 
     /// Opens the services: finds the instances, or makes them if they are new and units hold a master key, which has to
@@ -157,7 +158,10 @@ impl Service {
     ///
     /// # Errors
     /// [`ServiceError::NotReady`] when units have to be made ready first.
-    pub(super) async fn open(&self, required: Option<VerificationPattern>) -> Result<(), ServiceError> {
+    pub(super) async fn open(
+        self: &Arc<Self>,
+        required: Option<VerificationPattern>,
+    ) -> Result<(), ServiceError> {
         let _one_at_a_time = self.opening.lock().await;
         if self.open.get().is_some() {
             return Ok(());
@@ -167,8 +171,13 @@ impl Service {
                 why.clone_into(&mut self.waiting_for.lock().unwrap_or_else(PoisonError::into_inner));
             }
         })?;
+        let rotating = found.1.next.is_some();
         let open = self.connect(found).await?;
         let _ = self.open.set(open);
+        if rotating {
+            // Whatever batches an earlier process has left.
+            self.run_batches();
+        }
         Ok(())
     }
 
@@ -227,6 +236,25 @@ impl Service {
         Some(count)
     }
 
+    /// The key service, once open.
+    pub(super) fn kms(&self) -> Option<&Kms<Store, HostUnits>> {
+        self.open.get().map(|open| &*open.kms)
+    }
+
+    pub(super) const fn runner(&self) -> &Runner {
+        &self.runner
+    }
+
+    /// Tells the host which master keys are legal: to be called when a header has changed.
+    pub(super) async fn renew_proofs(&self) -> Result<(), ServiceError> {
+        let Some(open) = self.open.get() else { return Ok(()) };
+        if let Some(header) = self.header(open.proven_by).await? {
+            let (current, next) = proofs(header);
+            open.host.set_proofs(current, next);
+        }
+        Ok(())
+    }
+
     pub(super) const fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -265,21 +293,16 @@ impl Service {
     async fn find_or_make(
         &self,
         required: Option<VerificationPattern>,
-    ) -> Result<InstanceHeader, ServiceError> {
-        let (mut missing, mut found) = (Vec::new(), None::<InstanceHeader>);
+    ) -> Result<(InstanceId, InstanceHeader), ServiceError> {
+        let (mut missing, mut found) = (Vec::new(), None::<(InstanceId, InstanceHeader)>);
         for instance in instances(&self.identity) {
             match self.header(instance).await? {
-                Some(header) => found = found.or(Some(header)),
+                Some(header) => found = found.or(Some((instance, header))),
                 None => missing.push(instance),
             }
         }
-        if let (Some(parts), Some(header)) = (required, &found)
-            && !header.pattern.is_of_same_key(&parts)
-        {
-            return Err(ServiceError::OtherMasterKey { stored: header.pattern, parts });
-        }
         if !missing.is_empty() {
-            let settled = found.as_ref().map(|header| header.pattern).or(required);
+            let settled = found.as_ref().map(|(_, header)| header.pattern).or(required);
             let units = self.supervisor.units().into_iter().filter(super::UnitProcess::is_operational);
             let looks = look_at(units).await;
             let (pattern, at) = common_master_key(&looks, settled).map_err(ServiceError::NotReady)?;
@@ -289,22 +312,26 @@ impl Service {
                 let made = InstanceHeader::create(&self.store, &unit, &OsRng, instance, pattern, PATIENCE)
                     .await
                     .map_err(|source| ServiceError::Instance { instance, source })?;
-                found = found.or(Some(made));
+                found = found.or(Some((instance, made)));
             }
         }
         found.ok_or_else(|| ServiceError::NotReady("the region has no instance".to_owned()))
     }
 
-    async fn connect(&self, header: InstanceHeader) -> Result<Open, ServiceError> {
+    async fn connect(&self, (proven_by, header): (InstanceId, InstanceHeader)) -> Result<Open, ServiceError> {
         let units = self.supervisor.units().into_iter().filter(super::UnitProcess::is_operational);
         let units =
             units.map(|unit| UnitAddress { number: unit.unit, zone: unit.place.zone, socket: unit.socket });
+        let (proof, next) = proofs(header);
         let host = Host::start(HostConfig {
             zone: HOST_ZONE.to_owned(),
             units: units.collect(),
-            proof: master_key_proof(header),
+            proof: proof.clone(),
             seed: getrandom::u64()?,
         });
+        if next.is_some() {
+            host.set_proofs(proof, next);
+        }
         // Units prove themselves while the front ends are put together; the first request need not wait.
         // Without any it goes on: callers are told, and a unit that is healed later is admitted then.
         let _ = host.wait_until(PATIENCE, |units| units.iter().any(|unit| unit.in_use)).await;
@@ -320,7 +347,7 @@ impl Service {
             server::rest::DEFAULT_DEADLINE,
         );
         let router = server::router(Arc::new(state), Arc::clone(&self.auth), readiness(host.clone()));
-        Ok(Open { host, kms, router, sweeper })
+        Ok(Open { host, proven_by, kms, router, sweeper })
     }
 }
 
@@ -336,7 +363,7 @@ async fn switch(State(switch): State<Arc<Switch>>, request: Request) -> Response
 }
 
 /// Removes keys for good whose time to be restored is long over, now and then.
-async fn sweep(kms: Arc<Kms<Arc<RedbStore>, HostUnits>>, instances: [InstanceId; 2]) {
+async fn sweep(kms: Arc<Kms<Store, HostUnits>>, instances: [InstanceId; 2]) {
     let mut said = None;
     loop {
         for instance in instances {
@@ -354,18 +381,24 @@ async fn sweep(kms: Arc<Kms<Arc<RedbStore>, HostUnits>>, instances: [InstanceId;
     }
 }
 
-fn master_key_proof(header: InstanceHeader) -> MasterKeyProof {
+/// What units have to show: for the master key in force, and for the one that is to follow it.
+fn proofs(header: InstanceHeader) -> (MasterKeyProof, Option<MasterKeyProof>) {
+    let next = header.next.map(|next| proof(next.pattern, next.proof));
+    (proof(header.pattern, header.proof), next)
+}
+
+fn proof(pattern: VerificationPattern, proof: kms::MasterKeyProof) -> MasterKeyProof {
     MasterKeyProof {
-        pattern: header.pattern,
-        root: header.proof.root_blob,
-        iv: header.proof.iv,
-        secret: header.proof.sealed_secret,
-        commitment: header.proof.commitment,
-        canary: header.proof.canary,
+        pattern,
+        root: proof.root_blob,
+        iv: proof.iv,
+        secret: proof.sealed_secret,
+        commitment: proof.commitment,
+        canary: proof.canary,
     }
 }
 
-fn instances(identity: &Identity) -> [InstanceId; 2] {
+pub(super) fn instances(identity: &Identity) -> [InstanceId; 2] {
     [identity.instance_id, identity.instance_id_2].map(InstanceId)
 }
 

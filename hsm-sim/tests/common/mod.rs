@@ -1,6 +1,8 @@
 //! A built `hsm-sim up` in a process of its own, and a client that is not ours to be lenient with.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
+
+pub(crate) mod tke;
 
 use bytes::Bytes;
 use hsm_sim::region::ReadyFile;
@@ -74,6 +76,17 @@ impl Region {
             base: self.ready.rest_url.clone(),
             token: self.ready.tokens.first().unwrap().clone(),
             instance: self.ready.instance_id.to_string(),
+        }
+    }
+
+    /// A client of the crypto units' administration, as the first manager.
+    pub(crate) fn tke(&self) -> tke::Tke {
+        let root = std::fs::read(&self.ready.root_certificate).unwrap();
+        tke::Tke {
+            http: Client::builder(TokioExecutor::new()).build_http(),
+            base: format!("{}/v1/tke/{}", self.ready.tke_url, self.ready.instance_id),
+            token: self.ready.tokens.first().unwrap().clone(),
+            root: tke_crypto::root_certificate_key(&root).unwrap(),
         }
     }
 }

@@ -6,14 +6,14 @@ use crate::region::{DataError, SupervisorError};
 use std::path::Path;
 use tke::ceremony::{Ceremony, KeySource};
 use tke::compare::permissions_of;
-use tke::converge::{Goal, KeyGoal, Stuck};
+use tke::converge::{Goal, KeyGoal};
 use tke::holder::SignatureKey;
 use tke::part::KeyPartHolder;
 use tke::plan::Rule;
 use tke::quorum::Quorum;
 use tke::{AdminUnit, Administrator, Listed, UnitFault, UnitKind};
 use tke_crypto::{CERTIFICATE_BUFFER_LEN, PublicKey, write_administrator_certificate};
-use unit_api::{UnitError, VerificationPattern};
+use unit_api::VerificationPattern;
 
 /// Both administrators have to sign: what is tried on a development region meets the counts that dual control has, and
 /// their keys lie side by side anyway.
@@ -28,19 +28,23 @@ pub enum CeremonyError {
     /// The unit is not believed, or not reached.
     #[error(transparent)]
     Unit(#[from] UnitFault),
+    /// The parts are of another master key than the keystore.
+    #[error(
+        "keys are served under master key {stored}, or it is being rotated; the parts in the ceremony folder make {parts}: \
+         put in the parts of the keystore's master key, or bring the unit into service with `hsm-sim tke`"
+    )]
+    OtherParts {
+        /// The keystore's.
+        stored: VerificationPattern,
+        /// The parts'.
+        parts: VerificationPattern,
+    },
+    /// The unit does not work.
+    #[error("the unit is in its error state (0x{0:04x}): zeroize it, then heal it")]
+    Broken(u16),
     /// The ceremony got stuck.
     #[error(transparent)]
     Ceremony(#[from] tke::ceremony::CeremonyError),
-}
-
-impl CeremonyError {
-    /// Whether the unit's stored state is lost to it, so that there is nothing in it that zeroizing could take away.
-    #[must_use]
-    pub const fn is_lost_state(&self) -> bool {
-        use tke::ceremony::CeremonyError as Inner;
-        const LOST: u16 = UnitError::StateInvalid.code();
-        matches!(self, Self::Ceremony(Inner::Stuck { source: Stuck::Broken(LOST), .. }))
-    }
 }
 
 /// Signature keys and key parts of a development region, ready to be used.
@@ -87,6 +91,18 @@ impl DevelopmentCeremony {
         &self.quorum
     }
 
+    /// The parts of the master key.
+    #[must_use]
+    pub fn parts(&self) -> Vec<&dyn KeyPartHolder> {
+        self.parts.iter().map(|part| part as _).collect()
+    }
+
+    /// What a unit of this kind is brought to.
+    #[must_use]
+    pub fn goal(&self, kind: UnitKind) -> Goal {
+        Goal { rule: self.rule(kind), control_points: None, master_key: KeyGoal::Current(self.pattern) }
+    }
+
     /// Who rules a unit of this kind, and how.
     #[must_use]
     pub fn rule(&self, kind: UnitKind) -> Rule {
@@ -100,7 +116,8 @@ impl DevelopmentCeremony {
 
     /// Brings a unit under the administrators, and the parts' master key into its Current, whatever state it is in.
     ///
-    /// A unit that holds another master key is left alone, and so is one that obeys other administrators.
+    /// A unit that holds another master key is left alone, and so is one that obeys other administrators. One that holds
+    /// this master key and obeys somebody is what it should be, whatever its administrators have made of the rest.
     ///
     /// # Errors
     /// [`CeremonyError`]; called again, it goes on where it stopped.
@@ -110,13 +127,14 @@ impl DevelopmentCeremony {
         port: SocketPort,
         root: &PublicKey,
     ) -> Result<(), CeremonyError> {
-        let goal = Goal {
-            rule: self.rule(listed.kind),
-            control_points: None,
-            master_key: KeyGoal::Current(self.pattern),
-        };
-        let parts: Vec<&dyn KeyPartHolder> = self.parts.iter().map(|part| part as _).collect();
+        let goal = self.goal(listed.kind);
+        let parts = self.parts();
         let unit = AdminUnit::meet(listed, port, root).await?;
+        let now = unit.snapshot().await?;
+        let holds_it = now.current.is_some_and(|current| current.is_of_same_key(&self.pattern));
+        if holds_it && !now.attributes.imprint() {
+            return Ok(());
+        }
         let mut record = ();
         let mut ceremony = Ceremony { quorum: &self.quorum, record: &mut record };
         ceremony.converge(&unit, &goal, &KeySource::Parts(&parts)).await?;

@@ -19,19 +19,19 @@ pub(super) struct Keystore {
     next: Option<String>,
     /// Keys in it, destroyed ones too, until they are purged; none while no unit can open its records.
     keys: Option<usize>,
-    /// The instance's state: `unkeyed`, `locked`, `degraded`, `ready`.
+    /// The instance's state: `unkeyed`, `locked`, `rotating`, `degraded`, `ready`.
     state: &'static str,
 }
 
 pub(super) async fn show(_: Access, State(tke): State<Arc<TkeService>>) -> Result<Json<Keystore>, Failure> {
     let service = &tke.service;
     let stored = service
-        .stored_pattern()
+        .stored_patterns()
         .await
         .map_err(|e| Failure::new(StatusCode::SERVICE_UNAVAILABLE, with_causes(&e)))?;
     Ok(Json(Keystore {
-        pattern: stored.map(|pattern| pattern.to_string()),
-        next: None,
+        pattern: stored.map(|(pattern, _)| pattern.to_string()),
+        next: stored.and_then(|(_, next)| next).map(|next| next.to_string()),
         keys: if stored.is_some() { service.count_keys().await } else { Some(0) },
         state: state::of(service, stored.is_some()),
     }))

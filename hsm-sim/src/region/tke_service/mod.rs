@@ -5,6 +5,7 @@
 //! | `GET /v1/tke/{instance}/hsms` | the units by kind: `hsms`, `source_hsms`, `failover_hsms` |
 //! | `POST /v1/tke/{instance}/hsms/{hsm_id}` | a unit's answer to an administrative request |
 //! | `GET /v1/tke/{instance}/keystore` | which master key the keystore is under |
+//! | `GET`, `POST /v1/tke/{instance}/rotation` | a rotation of the master key, as far as the service has a part in it |
 //!
 //! The service carries requests; it understands of them what the audit log needs, and can neither make nor change one:
 //! administrators sign them, and modules sign the answers. A refusal is `{"error": "…"}`; where a command was sent and no
@@ -15,6 +16,7 @@
 mod audit;
 mod forward;
 mod keystore;
+mod rotation;
 mod units;
 
 pub(super) use audit::AuditLog;
@@ -42,6 +44,7 @@ pub(super) fn router(state: Arc<TkeService>) -> Router {
         .route("/v1/tke/{instance}/hsms", get(units::list))
         .route("/v1/tke/{instance}/hsms/{hsm_id}", axum::routing::post(forward::forward))
         .route("/v1/tke/{instance}/keystore", get(keystore::show))
+        .route("/v1/tke/{instance}/rotation", get(rotation::show).post(rotation::act))
         .layer(DefaultBodyLimit::max(forward::MAX_BODY_LEN))
         .with_state(state)
 }

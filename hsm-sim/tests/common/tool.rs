@@ -1,0 +1,91 @@
+//! The built `hsm-sim tke`, as a script calls it: every secret from a file, every answer looked at.
+
+use super::common::{Region, program};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// The password of all keys and parts, unless a test gives another.
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
+/// One workstation: a folder of keys and parts, and a region to work on.
+pub(crate) struct Tool {
+    pub(crate) folder: tempfile::TempDir,
+    data: PathBuf,
+}
+
+impl Tool {
+    pub(crate) fn on(region: &Region) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let tool = Self { folder, data: region.data.clone() };
+        tool.write("password", PASSWORD);
+        tool
+    }
+
+    /// A file of the workstation that is none of the tool's.
+    pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    pub(crate) fn files(&self) -> PathBuf {
+        self.folder.path().join("files")
+    }
+
+    /// A command, ready to be run.
+    pub(crate) fn command(&self, line: &str) -> Command {
+        let mut command = program();
+        command.arg("tke").args(line.split_whitespace());
+        command.arg("--data").arg(&self.data).arg("--files").arg(self.files()).arg("--danger-fast-kdf");
+        command.arg("--password-file").arg(self.folder.path().join("password"));
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        for variable in ["TKE_URL", "TKE_INSTANCE", "TKE_ROOT", "TKE_SIGNSERV_URL", "CLOUDTKEFILES"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    pub(crate) fn run(&self, line: &str) -> Output {
+        self.command(line).output().unwrap()
+    }
+
+    /// What a command prints that succeeds.
+    pub(crate) fn text(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert!(output.status.success(), "`{line}` failed: {}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a command answers in JSON that succeeds.
+    pub(crate) fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.text(&format!("{line} --json"))).unwrap()
+    }
+
+    /// What a command says that does not succeed; `why` has to be in it.
+    pub(crate) fn refused(&self, line: &str, why: &str) -> String {
+        let output = self.run(line);
+        let said = said(&output);
+        assert!(!output.status.success(), "`{line}` should have been refused: {said}");
+        assert!(said.contains(why), "`{line}` was refused, but not with `{why}`: {said}");
+        assert!(!said.contains(PASSWORD), "a password was printed");
+        said
+    }
+}
+
+/// All that a command printed.
+pub(crate) fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Every file below a folder, with its content.
+pub(crate) fn contents(folder: &Path) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            found.push(std::fs::read(path).unwrap());
+        }
+    }
+    found
+}

@@ -1,0 +1,305 @@
+//! The master key rotated under load, with the program and its units killed in every phase: no request fails, no key is
+//! lost, and `resume` ends it.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{PATIENCE, Region, Rest, program, wait_for};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Root keys to rotate under.
+const KEYS: usize = 20_000;
+/// Requests under way at once while keys are made and checked.
+const CALLERS: usize = 32;
+/// Callers while the rotation runs.
+const LOAD: usize = 4;
+const PLAINTEXT: &str = "c2VjcmV0IG9mIHRoZSB0ZXN0";
+
+/// A key with a ciphertext under it.
+type Made = (String, String);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2e_a_rotation_under_load_survives_kills_in_every_phase() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut region = up(folder.path(), port);
+    assert_done(&tke(
+        folder.path(),
+        &["auto-init", "--new-administrator", "Ada", "--new-administrator", "Bob"],
+    ));
+    wait_for("the region to serve", || is_ready(&region));
+    assert_done(&tke(folder.path(), &["sigkey-sel", "Ada", "Bob"]));
+    let old = pattern(&region).await;
+
+    let keys = Arc::new(make_keys(&region.rest()).await);
+    let load = Load::start(&region.rest(), &keys);
+
+    // The whole program is killed while keys get their second form.
+    let tool = begin(folder.path(), "auto-mk-rotate");
+    until(&region, |standing| standing["phase"] == "re-enciphering" && standing["done"].as_u64() > Some(0))
+        .await;
+    region.kill();
+    assert!(!finished(tool).status.success(), "the tool went on without a service");
+    region = up(folder.path(), port);
+
+    // The region goes on by itself. A unit is killed, then the program again, once every key has both forms.
+    region.control().fault(&kill_unit(1)).await.unwrap();
+    until(&region, |standing| standing["phase"] == "re-enciphered").await;
+    region.kill();
+    region = up(folder.path(), port);
+
+    // One unit does not answer while the others are activated, and then the program is killed.
+    wait_for("the region to serve", || is_ready(&region));
+    region.control().fault(&pause_unit(2)).await.unwrap();
+    let tool = begin(folder.path(), "resume");
+    until(&region, |standing| standing["phase"] == "activating").await;
+    region.kill();
+    assert!(!finished(tool).status.success(), "a unit that does not answer cannot have been activated");
+    region = up(folder.path(), port);
+
+    // The last kill comes while what is under the old master key is being removed.
+    let tool = begin(folder.path(), "resume");
+    until(&region, |standing| standing["phase"] == "finishing" || standing["next"] == "nothing").await;
+    region.kill();
+    drop(finished(tool));
+    region = up(folder.path(), port);
+    let done = tke(folder.path(), &["resume"]);
+    assert_done(&done);
+    until(&region, |standing| standing["next"] == "nothing").await;
+
+    let (served, created) = load.end().await;
+    println!("{served} requests served and {} keys made meanwhile, none failed", created.len());
+    let new = pattern(&region).await;
+    assert_ne!(new, old, "the keystore is under the new master key");
+    assert_done(&tke(folder.path(), &["cryptounit-compare"]));
+    check_keys(&region.rest(), keys.iter().cloned().chain(created).collect()).await;
+}
+
+/// A rotation that is cancelled leaves everything under the old master key, keys that were made meanwhile too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2e_a_rotation_is_cancelled_before_the_first_activation() {
+    let folder = tempfile::tempdir().unwrap();
+    let region = up(folder.path(), free_port());
+    assert_done(&tke(
+        folder.path(),
+        &["auto-init", "--new-administrator", "Ada", "--new-administrator", "Bob"],
+    ));
+    wait_for("the region to serve", || is_ready(&region));
+    assert_done(&tke(folder.path(), &["sigkey-sel", "Ada", "Bob"]));
+    let (old, rest) = (pattern(&region).await, region.rest());
+    let mut keys = vec![make_key(rest.clone(), "before".to_owned()).await];
+
+    // A unit that is not there when it is to be activated holds the rotation up where it can still be cancelled.
+    region.control().fault(&pause_unit(2)).await.unwrap();
+    let tool = tke(folder.path(), &["auto-mk-rotate"]);
+    assert!(!tool.status.success(), "not with a unit that does not answer");
+    region.control().heal(&hsm_sim::control::Target::Unit(2)).await.unwrap();
+    let mut tool = begin(folder.path(), "auto-mk-rotate");
+    until(&region, |standing| standing["id"].is_string()).await;
+    tool.kill().unwrap();
+    tool.wait().unwrap();
+    if standing(&region).await["cancellable"] == true {
+        keys.push(make_key(rest.clone(), "meanwhile".to_owned()).await);
+        assert_done(&tke(folder.path(), &["rotation-cancel"]));
+        assert_eq!(pattern(&region).await, old);
+    } else {
+        assert!(!tke(folder.path(), &["rotation-cancel"]).status.success(), "too late, and not refused");
+        assert_done(&tke(folder.path(), &["resume"]));
+    }
+    assert_eq!(standing(&region).await["next"], "nothing");
+    assert_done(&tke(folder.path(), &["cryptounit-compare"]));
+    check_keys(&rest, keys).await;
+}
+
+/// Callers that use keys and make some, with the patience of a client that tries again.
+struct Load {
+    stop: Arc<AtomicBool>,
+    served: Arc<AtomicU64>,
+    created: Arc<Mutex<Vec<Made>>>,
+    callers: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(rest: &Rest, keys: &Arc<Vec<Made>>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let served = Arc::new(AtomicU64::new(0));
+        let created = Arc::new(Mutex::new(Vec::new()));
+        let callers = (0..LOAD)
+            .map(|caller| {
+                let (rest, keys) = (rest.clone(), Arc::clone(keys));
+                let (stop, served, created) = (Arc::clone(&stop), Arc::clone(&served), Arc::clone(&created));
+                tokio::spawn(async move {
+                    for n in 0.. {
+                        if stop.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        let (key, ciphertext) = keys.get((caller + n * 61) % keys.len()).unwrap();
+                        let plaintext = patiently(async || rest.unwrap(key, ciphertext).await).await;
+                        assert_eq!(plaintext, PLAINTEXT);
+                        patiently(async || rest.wrap(key, PLAINTEXT).await).await;
+                        if n % 8 == 0 {
+                            let made = make_key(rest.clone(), format!("meanwhile {caller} {n}")).await;
+                            created.lock().unwrap().push(made);
+                        }
+                        served.fetch_add(2, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        Self { stop, served, created, callers }
+    }
+
+    async fn end(self) -> (u64, Vec<Made>) {
+        self.stop.store(true, Ordering::Relaxed);
+        for caller in self.callers {
+            caller.await.unwrap();
+        }
+        (self.served.load(Ordering::Relaxed), self.created.lock().unwrap().clone())
+    }
+}
+
+/// Tries again what was not answered, or answered with "try again", as clients do.
+async fn patiently<T>(mut request: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let started = Instant::now();
+    loop {
+        match request().await {
+            Ok(answer) => return answer,
+            // Statuses begin the message; what does not begin with one is a connection that failed.
+            Err(why) => {
+                let status = why.get(..3).and_then(|digits| digits.parse::<u16>().ok());
+                let passes = status.is_none_or(|status| matches!(status, 408 | 429 | 503));
+                assert!(passes && started.elapsed() < PATIENCE, "a request failed: {why}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn make_key(rest: Rest, name: String) -> Made {
+    let key = patiently(async || rest.create(&name).await).await;
+    let ciphertext = patiently(async || rest.wrap(&key, PLAINTEXT).await).await;
+    (key, ciphertext)
+}
+
+async fn make_keys(rest: &Rest) -> Vec<Made> {
+    let mut made = Vec::with_capacity(KEYS);
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..KEYS {
+        if tasks.len() >= CALLERS {
+            made.push(tasks.join_next().await.unwrap().unwrap());
+        }
+        tasks.spawn(make_key(rest.clone(), format!("key {n}")));
+    }
+    made.extend(tasks.join_all().await);
+    made
+}
+
+async fn check_keys(rest: &Rest, keys: Vec<Made>) {
+    let mut tasks = tokio::task::JoinSet::new();
+    for (key, ciphertext) in keys {
+        if tasks.len() >= CALLERS {
+            tasks.join_next().await.unwrap().unwrap();
+        }
+        let rest = rest.clone();
+        tasks.spawn(async move {
+            let plaintext = patiently(async || rest.unwrap(&key, &ciphertext).await).await;
+            assert_eq!(plaintext, PLAINTEXT, "key {key}");
+        });
+    }
+    tasks.join_all().await;
+}
+
+fn up(folder: &Path, port: u16) -> Region {
+    let port = port.to_string();
+    let extra = ["--ceremony", "manual", "--recovery-units", "2", "--port", &port];
+    tokio::task::block_in_place(|| Region::up(&folder.join("data"), &extra))
+}
+
+fn is_ready(region: &Region) -> bool {
+    let url = format!("{}/readyz", region.ready.rest_url);
+    let answer = Command::new("curl").args(["-sf", "-o", "/dev/null", &url]).status();
+    answer.is_ok_and(|status| status.success())
+}
+
+async fn standing(region: &Region) -> Value {
+    let (status, standing) = region.tke().send("GET", "/rotation", "").await;
+    if status == 200 { standing } else { Value::Null }
+}
+
+/// Waits until the rotation stands so.
+async fn until(region: &Region, so: impl Fn(&Value) -> bool) {
+    let started = Instant::now();
+    loop {
+        let now = standing(region).await;
+        if so(&now) {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "waited in vain: {now}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn pattern(region: &Region) -> Value {
+    let (status, keystore) = region.tke().send("GET", "/keystore", "").await;
+    assert_eq!(status, 200, "{keystore}");
+    keystore["pattern"].clone()
+}
+
+fn command(folder: &Path) -> Command {
+    let password = folder.join("password");
+    std::fs::write(&password, "a password of eight and more").unwrap();
+    let mut command = program();
+    command
+        .args(["tke", "--danger-fast-kdf", "--data"])
+        .arg(folder.join("data"))
+        .arg("--files")
+        .arg(folder.join("files"))
+        .arg("--password-file")
+        .arg(password);
+    command
+}
+
+fn tke(folder: &Path, args: &[&str]) -> Output {
+    tokio::task::block_in_place(|| command(folder).args(args).output().unwrap())
+}
+
+fn begin(folder: &Path, name: &str) -> Child {
+    command(folder).arg(name).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn finished(tool: Child) -> Output {
+    tokio::task::block_in_place(|| tool.wait_with_output().unwrap())
+}
+
+fn assert_done(output: &Output) {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}\n{err}");
+}
+
+fn kill_unit(unit: u16) -> hsm_sim::control::FaultRequest {
+    fault(hsm_sim::control::FaultKind::Kill, unit)
+}
+
+fn pause_unit(unit: u16) -> hsm_sim::control::FaultRequest {
+    fault(hsm_sim::control::FaultKind::Pause, unit)
+}
+
+fn fault(fault: hsm_sim::control::FaultKind, unit: u16) -> hsm_sim::control::FaultRequest {
+    hsm_sim::control::FaultRequest { fault, target: hsm_sim::control::Target::Unit(unit), slow_by_ms: None }
+}
+
+/// A port that nobody has at the moment, the next one with it.
+fn free_port() -> u16 {
+    loop {
+        let first = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = first.local_addr().unwrap().port();
+        if port < u16::MAX && std::net::TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+            return port;
+        }
+    }
+}

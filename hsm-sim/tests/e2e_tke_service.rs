@@ -1,0 +1,367 @@
+//! What customers' tools meet: the list of units, the way to each, and a region that waits for its master key.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod common;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use common::tke::Tke;
+use common::{PATIENCE, Region, program};
+use hsm_sim::control::{FaultKind, FaultRequest, Target};
+use hsm_sim::region::DevelopmentCeremony;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Instant;
+use tke::ceremony::{Ceremony, KeySource};
+use tke::converge::{Goal, KeyGoal};
+use tke::{Order, UnitKind};
+
+fn up(data: &Path, extra: &[&str]) -> Region {
+    tokio::task::block_in_place(|| Region::up(data, extra))
+}
+
+/// Every line of the audit log.
+fn audit(data: &Path) -> Vec<Value> {
+    let log = std::fs::read_to_string(data.join("audit.jsonl")).unwrap();
+    log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Brings a unit to what the holder of these keys wants.
+async fn set_up(tke: &Tke, unit: u16, keys: &DevelopmentCeremony) {
+    let unit = tke.meet(unit).await;
+    let mut record = ();
+    let mut ceremony = Ceremony { quorum: keys.quorum(), record: &mut record };
+    let goal = keys.goal(unit.listed().kind);
+    ceremony.converge(&unit, &goal, &KeySource::Parts(&keys.parts())).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2e_tke_lists_units_and_takes_nothing_else_than_it_should() {
+    let folder = tempfile::tempdir().unwrap();
+    let region = up(&folder.path().join("data"), &["--recovery-units", "2", "--failover-units", "2"]);
+    let tke = region.tke();
+    let units = tke.list().await;
+    let kinds: Vec<UnitKind> = units.iter().map(|(unit, _)| unit.kind).collect();
+    use UnitKind::{Failover, Operational, Recovery};
+    assert_eq!(kinds, [Operational, Operational, Recovery, Recovery, Failover, Failover]);
+    let modules: BTreeSet<_> = units.iter().map(|(unit, _)| unit.unit).collect();
+    let names: BTreeSet<_> = units.iter().map(|(_, name)| name).collect();
+    assert_eq!((modules.len(), names.len()), (6, 6));
+    let (_, listing) = tke.send("GET", "/hsms", "").await;
+    assert_eq!(listing["hsms"][0]["state"], "kms-initialized", "{listing}");
+    assert_eq!(listing["source_hsms"][1]["state"], "initialized", "{listing}");
+
+    // A unit says the same of itself, under its module's signature.
+    let snapshot = tke.meet(3).await.snapshot().await.unwrap();
+    assert_eq!(snapshot.instance.to_string(), region.ready.instance_id.to_string());
+    assert_eq!((snapshot.attributes.signature_threshold, snapshot.administrators.len()), (2, 2));
+
+    region.rest().create("one").await.unwrap();
+    let (status, keystore) = tke.send("GET", "/keystore", "").await;
+    let current = region.control().status().await.unwrap().pattern.unwrap();
+    assert_eq!(status, 200);
+    let expected = serde_json::json!({ "pattern": current, "next": null, "keys": 1, "state": "ready" });
+    assert_eq!(keystore, expected);
+
+    let unit = format!("/hsms/{}", units[0].1);
+    let nobody = "/hsms/00000000-0000-4000-8000-000000000000";
+    let too_long = format!(r#"{{"request": "{}"}}"#, "A".repeat(200_000));
+    for (method, path, body, expected) in [
+        ("POST", unit.as_str(), "{", 400),
+        ("POST", &unit, "", 400),
+        ("POST", &unit, r#"{"request": "not base64!"}"#, 400),
+        ("POST", &unit, r#"{"request": "AAAA"}"#, 400),
+        ("POST", &unit, r#"{"request": "AAAA", "more": 1}"#, 400),
+        ("POST", &unit, &too_long, 413),
+        ("POST", nobody, r#"{"request": "AAAA"}"#, 404),
+        ("POST", "/hsms/1", r#"{"request": "AAAA"}"#, 404),
+        ("GET", &unit, "", 405),
+        ("DELETE", "/hsms", "", 405),
+    ] {
+        let (status, answer) = tke.send(method, path, body).await;
+        assert_eq!(status, expected, "{method} {path}: {answer}");
+        assert!(status == 405 || answer["error"].is_string(), "{method} {path}: {answer}");
+    }
+    let stranger = Tke { token: "nobody".to_owned(), ..tke.clone() };
+    let elsewhere = |instance: &str| {
+        let base = format!("{}/v1/tke/{instance}", region.ready.tke_url);
+        Tke { base, ..tke.clone() }
+    };
+    let second = elsewhere(&region.ready.instance_id_2.to_string());
+    let unknown = elsewhere("00000000-0000-4000-8000-000000000000");
+    let rubbish = elsewhere("rubbish");
+    for (method, path) in [("GET", "/hsms"), ("POST", unit.as_str()), ("GET", "/keystore")] {
+        assert_eq!(stranger.send(method, path, "{}").await.0, 401, "{method} {path}");
+        for other in [&second, &unknown, &rubbish] {
+            assert_eq!(other.send(method, path, "{}").await.0, 404, "{method} {path} on {}", other.base);
+        }
+    }
+    let (_, answer) = second.send("GET", "/hsms", "").await;
+    assert!(answer["error"].as_str().unwrap().contains(&region.ready.instance_id.to_string()), "{answer}");
+
+    // Nothing of all that was a command.
+    assert!(audit(&region.data).is_empty(), "{:?}", audit(&region.data));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2e_tke_says_when_the_outcome_of_a_command_is_unknown() {
+    let folder = tempfile::tempdir().unwrap();
+    let region = up(&folder.path().join("data"), &[]);
+    let (tke, control) = (region.tke(), region.control());
+    let units = tke.list().await;
+    let request = zeroize_request(&tke).await;
+    let body = format!(r#"{{"request": "{}"}}"#, BASE64_STANDARD.encode(request));
+    let fault = |fault, unit| FaultRequest { fault, target: Target::Unit(unit), slow_by_ms: None };
+
+    control.fault(&fault(FaultKind::Kill, 1)).await.unwrap();
+    let (status, answer) = tke.send("POST", &format!("/hsms/{}", units[0].1), &body).await;
+    assert_eq!((status, &answer["outcome"]), (502, &Value::Null), "{answer}");
+    assert!(answer["error"].as_str().unwrap().contains("not carried out"), "{answer}");
+    let (_, listing) = tke.send("GET", "/hsms", "").await;
+    assert_eq!(listing["hsms"][0]["state"], "unreachable", "{listing}");
+
+    // Stopped, not gone: it takes the command, and may carry it out later.
+    control.fault(&fault(FaultKind::Pause, 2)).await.unwrap();
+    let (status, answer) = tke.send("POST", &format!("/hsms/{}", units[1].1), &body).await;
+    assert_eq!((status, &answer["outcome"]), (504, &"unknown".into()), "{answer}");
+
+    let lines = audit(&region.data);
+    let outcomes: Vec<_> = lines.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["failure", "unknown"], "{lines:#?}");
+    assert!(lines.iter().all(|line| line["action"] == "hs-crypto.tke-cryptounit.reset"), "{lines:#?}");
+    assert_eq!(lines[0]["target"]["name"], units[0].0.location.to_string());
+    assert_eq!(lines[0]["initiator"]["id"], "IBMid-DEV0000001");
+}
+
+/// A zeroize that nobody has signed.
+async fn zeroize_request(tke: &Tke) -> Vec<u8> {
+    use unit_api::admin::{AdminBlock, AdminCommand, AdminRequest};
+    let snapshot = tke.meet(1).await.snapshot().await.unwrap();
+    let block = AdminBlock {
+        command: AdminCommand::Zeroize.id(),
+        target: snapshot.target,
+        transaction_counter: snapshot.transaction_counter + 1,
+        input: &[],
+    };
+    let (mut block_der, mut request) = ([0; 256], [0; 512]);
+    let block = block.encode(&mut block_der).unwrap();
+    AdminRequest { domain_index: 0, block, signatures: &[] }.encode(&mut request).unwrap().to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2e_a_manual_region_serves_once_its_units_hold_one_master_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut region = up(&data, &["--ceremony", "manual"]);
+    let (tke, rest) = (region.tke(), region.rest());
+    assert!(!data.join("ceremony").exists(), "the region has no business with keys of its administrators");
+
+    // In imprint mode: whoever asks for keys is told why there are none.
+    let status = region.control().status().await.unwrap();
+    assert_eq!((status.units.len(), status.state.as_str(), status.pattern), (4, "unkeyed", None));
+    assert!(status.units.iter().all(|unit| unit.imprint_mode == Some(true) && unit.lifecycle == "reserved"));
+    let (code, refused) = rest.send("GET", "/keys", "").await.unwrap();
+    assert_eq!(code, 503, "{refused}");
+    assert!(refused.to_string().contains("unit 1 is in imprint mode"), "{refused}");
+    let stranger = common::Rest { token: "nobody".to_owned(), ..rest.clone() };
+    assert_eq!(stranger.send("GET", "/keys", "").await.unwrap().0, 401);
+    let (_, keystore) = tke.send("GET", "/keystore", "").await;
+    let nothing = serde_json::json!({ "pattern": null, "next": null, "keys": 0, "state": "unkeyed" });
+    assert_eq!(keystore, nothing);
+    let top = Tke { base: region.ready.rest_url.clone(), ..tke.clone() };
+    let (code, health) = top.send("GET", "/readyz", "").await;
+    assert!(code == 503 && health["reason"].as_str().unwrap().contains("imprint mode"), "{health}");
+    assert_eq!(top.send("GET", "/livez", "").await.0, 200);
+    let form = format!("grant_type=urn:ibm:params:oauth:grant-type:apikey&apikey={}", region.ready.api_key);
+    assert_eq!(top.send("POST", "/identity/token", &form).await.0, 200);
+
+    // Two custodians who did not agree: the region waits rather than choose.
+    let ours = DevelopmentCeremony::open(&folder.path().join("ours")).unwrap();
+    let others = DevelopmentCeremony::open(&folder.path().join("others")).unwrap();
+    set_up(&tke, 1, &ours).await;
+    set_up(&tke, 2, &others).await;
+    let waits = async |why: &str| {
+        let started = Instant::now();
+        loop {
+            let status = region.control().status().await.unwrap();
+            if status.waiting_for.as_ref().is_some_and(|reason| reason.contains(why)) {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "{:?}, not {why}", status.waiting_for);
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    waits("different master keys").await;
+
+    let second = tke.meet(2).await;
+    let mut record = ();
+    let mut theirs = Ceremony { quorum: others.quorum(), record: &mut record };
+    theirs.carry_out(&second, &Order::Zeroize).await.unwrap();
+    waits("unit 2 is in imprint mode").await;
+    set_up(&tke, 2, &ours).await;
+    let started = Instant::now();
+    let key = loop {
+        match rest.create("first").await {
+            Ok(key) => break key,
+            Err(e) => assert!(started.elapsed() < PATIENCE && e.starts_with("503"), "{e}"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert_eq!(top.send("GET", "/readyz", "").await.0, 200);
+    set_up(&tke, 3, &ours).await;
+    let status = region.control().status().await.unwrap();
+    assert_eq!(status.pattern, Some(ours.pattern().to_string()));
+    let lives: Vec<_> = status.units.iter().map(|unit| unit.lifecycle.as_str()).collect();
+    assert_eq!(lives, ["kms-initialized", "kms-initialized", "initialized", "reserved"]);
+    assert_eq!((status.units[0].administrators, status.units[0].signature_threshold), (Some(2), Some(2)));
+
+    // Everything that was done is on record, and nothing that is secret.
+    let lines = audit(&data);
+    let done = |action: &str, unit: usize| {
+        let location = &status.units[unit].location;
+        let of = |line: &&Value| line["action"] == action && line["target"]["name"] == location.as_str();
+        lines.iter().filter(of).filter(|line| line["outcome"] == "success").cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(done("hs-crypto.tke-cryptounit-admin.add", 0).len(), 2);
+    assert_eq!(done("hs-crypto.tke-cryptounit-threshold.set", 0)[0]["requestData"]["signatureThreshold"], 2);
+    assert_eq!(done("hs-crypto.tke-cryptounit.reset", 1).len(), 1);
+    for (action, data) in [("add", "responseData"), ("commit", "requestData"), ("activate", "requestData")] {
+        let lines = done(&format!("hs-crypto.tke-cryptounit-master-key-register.{action}"), 0);
+        assert_eq!(lines[0][data]["verificationPattern"], ours.pattern().to_string(), "{action}");
+    }
+    let log = std::fs::read_to_string(data.join("audit.jsonl")).unwrap();
+    for secret in
+        ["ours", "others"].iter().flat_map(|name| std::fs::read_dir(folder.path().join(name)).unwrap())
+    {
+        let secret = std::fs::read_to_string(secret.unwrap().path()).unwrap();
+        assert!(!log.contains(&secret));
+    }
+
+    // Nobody has to do anything at the next start, and no other ceremony takes the units over.
+    let ciphertext = rest.wrap(&key, "YQ==").await.unwrap();
+    assert!(tokio::task::block_in_place(|| region.interrupt()).success());
+    let other =
+        program().args(["up", "--port", "0", "--ceremony", "development", "--data"]).arg(&data).output();
+    let other = other.unwrap();
+    let said = String::from_utf8(other.stderr).unwrap();
+    assert!(!other.status.success() && said.contains("manual ceremony"), "{said}");
+    let region = up(&data, &[]);
+    assert_eq!(region.rest().unwrap(&key, &ciphertext).await.as_deref(), Ok("YQ=="));
+
+    // What is zeroized stays so until its administrators have come.
+    let zeroize = FaultRequest { fault: FaultKind::Zeroize, target: Target::Unit(1), slow_by_ms: None };
+    region.control().fault(&zeroize).await.unwrap();
+    let status = region.control().heal(&Target::Unit(1)).await.unwrap();
+    assert_eq!(status.units[0].lifecycle, "reserved", "{status:#?}");
+    set_up(&region.tke(), 1, &ours).await;
+    let started = Instant::now();
+    while !region.control().status().await.unwrap().units[0].serves() {
+        assert!(started.elapsed() < PATIENCE, "unit 1 is not admitted again");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2e_units_that_cannot_use_their_state_get_their_master_key_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut region = up(&data, &[]);
+    let key = region.rest().create("kept").await.unwrap();
+    let ciphertext = region.rest().wrap(&key, "YQ==").await.unwrap();
+    assert!(tokio::task::block_in_place(|| region.interrupt()).success());
+    for unit in ["1", "2"] {
+        // A device file as it was before there were modules, and a state that no unit of today reads.
+        let folder = data.join("units").join(unit);
+        let device = std::fs::read(folder.join("device")).unwrap();
+        std::fs::write(folder.join("device"), &device[10..58]).unwrap();
+        for slot in ["slot-a", "slot-b"] {
+            std::fs::write(folder.join(slot), b"hsm-unit of another age").unwrap();
+        }
+    }
+    // So was the region's own file, and the ceremony's folder.
+    for key in ["signature-key-1.hex", "signature-key-2.hex"] {
+        std::fs::remove_file(data.join("ceremony").join(key)).unwrap();
+    }
+    std::fs::remove_dir_all(data.join("factory")).unwrap();
+    let region = up(&data, &[]);
+    assert_eq!(region.rest().unwrap(&key, &ciphertext).await.as_deref(), Ok("YQ=="));
+    let status = region.control().status().await.unwrap();
+    assert!(status.units.iter().all(|unit| unit.lifecycle == "kms-initialized"), "{status:#?}");
+}
+
+/// Sends an action of a rotation, and looks until what is to be done next is `next`.
+async fn rotate(tke: &Tke, action: Value, next: &str) -> Value {
+    let (status, shown) = tke.send("POST", "/rotation", &action.to_string()).await;
+    assert_eq!(status, 200, "{action}: {shown}");
+    let started = Instant::now();
+    loop {
+        let (status, shown) = tke.send("GET", "/rotation", "").await;
+        if status == 200 && shown["next"] == next {
+            return shown;
+        }
+        assert!(started.elapsed() < PATIENCE, "{action} did not lead to {next}: {shown}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2e_the_master_key_is_rotated_while_keys_are_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut region = up(&data, &[]);
+    let (tke, rest) = (region.tke(), region.rest());
+    let ours = DevelopmentCeremony::open(&data.join("ceremony")).unwrap();
+    let fresh = DevelopmentCeremony::open(&folder.path().join("fresh")).unwrap();
+    let (old, new) = (ours.pattern(), fresh.pattern());
+    let key = rest.create("old").await.unwrap();
+    let ciphertext = rest.wrap(&key, "YQ==").await.unwrap();
+
+    let (_, shown) = tke.send("GET", "/rotation", "").await;
+    assert_eq!((&shown["id"], &shown["next"]), (&Value::Null, &"nothing".into()), "{shown}");
+    let begin = serde_json::json!({ "action": "begin", "pattern": new.to_string() });
+    let (status, refused) = tke.send("POST", "/rotation", &begin.to_string()).await;
+    assert_eq!(status, 409, "{refused}");
+    assert_eq!(tke.send("POST", "/rotation", r#"{"action": "dance"}"#).await.0, 400);
+
+    let mut record = ();
+    let mut ceremony = Ceremony { quorum: ours.quorum(), record: &mut record };
+    for number in [1, 2] {
+        let unit = tke.meet(number).await;
+        let goal = Goal { master_key: KeyGoal::Rotating { old, new }, ..ours.goal(UnitKind::Operational) };
+        ceremony.converge(&unit, &goal, &KeySource::Parts(&fresh.parts())).await.unwrap();
+    }
+    let (_, shown) = tke.send("GET", "/rotation", "").await;
+    assert_eq!(shown["next"], "begin", "{shown}");
+    let shown = rotate(&tke, begin, "begin-activation").await;
+    assert_eq!((&shown["old"], &shown["new"]), (&old.to_string().into(), &new.to_string().into()));
+    let (_, keystore) = tke.send("GET", "/keystore", "").await;
+    assert_eq!((&keystore["next"], &keystore["state"]), (&new.to_string().into(), &"rotating".into()));
+    // Made in between, it has to outlive the old master key too.
+    let between = rest.create("between").await.unwrap();
+
+    // The program ends half way, and whoever starts it need not know of the rotation.
+    assert!(tokio::task::block_in_place(|| region.interrupt()).success());
+    let mut region = up(&data, &[]);
+    let (tke, rest) = (region.tke(), region.rest());
+    rotate(&tke, serde_json::json!({ "action": "activate" }), "activate").await;
+    for number in [1, 2] {
+        ceremony.carry_out(&tke.meet(number).await, &Order::Activate(new)).await.unwrap();
+        assert_eq!(rest.unwrap(&key, &ciphertext).await.as_deref(), Ok("YQ=="), "unit {number} has gone on");
+        rest.wrap(&between, "YQ==").await.unwrap();
+    }
+    rotate(&tke, serde_json::json!({ "action": "finish" }), "nothing").await;
+    let (_, keystore) = tke.send("GET", "/keystore", "").await;
+    assert_eq!((&keystore["pattern"], &keystore["next"]), (&new.to_string().into(), &Value::Null));
+    assert_eq!(rest.unwrap(&key, &ciphertext).await.as_deref(), Ok("YQ=="));
+
+    // The parts in the folder are no longer the keystore's: no unit is touched for them.
+    assert!(tokio::task::block_in_place(|| region.interrupt()).success());
+    let region = up(&data, &[]);
+    assert_eq!(region.rest().unwrap(&key, &ciphertext).await.as_deref(), Ok("YQ=="));
+    region.rest().wrap(&between, "YQ==").await.unwrap();
+    let zeroize = FaultRequest { fault: FaultKind::Zeroize, target: Target::Unit(2), slow_by_ms: None };
+    region.control().fault(&zeroize).await.unwrap();
+    let refused = region.control().heal(&Target::Unit(2)).await.unwrap_err().to_string();
+    assert!(refused.contains(&new.to_string()), "{refused}");
+}
