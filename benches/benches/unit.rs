@@ -64,7 +64,10 @@ fn link(c: &mut Criterion) {
     let options = UnitOptions {
         state: folder.path().join("state"),
         socket: folder.path().join("unit.sock"),
+        factory: None,
         serial: "BENCH001".to_owned(),
+        domain_index: None,
+        instance: None,
         supervised: false,
     };
     let served = options.clone();

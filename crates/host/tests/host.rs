@@ -329,7 +329,7 @@ async fn a_foreign_blob_is_the_callers_fault_and_fences_nobody() {
 async fn what_is_not_for_a_host_is_refused_unsent() {
     let Region { host, units: _units, _folder } = region(|_| ());
     let error = host.call(&Command::Administer { request: &[] }, SOON).await.unwrap_err();
-    assert_eq!(error, HostError::AdministrativeCommand("Zeroize"));
+    assert_eq!(error, HostError::AdministrativeCommand("Administer"));
     let long = vec![0; 70_000];
     let error =
         host.call(&Command::Encrypt { key: &[], aad: &[], plaintext: &long }, SOON).await.unwrap_err();
