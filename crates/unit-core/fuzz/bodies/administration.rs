@@ -1,0 +1,309 @@
+//! Administrators, a stranger, the module and its root, and what they sign.
+
+use crate::bench::{Bench, Disk, IDENTITY, Lasting};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use tke_crypto::{
+    AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, RootName, SCALAR_LEN, SEALED_PART_MAX_LEN,
+    Signature, SigningKey, Ski, issue_module_certificate, seal_key_part, write_administrator_certificate,
+};
+use unit_api::Target;
+use unit_api::admin::{
+    AdminBlock, AdminCommand, AdminRequest, AdminResponse, AdminResponseBlock, Attributes, ExportTarget,
+    ImporterKey, Permissions, SignatureAlgorithm, SignerInfo, SignerInfos,
+};
+
+/// Somebody with a key that is the same in every run.
+pub(crate) struct Somebody {
+    key: SigningKey,
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) ski: [u8; 32],
+}
+
+fn fixed_key(byte: u8) -> SigningKey {
+    let mut scalar = [byte; SCALAR_LEN];
+    scalar[0] = 0;
+    SigningKey::from_scalar(&scalar).unwrap()
+}
+
+/// Who is an administrator of no unit.
+pub(crate) const STRANGER: usize = 3;
+
+/// Administrators 0 to 2, and [`STRANGER`].
+pub(crate) fn somebody(n: usize) -> &'static Somebody {
+    static ALL: OnceLock<Vec<Somebody>> = OnceLock::new();
+    let all = ALL.get_or_init(|| {
+        (1..=4)
+            .map(|byte| {
+                let key = fixed_key(byte);
+                let name = AdministratorName::try_from(format!("Administrator {byte}").as_str()).unwrap();
+                let mut out = [0; CERTIFICATE_BUFFER_LEN];
+                let certificate = write_administrator_certificate(&key, &name, &mut out).unwrap().to_vec();
+                let ski = key.public().ski().0;
+                Somebody { key, certificate, ski }
+            })
+            .collect()
+    });
+    &all[n]
+}
+
+struct Manufacturer {
+    root: PublicKey,
+    device: SigningKey,
+    device_public: PublicKey,
+    certificate: Vec<u8>,
+    other: Signature,
+}
+
+fn manufacturer() -> &'static Manufacturer {
+    static ONE: OnceLock<Manufacturer> = OnceLock::new();
+    ONE.get_or_init(|| {
+        let (root, device) = (fixed_key(0x71), fixed_key(0x72));
+        let name = RootName::try_from("Fuzz Root").unwrap();
+        let mut out = [0; CERTIFICATE_BUFFER_LEN];
+        let device_public = device.public();
+        let certificate = issue_module_certificate(&root, &name, &IDENTITY.unit.0, &device_public, &mut out);
+        let certificate = certificate.unwrap().to_vec();
+        Manufacturer {
+            root: root.public(),
+            certificate,
+            other: device.sign(b"any other message"),
+            device_public,
+            device,
+        }
+    })
+}
+
+pub(crate) fn root_public() -> &'static PublicKey {
+    &manufacturer().root
+}
+
+pub(crate) fn device_public() -> &'static PublicKey {
+    &manufacturer().device_public
+}
+
+pub(crate) fn device_ski() -> Ski {
+    static SKI: OnceLock<Ski> = OnceLock::new();
+    *SKI.get_or_init(|| device_public().ski())
+}
+
+pub(crate) fn certificate() -> &'static [u8] {
+    &manufacturer().certificate
+}
+
+pub(crate) fn other_signature() -> &'static Signature {
+    &manufacturer().other
+}
+
+/// By whom, over what.
+type Signatures = HashMap<(usize, Vec<u8>), Vec<u8>>;
+
+thread_local! {
+    /// A signature that was made once is not made again.
+    static MADE: RefCell<Signatures> = RefCell::default();
+}
+
+fn sign(n: usize, message: &[u8]) -> Vec<u8> {
+    MADE.with_borrow_mut(|made| {
+        if made.len() > 10_000 {
+            made.clear();
+        }
+        made.entry((n, message.to_vec())).or_insert_with(|| somebody(n).key.sign(message).to_vec()).clone()
+    })
+}
+
+/// Who signs a block, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signed {
+    Nobody,
+    First,
+    FirstAndSecond,
+    FirstTwice,
+    /// A key that is nobody's here, by its own name.
+    Stranger,
+    /// The same, by the first administrator's name.
+    StrangerAsFirst,
+    /// The first administrator, but something else.
+    FirstElsewhere,
+}
+
+impl Signed {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Nobody,
+        Self::First,
+        Self::FirstAndSecond,
+        Self::FirstTwice,
+        Self::Stranger,
+        Self::StrangerAsFirst,
+        Self::FirstElsewhere,
+    ];
+
+    /// How many administrators have rightly signed, where there are so many of them.
+    pub(crate) fn count(self, administrators: u8) -> usize {
+        let wanted = match self {
+            Self::First | Self::FirstTwice => 1,
+            Self::FirstAndSecond => 2,
+            _ => 0,
+        };
+        if wanted <= administrators { usize::from(wanted) } else { 0 }
+    }
+
+    fn signatures(self, block: &[u8]) -> Vec<u8> {
+        // Who is named, whose key it is, and over what.
+        let made: &[(usize, usize, &[u8])] = match self {
+            Self::Nobody => &[],
+            Self::First => &[(0, 0, block)],
+            Self::FirstAndSecond => &[(0, 0, block), (1, 1, block)],
+            Self::FirstTwice => &[(0, 0, block), (0, 0, block)],
+            Self::Stranger => &[(STRANGER, STRANGER, block)],
+            Self::StrangerAsFirst => &[(0, STRANGER, block)],
+            Self::FirstElsewhere => &[(0, 0, b"another block")],
+        };
+        let made: Vec<_> =
+            made.iter().map(|(name, key, over)| (somebody(*name).ski, sign(*key, over))).collect();
+        let algorithm = SignatureAlgorithm::EcdsaP521Sha512;
+        let infos: Vec<_> =
+            made.iter().map(|(ski, signature)| SignerInfo { ski: *ski, algorithm, signature }).collect();
+        SignerInfos::encode(&infos, &mut vec![0; 512 * infos.len()]).unwrap().to_vec()
+    }
+}
+
+/// What is asked of a unit in some state: for its next counter, or none if it is a query.
+pub(crate) fn request(state: &Lasting, command: u32, input: &[u8], signed: Signed) -> Vec<u8> {
+    let query = AdminCommand::from_id(command).is_some_and(AdminCommand::is_query);
+    let target = Target {
+        unit: IDENTITY.unit,
+        domain_index: IDENTITY.domain_index,
+        domain_instance: state.domain_instance,
+    };
+    let transaction_counter = if query { 0 } else { state.transaction_counter + 1 };
+    let block = AdminBlock { command, target, transaction_counter, input };
+    let block = block.encode(&mut vec![0; input.len() + 64]).unwrap().to_vec();
+    let signatures = signed.signatures(&block);
+    let request =
+        AdminRequest { domain_index: IDENTITY.domain_index, block: &block, signatures: &signatures };
+    request.encode(&mut vec![0; block.len() + signatures.len() + 64]).unwrap().to_vec()
+}
+
+/// Carries out what is rightly signed, and gives its output.
+pub(crate) fn carry_out(bench: &mut Bench, command: AdminCommand, input: &[u8], signed: Signed) -> Vec<u8> {
+    let state = bench.lasting();
+    let response = bench.administer(&request(&state, command.id(), input, signed));
+    let response = AdminResponse::decode(&response).unwrap();
+    let block = AdminResponseBlock::decode(response.block).unwrap();
+    block.result().unwrap_or_else(|refusal| panic!("{command:?}: {refusal}")).to_vec()
+}
+
+/// Good input for a command, as far as there is one.
+pub(crate) fn good_input(bench: &mut Bench, command: AdminCommand, signed: Signed) -> Vec<u8> {
+    let state = bench.lasting();
+    match command {
+        AdminCommand::AddAdministrator => {
+            somebody(usize::from(state.administrators).min(2)).certificate.clone()
+        }
+        AdminCommand::RemoveAdministrator => somebody(0).ski.to_vec(),
+        AdminCommand::ReplaceAdministrator => {
+            [&somebody(0).ski[..], &somebody(STRANGER).certificate].concat()
+        }
+        AdminCommand::SetAttributes => attributes(1, 1).to_bytes().to_vec(),
+        AdminCommand::GenerateImporterKey => vec![0, 0, 0, 3],
+        AdminCommand::ExportCurrent | AdminCommand::ExportNew => export_target().to_vec(),
+        AdminCommand::ImportKeyParts => parts(bench, [4, 8], signed),
+        AdminCommand::CommitNew | AdminCommand::ActivateNew => {
+            state.new.map_or_else(Vec::new, |(_, pattern)| pattern.to_vec())
+        }
+        AdminCommand::SetControlPoints
+        | AdminCommand::AddControlPoints
+        | AdminCommand::DeleteControlPoints => {
+            vec![0xdd; 16]
+        }
+        AdminCommand::QueryDomain => b"nonce".to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+pub(crate) fn attributes(sign: u32, revoke: u32) -> Attributes {
+    let permissions = Permissions::recovery();
+    Attributes { signature_threshold: sign, revocation_threshold: revoke, permissions, mode: 1 }
+}
+
+/// Two key parts for the unit's importer key, or for nobody's if it has none, each signed.
+fn parts(bench: &mut Bench, fill: [u8; 2], signed: Signed) -> Vec<u8> {
+    let state = bench.lasting();
+    let shown = carry_out(bench, AdminCommand::QueryImporterKey, b"", Signed::Nobody);
+    let importer = match ImporterKey::decode(&shown) {
+        Ok(shown) => PublicKey::from_point(shown.point).unwrap(),
+        Err(_) => device_public().clone(),
+    };
+    let part = |fill: u8| {
+        let mut random = |out: &mut [u8]| {
+            out.fill(fill);
+            Ok(())
+        };
+        let mut out = [0; SEALED_PART_MAX_LEN];
+        let sealed = seal_key_part(&importer, &[fill; 32], &mut random, &mut out).unwrap();
+        request(&state, AdminCommand::ImportKeyParts.id(), sealed, signed)
+    };
+    fill.into_iter().flat_map(part).collect()
+}
+
+/// An importer key that the module has truly signed for.
+fn export_target() -> &'static [u8] {
+    static TARGET: OnceLock<Vec<u8>> = OnceLock::new();
+    TARGET.get_or_init(|| {
+        let importer = fixed_key(0x73).public();
+        let (point, ski) = (importer.to_point(), importer.importer_ski().0);
+        let mut output = [0; ImporterKey::LEN];
+        ImporterKey { point: &point, ski, instance: IDENTITY.instance }.encode(&mut output).unwrap();
+        let target = Target { unit: IDENTITY.unit, domain_index: IDENTITY.domain_index, domain_instance: 1 };
+        let command = AdminCommand::QueryImporterKey.id();
+        let block =
+            AdminResponseBlock { command, target, transaction_counter: 1, return_code: 0, output: &output };
+        let block = block.encode(&mut [0; 512]).unwrap().to_vec();
+        let signature = manufacturer().device.sign(&block);
+        let algorithm = SignatureAlgorithm::EcdsaP521Sha512;
+        let signer = SignerInfo { ski: device_ski().0, algorithm, signature: &signature };
+        let signer = signer.encode(&mut [0; 512]).unwrap().to_vec();
+        let response = AdminResponse {
+            domain_index: target.domain_index,
+            return_code: 0,
+            block: &block,
+            signature: &signer,
+        };
+        let response = response.encode(&mut [0; 1024]).unwrap().to_vec();
+        let target = ExportTarget { response: &response, certificate: certificate() };
+        target.encode(&mut [0; 2048]).unwrap().to_vec()
+    })
+}
+
+/// Loads, commits and, if wished, activates a master key.
+fn load(bench: &mut Bench, fill: [u8; 2], signed: Signed, activate: bool) {
+    carry_out(bench, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3], signed);
+    let parts = parts(bench, fill, signed);
+    let pattern = carry_out(bench, AdminCommand::ImportKeyParts, &parts, Signed::Nobody);
+    carry_out(bench, AdminCommand::CommitNew, &pattern, signed);
+    if activate {
+        carry_out(bench, AdminCommand::ActivateNew, &pattern, signed);
+    }
+}
+
+/// The disk of a unit that so many administrators rule, all thresholds at that number but 2, with a master key in Current
+/// and another one, committed, in New; of a new unit if there are none.
+pub(crate) fn ruled_by(administrators: u8) -> Disk {
+    let mut bench = Bench::start(Disk::default());
+    if administrators == 0 {
+        return bench.disk;
+    }
+    let threshold = administrators.min(2);
+    let signed = if threshold == 1 { Signed::First } else { Signed::FirstAndSecond };
+    for n in 0..administrators {
+        let certificate = &somebody(usize::from(n)).certificate;
+        carry_out(&mut bench, AdminCommand::AddAdministrator, certificate, Signed::Nobody);
+    }
+    let attributes = attributes(threshold.into(), threshold.into());
+    carry_out(&mut bench, AdminCommand::SetAttributes, &attributes.to_bytes(), signed);
+    load(&mut bench, [1, 2], signed, true);
+    load(&mut bench, [16, 32], signed, false);
+    bench.disk
+}

@@ -1,0 +1,12 @@
+#![no_main]
+
+#[path = "../bodies/administration.rs"]
+#[allow(dead_code, reason = "each target uses its own part of it")]
+mod administration;
+#[path = "../bodies/bench.rs"]
+#[allow(dead_code, reason = "each target uses its own part of it")]
+mod bench;
+#[path = "../bodies/unit_request.rs"]
+mod unit_request;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| unit_request::check(data));

@@ -1,0 +1,46 @@
+//! What fuzzing has found to be worth keeping, run as ordinary tests. `cargo xtask fuzz` looks for more.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "../fuzz/bodies/administration.rs"]
+mod administration;
+#[path = "../fuzz/bodies/bench.rs"]
+mod bench;
+#[path = "../fuzz/bodies/blob.rs"]
+mod blob;
+#[path = "../fuzz/bodies/unit_request.rs"]
+mod unit_request;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Runs the body of a target over its corpus, which holds its seeds. The last name printed is the file that fails.
+fn replay<N: AsRef<str>>(target: &str, seeds: Vec<(N, Vec<u8>)>, body: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/corpora").join(target);
+    let entries = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{} is empty", folder.display());
+    for file in &files {
+        eprintln!("{}", file.display());
+        body(&fs::read(file).unwrap());
+    }
+    eprintln!("{target}: {} files", files.len());
+    for (name, bytes) in seeds {
+        let name = name.as_ref();
+        assert!(
+            fs::read(folder.join(name)).is_ok_and(|held| held == bytes),
+            "{name} is made in another way today"
+        );
+    }
+}
+
+#[test]
+fn blob() {
+    replay("blob", blob::seeds(), blob::check);
+}
+
+#[test]
+fn unit_request() {
+    replay("unit_request", unit_request::seeds(), unit_request::check);
+}
