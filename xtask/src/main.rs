@@ -4,6 +4,7 @@
 
 mod bench;
 mod ct;
+mod fuzz;
 mod lint;
 mod no_std;
 mod shell;
@@ -22,6 +23,7 @@ cargo xtask <chore>
   lint     the first half of `check`: everything but `test`
   no-std   link a crypto unit into an image without std or allocator and run it
   ct       the constant-time gate: secrets undefined under valgrind, both AES back ends
+  fuzz     random bytes at every decoder (`cargo xtask fuzz TARGET --minutes N` for one); needs nightly and cargo-fuzz
   bench    every benchmark (`cargo xtask bench NAME` for one)
 ";
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         ["lint"] => lint::run(),
         ["no-std"] => no_std::run(),
         ["ct"] => ct::run(),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
