@@ -27,7 +27,10 @@ fn replay(target: &str, seeds: Vec<(&str, Vec<u8>)>, body: fn(&[u8])) {
     }
     eprintln!("{target}: {} files", files.len());
     for (name, bytes) in seeds {
-        assert!(fs::read(folder.join(name)).is_ok_and(|held| held == bytes), "{name} is made in another way today");
+        assert!(
+            fs::read(folder.join(name)).is_ok_and(|held| held == bytes),
+            "{name} is made in another way today"
+        );
     }
 }
 
