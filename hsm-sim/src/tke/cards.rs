@@ -86,7 +86,7 @@ pub struct CardCopyArgs {
 pub struct CardFiles {
     /// Files of cards.
     #[arg(required = true)]
-    pub files: Vec<PathBuf>,
+    pub cards: Vec<PathBuf>,
     /// Show what they hold, which takes their PINs.
     #[arg(long)]
     pub contents: bool,
@@ -211,7 +211,7 @@ pub(super) fn copy(context: &Context<'_>, args: &CardCopyArgs) -> Result<Report,
 pub(super) fn show(context: &Context<'_>, args: &CardFiles) -> Result<Report, TkeError> {
     let mut columns = Columns::new(["CARD", "KIND", "SERIAL", "TRIES LEFT", "SIGNATURE KEY", "KEY PARTS"]);
     let mut cards = Vec::new();
-    for path in &args.files {
+    for path in &args.cards {
         let card = look(context, path, args.contents)?;
         let text = |name: &str| match card.get(name) {
             Some(Value::String(text)) => text.clone(),

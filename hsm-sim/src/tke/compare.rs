@@ -22,14 +22,18 @@ pub(super) fn report(instance: &Instance, units: &Addressed) -> Report {
     let comparison = units.comparison();
     let (id, met) = (instance.id(), units.met.as_slice());
     let mut text = String::new();
-    let mut table = |table: String, aspects: &[Aspect]| {
-        let _ = writeln!(text, "{table}\n==> {}\n", verdict_on(&comparison, aspects));
+    let mut table = |table: String, what: &str, aspects: &[Aspect]| {
+        let _ = writeln!(text, "{table}\n==> {}\n", verdict_on(&comparison, what, aspects));
     };
-    table(tables::thresholds(id, met), &[Aspect::SignatureThreshold, Aspect::RevocationThreshold]);
-    table(tables::administrators(id, met), &[Aspect::Administrators]);
-    table(tables::new_registers(id, met), &[Aspect::NewRegister]);
-    table(tables::current_registers(id, met), &[Aspect::CurrentRegister]);
-    table(tables::control_points(id, met), &[Aspect::ControlPoints]);
+    table(
+        tables::thresholds(id, met),
+        "thresholds",
+        &[Aspect::SignatureThreshold, Aspect::RevocationThreshold],
+    );
+    table(tables::administrators(id, met), "administrators", &[Aspect::Administrators]);
+    table(tables::new_registers(id, met), "new master key register", &[Aspect::NewRegister]);
+    table(tables::current_registers(id, met), "current master key register", &[Aspect::CurrentRegister]);
+    table(tables::control_points(id, met), "control points", &[Aspect::ControlPoints]);
     text += tables::footnote(met);
     text += &differences(&comparison);
     let alike = comparison.alike() && units.absent.is_empty();
@@ -52,14 +56,12 @@ pub(super) fn report(instance: &Instance, units: &Addressed) -> Report {
     report
 }
 
-fn verdict_on(comparison: &Comparison, aspects: &[Aspect]) -> String {
+fn verdict_on(comparison: &Comparison, what: &str, aspects: &[Aspect]) -> String {
     let differ = comparison.differences.iter().any(|difference| aspects.contains(&difference.aspect));
-    let names: Vec<&str> = aspects.iter().map(|aspect| aspect.name()).collect();
-    let names = names.join(", ");
     if differ {
-        format!("WARNING: the crypto units differ in {names}.")
+        format!("WARNING: the crypto units differ in their {what}.")
     } else {
-        format!("The crypto units have the same {names}.")
+        format!("The crypto units have the same {what}.")
     }
 }
 

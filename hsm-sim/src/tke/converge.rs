@@ -50,7 +50,8 @@ pub(super) async fn resume(context: &Context<'_>, args: &ConvergeArgs) -> Result
     }
     match context.plans()?.of(instance.id()).under_way {
         Some(command) if command == rotation::AUTOMATIC => {
-            let report = rotation::automatic(context, &AutoRotateArgs { signers: args.signers.clone() }).await?;
+            let report =
+                rotation::automatic(context, &AutoRotateArgs { signers: args.signers.clone() }).await?;
             Ok(report.after(&format!("Going on with `{command}`.\n")))
         }
         None => {

@@ -216,7 +216,9 @@ pub(super) fn show(args: &ProposalFile) -> Result<Report, TkeError> {
 /// `proposal-sign`.
 pub(super) async fn sign(context: &Context<'_>, args: &ProposalSignArgs) -> Result<Report, TkeError> {
     let mut proposal = read(&args.file)?;
-    eprint!("{}", proposal.describe());
+    if !args.yes {
+        eprint!("{}", proposal.describe());
+    }
     confirm(args.yes, "Sign this?")?;
     let keys = any_keys(context, &args.signers).await?;
     for key in keys {

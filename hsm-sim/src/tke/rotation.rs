@@ -129,7 +129,8 @@ pub(super) async fn automatic(context: &Context<'_>, args: &AutoRotateArgs) -> R
     let mut plan = plans.of(instance.id());
     let begun = plan.under_way.as_deref() == Some(AUTOMATIC);
     let drawn = plan.loaded().filter(|_| begun).and_then(|pattern| {
-        let giver = met.iter().find(|met| met.listed().kind == UnitKind::Recovery && holds_new(met, pattern))?;
+        let giver =
+            met.iter().find(|met| met.listed().kind == UnitKind::Recovery && holds_new(met, pattern))?;
         Some((giver.number(), pattern))
     });
     if drawn.is_none() {
@@ -138,7 +139,9 @@ pub(super) async fn automatic(context: &Context<'_>, args: &AutoRotateArgs) -> R
     let Some(old) = met.first().and_then(|met| met.snapshot.current) else {
         return Err(TkeError::refused("no crypto unit holds a master key that could be rotated"));
     };
-    met.sort_by_key(|met| (drawn.map(|(number, _)| number) != Some(met.number()), met.listed().kind != UnitKind::Recovery));
+    met.sort_by_key(|met| {
+        (drawn.map(|(number, _)| number) != Some(met.number()), met.listed().kind != UnitKind::Recovery)
+    });
     let mut work = Work::begin(context, instance.id(), AUTOMATIC, quorum, listed(&met))?;
     let Some((source, others)) = met.split_first() else { return Err(TkeError::NothingSelected) };
     let new = match drawn {
@@ -148,9 +151,10 @@ pub(super) async fn automatic(context: &Context<'_>, args: &AutoRotateArgs) -> R
             plan.loaded = None;
             plans.record(instance.id(), &plan)?;
             let made = work.ceremony().carry_out(&source.unit, &Order::GenerateMasterKey).await?;
-            let pattern = <[u8; 32]>::try_from(made.output.as_slice())
-                .map(VerificationPattern::from_bytes)
-                .map_err(|_| TkeError::refused("the recovery unit did not say which master key it has drawn"))?;
+            let pattern =
+                <[u8; 32]>::try_from(made.output.as_slice()).map(VerificationPattern::from_bytes).map_err(
+                    |_| TkeError::refused("the recovery unit did not say which master key it has drawn"),
+                )?;
             plan.loaded = Some(pattern.to_string());
             plans.record(instance.id(), &plan)?;
             pattern
@@ -162,9 +166,13 @@ pub(super) async fn automatic(context: &Context<'_>, args: &AutoRotateArgs) -> R
             break;
         }
         let goal = Goal { rule: rule_of(&unit.snapshot), control_points: None, master_key };
-        let from = if at == 0 { KeySource::None } else { KeySource::Unit { source: &source.unit, new: true } };
+        let from =
+            if at == 0 { KeySource::None } else { KeySource::Unit { source: &source.unit, new: true } };
         let done = work.ceremony().converge(&unit.unit, &goal, &from).await;
-        work.note(unit.listed(), done.map(|_| Done::changed("holds the new master key")).map_err(TkeError::from));
+        work.note(
+            unit.listed(),
+            done.map(|_| Done::changed("holds the new master key")).map_err(TkeError::from),
+        );
     }
     if !work.complete() {
         return Ok(work.report(""));
@@ -249,7 +257,9 @@ async fn finish(
                 }
             }
             ("load" | "commit", Some(new)) => {
-                let Some(old) = standing.old_pattern() else { return Err(TkeError::refused(standing.advice)) };
+                let Some(old) = standing.old_pattern() else {
+                    return Err(TkeError::refused(standing.advice));
+                };
                 bring_new(&mut work, met, parts, old, new).await?;
             }
             _ => return Err(TkeError::refused(standing.advice)),
@@ -286,10 +296,15 @@ async fn bring_new(
         parts.into_iter().flat_map(KeyPartSet::holders).map(AsRef::as_ref).collect();
     let giver = met.iter().find(|met| met.listed().kind == UnitKind::Recovery && holds_new(met, new));
     for unit in met {
-        let goal =
-            Goal { rule: rule_of(&unit.snapshot), control_points: None, master_key: KeyGoal::Rotating { old, new } };
+        let goal = Goal {
+            rule: rule_of(&unit.snapshot),
+            control_points: None,
+            master_key: KeyGoal::Rotating { old, new },
+        };
         let from = match giver {
-            Some(giver) if giver.number() != unit.number() => KeySource::Unit { source: &giver.unit, new: true },
+            Some(giver) if giver.number() != unit.number() => {
+                KeySource::Unit { source: &giver.unit, new: true }
+            }
             _ if !holders.is_empty() => KeySource::Parts(&holders),
             _ => KeySource::None,
         };
@@ -302,7 +317,8 @@ async fn bring_new(
 async fn wait_for_batches(instance: &Instance) -> Result<(), TkeError> {
     let bar = std::io::stderr().is_terminal().then(|| {
         let bar = ProgressBar::new(0);
-        let style = ProgressStyle::with_template("{msg} {bar:30} {pos} of {len} keys, {per_sec}, {eta} to go");
+        let style =
+            ProgressStyle::with_template("{msg} {bar:30} {pos} of {len} keys, {per_sec}, {eta} to go");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar
     });
@@ -357,6 +373,8 @@ async fn check(
 fn holds_new(met: &Met, pattern: VerificationPattern) -> bool {
     match met.snapshot.new {
         NewRegister::Empty => false,
-        NewRegister::FullUncommitted(found) | NewRegister::FullCommitted(found) => found.is_of_same_key(&pattern),
+        NewRegister::FullUncommitted(found) | NewRegister::FullCommitted(found) => {
+            found.is_of_same_key(&pattern)
+        }
     }
 }

@@ -1,4 +1,5 @@
 //! The built `hsm-sim tke`, as a script calls it: every secret from a file, every answer looked at.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use super::common::{Region, program};
 use serde_json::Value;
