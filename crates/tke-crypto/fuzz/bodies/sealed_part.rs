@@ -98,15 +98,19 @@ fn seal(data: &[u8]) {
     assert!(open_key_part(key, &der).is_err(), "bit {bit} makes no difference");
 }
 
-/// A good sealed part, one for somebody else, and one yet to be made, to start from.
+/// A good sealed part, one for somebody else, one of another curve, and one yet to be made, to start from.
 #[allow(dead_code, reason = "who fuzzes starts from files")]
 pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let mut elsewhere = good().to_vec();
     elsewhere[FREE[2].start] ^= 1;
+    // The last byte of the originator's algorithm, which names its curve.
+    let mut other_curve = good().to_vec();
+    other_curve[30] ^= 1;
     let random: Vec<u8> = (0..SCALAR_LEN + 40).map(|at| (at * 37 + 11) as u8).collect();
     vec![
         ("good", [&[0], good()].concat()),
         ("for-another", [&[0], &elsewhere[..]].concat()),
+        ("other-curve", [&[0], &other_curve[..]].concat()),
         ("to-seal", [&[1], &PART[..], &random].concat()),
         ("no-scalar", [&[1], &PART[..], &[0; SCALAR_LEN + 40]].concat()),
     ]

@@ -60,4 +60,8 @@ fn settles(body: &[u8], decode_and_encode: impl Fn(&[u8], &mut [u8]) -> Option<u
     assert!(shortest.len() < body.len() || shortest == body, "a message of one length has two forms");
     let again = decode_and_encode(&shortest, &mut frame).expect("what was written decodes");
     assert_eq!(frame[FRAME_HEADER_LEN..again], shortest, "a message changed when it was written again");
+    let longer = [&shortest[..], &[0]].concat();
+    for other in [&longer[..], &shortest[..shortest.len() - 1]] {
+        assert_eq!(decode_and_encode(other, &mut frame), None, "a message ends where it does not");
+    }
 }
