@@ -31,13 +31,18 @@ impl Administrator {
     }
 
     /// Whether the signature is this administrator's over `message`.
+    ///
+    /// # Errors
+    /// [`UnitError::SignatureMalformed`] if it claims another algorithm than goes with the kind of key;
+    /// [`UnitError::SignatureWrong`].
     pub(crate) fn verify(&self, message: &[u8], signer: &SignerInfo<'_>) -> Result<(), UnitError> {
         let key = AdministratorKey::from_bytes(&self.key).map_err(|_| UnitError::StateInvalid)?;
-        let fits = match key {
-            AdministratorKey::P521(_) => SignatureAlgorithm::EcdsaP521Sha512,
-            _ => SignatureAlgorithm::Rsa2048X931Sha256,
-        };
-        if signer.algorithm != fits {
+        let fits = matches!(
+            (&key, signer.algorithm),
+            (AdministratorKey::P521(_), SignatureAlgorithm::EcdsaP521Sha512)
+                | (AdministratorKey::Rsa2048(_), SignatureAlgorithm::Rsa2048X931Sha256)
+        );
+        if !fits {
             return Err(UnitError::SignatureMalformed);
         }
         key.verify(message, signer.signature).map_err(|_| UnitError::SignatureWrong)
