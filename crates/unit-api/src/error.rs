@@ -90,8 +90,8 @@ unit_errors! {
     ImporterTypeInvalid = 0x0251, 0x200, 55, "the crypto unit makes importer keys of type 3 (P-521) only";
     /// An import without parts.
     KeyPartsMissing = 0x0252, 0x200, 2, "an import needs at least one key part";
-    /// Too many parts.
-    KeyPartsTooMany = 0x0253, 0x200, 75, "a master key is combined from 2 or 3 key parts";
+    /// More than 3 parts.
+    KeyPartsTooMany = 0x0253, 0x200, 75, "a master key has at most 3 key parts: 2 or 3, or a single one where permitted";
     /// A part's request is for another domain or counter than the request round it.
     KeyPartTargetMismatch = 0x0254, 0x200, 7, "a key part is for another crypto unit than the import round it";
     /// A part's request is for another command or counter than the request round it.
@@ -162,8 +162,8 @@ unit_errors! {
     ControlPointsAddForbidden = 0x0276, 80, 46, "the control point ADD_CPBS is off: no control point can be switched on until zeroize";
     /// Control points may not be switched off.
     ControlPointsDeleteForbidden = 0x0277, 80, 47, "the control point DELETE_CPBS is off: no control point can be switched off until zeroize";
-    /// Not 2 or 3 parts, or one of them, or their sum, is zero, or two are equal.
-    KeyPartsInvalid = 0x0220, 0x200, 27, "a master key needs 2 or 3 different key parts, none of them nor their sum zero";
+    /// One of the parts, or their sum, is zero, or two are equal; or they are more than 3, or none.
+    KeyPartsInvalid = 0x0220, 0x200, 27, "key parts must differ, and neither one of them nor their sum may be zero; 2 or 3 make a master key, a single one where permitted";
     /// New is full already.
     NewNotEmpty = 0x0221, 0x200, 53, "the new master-key register is full: clear it first";
     /// What would be loaded is what Current holds.
@@ -187,7 +187,7 @@ unit_errors! {
     /// State could not be saved; nothing has changed.
     StorageFailed = 0x0240, 0x30, 0, "the unit could not save its state: nothing was changed";
     /// The unit is in its error state.
-    ErrorState = 0x0241, 0x30, 0, "the unit is in its error state: it answers only status and zeroize";
+    ErrorState = 0x0241, 0x30, 0, "the unit is in its error state: it answers only status, zeroize, and queries of its domain, its device certificate and its audit log";
     /// Stored state is damaged, or another unit's.
     StateInvalid = 0x0242, 0x30, 0, "the unit's stored state is damaged or belongs to another unit";
     /// The engine's self-test failed.
