@@ -99,7 +99,7 @@ fn open(made: &mut Made, how: u8, blob: &[u8], data: &[u8]) {
     assert_eq!(made.bench.lasting(), made.state, "a blob changed the unit");
 }
 
-/// Every good blob as it is and as a fuzzer's own bytes, and one with a bit flipped, to start from.
+/// Every good blob as it is and as a fuzzer's own bytes, and some that were altered, to start from.
 #[allow(dead_code, reason = "who fuzzes starts from files")]
 pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     const OPENED: [&str; 8] =
@@ -123,6 +123,8 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         (name, [&[n % 8, 0xff], &len[..], &blob, &[0], b"data"].concat())
     });
     let flipped = ("flipped", vec![2, 2, 1, 79, 0, 1]);
+    // The bit of the attributes that lets a key leave.
+    let freed = ("made-extractable", vec![5, 2, 1, 55, 0, 1]);
     let moved = ("under-new", vec![2, 0x82, 0]);
-    named.chain(whole).chain([flipped, moved]).collect()
+    named.chain(whole).chain([flipped, freed, moved]).collect()
 }
