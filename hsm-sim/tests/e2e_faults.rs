@@ -148,7 +148,7 @@ async fn e2e_a_unit_with_another_master_key_never_serves() {
     let status = status_once(&control, named).await;
     assert_eq!(unit(&status, 2).state, "fenced");
     let why = &unit(&status, 2).reason;
-    assert!(why.contains(&status.pattern.unwrap()[..8]), "{why}");
+    assert!(why.contains(&status.pattern.as_ref().unwrap()[..8]), "{why}");
     let served = unit(&status, 2).served;
     callers.do_more(100).await;
     assert_eq!(unit(&control.status().await.unwrap(), 2).served, served, "a fenced unit got work");

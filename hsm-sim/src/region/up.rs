@@ -225,11 +225,15 @@ async fn make_ready(
     if let Some((stored, next)) = service.stored_patterns().await?
         && (next.is_some() || !stored.is_of_same_key(&parts))
     {
-        eprintln!(
-            "hsm-sim: the keystore is under master key {stored}{}, the parts in the ceremony folder make {parts}: units \
-             that hold it serve, and none is healed until the parts of the keystore's master key are in that folder",
-            next.map_or_else(String::new, |next| format!(" and is going over to {next}")),
-        );
+        match next {
+            Some(next) => eprintln!(
+                "hsm-sim: the master key is being rotated, from {stored} to {next}: units are left as they are"
+            ),
+            None => eprintln!(
+                "hsm-sim: the keystore is under master key {stored}, the parts in the ceremony folder make {parts}: \
+                 units that hold the keystore's serve, and none is healed until its parts are in that folder"
+            ),
+        }
         return service.open(None).await;
     }
     let numbers = region.supervisor.units().into_iter().map(|unit| unit.unit);
