@@ -298,6 +298,12 @@ mod tests {
             "heal unit 2",
             "clock advance 31d",
             "demo --units 3",
+            "tke cryptounits --json",
+            "tke cryptounit-add all --data d --files f",
+            "tke cryptounit-thrhld-set --signature 2 --revocation 2",
+            "tke cryptounit-mk-load --part one --part-card card#two --card c --pin-file c=p",
+            "tke propose --unit 1 --out f commit",
+            "tke auto-init --new-administrator a --new-administrator b",
         ] {
             Cli::try_parse_from(std::iter::once("hsm-sim").chain(line.split(' '))).unwrap();
         }

@@ -1,5 +1,5 @@
 //! The smart-card method: a zone, four cards, two administrators, parts that never leave their cards in the clear.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod common;
 #[path = "common/tool.rs"]

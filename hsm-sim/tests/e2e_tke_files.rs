@@ -1,5 +1,5 @@
 //! Two administrators and three custodians bring a region into service with key files, command by command.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod common;
 #[path = "common/tool.rs"]

@@ -81,7 +81,6 @@ pub struct TkeArgs {
 
 /// What the tool can do.
 #[derive(Clone, Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one is made, once")]
 pub enum TkeCommand {
     /// List the crypto units of the instance.
     Cryptounits,
@@ -282,5 +281,32 @@ async fn carry_out(args: &TkeArgs) -> Result<Report, TkeError> {
         TkeCommand::ProtocolNote(args) => protocol::note(context, args),
         TkeCommand::ProtocolClose(args) => protocol::close(context, args).await,
         TkeCommand::Script(args) => protocol::script(context, args).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TkeArgs, TkeOptions};
+    use clap::{Args, Command};
+    use std::collections::BTreeSet;
+
+    /// An argument that bears the name of an option of all commands would take it away from its own.
+    #[test]
+    fn no_command_takes_a_common_option_away() {
+        let names = |command: &Command| {
+            let ids = command.get_arguments().map(|argument| argument.get_id().to_string());
+            ids.collect::<BTreeSet<_>>()
+        };
+        let common = names(&TkeOptions::augment_args(Command::new("options")));
+        let all = TkeArgs::augment_args(Command::new("tke"));
+        let mut left: Vec<&Command> = all.get_subcommands().collect();
+        let mut seen = 0;
+        while let Some(command) = left.pop() {
+            let taken: Vec<_> = names(command).intersection(&common).cloned().collect();
+            assert!(taken.is_empty(), "{}: {taken:?}", command.get_name());
+            left.extend(command.get_subcommands());
+            seen += 1;
+        }
+        assert!(seen > 50, "{seen} commands");
     }
 }
