@@ -17,13 +17,13 @@ use unit_api::{Command, Condition, NewRegister, UnitError};
 use unit_core::{MAX_SLOT_LEN, Slot, Unit};
 
 use AdminCommand::{
-    ActivateNew, AddAdministrator, AddControlPoints, ClearCurrent, ClearNew, CommitNew, ExportCurrent,
-    GenerateImporterKey, GenerateMasterKey, ImportKeyParts, RemoveAdministrator, ReplaceAdministrator,
-    SetAttributes, SetControlPoints, Zeroize,
+    ActivateNew, AddAdministrator, AddControlPoints, ClearCurrent, ClearNew, CommitNew, DeleteControlPoints,
+    ExportCurrent, ExportNew, GenerateImporterKey, GenerateMasterKey, ImportKeyParts, RemoveAdministrator,
+    ReplaceAdministrator, SetAttributes, SetControlPoints, Zeroize,
 };
 
 /// Every administrative command, through every state of the registers, in two lives, and a refusal of each kind.
-const CEREMONY: [AdminCommand; 37] = [
+const CEREMONY: [AdminCommand; 39] = [
     AddAdministrator,
     SetAttributes,
     AddAdministrator,
@@ -32,10 +32,12 @@ const CEREMONY: [AdminCommand; 37] = [
     ReplaceAdministrator,
     RemoveAdministrator,
     AddControlPoints,
+    DeleteControlPoints,
     SetControlPoints,
     GenerateImporterKey,
     ImportKeyParts,
     CommitNew,
+    ExportNew,
     ActivateNew,
     ExportCurrent,
     GenerateImporterKey,
@@ -82,11 +84,11 @@ fn request(unit: &mut Unit<BenchEnv>, command: AdminCommand) -> Vec<u8> {
             administrator(if second == 1 && shown.administrators > 1 { 2 } else { 0 }).ski.to_vec()
         }
         SetAttributes => attributes(1, 1, Permissions::recovery()).to_bytes().to_vec(),
-        AddControlPoints => ControlPoint::Btc.alone().to_bytes().to_vec(),
+        AddControlPoints | DeleteControlPoints => ControlPoint::Btc.alone().to_bytes().to_vec(),
         SetControlPoints => ControlPoints::first().to_bytes().to_vec(),
         GenerateImporterKey => vec![0, 0, 0, 3],
         CommitNew | ActivateNew => pattern.to_vec(),
-        ExportCurrent => target().clone(),
+        ExportCurrent | ExportNew => target().clone(),
         ImportKeyParts => parts_of_import(unit),
         _ => vec![],
     };
