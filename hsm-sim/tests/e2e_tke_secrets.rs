@@ -11,10 +11,21 @@ use common::{Region, wait_for};
 use std::path::Path;
 use tool::Tool;
 
-const PARTS: [[u8; 32]; 3] = [*b"first part of the old master key", [0x3c; 32], *b"third part of the old master key"];
-const NEW_PARTS: [[u8; 32]; 2] = [*b"first part of the new master key", *b"other part of the new master key"];
-const ROOT_KEY: [u8; 32] = *b"material of an imported root key";
-const DATA_KEY: [u8; 32] = *b"payload of a key that is standar";
+const PARTS: [[u8; 32]; 3] = [known(1), known(2), known(3)];
+const NEW_PARTS: [[u8; 32]; 2] = [known(4), known(5)];
+const ROOT_KEY: [u8; 32] = known(6);
+const DATA_KEY: [u8; 32] = known(7);
+
+/// Bytes that no text has and no two secrets share.
+const fn known(which: u8) -> [u8; 32] {
+    let mut secret = [0; 32];
+    let mut at = 0;
+    while at < 32 {
+        secret[at] = 0x80 | (which.wrapping_mul(37).wrapping_add((at as u8).wrapping_mul(which | 1)));
+        at += 1;
+    }
+    secret
+}
 
 #[tokio::test]
 async fn e2e_no_file_of_a_ceremony_or_a_rotation_has_a_secret_in_it() {

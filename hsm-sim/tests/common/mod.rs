@@ -33,8 +33,11 @@ impl Region {
     pub(crate) fn up(data: &Path, extra: &[&str]) -> Self {
         let ready_file = data.with_extension("ready.json");
         let _ = std::fs::remove_file(&ready_file);
+        let any_port: &[&str] = if extra.contains(&"--port") { &[] } else { &["--port", "0"] };
         let mut process = program()
-            .args(["up", "--port", "0", "--data"])
+            .arg("up")
+            .args(any_port)
+            .arg("--data")
             .arg(data)
             .arg("--ready-file")
             .arg(&ready_file)
