@@ -24,6 +24,11 @@ pub(crate) fn meta() -> Key {
     key("v1/meta".to_owned())
 }
 
+/// Everything of an instance.
+pub(crate) fn instance(instance: InstanceId) -> Range<Key> {
+    Key::with_prefix(format!("v1/i/{instance}/").as_bytes())
+}
+
 pub(crate) fn header(instance: InstanceId) -> Key {
     key(format!("v1/i/{instance}/hdr"))
 }

@@ -55,5 +55,5 @@ pub use meta::{OpenError, StoreMeta};
 pub use ports::{Clock, OsRng, RandomFailed, Rng, SystemClock, UnitReply, Units, UnitsError};
 pub use rotation::{RotationError, RotationId, RotationPhase, RotationProfile, RotationStatus, UnitState};
 pub use secret::{Payload, Plaintext};
-pub use service::{Kms, KmsOptions};
+pub use service::{Kms, KmsOptions, RemovalError, StoredInstance};
 pub use state::{Action, Timers};

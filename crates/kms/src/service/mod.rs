@@ -5,8 +5,11 @@ mod lifecycle;
 mod master_key;
 mod purge;
 mod read;
+mod remove_instance;
 mod rotate;
 mod wrap;
+
+pub use remove_instance::{RemovalError, StoredInstance};
 
 use std::collections::BTreeMap;
 use std::fmt;
