@@ -1,6 +1,6 @@
 //! Administrators of earlier days, who sign with RSA: they rule beside those on P-521, each in his own way of signing.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
 
