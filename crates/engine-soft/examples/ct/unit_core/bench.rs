@@ -7,7 +7,7 @@
 //! overflow checks, and those of the arithmetic of P-521 (crates p521, primeorder, crypto-bigint: `fiat_p521_carry_opp`,
 //! `LookupTable::select`, `Radix16Decomposition::new`, `montgomery_multiply_inner`) are branches on secret limbs, to a panic
 //! that is never taken. Making one key gives a million reports; 7 without those checks, all of them verdicts on what is
-//! public: whether a candidate is in range, and the form of the public point.
+//! public: whether a candidate is in range, whether its point is infinity, and the form in which that point is written.
 
 use crate::engine_soft::{entropy, spec};
 use crate::harness::{public_bytes, secret, secret_bytes, set_up};
