@@ -152,7 +152,7 @@ pub struct Snapshot {
     pub instance: InstanceId,
     /// Whether it works.
     pub condition: Condition,
-    /// Who rules it.
+    /// Who rules it; nobody that is known, while it is in its error state.
     pub administrators: Vec<AdministratorEntry>,
     /// Audit records so far.
     pub audit_records: u64,
@@ -244,12 +244,17 @@ impl<P: UnitPort> AdminUnit<P> {
                     why: "it is an old answer played back",
                 });
             }
-            let administrators = self.query(AdminCommand::QueryAdministrators, &[]).await?;
-            // Somebody else's command in between: what was read does not belong together.
-            if administrators.transaction_counter != answer.transaction_counter {
-                continue;
-            }
-            let entries = AdministratorEntries::decode(&administrators.output).map_err(|_| garbled())?;
+            // A unit in its error state does not say who rules it, and may not know.
+            let administrators = if info.condition == Condition::Operational {
+                let told = self.query(AdminCommand::QueryAdministrators, &[]).await?;
+                // Somebody else's command in between: what was read does not belong together.
+                if told.transaction_counter != answer.transaction_counter {
+                    continue;
+                }
+                AdministratorEntries::decode(&told.output).map_err(|_| garbled())?.iter().collect()
+            } else {
+                Vec::new()
+            };
             return Ok(Snapshot {
                 target: answer.target,
                 transaction_counter: answer.transaction_counter,
@@ -259,7 +264,7 @@ impl<P: UnitPort> AdminUnit<P> {
                 control_points: info.control_points,
                 instance: info.instance,
                 condition: info.condition,
-                administrators: entries.iter().collect(),
+                administrators,
                 audit_records: info.audit_records,
                 audit_head: info.audit_head,
             });
@@ -316,8 +321,9 @@ impl<P: UnitPort> AdminUnit<P> {
             return Err(not_authentic("it answers another command"));
         }
         match block.result() {
-            // A command that was carried out has moved the counter to its own.
-            Ok(_) if counter.is_some_and(|counter| counter != block.transaction_counter) => {
+            Ok(_)
+                if counter.is_some_and(|counter| !is_of_now(command, counter, block.transaction_counter)) =>
+            {
                 Err(not_authentic("it answers a command of another time"))
             }
             Ok(output) => Ok(Answer {
@@ -328,6 +334,15 @@ impl<P: UnitPort> AdminUnit<P> {
             }),
             Err(source) => Err(UnitFault::Refused { unit, command: command.name(), source }),
         }
+    }
+}
+
+/// Whether a command that was carried out has left the counter where it should: at its own. A unit that has lost its
+/// state goes on, when it is zeroized, from above every number that it can have had.
+fn is_of_now(command: AdminCommand, named: u128, after: u128) -> bool {
+    match command {
+        AdminCommand::Zeroize => after >= named,
+        _ => after == named,
     }
 }
 

@@ -167,6 +167,18 @@ async fn what_was_not_worked_out_is_not_committed() {
     assert!(matches!(left.new, NewRegister::FullUncommitted(_)) && left.current.is_none());
 }
 
+/// A unit that has lost its state says so, is not worked on, and is zeroized by whoever reaches it.
+#[tokio::test]
+async fn a_broken_unit_is_named_and_can_be_zeroized() {
+    let wired = Wired::without_state(1);
+    let unit = AdminUnit::meet(listed(1, UnitKind::Operational), wired, &root().public()).await.unwrap();
+    let error = with_parts(&unit, KeyGoal::Current(pattern_of(&combined()))).await.unwrap_err();
+    assert!(matches!(error, CeremonyError::Stuck { source: Stuck::Broken(0x0242), .. }), "{error}");
+    let quorum = quorum(2);
+    Ceremony { quorum: &quorum, record: &mut () }.carry_out(&unit, &Order::Zeroize).await.unwrap();
+    with_parts(&unit, KeyGoal::Current(pattern_of(&combined()))).await.unwrap();
+}
+
 #[tokio::test]
 async fn an_answer_that_somebody_has_touched_is_not_believed() {
     let (unit, wired) = meet(1, UnitKind::Operational).await;

@@ -116,13 +116,22 @@ pub(crate) struct Wired {
 
 impl Wired {
     pub(crate) fn new(number: u8, instance: InstanceId) -> Self {
+        Self::on(Disk::default(), number, instance)
+    }
+
+    /// A unit whose stored state is rubbish.
+    pub(crate) fn without_state(number: u8) -> Self {
+        let rubbish = || b"no state of any unit".to_vec();
+        Self::on(Disk(Arc::new(Mutex::new([rubbish(), rubbish()]))), number, INSTANCE)
+    }
+
+    fn on(disk: Disk, number: u8, instance: InstanceId) -> Self {
         let unit = id(number);
         let key = fixed_key(0x40 + number);
         let mut out = [0; CERTIFICATE_BUFFER_LEN];
         let name = RootName::try_from("World Root").unwrap();
         let certificate =
             issue_module_certificate(&root(), &name, &unit.0, &key.public(), &mut out).unwrap().to_vec();
-        let disk = Disk::default();
         let entropy: fn(&mut [u8]) -> Result<(), EntropyFailed> =
             |bytes| getrandom::fill(bytes).map_err(|_| EntropyFailed);
         let engine = SoftEngine::new(&DeviceSecret::new([number; 32]), entropy).unwrap();

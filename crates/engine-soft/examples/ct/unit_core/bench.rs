@@ -3,11 +3,10 @@
 //! One administrator rules it, whose key is not secret here: how signatures are made, and how key parts are sealed and
 //! opened, is not what these cases are about. Parts come in sealed for an importer key that is secret, and so are secret.
 //!
-//! Making an importer key, opening parts and sealing an export are set up, and no case of their own: a release build keeps
-//! overflow checks, and those of the arithmetic of P-521 (crates p521, primeorder, crypto-bigint: `fiat_p521_carry_opp`,
-//! `LookupTable::select`, `Radix16Decomposition::new`, `montgomery_multiply_inner`) are branches on secret limbs, to a panic
-//! that is never taken. Making one key gives a million reports; 7 without those checks, all of them verdicts on what is
-//! public: whether a candidate is in range, whether its point is infinity, and the form in which that point is written.
+//! Making an importer key, opening parts and sealing an export are set up, and no case of their own: what RustCrypto's
+//! P-521 reports there are verdicts on what is public – whether a candidate is in range, whether its point is infinity,
+//! the form in which that point is written – and, in a build with overflow checks, a million branches to panics that are
+//! never taken. Release builds have no such checks in those crates.
 
 use crate::engine_soft::{entropy, spec};
 use crate::harness::{public_bytes, secret, secret_bytes, set_up};
