@@ -1,5 +1,5 @@
 //! A ceremony and a rotation whose every secret is known to the test: none of them is in any file that is left.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod common;
 #[path = "common/tool.rs"]
