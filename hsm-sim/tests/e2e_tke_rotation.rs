@@ -266,7 +266,8 @@ async fn until_units_differ(region: &Region) {
     let started = Instant::now();
     loop {
         let units = region.control().status().await.unwrap().units;
-        let patterns: std::collections::BTreeSet<_> = units.iter().filter_map(|u| u.pattern.clone()).collect();
+        let patterns: std::collections::BTreeSet<_> =
+            units.iter().filter_map(|u| u.pattern.clone()).collect();
         let phase = standing(region).await["phase"].clone();
         if patterns.len() > 1 || phase == "finishing" {
             return;

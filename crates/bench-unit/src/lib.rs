@@ -74,11 +74,13 @@ impl BenchUnit {
     /// If the unit refuses.
     pub fn load(&mut self, parts: &[[u8; 32]]) -> VerificationPattern {
         let type_3 = 3_u32.to_be_bytes();
-        let importer =
-            self.administer(AdminCommand::GenerateImporterKey, &type_3).expect("the unit makes an importer key");
+        let importer = self
+            .administer(AdminCommand::GenerateImporterKey, &type_3)
+            .expect("the unit makes an importer key");
         let (target, counter) = self.target();
         let input = administrator::import_input(target, counter + 1, &importer, parts);
-        let answer = self.exchange(&request(target, counter + 1, AdminCommand::ImportKeyParts, &input, false));
+        let answer =
+            self.exchange(&request(target, counter + 1, AdminCommand::ImportKeyParts, &input, false));
         let pattern = output(&answer).expect("the unit takes the parts");
         VerificationPattern::from_bytes(pattern.try_into().expect("a pattern of 32 bytes"))
     }
@@ -120,7 +122,8 @@ impl BenchUnit {
     pub fn reply_body(&mut self, command: Command<'_>) -> Vec<u8> {
         let mut frame = vec![0; FRAME_HEADER_LEN + MAX_FRAME_LEN];
         let result = self.unit.execute(&Envelope::plain(command), &mut self.out);
-        let len = encode_reply(&Reply { number: 1, result }, &mut frame).expect("there is room for the answer");
+        let len =
+            encode_reply(&Reply { number: 1, result }, &mut frame).expect("there is room for the answer");
         frame.truncate(len);
         frame.split_off(FRAME_HEADER_LEN)
     }
