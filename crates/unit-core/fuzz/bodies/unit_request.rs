@@ -112,10 +112,10 @@ fn data_command(bench: &mut Bench, bytes: &mut Bytes<'_>) {
 /// An administrative command with good input or any, signed by whomever, altered or not.
 fn administration(bench: &mut Bench, bytes: &mut Bytes<'_>) {
     let before = bench.lasting();
-    let all = AdminCommand::ALL;
     let number = bytes.byte();
-    let command = all.get(usize::from(number)).copied();
-    let id = command.map_or(u32::from(number), AdminCommand::id);
+    let listed = AdminCommand::ALL.get(usize::from(number));
+    let id = listed.map_or(u32::from(number), |command| command.id());
+    let command = AdminCommand::from_id(id);
     let flags = bytes.byte();
     let signed = Signed::ALL[usize::from(flags & 0x0f) % Signed::ALL.len()];
     let in_parts = command == Some(AdminCommand::ImportKeyParts);
