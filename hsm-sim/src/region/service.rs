@@ -46,7 +46,7 @@ const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 /// Keys that one sweep of an instance removes.
 const SWEPT_AT_ONCE: usize = 100;
 /// Who removes keys whose time is over, and counts them.
-const SERVICE: &str = "hsm-sim";
+pub(super) const SERVICE: &str = "hsm-sim";
 /// The zone that the one host of a machine stands in.
 const HOST_ZONE: &str = "az1";
 
@@ -234,6 +234,16 @@ impl Service {
             count += kms.count_keys(&call, &query).await.ok()?;
         }
         Some(count)
+    }
+
+    /// Where the instances are, for what is done without any unit.
+    pub(super) const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Keeps the services from opening, and with it instances from being made, while the guard is held.
+    pub(super) async fn hold_opening(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.opening.lock().await
     }
 
     /// The key service, once open.

@@ -4,7 +4,7 @@ use super::service::Service;
 
 /// | state | units that serve | keystore |
 /// |---|---|---|
-/// | `unkeyed` | none | empty |
+/// | `unkeyed` | any | empty |
 /// | `locked` | none | not empty |
 /// | `rotating` | some, and the master key is being rotated | |
 /// | `degraded` | some | |
@@ -17,7 +17,7 @@ pub(super) fn of(service: &Service, has_instance: bool) -> &'static str {
 
 const fn in_one_word(serving: usize, units: usize, has_instance: bool, rotating: bool) -> &'static str {
     match (serving, has_instance) {
-        (0, false) => "unkeyed",
+        (_, false) => "unkeyed",
         (0, true) => "locked",
         _ if rotating => "rotating",
         (serving, _) if serving == units => "ready",
@@ -32,6 +32,7 @@ mod tests {
     #[test]
     fn every_state_has_its_word() {
         assert_eq!(in_one_word(0, 0, false, false), "unkeyed");
+        assert_eq!(in_one_word(2, 2, false, false), "unkeyed");
         assert_eq!(in_one_word(0, 2, true, true), "locked");
         assert_eq!(in_one_word(2, 2, true, true), "rotating");
         assert_eq!(in_one_word(1, 2, true, false), "degraded");

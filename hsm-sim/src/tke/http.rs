@@ -108,6 +108,46 @@ pub(super) struct Keystore {
     pub(super) state: String,
 }
 
+/// What came of deleting an instance.
+pub(super) enum Deletion {
+    /// It is gone.
+    Done {
+        /// What the keystore had of it.
+        entries: u64,
+        /// What to do now.
+        next: String,
+    },
+    /// It is there.
+    Refused(InTheWay),
+}
+
+/// What an instance is not deleted for.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct InTheWay {
+    pub(super) error: String,
+    #[serde(default)]
+    pub(super) units: Vec<KeyedUnit>,
+    /// Keys that are left.
+    #[serde(default)]
+    pub(super) keys: u64,
+    /// Nobody can tell which of them are deleted.
+    #[serde(default)]
+    pub(super) unreadable: bool,
+}
+
+/// A unit that is not zeroized.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct KeyedUnit {
+    pub(super) unit: u16,
+    pub(super) why: String,
+}
+
+#[derive(Deserialize)]
+struct DeletionAnswer {
+    entries: u64,
+    next: String,
+}
+
 #[derive(Serialize)]
 struct ExchangeBody {
     request: String,
@@ -175,6 +215,20 @@ impl Service {
         self.call(Method::POST, "rotation", Some(body.to_string().into_bytes())).await.map(|_: Standing| ())
     }
 
+    /// Deletes the instance.
+    pub(super) async fn delete(&self, destroy_keys: bool) -> Result<Deletion, ServiceError> {
+        let query = if destroy_keys { "?destroy_keys=true" } else { "" };
+        let (status, body) = self.timely(Method::DELETE, query, None).await?;
+        let malformed = |_| ServiceError::Malformed("not the JSON it should be");
+        match status {
+            200 => serde_json::from_slice(&body)
+                .map(|DeletionAnswer { entries, next }| Deletion::Done { entries, next })
+                .map_err(malformed),
+            409 => serde_json::from_slice(&body).map(Deletion::Refused).map_err(malformed),
+            _ => Err(ServiceError::Refused { status, message: message(&body) }),
+        }
+    }
+
     /// The way to one unit.
     pub(super) fn port(&self, hsm_id: &str) -> HttpPort {
         HttpPort { service: self.clone(), path: format!("hsms/{hsm_id}") }
@@ -186,8 +240,7 @@ impl Service {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<A, ServiceError> {
-        let answered = tokio::time::timeout(PATIENCE, self.answer(method, path, body)).await;
-        let (status, body) = answered.map_err(|_| ServiceError::TimedOut(PATIENCE))??;
+        let (status, body) = self.timely(method, &format!("/{path}"), body).await?;
         if (200..300).contains(&status) {
             return serde_json::from_slice(&body)
                 .map_err(|_| ServiceError::Malformed("not the JSON it should be"));
@@ -195,10 +248,21 @@ impl Service {
         Err(ServiceError::Refused { status, message: message(&body) })
     }
 
+    async fn timely(
+        &self,
+        method: Method,
+        below: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<(u16, Bytes), ServiceError> {
+        let answered = tokio::time::timeout(PATIENCE, self.answer(method, below, body)).await;
+        answered.map_err(|_| ServiceError::TimedOut(PATIENCE))?
+    }
+
+    /// Status and body of a request to what stands `below` the instance.
     async fn answer(
         &self,
         method: Method,
-        path: &str,
+        below: &str,
         body: Option<Vec<u8>>,
     ) -> Result<(u16, Bytes), ServiceError> {
         let unreachable = |source: Box<dyn Error + Send + Sync>| ServiceError::Unreachable {
@@ -207,7 +271,7 @@ impl Service {
         };
         let request = Request::builder()
             .method(method)
-            .uri(format!("{}/v1/tke/{}/{path}", self.base, self.instance))
+            .uri(format!("{}/v1/tke/{}{below}", self.base, self.instance))
             .header(AUTHORIZATION, self.authorization.clone())
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body.unwrap_or_default())))

@@ -230,7 +230,8 @@ fn listed(number: u16, kind: UnitKind, hsm: &Hsm) -> Result<Listed, ServiceError
     Ok(Listed { number, kind, location, unit: UnitId(module) })
 }
 
-fn service(context: &Context<'_>) -> Result<Service, TkeError> {
+/// The service and the instance that the command line names.
+pub(super) fn service(context: &Context<'_>) -> Result<Service, TkeError> {
     let options = context.options;
     if let Some(url) = address(context) {
         let named = || std::env::var(INSTANCE_VARIABLE).ok()?.parse().ok();

@@ -32,6 +32,7 @@ mod plan;
 mod proposals;
 mod protocol;
 mod readers;
+mod removal;
 mod report;
 mod rotation;
 mod secrets;
@@ -59,6 +60,7 @@ use master_key::{ApproveArgs, ClearCurrentArgs, ClearNewArgs, LoadArgs};
 use parts::{MkAddArgs, MkRmArgs};
 use proposals::{ProposalFile, ProposalSignArgs, ProposalSubmitArgs, ProposeArgs};
 use protocol::{CloseArgs, NoteArgs, PersonArgs, ProtocolArgs, ScriptArgs};
+use removal::InstanceDeleteArgs;
 use report::Report;
 use rotation::{AutoRotateArgs, RotateArgs};
 use serde_json::json;
@@ -125,6 +127,8 @@ pub enum TkeCommand {
     CryptounitCpSigOther(SignerArgs),
     /// Erase administrators, thresholds and master keys; back to imprint mode.
     CryptounitZeroize(ZeroizeArgs),
+    /// Delete the instance, once its keys are deleted and its crypto units zeroized. Says what is to be done first.
+    InstanceDelete(InstanceDeleteArgs),
     /// List the signature key files.
     Sigkeys,
     /// Make a signature key file.
@@ -251,6 +255,7 @@ async fn carry_out(args: &TkeArgs) -> Result<Report, TkeError> {
                 .await
         }
         TkeCommand::CryptounitZeroize(args) => zeroize::zeroize(context, args).await,
+        TkeCommand::InstanceDelete(args) => removal::delete(context, args).await,
         TkeCommand::Sigkeys => keys::show(context),
         TkeCommand::SigkeyAdd(args) => keys::add(context, args),
         TkeCommand::SigkeyRm(args) => keys::remove(context, args),

@@ -6,6 +6,7 @@
 //! | `POST /v1/tke/{instance}/hsms/{hsm_id}` | a unit's answer to an administrative request |
 //! | `GET /v1/tke/{instance}/keystore` | which master key the keystore is under |
 //! | `GET`, `POST /v1/tke/{instance}/rotation` | a rotation of the master key, as far as the service has a part in it |
+//! | `DELETE /v1/tke/{instance}` | removes the instance, once its keys are deleted and the units zeroized |
 //!
 //! The service carries requests; it understands of them what the audit log needs, and can neither make nor change one:
 //! administrators sign them, and modules sign the answers. A refusal is `{"error": "…"}`; where a command was sent and no
@@ -16,6 +17,7 @@
 mod audit;
 mod forward;
 mod keystore;
+mod removal;
 mod rotation;
 mod units;
 
@@ -41,6 +43,7 @@ pub(super) struct TkeService {
 /// The endpoints.
 pub(super) fn router(state: Arc<TkeService>) -> Router {
     Router::new()
+        .route("/v1/tke/{instance}", axum::routing::delete(removal::remove))
         .route("/v1/tke/{instance}/hsms", get(units::list))
         .route("/v1/tke/{instance}/hsms/{hsm_id}", axum::routing::post(forward::forward))
         .route("/v1/tke/{instance}/keystore", get(keystore::show))
