@@ -1,5 +1,5 @@
 //! Deleting an instance: only once its keys are deleted and its units zeroized, in whichever order.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 #[path = "common/tool.rs"]

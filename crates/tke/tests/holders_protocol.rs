@@ -1,5 +1,5 @@
 //! The paper of a ceremony: script and record.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use jiff::Timestamp;
 use proptest::prelude::*;

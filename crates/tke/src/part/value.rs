@@ -100,7 +100,6 @@ pub(crate) fn combine<'p>(parts: impl IntoIterator<Item = &'p KeyPart>) -> Optio
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::{PartInvalid, combine, from_hex, pattern_of};
 

@@ -83,7 +83,6 @@ fn settle(temporary: &Path, path: &Path, placed: io::Result<()>) -> io::Result<(
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::{create, read, replace};
     use std::fs;
