@@ -10,8 +10,8 @@ use tke_crypto::{
 };
 use unit_api::Target;
 use unit_api::admin::{
-    AdminBlock, AdminCommand, AdminRequest, AdminResponse, AdminResponseBlock, Attributes, ExportTarget,
-    ImporterKey, Permissions, SignatureAlgorithm, SignerInfo, SignerInfos,
+    AdminBlock, AdminCommand, AdminRequest, AdminResponse, AdminResponseBlock, AdministratorEntries,
+    Attributes, ExportTarget, ImporterKey, Permissions, SignatureAlgorithm, SignerInfo, SignerInfos,
 };
 
 /// Somebody with a key that is the same in every run.
@@ -27,7 +27,7 @@ fn fixed_key(byte: u8) -> SigningKey {
     SigningKey::from_scalar(&scalar).unwrap()
 }
 
-/// Who is an administrator of no unit.
+/// Who is an administrator of no unit, unless he is put in the first one's place.
 pub(crate) const STRANGER: usize = 3;
 
 /// Administrators 0 to 2, and [`STRANGER`].
@@ -120,7 +120,7 @@ pub(crate) enum Signed {
     First,
     FirstAndSecond,
     FirstTwice,
-    /// A key that is nobody's here, by its own name.
+    /// The stranger, by his own name.
     Stranger,
     /// The same, by the first administrator's name.
     StrangerAsFirst,
@@ -139,14 +139,15 @@ impl Signed {
         Self::FirstElsewhere,
     ];
 
-    /// How many administrators have rightly signed, where there are so many of them.
-    pub(crate) fn count(self, administrators: u8) -> usize {
-        let wanted = match self {
-            Self::First | Self::FirstTwice => 1,
-            Self::FirstAndSecond => 2,
-            _ => 0,
+    /// How many administrators have rightly signed, of those who are installed; one who is not spoils it.
+    pub(crate) fn count(self, installed: &[[u8; 32]]) -> usize {
+        let by: &[usize] = match self {
+            Self::First | Self::FirstTwice => &[0],
+            Self::FirstAndSecond => &[0, 1],
+            Self::Stranger => &[STRANGER],
+            Self::Nobody | Self::StrangerAsFirst | Self::FirstElsewhere => &[],
         };
-        if wanted <= administrators { usize::from(wanted) } else { 0 }
+        if by.iter().all(|n| installed.contains(&somebody(*n).ski)) { by.len() } else { 0 }
     }
 
     fn signatures(self, block: &[u8]) -> Vec<u8> {
@@ -193,6 +194,12 @@ pub(crate) fn carry_out(bench: &mut Bench, command: AdminCommand, input: &[u8], 
     let response = AdminResponse::decode(&response).unwrap();
     let block = AdminResponseBlock::decode(response.block).unwrap();
     block.result().unwrap_or_else(|refusal| panic!("{command:?}: {refusal}")).to_vec()
+}
+
+/// The subject key identifiers of a unit's administrators.
+pub(crate) fn installed(bench: &mut Bench) -> Vec<[u8; 32]> {
+    let entries = carry_out(bench, AdminCommand::QueryAdministrators, b"", Signed::Nobody);
+    AdministratorEntries::decode(&entries).unwrap().iter().map(|entry| entry.ski).collect()
 }
 
 /// Good input for a command, as far as there is one.

@@ -1,6 +1,6 @@
 //! Requests of any kind to a unit in one of its states: what is not rightly signed changes nothing, what is counts once.
 
-use crate::administration::{Signed, good_input, request, ruled_by};
+use crate::administration::{Signed, good_input, installed, request, ruled_by};
 use crate::bench::{Answer, Bench, Bytes, Disk, Lasting, body};
 use engine::{Algorithm, KeySpec, KeyUses, MacMechanism, WrapMechanism};
 use std::cell::OnceCell;
@@ -112,6 +112,7 @@ fn data_command(bench: &mut Bench, bytes: &mut Bytes<'_>) {
 /// An administrative command with good input or any, signed by whomever, altered or not.
 fn administration(bench: &mut Bench, bytes: &mut Bytes<'_>) {
     let before = bench.lasting();
+    let administrators = installed(bench);
     let number = bytes.byte();
     let listed = AdminCommand::ALL.get(usize::from(number));
     let id = listed.map_or(u32::from(number), |command| command.id());
@@ -148,7 +149,7 @@ fn administration(bench: &mut Bench, bytes: &mut Bytes<'_>) {
         // What is signed was altered, or what signs it; of a request round parts, or a query, nothing is signed.
         assert!(in_parts || counted == 0, "altered, and counted all the same: {context}");
     } else if counted == 1 {
-        let signers = signed.count(before.administrators);
+        let signers = signed.count(&administrators);
         assert!(!query && signers >= needed(command, &before), "too few have signed: {context}");
     } else if !query && command.is_some() {
         assert!(returned != Some(Ok(())), "carried out without a count: {context}");
