@@ -16,7 +16,7 @@
 //! [`cancel_rotation`](crate::Kms::cancel_rotation) leads from the first two phases to cancelling; from `activating` on
 //! there is no way back.
 //!
-//! Source: reference of the crypto unit, rotation (the concurrent model of openCryptoki's EP11 token).
+//! Source: the concurrent change of master keys of openCryptoki, its EP11 token.
 
 mod journal;
 mod region;
