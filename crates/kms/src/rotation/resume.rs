@@ -169,7 +169,7 @@ enum Stand {
 /// New is never cleared, and never loaded with anything else, while keys may depend on it; a random master key is never
 /// asked for.
 ///
-/// Source: reference of the crypto unit, "Recovering from an interrupted rotation".
+/// Source: the rows are those in which HPCS leaves an interrupted rotation, told there by what its tool had printed.
 #[must_use]
 pub fn resume(position: &Position, units: &[UnitState]) -> Advice {
     let Some(journal) = position.journal.filter(|journal| journal.phase != RotationPhase::Done) else {
