@@ -3,7 +3,7 @@
 //! | module | what it is about |
 //! |---|---|
 //! | [`holder`], [`part`], [`card`], [`service`], [`secret_file`] | who keeps signature keys and key parts, and how |
-//! | [`unit`] | one unit, believed only where its module has signed |
+//! | [`mod@unit`] | one unit, believed only where its module has signed |
 //! | [`order`], [`quorum`], [`ceremony`] | a command to one unit: bound, signed, sent, checked, written down |
 //! | [`plan`], [`converge`] | the next step from what a unit is to what it should be |
 //! | [`compare`] | all units of an instance side by side |

@@ -56,7 +56,7 @@ impl KeyPartSet {
     }
 
     /// A set of parts whose pattern a card worked out earlier, as when cards are inserted one after the other. The list
-    /// is to have been verified ([`PartList::verify`]).
+    /// is to have been verified ([`PartList::parse`]).
     ///
     /// # Errors
     /// [`PartsRefused::Number`]; [`PartsRefused::NotThoseOfTheList`] unless the patterns are the list's, in any order.
