@@ -3,6 +3,7 @@
 use crate::region::{CeremonyKind, Wanted};
 use crate::tke::TkeArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kms::RotationProfile;
 use std::path::PathBuf;
 use std::time::Duration;
 use uuid::Uuid;
@@ -70,12 +71,34 @@ pub struct UpArgs {
     /// Who gives the units administrators and a master key; settled at the first start [default: development]
     #[arg(long, value_enum)]
     pub ceremony: Option<CeremonyKind>,
+    /// What keys can be used for while the master key is being rotated
+    #[arg(long, value_enum, default_value_t)]
+    pub rotation: RotationKind,
     /// Port of the Key Protect API on the loopback interface; 0 for any free one. The control API takes the next.
     #[arg(long, default_value_t = 8900)]
     pub port: u16,
     /// Write addresses and credentials to this file, as JSON, once the region serves.
     #[arg(long)]
     pub ready_file: Option<PathBuf>,
+}
+
+/// What keys can be used for while the master key is being rotated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RotationKind {
+    /// Everything.
+    #[default]
+    Online,
+    /// As in the original: keys are listed, shown and deleted, and nothing else until the rotation has finished.
+    Strict,
+}
+
+impl From<RotationKind> for RotationProfile {
+    fn from(kind: RotationKind) -> Self {
+        match kind {
+            RotationKind::Online => Self::Online,
+            RotationKind::Strict => Self::Strict,
+        }
+    }
 }
 
 impl UpArgs {
@@ -286,6 +309,7 @@ mod tests {
     #[test]
     fn documented_commands_parse() {
         for line in [
+            "up --rotation strict",
             "up --data d --units 3 --port 0 --ready-file r",
             "up --ceremony manual --recovery-units 2 --failover-units 3",
             "status --json",

@@ -82,6 +82,7 @@ async fn up(args: UpArgs) -> Outcome {
     let mut stopped = std::pin::pin!(stop_signal()?);
     let starting = Region::start(UpOptions {
         wanted: args.wanted(),
+        rotation: args.rotation.into(),
         data: args.data,
         port: args.port,
         ready_file: args.ready_file,

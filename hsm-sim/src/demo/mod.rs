@@ -11,6 +11,7 @@ pub use report::{PhaseReport, Report};
 
 use crate::cli::DemoArgs;
 use crate::region::{Region, UpError, UpOptions, Wanted};
+use kms::RotationProfile;
 use load::Load;
 use rest::RestClient;
 use std::io::IsTerminal;
@@ -49,6 +50,7 @@ pub async fn run(args: &DemoArgs) -> Result<Report, DemoError> {
     let region = Region::start(UpOptions {
         data,
         wanted: Wanted { units: args.units, ..Wanted::default() },
+        rotation: RotationProfile::Online,
         port: args.port,
         ready_file: args.ready_file.clone(),
         program: None,

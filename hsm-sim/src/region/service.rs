@@ -20,7 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use keystore::{OpenError as StoreOpenError, RedbOptions, RedbStore};
 use kms::{
     Call, Clock, InstanceError, InstanceHeader, InstanceId, KeyQuery, KeyState, Kms, KmsOptions, OpenError,
-    OsRng, StateSet, Units, UnitsError,
+    OsRng, RotationProfile, StateSet, Units, UnitsError,
 };
 use server::auth::{self, Auth, AuthConfig, SigningKey};
 use server::rest::{Instance, RestState, ServiceKind};
@@ -92,6 +92,7 @@ pub struct Service {
     supervisor: Supervisor,
     auth: Arc<Auth>,
     callers: Callers,
+    rotation: RotationProfile,
     opening: AsyncMutex<()>,
     open: OnceLock<Open>,
     runner: Runner,
@@ -122,6 +123,7 @@ impl Service {
         identity: Identity,
         clock: Arc<SimClock>,
         supervisor: Supervisor,
+        rotation: RotationProfile,
     ) -> Result<Arc<Self>, ServiceError> {
         let store = Arc::new(RedbStore::open(data.keystore_file(), RedbOptions::default()).await?);
         let auth = Arc::new(authentication(data, &identity)?);
@@ -132,6 +134,7 @@ impl Service {
             clock,
             supervisor,
             auth,
+            rotation,
             opening: AsyncMutex::default(),
             open: OnceLock::new(),
             runner: Runner::default(),
@@ -345,8 +348,11 @@ impl Service {
         // Units prove themselves while the front ends are put together; the first request need not wait.
         // Without any it goes on: callers are told, and a unit that is healed later is admitted then.
         let _ = host.wait_until(PATIENCE, |units| units.iter().any(|unit| unit.in_use)).await;
-        let options =
-            KmsOptions { clock: Arc::new(ServiceClock(Arc::clone(&self.clock))), ..KmsOptions::default() };
+        let options = KmsOptions {
+            clock: Arc::new(ServiceClock(Arc::clone(&self.clock))),
+            rotation: self.rotation,
+            ..KmsOptions::default()
+        };
         let kms = Kms::open(Arc::clone(&self.store), HostUnits::new(host.clone()), options, PATIENCE).await?;
         let kms = Arc::new(kms);
         let sweeper = tokio::spawn(sweep(Arc::clone(&kms), instances(&self.identity))).abort_handle();

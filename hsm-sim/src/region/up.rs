@@ -13,6 +13,7 @@ use super::tke_service::{self, AuditLog, TkeService};
 use crate::cli::with_causes;
 use crate::unit::Factory;
 use crate::{control, files};
+use kms::RotationProfile;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub struct UpOptions {
     pub data: PathBuf,
     /// Units and ceremony.
     pub wanted: Wanted,
+    /// What keys can be used for while the master key is being rotated.
+    pub rotation: RotationProfile,
     /// Port of the Key Protect API on the loopback interface, 0 for any; the control API takes the next, or any.
     pub port: u16,
     /// Where to write addresses and credentials once the region serves.
@@ -168,7 +171,9 @@ impl Started {
         let Self { options, data, identity, clock, development, factory, audit, rest, control } = self;
         let ready = ready_file(&identity, &data, &supervisor, &rest, &control)
             .map_err(|source| UpError::Port { port: options.port, source })?;
-        let service = Service::begin(&data, identity.clone(), Arc::clone(&clock), supervisor.clone()).await?;
+        let service =
+            Service::begin(&data, identity.clone(), Arc::clone(&clock), supervisor.clone(), options.rotation)
+                .await?;
         let region = Arc::new(ControlledRegion {
             identity,
             supervisor,
