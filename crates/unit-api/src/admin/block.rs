@@ -29,14 +29,9 @@ impl<'a> AdminBlock<'a> {
     /// [`Malformed`]: not DER, or a field of the wrong length.
     pub fn decode(der: &'a [u8]) -> Result<Self, Malformed> {
         let [command, domain, module, counter, input] = fields::read::<5>(der)?;
-        let (index, instance) = domain.split_first_chunk::<4>().ok_or(Malformed)?;
         Ok(Self {
             command: u32::from_be_bytes(fields::array(command)?),
-            target: Target {
-                unit: UnitId(fields::array(module)?),
-                domain_index: u32::from_be_bytes(*index),
-                domain_instance: u32::from_be_bytes(fields::array(instance)?),
-            },
+            target: read_target(domain, module)?,
             transaction_counter: u128::from_be_bytes(fields::array(counter)?),
             input,
         })
@@ -47,19 +42,33 @@ impl<'a> AdminBlock<'a> {
     /// # Errors
     /// [`NoRoom`].
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], NoRoom> {
-        let Target { unit, domain_index, domain_instance } = self.target;
-        let mut domain = [0; 8];
-        let numbers = domain_index.to_be_bytes().into_iter().chain(domain_instance.to_be_bytes());
-        domain.iter_mut().zip(numbers).for_each(|(to, from)| *to = from);
         fields::write(
             &[
                 &self.command.to_be_bytes(),
-                &domain,
-                &unit.0,
+                &domain_bytes(&self.target),
+                &self.target.unit.0,
                 &self.transaction_counter.to_be_bytes(),
                 self.input,
             ],
             out,
         )
     }
+}
+
+/// The unit that a block's fields name: domain index ‖ domain instance, and module ID.
+pub(super) fn read_target(domain: &[u8], module: &[u8]) -> Result<Target, Malformed> {
+    let (index, instance) = domain.split_first_chunk::<4>().ok_or(Malformed)?;
+    Ok(Target {
+        unit: UnitId(fields::array(module)?),
+        domain_index: u32::from_be_bytes(*index),
+        domain_instance: u32::from_be_bytes(fields::array(instance)?),
+    })
+}
+
+/// Domain index ‖ domain instance, as a block has them.
+pub(super) fn domain_bytes(target: &Target) -> [u8; 8] {
+    let mut domain = [0; 8];
+    let numbers = target.domain_index.to_be_bytes().into_iter().chain(target.domain_instance.to_be_bytes());
+    domain.iter_mut().zip(numbers).for_each(|(to, from)| *to = from);
+    domain
 }

@@ -1,9 +1,10 @@
 //! A unit's answer to an administrative request.
 
 use super::SignerInfo;
+use super::block::{domain_bytes, read_target};
 use super::fields::{self, Malformed, NoRoom};
 use super::request::FUNCTION;
-use crate::{Target, UnitError, UnitId};
+use crate::{Target, UnitError};
 
 /// What the module signs (`AdminRspBlk`): a sequence of octet strings – command ID (4), domain index ‖ domain instance
 /// (4 + 4), module ID (16), transaction counter (16), return code (4), output.
@@ -28,14 +29,9 @@ impl<'a> AdminResponseBlock<'a> {
     /// [`Malformed`].
     pub fn decode(der: &'a [u8]) -> Result<Self, Malformed> {
         let [command, domain, module, counter, return_code, output] = fields::read::<6>(der)?;
-        let (index, instance) = domain.split_first_chunk::<4>().ok_or(Malformed)?;
         Ok(Self {
             command: u32::from_be_bytes(fields::array(command)?),
-            target: Target {
-                unit: UnitId(fields::array(module)?),
-                domain_index: u32::from_be_bytes(*index),
-                domain_instance: u32::from_be_bytes(fields::array(instance)?),
-            },
+            target: read_target(domain, module)?,
             transaction_counter: u128::from_be_bytes(fields::array(counter)?),
             return_code: u32::from_be_bytes(fields::array(return_code)?),
             output,
@@ -47,15 +43,11 @@ impl<'a> AdminResponseBlock<'a> {
     /// # Errors
     /// [`NoRoom`].
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], NoRoom> {
-        let Target { unit, domain_index, domain_instance } = self.target;
-        let mut domain = [0; 8];
-        let numbers = domain_index.to_be_bytes().into_iter().chain(domain_instance.to_be_bytes());
-        domain.iter_mut().zip(numbers).for_each(|(to, from)| *to = from);
         fields::write(
             &[
                 &self.command.to_be_bytes(),
-                &domain,
-                &unit.0,
+                &domain_bytes(&self.target),
+                &self.target.unit.0,
                 &self.transaction_counter.to_be_bytes(),
                 &self.return_code.to_be_bytes(),
                 self.output,
