@@ -41,7 +41,6 @@ impl fmt::Display for KeyName {
 }
 
 /// What a service asks for before it signs; zeroized on drop, never printed.
-#[derive(Clone)]
 pub struct Token(Zeroizing<String>);
 
 impl Token {
@@ -63,7 +62,7 @@ impl fmt::Debug for Token {
 }
 
 /// A key of a signing service, and what it takes to use it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct NamedKey {
     /// What the service calls it.
     pub key: KeyName,

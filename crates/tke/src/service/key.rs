@@ -13,7 +13,7 @@ const HASH_ALGORITHM: &str = "sha2-512";
 const COORDINATE_LEN: usize = (POINT_LEN - 1) / 2;
 
 /// A signature key that a signing service keeps; its public key as the service announced it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ServiceKey {
     service: SigningService,
     key: NamedKey,
