@@ -60,7 +60,10 @@ async fn e2e_no_file_of_a_ceremony_or_a_rotation_has_a_secret_in_it() {
     assert_eq!(rest.unwrap(&root, &ciphertext).await.unwrap(), BASE64_STANDARD.encode(DATA_KEY));
     region.kill();
 
-    let mut files = vec![(String::from("what was printed"), printed.into_bytes())];
+    let log = std::fs::read(&region.log).unwrap();
+    assert!(!log.is_empty(), "the region has said nothing");
+    let mut files =
+        vec![(String::from("what was printed"), printed.into_bytes()), (String::from("the log"), log)];
     gather(&data, &mut files);
     gather(&tool.files(), &mut files);
     assert!(files.len() > 15, "only {} files", files.len());

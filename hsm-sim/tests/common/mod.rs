@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 /// Nothing that a test waits for takes so long unless it never comes.
@@ -26,6 +26,8 @@ pub(crate) struct Region {
     pub(crate) process: Child,
     pub(crate) ready: ReadyFile,
     pub(crate) data: PathBuf,
+    /// What it has printed.
+    pub(crate) log: PathBuf,
 }
 
 impl Region {
@@ -33,6 +35,9 @@ impl Region {
     pub(crate) fn up(data: &Path, extra: &[&str]) -> Self {
         let ready_file = data.with_extension("ready.json");
         let _ = std::fs::remove_file(&ready_file);
+        // All that it prints, of every start on this data.
+        let log = data.with_extension("log");
+        let printed = || std::fs::OpenOptions::new().append(true).create(true).open(&log).unwrap();
         let any_port: &[&str] = if extra.contains(&"--port") { &[] } else { &["--port", "0"] };
         let mut process = program()
             .arg("up")
@@ -42,17 +47,18 @@ impl Region {
             .arg("--ready-file")
             .arg(&ready_file)
             .args(extra)
-            .stdout(Stdio::null())
+            .stdout(printed())
+            .stderr(printed())
             .spawn()
             .unwrap();
         wait_for("the ready file", || {
             if let Some(status) = process.try_wait().unwrap() {
-                panic!("hsm-sim up ended with {status}");
+                panic!("hsm-sim up ended with {status}: {}", std::fs::read_to_string(&log).unwrap());
             }
             ready_file.exists()
         });
         let ready = serde_json::from_slice(&std::fs::read(&ready_file).unwrap()).unwrap();
-        Self { process, ready, data: data.to_owned() }
+        Self { process, ready, data: data.to_owned(), log }
     }
 
     /// SIGKILL to the program itself.
