@@ -57,6 +57,18 @@ async fn e2e_tke_lists_units_and_takes_nothing_else_than_it_should() {
     assert_eq!(snapshot.instance.to_string(), region.ready.instance_id.to_string());
     assert_eq!((snapshot.attributes.signature_threshold, snapshot.administrators.len()), (2, 2));
 
+    // A token that was made from the API key is as good as one that was given at the start.
+    let form = format!("grant_type=urn:ibm:params:oauth:grant-type:apikey&apikey={}", region.ready.api_key);
+    let request = hyper::Request::post(format!("{}/identity/token", region.ready.iam_url))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(http_body_util::Full::from(form))
+        .unwrap();
+    let granted = tke.http.request(request).await.unwrap().into_body();
+    let granted = http_body_util::BodyExt::collect(granted).await.unwrap().to_bytes();
+    let granted: serde_json::Value = serde_json::from_slice(&granted).unwrap();
+    let token = granted["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(common::tke::Tke { token, ..tke.clone() }.send("GET", "/hsms", "").await.0, 200);
+
     region.rest().create("one").await.unwrap();
     let (status, keystore) = tke.send("GET", "/keystore", "").await;
     let current = region.control().status().await.unwrap().pattern.unwrap();

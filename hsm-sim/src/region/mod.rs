@@ -1,6 +1,5 @@
 //! A region on one machine: its data, its units, and the services in front of them.
 
-mod callers;
 mod ceremony;
 mod clock;
 mod controlled;

@@ -3,7 +3,6 @@
 //! They begin before there is a master key, so that tools can bring one into the units, and open once the units hold one:
 //! then instances are made that have not been, or found again, and keys are served, without a restart.
 
-use super::callers::Callers;
 use super::clock::SimClock;
 use super::data::DataDir;
 use super::identity::Identity;
@@ -14,6 +13,8 @@ use super::waiting;
 use crate::hex;
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
 use axum::response::{IntoResponse, Response};
 use host::{Host, HostConfig, LinkError, MasterKeyProof, UnitAddress, UnitClient};
 use jiff::{SignedDuration, Timestamp};
@@ -91,7 +92,6 @@ pub struct Service {
     clock: Arc<SimClock>,
     supervisor: Supervisor,
     auth: Arc<Auth>,
-    callers: Callers,
     rotation: RotationProfile,
     opening: AsyncMutex<()>,
     open: OnceLock<Open>,
@@ -129,7 +129,6 @@ impl Service {
         let auth = Arc::new(authentication(data, &identity)?);
         Ok(Arc::new(Self {
             store,
-            callers: Callers::new(managers(&identity)),
             identity,
             clock,
             supervisor,
@@ -276,8 +275,11 @@ impl Service {
         &self.supervisor
     }
 
-    pub(super) const fn callers(&self) -> &Callers {
-        &self.callers
+    /// Who sends these headers, by a bearer token as the REST API takes it; none for nobody we know, whatever the reason.
+    pub(super) fn caller(&self, headers: &HeaderMap) -> Option<Arc<str>> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let only = values.next().filter(|_| values.next().is_none())?;
+        self.auth.caller(only.as_bytes()).map(|caller| caller.0)
     }
 
     /// Serves until `stopped`, then lets requests under way end.

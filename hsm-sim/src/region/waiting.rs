@@ -33,7 +33,7 @@ fn reason(service: &Weak<Service>) -> Option<String> {
 }
 
 async fn refuse(State(service): State<Weak<Service>>, request: Request) -> Response {
-    let known = service.upgrade().is_some_and(|s| s.callers().caller(request.headers()).is_some());
+    let known = service.upgrade().is_some_and(|s| s.caller(request.headers()).is_some());
     if !known {
         let what = "The user does not have access to the specified resource";
         let mut response = failure(StatusCode::UNAUTHORIZED, ErrorResource::bare(401, what));

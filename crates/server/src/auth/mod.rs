@@ -107,7 +107,7 @@ impl Auth {
     }
 
     /// Who sends this `Authorization` header; `None` for nobody we know, whatever the reason.
-    pub(crate) fn caller(&self, authorization: &[u8]) -> Option<Caller> {
+    pub fn caller(&self, authorization: &[u8]) -> Option<Caller> {
         let text = std::str::from_utf8(authorization).ok().filter(|text| text.len() <= MAX_TOKEN_LEN)?;
         let (scheme, token) = text.split_once(' ')?;
         let token = token.trim_matches(' ');

@@ -54,14 +54,14 @@ pub(super) fn router(state: Arc<TkeService>) -> Router {
 
 /// A known caller on the instance that the units belong to.
 struct Access {
-    caller: String,
+    caller: Arc<str>,
 }
 
 impl FromRequestParts<Arc<TkeService>> for Access {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<TkeService>) -> Result<Self, Failure> {
-        let caller = state.service.callers().caller(&parts.headers).ok_or_else(Failure::stranger)?.to_owned();
+        let caller = state.service.caller(&parts.headers).ok_or_else(Failure::stranger)?;
         let path = Path::<HashMap<String, String>>::from_request_parts(parts, state).await;
         let named = path.ok().and_then(|Path(path)| Uuid::try_parse(path.get("instance")?).ok());
         let identity = state.service.identity();

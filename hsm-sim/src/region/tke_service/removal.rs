@@ -57,7 +57,7 @@ pub(super) async fn remove(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let service = &tke.service;
-    let caller = service.callers().caller(&headers).ok_or_else(Failure::stranger)?.to_owned();
+    let caller = service.caller(&headers).ok_or_else(Failure::stranger)?;
     let instance = named(service, &path)
         .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "there is no such instance here"))?;
     // Where nothing is open yet, nothing opens meanwhile: there is no writer but this.
