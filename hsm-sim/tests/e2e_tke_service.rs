@@ -65,9 +65,9 @@ async fn e2e_tke_lists_units_and_takes_nothing_else_than_it_should() {
         .unwrap();
     let granted = tke.http.request(request).await.unwrap().into_body();
     let granted = http_body_util::BodyExt::collect(granted).await.unwrap().to_bytes();
-    let granted: serde_json::Value = serde_json::from_slice(&granted).unwrap();
+    let granted: Value = serde_json::from_slice(&granted).unwrap();
     let token = granted["access_token"].as_str().unwrap().to_owned();
-    assert_eq!(common::tke::Tke { token, ..tke.clone() }.send("GET", "/hsms", "").await.0, 200);
+    assert_eq!(Tke { token, ..tke.clone() }.send("GET", "/hsms", "").await.0, 200);
 
     region.rest().create("one").await.unwrap();
     let (status, keystore) = tke.send("GET", "/keystore", "").await;
