@@ -9,6 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &[]),
     ("key-wrap", &[]),
     ("engine-soft", &["engine", "key-wrap"]),
+    ("engine-pkcs11", &["engine"]),
     ("unit-api", &["engine"]),
     ("tke-crypto", &["key-wrap"]),
     ("unit-core", &["engine", "unit-api", "tke-crypto"]),

@@ -1,0 +1,1 @@
+//! An [`Engine`](engine::Engine) over any PKCS#11 token.
