@@ -120,7 +120,7 @@ const fn encrypt(key: &[u8]) -> Command<'_> {
 /// The two keys a unit derives from a master key, as the engine makes them.
 fn blob_keys(engine: &mut impl Engine) -> (engine::KeyHandle, engine::KeyHandle) {
     let parts = [KeyPart::new([1; 32]), KeyPart::new([2; 32])];
-    let master = engine.combine_key_parts(&parts).unwrap();
+    let master = engine.combine_key_parts(&parts, false).unwrap();
     let wrap = KeySpec::aes(32, KeyUses::WRAP.with(KeyUses::UNWRAP));
     let mac = KeySpec::aes(32, KeyUses::SIGN.with(KeyUses::VERIFY));
     let wrap = engine.derive_key(master, b"wrap", b"bench", &wrap).unwrap();

@@ -128,9 +128,9 @@ impl<E: Entropy, const KEYS: usize> Engine for SoftEngine<E, KEYS> {
 
     fn generate_key(&mut self, spec: &KeySpec) -> Result<KeyHandle, EngineError> {
         self.keys.check_room()?;
-        // A key that can do nothing but derive, and cannot leave, is a master key made inside.
-        let master = spec.algorithm == Algorithm::Aes && spec.uses == KeyUses::DERIVE && !spec.extractable;
-        let origin = if master { Origin::Master } else { Origin::User };
+        // A key that can do nothing but derive is a master key made inside.
+        let master = KeySpec { extractable: spec.extractable, ..KeySpec::aes(32, KeyUses::DERIVE) };
+        let origin = if *spec == master { Origin::Master } else { Origin::User };
         let key = SoftKey::new(spec, origin, |value| self.random.fill(value))?;
         self.keys.insert(key)
     }
@@ -145,11 +145,12 @@ impl<E: Entropy, const KEYS: usize> Engine for SoftEngine<E, KEYS> {
         })
     }
 
-    fn combine_key_parts(&mut self, parts: &[KeyPart]) -> Result<KeyHandle, EngineError> {
+    fn combine_key_parts(&mut self, parts: &[KeyPart], extractable: bool) -> Result<KeyHandle, EngineError> {
         if !matches!(parts.len(), 1..=3) {
             return Err(EngineError::KeyPartsInvalid);
         }
-        self.insert(&KeySpec::aes(32, KeyUses::DERIVE), Origin::Master, |to| {
+        let spec = KeySpec { extractable, ..KeySpec::aes(32, KeyUses::DERIVE) };
+        self.insert(&spec, Origin::Master, |to| {
             for part in parts {
                 for (to, from) in to.iter_mut().zip(part.expose()) {
                     *to ^= from;
@@ -163,6 +164,9 @@ impl<E: Entropy, const KEYS: usize> Engine for SoftEngine<E, KEYS> {
         let key = self.keys.key(key)?;
         if key.origin != Origin::Master {
             return Err(EngineError::KeyFunctionNotPermitted);
+        }
+        if !key.spec.extractable {
+            return Err(EngineError::KeyUnextractable);
         }
         let mut value = Zeroizing::new([0; KEY_PART_LEN]);
         key.expose(|held| match <&[u8; KEY_PART_LEN]>::try_from(held) {
@@ -229,6 +233,11 @@ impl<E: Entropy, const KEYS: usize> Engine for SoftEngine<E, KEYS> {
         self.references.authenticate(reference).map(|_| ())
     }
 
+    fn forget_all_but(&mut self, _: &[&[u8]]) -> Result<(), EngineError> {
+        // References are kept by whoever has them, and nowhere else.
+        Ok(())
+    }
+
     fn device_key(&self) -> KeyHandle {
         self.device_key
     }
@@ -243,8 +252,8 @@ impl<E: Entropy, const KEYS: usize> Engine for SoftEngine<E, KEYS> {
         or_zero(wrapped, |wrapped| {
             self.aes_key(kek, KeyUses::WRAP)?;
             let (kek, key) = (self.keys.key(kek)?, self.keys.key(key)?);
-            let keeps =
-                key.origin == Origin::Device || !key.spec.extractable && kek.origin != Origin::Derived;
+            let keeps = matches!(key.origin, Origin::Device | Origin::Master)
+                || !key.spec.extractable && kek.origin != Origin::Derived;
             if keeps {
                 return Err(EngineError::KeyUnextractable);
             }

@@ -20,12 +20,14 @@ enum Fault {
     FourPartsCombine,
     ExportsAnything,
     ExportsZeros,
+    MasterKeysLeave,
     MasterKeyMayEncrypt,
     DerivationIgnoresContext,
     DigestLeavesBytes,
     DestroyKeepsKey,
     PersistForgetsUses,
     RecallIgnoresDamage,
+    ForgetsTheNamed,
     EverythingIsExtractable,
     WrapLeavesBytes,
     UnwrapIgnoresLength,
@@ -36,19 +38,21 @@ enum Fault {
     VerifyTakesAnything,
 }
 
-const FAULTS: [Fault; 20] = [
+const FAULTS: [Fault; 22] = [
     Fault::RandomRepeats,
     Fault::RandomStopsEarly,
     Fault::ImportIgnoresLength,
     Fault::FourPartsCombine,
     Fault::ExportsAnything,
     Fault::ExportsZeros,
+    Fault::MasterKeysLeave,
     Fault::MasterKeyMayEncrypt,
     Fault::DerivationIgnoresContext,
     Fault::DigestLeavesBytes,
     Fault::DestroyKeepsKey,
     Fault::PersistForgetsUses,
     Fault::RecallIgnoresDamage,
+    Fault::ForgetsTheNamed,
     Fault::EverythingIsExtractable,
     Fault::WrapLeavesBytes,
     Fault::UnwrapIgnoresLength,
@@ -63,6 +67,7 @@ const FAULTS: [Fault; 20] = [
 struct Faulty<E> {
     sound: E,
     fault: Fault,
+    forgetful: bool,
 }
 
 impl<E> Faulty<E> {
@@ -114,16 +119,16 @@ impl<E: Engine> Engine for Faulty<E> {
         self.sound.import_key(&spec, value)
     }
 
-    fn combine_key_parts(&mut self, parts: &[KeyPart]) -> Result<KeyHandle, EngineError> {
+    fn combine_key_parts(&mut self, parts: &[KeyPart], extractable: bool) -> Result<KeyHandle, EngineError> {
         match parts {
             [_, three @ ..] if three.len() == 3 && self.has(Fault::FourPartsCombine) => {
-                self.sound.combine_key_parts(three)
+                self.sound.combine_key_parts(three, extractable)
             }
             [a, b] if self.has(Fault::MasterKeyMayEncrypt) => {
                 let value: Vec<u8> = a.expose().iter().zip(b.expose()).map(|(a, b)| a ^ b).collect();
                 self.sound.import_key(&KeySpec::aes(32, KeyUses::DERIVE.with(KeyUses::ENCRYPT)), &value)
             }
-            _ => self.sound.combine_key_parts(parts),
+            _ => self.sound.combine_key_parts(parts, extractable || self.has(Fault::MasterKeysLeave)),
         }
     }
 
@@ -172,6 +177,10 @@ impl<E: Engine> Engine for Faulty<E> {
     fn recall_key(&mut self, reference: &[u8]) -> Result<KeyHandle, EngineError> {
         let spec = KeySpec::aes(32, KeyUses::ALL);
         match self.sound.recall_key(reference) {
+            Ok(key) if self.forgetful => {
+                self.sound.destroy_key(key)?;
+                Err(EngineError::ReferenceInvalid)
+            }
             Ok(key) if self.has(Fault::PersistForgetsUses) => {
                 self.sound.destroy_key(key)?;
                 self.sound.import_key(&spec, &[7; 32])
@@ -183,6 +192,13 @@ impl<E: Engine> Engine for Faulty<E> {
 
     fn forget_key(&mut self, reference: &[u8]) -> Result<(), EngineError> {
         self.sound.forget_key(reference)
+    }
+
+    fn forget_all_but(&mut self, references: &[&[u8]]) -> Result<(), EngineError> {
+        if references.len() > 1 && self.has(Fault::ForgetsTheNamed) {
+            self.forgetful = true;
+        }
+        self.sound.forget_all_but(references)
     }
 
     fn device_key(&self) -> KeyHandle {
@@ -284,7 +300,7 @@ fn broken_laws(fault: Fault) -> usize {
     };
     let broken = LAWS.iter().filter(|law| {
         let sound = SoftEngine::<_>::new(&DeviceSecret::new([1; 32]), &mut entropy).unwrap();
-        catch_unwind(AssertUnwindSafe(|| law.check(&mut Faulty { sound, fault }))).is_err()
+        catch_unwind(AssertUnwindSafe(|| law.check(&mut Faulty { sound, fault, forgetful: false }))).is_err()
     });
     broken.count()
 }

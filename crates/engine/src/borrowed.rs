@@ -22,8 +22,8 @@ impl<E: Engine + ?Sized> Engine for &mut E {
         (**self).import_key(spec, value)
     }
 
-    fn combine_key_parts(&mut self, parts: &[KeyPart]) -> Result<KeyHandle, EngineError> {
-        (**self).combine_key_parts(parts)
+    fn combine_key_parts(&mut self, parts: &[KeyPart], extractable: bool) -> Result<KeyHandle, EngineError> {
+        (**self).combine_key_parts(parts, extractable)
     }
 
     fn export_key_part(&mut self, key: KeyHandle) -> Result<KeyPart, EngineError> {
@@ -63,6 +63,10 @@ impl<E: Engine + ?Sized> Engine for &mut E {
 
     fn forget_key(&mut self, reference: &[u8]) -> Result<(), EngineError> {
         (**self).forget_key(reference)
+    }
+
+    fn forget_all_but(&mut self, references: &[&[u8]]) -> Result<(), EngineError> {
+        (**self).forget_all_but(references)
     }
 
     fn device_key(&self) -> KeyHandle {

@@ -84,6 +84,7 @@ laws![
     master_keys::parts_combine_to_the_published_patterns,
     master_keys::one_to_three_parts_combine_and_no_more,
     master_keys::a_master_key_leaves_as_the_part_it_comes_back_from,
+    master_keys::a_master_key_that_may_not_leave_stays,
     master_keys::nothing_else_leaves_as_a_part,
     master_keys::a_master_key_only_derives,
     master_keys::derivation_gives_the_published_keys,
@@ -107,5 +108,6 @@ laws![
     macs::a_short_buffer_is_refused_and_zeroed,
     persistence::a_persisted_key_comes_back_as_it_was,
     persistence::a_damaged_reference_is_refused,
+    persistence::what_is_not_named_is_forgotten,
     persistence::a_short_buffer_is_refused_and_zeroed,
 ];

@@ -47,7 +47,7 @@ pub trait Engine {
 
     /// Makes a key of fresh random bits.
     ///
-    /// An AES key for [`KeyUses::DERIVE`] alone that is not extractable is a master key, like a combined one.
+    /// An AES key of 32 bytes for [`KeyUses::DERIVE`] alone is a master key, like a combined one.
     ///
     /// # Errors
     /// [`EngineError::KeySizeRange`] as [`KeySpec::check`] says, [`EngineError::RandomFailed`],
@@ -63,11 +63,13 @@ pub trait Engine {
     /// Combines 1 to 3 master-key parts by exclusive or into an AES-256 key for derivation only.
     ///
     /// A single part is the whole key, on its way from one unit to another. The engine checks the number of parts; when a
-    /// single one will do, that none is zero and that no two are equal are the unit's rules.
+    /// single one will do, that none is zero and that no two are equal are the unit's rules. `extractable` is of the
+    /// master key what [`KeySpec::extractable`] is of one that is generated: whether [`Engine::export_key_part`] may
+    /// ever let it out.
     ///
     /// # Errors
     /// [`EngineError::KeyPartsInvalid`] for another number of parts.
-    fn combine_key_parts(&mut self, parts: &[KeyPart]) -> Result<KeyHandle, EngineError>;
+    fn combine_key_parts(&mut self, parts: &[KeyPart], extractable: bool) -> Result<KeyHandle, EngineError>;
 
     /// A master key of 32 bytes, as the single part that [`Engine::combine_key_parts`] makes it from again.
     ///
@@ -75,14 +77,21 @@ pub trait Engine {
     /// recipient at once and to let go of it.
     ///
     /// # Errors
-    /// [`EngineError::KeyFunctionNotPermitted`] for what is no master key of 32 bytes;
-    /// [`EngineError::KeyUnextractable`] where the hardware lets none out.
+    /// [`EngineError::KeyFunctionNotPermitted`] for what is no master key; [`EngineError::KeyUnextractable`] for one that
+    /// was not made extractable, and where the hardware lets none out.
     fn export_key_part(&mut self, key: KeyHandle) -> Result<KeyPart, EngineError>;
 
     /// Derives a key from `base`: SP 800-108 in counter mode with AES-CMAC as PRF.
     ///
     /// The input of the PRF is `[i]₄ ‖ label ‖ 0x00 ‖ context ‖ [L]₄`: both numbers big-endian in 32 bits, `L`
     /// the length of the derived key in bits. `base` is an AES key and needs [`KeyUses::DERIVE`].
+    ///
+    /// Hardware may put a master key beyond all use once it is persisted: from one that was recalled, only keys are sure
+    /// to come that were derived from it before, by the same label and context and for the same use.
+    ///
+    /// # Errors
+    /// [`EngineError::KeyUnextractable`] for another derivation from a master key that was recalled, where it is beyond
+    /// use.
     ///
     /// Source: NIST SP 800-108r1 §4.1.
     fn derive_key(
@@ -128,16 +137,23 @@ pub trait Engine {
     /// there is of the key, dropping the reference is what forgets it.
     fn forget_key(&mut self, reference: &[u8]) -> Result<(), EngineError>;
 
+    /// Removes everything that [`Engine::persist_key`] stored and that none of these references is for: what a change
+    /// left behind that was interrupted between the engine and its caller's own memory. Handles stay valid.
+    ///
+    /// # Errors
+    /// The device's; some of it may be removed then.
+    fn forget_all_but(&mut self, references: &[&[u8]]) -> Result<(), EngineError>;
+
     /// The key by which the unit seals what it keeps outside: AES-256, [`KeyUses::ENCRYPT`] and
     /// [`KeyUses::DECRYPT`], the same after every restart of the same engine, never any other engine's.
     fn device_key(&self) -> KeyHandle;
 
     /// Wraps `key` under `kek` ([`KeyUses::WRAP`]) and returns the number of bytes written to `wrapped`.
     ///
-    /// An extractable key leaves under any such key. Any other but the device key leaves under one kind of key only:
-    /// one that [`Engine::derive_key`] made from a master key, whose value nobody outside can know (what
-    /// `CKA_WRAP_WITH_TRUSTED` is for on a token). A master key is one that [`Engine::combine_key_parts`] made, or
-    /// [`Engine::generate_key`] for derivation alone.
+    /// An extractable key leaves under any such key. Any other leaves under one kind of key at most: one that
+    /// [`Engine::derive_key`] made from a master key, whose value nobody outside can know; hardware may keep it even so.
+    /// The device key and master keys never leave wrapped. A master key is one that [`Engine::combine_key_parts`] made,
+    /// or [`Engine::generate_key`] for derivation alone.
     ///
     /// # Errors
     /// [`EngineError::KeyUnextractable`] when `key` may not leave under `kek`; [`EngineError::KeySizeRange`] when the

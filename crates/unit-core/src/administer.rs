@@ -179,8 +179,9 @@ impl<E: Env> Unit<E> {
             Next::Domain(domain) => self.change_domain(&underway, domain).map(|()| 0),
             Next::ImporterKey => self.renew_importer(&underway, output),
             Next::RandomMasterKey => {
+                let may_leave = self.state.domain.may_ever_export();
                 let made = KeyScope::run(&mut self.engine, |scope| {
-                    let candidate = command::generate_master_key(scope)?;
+                    let candidate = command::generate_master_key(scope, may_leave)?;
                     persist(scope, candidate)
                 });
                 let made = made.map_err(Stop::Refused)?;
@@ -232,9 +233,10 @@ impl<E: Env> Unit<E> {
     fn combine_parts(&mut self, block: &AdminBlock<'_>) -> Result<MasterKey, Stop> {
         let importer = self.importer.as_ref().ok_or(refused(UnitError::ImporterMissing))?;
         let parts = transport::open_parts(importer, block).map_err(refused)?;
-        let registers = &self.state.domain.registers;
+        let Domain { registers, .. } = &self.state.domain;
+        let may_leave = self.state.domain.may_ever_export();
         let made = KeyScope::run(&mut self.engine, |scope| {
-            let candidate = command::load_key_parts(scope, registers, &parts)?;
+            let candidate = command::load_key_parts(scope, registers, &parts, may_leave)?;
             persist(scope, candidate)
         });
         made.map_err(Stop::Refused)

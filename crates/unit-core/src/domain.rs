@@ -3,7 +3,7 @@
 use crate::administrators::Administrators;
 use crate::registers::Registers;
 use unit_api::UnitError;
-use unit_api::admin::{Attributes, ControlPoints};
+use unit_api::admin::{Attributes, ControlPoints, Permissions};
 
 /// Everything that zeroize does away with, and the number of the life that it belongs to.
 #[derive(Clone, Copy)]
@@ -26,6 +26,13 @@ impl Domain {
             control_points: ControlPoints::first(),
             registers: Registers::Empty,
         }
+    }
+
+    /// Whether a master key may be exported in this life, now or once the administrators permit it again. One that is
+    /// made while this does not hold never leaves the engine, whatever the unit is made to ask for.
+    pub(crate) const fn may_ever_export(&self) -> bool {
+        let permissions = self.attributes.permissions;
+        permissions.contains(Permissions::WK_EXPORT) || permissions.contains(Permissions::CHG_WK_EXPORT)
     }
 
     /// The next life, which keeps nothing of this one.

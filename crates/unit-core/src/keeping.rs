@@ -196,6 +196,7 @@ impl<E: Env> Unit<E> {
         for stored in outlines.iter().flatten().flat_map(|outline| outline.keys).flatten() {
             self.forget(&stored.reference)?;
         }
+        self.engine.forget_all_but(&[])?;
         // An engine that failed its self-test stays failed until it passes one.
         let cause = self.failure.and_then(Refusal::unit_error);
         if matches!(cause, Some(UnitError::StateInvalid | UnitError::StorageFailed)) {
@@ -252,6 +253,7 @@ impl<E: Env> Unit<E> {
         if let Residue::Unknown(Some(abandoned)) = self.residue {
             let _ = self.forget(&abandoned);
         }
+        let _ = self.engine.forget_all_but(&[]);
         let erased = Slots::erase(&mut self.storage);
         self.state = State::unknown(self.state.identity);
         self.residue = Residue::None;

@@ -16,8 +16,11 @@ const MAC_LABEL: &[u8] = b"hsm-sim blob mac v1";
 /// What goes before the key in the digest that a verification pattern is made of.
 const PATTERN_PREFIX: &[u8] = &[0x01];
 
-/// What a master key may do: be derived from, and digested for its pattern. It never leaves the engine wrapped.
-pub(crate) const MASTER_KEY_SPEC: KeySpec = KeySpec::aes(32, KeyUses::DERIVE);
+/// What a master key may do: be derived from, and digested for its pattern. It never leaves the engine wrapped; whether
+/// it may be exported is settled when it is made.
+pub(crate) const fn master_key_spec(may_leave: bool) -> KeySpec {
+    KeySpec { extractable: may_leave, ..KeySpec::aes(32, KeyUses::DERIVE) }
+}
 
 /// The key by which blobs are wrapped, and nothing else. Not to be confused with any key of a caller.
 #[derive(Clone, Copy)]

@@ -5,7 +5,7 @@
 use crate::command::derive;
 use crate::key_parts::KeyParts;
 use crate::key_scope::KeyScope;
-use crate::master_key::MASTER_KEY_SPEC;
+use crate::master_key::master_key_spec;
 use engine::{
     AES_GCM_TAG_LEN, Algorithm, CipherMechanism, DigestMechanism, Engine, EngineError, KeySpec, KeyUses,
     MAX_KEY_LEN, MacMechanism, Mechanism, SHA256_LEN, WrapMechanism, declassify,
@@ -77,7 +77,7 @@ fn random_bits_differ<E: Engine>(scope: &mut KeyScope<'_, E>) -> Result<(), Refu
 fn generated_keys_differ<E: Engine>(scope: &mut KeyScope<'_, E>) -> Result<(), Refusal> {
     let mut digests = [[0; SHA256_LEN]; 2];
     for digest in &mut digests {
-        let made = scope.engine().generate_key(&MASTER_KEY_SPEC)?;
+        let made = scope.engine().generate_key(&master_key_spec(false))?;
         let key = scope.keep(made)?;
         scope.engine().digest_key(&[], key, digest)?;
     }
@@ -182,7 +182,7 @@ fn master_key_and_derivation<E: Engine>(scope: &mut KeyScope<'_, E>) -> Result<(
     for part in PARTS.as_chunks().0 {
         parts.push(part)?;
     }
-    let combined = scope.engine().combine_key_parts(parts.as_slice())?;
+    let combined = scope.engine().combine_key_parts(parts.as_slice(), false)?;
     let candidate = derive(scope, combined)?;
     expect(*candidate.pattern.as_bytes() == PATTERN)?;
     let mut mac = [0; DERIVED_CMAC.len()];

@@ -88,6 +88,7 @@ impl<E: Env> Unit<E> {
             return Err(UnitError::StateInvalid.into());
         }
         let settled = older.is_some_and(|older| older.is_of(&newest));
+        self.forget_orphans(&newest.state.keys())?;
         let keys = self.recall_both(newest.state.keys())?;
         self.state = newest.state.with_keys(keys).ok_or(UnitError::StateInvalid)?;
         self.slots = slots;
@@ -104,6 +105,12 @@ impl<E: Env> Unit<E> {
         self.residue = Residue::Old;
         self.tidy_up();
         Ok(())
+    }
+
+    /// Removes what no register refers to: keys persisted by a change that was cut short before its state was written.
+    fn forget_orphans(&mut self, stored: &[Option<StoredKey>; 2]) -> Result<(), Refusal> {
+        let kept = stored.each_ref().map(|key| key.as_ref().map_or(&[][..], |key| key.reference.as_bytes()));
+        Ok(self.engine.forget_all_but(&kept)?)
     }
 
     fn recall_both(&mut self, stored: [Option<StoredKey>; 2]) -> Result<[Option<MasterKey>; 2], Refusal> {

@@ -179,10 +179,10 @@ fn the_constant_time_surface_says_what_the_unit_says() {
     let mut blob = generate(&mut bench.ready(), KeyUses::SIGN, false);
     let mut engine = bench.device.power_on();
     let parts = [KeyPart::new([1; 32]), KeyPart::new([2; 32])];
-    let other = engine.combine_key_parts(&[KeyPart::new([4; 32]), KeyPart::new([8; 32])]).unwrap();
+    let other = engine.combine_key_parts(&[KeyPart::new([4; 32]), KeyPart::new([8; 32])], false).unwrap();
     let refused = check_blob_mac(&mut engine, other, &blob).unwrap_err();
     assert_eq!(refused.unit_error(), Some(UnitError::BlobError));
-    let master = engine.combine_key_parts(&parts).unwrap();
+    let master = engine.combine_key_parts(&parts, false).unwrap();
     check_blob_mac(&mut engine, master, &blob).unwrap();
     blob[100] ^= 1;
     let refused = check_blob_mac(&mut engine, master, &blob).unwrap_err();

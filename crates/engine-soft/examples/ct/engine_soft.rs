@@ -58,7 +58,7 @@ fn keys() -> Vec<Case> {
         }),
         Case::silent("engine_combine_key_parts", || {
             let parts = [1, 2, 3].map(|byte| KeyPart::new(secret([byte; 32])));
-            engine().combine_key_parts(&parts).unwrap();
+            engine().combine_key_parts(&parts, false).unwrap();
         }),
         Case::silent("engine_derive_key", || {
             let mut engine = engine();

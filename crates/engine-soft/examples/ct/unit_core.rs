@@ -68,7 +68,7 @@ fn parts_alone() -> Vec<Case> {
             // The pattern of the parts' sum is the engine's to work out.
             let mut engine = engine();
             let parts = parts.map(|part| KeyPart::new(secret(part)));
-            let combined = engine.combine_key_parts(&parts).unwrap();
+            let combined = engine.combine_key_parts(&parts, false).unwrap();
             let mut digest = [0; 32];
             engine.digest_key(&[1], combined, &mut digest).unwrap();
             let sound = key_parts_are_sound(&parts, &VerificationPattern::from_digest(digest));
@@ -110,7 +110,8 @@ fn blob_mac() -> Vec<Case> {
         cases.push(Case::silent(format!("unit_blob_mac_{tampering}"), move || {
             let blob = handed_in(&Bench::ready().import(Algorithm::Aes, 32), at);
             let mut engine = engine();
-            let master = engine.combine_key_parts(&PARTS.map(|part| KeyPart::new(secret(part)))).unwrap();
+            let master =
+                engine.combine_key_parts(&PARTS.map(|part| KeyPart::new(secret(part))), true).unwrap();
             let result = check_blob_mac(&mut engine, master, &blob);
             let refused = result.err().and_then(|refusal| refusal.unit_error());
             assert_eq!(refused, at.map(|_| UnitError::BlobError));

@@ -243,7 +243,7 @@ pub(super) fn refusals_leave_nothing_behind(engine: &mut dyn Engine) {
     for _ in 0..256 {
         assert!(engine.unwrap_key(WrapMechanism::AesKw, key, &[1; 40], &spec).is_err());
         assert!(engine.import_key(&spec, &[1; 31]).is_err());
-        assert!(engine.combine_key_parts(&[]).is_err());
+        assert!(engine.combine_key_parts(&[], false).is_err());
         assert!(engine.derive_key(key, b"label", b"", &KeySpec::aes(31, KeyUses::ALL)).is_err());
         assert!(engine.recall_key(&[1; 40]).is_err());
     }

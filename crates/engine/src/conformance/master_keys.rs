@@ -9,7 +9,7 @@ use crate::{
 
 /// A master key, and the three parts it may be combined of.
 pub(super) fn master_key(engine: &mut dyn Engine) -> KeyHandle {
-    engine.combine_key_parts(&parts()[..2]).unwrap()
+    engine.combine_key_parts(&parts()[..2], false).unwrap()
 }
 
 fn parts() -> [KeyPart; 3] {
@@ -25,27 +25,30 @@ fn assert_pattern(engine: &mut dyn Engine, key: KeyHandle, pattern: [u8; 28]) {
 
 pub(super) fn parts_combine_to_the_published_patterns(engine: &mut dyn Engine) {
     let [a, b, c] = parts();
-    let two = engine.combine_key_parts(&[a, b]).unwrap();
+    let two = engine.combine_key_parts(&[a, b], false).unwrap();
     assert_pattern(engine, two, PATTERN_OF_TWO);
     let [a, b, _] = parts();
-    let three = engine.combine_key_parts(&[c, a, b]).unwrap();
+    let three = engine.combine_key_parts(&[c, a, b], true).unwrap();
     assert_pattern(engine, three, PATTERN_OF_THREE);
     let [a, _, _] = parts();
-    let one = engine.combine_key_parts(&[a]).unwrap();
+    let one = engine.combine_key_parts(&[a], false).unwrap();
     assert_pattern(engine, one, PATTERN_OF_ONE);
     destroy(engine, &[two, three, one]);
 }
 
+const EXTRACTABLE: KeySpec = KeySpec { extractable: true, ..KeySpec::aes(32, KeyUses::DERIVE) };
+
 /// Not where the hardware lets no master key out at all.
 pub(super) fn a_master_key_leaves_as_the_part_it_comes_back_from(engine: &mut dyn Engine) {
-    let made = engine.generate_key(&KeySpec::aes(32, KeyUses::DERIVE)).unwrap();
-    for master in [master_key(engine), made] {
+    let made = engine.generate_key(&EXTRACTABLE).unwrap();
+    let combined = engine.combine_key_parts(&parts()[..2], true).unwrap();
+    for master in [combined, made] {
         let part = match engine.export_key_part(master) {
             Err(EngineError::KeyUnextractable) => None,
             other => Some(other.unwrap()),
         };
         if let Some(part) = part {
-            let again = engine.combine_key_parts(&[part]).unwrap();
+            let again = engine.combine_key_parts(&[part], false).unwrap();
             let (mut before, mut after) = ([0; SHA256_LEN], [1; SHA256_LEN]);
             engine.digest_key(&[1], master, &mut before).unwrap();
             engine.digest_key(&[1], again, &mut after).unwrap();
@@ -56,11 +59,18 @@ pub(super) fn a_master_key_leaves_as_the_part_it_comes_back_from(engine: &mut dy
     }
 }
 
+pub(super) fn a_master_key_that_may_not_leave_stays(engine: &mut dyn Engine) {
+    let made = engine.generate_key(&KeySpec::aes(32, KeyUses::DERIVE)).unwrap();
+    for master in [master_key(engine), made] {
+        assert_eq!(engine.export_key_part(master).err(), Some(EngineError::KeyUnextractable));
+        destroy(engine, &[master]);
+    }
+}
+
 pub(super) fn nothing_else_leaves_as_a_part(engine: &mut dyn Engine) {
-    let master = master_key(engine);
-    let spec = KeySpec { extractable: true, ..KeySpec::aes(32, KeyUses::DERIVE) };
+    let master = engine.combine_key_parts(&parts()[..2], true).unwrap();
     let others = [
-        engine.generate_key(&spec).unwrap(),
+        engine.generate_key(&KeySpec { extractable: true, ..KeySpec::aes(16, KeyUses::DERIVE) }).unwrap(),
         engine.generate_key(&KeySpec::aes(16, KeyUses::DERIVE)).unwrap(),
         aes(engine, &[1; 32], KeyUses::DERIVE),
         aes(engine, &[1; 32], KeyUses::ALL),
@@ -78,11 +88,11 @@ pub(super) fn nothing_else_leaves_as_a_part(engine: &mut dyn Engine) {
 pub(super) fn one_to_three_parts_combine_and_no_more(engine: &mut dyn Engine) {
     let four = [1, 2, 3, 4].map(|byte| KeyPart::new([byte; 32]));
     for count in 1..=3 {
-        let combined = engine.combine_key_parts(&four[..count]).unwrap();
+        let combined = engine.combine_key_parts(&four[..count], false).unwrap();
         destroy(engine, &[combined]);
     }
     for count in [0, 4] {
-        let refused = engine.combine_key_parts(&four[..count]);
+        let refused = engine.combine_key_parts(&four[..count], false);
         assert_eq!(refused, Err(EngineError::KeyPartsInvalid), "{count} parts");
     }
 }
@@ -93,9 +103,18 @@ pub(super) fn a_master_key_only_derives(engine: &mut dyn Engine) {
     let key = aes(engine, &[1; 32], KeyUses::ALL);
     let mut buffer = [DIRT; 80];
     assert_refused(engine.wrap_key(WrapMechanism::AesKw, master, key, &mut buffer), NOT_PERMITTED, &buffer);
-    let mut buffer = [DIRT; 80];
-    let refused = engine.wrap_key(WrapMechanism::AesKw, key, master, &mut buffer);
-    assert_refused(refused, EngineError::KeyUnextractable, &buffer);
+    // Wrapped it never leaves, not even one that may leave as a part, nor under a key of its own.
+    let extractable = engine.combine_key_parts(&parts()[..2], true).unwrap();
+    let derived = engine.derive_key(extractable, b"wrap", b"", &KeySpec::aes(32, KeyUses::WRAP)).ok();
+    for kek in [Some(key), derived].into_iter().flatten() {
+        for leaving in [master, extractable] {
+            let mut buffer = [DIRT; 80];
+            let refused = engine.wrap_key(WrapMechanism::AesKw, kek, leaving, &mut buffer);
+            assert_refused(refused, EngineError::KeyUnextractable, &buffer);
+        }
+    }
+    derived.iter().for_each(|key| destroy(engine, &[*key]));
+    destroy(engine, &[extractable]);
     let spec = KeySpec::aes(32, KeyUses::ALL);
     assert_eq!(engine.unwrap_key(WrapMechanism::AesKw, master, &[1; 40], &spec), Err(NOT_PERMITTED));
     let mut buffer = [DIRT; 80];

@@ -2,7 +2,7 @@
 
 use crate::key_parts::{KeyParts, key_parts_are_sound};
 use crate::key_scope::KeyScope;
-use crate::master_key::{Candidate, MASTER_KEY_SPEC};
+use crate::master_key::{Candidate, master_key_spec};
 use crate::registers::Registers;
 use engine::{Engine, KeyHandle, declassify};
 use unit_api::{Refusal, UnitError};
@@ -12,8 +12,9 @@ pub(crate) fn load_key_parts<E: Engine>(
     scope: &mut KeyScope<'_, E>,
     registers: &Registers,
     parts: &KeyParts,
+    may_leave: bool,
 ) -> Result<Candidate, Refusal> {
-    let combined = scope.engine().combine_key_parts(parts.as_slice())?;
+    let combined = scope.engine().combine_key_parts(parts.as_slice(), may_leave)?;
     let candidate = derive(scope, combined)?;
     // Whether the parts are sound is asked once, of all of them and of what they make.
     if !declassify(key_parts_are_sound(parts.as_slice(), &candidate.pattern)) {
@@ -25,8 +26,11 @@ pub(crate) fn load_key_parts<E: Engine>(
 }
 
 /// A random master key.
-pub(crate) fn generate_master_key<E: Engine>(scope: &mut KeyScope<'_, E>) -> Result<Candidate, Refusal> {
-    let made = scope.engine().generate_key(&MASTER_KEY_SPEC)?;
+pub(crate) fn generate_master_key<E: Engine>(
+    scope: &mut KeyScope<'_, E>,
+    may_leave: bool,
+) -> Result<Candidate, Refusal> {
+    let made = scope.engine().generate_key(&master_key_spec(may_leave))?;
     derive(scope, made)
 }
 

@@ -179,13 +179,14 @@ impl Engine for Observed {
         Ok(self.made(key))
     }
 
-    fn combine_key_parts(&mut self, parts: &[KeyPart]) -> Result<KeyHandle, EngineError> {
+    fn combine_key_parts(&mut self, parts: &[KeyPart], extractable: bool) -> Result<KeyHandle, EngineError> {
         self.call()?;
         if self.inner.borrow().misbehaviour == Some(Misbehaviour::Miscalculates("combine_key_parts")) {
-            let key = self.engine.combine_key_parts(&[KeyPart::new([1; 32]), KeyPart::new([2; 32])])?;
+            let key =
+                self.engine.combine_key_parts(&[KeyPart::new([1; 32]), KeyPart::new([2; 32])], false)?;
             return Ok(self.made(key));
         }
-        let key = self.engine.combine_key_parts(parts)?;
+        let key = self.engine.combine_key_parts(parts, extractable)?;
         Ok(self.made(key))
     }
 
@@ -255,6 +256,12 @@ impl Engine for Observed {
         self.engine.forget_key(self.without_number(reference))?;
         let known = self.inner.borrow_mut().persisted.remove(reference);
         if known { Ok(()) } else { Err(EngineError::ReferenceInvalid) }
+    }
+
+    fn forget_all_but(&mut self, references: &[&[u8]]) -> Result<(), EngineError> {
+        self.call()?;
+        self.inner.borrow_mut().persisted.retain(|kept| references.contains(&kept.as_slice()));
+        self.engine.forget_all_but(references)
     }
 
     fn device_key(&self) -> KeyHandle {
