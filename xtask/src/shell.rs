@@ -1,6 +1,7 @@
 //! Running programs and saying so.
 
 use std::error::Error;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,6 +19,15 @@ pub(crate) fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
+/// The target that the compiler runs on.
+pub(crate) fn host_target() -> Outcome<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let said = Command::new(rustc).current_dir(root()).arg("-vV").output()?.stdout;
+    let host =
+        String::from_utf8_lossy(&said).lines().find_map(|line| Some(line.strip_prefix("host: ")?.to_owned()));
+    host.ok_or_else(|| "rustc does not say what it runs on".into())
+}
+
 /// `cargo`, the one that runs this, in the workspace's folder.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -30,6 +40,19 @@ pub(crate) fn run(command: &mut Command) -> Outcome {
     eprintln!("\n$ {}", shown(command));
     let status = command.status().map_err(|e| format!("{}: {e}", shown(command)))?;
     if status.success() { Ok(()) } else { Err(format!("{} ended with {status}", shown(command)).into()) }
+}
+
+/// Like [`run`], for commands that run at once: every line that `command` prints begins with `label`.
+pub(crate) fn run_labelled(label: &str, command: &mut Command) -> Result<(), String> {
+    let name = shown(command);
+    eprintln!("\n$ {name}");
+    let failed = |error: std::io::Error| format!("{name}: {error}");
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(failed)?;
+    for line in child.stdout.take().map(BufReader::new).into_iter().flat_map(BufRead::lines) {
+        println!("{label}: {}", line.map_err(failed)?);
+    }
+    let status = child.wait().map_err(failed)?;
+    if status.success() { Ok(()) } else { Err(format!("{name} ended with {status}")) }
 }
 
 /// Whether `command` can be started and succeeds; its output is thrown away.

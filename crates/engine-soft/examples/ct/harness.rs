@@ -46,11 +46,12 @@ thread_local! {
     static SET_UP: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Does what a case needs and is not about: what is reported meanwhile is another case's to look at.
+/// Does what a case needs and is not about: what is reported meanwhile is another case's to look at. May be nested.
 pub(crate) fn set_up<T>(work: impl FnOnce() -> T) -> T {
-    let before = count_errors();
+    let (before, reported) = (count_errors(), SET_UP.get());
     let done = work();
-    SET_UP.set(SET_UP.get() + count_errors() - before);
+    // What was set up inside is counted here as well, and once.
+    SET_UP.set(reported + count_errors() - before);
     done
 }
 

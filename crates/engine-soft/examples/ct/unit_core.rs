@@ -8,10 +8,10 @@ mod bench;
 
 use crate::canaries::equal_with_early_return;
 use crate::engine_soft::{TAMPERINGS, spec, tamper};
-use crate::harness::{Case, public, public_bytes, secret, secret_bytes, set_up};
+use crate::harness::{Case, public, public_bytes, secret, secret_bytes};
 use ::unit_core::REPLY_BUFFER_LEN;
 use ::unit_core::constant_time::{check_blob_mac, key_parts_are_sound, patterns_match};
-use bench::{BLOB_TAMPERINGS, Bench, OTHER_PARTS, PARTS, engine, handed_in};
+use bench::{BLOB_TAMPERINGS, Bench, PARTS, engine, handed_in};
 use engine::{Algorithm, Engine, KeyPart, KeySpec, MacMechanism, WrapMechanism};
 use std::hint::black_box;
 use unit_api::admin::AdminCommand;
@@ -142,14 +142,8 @@ fn ceremony() -> Vec<Case> {
         for (command, verb) in [(AdminCommand::CommitNew, "commit"), (AdminCommand::ActivateNew, "activate")]
         {
             cases.push(Case::silent(format!("unit_{verb}_{name}"), move || {
-                let mut bench = Bench::ready();
-                let right = set_up(|| {
-                    let pattern = bench.load(OTHER_PARTS);
-                    if command == AdminCommand::ActivateNew {
-                        bench.administer(AdminCommand::CommitNew, pattern.as_bytes()).unwrap();
-                    }
-                    pattern
-                });
+                let (mut bench, right) =
+                    if command == AdminCommand::CommitNew { Bench::loaded() } else { Bench::committed() };
                 assert_eq!(bench.administer(command, &given(right)).err(), expected);
             }));
         }
@@ -164,7 +158,7 @@ fn sealing() -> Vec<Case> {
         }),
         Case::silent("unit_open_other_master_key", || {
             let blob = handed_in(&Bench::ready().import(Algorithm::Aes, 32), None);
-            let mut other = Bench::ready_with(OTHER_PARTS);
+            let mut other = Bench::ready_with_other();
             let refused = other.run(Command::Sign { by: MacMechanism::AesCmac, key: &blob, data: b"data" });
             assert_eq!(refused.err(), Some(UnitError::WkidMismatch));
         }),

@@ -7,12 +7,19 @@
 //! P-521 reports there are verdicts on what is public – whether a candidate is in range, whether its point is infinity,
 //! the form in which that point is written – and, in a build with overflow checks, a million branches to panics that are
 //! never taken. Release builds have no such checks in those crates.
+//!
+//! Nearly all the time of a case used to go into the ceremony that gives its unit a master key. What uses keys leaves a
+//! unit as it was, so such cases lend each other one unit. A unit that was started from its storage would not do: all
+//! that it reads there, whether a register is full included, comes out of decryption and counts as secret.
 
 use crate::engine_soft::{entropy, spec};
 use crate::harness::{public_bytes, secret, secret_bytes, set_up};
 use ::engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
 use ::unit_core::{Clock, Env, Identity, Module, Slot, Storage, StorageFailed, Unit};
 use engine::Algorithm;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::OnceLock;
 use tke_crypto::{
     AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, RandomFailed, SCALAR_LEN, SEALED_PART_MAX_LEN,
@@ -47,7 +54,7 @@ pub(crate) const BLOB_TAMPERINGS: [(&str, Option<Place>); 5] = [
 pub(crate) const PARTS: [[u8; 32]; 2] = [[0x11; 32], [0x2e; 32]];
 
 /// Two others.
-pub(crate) const OTHER_PARTS: [[u8; 32]; 2] = [[0x11; 32], [0x2f; 32]];
+const OTHER_PARTS: [[u8; 32]; 2] = [[0x11; 32], [0x2f; 32]];
 
 /// The engine under the unit.
 pub(crate) type UnitEngine = SoftEngine<Box<dyn FnMut(&mut [u8]) -> Result<(), EntropyFailed>>, 16>;
@@ -157,29 +164,44 @@ impl Bench {
         })
     }
 
-    /// A unit with a secret master key in Current.
-    pub(crate) fn ready() -> Self {
-        Self::ready_with(PARTS)
+    /// A unit with a secret master key in Current, for what leaves it as it is.
+    pub(crate) fn ready() -> Lent {
+        Lent::out(Stage::Ready)
     }
 
     /// The same with another master key.
-    pub(crate) fn ready_with<const N: usize>(parts: [[u8; 32]; N]) -> Self {
-        let mut bench = Self::in_service();
-        set_up(|| {
-            let pattern = bench.load(parts);
-            bench.administer(AdminCommand::CommitNew, pattern.as_bytes()).unwrap();
-            bench.administer(AdminCommand::ActivateNew, pattern.as_bytes()).unwrap();
-        });
-        bench
+    pub(crate) fn ready_with_other() -> Lent {
+        Lent::out(Stage::ReadyWithOther)
     }
 
-    /// A unit with a master key in Current, and another, committed, in New.
-    pub(crate) fn rotating() -> Self {
-        let mut bench = Self::ready();
+    /// A unit with a master key in Current, and another, committed, in New; for what leaves it as it is.
+    pub(crate) fn rotating() -> Lent {
+        Lent::out(Stage::Rotating)
+    }
+
+    /// A unit with a master key in Current, and another in New, to be changed; the pattern of that in New.
+    pub(crate) fn loaded() -> (Self, VerificationPattern) {
         set_up(|| {
+            let mut bench = Self::activated(PARTS);
             let pattern = bench.load(OTHER_PARTS);
+            (bench, pattern)
+        })
+    }
+
+    /// The same, with New committed.
+    pub(crate) fn committed() -> (Self, VerificationPattern) {
+        set_up(|| {
+            let (mut bench, pattern) = Self::loaded();
             bench.administer(AdminCommand::CommitNew, pattern.as_bytes()).unwrap();
-        });
+            (bench, pattern)
+        })
+    }
+
+    fn activated(parts: [[u8; 32]; 2]) -> Self {
+        let mut bench = Self::in_service();
+        let pattern = bench.load(parts);
+        bench.administer(AdminCommand::CommitNew, pattern.as_bytes()).unwrap();
+        bench.administer(AdminCommand::ActivateNew, pattern.as_bytes()).unwrap();
         bench
     }
 
@@ -225,7 +247,7 @@ impl Bench {
     }
 
     /// Loads New from secret parts and gives the pattern, which is public from then on.
-    pub(crate) fn load<const N: usize>(&mut self, parts: [[u8; 32]; N]) -> VerificationPattern {
+    fn load(&mut self, parts: [[u8; 32]; 2]) -> VerificationPattern {
         let shown = self.administer(AdminCommand::GenerateImporterKey, &[0, 0, 0, 3]).unwrap();
         let shown = public_bytes(&shown);
         let importer = PublicKey::from_point(ImporterKey::decode(&shown).unwrap().point).unwrap();
@@ -271,8 +293,64 @@ impl Bench {
     }
 }
 
+/// What a unit that is lent has been through.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Ready,
+    ReadyWithOther,
+    Rotating,
+}
+
+thread_local! {
+    /// Units that no case has.
+    static AT_HOME: RefCell<BTreeMap<Stage, Bench>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// A bench that comes back for the next case.
+pub(crate) struct Lent {
+    stage: Stage,
+    /// There until it goes back.
+    bench: Option<Bench>,
+}
+
+impl Lent {
+    fn out(stage: Stage) -> Self {
+        let at_home = AT_HOME.with_borrow_mut(|at_home| at_home.remove(&stage));
+        let bench = at_home.unwrap_or_else(|| {
+            set_up(|| match stage {
+                Stage::Ready => Bench::activated(PARTS),
+                Stage::ReadyWithOther => Bench::activated(OTHER_PARTS),
+                Stage::Rotating => Bench::committed().0,
+            })
+        });
+        Self { stage, bench: Some(bench) }
+    }
+}
+
+impl Deref for Lent {
+    type Target = Bench;
+
+    fn deref(&self) -> &Bench {
+        self.bench.as_ref().unwrap()
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Bench {
+        self.bench.as_mut().unwrap()
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(bench) = self.bench.take() {
+            AT_HOME.with_borrow_mut(|at_home| at_home.insert(self.stage, bench));
+        }
+    }
+}
+
 /// A pattern that the unit showed. It is public: the unit shows it to whoever asks for its status.
-pub(crate) fn pattern(shown: &[u8]) -> VerificationPattern {
+fn pattern(shown: &[u8]) -> VerificationPattern {
     VerificationPattern::from_bytes(public_bytes(shown).try_into().unwrap())
 }
 
