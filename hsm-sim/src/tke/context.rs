@@ -5,10 +5,12 @@ use super::plan::Plans;
 use super::readers::Readers;
 use super::secrets::{self, Secrets};
 use super::selection::Selection;
-use crate::cli::DEFAULT_DATA;
+use crate::cli::{DEFAULT_DATA, parse_duration};
 use clap::Args;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tke::secret_file::{Folder, KdfCost};
+use tke::service::ServiceTimeouts;
 use uuid::Uuid;
 
 /// The folder where none is named.
@@ -40,6 +42,9 @@ pub struct TkeOptions {
     /// Take a card's PIN from a file instead of asking; a CA card's two from two lines. May be given several times.
     #[arg(long, global = true, value_name = "[CARD=]PATH", value_parser = secrets::parse_source, help_heading = "Secrets")]
     pub pin_file: Vec<(Option<String>, PathBuf)>,
+    /// How long to wait for each answer of the signing service: 500ms, 30s, 5m [default: 30s]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration, help_heading = "Secrets")]
+    pub signing_timeout: Option<Duration>,
     /// Print JSON.
     #[arg(long, global = true)]
     pub json: bool,
@@ -88,6 +93,12 @@ impl<'a> Context<'a> {
     /// How much it costs to try the password of a file that is made now.
     pub(super) const fn cost(&self) -> KdfCost {
         if self.options.danger_fast_kdf { KdfCost::danger_weak() } else { KdfCost::STANDARD }
+    }
+
+    /// How long to wait for the signing service.
+    pub(super) fn service_timeouts(&self) -> ServiceTimeouts {
+        let standard = ServiceTimeouts::default();
+        ServiceTimeouts { whole: self.options.signing_timeout.unwrap_or(standard.whole), ..standard }
     }
 
     pub(super) fn selection(&self) -> Result<Selection, TkeError> {

@@ -13,6 +13,7 @@ use tke::precheck::Report;
 use tke::proposal::ProposalError;
 use tke::protocol::{PlanInvalid, RecordError, TextInvalid};
 use tke::secret_file::{Folder, SecretFileError};
+use tke::service::{SERVICE_KEYS_VARIABLE, SERVICE_URL_VARIABLE};
 use tke::unit::{PortError, UnitFault};
 use tke_crypto::{CertificateInvalid, NameInvalid};
 use unit_api::VerificationPattern;
@@ -122,9 +123,29 @@ pub enum TkeError {
         /// Why.
         source: CardError,
     },
-    /// A signing service.
+    /// A signing service, or the list of its keys.
     #[error("signing service")]
     SigningService(#[from] tke::service::ServiceError),
+    /// A key of a signing service.
+    #[error("key `{key}` of the signing service {url}")]
+    ServiceKey {
+        /// What the service calls it.
+        key: String,
+        /// Where the service is.
+        url: String,
+        /// Why.
+        source: tke::service::ServiceError,
+    },
+    /// A signing service without keys.
+    #[error(
+        "{SERVICE_URL_VARIABLE} is set, and the list of the signing service's keys is missing: put it into the \
+         environment as {SERVICE_KEYS_VARIABLE} or into the file {}, in the form [{{\"key\": \"…\", \"token\": \"…\"}}]",
+        path.display()
+    )]
+    NoServiceKeys {
+        /// Where it could be.
+        path: PathBuf,
+    },
     /// A name that is none.
     #[error("`{given}` cannot be used as a name of {what}")]
     Name {

@@ -58,7 +58,9 @@ pub(super) fn show(context: &Context<'_>) -> Result<Report, TkeError> {
             "order": place, "file": key.path,
         }));
     }
-    let text = if keys.is_empty() {
+    let text = if keys.is_empty() && signing_service_url().is_some() {
+        format!("No signature key files in {}.", context.path().display())
+    } else if keys.is_empty() {
         format!("No signature key files in {}. Make one with `sigkey-add NAME`.", context.path().display())
     } else {
         columns.text()

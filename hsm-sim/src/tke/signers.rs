@@ -5,13 +5,12 @@ use super::error::TkeError;
 use super::instance::Met;
 use clap::Args;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use tke::Administrator;
 use tke::holder::{ListedSignatureKey, SignatureKey, SignatureKeyFile, SignatureKeys, list_signature_keys};
 use tke::quorum::Quorum;
-use tke::service::{
-    SERVICE_KEYS_VARIABLE, SERVICE_URL_VARIABLE, ServiceKey, ServiceTimeouts, SigningService, parse_keys,
-};
+use tke::service::{SERVICE_KEYS_VARIABLE, SERVICE_URL_VARIABLE, ServiceKey, SigningService, parse_keys};
 use tke_crypto::{
     AdministratorCertificate, AdministratorName, CERTIFICATE_BUFFER_LEN, Ski, administrator_tbs,
     assemble_certificate,
@@ -41,6 +40,14 @@ pub(super) struct Need<'a> {
 /// Whether a signing service is in use, so that key files are not.
 pub(super) fn signing_service_url() -> Option<String> {
     std::env::var(SERVICE_URL_VARIABLE).ok().filter(|url| !url.is_empty())
+}
+
+/// How to have more keys at hand.
+fn more_keys() -> String {
+    signing_service_url().map_or_else(
+        || "select more with `sigkey-sel`".to_owned(),
+        |url| format!("list more keys of the signing service {url} in {SERVICE_KEYS_VARIABLE}"),
+    )
 }
 
 /// Opens as many keys as the units ask for, those first that were named or selected first; refuses before anything is
@@ -85,13 +92,14 @@ pub(super) async fn open_quorum(
             let number = need.unit.number();
             format!(
                 "crypto unit {number} needs {needed} signatures, and {able} of its administrators' keys are at hand: \
-                 select more with `sigkey-sel`, insert more cards (--card), or have others sign a proposal (`propose`)"
+                 {}, insert more cards (--card), or have others sign a proposal (`propose`)",
+                more_keys()
             )
         })
     };
     let short: Vec<String> = missing.iter().zip(needs).filter_map(short).collect();
     if !short.is_empty() {
-        return Err(if keys.is_empty() && files.is_empty() {
+        return Err(if keys.is_empty() && files.is_empty() && signing_service_url().is_none() {
             TkeError::NoSigner
         } else {
             TkeError::Refused(short)
@@ -148,7 +156,10 @@ pub(super) fn find(context: &Context<'_>, given: &str) -> Result<ListedSignature
         (None, _) => Err(TkeError::Unknown {
             what: "signature key",
             given: given.to_owned(),
-            hint: "`sigkeys` lists them, `sigkey-add` makes one",
+            hint: match signing_service_url() {
+                None => "`sigkeys` lists them, `sigkey-add` makes one",
+                Some(_) => "SIGNSERVKEYS lists none of the signing service, and `sigkeys` none in a file",
+            },
         }),
     }
 }
@@ -183,18 +194,28 @@ fn on_card(context: &Context<'_>, path: &Path) -> Result<Box<dyn SignatureKey>, 
 /// The keys of the signing service, if one is set.
 async fn of_service(context: &Context<'_>) -> Result<Vec<Box<dyn SignatureKey>>, TkeError> {
     let Some(url) = signing_service_url() else { return Ok(Vec::new()) };
-    let service = SigningService::new(&url, ServiceTimeouts::default())?;
+    let service = SigningService::new(&url, context.service_timeouts())?;
     let list = match std::env::var(SERVICE_KEYS_VARIABLE) {
         Ok(list) => Zeroizing::new(list.into_bytes()),
         Err(_) => {
             let path = context.path().join(SERVICE_KEYS_VARIABLE);
-            Zeroizing::new(std::fs::read(&path).map_err(TkeError::file(&path))?)
+            let list = std::fs::read(&path).map_err(|error| match error.kind() {
+                ErrorKind::NotFound => TkeError::NoServiceKeys { path: path.clone() },
+                _ => TkeError::file(&path)(error),
+            });
+            Zeroizing::new(list?)
         }
     };
     let mut keys: Vec<Box<dyn SignatureKey>> = Vec::new();
     for key in parse_keys(&list)? {
         let name = administrator_name(key.key.as_str())?;
-        keys.push(Box::new(ServiceKey::fetch(&service, key, name).await?));
+        let called = key.key.to_string();
+        let fetched = ServiceKey::fetch(&service, key, name).await;
+        keys.push(Box::new(fetched.map_err(|source| TkeError::ServiceKey {
+            key: called,
+            url: url.clone(),
+            source,
+        })?));
     }
     Ok(keys)
 }

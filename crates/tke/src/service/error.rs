@@ -32,7 +32,7 @@ pub enum ServiceError {
     #[error("the signing service did not answer within {0:?}")]
     TimedOut(Duration),
     /// The service answered with another status than 200.
-    #[error("the signing service answered with HTTP status {0}")]
+    #[error("the signing service answered with HTTP status {0}{why}", why = meaning(*.0))]
     Status(u16),
     /// The answer is not of the form that it has to have.
     #[error("the signing service's answer is malformed: {0}")]
@@ -43,6 +43,15 @@ pub enum ServiceError {
     /// The signature does not verify under the key that the service announced.
     #[error("the signing service's signature does not verify under its key")]
     SignatureInvalid,
+}
+
+/// What a status says of a call that is otherwise right.
+const fn meaning(status: u16) -> &'static str {
+    match status {
+        401 | 403 => ": it does not take the key's token",
+        404 => ": it knows no key of that name",
+        _ => "",
+    }
 }
 
 impl ServiceError {
