@@ -1,130 +1,26 @@
 //! The signing service's client, against a sample service and against bad ones.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
+mod sample_service;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use sample_service::{Mood, SampleService, key_of};
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tke::holder::{SignatureKey, SigningError, sign_with_all};
 use tke::service::{
     KeyName, NamedKey, ServiceError, ServiceKey, ServiceTimeouts, SigningService, Token, parse_keys,
 };
-use tke_crypto::{AdministratorName, SigningKey};
+use tke_crypto::AdministratorName;
 
 /// Whether a fault is the one that is due.
 type IsExpected = fn(&ServiceError) -> bool;
 
-/// How the sample service behaves.
-#[derive(Clone, Copy, PartialEq)]
-enum Mood {
-    Good,
-    Slow,
-    Fails,
-    Garbles,
-    SignsSomethingElse,
-    SignsWithAnotherKey,
-    AnnouncesAnotherCurve,
-    AnswersEndlessly,
-}
-
-#[derive(Clone)]
-struct Sample {
-    mood: Arc<Mutex<Mood>>,
-    asked: Arc<Mutex<Vec<Value>>>,
-}
-
-impl Sample {
-    fn mood(&self) -> Mood {
-        *self.mood.lock().unwrap()
-    }
-
-    fn set(&self, mood: Mood) {
-        *self.mood.lock().unwrap() = mood;
-    }
-}
-
-fn key_of(name: &str) -> SigningKey {
-    let mut scalar = [0; 66];
-    scalar[65] = name.bytes().fold(1, u8::wrapping_add);
-    SigningKey::from_scalar(&scalar).unwrap()
-}
-
-/// `SEQUENCE { INTEGER, INTEGER }` of two unsigned numbers.
-fn pair(first: &[u8], second: &[u8]) -> Vec<u8> {
-    let integer = |number: &[u8]| {
-        let start = number.iter().position(|byte| *byte != 0).unwrap_or(number.len() - 1);
-        let mut number = number[start..].to_vec();
-        if number[0] & 0x80 != 0 {
-            number.insert(0, 0);
-        }
-        [&[2, u8::try_from(number.len()).unwrap()], &number[..]].concat()
-    };
-    let content = [integer(first), integer(second)].concat();
-    let len = u8::try_from(content.len()).unwrap();
-    let header = if len < 0x80 { vec![0x30, len] } else { vec![0x30, 0x81, len] };
-    [header, content].concat()
-}
-
-fn misbehave(mood: Mood) -> Option<Response> {
-    match mood {
-        Mood::Fails => Some(StatusCode::INTERNAL_SERVER_ERROR.into_response()),
-        Mood::Garbles => Some("<html>no JSON</html>".into_response()),
-        Mood::AnswersEndlessly => Some("x".repeat(1 << 20).into_response()),
-        _ => None,
-    }
-}
-
-async fn announce(State(sample): State<Sample>, Path(name): Path<String>, headers: HeaderMap) -> Response {
-    let mood = sample.mood();
-    let token = headers.get("authorization").map(|token| token.to_str().unwrap().to_owned());
-    sample.asked.lock().unwrap().push(json!({"token": token}));
-    if mood == Mood::Slow {
-        std::future::pending::<()>().await;
-    }
-    if let Some(bad) = misbehave(mood) {
-        return bad;
-    }
-    let point = key_of(&name).public().to_point();
-    let der = match mood {
-        Mood::AnnouncesAnotherCurve => pair(&[7; 32], &[9; 32]),
-        _ => pair(&point[1..67], &point[67..]),
-    };
-    Json(json!({"publickey": BASE64.encode(der)})).into_response()
-}
-
-async fn sign(State(sample): State<Sample>, Path(name): Path<String>, Json(body): Json<Value>) -> Response {
-    let mood = sample.mood();
-    let mut input = BASE64.decode(body["input"].as_str().unwrap()).unwrap();
-    sample.asked.lock().unwrap().push(body);
-    if mood == Mood::Slow || name == "slow" {
-        std::future::pending::<()>().await;
-    }
-    if let Some(bad) = misbehave(mood) {
-        return bad;
-    }
-    let key = if mood == Mood::SignsWithAnotherKey { key_of("another") } else { key_of(&name) };
-    if mood == Mood::SignsSomethingElse {
-        input.push(0);
-    }
-    Json(json!({"signature": BASE64.encode(&*key.sign(&input))})).into_response()
-}
-
-async fn sample_service(timeouts: ServiceTimeouts) -> (Sample, SigningService) {
-    let sample = Sample { mood: Arc::new(Mutex::new(Mood::Good)), asked: Arc::default() };
-    let app = Router::new()
-        .route("/keys/{name}", get(announce))
-        .route("/sign/{name}", post(sign))
-        .with_state(sample.clone());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    tokio::spawn(async { axum::serve(listener, app).await });
-    (sample, SigningService::new(&url, timeouts).unwrap())
+async fn sample_service(timeouts: ServiceTimeouts) -> (SampleService, SigningService) {
+    let sample = SampleService::start().await;
+    let service = SigningService::new(&sample.url, timeouts).unwrap();
+    (sample, service)
 }
 
 fn short() -> ServiceTimeouts {
@@ -154,9 +50,11 @@ async fn a_good_service_signs_with_exactly_the_documented_calls() {
     assert_eq!(key.ski(), key_of("ada-1._~").public().ski());
     let signature = key.sign(b"command").await.unwrap();
     key.public_key().verify(b"command", &signature).unwrap();
-    let asked = sample.asked.lock().unwrap();
-    assert_eq!(asked[0], json!({"token": "secret token"}));
-    assert_eq!(asked[1], json!({"hash_algorithm": "sha2-512", "input": BASE64.encode("command")}));
+    let asked = sample.asked();
+    let calls: Vec<_> = asked.iter().map(|asked| (asked.route, asked.key.as_str(), &asked.body)).collect();
+    let body = json!({"hash_algorithm": "sha2-512", "input": BASE64.encode("command")});
+    assert_eq!(calls, [("keys", "ada-1._~", &Value::Null), ("sign", "ada-1._~", &body)]);
+    assert!(asked.iter().all(|asked| asked.token.as_deref() == Some("secret token")));
     assert!(!format!("{key:?}").contains("secret token"));
 }
 
@@ -198,7 +96,8 @@ async fn nobody_at_the_address_is_unreachable() {
 
 #[tokio::test]
 async fn when_some_keys_fail_all_are_reported_and_no_signature_comes_out() {
-    let (_sample, service) = sample_service(short()).await;
+    let (sample, service) = sample_service(short()).await;
+    sample.set_signing("slow", Mood::Slow);
     let (ada, slow, bob) = (
         fetch(&service, "ada").await.unwrap(),
         fetch(&service, "slow").await.unwrap(),

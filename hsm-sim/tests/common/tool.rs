@@ -41,7 +41,9 @@ impl Tool {
         command.arg("--data").arg(&self.data).arg("--files").arg(self.files()).arg("--danger-fast-kdf");
         command.arg("--password-file").arg(self.folder.path().join("password"));
         command.current_dir(self.folder.path()).stdin(Stdio::null());
-        for variable in ["TKE_URL", "TKE_INSTANCE", "TKE_ROOT", "TKE_SIGNSERV_URL", "CLOUDTKEFILES"] {
+        for variable in
+            ["TKE_URL", "TKE_INSTANCE", "TKE_ROOT", "TKE_SIGNSERV_URL", "SIGNSERVKEYS", "CLOUDTKEFILES"]
+        {
             command.env_remove(variable);
         }
         command

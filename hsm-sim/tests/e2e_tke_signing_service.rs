@@ -1,0 +1,224 @@
+//! Administrators whose keys a signing service keeps: the built tool carries a ceremony out with them, and what it does
+//! when the service is away, too slow, fails for one key, or does not take a token.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod common;
+#[path = "../../crates/tke/tests/sample_service/mod.rs"]
+mod sample_service;
+#[path = "common/tool.rs"]
+mod tool;
+
+use common::Region;
+use sample_service::{Mood, SampleService, key_of};
+use serde_json::{Value, json};
+use std::process::Output;
+use std::rc::Rc;
+use tool::{Tool, contents, said};
+
+const TOKENS: [(&str, &str); 2] = [("alice", "Bearer token-of-alice"), ("bob", "Bearer token-of-bob")];
+
+/// The first command of the ceremony that two have to sign.
+const COMMIT: &str = "cryptounit-mk-commit --part part1 --part part2";
+
+/// A workstation that knows a signing service.
+#[derive(Clone)]
+struct Desk {
+    tool: Rc<Tool>,
+    url: String,
+    /// What `SIGNSERVKEYS` holds.
+    keys: String,
+}
+
+impl Desk {
+    fn on(region: &Region, service: &SampleService) -> Self {
+        for (key, token) in TOKENS {
+            service.protect(key, token);
+        }
+        Self { tool: Rc::new(Tool::on(region)), url: service.url.clone(), keys: listed(TOKENS) }
+    }
+
+    fn run(&self, line: &str) -> Output {
+        let mut command = self.tool.command(line);
+        command.env("TKE_SIGNSERV_URL", &self.url).env("SIGNSERVKEYS", &self.keys);
+        let output = command.output().unwrap();
+        for (_, token) in TOKENS {
+            assert!(!said(&output).contains(token), "a token was printed");
+        }
+        output
+    }
+
+    fn text(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert!(output.status.success(), "`{line}` failed: {}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a command says that does not succeed; all of `why` has to be in it.
+    fn refused(&self, line: &str, why: &[&str]) -> String {
+        let output = self.run(line);
+        let said = said(&output);
+        assert!(!output.status.success(), "`{line}` should have been refused: {said}");
+        for why in why {
+            assert!(said.contains(why), "`{line}` was refused, but not with `{why}`: {said}");
+        }
+        said
+    }
+
+    /// All that can be seen of the units from outside: administrators, thresholds, registers, commands counted.
+    fn units(&self) -> Value {
+        let output = self.run("cryptounit-compare --json");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["crypto_units"].clone()
+    }
+
+    /// What is in the new registers, unit by unit.
+    fn new_registers(&self) -> Vec<String> {
+        let units = self.units();
+        let status = |unit: &Value| unit["new_register"]["status"].as_str().unwrap().to_owned();
+        units.as_array().unwrap().iter().map(status).collect()
+    }
+
+    /// A ceremony as far as its first command that two have to sign.
+    fn begin_ceremony(&self) {
+        for line in [
+            "mk-add part1 --random",
+            "mk-add part2 --random",
+            "cryptounit-add all",
+            "cryptounit-admin-add alice bob",
+            "cryptounit-thrhld-set --signature 2 --revocation 2",
+            "cryptounit-mk-load --part part1 --part part2",
+        ] {
+            self.text(line);
+        }
+        assert_eq!(self.new_registers(), ["full uncommitted", "full uncommitted"]);
+    }
+}
+
+fn listed(keys: [(&str, &str); 2]) -> String {
+    json!(keys.map(|(key, token)| json!({"key": key, "token": token}))).to_string()
+}
+
+async fn region_and_desk(folder: &tempfile::TempDir) -> (Region, SampleService, Desk) {
+    let service = SampleService::start().await;
+    let data = folder.path().join("data");
+    let region = Region::up(&data, &["--ceremony", "manual", "--recovery-units", "0"]);
+    let desk = Desk::on(&region, &service);
+    (region, service, desk)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e2e_a_signing_service_signs_a_whole_ceremony() {
+    let folder = tempfile::tempdir().unwrap();
+    let (region, service, desk) = region_and_desk(&folder).await;
+    for line in ["sigkey-add carol", "sigkey-sel alice", "sigkey-rm alice --yes"] {
+        let said = desk.text(line);
+        assert!(said.starts_with("Nothing was done. TKE_SIGNSERV_URL is set"), "{said}");
+    }
+    assert!(!desk.text("sigkeys").contains("sigkey-add"), "advice that does nothing");
+    desk.begin_ceremony();
+    desk.refused("cryptounit-admin-add carol", &["no signature key `carol`", "SIGNSERVKEYS"]);
+    desk.text(COMMIT);
+    desk.text("cryptounit-mk-setimm --part part1 --part part2");
+    for (number, unit) in (1..).zip(desk.units().as_array().unwrap()) {
+        let names = unit["administrators"].as_array().unwrap();
+        for (administrator, name) in names.iter().zip(["alice", "bob"]) {
+            let ski = key_of(name).public().ski().to_string();
+            assert_eq!(*administrator, json!({"name": name, "ski": ski}), "unit {number}");
+        }
+        assert_eq!(unit["current_register"]["status"], "valid", "unit {number}");
+        assert_eq!((&unit["signature_threshold"], &unit["revocation_threshold"]), (&json!(2), &json!(2)));
+    }
+
+    // Every call bears the token of its key, and no other; and no token is anywhere else.
+    let asked = service.asked();
+    for (key, token) in TOKENS {
+        let calls: Vec<_> = asked.iter().filter(|asked| asked.key == key).collect();
+        assert!(calls.iter().any(|asked| asked.route == "sign") && calls.len() > 5, "{}", calls.len());
+        assert!(calls.iter().all(|asked| asked.token.as_deref() == Some(token)));
+        for content in contents(&desk.tool.files()).iter().chain(&[std::fs::read(&region.log).unwrap()]) {
+            assert!(!String::from_utf8_lossy(content).contains(token), "a token lies in a file");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e2e_without_every_signature_nothing_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_region, service, desk) = region_and_desk(&folder).await;
+    desk.begin_ceremony();
+    let before = desk.units();
+
+    let away = Desk { url: nobody(), ..desk.clone() };
+    away.refused(COMMIT, &["the signing service cannot be reached", &away.url, "refused"]);
+
+    service.set(Mood::Slow);
+    let hasty = format!("{COMMIT} --signing-timeout 200ms");
+    desk.refused(&hasty, &["key `alice`", "did not answer within 200ms"]);
+    service.set(Mood::Good);
+
+    // Each says whose key it was; of the other key's signature nothing is sent either.
+    for (mood, why) in [
+        (Mood::Slow, "did not answer within 200ms"),
+        (Mood::Fails, "answered with HTTP status 500"),
+        (Mood::Garbles, "answer is malformed"),
+        (Mood::SignsSomethingElse, "signature does not verify under its key"),
+    ] {
+        service.set_signing("bob", mood);
+        desk.refused(&hasty, &["nothing was sent: 1 of 2 keys did not sign: bob (", why, "not tried"]);
+    }
+    service.set(Mood::Good);
+    assert_eq!(desk.units(), before, "a unit was told something");
+
+    // After one unit: it stays done, the other stays as it was, and the same command completes the work.
+    service.limit("bob", 1);
+    let said = desk.refused(COMMIT, &["bob (", "the same command again, or `converge`, completes it"]);
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains("OPERATIONAL")).collect();
+    assert!(lines[0].ends_with("committed") && lines[1].contains("FAILED"), "{lines:?}");
+    assert_eq!(desk.new_registers(), ["full committed", "full uncommitted"]);
+    service.set(Mood::Good);
+    desk.text(COMMIT);
+    assert_eq!(desk.new_registers(), ["full committed", "full committed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e2e_keys_and_tokens_that_the_service_does_not_take_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_region, service, desk) = region_and_desk(&folder).await;
+    desk.begin_ceremony();
+    let before = desk.units();
+    let with_keys = |keys: String| Desk { keys, ..desk.clone() };
+
+    let refusal = with_keys(listed([TOKENS[0], ("bob", "Bearer made-up")]))
+        .refused(COMMIT, &["key `bob` of the signing service", "does not take the key's token"]);
+    assert!(!refusal.contains("made-up"), "a token was printed");
+    let only_alice = json!([{"key": "alice", "token": TOKENS[0].1}]).to_string();
+    for (keys, able) in [(only_alice.as_str(), "and 1 of"), ("[]", "and 0 of")] {
+        let said = with_keys(keys.to_owned())
+            .refused(COMMIT, &["nothing was changed", "needs 2 signatures", able, "in SIGNSERVKEYS"]);
+        assert!(!said.contains("sigkey-sel"), "advice that does nothing: {said}");
+    }
+    with_keys("[{]".to_owned()).refused(COMMIT, &["list of keys is not valid JSON"]);
+    with_keys(r#"[{"key": "a/b"}]"#.to_owned()).refused(COMMIT, &["`a/b` is no name of a key"]);
+    Desk { url: "nonsense".to_owned(), ..desk.clone() }.refused(COMMIT, &["`nonsense` is no address"]);
+
+    // Without the variable the list is a file of the folder; without the file, both places are named.
+    let without = || {
+        let mut command = desk.tool.command(COMMIT);
+        command.env("TKE_SIGNSERV_URL", &desk.url).output().unwrap()
+    };
+    let missing = said(&without());
+    assert!(
+        missing.contains("TKE_SIGNSERV_URL is set") && missing.contains("files/SIGNSERVKEYS"),
+        "{missing}"
+    );
+    assert_eq!(desk.units(), before, "a unit was told something");
+    assert!(!service.asked().iter().any(|asked| asked.key == "a/b"));
+    std::fs::write(desk.tool.files().join("SIGNSERVKEYS"), &desk.keys).unwrap();
+    assert!(without().status.success(), "{}", said(&without()));
+    assert_eq!(desk.new_registers(), ["full committed", "full committed"]);
+}
+
+/// An address where nobody answers.
+fn nobody() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
