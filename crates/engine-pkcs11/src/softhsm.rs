@@ -221,6 +221,8 @@ impl Home {
         session.init_pin(pin.expose()).map_err(failed("take a PIN"))?;
         session.logout().map_err(failed("log out"))?;
         session.close().map_err(failed("close the session"))?;
+        // Loaded it stays: it is used again at once, and libraries like it do not come back well from being unloaded.
+        std::mem::forget(softhsm.clone());
         softhsm.finalize().map_err(failed("end"))
     }
 

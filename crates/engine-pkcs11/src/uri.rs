@@ -173,6 +173,14 @@ impl TokenUri {
         self.pin_source.as_ref()
     }
 
+    /// Whether both name the same token in the same words, wherever its library and its PIN are.
+    #[must_use]
+    pub fn is_of_same_token(&self, other: &Self) -> bool {
+        let Self { token, manufacturer, model, serial, slot_description, slot_id, .. } = other;
+        (&self.token, &self.manufacturer, &self.model) == (token, manufacturer, model)
+            && (&self.serial, &self.slot_description, &self.slot_id) == (serial, slot_description, slot_id)
+    }
+
     /// Whether this is the token: every attribute that is given fits.
     #[must_use]
     pub fn matches(&self, seen: &TokenSeen<'_>) -> bool {
@@ -524,6 +532,17 @@ mod tests {
             ("slot-id=7;slot-description=other", false),
         ] {
             assert_eq!(read(uri).unwrap().matches(&seen), fits, "{uri}");
+        }
+    }
+
+    #[test]
+    fn the_same_token_may_be_reached_in_another_way() {
+        let uri = read("token=core;serial=1").unwrap();
+        let same: TokenUri =
+            "pkcs11:serial=1;token=core?module-path=/n.so&pin-source=prompt".parse().unwrap();
+        assert!(uri.is_of_same_token(&same) && same.is_of_same_token(&uri));
+        for other in ["token=core", "token=core;serial=2", "token=core;serial=1;slot-id=1", "serial=1"] {
+            assert!(!uri.is_of_same_token(&read(other).unwrap()), "{other}");
         }
     }
 

@@ -9,7 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &[]),
     ("key-wrap", &[]),
     ("engine-soft", &["engine", "key-wrap"]),
-    ("engine-pkcs11", &["engine"]),
+    ("engine-pkcs11", &["engine", "key-wrap"]),
     ("unit-api", &["engine"]),
     ("tke-crypto", &["key-wrap"]),
     ("unit-core", &["engine", "unit-api", "tke-crypto"]),

@@ -1,0 +1,263 @@
+//! The engine: the port's methods, each as calls to the token, and what is done when the token does not answer.
+
+use crate::desk::{Desk, Stop};
+use crate::error::OpenError;
+use crate::event::TokenEvent;
+use crate::fault::Fault;
+use crate::key::{Entry, Keys, Objects, Origin};
+use crate::persist::{digest_key, see_to_device_key, working_copy};
+use crate::probe::Probe;
+use crate::profile::Profile;
+use crate::store::{self, Id};
+use crate::template::{Role, template};
+use crate::token::{Seat, Token};
+use cryptoki::mechanism::{Mechanism as Ck, MechanismType};
+use cryptoki::object::{Attribute, KeyType, ObjectHandle};
+use cryptoki::session::Session;
+use engine::{EngineError, KeyHandle, KeySpec, KeyUses};
+use std::fmt;
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+
+pub(crate) const DEVICE_KEY: KeySpec = KeySpec::aes(32, KeyUses::ENCRYPT.with(KeyUses::DECRYPT));
+
+/// Whether the unit's own key may be made, or has to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitKeys {
+    /// The unit is being made: its key is made if it is not there yet.
+    New,
+    /// The unit has lived: a token without its key is not its token.
+    Known,
+}
+
+/// An engine over a token, with a session of its own.
+///
+/// Handles outlive sessions: what the token stores is found again under them. A key that only a lost session had is gone;
+/// calls that name it fail with [`EngineError::DeviceRemoved`], and the command may be tried again from its start.
+pub struct Pkcs11Engine {
+    pub(crate) token: Arc<Token>,
+    pub(crate) seat: Seat,
+    /// The unit's name in labels.
+    pub(crate) name: String,
+    pub(crate) profile: Profile,
+    pub(crate) keys: Keys,
+    pub(crate) device_key: KeyHandle,
+    /// The session that the keys' objects are of.
+    generation: u64,
+    gauge: Option<Gauge>,
+    unexpected: bool,
+}
+
+/// Two keys of the session: what one wraps of another tells the other's length, and whether the token still works.
+#[derive(Clone, Copy)]
+struct Gauge {
+    wrapping: ObjectHandle,
+    measured: ObjectHandle,
+}
+
+impl Pkcs11Engine {
+    /// An engine for the unit of this name. Engines of one token need different names: at most 64 characters.
+    ///
+    /// Every mechanism that a unit needs is tried against a published answer first.
+    ///
+    /// # Errors
+    /// [`OpenError::MechanismMissing`], [`OpenError::AnswerWrong`] for a token that no unit can use;
+    /// [`OpenError::KeysMissing`] for one that is not this unit's.
+    pub fn open(token: &Arc<Token>, name: &str, keys: UnitKeys) -> Result<Self, OpenError> {
+        let seat = token.seat()?;
+        let probe = Probe::run(token, &seat)?;
+        probe.check()?;
+        let failed = |stop| match stop {
+            Stop::Token(error) => OpenError::Session(error),
+            Stop::Refused(_) => {
+                OpenError::ObjectInvalid { unit: name.to_owned(), what: "several claim to be one key" }
+            }
+        };
+        let missing = || OpenError::KeysMissing { unit: name.to_owned() };
+        let found = token.work(&seat, |session| see_to_device_key(session, name, keys));
+        if !found.ok_or_else(missing)?.map_err(failed)? {
+            return Err(missing());
+        }
+        let mut held = Keys::default();
+        let device_key = held.insert(Entry::stored(DEVICE_KEY, Origin::Device, Id::DEVICE));
+        let mut engine = Self {
+            token: Arc::clone(token),
+            seat,
+            name: name.to_owned(),
+            profile: probe.profile,
+            keys: held,
+            device_key,
+            generation: 0,
+            gauge: None,
+            unexpected: false,
+        };
+        engine.bind().map_err(|_| missing())?;
+        Ok(engine)
+    }
+
+    /// One line for people: the product, the token, and what is not done inside it.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let product = self.token.info().map_or_else(
+            |_| "a token that is away".to_owned(),
+            |info| {
+                let version = info.hardware_version();
+                format!(
+                    "{} {}.{}, token `{}`",
+                    info.model().trim(),
+                    version.major(),
+                    version.minor(),
+                    info.label().trim()
+                )
+            },
+        );
+        format!("{product}; {}; {}", self.profile.combination(), self.profile.derivation())
+    }
+
+    /// Does `work` at the token. `vague` is what an error means that may as well mean trouble, if the token works. What helps against a fault is tried once, and the work once more.
+    pub(crate) fn run<T>(
+        &mut self,
+        vague: Option<EngineError>,
+        work: impl Fn(&Desk<'_>) -> Result<T, Stop>,
+    ) -> Result<T, EngineError> {
+        for first in [true, false] {
+            self.bind()?;
+            let outcome = self.token.work(&self.seat, |session| {
+                let gauge = self.gauge.map(|gauge| gauge.wrapping);
+                Desk::new(session, &self.keys, &self.profile, &self.name).with_gauge(gauge).run(&work)
+            });
+            let error = match outcome {
+                None => return Err(EngineError::DeviceRemoved),
+                Some(Ok(done)) => return Ok(done),
+                Some(Err(Stop::Refused(refused))) => return Err(refused),
+                Some(Err(Stop::Token(error))) => error,
+            };
+            match Fault::of(&error) {
+                Fault::Integrity => return Err(vague.unwrap_or(EngineError::DeviceError)),
+                Fault::Vague if vague.is_some() && self.is_alive() => {
+                    return Err(vague.unwrap_or(EngineError::DeviceError));
+                }
+                Fault::Vague | Fault::Session | Fault::LoggedOut if first => self.token.renew(&self.seat)?,
+                Fault::Vague | Fault::Session | Fault::LoggedOut | Fault::Gone => self.token.lose(&error),
+                fault @ Fault::Unsupported => {
+                    if !std::mem::replace(&mut self.unexpected, true) {
+                        self.token.report(&TokenEvent::Unexpected(error.to_string()));
+                    }
+                    return Err(fault.into_engine_error());
+                }
+                fault => return Err(fault.into_engine_error()),
+            }
+        }
+        Err(EngineError::DeviceRemoved)
+    }
+
+    /// Whether the token computes as it should.
+    fn is_alive(&self) -> bool {
+        let Some(gauge) = self.gauge else { return false };
+        let wrapped = self
+            .token
+            .work(&self.seat, |session| session.wrap_key(&Ck::AesKeyWrap, gauge.wrapping, gauge.measured));
+        matches!(wrapped, Some(Ok(wrapped)) if wrapped.len() == 40)
+    }
+
+    /// Sees to a session, and finds the stored keys again if it is another than before.
+    fn bind(&mut self) -> Result<(), EngineError> {
+        let generation = self.token.ready(&self.seat)?;
+        if generation == self.generation {
+            return Ok(());
+        }
+        let (token, seat) = (Arc::clone(&self.token), self.seat.clone());
+        match token.work(&seat, |session| self.find_all(session)) {
+            None => Err(EngineError::DeviceRemoved),
+            Some(Ok(())) => {
+                self.generation = generation;
+                Ok(())
+            }
+            Some(Err(Stop::Refused(refused))) => Err(refused),
+            Some(Err(Stop::Token(error))) => {
+                token.lose(&error);
+                Err(EngineError::DeviceRemoved)
+            }
+        }
+    }
+
+    fn find_all(&mut self, session: &Session) -> Result<(), Stop> {
+        self.gauge = None;
+        for entry in self.keys.values_mut() {
+            entry.objects = None;
+        }
+        for entry in self.keys.values_mut() {
+            let Some(id) = entry.stored else { continue };
+            let stored = store::find(session, &self.name, entry.origin, id)?;
+            let Some(stored) = stored else {
+                // A token without the device key is away, or another one; with it, and without this one, it lost it.
+                let device = entry.origin == Origin::Device;
+                return Err(if device { EngineError::DeviceRemoved } else { EngineError::DeviceError }.into());
+            };
+            entry.objects = Some(if entry.is_stored_itself() {
+                let digest = digest_key(session, &[], stored.first)?;
+                if entry.digest.is_some_and(|known| !bool::from(known.ct_eq(&digest))) {
+                    return Err(EngineError::DeviceError.into());
+                }
+                stored
+            } else {
+                working_copy(session, stored)?
+            });
+        }
+        let role = Role { wrap: true, allowed: vec![MechanismType::AES_KEY_WRAP], ..Role::NONE };
+        let len = || Attribute::ValueLen(32.into());
+        let generate = |role, extractable| {
+            let mut attributes = template(KeyType::AES, role, extractable);
+            attributes.push(len());
+            session.generate_key(&Ck::AesKeyGen, &attributes)
+        };
+        self.gauge =
+            Some(Gauge { wrapping: generate(&role, false)?, measured: generate(&Role::NONE, true)? });
+        Ok(())
+    }
+
+    /// Notes that stored keys are gone. A handle that worked with a copy goes on with it.
+    pub(crate) fn forgotten(&mut self, goes: impl Fn(&Id) -> bool) {
+        for entry in self.keys.values_mut().filter(|entry| entry.origin != Origin::Device) {
+            if entry.stored.is_some_and(|id| goes(&id)) {
+                if entry.is_stored_itself() {
+                    entry.objects = None;
+                }
+                entry.stored = None;
+            }
+        }
+    }
+
+    /// Notes a key that was made.
+    pub(crate) fn made(&mut self, spec: &KeySpec, origin: Origin, objects: Objects) -> KeyHandle {
+        self.keys.insert(Entry::new(*spec, origin, objects))
+    }
+
+    pub(crate) fn check_new(&self, spec: &KeySpec) -> Result<(), EngineError> {
+        spec.check()?;
+        self.keys.check_room()
+    }
+
+    /// What the port means by a master key that is made inside.
+    pub(crate) fn origin_of_generated(spec: &KeySpec) -> Origin {
+        let master = KeySpec { extractable: spec.extractable, ..KeySpec::aes(32, KeyUses::DERIVE) };
+        if *spec == master { Origin::Master } else { Origin::User }
+    }
+}
+
+impl fmt::Debug for Pkcs11Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pkcs11Engine")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pkcs11Engine;
+
+    #[test]
+    fn an_engine_may_move_to_another_thread() {
+        fn is_send<T: Send>() {}
+        is_send::<Pkcs11Engine>();
+    }
+}

@@ -1,0 +1,118 @@
+//! Keys under keys: the token's own mechanisms, and blocks where it pads in another way.
+
+use crate::blocks::{unwrap_padded, wrap_padded};
+use crate::desk::{Desk, Stop, stored_len};
+use crate::key::{Entry, Objects};
+use crate::template::{Role, key_type, template, with};
+use cryptoki::mechanism::Mechanism as Ck;
+use cryptoki::object::{Attribute, AttributeInfo, AttributeType, KeyType, ObjectHandle};
+use engine::{EngineError, KeySpec, WrapMechanism};
+
+/// Whether the mechanism takes keys of this length.
+pub(crate) const fn takes(by: WrapMechanism, len: usize) -> bool {
+    match by {
+        WrapMechanism::AesKw => len >= 16 && len.is_multiple_of(8),
+        WrapMechanism::AesKwp => len > 0,
+    }
+}
+
+/// Wraps a key into `wrapped`, which is as long as the result.
+pub(crate) fn wrap(
+    desk: &Desk<'_>,
+    by: WrapMechanism,
+    kek: Objects,
+    key: &Entry,
+    wrapped: &mut [u8],
+) -> Result<(), Stop> {
+    let object = key.objects()?.first;
+    let whole = takes(WrapMechanism::AesKw, key.spec.len());
+    let mechanism = match by {
+        WrapMechanism::AesKw => Ck::AesKeyWrap,
+        WrapMechanism::AesKwp if whole && desk.profile.unwraps_padded => Ck::AesKeyWrapPad,
+        WrapMechanism::AesKwp => return wrap_by_blocks(desk, kek, key, object, wrapped),
+    };
+    let result = desk.session.wrap_key(&mechanism, kek.first, object)?;
+    if result.len() != wrapped.len() {
+        return Err(EngineError::DeviceError.into());
+    }
+    wrapped.copy_from_slice(&result);
+    Ok(())
+}
+
+fn wrap_by_blocks(
+    desk: &Desk<'_>,
+    kek: Objects,
+    key: &Entry,
+    object: ObjectHandle,
+    wrapped: &mut [u8],
+) -> Result<(), Stop> {
+    // A key that was made inside to wrap has no second role; the unit makes none such.
+    let blocks = kek.second.ok_or(EngineError::MechanismInvalid)?;
+    let len = if desk.profile.is_short(&key.spec) { stored_len(&key.spec) } else { key.spec.len() };
+    let mut value = desk.read(object, len)?;
+    value.resize(key.spec.len());
+    wrap_padded(|block| desk.encrypt_block(blocks, block), value.expose(), wrapped)
+}
+
+/// Unwraps a key that has to be as long as its specification says. The wrapped key has the length for that.
+pub(crate) fn unwrap(
+    desk: &Desk<'_>,
+    by: WrapMechanism,
+    kek: Objects,
+    wrapped: &[u8],
+    spec: &KeySpec,
+) -> Result<Objects, Stop> {
+    let mechanism = match by {
+        WrapMechanism::AesKw => Ck::AesKeyWrap,
+        WrapMechanism::AesKwp if desk.profile.unwraps_padded => Ck::AesKeyWrapPad,
+        WrapMechanism::AesKwp => {
+            let blocks = kek.second.ok_or(EngineError::MechanismInvalid)?;
+            let value = unwrap_padded(|block| desk.decrypt_block(blocks, block), wrapped, spec.len())?;
+            return desk.objects(spec, &value);
+        }
+    };
+    let unwrap_as = |kind, role: &Role, extractable| -> Result<ObjectHandle, Stop> {
+        let attributes = template(kind, role, extractable);
+        Ok(desk.keep(desk.session.unwrap_key(&mechanism, kek.first, wrapped, &attributes)?))
+    };
+    if desk.profile.is_short(spec) {
+        return unwrap_short(desk, &mechanism, kek, wrapped, spec);
+    }
+    let role = Role::of(spec, desk.profile);
+    // Of 25 to 32 bytes, all have one length under KWP: what is inside is measured before the key may stay.
+    let measured = by == WrapMechanism::AesKwp;
+    let first = unwrap_as(key_type(spec.algorithm), &role, spec.extractable || measured)?;
+    if measured {
+        if desk.measure(first)? != Some(spec.len()) {
+            return Err(EngineError::WrappedKeyInvalid.into());
+        }
+        if !spec.extractable {
+            desk.session.update_attributes(first, &[Attribute::Extractable(false)])?;
+        }
+    }
+    let second = if desk.profile.needs_blocks(spec) {
+        Some(unwrap_as(KeyType::AES, &Role::blocks(spec, desk.profile), false)?)
+    } else {
+        None
+    };
+    Ok(Objects { first, second })
+}
+
+/// A short secret comes out of the token, in an object that shows its length and lives for this call.
+fn unwrap_short(
+    desk: &Desk<'_>,
+    mechanism: &Ck<'_>,
+    kek: Objects,
+    wrapped: &[u8],
+    spec: &KeySpec,
+) -> Result<Objects, Stop> {
+    let attributes = with(template(KeyType::GENERIC_SECRET, &Role::NONE, true), Attribute::Sensitive(false));
+    let shown = desk.keep(desk.session.unwrap_key(mechanism, kek.first, wrapped, &attributes)?);
+    let size = desk.session.get_attribute_info(shown, &[AttributeType::Value])?;
+    if !matches!(size.as_slice(), [AttributeInfo::Available(len)] if *len == spec.len()) {
+        return Err(EngineError::WrappedKeyInvalid.into());
+    }
+    let value = desk.read(shown, spec.len())?;
+    desk.drop_object(shown)?;
+    desk.objects(spec, &value)
+}
