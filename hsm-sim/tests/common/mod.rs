@@ -80,12 +80,7 @@ impl Region {
 
     /// A client of the Key Protect API as the first manager.
     pub(crate) fn rest(&self) -> Rest {
-        Rest {
-            http: Client::builder(TokioExecutor::new()).build_http(),
-            base: self.ready.rest_url.clone(),
-            token: self.ready.tokens.first().unwrap().clone(),
-            instance: self.ready.instance_id.to_string(),
-        }
+        Rest::to(&self.ready)
     }
 
     /// A client of the crypto units' administration, as the first manager.
@@ -138,6 +133,16 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
+    /// As the first manager of a region.
+    pub(crate) fn to(ready: &ReadyFile) -> Self {
+        Self {
+            http: Client::builder(TokioExecutor::new()).build_http(),
+            base: ready.rest_url.clone(),
+            token: ready.tokens.first().unwrap().clone(),
+            instance: ready.instance_id.to_string(),
+        }
+    }
+
     /// Sends a request below `/api/v2` and gives status and body; an error is that there was no answer.
     pub(crate) async fn send(
         &self,

@@ -17,8 +17,13 @@ pub(crate) struct Tool {
 
 impl Tool {
     pub(crate) fn on(region: &Region) -> Self {
+        Self::at(&region.data)
+    }
+
+    /// For the region with this data directory.
+    pub(crate) fn at(data: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let tool = Self { folder, data: region.data.clone() };
+        let tool = Self { folder, data: data.to_owned() };
         tool.write("password", PASSWORD);
         tool
     }
