@@ -9,7 +9,7 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, KeyType, ObjectHandle};
 use cryptoki::session::Session;
 use engine::{Algorithm, EngineError, KeyHandle, KeySpec, KeyUses};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// Why a call ends without a result.
 #[derive(Debug)]
@@ -41,6 +41,7 @@ pub(crate) struct Desk<'a> {
     /// A key of the session that only wraps: what it wraps of another tells the other's length.
     pub(crate) gauge: Option<ObjectHandle>,
     made: RefCell<Vec<ObjectHandle>>,
+    count: Cell<u64>,
 }
 
 impl<'a> Desk<'a> {
@@ -50,7 +51,15 @@ impl<'a> Desk<'a> {
         profile: &'a Profile,
         name: &'a str,
     ) -> Self {
-        Self { session, keys, profile, name, gauge: None, made: RefCell::new(Vec::new()) }
+        Self {
+            session,
+            keys,
+            profile,
+            name,
+            gauge: None,
+            made: RefCell::new(Vec::new()),
+            count: Cell::new(0),
+        }
     }
 
     /// The same with something to measure by.
@@ -70,9 +79,15 @@ impl<'a> Desk<'a> {
         done
     }
 
+    /// How many objects it made.
+    pub(crate) fn made(&self) -> u64 {
+        self.count.get()
+    }
+
     /// Notes an object as this call's.
     pub(crate) fn keep(&self, object: ObjectHandle) -> ObjectHandle {
         self.made.borrow_mut().push(object);
+        self.count.set(self.count.get() + 1);
         object
     }
 
@@ -116,6 +131,7 @@ impl<'a> Desk<'a> {
 
     /// The value of an extractable object.
     pub(crate) fn read(&self, object: ObjectHandle, len: usize) -> Result<Clear, Stop> {
+        self.count.set(self.count.get() + 1);
         Ok(clear::read(self.session, object, len)??)
     }
 

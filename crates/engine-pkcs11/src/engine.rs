@@ -92,6 +92,7 @@ impl Pkcs11Engine {
             unexpected: false,
         };
         engine.bind().map_err(|_| missing())?;
+        engine.settle();
         Ok(engine)
     }
 
@@ -122,9 +123,16 @@ impl Pkcs11Engine {
     ) -> Result<T, EngineError> {
         for first in [true, false] {
             self.bind()?;
+            self.seat.set_at_rest(false);
             let outcome = self.token.work(&self.seat, |session| {
                 let gauge = self.gauge.map(|gauge| gauge.wrapping);
-                Desk::new(session, &self.keys, &self.profile, &self.name).with_gauge(gauge).run(&work)
+                let desk = Desk::new(session, &self.keys, &self.profile, &self.name).with_gauge(gauge);
+                let outcome = desk.run(&work);
+                if desk.made() == 0 {
+                    self.settle();
+                }
+                self.token.count_objects(desk.made());
+                outcome
             });
             let error = match outcome {
                 None => return Err(EngineError::DeviceRemoved),
@@ -214,6 +222,11 @@ impl Pkcs11Engine {
         self.gauge =
             Some(Gauge { wrapping: generate(&role, false)?, measured: generate(&Role::NONE, true)? });
         Ok(())
+    }
+
+    /// Notes whether everything that is held could be found again.
+    pub(crate) fn settle(&self) {
+        self.seat.set_at_rest(self.keys.are_all_stored());
     }
 
     /// Notes that stored keys are gone. A handle that worked with a copy goes on with it.

@@ -127,6 +127,11 @@ impl Keys {
         self.entries.values_mut()
     }
 
+    /// Whether the token keeps every one of them.
+    pub(crate) fn are_all_stored(&self) -> bool {
+        self.entries.values().all(|entry| entry.stored.is_some())
+    }
+
     /// What was derived from a master key and is still held.
     pub(crate) fn derived_from(&self, master: KeyHandle) -> impl Iterator<Item = (KeyHandle, Id, Objects)> {
         self.entries.iter().filter_map(move |(raw, entry)| {

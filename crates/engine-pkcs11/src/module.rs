@@ -46,6 +46,12 @@ impl Module {
         &self.context
     }
 
+    /// Whether it keeps memory of objects that are destroyed, and lets go of it when it is finalised.
+    pub(crate) fn hoards(&self) -> bool {
+        self.ours
+            && self.context.get_library_info().is_ok_and(|info| info.manufacturer_id().trim() == "SoftHSM")
+    }
+
     /// Finalises and initialises it, if it is ours to do so. No session may be open.
     pub(crate) fn begin_anew(&self) -> Result<(), OpenError> {
         if !self.ours {

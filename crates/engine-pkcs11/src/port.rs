@@ -234,7 +234,7 @@ impl Engine for Pkcs11Engine {
         }
         let entry = self.keys.entry(key)?;
         // Stored objects are not the handle's to destroy; lost ones are destroyed already.
-        if let Some(objects) = entry.objects.filter(|_| !entry.is_stored_itself()) {
+        if entry.objects.is_some() && !entry.is_stored_itself() {
             let destroyed = self.run(None, |desk| {
                 // What was lost on the way here is gone as well.
                 let Some(now) = desk.keys.entry(key)?.objects else { return Ok(()) };
@@ -248,9 +248,9 @@ impl Engine for Pkcs11Engine {
                 Ok(()) | Err(EngineError::DeviceRemoved) => {}
                 Err(error) => return Err(error),
             }
-            let _ = objects;
         }
         self.keys.remove(key);
+        self.settle();
         Ok(())
     }
 

@@ -34,6 +34,14 @@ pub enum Verdict {
     Wrong,
 }
 
+impl Verdict {
+    /// Whether a unit gets by with that.
+    #[must_use]
+    pub const fn is_enough(&self) -> bool {
+        matches!(self, Self::Right | Self::FallsBack(_))
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

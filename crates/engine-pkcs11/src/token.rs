@@ -11,6 +11,7 @@ use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Limit, Slot, TokenInfo};
 use engine::EngineError;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,14 @@ const PRESENCE_IS_GOOD_FOR: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause between tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Session objects after which SoftHSM is finalised and initialised again: it keeps some 400 bytes of each that was
+/// destroyed until then (`SessionObjectStore::allObjects` in its 2.6.1).
+const HOARD: u64 = 50_000;
+
+/// How long an engine waits for others to come to rest before it goes on, in polls.
+const REST_POLLS: u32 = 20;
+const REST_POLL: Duration = Duration::from_millis(1);
 
 /// A token that a process is logged in to. Engines share it, each with a session of its own.
 ///
@@ -34,6 +43,8 @@ pub struct Token {
     process: u32,
     link: RwLock<Link>,
     health: Mutex<Health>,
+    /// Objects made since the module was initialised, where that is a matter of memory.
+    hoard: Option<AtomicU64>,
 }
 
 /// The connection as it stands. Whoever works holds it for reading, whoever mends it for writing.
@@ -42,7 +53,7 @@ struct Link {
     /// The token's own serial number: another token in its place is not this one.
     serial: String,
     keeper: Mutex<Option<Session>>,
-    seats: Mutex<Vec<Weak<Mutex<Place>>>>,
+    seats: Mutex<Vec<Weak<Chair>>>,
 }
 
 /// What is known of the connection, and what was said of it.
@@ -58,7 +69,13 @@ struct Health {
 
 /// The session of one engine.
 #[derive(Clone)]
-pub(crate) struct Seat(Arc<Mutex<Place>>);
+pub(crate) struct Seat(Arc<Chair>);
+
+struct Chair {
+    place: Mutex<Place>,
+    /// Whether everything that the engine holds can be found again in another session.
+    at_rest: AtomicBool,
+}
 
 struct Place {
     session: Option<Session>,
@@ -83,6 +100,7 @@ impl Token {
             _ => OpenError::Session(error),
         })?;
         let now = Instant::now();
+        let hoards = module.hoards();
         Ok(Arc::new(Self {
             uri: uri.clone(),
             pin,
@@ -104,6 +122,7 @@ impl Token {
                 pause: FIRST_PAUSE,
                 generation: 1,
             }),
+            hoard: hoards.then(AtomicU64::default),
         }))
     }
 
@@ -120,9 +139,10 @@ impl Token {
         }
         let session = self.module.context().open_rw_session(link.slot).map_err(OpenError::Session)?;
         let generation = self.next_generation();
-        let seat = Arc::new(Mutex::new(Place { session: Some(session), generation }));
-        seats.push(Arc::downgrade(&seat));
-        Ok(Seat(seat))
+        let place = Mutex::new(Place { session: Some(session), generation });
+        let chair = Arc::new(Chair { place, at_rest: AtomicBool::new(false) });
+        seats.push(Arc::downgrade(&chair));
+        Ok(Seat(chair))
     }
 
     /// The token's description of itself.
@@ -150,20 +170,50 @@ impl Token {
             return Err(EngineError::DeviceError);
         }
         if self.is_present() {
-            let place = lock(&seat.0);
+            self.clear_hoard(seat);
+            let place = lock(&seat.0.place);
             if place.session.is_some() {
                 return Ok(place.generation);
             }
         }
         self.reconnect()?;
-        let place = lock(&seat.0);
+        let place = lock(&seat.0.place);
         if place.session.is_some() { Ok(place.generation) } else { Err(EngineError::DeviceRemoved) }
+    }
+
+    /// Notes objects that were made.
+    pub(crate) fn count_objects(&self, made: u64) {
+        if let Some(hoard) = &self.hoard {
+            hoard.fetch_add(made, Ordering::Relaxed);
+        }
+    }
+
+    /// Begins anew with a module that hoards, once no engine holds what would be lost by it. An engine that comes to this
+    /// between two commands waits a little for the others to end theirs.
+    fn clear_hoard(&self, seat: &Seat) {
+        let is_full = || self.hoard.as_ref().is_some_and(|hoard| hoard.load(Ordering::Relaxed) >= HOARD);
+        for _ in 0..REST_POLLS {
+            if !is_full() || !seat.0.at_rest.load(Ordering::Relaxed) {
+                return;
+            }
+            let mut link = self.link.write().unwrap_or_else(PoisonError::into_inner);
+            let seats: Vec<_> = lock(&link.seats).iter().filter_map(Weak::upgrade).collect();
+            if seats.iter().all(|seat| seat.at_rest.load(Ordering::Relaxed)) && is_full() {
+                if let Err(error) = self.begin_anew(&mut link) {
+                    drop(link);
+                    self.lose(&error);
+                }
+                return;
+            }
+            drop(link);
+            std::thread::sleep(REST_POLL);
+        }
     }
 
     /// Works with the seat's session; `None` if it has none.
     pub(crate) fn work<T>(&self, seat: &Seat, work: impl FnOnce(&Session) -> T) -> Option<T> {
         let _link = self.read();
-        let place = lock(&seat.0);
+        let place = lock(&seat.0.place);
         place.session.as_ref().map(work)
     }
 
@@ -174,7 +224,7 @@ impl Token {
     pub(crate) fn renew(&self, seat: &Seat) -> Result<(), EngineError> {
         let renewed = {
             let link = self.read();
-            let mut place = lock(&seat.0);
+            let mut place = lock(&seat.0.place);
             place.session = None;
             match self.open_session(link.slot) {
                 Ok(session) => {
@@ -198,12 +248,12 @@ impl Token {
     }
 
     /// Notes that the token does not do what it should, so that the next who needs it reaches out for it anew.
-    pub(crate) fn lose(&self, error: &Error) {
+    pub(crate) fn lose(&self, why: &impl ToString) {
         let mut health = lock(&self.health);
         health.down = true;
         if !std::mem::replace(&mut health.said, true) {
             drop(health);
-            self.report(&TokenEvent::Lost(error.to_string()));
+            self.report(&TokenEvent::Lost(why.to_string()));
         }
     }
 
@@ -284,11 +334,14 @@ impl Token {
     }
 
     fn begin_anew(&self, link: &mut Link) -> Result<(), OpenError> {
+        if let Some(hoard) = &self.hoard {
+            hoard.store(0, Ordering::Relaxed);
+        }
         // Sessions are closed before their numbers may mean other sessions.
         *lock(&link.keeper) = None;
         let seats: Vec<_> = lock(&link.seats).iter().filter_map(Weak::upgrade).collect();
         for seat in &seats {
-            lock(seat).session = None;
+            lock(&seat.place).session = None;
         }
         self.module.begin_anew()?;
         let (slot, info) = find(self.module.context(), &self.uri)?;
@@ -303,7 +356,7 @@ impl Token {
         *lock(&link.keeper) = Some(keeper);
         for seat in &seats {
             let session = self.module.context().open_rw_session(slot).map_err(OpenError::Session)?;
-            *lock(seat) = Place { session: Some(session), generation: self.next_generation() };
+            *lock(&seat.place) = Place { session: Some(session), generation: self.next_generation() };
         }
         Ok(())
     }
@@ -325,6 +378,13 @@ impl Token {
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Link> {
         self.link.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// Notes whether a new session would cost the engine anything.
+    pub(crate) fn set_at_rest(&self, at_rest: bool) {
+        self.0.at_rest.store(at_rest, Ordering::Relaxed);
     }
 }
 
