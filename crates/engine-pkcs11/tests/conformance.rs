@@ -1,7 +1,6 @@
 //! The laws of every engine, held by this one on SoftHSM.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-#![allow(dead_code, reason = "what tests share, each uses a part of")]
 
 mod common;
 

@@ -1,7 +1,6 @@
 //! Published vectors through a token: the same as through the engine in software, and as many.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-#![allow(dead_code, reason = "what tests share, each uses a part of")]
 
 mod common;
 #[path = "../../engine-soft/tests/vectors/mod.rs"]

@@ -1,7 +1,6 @@
 //! What is on the token, and what nobody can do with it: looked at with another program's eyes.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-#![allow(dead_code, reason = "what tests share, each uses a part of")]
 
 mod common;
 
@@ -81,7 +80,10 @@ fn the_token_holds_the_master_key_and_nobody_gets_it_out() {
             Attribute::Derive(true),
         ] {
             assert!(!has(&session, master, &use_of_it), "{use_of_it:?}");
-            assert!(session.update_attributes(master, &[use_of_it.clone()]).is_err(), "{use_of_it:?}");
+            assert!(
+                session.update_attributes(master, std::slice::from_ref(&use_of_it)).is_err(),
+                "{use_of_it:?}"
+            );
             let copied = session.copy_object(master, &[Attribute::Token(false), use_of_it]);
             assert!(copied.is_err(), "a copy may do what it may not");
         }

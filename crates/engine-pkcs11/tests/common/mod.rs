@@ -4,6 +4,8 @@
 //! once more, with the variable set to a home that it has just made in a temporary folder. Nobody's own configuration is
 //! ever read.
 
+#![allow(dead_code, reason = "what tests share, each uses a part of")]
+
 use engine_pkcs11::softhsm::{self, CONF_VARIABLE, Home};
 use engine_pkcs11::{Pin, Report, Token, TokenEvent, TokenUri};
 use std::io::Write;
