@@ -68,6 +68,7 @@ fn link(c: &mut Criterion) {
         serial: "BENCH001".to_owned(),
         domain_index: None,
         instance: None,
+        engine: None,
         supervised: false,
     };
     let served = options.clone();

@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::region::{CeremonyKind, Wanted};
+use crate::region::{CeremonyKind, Engines, EnginesError, Wanted};
 use crate::tke::TkeArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kms::RotationProfile;
@@ -78,6 +78,10 @@ pub struct UpArgs {
     #[arg(long, default_value_t = 8900)]
     pub port: u16,
     /// Write addresses and credentials to this file, as JSON, once the region serves.
+    /// Where the crypto units' keys are: `soft`, `pkcs11:softhsm` (a SoftHSM token for each unit), or the PKCS#11 URI of a
+    /// token; ZONE=ENGINE for one zone. Repeatable; settled when a zone gets its first unit [default: soft]
+    #[arg(long = "engine", value_name = "[ZONE=]ENGINE")]
+    pub engines: Vec<String>,
     #[arg(long)]
     pub ready_file: Option<PathBuf>,
 }
@@ -103,10 +107,13 @@ impl From<RotationKind> for RotationProfile {
 
 impl UpArgs {
     /// What they ask of a region.
-    #[must_use]
-    pub const fn wanted(&self) -> Wanted {
+    ///
+    /// # Errors
+    /// [`EnginesError`] for engines that there are none of.
+    pub fn wanted(&self) -> Result<Wanted, EnginesError> {
         let Self { units, recovery_units, failover_units, ceremony, .. } = *self;
-        Wanted { units, recovery_units, failover_units, ceremony }
+        let engines = Engines::parse(&self.engines)?;
+        Ok(Wanted { units, recovery_units, failover_units, ceremony, engines })
     }
 }
 
@@ -126,6 +133,9 @@ pub struct DemoArgs {
     #[arg(long)]
     pub ready_file: Option<PathBuf>,
     /// Data keys to wrap and unwrap.
+    /// Where the crypto units' keys are, as with `up`.
+    #[arg(long = "engine", value_name = "[ZONE=]ENGINE")]
+    pub engines: Vec<String>,
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     pub keys: u32,
     /// Print the report as JSON.
@@ -161,6 +171,11 @@ pub struct UnitArgs {
 
 /// Where the running region is, and how to print.
 #[derive(Clone, Debug, Args)]
+    /// Where the unit's keys are: `soft`, `pkcs11:softhsm` (a SoftHSM token of its own), or the PKCS#11 URI of a token, such
+    /// as `pkcs11:token=core?module-path=/usr/lib/hsm.so&pin-source=file:/etc/hsm/pin` (or `env:NAME`, `prompt`)
+    /// [default: soft, or what the unit has]
+    #[arg(long)]
+    pub engine: Option<String>,
 pub struct ReachArgs {
     /// Data directory of the running region.
     #[arg(long, default_value = DEFAULT_DATA)]
@@ -317,6 +332,9 @@ mod tests {
             "unit --state s --socket u --domain 3 --instance 0f0e0d0c-0b0a-4908-8706-050403020100 --factory f",
             "fault kill unit 1",
             "fault slow --by 20ms unit 2",
+            "up --engine az1=soft --engine az2=pkcs11:softhsm",
+            "demo --engine pkcs11:softhsm",
+            "unit --state s --socket u --engine pkcs11:token=t?module-path=/m.so&pin-source=prompt",
             "fault kill zone az1",
             "heal all",
             "heal unit 2",

@@ -74,6 +74,8 @@ fn unit(args: UnitArgs) -> Outcome {
         domain_index: args.domain,
         instance: args.instance.map(|instance| InstanceId(instance.into_bytes())),
         supervised: args.supervised,
+        // Not by the parser of the command line, which repeats what it refuses: that may be a PIN.
+        engine: args.engine.map(|engine| engine.parse()).transpose()?,
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -81,7 +83,7 @@ fn unit(args: UnitArgs) -> Outcome {
 async fn up(args: UpArgs) -> Outcome {
     let mut stopped = std::pin::pin!(stop_signal()?);
     let starting = Region::start(UpOptions {
-        wanted: args.wanted(),
+        wanted: args.wanted()?,
         rotation: args.rotation.into(),
         data: args.data,
         port: args.port,

@@ -155,10 +155,12 @@ fn unit_status(process: UnitProcess, view: Option<&UnitView>, report: Option<&Un
         None if operational => "unknown",
         None => "standby",
     };
-    // What the host has to say comes first; a unit that it does not see speaks for itself.
-    let reason = match view {
-        Some(view) => view.reason.clone(),
-        None => report.and_then(|report| report.silent.clone()).unwrap_or_default(),
+    // A unit without its keys is silent, and has said why. Else what the host has to say comes first; a unit that it does
+    // not see speaks for itself.
+    let reason = match (process.down.clone(), view) {
+        (Some(why), _) => why,
+        (None, Some(view)) => view.reason.clone(),
+        (None, None) => report.and_then(|report| report.silent.clone()).unwrap_or_default(),
     };
     let current = report.and_then(|report| report.current).or(view.and_then(|view| view.pattern));
     UnitStatus {
@@ -166,6 +168,7 @@ fn unit_status(process: UnitProcess, view: Option<&UnitView>, report: Option<&Un
         kind: process.place.kind.name().to_owned(),
         location: process.place.location.to_string(),
         zone: process.place.zone,
+        engine: process.engine,
         lifecycle: report.map_or("unreachable", |report| report.lifecycle).to_owned(),
         imprint_mode: report.and_then(|report| report.imprint),
         administrators: report.and_then(|report| report.administrators),
@@ -223,7 +226,7 @@ impl From<SupervisorError> for Refused {
     fn from(error: SupervisorError) -> Self {
         let status = match error {
             SupervisorError::NoSuchUnit { .. } => StatusCode::NOT_FOUND,
-            SupervisorError::NotRunning(_) => StatusCode::CONFLICT,
+            SupervisorError::NotRunning(_) | SupervisorError::Down { .. } => StatusCode::CONFLICT,
             SupervisorError::Process { .. } | SupervisorError::Disobeyed { .. } => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }

@@ -111,6 +111,8 @@ pub struct UnitStatus {
     pub location: String,
     /// Zone.
     pub zone: String,
+    /// Where its keys are: `software`, or the token in words for people.
+    pub engine: String,
     /// `reserved` (in imprint mode), `claimed` (has administrators), `initialized` (has a master key), `kms-initialized`
     /// (and serves), `error`, `unreachable`.
     pub lifecycle: String,

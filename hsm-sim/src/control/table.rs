@@ -46,10 +46,11 @@ pub fn status_table(status: &Status) -> String {
     let key = status.pattern.as_ref().map_or_else(|| "none yet".to_owned(), short);
     let waiting = status.waiting_for.as_ref().map_or_else(String::new, |why| format!("\nwaiting: {why}"));
     format!(
-        "region {} is {}, {} ceremony, master key {key}{waiting}\n{table}{without}\n{}",
+        "region {} is {}, {} ceremony, master key {key}{waiting}\n{table}{without}\n{}{}",
         status.region,
         status.state,
         status.ceremony,
+        engines(status),
         clock_table(&status.clock)
     )
 }
@@ -67,6 +68,27 @@ pub fn clock_table(clock: &ClockStatus) -> String {
             s / 60 % 60,
             s % 60
         ),
+    }
+}
+
+/// Where units' keys are, a line for each engine.
+fn engines(status: &Status) -> String {
+    let mut engines: Vec<(&str, Vec<String>)> = Vec::new();
+    for unit in &status.units {
+        match engines.iter_mut().find(|(engine, _)| *engine == unit.engine) {
+            Some((_, units)) => units.push(unit.unit.to_string()),
+            None => engines.push((&unit.engine, vec![unit.unit.to_string()])),
+        }
+    }
+    match engines.as_slice() {
+        [(engine, _)] => format!("engine of all units: {engine}\n"),
+        several => several
+            .iter()
+            .map(|(engine, units)| {
+                let plural = if units.len() > 1 { "s" } else { "" };
+                format!("engine of unit{plural} {}: {engine}\n", units.join(", "))
+            })
+            .collect(),
     }
 }
 

@@ -10,7 +10,7 @@ mod script;
 pub use report::{PhaseReport, Report};
 
 use crate::cli::DemoArgs;
-use crate::region::{Region, UpError, UpOptions, Wanted};
+use crate::region::{Engines, EnginesError, Region, UpError, UpOptions, Wanted};
 use kms::RotationProfile;
 use load::Load;
 use rest::RestClient;
@@ -19,6 +19,9 @@ use std::io::IsTerminal;
 /// Why the demo has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
+    /// There are no such engines.
+    #[error(transparent)]
+    Engines(#[from] EnginesError),
     /// The region did not start.
     #[error(transparent)]
     Up(#[from] UpError),
@@ -38,6 +41,7 @@ pub enum DemoError {
 /// # Errors
 /// [`DemoError`] when there is no result; failed requests and lost keys are a result.
 pub async fn run(args: &DemoArgs) -> Result<Report, DemoError> {
+    let wanted = Wanted { units: args.units, engines: Engines::parse(&args.engines)?, ..Wanted::default() };
     let temporary;
     let data = match &args.data {
         Some(data) => data.clone(),
@@ -49,7 +53,7 @@ pub async fn run(args: &DemoArgs) -> Result<Report, DemoError> {
     };
     let region = Region::start(UpOptions {
         data,
-        wanted: Wanted { units: args.units, ..Wanted::default() },
+        wanted,
         rotation: RotationProfile::Online,
         port: args.port,
         ready_file: args.ready_file.clone(),

@@ -54,6 +54,9 @@ pub enum DataError {
         /// What was asked for.
         wanted: CeremonyKind,
     },
+    /// Its units' keys are elsewhere, or cannot be where they are wanted.
+    #[error(transparent)]
+    Engines(#[from] super::engines::EnginesError),
     /// More stand by than serve.
     #[error(
         "{failover} failover units are more than the {operational} operational ones: name fewer, or more --units"
@@ -75,7 +78,7 @@ pub enum DataError {
 /// audit.jsonl      what was asked of crypto units by administrators, and what came of it
 /// ceremony/        signature keys and key parts of the development ceremony, in the clear
 /// factory/         the simulated manufacturer, whose root.der tells genuine modules
-/// units/…/         state of one unit: N an operational one, recovery-N, failover-N
+/// units/…/         state of one unit, and its SoftHSM token if it has one: N an operational one, recovery-N, failover-N
 /// lock             who has the directory
 /// ```
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use super::ceremony::CeremonyKind;
 use super::data::{DataDir, DataError};
+use super::engines::Engines;
 use super::place::UnitCounts;
 use crate::{files, hex};
 use serde::{Deserialize, Serialize};
@@ -36,10 +37,13 @@ pub struct Identity {
     /// Who brings the units into service.
     #[serde(default)]
     pub ceremony: CeremonyKind,
+    /// Where the units' keys are.
+    #[serde(default)]
+    pub engines: Engines,
 }
 
 /// What a start asks of a region; where it says nothing, the region stays as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Operational crypto units.
     pub units: Option<u16>,
@@ -49,6 +53,8 @@ pub struct Wanted {
     pub failover_units: Option<u16>,
     /// Who brings the units into service.
     pub ceremony: Option<CeremonyKind>,
+    /// Where the units' keys are, of zones that are named.
+    pub engines: Engines,
 }
 
 impl Identity {
@@ -56,7 +62,7 @@ impl Identity {
     ///
     /// # Errors
     /// [`DataError`] when it cannot be read, made, or be what is wanted; nothing is changed then.
-    pub fn open(data: &DataDir, wanted: Wanted) -> Result<Self, DataError> {
+    pub fn open(data: &DataDir, wanted: &Wanted) -> Result<Self, DataError> {
         let path = data.region_file();
         let unusable = |source| DataError::Unusable { path: path.clone(), source };
         let kept: Option<Self> = match files::read_if_present(&path).map_err(unusable)? {
@@ -65,7 +71,7 @@ impl Identity {
             }
             None => None,
         };
-        let identity = match &kept {
+        let mut identity = match &kept {
             Some(kept) => kept.clone().with(wanted),
             None => Self::generate(wanted.ceremony.unwrap_or_default()).map_err(unusable)?.with(wanted),
         };
@@ -78,7 +84,10 @@ impl Identity {
         if failover > operational {
             return Err(DataError::TooManyFailoverUnits { failover, operational });
         }
-        if kept.is_none_or(|kept| kept.unit_counts() != identity.unit_counts()) {
+        identity.engines = identity.engines.with(&wanted.engines, data)?;
+        let stays =
+            |kept: Self| kept.unit_counts() == identity.unit_counts() && kept.engines == identity.engines;
+        if !kept.is_some_and(stays) {
             let content = serde_json::to_vec_pretty(&identity).map_err(|e| unusable(e.into()))?;
             files::write_private(&path, &content).map_err(unusable)?;
         }
@@ -91,7 +100,7 @@ impl Identity {
         UnitCounts { operational: self.units, recovery: self.recovery_units, failover: self.failover_units }
     }
 
-    fn with(self, wanted: Wanted) -> Self {
+    fn with(self, wanted: &Wanted) -> Self {
         Self {
             units: wanted.units.unwrap_or(self.units),
             recovery_units: wanted.recovery_units.unwrap_or(self.recovery_units),
@@ -114,6 +123,7 @@ impl Identity {
             recovery_units: ceremony.recovery_units(),
             failover_units: 0,
             ceremony,
+            engines: Engines::default(),
         })
     }
 }
@@ -143,14 +153,14 @@ mod tests {
     fn it_is_made_once_and_only_the_numbers_of_units_change() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(&folder.path().join("data")).unwrap();
-        let first = Identity::open(&data, Wanted::default()).unwrap();
-        let again = Identity::open(&data, units(3)).unwrap();
+        let first = Identity::open(&data, &Wanted::default()).unwrap();
+        let again = Identity::open(&data, &units(3)).unwrap();
         assert_eq!((first.units, again.units), (2, 3));
-        assert_eq!(Identity::open(&data, Wanted::default()).unwrap().units, 3);
+        assert_eq!(Identity::open(&data, &Wanted::default()).unwrap().units, 3);
         assert_eq!((&first.api_key, first.instance_id), (&again.api_key, again.instance_id));
         assert_ne!(first.instance_id, first.instance_id_2);
         std::fs::write(data.region_file(), "{").unwrap();
-        assert!(matches!(Identity::open(&data, Wanted::default()), Err(DataError::Damaged(_))));
+        assert!(matches!(Identity::open(&data, &Wanted::default()), Err(DataError::Damaged(_))));
     }
 
     #[test]
@@ -158,10 +168,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(&folder.path().join("data")).unwrap();
         let manual = Wanted { ceremony: Some(CeremonyKind::Manual), ..Wanted::default() };
-        assert_eq!(Identity::open(&data, manual).unwrap().recovery_units, 2);
+        assert_eq!(Identity::open(&data, &manual).unwrap().recovery_units, 2);
         let development = Wanted { ceremony: Some(CeremonyKind::Development), ..Wanted::default() };
-        assert!(matches!(Identity::open(&data, development), Err(DataError::OtherCeremony { .. })));
-        assert_eq!(Identity::open(&data, Wanted::default()).unwrap().ceremony, CeremonyKind::Manual);
+        assert!(matches!(Identity::open(&data, &development), Err(DataError::OtherCeremony { .. })));
+        assert_eq!(Identity::open(&data, &Wanted::default()).unwrap().ceremony, CeremonyKind::Manual);
     }
 
     #[test]
@@ -169,25 +179,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(&folder.path().join("data")).unwrap();
         let three = Wanted { failover_units: Some(3), ..Wanted::default() };
-        assert!(matches!(Identity::open(&data, three), Err(DataError::TooManyFailoverUnits { .. })));
+        assert!(matches!(Identity::open(&data, &three), Err(DataError::TooManyFailoverUnits { .. })));
         assert!(!data.region_file().exists(), "a refusal left something behind");
         let both = Wanted { units: Some(3), ..three };
-        assert_eq!(Identity::open(&data, both).unwrap().failover_units, 3);
-        assert!(Identity::open(&data, units(2)).is_err());
+        assert_eq!(Identity::open(&data, &both).unwrap().failover_units, 3);
+        assert!(Identity::open(&data, &units(2)).is_err());
     }
 
     #[test]
     fn a_region_of_before_there_were_kinds_is_a_development_region() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(&folder.path().join("data")).unwrap();
-        Identity::open(&data, Wanted::default()).unwrap();
+        Identity::open(&data, &Wanted::default()).unwrap();
         let mut kept: serde_json::Value =
             serde_json::from_slice(&std::fs::read(data.region_file()).unwrap()).unwrap();
         for field in ["recovery_units", "failover_units", "ceremony"] {
             assert!(kept.as_object_mut().unwrap().remove(field).is_some(), "{field}");
         }
         std::fs::write(data.region_file(), kept.to_string()).unwrap();
-        let identity = Identity::open(&data, Wanted::default()).unwrap();
+        let identity = Identity::open(&data, &Wanted::default()).unwrap();
         assert_eq!((identity.ceremony, identity.recovery_units), (CeremonyKind::Development, 0));
     }
 }

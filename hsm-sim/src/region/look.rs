@@ -21,8 +21,14 @@ pub(super) async fn look_at(units: impl IntoIterator<Item = UnitProcess>) -> Vec
     let asked: Vec<_> = units
         .into_iter()
         .map(|process| {
-            let socket = process.socket.clone();
-            (process, tokio::spawn(async move { ask(&socket).await }))
+            let (socket, down) = (process.socket.clone(), process.down.clone());
+            let asked = async move {
+                match down {
+                    Some(why) => Err(why),
+                    None => ask(&socket).await,
+                }
+            };
+            (process, tokio::spawn(asked))
         })
         .collect();
     let mut looks = Vec::new();
@@ -163,6 +169,8 @@ mod tests {
             id: UnitId([1; 16]),
             socket: "unused".into(),
             pid: None,
+            engine: "software".to_owned(),
+            down: None,
             fault: None,
             restarts: 0,
         };

@@ -4,6 +4,7 @@ mod ceremony;
 mod clock;
 mod controlled;
 mod data;
+mod engines;
 mod identity;
 mod look;
 mod place;
@@ -20,6 +21,7 @@ pub use ceremony::{CeremonyError, CeremonyKind, DevelopmentCeremony, SocketPort,
 pub use clock::SimClock;
 pub use controlled::{ControlledRegion, UnitReport};
 pub use data::{DataDir, DataError};
+pub use engines::{Engines, EnginesError};
 pub use identity::{Identity, Wanted};
 pub use place::{Place, UnitCounts, ZONES, places};
 pub use ready::{ReadyFile, ReadyUnit};

@@ -1,9 +1,10 @@
 //! The unit processes of a region: started, watched, faulted, healed, ended.
 
 use super::data::DataDir;
+use super::engines::Engines;
+use super::identity::Identity;
 use super::place::Place;
-use crate::hex;
-use crate::unit::{Order, order_line, parse_answer};
+use crate::unit::{Announced, Announcement, Order, order_line, parse_answer};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::io;
@@ -72,6 +73,14 @@ pub enum SupervisorError {
     /// The process is not there to be faulted.
     #[error("unit {0} is not running; heal it first")]
     NotRunning(u16),
+    /// The unit does not get at its keys.
+    #[error("unit {unit} does not start: {why}")]
+    Down {
+        /// Which unit.
+        unit: u16,
+        /// What it said.
+        why: String,
+    },
     /// The unit did not do what it was told.
     #[error("unit {unit} did not {order}: {why}")]
     Disobeyed {
@@ -97,6 +106,10 @@ pub struct UnitProcess {
     pub socket: PathBuf,
     /// Process ID while it runs.
     pub pid: Option<u32>,
+    /// What its engine is: in its own words once it has served, else as it was chosen.
+    pub engine: String,
+    /// Why it does not get at its keys, while it does not.
+    pub down: Option<String>,
     /// What was done to it.
     pub fault: Option<Fault>,
     /// How often it was started again after it died by itself.
@@ -118,11 +131,26 @@ impl UnitProcess {
     }
 }
 
+/// What a unit's process has come to.
+enum Launched {
+    Serves(Box<Started>),
+    Down(Down),
+}
+
 /// A process that has said it serves.
 struct Started {
     child: Child,
     wire: Wire,
     id: UnitId,
+    engine: String,
+}
+
+/// A process that has said why it does not, and ended.
+struct Down {
+    id: UnitId,
+    why: String,
+    /// Whether to try again by and by.
+    may_pass: bool,
 }
 
 /// The way to a process beside its socket: orders there, answers back, one at a time.
@@ -157,6 +185,8 @@ struct Slot {
     /// Wakes whoever waits for the process to be up or gone.
     changed: Arc<Notify>,
     ending: bool,
+    /// How often it was started and did not get at its keys.
+    tries_in_vain: u64,
 }
 
 /// The unit processes of a region. Cheap to clone; [`Supervisor::stop`] ends them all.
@@ -165,21 +195,26 @@ pub struct Supervisor {
     program: PathBuf,
     data: Arc<DataDir>,
     instance: InstanceId,
+    engines: Arc<Engines>,
     slots: Arc<Mutex<BTreeMap<u16, Slot>>>,
 }
 
 impl Supervisor {
-    /// Starts the units of these places for an instance and returns once every one serves.
+    /// Starts the units of these places for a region's first instance and returns once every one serves.
+    ///
+    /// One whose token is away is not waited for: it is tried again until it is back, and the others serve meanwhile.
     ///
     /// # Errors
     /// [`SupervisorError::Process`] with the first unit that does not start; the others are ended.
     pub async fn start(
         program: PathBuf,
         data: Arc<DataDir>,
-        instance: InstanceId,
+        identity: &Identity,
         places: Vec<Place>,
     ) -> Result<Self, SupervisorError> {
-        let supervisor = Self { program, data, instance, slots: Arc::default() };
+        let instance = InstanceId(*identity.instance_id.as_bytes());
+        let engines = Arc::new(identity.engines.clone());
+        let supervisor = Self { program, data, instance, engines, slots: Arc::default() };
         let mut starting = Vec::new();
         for place in places {
             let launched = tokio::spawn(supervisor.clone().launch(place.clone()));
@@ -258,7 +293,7 @@ impl Supervisor {
             Fault::Killed => {
                 self.with(unit, |slot| slot.process.fault = Some(fault))?;
                 signal(unit, pid, Signal::KILL)?;
-                self.wait_until(unit, |process| process.pid.is_none()).await
+                self.wait_until(unit, |slot| slot.process.pid.is_none()).await
             }
             Fault::Paused => {
                 signal(unit, pid, Signal::STOP)?;
@@ -286,9 +321,15 @@ impl Supervisor {
             slot.process.fault = None;
             slot.wake.notify_one();
         })?;
-        let up = self.wait_until(unit, |process| process.pid.is_some());
-        match tokio::time::timeout(START_PATIENCE, up).await {
-            Ok(done) => done,
+        let tried = self.with(unit, |slot| slot.tries_in_vain)?;
+        let settled = self.wait_until(unit, |slot| slot.process.pid.is_some() || slot.tries_in_vain > tried);
+        match tokio::time::timeout(START_PATIENCE, settled).await {
+            Ok(done) => match (done, self.unit(unit)?) {
+                (Ok(()), UnitProcess { pid: None, down: Some(why), .. }) => {
+                    Err(SupervisorError::Down { unit, why })
+                }
+                (done, _) => done,
+            },
             Err(_) => Err(SupervisorError::Process {
                 unit,
                 what: "started",
@@ -313,12 +354,12 @@ impl Supervisor {
             slots.keys().copied().collect()
         };
         for unit in units {
-            let gone = self.wait_until(unit, |process| process.pid.is_none());
+            let gone = self.wait_until(unit, |slot| slot.process.pid.is_none());
             if tokio::time::timeout(Duration::from_secs(3), gone).await.is_err()
                 && let Ok(UnitProcess { pid: Some(pid), .. }) = self.unit(unit)
             {
                 let _ = signal(unit, pid, Signal::KILL);
-                let _ = self.wait_until(unit, |process| process.pid.is_none()).await;
+                let _ = self.wait_until(unit, |slot| slot.process.pid.is_none()).await;
             }
         }
     }
@@ -336,17 +377,13 @@ impl Supervisor {
         Ok(done)
     }
 
-    async fn wait_until(
-        &self,
-        unit: u16,
-        holds: impl Fn(&UnitProcess) -> bool,
-    ) -> Result<(), SupervisorError> {
+    async fn wait_until(&self, unit: u16, holds: impl Fn(&Slot) -> bool) -> Result<(), SupervisorError> {
         let changed = self.with(unit, |slot| Arc::clone(&slot.changed))?;
         loop {
             let notified = changed.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            if holds(&self.unit(unit)?) {
+            if self.slots().get(&unit).is_none_or(&holds) {
                 return Ok(());
             }
             notified.await;
@@ -354,7 +391,7 @@ impl Supervisor {
     }
 
     /// Starts a unit's process and waits until it serves.
-    async fn launch(self, place: Place) -> Result<Started, SupervisorError> {
+    async fn launch(self, place: Place) -> Result<Launched, SupervisorError> {
         let failed = |source| SupervisorError::Process { unit: place.number, what: "started", source };
         let mut child = Command::new(&self.program)
             .arg("unit")
@@ -362,6 +399,7 @@ impl Supervisor {
             .args(["--serial", &place.serial()])
             .args(["--domain", &place.location.domain.to_string()])
             .args(["--instance", &self.instance.to_string()])
+            .args(["--engine", &self.engines.of(&place).to_string()])
             .arg("--factory")
             .arg(self.data.factory_dir())
             .arg("--state")
@@ -382,33 +420,100 @@ impl Supervisor {
             Ok(first) => first.map_err(failed)?,
             Err(_) => return Err(failed(io::ErrorKind::TimedOut.into())),
         };
-        match first.as_deref().and_then(|line| parse_ready(line, &place)) {
-            Some(id) => Ok(Started { child, wire: Wire { orders, answers, last: 0 }, id }),
-            None => Err(failed(io::Error::other("it ended before it served; its message stands above"))),
-        }
+        let said = first.as_deref().and_then(|line| line.parse::<Announcement>().ok());
+        let Some(said) = said.filter(|said| said.domain_index == place.location.domain) else {
+            return Err(failed(io::Error::other("it ended before it served; its message stands above")));
+        };
+        let id = said.unit;
+        Ok(match said.state {
+            Announced::Ready(engine) => {
+                let wire = Wire { orders, answers, last: 0 };
+                Launched::Serves(Box::new(Started { child, wire, id, engine }))
+            }
+            Announced::Away(why) => Launched::Down(Down { id, why, may_pass: true }),
+            Announced::Stuck(why) => Launched::Down(Down { id, why, may_pass: false }),
+        })
     }
 
-    /// Takes a process that serves into care: when it ends by itself it is started again.
-    fn adopt(&self, place: Place, started: Started) {
-        let Started { child, wire, id } = started;
+    /// Takes a unit into care: when its process ends by itself, or has not got at its keys, it is started again.
+    fn adopt(&self, place: Place, launched: Launched) {
         let (unit, wake) = (place.number, Arc::new(Notify::new()));
+        let id = match &launched {
+            Launched::Serves(started) => started.id,
+            Launched::Down(down) => down.id,
+        };
         let slot = Slot {
             process: UnitProcess {
                 unit,
-                place,
                 id,
                 socket: self.data.unit_socket(unit),
-                pid: child.id(),
+                pid: None,
+                engine: self.engines.of(&place).to_string(),
+                place,
+                down: None,
                 fault: None,
                 restarts: 0,
             },
-            orders: Some(Arc::new(AsyncMutex::new(wire))),
+            orders: None,
             wake: Arc::clone(&wake),
             changed: Arc::default(),
             ending: false,
+            tries_in_vain: 0,
         };
         self.slots().insert(unit, slot);
-        tokio::spawn(self.clone().keep_running(unit, child, wake));
+        let supervisor = self.clone();
+        match launched {
+            Launched::Serves(started) => {
+                let Ok(child) = self.enter(unit, started) else { return };
+                tokio::spawn(supervisor.keep_running(unit, child, wake));
+            }
+            Launched::Down(down) => {
+                let _ = self.note_down(unit, &down);
+                tokio::spawn(async move {
+                    if let Some(child) = supervisor.start_again(unit, &wake, Some(down)).await {
+                        supervisor.keep_running(unit, child, wake).await;
+                    }
+                });
+            }
+        }
+    }
+
+    /// Notes a process that serves, unless it may not any more: then it ends.
+    fn enter(&self, unit: u16, started: Box<Started>) -> Result<Child, SupervisorError> {
+        let Started { child, wire, engine, .. } = *started;
+        let pid = child.id();
+        let orders = Arc::new(AsyncMutex::new(wire));
+        let (unwanted, was_down) = self.with(unit, |slot| {
+            slot.process.pid = pid;
+            slot.process.engine = engine;
+            slot.orders = (!slot.ending).then_some(orders);
+            (slot.process.fault == Some(Fault::Killed), slot.process.down.take().is_some())
+        })?;
+        if was_down {
+            eprintln!("hsm-sim: unit {unit} has its keys again");
+        }
+        if let (true, Some(pid)) = (unwanted, pid) {
+            let _ = signal(unit, pid, Signal::KILL);
+        }
+        Ok(child)
+    }
+
+    /// Notes why a unit does not get at its keys, and says it, once.
+    fn note_down(&self, unit: u16, down: &Down) -> Result<(), SupervisorError> {
+        let Down { why, may_pass, .. } = down;
+        let known = self.with(unit, |slot| {
+            slot.tries_in_vain += 1;
+            slot.process.down.replace(why.clone()).is_some_and(|known| known == *why)
+        })?;
+        if !known {
+            let next = if *may_pass {
+                "it is tried again until it does".to_owned()
+            } else {
+                format!("once that is mended: hsm-sim heal unit {unit}")
+            };
+            eprintln!("hsm-sim: unit {unit} does not get at its keys; {next}: {why}");
+        }
+        Ok(())
     }
 
     async fn keep_running(self, unit: u16, mut child: Child, wake: Arc<Notify>) {
@@ -440,14 +545,28 @@ impl Supervisor {
                 }
                 pause = (pause * 2).min(RESTART_PAUSE.1);
             }
-            let Some(next) = self.start_again(unit, &wake).await else { return };
+            let Some(next) = self.start_again(unit, &wake, None).await else { return };
             child = next;
         }
     }
 
-    /// Starts a unit once no fault forbids it; `None` when the region ends.
-    async fn start_again(&self, unit: u16, wake: &Notify) -> Option<Child> {
+    /// Starts a unit once no fault forbids it, again and again until it serves; `None` when the region ends. What the last
+    /// try came to, if it was in vain, says when the next is due.
+    async fn start_again(&self, unit: u16, wake: &Notify, mut last: Option<Down>) -> Option<Child> {
+        let mut pause = RESTART_PAUSE.0;
         loop {
+            match last.take() {
+                // Nobody but whoever heals it knows when.
+                Some(Down { may_pass: false, .. }) => wake.notified().await,
+                Some(_) => {
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = wake.notified() => {}
+                    }
+                    pause = (pause * 2).min(RESTART_PAUSE.1);
+                }
+                None => {}
+            }
             let (ending, fault, place) =
                 self.with(unit, |slot| (slot.ending, slot.process.fault, slot.process.place.clone())).ok()?;
             if ending {
@@ -458,20 +577,10 @@ impl Supervisor {
                 continue;
             }
             match self.clone().launch(place).await {
-                Ok(Started { child, wire, .. }) => {
-                    let pid = child.id();
-                    let orders = Arc::new(AsyncMutex::new(wire));
-                    let unwanted = self
-                        .with(unit, |slot| {
-                            slot.process.pid = pid;
-                            slot.orders = (!slot.ending).then_some(orders);
-                            slot.process.fault == Some(Fault::Killed)
-                        })
-                        .ok()?;
-                    if let (true, Some(pid)) = (unwanted, pid) {
-                        let _ = signal(unit, pid, Signal::KILL);
-                    }
-                    return Some(child);
+                Ok(Launched::Serves(started)) => return self.enter(unit, started).ok(),
+                Ok(Launched::Down(down)) => {
+                    self.note_down(unit, &down).ok()?;
+                    last = Some(down);
                 }
                 Err(e) => {
                     eprintln!("hsm-sim: {e}");
@@ -483,12 +592,6 @@ impl Supervisor {
             }
         }
     }
-}
-
-/// The module of a unit that says it is ready, if it is the domain that it should be.
-fn parse_ready(line: &str, place: &Place) -> Option<UnitId> {
-    let (module, domain) = line.strip_prefix("ready ")?.split_once(' ')?;
-    (domain.parse() == Ok(place.location.domain)).then_some(UnitId(*hex::decode(module)?))
 }
 
 fn signal(unit: u16, pid: u32, signal: Signal) -> Result<(), SupervisorError> {

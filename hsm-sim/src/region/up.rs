@@ -22,7 +22,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use unit_api::admin::InstanceId;
 
 /// How long requests under way may take to end when the region stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -96,7 +95,7 @@ impl Region {
         if let Some(path) = &options.ready_file {
             remove_stale(path)?;
         }
-        let identity = Identity::open(&data, options.wanted)?;
+        let identity = Identity::open(&data, &options.wanted)?;
         let clock = Arc::new(SimClock::open(data.clock_file())?);
         let development = match identity.ceremony {
             CeremonyKind::Development => Some(DevelopmentCeremony::open(&data.ceremony_dir())?),
@@ -110,9 +109,8 @@ impl Region {
             Some(program) => program,
             None => std::env::current_exe().map_err(UpError::Program)?,
         };
-        let instance = InstanceId(*identity.instance_id.as_bytes());
         let places = places(&identity.region, identity.unit_counts());
-        let supervisor = Supervisor::start(program, Arc::clone(&data), instance, places).await?;
+        let supervisor = Supervisor::start(program, Arc::clone(&data), &identity, places).await?;
         let started = Started { options, data, identity, clock, development, factory, audit, rest, control };
         match started.serve(supervisor.clone()).await {
             Ok(region) => Ok(region),
@@ -241,7 +239,9 @@ async fn make_ready(
         }
         return service.open(None).await;
     }
-    let numbers = region.supervisor.units().into_iter().map(|unit| unit.unit);
+    // Nothing can be brought to a unit whose token is away; why, was said.
+    let units = region.supervisor.units().into_iter().filter(|unit| unit.down.is_none());
+    let numbers = units.map(|unit| unit.unit);
     let converging: Vec<_> = numbers
         .map(|unit| {
             let region = Arc::clone(region);

@@ -180,6 +180,7 @@ mod tests {
             serial: "SIM00001".to_owned(),
             domain_index: None,
             instance: None,
+            engine: None,
             supervised: false,
         };
         let shared = Shared::new(&options).unwrap();

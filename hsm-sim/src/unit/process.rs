@@ -1,10 +1,14 @@
 //! The process: one unit, one socket, a thread for each connection.
 
+use super::announcement::{Announced, Announcement};
 use super::device::{Device, DeviceModule, Manufacture};
+use super::engine::{EngineChoice, KeptEngine, KeptEngineError};
 use super::link;
 use super::orders::{Conduct, Order, follow};
 use super::storage::FileStorage;
-use crate::hex;
+use super::token::{OpenEngine, Opening, TokenError};
+use crate::cli::with_causes;
+use engine::Engine;
 use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
 use fs4::FileExt;
 use std::fs::File;
@@ -15,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use unit_api::UnitId;
 use unit_api::admin::InstanceId;
 use unit_core::{Clock, Env, Identity, Unit};
 
@@ -39,6 +44,8 @@ pub struct UnitOptions {
     pub domain_index: Option<u32>,
     /// The service instance it belongs to; where nothing is said, one of its own for a unit that is made.
     pub instance: Option<InstanceId>,
+    /// Where its keys are; where nothing is said, in software for a unit that is made.
+    pub engine: Option<EngineChoice>,
     /// Whether standard input gives orders, and ends the unit when it ends.
     pub supervised: bool,
 }
@@ -65,9 +72,29 @@ pub enum UnitError {
         /// Why.
         source: io::Error,
     },
+    /// Its keys are elsewhere, or it is not known where they are.
+    #[error("the unit in {} cannot be used", .folder.display())]
+    Keys {
+        /// Which.
+        folder: PathBuf,
+        /// Why.
+        source: KeptEngineError,
+    },
     /// The engine under the unit does not start.
     #[error("the unit's engine does not start")]
     Engine(#[source] engine::EngineError),
+    /// The token that the unit's keys are on, or are to be on, cannot be had.
+    #[error("unit {unit} is not in service")]
+    Token {
+        /// Which.
+        unit: UnitId,
+        /// Index of its domain.
+        domain_index: u32,
+        /// Whether its keys are there already.
+        has_keys: bool,
+        /// Why.
+        source: TokenError,
+    },
     /// The socket cannot be made.
     #[error("no socket can be made at {}", .socket.display())]
     Socket {
@@ -78,6 +105,19 @@ pub enum UnitError {
     },
 }
 
+impl UnitError {
+    /// What a unit that has keys says when it does not get at them; a unit that is being made just fails.
+    fn announcement(&self) -> Option<Announcement> {
+        let Self::Token { unit, domain_index, has_keys: true, source } = self else { return None };
+        let why = with_causes(source);
+        let state = if source.may_pass() { Announced::Away(why) } else { Announced::Stuck(why) };
+        Some(Announcement { unit: *unit, domain_index: *domain_index, state })
+    }
+}
+
+/// Exit status of a unit that may start later, and has said so: `EX_TEMPFAIL`.
+const EXIT_NOT_NOW: i32 = 75;
+
 /// The operating system's generator.
 type OsEntropy = fn(&mut [u8]) -> Result<(), EntropyFailed>;
 
@@ -86,7 +126,7 @@ pub(super) struct ProcessEnv;
 
 impl Env for ProcessEnv {
     /// On the heap from before the first master key is recalled, and never moved: each move would leave a copy.
-    type Engine = &'static mut SoftEngine<OsEntropy>;
+    type Engine = &'static mut (dyn Engine + Send);
     type Storage = FileStorage;
     type Module = DeviceModule;
     type Clock = SystemClock;
@@ -106,13 +146,15 @@ impl Clock for SystemClock {
 pub(super) struct Shared {
     unit: Mutex<Unit<ProcessEnv>>,
     identity: Identity,
+    /// What its engine is, for people.
+    engine: String,
     pub(super) conduct: Conduct,
 }
 
 impl Shared {
     pub(super) fn new(options: &UnitOptions) -> Result<Self, UnitError> {
-        let (unit, identity) = open(options)?;
-        Ok(Self { unit: Mutex::new(unit), identity, conduct: Conduct::default() })
+        let (unit, identity, engine) = open(options)?;
+        Ok(Self { unit: Mutex::new(unit), identity, engine, conduct: Conduct::default() })
     }
 
     /// The unit, to one caller at a time.
@@ -138,20 +180,24 @@ impl Shared {
     }
 }
 
-/// Runs a unit until its supervisor lets go of it or a signal ends it; once it serves, writes `ready`, its module in
-/// hexadecimal, and its domain's index to standard output.
+/// Runs a unit until its supervisor lets go of it or a signal ends it; once it serves, says so on standard output
+/// ([`Announcement`]).
 ///
 /// # Errors
 /// [`UnitError`] when it cannot start.
 pub fn run(options: &UnitOptions) -> Result<(), UnitError> {
     let _held = hold(&options.state)?;
-    let shared = Arc::new(Shared::new(options)?);
+    let shared = Shared::new(options).inspect_err(|e| {
+        if let Some(announcement) = e.announcement().filter(|_| options.supervised) {
+            announce(&announcement);
+            // The region says it, once; here it would be said at every try.
+            std::process::exit(EXIT_NOT_NOW);
+        }
+    })?;
+    let shared = Arc::new(shared);
     let listener = listen(&options.socket)?;
     let Identity { unit, domain_index, .. } = shared.identity;
-    let mut out = io::stdout();
-    // Whoever does not listen for it does not miss it.
-    let _ =
-        writeln!(out, "ready {} {domain_index}", hex::encode(&unit.0).as_str()).and_then(|()| out.flush());
+    announce(&Announcement { unit, domain_index, state: Announced::Ready(shared.engine.clone()) });
     if options.supervised {
         let shared = Arc::clone(&shared);
         end_with_parent();
@@ -166,6 +212,12 @@ pub fn run(options: &UnitOptions) -> Result<(), UnitError> {
     Ok(())
 }
 
+fn announce(announcement: &Announcement) {
+    let mut out = io::stdout();
+    // Whoever does not listen for it does not miss it.
+    let _ = writeln!(out, "{announcement}").and_then(|()| out.flush());
+}
+
 /// Takes the folder for this process alone, for as long as the file is open.
 fn hold(folder: &Path) -> Result<File, UnitError> {
     let unusable = |source| UnitError::Folder { folder: folder.to_owned(), source };
@@ -178,8 +230,10 @@ fn hold(folder: &Path) -> Result<File, UnitError> {
     }
 }
 
-fn open(options: &UnitOptions) -> Result<(Unit<ProcessEnv>, Identity), UnitError> {
+fn open(options: &UnitOptions) -> Result<(Unit<ProcessEnv>, Identity, String), UnitError> {
     let folder = &options.state;
+    // Before the device, without which there is no unit: what is kept of its engine is then of a unit to be made.
+    let mut kept = KeptEngine::open(folder, options.engine.as_ref()).map_err(keys(folder))?;
     let factory = options.factory.clone().unwrap_or_else(|| folder.join("factory"));
     let wanted = Manufacture {
         serial: &options.serial,
@@ -190,12 +244,43 @@ fn open(options: &UnitOptions) -> Result<(Unit<ProcessEnv>, Identity), UnitError
         .map_err(|source| UnitError::Device { folder: folder.clone(), source })?;
     let storage =
         FileStorage::open(folder).map_err(|source| UnitError::Folder { folder: folder.clone(), source })?;
-    let entropy: OsEntropy = |seed| getrandom::fill(seed).map_err(|_| EntropyFailed);
-    let engine = SoftEngine::new(&DeviceSecret::new(*device.secret), entropy).map_err(UnitError::Engine)?;
+    let (engine, shown) = open_engine(options, &kept, &device)?;
+    kept.confirm_keys(folder).map_err(keys(folder))?;
     let identity = Identity { unit: device.id, domain_index: device.domain_index, instance: device.instance };
     // It lives as long as the process does.
-    let engine = Box::leak(Box::new(engine));
-    Ok((Unit::start(engine, storage, device.module, SystemClock, identity), identity))
+    let engine = Box::leak(engine);
+    Ok((Unit::start(engine, storage, device.module, SystemClock, identity), identity, shown))
+}
+
+fn open_engine(options: &UnitOptions, kept: &KeptEngine, device: &Device) -> Result<OpenEngine, UnitError> {
+    let KeptEngine { engine: choice, has_keys } = kept;
+    let opening = Opening {
+        folder: &options.state,
+        unit: device.id,
+        has_keys: *has_keys,
+        supervised: options.supervised,
+    };
+    let opened = match choice {
+        EngineChoice::Soft => {
+            let entropy: OsEntropy = |seed| getrandom::fill(seed).map_err(|_| EntropyFailed);
+            let secret = DeviceSecret::new(*device.secret);
+            let engine: SoftEngine<OsEntropy> =
+                SoftEngine::new(&secret, entropy).map_err(UnitError::Engine)?;
+            return Ok((Box::new(engine), "software".to_owned()));
+        }
+        EngineChoice::SoftHsm => opening.open_softhsm(),
+        EngineChoice::Token(uri) => opening.open(uri),
+    };
+    opened.map_err(|source| UnitError::Token {
+        unit: device.id,
+        domain_index: device.domain_index,
+        has_keys: *has_keys,
+        source,
+    })
+}
+
+fn keys(folder: &Path) -> impl FnOnce(KeptEngineError) -> UnitError {
+    move |source| UnitError::Keys { folder: folder.to_owned(), source }
 }
 
 fn listen(socket: &Path) -> Result<UnixListener, UnitError> {
