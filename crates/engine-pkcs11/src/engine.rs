@@ -3,7 +3,7 @@
 use crate::desk::{Desk, Stop};
 use crate::error::OpenError;
 use crate::event::TokenEvent;
-use crate::fault::Fault;
+use crate::fault::{Fault, words};
 use crate::key::{Entry, Keys, Objects, Origin};
 use crate::persist::{digest_key, see_to_device_key, working_copy};
 use crate::probe::Probe;
@@ -149,7 +149,7 @@ impl Pkcs11Engine {
                 Fault::Vague | Fault::Session | Fault::LoggedOut | Fault::Gone => self.token.lose(&error),
                 fault @ Fault::Unsupported => {
                     if !std::mem::replace(&mut self.unexpected, true) {
-                        self.token.report(&TokenEvent::Unexpected(error.to_string()));
+                        self.token.report(&TokenEvent::Unexpected(words(&error)));
                     }
                     return Err(fault.into_engine_error());
                 }

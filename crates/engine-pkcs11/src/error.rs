@@ -1,5 +1,6 @@
 //! Why an engine does not start on a token.
 
+use crate::fault::words;
 use cryptoki::error::Error;
 use std::io;
 use std::path::PathBuf;
@@ -16,12 +17,12 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The file is no module, or the module does not start.
-    #[error("the PKCS#11 module {} does not start", .path.display())]
+    #[error("the PKCS#11 module {} does not start: {}", .path.display(), words(.said))]
     Module {
         /// Which.
         path: PathBuf,
         /// What it said.
-        source: Error,
+        said: Error,
     },
     /// A process uses one token of a module at a time.
     #[error("this process already uses a token of the module {}", .path.display())]
@@ -56,12 +57,12 @@ pub enum OpenError {
         token: String,
     },
     /// The PIN is wrong, locked or expired.
-    #[error("the token `{token}` refused the PIN; it was tried once, since tokens lock")]
+    #[error("the token `{token}` refused the PIN ({}); it was tried once, since tokens lock", words(.said))]
     PinRefused {
         /// Its label.
         token: String,
         /// What the token said.
-        source: Error,
+        said: Error,
     },
     /// The token gives no more sessions.
     #[error("the token gives {most} sessions at a time, and all are in use")]
@@ -96,11 +97,8 @@ pub enum OpenError {
         what: &'static str,
     },
     /// The token failed on the way.
-    #[error("the token failed")]
-    Session(#[source] Error),
-    /// The operating system failed on the way.
-    #[error("the operating system gave no randomness")]
-    Entropy,
+    #[error("the token failed: {}", words(.0))]
+    Session(Error),
 }
 
 fn listed(labels: &[String]) -> String {

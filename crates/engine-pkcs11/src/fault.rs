@@ -77,12 +77,86 @@ impl Fault {
     /// The engine's error for a fault that nothing was done about.
     pub(crate) const fn into_engine_error(self) -> EngineError {
         match self {
-            Self::Integrity | Self::Unsupported => EngineError::DeviceError,
+            Self::Integrity | Self::Pin => EngineError::DeviceError,
+            Self::Unsupported => EngineError::MechanismInvalid,
             Self::Policy => EngineError::KeyUnextractable,
             Self::Exhausted => EngineError::DeviceMemory,
-            Self::Vague | Self::Session | Self::LoggedOut | Self::Pin | Self::Gone => {
-                EngineError::DeviceRemoved
+            Self::Vague | Self::Session | Self::LoggedOut | Self::Gone => EngineError::DeviceRemoved,
+        }
+    }
+}
+
+/// An error by function and code, without the standard's prose about it.
+pub(crate) fn words(error: &Error) -> String {
+    match error {
+        Error::Pkcs11(code, function) => format!("C_{function:?} answered {code:?}"),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fault, words};
+    use cryptoki::context::Function;
+    use cryptoki::error::{Error, RvError};
+    use engine::EngineError;
+
+    #[test]
+    fn words_name_function_and_code() {
+        let error = Error::Pkcs11(RvError::GeneralError, Function::GetTokenInfo);
+        assert_eq!(words(&error), "C_GetTokenInfo answered GeneralError");
+    }
+
+    /// A refused PIN, a lost token and bad input must never be taken for one another.
+    #[test]
+    fn codes_mean_what_the_table_says() {
+        let of = |code| Fault::of(&Error::Pkcs11(code, Function::Login));
+        for (codes, fault) in [
+            (
+                vec![RvError::WrappedKeyInvalid, RvError::EncryptedDataLenRange, RvError::SignatureInvalid],
+                Fault::Integrity,
+            ),
+            (vec![RvError::GeneralError, RvError::DeviceError, RvError::FunctionFailed], Fault::Vague),
+            (
+                vec![RvError::ObjectHandleInvalid, RvError::SessionClosed, RvError::OperationActive],
+                Fault::Session,
+            ),
+            (vec![RvError::UserNotLoggedIn], Fault::LoggedOut),
+            (
+                vec![RvError::PinIncorrect, RvError::PinLocked, RvError::PinExpired, RvError::PinLenRange],
+                Fault::Pin,
+            ),
+            (
+                vec![RvError::TokenNotPresent, RvError::DeviceRemoved, RvError::CryptokiNotInitialized],
+                Fault::Gone,
+            ),
+            (vec![RvError::DeviceMemory, RvError::HostMemory, RvError::SessionCount], Fault::Exhausted),
+            (vec![RvError::KeyUnextractable, RvError::AttributeSensitive], Fault::Policy),
+            (
+                vec![RvError::MechanismInvalid, RvError::ArgumentsBad, RvError::VendorDefined(0x8000_0001)],
+                Fault::Unsupported,
+            ),
+        ] {
+            for code in codes {
+                assert_eq!(of(code), fault, "{code:?}");
             }
         }
+    }
+
+    /// What another try, or another unit, may help against is said to be so; the rest is not.
+    #[test]
+    fn faults_are_retryable_or_not() {
+        for (fault, retryable) in [
+            (Fault::Vague, true),
+            (Fault::Session, true),
+            (Fault::LoggedOut, true),
+            (Fault::Gone, true),
+            (Fault::Exhausted, true),
+            (Fault::Policy, false),
+            (Fault::Unsupported, false),
+        ] {
+            assert_eq!(fault.into_engine_error().is_retryable(), retryable, "{fault:?}");
+        }
+        assert_eq!(Fault::Gone.into_engine_error(), EngineError::DeviceRemoved);
     }
 }

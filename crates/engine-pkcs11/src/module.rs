@@ -26,7 +26,7 @@ pub(crate) struct Module {
 impl Module {
     /// Loads and initialises the module.
     pub(crate) fn take(path: &Path) -> Result<Self, OpenError> {
-        let unusable = |source| OpenError::Module { path: path.to_owned(), source };
+        let unusable = |said| OpenError::Module { path: path.to_owned(), said };
         let path =
             path.canonicalize().map_err(|source| OpenError::ModuleFile { path: path.to_owned(), source })?;
         let mut loaded = loaded();
@@ -61,7 +61,7 @@ impl Module {
         let _ = self.context.clone().finalize();
         initialize(&self.context)
             .map(|_| ())
-            .map_err(|source| OpenError::Module { path: self.path.clone(), source })
+            .map_err(|said| OpenError::Module { path: self.path.clone(), said })
     }
 }
 

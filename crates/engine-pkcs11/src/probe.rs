@@ -7,6 +7,7 @@ use crate::blocks::unwrap_padded;
 use crate::derive;
 use crate::desk::{Desk, Stop};
 use crate::error::OpenError;
+use crate::fault::words;
 use crate::key::Keys;
 use crate::persist::digest_key;
 use crate::profile::Profile;
@@ -172,7 +173,7 @@ impl Trial {
             Some(Ok(true)) => Verdict::Right,
             Some(Ok(false)) if !self.wrong_is_missing => Verdict::Wrong,
             Some(Err(Stop::Token(error))) => {
-                said = Some(error_words(&error));
+                said = Some(words(&error));
                 instead
             }
             Some(Ok(false) | Err(Stop::Refused(_))) | None => instead,
@@ -185,14 +186,6 @@ impl Trial {
             verdict,
             said,
         }
-    }
-}
-
-/// An error by function and code, without the standard's prose.
-fn error_words(error: &Error) -> String {
-    match error {
-        Error::Pkcs11(code, function) => format!("{function:?}: {code:?}"),
-        other => other.to_string(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::OpenError;
 use crate::event::{Report, TokenEvent};
-use crate::fault::Fault;
+use crate::fault::{Fault, words};
 use crate::module::Module;
 use crate::pin::Pin;
 use crate::uri::{TokenSeen, TokenUri};
@@ -96,7 +96,7 @@ impl Token {
         }
         let keeper = module.context().open_rw_session(slot).map_err(OpenError::Session)?;
         log_in(&keeper, &pin).map_err(|error| match Fault::of(&error) {
-            Fault::Pin => OpenError::PinRefused { token: info.label().to_owned(), source: error },
+            Fault::Pin => OpenError::PinRefused { token: info.label().to_owned(), said: error },
             _ => OpenError::Session(error),
         })?;
         let now = Instant::now();
@@ -150,7 +150,7 @@ impl Token {
         self.module.context().get_token_info(self.read().slot)
     }
 
-    /// The module's context, for questions that need no session.
+    /// The mechanisms that the token lists.
     pub(crate) fn mechanisms(&self) -> Result<Vec<cryptoki::mechanism::MechanismType>, Error> {
         self.module.context().get_mechanism_list(self.read().slot)
     }
@@ -201,7 +201,7 @@ impl Token {
             if seats.iter().all(|seat| seat.at_rest.load(Ordering::Relaxed)) && is_full() {
                 if let Err(error) = self.begin_anew(&mut link) {
                     drop(link);
-                    self.lose(&error);
+                    self.lose_because(|| error.to_string());
                 }
                 return;
             }
@@ -248,12 +248,16 @@ impl Token {
     }
 
     /// Notes that the token does not do what it should, so that the next who needs it reaches out for it anew.
-    pub(crate) fn lose(&self, why: &impl ToString) {
+    pub(crate) fn lose(&self, error: &Error) {
+        self.lose_because(|| words(error));
+    }
+
+    fn lose_because(&self, why: impl FnOnce() -> String) {
         let mut health = lock(&self.health);
         health.down = true;
         if !std::mem::replace(&mut health.said, true) {
             drop(health);
-            self.report(&TokenEvent::Lost(why.to_string()));
+            self.report(&TokenEvent::Lost(why()));
         }
     }
 
@@ -286,10 +290,7 @@ impl Token {
                 true
             }
             Ok(_) => {
-                self.lose(&Error::Pkcs11(
-                    RvError::TokenNotRecognized,
-                    cryptoki::context::Function::GetTokenInfo,
-                ));
+                self.lose_because(|| "another token is in its place".to_owned());
                 false
             }
             Err(error) => {
@@ -328,7 +329,7 @@ impl Token {
                 }
                 Ok(())
             }
-            Err(OpenError::PinRefused { source, .. }) => Err(self.refuse_pin(&source)),
+            Err(OpenError::PinRefused { said, .. }) => Err(self.refuse_pin(&said)),
             Err(_) => Err(EngineError::DeviceRemoved),
         }
     }
@@ -350,7 +351,7 @@ impl Token {
         }
         link.slot = slot;
         let keeper = self.open_session(slot).map_err(|error| match Fault::of(&error) {
-            Fault::Pin => OpenError::PinRefused { token: info.label().to_owned(), source: error },
+            Fault::Pin => OpenError::PinRefused { token: info.label().to_owned(), said: error },
             _ => OpenError::Session(error),
         })?;
         *lock(&link.keeper) = Some(keeper);
@@ -365,7 +366,7 @@ impl Token {
         let mut health = lock(&self.health);
         if !std::mem::replace(&mut health.pin_refused, true) {
             drop(health);
-            self.report(&TokenEvent::PinRefused(error.to_string()));
+            self.report(&TokenEvent::PinRefused(words(error)));
         }
         EngineError::DeviceError
     }

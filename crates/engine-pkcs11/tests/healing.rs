@@ -99,6 +99,25 @@ fn a_token_that_is_taken_away_is_noticed_and_found_again() {
     });
 }
 
+/// What a module says whose daemon was started anew, or that somebody else in the process finalised.
+#[test]
+fn a_module_that_was_finalised_is_begun_anew() {
+    on_softhsm("a_module_that_was_finalised_is_begun_anew", |softhsm| {
+        let (token, events) = softhsm.token();
+        let mut engine = Pkcs11Engine::open(&token, "unit", UnitKeys::New).unwrap();
+        let (master, derived) = in_service(&mut engine);
+        let before = mac(&mut engine, derived).unwrap();
+        for _ in 0..2 {
+            Pkcs11::new(&softhsm.module).unwrap().finalize().unwrap();
+            let after = until(|| mac(&mut engine, derived), Result::is_ok);
+            assert_eq!(after, Ok(before));
+            engine.digest_key(&[1], master, &mut [0; 32]).unwrap();
+            let said = events.take();
+            assert!(matches!(said[..], [TokenEvent::Lost(_), TokenEvent::Returned]), "{said:?}");
+        }
+    });
+}
+
 /// Bad input is not trouble with the token: it costs no session and nobody is told.
 #[test]
 fn what_does_not_authenticate_loses_nothing() {
