@@ -101,6 +101,17 @@ pub(super) fn another_length_or_mechanism_is_refused(engine: &mut dyn Engine) {
             let spec = spec(Algorithm::GenericSecret, key_len, KeyUses::NONE);
             assert_eq!(engine.unwrap_key(by, kek, &wrapped, &spec), Err(INVALID), "{key_len} bytes");
         }
+        if by == WrapMechanism::AesKwp {
+            // The other way round: a key of 31 bytes is none of 32, and no AES key at all.
+            let shorter = secret(engine, &[2; 31], KeyUses::NONE);
+            let mut wrapped = [0; 40];
+            engine.wrap_key(by, kek, shorter, &mut wrapped).unwrap();
+            for algorithm in [Algorithm::Aes, Algorithm::GenericSecret] {
+                let refused = engine.unwrap_key(by, kek, &wrapped, &spec(algorithm, 32, KeyUses::NONE));
+                assert_eq!(refused, Err(INVALID), "31 bytes as {algorithm:?} of 32");
+            }
+            destroy(engine, &[shorter]);
+        }
         let refused = engine.unwrap_key(by, kek, &wrapped, &KeySpec::aes(31, KeyUses::NONE));
         assert_eq!(refused, Err(EngineError::KeySizeRange));
         for (other, listed) in WRAPPINGS.into_iter().filter(|(other, _)| *other != by) {
