@@ -38,8 +38,6 @@ pub(crate) struct Desk<'a> {
     pub(crate) keys: &'a Keys,
     pub(crate) profile: &'a Profile,
     pub(crate) name: &'a str,
-    /// A key of the session that only wraps: what it wraps of another tells the other's length.
-    pub(crate) gauge: Option<ObjectHandle>,
     made: RefCell<Vec<ObjectHandle>>,
     count: Cell<u64>,
 }
@@ -51,20 +49,7 @@ impl<'a> Desk<'a> {
         profile: &'a Profile,
         name: &'a str,
     ) -> Self {
-        Self {
-            session,
-            keys,
-            profile,
-            name,
-            gauge: None,
-            made: RefCell::new(Vec::new()),
-            count: Cell::new(0),
-        }
-    }
-
-    /// The same with something to measure by.
-    pub(crate) fn with_gauge(self, gauge: Option<ObjectHandle>) -> Self {
-        Self { gauge, ..self }
+        Self { session, keys, profile, name, made: RefCell::new(Vec::new()), count: Cell::new(0) }
     }
 
     /// Runs a call, and tidies up after one that did not succeed.
@@ -120,13 +105,6 @@ impl<'a> Desk<'a> {
     /// Makes a session object with this value.
     pub(crate) fn create(&self, attributes: Vec<Attribute>, value: &[u8]) -> Result<ObjectHandle, Stop> {
         Ok(self.keep(clear::create(self.session, attributes, value)?))
-    }
-
-    /// The length of an extractable object's value, if it is one that every token wraps.
-    pub(crate) fn measure(&self, object: ObjectHandle) -> Result<Option<usize>, Stop> {
-        let by = self.gauge.ok_or(EngineError::DeviceRemoved)?;
-        let wrapped = self.session.wrap_key(&Mechanism::AesKeyWrap, by, object).ok();
-        Ok(wrapped.and_then(|wrapped| wrapped.len().checked_sub(8)))
     }
 
     /// The value of an extractable object.

@@ -48,11 +48,11 @@ pub struct Pkcs11Engine {
     unexpected: bool,
 }
 
-/// Two keys of the session: what one wraps of another tells the other's length, and whether the token still works.
+/// Two keys of the session: whether one still wraps the other tells whether the token still works.
 #[derive(Clone, Copy)]
 struct Gauge {
     wrapping: ObjectHandle,
-    measured: ObjectHandle,
+    wrapped: ObjectHandle,
 }
 
 impl Pkcs11Engine {
@@ -125,8 +125,7 @@ impl Pkcs11Engine {
             self.bind()?;
             self.seat.set_at_rest(false);
             let outcome = self.token.work(&self.seat, |session| {
-                let gauge = self.gauge.map(|gauge| gauge.wrapping);
-                let desk = Desk::new(session, &self.keys, &self.profile, &self.name).with_gauge(gauge);
+                let desk = Desk::new(session, &self.keys, &self.profile, &self.name);
                 let outcome = desk.run(&work);
                 if desk.made() == 0 {
                     self.settle();
@@ -164,7 +163,7 @@ impl Pkcs11Engine {
         let Some(gauge) = self.gauge else { return false };
         let wrapped = self
             .token
-            .work(&self.seat, |session| session.wrap_key(&Ck::AesKeyWrap, gauge.wrapping, gauge.measured));
+            .work(&self.seat, |session| session.wrap_key(&Ck::AesKeyWrap, gauge.wrapping, gauge.wrapped));
         matches!(wrapped, Some(Ok(wrapped)) if wrapped.len() == 40)
     }
 
@@ -219,8 +218,7 @@ impl Pkcs11Engine {
             attributes.push(len());
             session.generate_key(&Ck::AesKeyGen, &attributes)
         };
-        self.gauge =
-            Some(Gauge { wrapping: generate(&role, false)?, measured: generate(&Role::NONE, true)? });
+        self.gauge = Some(Gauge { wrapping: generate(&role, false)?, wrapped: generate(&Role::NONE, true)? });
         Ok(())
     }
 

@@ -79,16 +79,10 @@ pub(crate) fn unwrap(
         return unwrap_short(desk, &mechanism, kek, wrapped, spec);
     }
     let role = Role::of(spec, desk.profile);
+    let first = unwrap_as(key_type(spec.algorithm), &role, spec.extractable)?;
     // Of 25 to 32 bytes, all have one length under KWP: what is inside is measured before the key may stay.
-    let measured = by == WrapMechanism::AesKwp;
-    let first = unwrap_as(key_type(spec.algorithm), &role, spec.extractable || measured)?;
-    if measured {
-        if desk.measure(first)? != Some(spec.len()) {
-            return Err(EngineError::WrappedKeyInvalid.into());
-        }
-        if !spec.extractable {
-            desk.session.update_attributes(first, &[Attribute::Extractable(false)])?;
-        }
+    if by == WrapMechanism::AesKwp && measure(desk, &mechanism, kek, wrapped, first)? != spec.len() {
+        return Err(EngineError::WrappedKeyInvalid.into());
     }
     let second = if desk.profile.needs_blocks(spec) {
         Some(unwrap_as(KeyType::AES, &Role::blocks(spec, desk.profile), false)?)
@@ -98,7 +92,7 @@ pub(crate) fn unwrap(
     Ok(Objects { first, second })
 }
 
-/// A short secret comes out of the token, in an object that shows its length and lives for this call.
+/// A short secret comes out of the token, from an object that shows its length and lives for this call.
 fn unwrap_short(
     desk: &Desk<'_>,
     mechanism: &Ck<'_>,
@@ -106,13 +100,45 @@ fn unwrap_short(
     wrapped: &[u8],
     spec: &KeySpec,
 ) -> Result<Objects, Stop> {
-    let attributes = with(template(KeyType::GENERIC_SECRET, &Role::NONE, true), Attribute::Sensitive(false));
-    let shown = desk.keep(desk.session.unwrap_key(mechanism, kek.first, wrapped, &attributes)?);
-    let size = desk.session.get_attribute_info(shown, &[AttributeType::Value])?;
-    if !matches!(size.as_slice(), [AttributeInfo::Available(len)] if *len == spec.len()) {
+    let (shown, len) = show(desk, mechanism, kek, wrapped)?;
+    if len != spec.len() {
         return Err(EngineError::WrappedKeyInvalid.into());
     }
-    let value = desk.read(shown, spec.len())?;
+    let value = desk.read(shown, len)?;
     desk.drop_object(shown)?;
     desk.objects(spec, &value)
+}
+
+/// The length of a key that was unwrapped. Some tokens leave it at 0 in sensitive objects; those are asked of another.
+fn measure(
+    desk: &Desk<'_>,
+    mechanism: &Ck<'_>,
+    kek: Objects,
+    wrapped: &[u8],
+    unwrapped: ObjectHandle,
+) -> Result<usize, Stop> {
+    let said = desk.session.get_attributes(unwrapped, &[AttributeType::ValueLen])?;
+    if let [Attribute::ValueLen(len)] = said.as_slice()
+        && let Ok(len @ 1..) = usize::try_from(u64::from(*len))
+    {
+        return Ok(len);
+    }
+    let (shown, len) = show(desk, mechanism, kek, wrapped)?;
+    desk.drop_object(shown)?;
+    Ok(len)
+}
+
+/// Unwraps into an object that is not sensitive, and asks how long its value is. The value is not asked for.
+fn show(
+    desk: &Desk<'_>,
+    mechanism: &Ck<'_>,
+    kek: Objects,
+    wrapped: &[u8],
+) -> Result<(ObjectHandle, usize), Stop> {
+    let attributes = with(template(KeyType::GENERIC_SECRET, &Role::NONE, true), Attribute::Sensitive(false));
+    let shown = desk.keep(desk.session.unwrap_key(mechanism, kek.first, wrapped, &attributes)?);
+    match desk.session.get_attribute_info(shown, &[AttributeType::Value])?.as_slice() {
+        [AttributeInfo::Available(len)] => Ok((shown, *len)),
+        _ => Err(EngineError::DeviceError.into()),
+    }
 }
