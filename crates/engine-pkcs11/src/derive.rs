@@ -72,11 +72,12 @@ pub(crate) fn inside(
 ) -> Result<ObjectHandle, Error> {
     let counter = KbkdfCounterFormat::new(Endianness::Big, WIDTH);
     let bits = KbkdfDkmLengthFormat::new(KbkdfDkmLengthMethod::SumOfKeys, Endianness::Big, WIDTH);
+    // In one piece, which is never empty: there are tokens that refuse an empty label, or take one of a zero byte for the
+    // separator.
+    let fixed = [label, &[0], context].concat();
     let input = [
         PrfDataParam::new(PrfDataParamType::IterationVariable(Some(&counter))),
-        PrfDataParam::new(PrfDataParamType::ByteArray(label)),
-        PrfDataParam::new(PrfDataParamType::ByteArray(&[0])),
-        PrfDataParam::new(PrfDataParamType::ByteArray(context)),
+        PrfDataParam::new(PrfDataParamType::ByteArray(&fixed)),
         PrfDataParam::new(PrfDataParamType::DkmLength(&bits)),
     ];
     let mechanism = Mechanism::KbkdfCounter(KbkdfParams::new(MechanismType::AES_CMAC, &input, None));
