@@ -6,53 +6,50 @@ mod common;
 #[path = "../../engine-soft/tests/vectors/mod.rs"]
 mod vectors;
 
-use common::on_softhsm;
+use common::on_token;
 use engine::Engine;
 use engine_pkcs11::{Pkcs11Engine, UnitKeys};
 
-fn on_token(name: &str, run: fn(&mut dyn Engine)) {
-    on_softhsm(name, |softhsm| {
-        let (token, _) = softhsm.token();
-        run(&mut Pkcs11Engine::open(&token, "one", UnitKeys::New).unwrap());
-    });
+fn through_token(name: &str, run: fn(&mut dyn Engine)) {
+    on_token(name, |token| run(&mut Pkcs11Engine::open(token, "one", UnitKeys::New).unwrap()));
 }
 
 #[test]
 fn kat_aes_kw_rfc3394() {
-    on_token("kat_aes_kw_rfc3394", vectors::aes_kw_rfc3394);
+    through_token("kat_aes_kw_rfc3394", vectors::aes_kw_rfc3394);
 }
 
 #[test]
 fn kat_aes_kwp_rfc5649() {
-    on_token("kat_aes_kwp_rfc5649", vectors::aes_kwp_rfc5649);
+    through_token("kat_aes_kwp_rfc5649", vectors::aes_kwp_rfc5649);
 }
 
 #[test]
 fn kat_aes_kw_wycheproof() {
-    on_token("kat_aes_kw_wycheproof", vectors::aes_kw_wycheproof);
+    through_token("kat_aes_kw_wycheproof", vectors::aes_kw_wycheproof);
 }
 
 #[test]
 fn kat_aes_kwp_wycheproof() {
-    on_token("kat_aes_kwp_wycheproof", vectors::aes_kwp_wycheproof);
+    through_token("kat_aes_kwp_wycheproof", vectors::aes_kwp_wycheproof);
 }
 
 #[test]
 fn kat_aes_gcm_wycheproof() {
-    on_token("kat_aes_gcm_wycheproof", vectors::aes_gcm_wycheproof);
+    through_token("kat_aes_gcm_wycheproof", vectors::aes_gcm_wycheproof);
 }
 
 #[test]
 fn kat_aes_cmac_wycheproof() {
-    on_token("kat_aes_cmac_wycheproof", vectors::aes_cmac_wycheproof);
+    through_token("kat_aes_cmac_wycheproof", vectors::aes_cmac_wycheproof);
 }
 
 #[test]
 fn kat_hmac_sha256_wycheproof() {
-    on_token("kat_hmac_sha256_wycheproof", vectors::hmac_sha256_wycheproof);
+    through_token("kat_hmac_sha256_wycheproof", vectors::hmac_sha256_wycheproof);
 }
 
 #[test]
 fn kat_sp800_108_counter_cmac() {
-    on_token("kat_sp800_108_counter_cmac", vectors::sp800_108_counter_cmac);
+    through_token("kat_sp800_108_counter_cmac", vectors::sp800_108_counter_cmac);
 }

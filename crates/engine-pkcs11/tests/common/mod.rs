@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex};
 
 /// Tells the inner process its folder.
 const FOLDER: &str = "HSM_SIM_TEST_SOFTHSM";
+/// Names another token for the tests of [`on_token`].
+const TOKEN: &str = "HSM_SIM_TEST_TOKEN";
 /// Where skipped tests are noted, if somebody counts them.
 const SKIPPED: &str = "HSM_SIM_SKIPPED";
 
@@ -69,6 +71,22 @@ impl Events {
     pub(crate) fn take(&self) -> Vec<TokenEvent> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
+}
+
+/// Runs `body` with a token: SoftHSM's, or the one that the environment names for those who have another, which has to be
+/// nobody's that has a unit. Such tests run one at a time: one process uses one token of a module at a time.
+///
+/// ```text
+/// HSM_SIM_TEST_TOKEN='pkcs11:token=t?module-path=/m.so&pin-source=file:/pin' \
+///     cargo test -p engine-pkcs11 --test conformance --test kat -- --test-threads=1
+/// ```
+pub(crate) fn on_token(name: &str, body: impl FnOnce(&Arc<Token>)) {
+    let Ok(uri) = std::env::var(TOKEN) else {
+        return on_softhsm(name, |softhsm| body(&softhsm.token().0));
+    };
+    let uri: TokenUri = uri.parse().unwrap();
+    let pin = uri.pin_source().unwrap().read(|_| panic!("nobody is asked for a PIN")).unwrap();
+    body(&Token::open(&uri, pin, Box::new(|event| println!("{event}"))).unwrap());
 }
 
 /// Runs `body` in a process with a SoftHSM of its own; `name` is the test's.
