@@ -13,11 +13,13 @@ struct Package {
     present: fn() -> bool,
 }
 
-const PACKAGES: [Package; 4] = [
+const PACKAGES: [Package; 5] = [
     Package { name: "valgrind", present: || succeeds(Command::new("valgrind").arg("--version")) },
     Package { name: "libclang-dev", present: has_libclang },
     Package { name: "pkg-config", present: || succeeds(Command::new("pkg-config").arg("--version")) },
     Package { name: "python3-venv", present: has_venv },
+    // Tests keep its tokens in folders of their own, whatever the machine's configuration says.
+    Package { name: "softhsm2", present: || succeeds(Command::new("softhsm2-util").arg("--version")) },
 ];
 
 /// Installs the Debian packages that are missing.
@@ -29,7 +31,10 @@ pub(crate) fn ensure_packages() -> Outcome {
     if missing.is_empty() {
         return Ok(());
     }
-    let by_hand = format!("install {} and run this again (Debian: apt-get install {0})", missing.join(" "));
+    let by_hand = format!(
+        "install {} and run this again (Debian: apt-get install {0}; softhsm2 is `softhsm` to dnf, apk, pacman and brew)",
+        missing.join(" ")
+    );
     if !succeeds(Command::new("apt-get").arg("--version")) {
         return Err(by_hand.into());
     }
