@@ -1,7 +1,9 @@
 //! The world of a unit on the bench.
 
 use crate::administrator::fixed_key;
+use engine::Engine;
 use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+use std::marker::PhantomData;
 use std::sync::OnceLock;
 use tke_crypto::{
     CERTIFICATE_BUFFER_LEN, PublicKey, RootName, Signature, SigningKey, Ski, issue_module_certificate,
@@ -13,11 +15,11 @@ use unit_core::{Clock, Env, Identity, Module, Slot, Storage, StorageFailed, Unit
 /// The operating system's generator.
 pub type OsEntropy = fn(&mut [u8]) -> Result<(), EntropyFailed>;
 
-/// The environment of a unit on the bench.
-pub struct BenchEnv;
+/// The environment of a unit on the bench: any engine, and nothing else that is real.
+pub struct BenchEnv<E = SoftEngine<OsEntropy>>(PhantomData<E>);
 
-impl Env for BenchEnv {
-    type Engine = SoftEngine<OsEntropy>;
+impl<E: Engine> Env for BenchEnv<E> {
+    type Engine = E;
     type Storage = Memory;
     type Module = BenchModule;
     type Clock = NoClock;
@@ -98,7 +100,7 @@ pub fn soft_engine() -> SoftEngine<OsEntropy> {
     SoftEngine::new(&DeviceSecret::new([1; 32]), entropy).expect("a software engine starts")
 }
 
-pub(crate) fn start(number: u8) -> Unit<BenchEnv> {
+pub(crate) fn start<E: Engine>(number: u8, engine: E) -> Unit<BenchEnv<E>> {
     let unit = UnitId([b'B', b'E', b'N', b'C', b'H', b'0', b'0', b'0', 0, 0, 0, 0, 0, 0, 0, number]);
     let mut out = [0; CERTIFICATE_BUFFER_LEN];
     let name = RootName::try_from("Bench Root").expect("a short name");
@@ -106,5 +108,5 @@ pub(crate) fn start(number: u8) -> Unit<BenchEnv> {
         .expect("there is room for a certificate")
         .to_vec();
     let identity = Identity { unit, domain_index: 0, instance: InstanceId([0x1d; 16]) };
-    Unit::start(soft_engine(), Memory::default(), BenchModule { certificate }, NoClock, identity)
+    Unit::start(engine, Memory::default(), BenchModule { certificate }, NoClock, identity)
 }

@@ -12,7 +12,8 @@ mod env;
 pub use administrator::{generate_master_key, request, secure};
 pub use env::{BenchEnv, Memory, OsEntropy, soft_engine};
 
-use engine::{KeySpec, KeyUses};
+use engine::{Engine, KeySpec, KeyUses};
+use engine_soft::SoftEngine;
 use unit_api::admin::{AdminCommand, AdminRefusal, AdminResponse, AdminResponseBlock};
 use unit_api::{
     Command, Envelope, FRAME_HEADER_LEN, MAX_FRAME_LEN, Refusal, Reply, Response, Target, UnitStatus,
@@ -21,8 +22,8 @@ use unit_api::{
 use unit_core::Unit;
 
 /// A unit in process, and a buffer for its answers.
-pub struct BenchUnit {
-    unit: Box<Unit<BenchEnv>>,
+pub struct BenchUnit<E: Engine = SoftEngine<OsEntropy>> {
+    unit: Box<Unit<BenchEnv<E>>>,
     out: Vec<u8>,
 }
 
@@ -33,7 +34,7 @@ impl BenchUnit {
     /// If the unit does not start.
     #[must_use]
     pub fn imprint(number: u8) -> Self {
-        Self { unit: Box::new(env::start(number)), out: vec![0; MAX_FRAME_LEN] }
+        Self::imprint_on(number, soft_engine())
     }
 
     /// A unit that the one administrator rules, without a master key. Its permissions are a recovery unit's.
@@ -42,10 +43,7 @@ impl BenchUnit {
     /// If the unit refuses.
     #[must_use]
     pub fn secured(number: u8) -> Self {
-        let mut unit = Self::imprint(number);
-        let (target, counter) = unit.target();
-        secure(target, counter, |request| unit.exchange(request));
-        unit
+        Self::imprint(number).into_secured()
     }
 
     /// A unit with a random master key in Current.
@@ -54,9 +52,30 @@ impl BenchUnit {
     /// If the unit refuses.
     #[must_use]
     pub fn ready() -> Self {
-        let mut unit = Self::secured(1);
+        Self::ready_on(soft_engine())
+    }
+}
+
+impl<E: Engine> BenchUnit<E> {
+    /// Unit number 1 with a random master key in Current, on this engine.
+    ///
+    /// # Panics
+    /// If the unit refuses.
+    #[must_use]
+    pub fn ready_on(engine: E) -> Self {
+        let mut unit = Self::imprint_on(1, engine).into_secured();
         unit.generate_master_key();
         unit
+    }
+
+    fn imprint_on(number: u8, engine: E) -> Self {
+        Self { unit: Box::new(env::start(number, engine)), out: vec![0; MAX_FRAME_LEN] }
+    }
+
+    fn into_secured(mut self) -> Self {
+        let (target, counter) = self.target();
+        secure(target, counter, |request| self.exchange(request));
+        self
     }
 
     /// Draws a random master key: into Current when both registers are empty, else into New.
