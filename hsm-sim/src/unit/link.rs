@@ -29,6 +29,7 @@ pub(super) fn serve(mut stream: UnixStream, shared: &Shared, patience: Duration)
     let mut filled = 0;
     // Since when the start of a frame has been here without its end.
     let mut half_since: Option<Instant> = None;
+    let losses = shared.losses();
     loop {
         if let Some(since) = half_since {
             let left = patience.saturating_sub(since.elapsed());
@@ -53,7 +54,9 @@ pub(super) fn serve(mut stream: UnixStream, shared: &Shared, patience: Duration)
         let remaining = filled - batch.consumed;
         inbox.get_mut(remaining..filled).unwrap_or_default().zeroize();
         filled = remaining;
-        if batch.broken {
+        // A host that loses a connection gives all that it has here to others, at once and for nothing. Refused one by one,
+        // it would take until most of a second's answers are refusals before the host believes them.
+        if batch.broken || shared.losses() != losses {
             return Ok(());
         }
         if filled == 0 {

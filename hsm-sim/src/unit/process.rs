@@ -16,7 +16,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use unit_api::UnitId;
@@ -148,13 +148,20 @@ pub(super) struct Shared {
     identity: Identity,
     /// What its engine is, for people.
     engine: String,
+    losses: Arc<AtomicU64>,
     pub(super) conduct: Conduct,
 }
 
 impl Shared {
     pub(super) fn new(options: &UnitOptions) -> Result<Self, UnitError> {
-        let (unit, identity, engine) = open(options)?;
-        Ok(Self { unit: Mutex::new(unit), identity, engine, conduct: Conduct::default() })
+        let losses = Arc::default();
+        let (unit, identity, engine) = open(options, &losses)?;
+        Ok(Self { unit: Mutex::new(unit), identity, engine, losses, conduct: Conduct::default() })
+    }
+
+    /// How often the unit has lost its token since it started.
+    pub(super) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
     }
 
     /// The unit, to one caller at a time.
@@ -230,7 +237,10 @@ fn hold(folder: &Path) -> Result<File, UnitError> {
     }
 }
 
-fn open(options: &UnitOptions) -> Result<(Unit<ProcessEnv>, Identity, String), UnitError> {
+fn open(
+    options: &UnitOptions,
+    losses: &Arc<AtomicU64>,
+) -> Result<(Unit<ProcessEnv>, Identity, String), UnitError> {
     let folder = &options.state;
     // Before the device, without which there is no unit: what is kept of its engine is then of a unit to be made.
     let mut kept = KeptEngine::open(folder, options.engine.as_ref()).map_err(keys(folder))?;
@@ -244,7 +254,7 @@ fn open(options: &UnitOptions) -> Result<(Unit<ProcessEnv>, Identity, String), U
         .map_err(|source| UnitError::Device { folder: folder.clone(), source })?;
     let storage =
         FileStorage::open(folder).map_err(|source| UnitError::Folder { folder: folder.clone(), source })?;
-    let (engine, shown) = open_engine(options, &kept, &device)?;
+    let (engine, shown) = open_engine(options, &kept, &device, losses)?;
     kept.confirm_keys(folder).map_err(keys(folder))?;
     let identity = Identity { unit: device.id, domain_index: device.domain_index, instance: device.instance };
     // It lives as long as the process does.
@@ -252,13 +262,19 @@ fn open(options: &UnitOptions) -> Result<(Unit<ProcessEnv>, Identity, String), U
     Ok((Unit::start(engine, storage, device.module, SystemClock, identity), identity, shown))
 }
 
-fn open_engine(options: &UnitOptions, kept: &KeptEngine, device: &Device) -> Result<OpenEngine, UnitError> {
+fn open_engine(
+    options: &UnitOptions,
+    kept: &KeptEngine,
+    device: &Device,
+    losses: &Arc<AtomicU64>,
+) -> Result<OpenEngine, UnitError> {
     let KeptEngine { engine: choice, has_keys } = kept;
     let opening = Opening {
         folder: &options.state,
         unit: device.id,
         has_keys: *has_keys,
         supervised: options.supervised,
+        losses,
     };
     let opened = match choice {
         EngineChoice::Soft => {

@@ -2,11 +2,15 @@
 
 use engine::Engine;
 use engine_pkcs11::softhsm::{self, Home, HomeError};
-use engine_pkcs11::{OpenError, Pin, PinError, PinSource, Pkcs11Engine, Token, TokenUri, UnitKeys, UriError};
+use engine_pkcs11::{
+    OpenError, Pin, PinError, PinSource, Pkcs11Engine, Token, TokenEvent, TokenUri, UnitKeys, UriError,
+};
 use std::io::{self, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use unit_api::UnitId;
 
 /// Where a unit keeps a SoftHSM token of its own, in its folder.
@@ -69,6 +73,8 @@ pub(super) struct Opening<'a> {
     pub(super) has_keys: bool,
     /// Whether nobody can be asked for a PIN.
     pub(super) supervised: bool,
+    /// Counts how often the token is lost.
+    pub(super) losses: &'a Arc<AtomicU64>,
 }
 
 impl Opening<'_> {
@@ -82,9 +88,14 @@ impl Opening<'_> {
         let pin = self.pin(uri)?;
         let name = self.unit.to_string();
         let keys = if self.has_keys { UnitKeys::Known } else { UnitKeys::New };
-        let said_by = name.clone();
-        let token =
-            Token::open(uri, pin, Box::new(move |event| eprintln!("hsm-sim unit {said_by}: {event}")))?;
+        let (said_by, losses) = (name.clone(), Arc::clone(self.losses));
+        let report = move |event: &TokenEvent| {
+            eprintln!("hsm-sim unit {said_by}: {event}");
+            if matches!(event, TokenEvent::Lost(_)) {
+                losses.fetch_add(1, Ordering::AcqRel);
+            }
+        };
+        let token = Token::open(uri, pin, Box::new(report))?;
         let engine = Pkcs11Engine::open(&token, &name, keys)?;
         let shown = engine.describe();
         Ok((Box::new(engine), shown))
