@@ -85,9 +85,15 @@ async fn fault(State(region): State<ControlState>, body: Bytes) -> Result<Json<S
 async fn heal(State(region): State<ControlState>, body: Bytes) -> Result<Json<Status>, Refused> {
     let target: Target = parse(&body, "{\"unit\": 1}, {\"zone\": \"az1\"} or \"all\"")?;
     let units = targets(&region, &target)?;
+    // One that cannot be healed is no reason to leave the others as they are.
+    let mut failed = None;
     for unit in &units {
-        region.supervisor.heal(*unit).await?;
-        region.bring_into_service(*unit).await?;
+        if let Err(e) = heal_unit(&region, *unit).await {
+            failed = failed.or(Some(e));
+        }
+    }
+    if let Some(e) = failed {
+        return Err(e);
     }
     // Whoever heals wants to see it healed. What takes longer has a reason, which the answer gives.
     let healed = |views: &[UnitView]| views.iter().all(|view| view.in_use || !units.contains(&view.number));
@@ -95,6 +101,11 @@ async fn heal(State(region): State<ControlState>, body: Bytes) -> Result<Json<St
         let _ = host.wait_until(ADMISSION_PATIENCE, healed).await;
     }
     Ok(Json(region_status(&region).await))
+}
+
+async fn heal_unit(region: &ControlledRegion, unit: u16) -> Result<(), Refused> {
+    region.supervisor.heal(unit).await?;
+    Ok(region.bring_into_service(unit).await?)
 }
 
 /// The numbers of the units a target stands for; a zone without units is none.

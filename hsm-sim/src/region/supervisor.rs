@@ -153,6 +153,14 @@ struct Down {
     may_pass: bool,
 }
 
+/// What a try in vain leaves to wait for.
+enum Next {
+    /// A while, or whoever heals the unit before.
+    Pause,
+    /// Whoever heals it, after so many times before.
+    Heal(u64),
+}
+
 /// The way to a process beside its socket: orders there, answers back, one at a time.
 struct Wire {
     orders: ChildStdin,
@@ -187,6 +195,8 @@ struct Slot {
     ending: bool,
     /// How often it was started and did not get at its keys.
     tries_in_vain: u64,
+    /// How often it was healed.
+    heals: u64,
 }
 
 /// The unit processes of a region. Cheap to clone; [`Supervisor::stop`] ends them all.
@@ -317,11 +327,12 @@ impl Supervisor {
             (Some(Fault::Slow(_)), Some(_)) => self.order(unit, Order::Slow(Duration::ZERO)).await?,
             _ => {}
         }
-        self.with(unit, |slot| {
+        let tried = self.with(unit, |slot| {
             slot.process.fault = None;
+            slot.heals += 1;
             slot.wake.notify_one();
+            slot.tries_in_vain
         })?;
-        let tried = self.with(unit, |slot| slot.tries_in_vain)?;
         let settled = self.wait_until(unit, |slot| slot.process.pid.is_some() || slot.tries_in_vain > tried);
         match tokio::time::timeout(START_PATIENCE, settled).await {
             Ok(done) => match (done, self.unit(unit)?) {
@@ -459,6 +470,7 @@ impl Supervisor {
             changed: Arc::default(),
             ending: false,
             tries_in_vain: 0,
+            heals: 0,
         };
         self.slots().insert(unit, slot);
         let supervisor = self.clone();
@@ -468,9 +480,9 @@ impl Supervisor {
                 tokio::spawn(supervisor.keep_running(unit, child, wake));
             }
             Launched::Down(down) => {
-                let _ = self.note_down(unit, &down);
+                let Ok(next) = self.note_down(unit, down) else { return };
                 tokio::spawn(async move {
-                    if let Some(child) = supervisor.start_again(unit, &wake, Some(down)).await {
+                    if let Some(child) = supervisor.start_again(unit, &wake, Some(next)).await {
                         supervisor.keep_running(unit, child, wake).await;
                     }
                 });
@@ -499,21 +511,21 @@ impl Supervisor {
     }
 
     /// Notes why a unit does not get at its keys, and says it, once.
-    fn note_down(&self, unit: u16, down: &Down) -> Result<(), SupervisorError> {
+    fn note_down(&self, unit: u16, down: Down) -> Result<Next, SupervisorError> {
         let Down { why, may_pass, .. } = down;
-        let known = self.with(unit, |slot| {
+        let (known, heals) = self.with(unit, |slot| {
             slot.tries_in_vain += 1;
-            slot.process.down.replace(why.clone()).is_some_and(|known| known == *why)
+            (slot.process.down.replace(why.clone()).is_some_and(|known| known == why), slot.heals)
         })?;
         if !known {
-            let next = if *may_pass {
+            let next = if may_pass {
                 "it is tried again until it does".to_owned()
             } else {
                 format!("once that is mended: hsm-sim heal unit {unit}")
             };
             eprintln!("hsm-sim: unit {unit} does not get at its keys; {next}: {why}");
         }
-        Ok(())
+        Ok(if may_pass { Next::Pause } else { Next::Heal(heals) })
     }
 
     async fn keep_running(self, unit: u16, mut child: Child, wake: Arc<Notify>) {
@@ -550,27 +562,33 @@ impl Supervisor {
         }
     }
 
-    /// Starts a unit once no fault forbids it, again and again until it serves; `None` when the region ends. What the last
-    /// try came to, if it was in vain, says when the next is due.
-    async fn start_again(&self, unit: u16, wake: &Notify, mut last: Option<Down>) -> Option<Child> {
+    /// Starts a unit once no fault forbids it, again and again until it serves; `None` when the region ends. What an
+    /// earlier try in vain has left is waited for first.
+    async fn start_again(&self, unit: u16, wake: &Notify, mut next: Option<Next>) -> Option<Child> {
         let mut pause = RESTART_PAUSE.0;
         loop {
-            match last.take() {
-                // Nobody but whoever heals it knows when.
-                Some(Down { may_pass: false, .. }) => wake.notified().await,
-                Some(_) => {
+            let (ending, fault, heals, place) = self
+                .with(unit, |slot| (slot.ending, slot.process.fault, slot.heals, slot.process.place.clone()))
+                .ok()?;
+            if ending {
+                return None;
+            }
+            match next {
+                // Nobody but whoever heals it knows when; a wake-up of before says nothing.
+                Some(Next::Heal(before)) if heals == before => {
+                    wake.notified().await;
+                    continue;
+                }
+                Some(Next::Pause) => {
+                    next = None;
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
                         () = wake.notified() => {}
                     }
                     pause = (pause * 2).min(RESTART_PAUSE.1);
+                    continue;
                 }
-                None => {}
-            }
-            let (ending, fault, place) =
-                self.with(unit, |slot| (slot.ending, slot.process.fault, slot.process.place.clone())).ok()?;
-            if ending {
-                return None;
+                Some(Next::Heal(_)) | None => {}
             }
             if fault == Some(Fault::Killed) {
                 wake.notified().await;
@@ -579,8 +597,7 @@ impl Supervisor {
             match self.clone().launch(place).await {
                 Ok(Launched::Serves(started)) => return self.enter(unit, started).ok(),
                 Ok(Launched::Down(down)) => {
-                    self.note_down(unit, &down).ok()?;
-                    last = Some(down);
+                    next = Some(self.note_down(unit, down).ok()?);
                 }
                 Err(e) => {
                     eprintln!("hsm-sim: {e}");
