@@ -1,0 +1,122 @@
+//! A region with one zone in software and one on SoftHSM tokens: one master key, whose blobs open on either.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+#[path = "common/engine.rs"]
+mod engine;
+#[path = "common/tool.rs"]
+mod tool;
+
+use common::{PATIENCE, Region, Rest};
+use engine::{Callers, PLAINTEXT, all_serve, kill, softhsm, status_once, unit, up};
+use hsm_sim::control::Target;
+use std::time::{Duration, Instant};
+use tool::Tool;
+
+const MIXED: &[&str] = &["--engine", "az1=soft", "--engine", "pkcs11:softhsm"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2e_engine_mixed_zones_open_each_other_s_blobs() {
+    let Some(_) = softhsm("e2e_engine_mixed_zones_open_each_other_s_blobs") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let region = up(&folder.path().join("data"), MIXED);
+    let (rest, control) = (region.rest(), region.control());
+    let status = status_once(&control, all_serve).await;
+    let engines = [1, 2].map(|number| unit(&status, number).engine.clone());
+    assert!(engines[0] == "software" && engines[1].starts_with("SoftHSM"), "{engines:?}");
+
+    let shared = rest.create("both").await.unwrap();
+    let callers = Callers::start(&rest, &shared);
+    for (down, other) in [(1, 2), (2, 1)] {
+        status_once(&control, all_serve).await;
+        control.fault(&kill(down)).await.unwrap();
+        // Made by the one unit that there is: a root key, its rotation, and ciphertexts under both versions.
+        let key = rest.create(&format!("made by unit {other}")).await.unwrap();
+        let first = rest.wrap(&key, PLAINTEXT).await.unwrap();
+        let (rotated, said) = rest.send("POST", &format!("/keys/{key}/actions/rotate"), "").await.unwrap();
+        assert_eq!(rotated, 204, "{said}");
+        let second = rest.wrap(&key, PLAINTEXT).await.unwrap();
+        callers.do_more(20).await;
+        control.heal(&Target::Unit(down)).await.unwrap();
+        status_once(&control, all_serve).await;
+        // Opened by the one that has never seen them.
+        control.fault(&kill(other)).await.unwrap();
+        for ciphertext in [&first, &second] {
+            assert_eq!(rest.unwrap(&key, ciphertext).await.as_deref(), Ok(PLAINTEXT));
+        }
+        callers.do_more(20).await;
+        control.heal(&Target::Unit(other)).await.unwrap();
+    }
+    status_once(&control, all_serve).await;
+    callers.end().await;
+}
+
+/// Recovery units too, one of them on a token: the master key is made in one and sealed for every other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2e_engine_mixed_the_master_key_is_rotated_on_both() {
+    let Some(_) = softhsm("e2e_engine_mixed_the_master_key_is_rotated_on_both") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let manual = ["--ceremony", "manual", "--recovery-units", "2"];
+    let mut region = up(&data, &[MIXED, &manual].concat());
+    let status = region.control().status().await.unwrap();
+    let engines: Vec<_> = status.units.iter().map(|unit| unit.engine.starts_with("SoftHSM")).collect();
+    assert_eq!(engines, [false, true, true, false], "{status:#?}");
+    let tool = Tool::on(&region);
+    let text = |line: &str| tokio::task::block_in_place(|| tool.text(line));
+    text("auto-init --new-administrator alice --new-administrator bob");
+    text("sigkey-sel alice bob");
+    let mut keys = Vec::new();
+    for number in 0..6 {
+        let key = first_key(&region.rest(), &format!("key {number}")).await;
+        let ciphertext = region.rest().wrap(&key, PLAINTEXT).await.unwrap();
+        keys.push((key, ciphertext));
+    }
+    let old = status_once(&region.control(), all_serve).await.pattern;
+
+    // Once through, and once with the program ended in the middle.
+    text("auto-mk-rotate");
+    let once = status_once(&region.control(), all_serve).await.pattern;
+    assert_ne!(old, once);
+    opens_on_either(&region, &keys).await;
+    let mut going = tool.command("auto-mk-rotate").spawn().unwrap();
+    let started = Instant::now();
+    while region.tke().send("GET", "/rotation", "").await.1["id"].is_null() {
+        assert!(started.elapsed() < PATIENCE, "no rotation begins");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    region.kill();
+    let _ = going.kill();
+    going.wait().unwrap();
+    let region = up(&data, &[]);
+    text("resume");
+    let twice = status_once(&region.control(), all_serve).await.pattern;
+    assert_ne!(once, twice);
+    opens_on_either(&region, &keys).await;
+    let compared = tokio::task::block_in_place(|| tool.json("cryptounit-compare"));
+    assert_eq!(compared["alike"], true, "{compared}");
+}
+
+/// A key of an instance that may have to notice its master key first.
+async fn first_key(rest: &Rest, name: &str) -> String {
+    let started = Instant::now();
+    loop {
+        match rest.create(name).await {
+            Ok(key) => return key,
+            Err(e) => assert!(started.elapsed() < PATIENCE, "no key: {e}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn opens_on_either(region: &Region, keys: &[(String, String)]) {
+    let (rest, control) = (region.rest(), region.control());
+    for down in [1, 2] {
+        control.fault(&kill(down)).await.unwrap();
+        for (key, ciphertext) in keys {
+            assert_eq!(rest.unwrap(key, ciphertext).await.as_deref(), Ok(PLAINTEXT));
+        }
+        control.heal(&Target::Unit(down)).await.unwrap();
+        status_once(&control, all_serve).await;
+    }
+}
