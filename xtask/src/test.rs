@@ -3,6 +3,7 @@
 use crate::shell::{self, Outcome, cargo};
 use crate::{ct, no_std, tools};
 use std::io::ErrorKind;
+use std::thread;
 
 /// Installs what the tests need, then runs all of them. None may be skipped, for what it needs was just installed.
 fn run_tests() -> Outcome {
@@ -26,9 +27,17 @@ fn run_tests() -> Outcome {
 }
 
 /// The tests, the `no_std` proof and the constant-time gate.
+///
+/// Once the tests are built they wait more than they compute, for disks and for each other. The proofs, which compute
+/// only and build in folders of their own, go on meanwhile; what fails is said at the end, whichever it was.
 pub(crate) fn run() -> Outcome {
     tools::ensure_packages()?;
-    run_tests()?;
-    no_std::run()?;
-    ct::run()
+    shell::run(&mut cargo(&["test", "--workspace", "--locked", "--no-run"]))?;
+    let (tests, proofs) = thread::scope(|scope| {
+        let proofs = scope.spawn(|| no_std::run().and_then(|()| ct::run()).map_err(|e| e.to_string()));
+        let tests = run_tests().map_err(|e| e.to_string());
+        (tests, proofs.join().unwrap_or_else(|_| Err("the proofs were lost".to_owned())))
+    });
+    let failures: Vec<String> = [tests, proofs].into_iter().filter_map(Result::err).collect();
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
 }
