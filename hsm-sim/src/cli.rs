@@ -2,6 +2,7 @@
 
 use crate::region::{CeremonyKind, Engines, EnginesError, Wanted};
 use crate::tke::TkeArgs;
+use crate::token::TokenCommand;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kms::RotationProfile;
 use std::path::PathBuf;
@@ -49,6 +50,12 @@ pub enum CliCommand {
     Demo(DemoArgs),
     /// What an instance's customer does: signature keys, key parts, administrators and master keys of crypto units.
     Tke(Box<TkeArgs>),
+    /// Find out whether a PKCS#11 token can carry a crypto unit.
+    Token {
+        /// What to do with it.
+        #[command(subcommand)]
+        token: TokenCommand,
+    },
     /// Run one crypto unit in this process, on a Unix socket.
     Unit(UnitArgs),
 }
@@ -340,6 +347,8 @@ mod tests {
             "heal unit 2",
             "clock advance 31d",
             "demo --units 3",
+            "token probe softhsm --json",
+            "token probe --module /m.so --serial 0a0b --pin-file p",
             "tke cryptounits --json",
             "tke cryptounit-add all --data d --files f",
             "tke cryptounit-thrhld-set --signature 2 --revocation 2",
@@ -351,6 +360,9 @@ mod tests {
         }
         for line in [
             "fault kill unit",
+            "token probe",
+            "token probe softhsm --module /m.so",
+            "token probe softhsm --token t",
             "up --units 1",
             "up --recovery-units 1",
             "up --failover-units 1",

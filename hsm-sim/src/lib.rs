@@ -10,6 +10,7 @@
 //! | [`control`] | faults, healing, the clock and the status, over HTTP on the loopback interface |
 //! | [`demo`] | load through the public API while zones are killed and healed |
 //! | [`mod@tke`] | the customer's tool: signature keys, key parts, ceremonies over all units of an instance |
+//! | [`mod@token`] | whether a PKCS#11 token can carry a unit |
 //! | [`files`], [`hex`] | files that are whole or absent and nobody else's to read; secrets as text |
 
 pub mod cli;
@@ -19,4 +20,5 @@ pub mod files;
 pub mod hex;
 pub mod region;
 pub mod tke;
+pub mod token;
 pub mod unit;

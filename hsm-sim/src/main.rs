@@ -61,6 +61,7 @@ async fn run(command: CliCommand) -> Outcome {
             println!("{text}");
             Ok(ExitCode::SUCCESS)
         }
+        CliCommand::Token { token } => Ok(hsm_sim::token::run(&token)?),
         CliCommand::Unit(args) => unit(args),
     }
 }

@@ -1,0 +1,59 @@
+//! A SoftHSM apart from the machine's own, with tokens as a user's security officer makes them.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// SoftHSM's library. Without one the test is skipped, which is printed and, where the environment variable
+/// `HSM_SIM_SKIPPED` names a file, written to it.
+pub(crate) fn module(test: &str) -> Option<PathBuf> {
+    let module = engine_pkcs11::softhsm::find_module();
+    if module.is_none() {
+        let line = format!("skipped: {test}: there is no SoftHSM on this machine");
+        println!("{line}");
+        if let Some(path) = std::env::var_os("HSM_SIM_SKIPPED") {
+            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+            writeln!(file, "{line}").unwrap();
+        }
+    }
+    module
+}
+
+/// A configuration, and a folder of tokens.
+pub(crate) struct SoftHsm(tempfile::TempDir);
+
+impl SoftHsm {
+    pub(crate) fn new() -> Self {
+        let softhsm = Self(tempfile::tempdir().unwrap());
+        let tokens = softhsm.folder().join("tokens");
+        std::fs::create_dir(&tokens).unwrap();
+        let conf = format!("directories.tokendir = {}\nobjectstore.backend = file\n", tokens.display());
+        std::fs::write(softhsm.conf(), conf).unwrap();
+        softhsm
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn conf(&self) -> PathBuf {
+        self.folder().join("softhsm2.conf")
+    }
+
+    pub(crate) fn add_token(&self, label: &str, pin: &str) {
+        let made = Command::new("softhsm2-util")
+            .args(["--init-token", "--free", "--label", label, "--so-pin", pin, "--pin", pin])
+            .env("SOFTHSM2_CONF", self.conf())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    /// How many objects lie on all tokens together.
+    pub(crate) fn objects(&self) -> usize {
+        let tokens = std::fs::read_dir(self.folder().join("tokens")).unwrap();
+        let files = tokens.flat_map(|token| std::fs::read_dir(token.unwrap().path()).unwrap());
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".object") && name != "token.object").count()
+    }
+}
