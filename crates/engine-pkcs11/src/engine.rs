@@ -74,8 +74,9 @@ impl Pkcs11Engine {
             }
         };
         let missing = || OpenError::KeysMissing { unit: name.to_owned() };
-        let found = token.work(&seat, |session| see_to_device_key(session, name, keys));
-        if !found.ok_or_else(missing)?.map_err(failed)? {
+        let generation = token.ready(&seat).map_err(|_| OpenError::Away)?;
+        let found = token.work(&seat, generation, |session| see_to_device_key(session, name, keys));
+        if !found.ok_or(OpenError::Away)?.map_err(failed)? {
             return Err(missing());
         }
         let mut held = Keys::default();
@@ -91,7 +92,7 @@ impl Pkcs11Engine {
             gauge: None,
             unexpected: false,
         };
-        engine.bind().map_err(|_| missing())?;
+        engine.bind().map_err(|_| OpenError::Away)?;
         engine.settle();
         Ok(engine)
     }
@@ -124,7 +125,7 @@ impl Pkcs11Engine {
         for first in [true, false] {
             self.bind()?;
             self.seat.set_at_rest(false);
-            let outcome = self.token.work(&self.seat, |session| {
+            let outcome = self.token.work(&self.seat, self.generation, |session| {
                 let desk = Desk::new(session, &self.keys, &self.profile, &self.name);
                 let outcome = desk.run(&work);
                 if desk.made() == 0 {
@@ -134,7 +135,8 @@ impl Pkcs11Engine {
                 outcome
             });
             let error = match outcome {
-                None => return Err(EngineError::DeviceRemoved),
+                // Another engine has begun anew with the module since.
+                None => continue,
                 Some(Ok(done)) => return Ok(done),
                 Some(Err(Stop::Refused(refused))) => return Err(refused),
                 Some(Err(Stop::Token(error))) => error,
@@ -161,9 +163,9 @@ impl Pkcs11Engine {
     /// Whether the token computes as it should.
     fn is_alive(&self) -> bool {
         let Some(gauge) = self.gauge else { return false };
-        let wrapped = self
-            .token
-            .work(&self.seat, |session| session.wrap_key(&Ck::AesKeyWrap, gauge.wrapping, gauge.wrapped));
+        let wrapped = self.token.work(&self.seat, self.generation, |session| {
+            session.wrap_key(&Ck::AesKeyWrap, gauge.wrapping, gauge.wrapped)
+        });
         matches!(wrapped, Some(Ok(wrapped)) if wrapped.len() == 40)
     }
 
@@ -174,7 +176,7 @@ impl Pkcs11Engine {
             return Ok(());
         }
         let (token, seat) = (Arc::clone(&self.token), self.seat.clone());
-        match token.work(&seat, |session| self.find_all(session)) {
+        match token.work(&seat, generation, |session| self.find_all(session)) {
             None => Err(EngineError::DeviceRemoved),
             Some(Ok(())) => {
                 self.generation = generation;

@@ -82,6 +82,9 @@ pub enum OpenError {
         /// What it computes wrongly.
         mechanism: &'static str,
     },
+    /// The token went away while the engine was being opened.
+    #[error("the token cannot be reached at present")]
+    Away,
     /// The unit's own key is not there.
     #[error("the token does not hold the keys of unit {unit}: it is not this unit's token, or was cleared")]
     KeysMissing {

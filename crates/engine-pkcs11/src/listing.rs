@@ -13,6 +13,8 @@ pub struct ModuleListing {
     pub library: String,
     /// Every token that is plugged in, those that nobody has initialised among them.
     pub tokens: Vec<ListedToken>,
+    /// Slots whose token does not say what it is, or not in PKCS #11's words; and what came of asking.
+    pub unreadable: Vec<(u64, String)>,
 }
 
 /// A token as its module shows it, blanks at the end cut off.
@@ -73,11 +75,15 @@ pub fn list(module: &Path) -> Result<ModuleListing, OpenError> {
             )
         },
     );
-    let mut tokens = Vec::new();
+    let (mut tokens, mut unreadable) = (Vec::new(), Vec::new());
     for slot in context.get_slots_with_token().map_err(OpenError::Session)? {
-        // A slot that is emptied while it is looked at is an empty one.
-        let (Ok(place), Ok(info)) = (context.get_slot_info(slot), context.get_token_info(slot)) else {
-            continue;
+        let seen = context.get_slot_info(slot).and_then(|place| Ok((place, context.get_token_info(slot)?)));
+        let (place, info) = match seen {
+            Ok(seen) => seen,
+            Err(error) => {
+                unreadable.push((slot.id(), error.to_string()));
+                continue;
+            }
         };
         tokens.push(ListedToken {
             slot_id: slot.id(),
@@ -91,7 +97,7 @@ pub fn list(module: &Path) -> Result<ModuleListing, OpenError> {
             has_user_pin: info.user_pin_initialized(),
         });
     }
-    Ok(ModuleListing { library, tokens })
+    Ok(ModuleListing { library, tokens, unreadable })
 }
 
 fn unpadded(text: &str) -> String {

@@ -83,11 +83,12 @@ impl Probe {
     pub(crate) fn run(token: &Token, seat: &Seat) -> Result<Self, OpenError> {
         let offered = token.mechanisms().map_err(OpenError::Session)?;
         let (keys, profile) = (Keys::default(), CAUTIOUS);
-        let trials = token.work(seat, |session| {
+        let generation = token.ready(seat).map_err(|_| OpenError::Away)?;
+        let trials = token.work(seat, generation, |session| {
             let desk = Desk::new(session, &keys, &profile, "");
             TRIALS.iter().map(|trial| trial.run(&desk, &offered)).collect::<Vec<_>>()
         });
-        let rows = trials.unwrap_or_default();
+        let rows = trials.ok_or(OpenError::Away)?;
         let right =
             |name| rows.iter().any(|row: &ProbeRow| row.mechanism == name && row.verdict == Verdict::Right);
         let profile = Profile {
@@ -108,9 +109,6 @@ impl Probe {
                 Verdict::Wrong => return Err(OpenError::AnswerWrong { mechanism: row.mechanism }),
                 Verdict::Right | Verdict::FallsBack(_) => {}
             }
-        }
-        if self.rows.is_empty() {
-            return Err(OpenError::MechanismMissing { mechanism: "any mechanism" });
         }
         Ok(())
     }

@@ -210,11 +210,18 @@ impl Token {
         }
     }
 
-    /// Works with the seat's session; `None` if it has none.
-    pub(crate) fn work<T>(&self, seat: &Seat, work: impl FnOnce(&Session) -> T) -> Option<T> {
+    /// Works with the seat's session; `None` if it has none, or another than the one that is meant: the numbers of objects
+    /// mean other objects in it.
+    pub(crate) fn work<T>(
+        &self,
+        seat: &Seat,
+        generation: u64,
+        work: impl FnOnce(&Session) -> T,
+    ) -> Option<T> {
+        // Nobody mends the connection while this is held.
         let _link = self.read();
         let place = lock(&seat.0.place);
-        place.session.as_ref().map(work)
+        place.session.as_ref().filter(|_| place.generation == generation).map(work)
     }
 
     /// Gives the seat a new session, and logs in again if that is needed. What was in the old one is gone.
