@@ -54,6 +54,7 @@ fn main() {
             let (soak, token) = (&soak, &token);
             threads.spawn(move || soak.work(token, name));
         }
+        let _stop = soak.stop_on_drop();
         let mut first = None;
         let mut last = None;
         while started.elapsed().as_secs_f64() < 60.0 * minutes {
@@ -66,7 +67,6 @@ fn main() {
             }
             last = Some(counted);
         }
-        soak.stop();
         (first.unwrap(), last.unwrap())
     });
     let still = soak.count(&module, LABEL);

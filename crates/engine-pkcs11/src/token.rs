@@ -45,6 +45,9 @@ pub struct Token {
     health: Mutex<Health>,
     /// Objects made since the module was initialised, where that is a matter of memory.
     hoard: Option<AtomicU64>,
+    /// For one call at a time, where a module needs that: SoftHSM 2.6.1 answers `GENERAL_ERROR` where one thread looks for
+    /// private objects while another makes one. It is no slower for it.
+    alone: Option<Mutex<()>>,
 }
 
 /// The connection as it stands. Whoever works holds it for reading, whoever mends it for writing.
@@ -100,7 +103,7 @@ impl Token {
             _ => OpenError::Session(error),
         })?;
         let now = Instant::now();
-        let hoards = module.hoards();
+        let is_softhsm = module.is_softhsm();
         Ok(Arc::new(Self {
             uri: uri.clone(),
             pin,
@@ -122,7 +125,8 @@ impl Token {
                 pause: FIRST_PAUSE,
                 generation: 1,
             }),
-            hoard: hoards.then(AtomicU64::default),
+            hoard: is_softhsm.then(AtomicU64::default),
+            alone: is_softhsm.then(Mutex::default),
         }))
     }
 
@@ -221,6 +225,7 @@ impl Token {
         // Nobody mends the connection while this is held.
         let _link = self.read();
         let place = lock(&seat.0.place);
+        let _alone = self.alone.as_ref().map(lock);
         place.session.as_ref().filter(|_| place.generation == generation).map(work)
     }
 

@@ -26,6 +26,7 @@ fn two_threads_leave_no_object_and_lose_no_session() {
                 let (soak, token) = (&soak, &token);
                 threads.spawn(move || soak.work(token, name));
             }
+            let _stop = soak.stop_on_drop();
             let before = soak.count(&softhsm.module, SoftHsm::LABEL).resident;
             let mut counted = 0;
             while soak.rounds.load(Ordering::Relaxed) < ROUNDS {
@@ -36,7 +37,6 @@ fn two_threads_leave_no_object_and_lose_no_session() {
                 counted += 1;
                 std::thread::yield_now();
             }
-            soak.stop();
             assert!(counted > 1);
         });
         assert_eq!(soak.count(&softhsm.module, SoftHsm::LABEL).objects, 2);

@@ -30,13 +30,12 @@ impl Soak {
         Self { rounds: AtomicU64::new(0), stop: AtomicBool::new(false), counting: RwLock::new(()) }
     }
 
-    pub(crate) fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
     /// Works until it is stopped, and then leaves nothing but what is stored for the device.
     pub(crate) fn work(&self, token: &Arc<Token>, name: &str) {
-        let mut engine = Pkcs11Engine::open(token, name, UnitKeys::New).unwrap();
+        let mut engine = {
+            let _no_count = self.counting.read().unwrap();
+            Pkcs11Engine::open(token, name, UnitKeys::New).unwrap()
+        };
         while !self.stop.load(Ordering::Relaxed) {
             let _no_count = self.counting.read().unwrap();
             round(&mut engine);
@@ -44,10 +43,24 @@ impl Soak {
         }
     }
 
+    /// Stops the work when whoever counts is done, or fails.
+    pub(crate) const fn stop_on_drop(&self) -> StopOnDrop<'_> {
+        StopOnDrop(self)
+    }
+
     /// Counts between two rounds, through a session of its own.
     pub(crate) fn count(&self, module: &Path, label: &str) -> Count {
         let _no_round = self.counting.write().unwrap();
         count(module, label)
+    }
+}
+
+/// The end of the work.
+pub(crate) struct StopOnDrop<'a>(&'a Soak);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
     }
 }
 
