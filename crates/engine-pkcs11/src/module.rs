@@ -46,10 +46,10 @@ impl Module {
         &self.context
     }
 
-    /// Whether it keeps memory of objects that are destroyed, and lets go of it when it is finalised.
-    pub(crate) fn hoards(&self) -> bool {
-        self.ours
-            && self.context.get_library_info().is_ok_and(|info| info.manufacturer_id().trim() == "SoftHSM")
+    /// Whether it is SoftHSM, and ours: it keeps memory of objects that are destroyed until it is finalised.
+    pub(crate) fn is_softhsm(&self) -> bool {
+        let info = self.context.get_library_info();
+        self.ours && info.is_ok_and(|info| info.manufacturer_id().trim() == "SoftHSM")
     }
 
     /// Finalises and initialises it, if it is ours to do so. No session may be open.
