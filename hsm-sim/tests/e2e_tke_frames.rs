@@ -48,8 +48,9 @@ async fn e2e_no_frame_of_a_rotation_under_load_has_a_secret_in_it() {
     }
 
     let secrets = secrets(&exchanges);
-    assert_eq!(found(&secrets, &streams), BTreeSet::<&str>::new());
-    the_search_is_not_blind(&secrets, &streams, &tap);
+    let search = Search::of(&secrets);
+    assert_eq!(search.found(&streams), BTreeSet::<&str>::new());
+    the_search_is_not_blind(&search, &secrets, &streams, &tap);
 }
 
 /// All that no frame may have in it, but where a caller hands it over or gets it back.
@@ -96,41 +97,55 @@ fn secrets(exchanges: &[&Exchange]) -> Vec<(String, [u8; 32])> {
     secrets
 }
 
-/// The names of the secrets that are anywhere, by any half of them in any form.
-fn found<'a>(secrets: &'a [(String, [u8; 32])], streams: &[&[u8]]) -> BTreeSet<&'a str> {
-    let mut by_start: HashMap<[u8; 8], Vec<(&str, Vec<u8>)>> = HashMap::new();
-    for (name, secret) in secrets {
-        for form in forms(secret) {
-            by_start.entry(*form.first_chunk().unwrap()).or_default().push((name, form));
+/// Every form of either half of every secret, by its first bytes.
+struct Search<'a>(HashMap<[u8; 8], Vec<(&'a str, Vec<u8>)>>);
+
+impl<'a> Search<'a> {
+    fn of(secrets: &'a [(String, [u8; 32])]) -> Self {
+        let mut by_start: HashMap<_, Vec<_>> = HashMap::new();
+        for (name, secret) in secrets {
+            for form in forms(secret) {
+                by_start.entry(*form.first_chunk().unwrap()).or_default().push((name.as_str(), form));
+            }
         }
+        Self(by_start)
     }
-    let mut names = BTreeSet::new();
-    for stream in streams {
-        for (at, start) in stream.windows(8).enumerate() {
-            for (name, form) in by_start.get(start).into_iter().flatten() {
-                if stream[at..].starts_with(form) {
-                    names.insert(*name);
+
+    /// The names of the secrets that are anywhere in there.
+    fn found(&self, streams: &[&[u8]]) -> BTreeSet<&'a str> {
+        let mut names = BTreeSet::new();
+        for stream in streams {
+            for (at, start) in stream.windows(8).enumerate() {
+                for (name, form) in self.0.get(start).into_iter().flatten() {
+                    if stream[at..].starts_with(form) {
+                        names.insert(*name);
+                    }
                 }
             }
         }
+        names
     }
-    names
 }
 
 /// A secret is found wherever it is planted, and where it rightly is.
-fn the_search_is_not_blind(secrets: &[(String, [u8; 32])], streams: &[&[u8]], tap: &Tap) {
+fn the_search_is_not_blind(
+    search: &Search<'_>,
+    secrets: &[(String, [u8; 32])],
+    streams: &[&[u8]],
+    tap: &Tap,
+) {
     let stream = streams.iter().max_by_key(|stream| stream.len()).unwrap();
     for (name, secret) in secrets {
         for form in forms(secret) {
             let mut planted = stream[..1000].to_vec();
             planted[501..501 + form.len()].copy_from_slice(&form);
-            let found = found(secrets, &[&planted]);
+            let found = search.found(&[&planted]);
             assert!(found.contains(name.as_str()), "{name} was planted and not found");
         }
     }
     let raw: Vec<Vec<u8>> = tap.connections().iter().map(|c| c.requests.lock().unwrap().clone()).collect();
     let raw: Vec<&[u8]> = raw.iter().map(Vec::as_slice).collect();
-    let rightly = found(secrets, &raw);
+    let rightly = search.found(&raw);
     assert!(rightly.contains("the imported key") && rightly.contains("the caller's text"), "{rightly:?}");
 }
 
