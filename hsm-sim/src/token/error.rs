@@ -82,10 +82,13 @@ pub enum TokenError {
 }
 
 fn listed(listing: &ModuleListing) -> String {
-    if listing.tokens.is_empty() {
+    let readable = listing.tokens.iter().map(line);
+    let unreadable = listing.unreadable.iter();
+    let unreadable = unreadable.map(|(slot, why)| format!("slot {slot}: a token that cannot be read: {why}"));
+    let lines: Vec<String> = readable.chain(unreadable).map(|line| format!("\n  {line}")).collect();
+    if lines.is_empty() {
         return format!("it has no token at all ({})", listing.library);
     }
-    let lines: Vec<String> = listing.tokens.iter().map(|token| format!("\n  {}", line(token))).collect();
     format!("it has ({}):{}", listing.library, lines.concat())
 }
 

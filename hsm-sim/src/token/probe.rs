@@ -94,8 +94,9 @@ impl Target {
     }
 
     fn probe(self, pin_source: Option<PinSource>) -> Result<Report, TokenError> {
-        let ModuleListing { library, tokens } = engine_pkcs11::list(&self.module)?;
-        let token = self.choose(&library, tokens)?;
+        let listing = engine_pkcs11::list(&self.module)?;
+        let library = listing.library.clone();
+        let token = self.choose(listing)?;
         if !token.has_user_pin {
             return Err(TokenError::NoUserPin(token.label));
         }
@@ -112,18 +113,17 @@ impl Target {
     }
 
     /// The token that fits, if one alone does.
-    fn choose(&self, library: &str, tokens: Vec<ListedToken>) -> Result<ListedToken, TokenError> {
+    fn choose(&self, listing: ModuleListing) -> Result<ListedToken, TokenError> {
         let fits = |token: &&ListedToken| {
             token.is_initialized && self.uri.as_ref().is_none_or(|uri| uri.matches(&token.seen()))
         };
-        let chosen: Vec<ListedToken> = tokens.iter().filter(fits).cloned().collect();
+        let chosen: Vec<ListedToken> = listing.tokens.iter().filter(fits).cloned().collect();
         let several = chosen.len() > 1;
         let mut chosen = chosen.into_iter();
         match chosen.next() {
             Some(token) if !several => Ok(token),
             first => {
-                let listing = Box::new(ModuleListing { library: library.to_owned(), tokens });
-                let module = self.module.clone();
+                let (module, listing) = (self.module.clone(), Box::new(listing));
                 Err(match first {
                     Some(_) => TokenError::Several { module, listing },
                     None => TokenError::NotFound { module, named: self.uri.is_some(), listing },
