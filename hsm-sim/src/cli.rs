@@ -78,6 +78,10 @@ pub struct UpArgs {
     /// Who gives the units administrators and a master key; settled at the first start [default: development]
     #[arg(long, value_enum)]
     pub ceremony: Option<CeremonyKind>,
+    /// Where the crypto units' keys are: `soft`, `pkcs11:softhsm` (a SoftHSM token for each unit), or the PKCS#11 URI of a
+    /// token; ZONE=ENGINE for one zone. Repeatable; settled when a zone gets its first unit [default: soft]
+    #[arg(long = "engine", value_name = "[ZONE=]ENGINE", env = "HSM_SIM_ENGINE", value_delimiter = ' ')]
+    pub engines: Vec<String>,
     /// What keys can be used for while the master key is being rotated
     #[arg(long, value_enum, default_value_t)]
     pub rotation: RotationKind,
@@ -85,10 +89,6 @@ pub struct UpArgs {
     #[arg(long, default_value_t = 8900)]
     pub port: u16,
     /// Write addresses and credentials to this file, as JSON, once the region serves.
-    /// Where the crypto units' keys are: `soft`, `pkcs11:softhsm` (a SoftHSM token for each unit), or the PKCS#11 URI of a
-    /// token; ZONE=ENGINE for one zone. Repeatable; settled when a zone gets its first unit [default: soft]
-    #[arg(long = "engine", value_name = "[ZONE=]ENGINE")]
-    pub engines: Vec<String>,
     #[arg(long)]
     pub ready_file: Option<PathBuf>,
 }
@@ -133,6 +133,9 @@ pub struct DemoArgs {
     /// Operational crypto units [default: 2, or what the data directory has]
     #[arg(long, value_parser = clap::value_parser!(u16).range(2..=3))]
     pub units: Option<u16>,
+    /// Where the crypto units' keys are, as with `up`.
+    #[arg(long = "engine", value_name = "[ZONE=]ENGINE", env = "HSM_SIM_ENGINE", value_delimiter = ' ')]
+    pub engines: Vec<String>,
     /// Port of the Key Protect API on the loopback interface; 0 for any free one.
     #[arg(long, default_value_t = 0)]
     pub port: u16,
@@ -140,9 +143,6 @@ pub struct DemoArgs {
     #[arg(long)]
     pub ready_file: Option<PathBuf>,
     /// Data keys to wrap and unwrap.
-    /// Where the crypto units' keys are, as with `up`.
-    #[arg(long = "engine", value_name = "[ZONE=]ENGINE")]
-    pub engines: Vec<String>,
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     pub keys: u32,
     /// Print the report as JSON.
@@ -171,6 +171,11 @@ pub struct UnitArgs {
     /// Service instance that the unit belongs to [default: one of its own, or what the unit has]
     #[arg(long)]
     pub instance: Option<Uuid>,
+    /// Where the unit's keys are: `soft`, `pkcs11:softhsm` (a SoftHSM token of its own), or the PKCS#11 URI of a token, such
+    /// as `pkcs11:token=core?module-path=/usr/lib/hsm.so&pin-source=file:/etc/hsm/pin` (or `env:NAME`, `prompt`)
+    /// [default: soft, or what the unit has]
+    #[arg(long)]
+    pub engine: Option<String>,
     /// Take orders on standard input, and end when it ends.
     #[arg(long, hide = true)]
     pub supervised: bool,
@@ -178,11 +183,6 @@ pub struct UnitArgs {
 
 /// Where the running region is, and how to print.
 #[derive(Clone, Debug, Args)]
-    /// Where the unit's keys are: `soft`, `pkcs11:softhsm` (a SoftHSM token of its own), or the PKCS#11 URI of a token, such
-    /// as `pkcs11:token=core?module-path=/usr/lib/hsm.so&pin-source=file:/etc/hsm/pin` (or `env:NAME`, `prompt`)
-    /// [default: soft, or what the unit has]
-    #[arg(long)]
-    pub engine: Option<String>,
 pub struct ReachArgs {
     /// Data directory of the running region.
     #[arg(long, default_value = DEFAULT_DATA)]
@@ -332,6 +332,9 @@ mod tests {
     fn documented_commands_parse() {
         for line in [
             "up --rotation strict",
+            "up --engine az1=soft --engine az2=pkcs11:softhsm",
+            "demo --engine pkcs11:softhsm",
+            "unit --state s --socket u --engine pkcs11:token=t?module-path=/m.so&pin-source=prompt",
             "up --data d --units 3 --port 0 --ready-file r",
             "up --ceremony manual --recovery-units 2 --failover-units 3",
             "status --json",
@@ -339,9 +342,6 @@ mod tests {
             "unit --state s --socket u --domain 3 --instance 0f0e0d0c-0b0a-4908-8706-050403020100 --factory f",
             "fault kill unit 1",
             "fault slow --by 20ms unit 2",
-            "up --engine az1=soft --engine az2=pkcs11:softhsm",
-            "demo --engine pkcs11:softhsm",
-            "unit --state s --socket u --engine pkcs11:token=t?module-path=/m.so&pin-source=prompt",
             "fault kill zone az1",
             "heal all",
             "heal unit 2",

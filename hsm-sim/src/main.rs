@@ -74,9 +74,9 @@ fn unit(args: UnitArgs) -> Outcome {
         serial: args.serial,
         domain_index: args.domain,
         instance: args.instance.map(|instance| InstanceId(instance.into_bytes())),
-        supervised: args.supervised,
         // Not by the parser of the command line, which repeats what it refuses: that may be a PIN.
         engine: args.engine.map(|engine| engine.parse()).transpose()?,
+        supervised: args.supervised,
     })?;
     Ok(ExitCode::SUCCESS)
 }
