@@ -5,6 +5,10 @@ use crate::{ct, no_std, tools};
 use std::io::ErrorKind;
 use std::thread;
 
+/// End-to-end tests that run a second time with every unit on a SoftHSM token of its own.
+const ON_TOKENS: [&str; 5] =
+    ["e2e_crash", "e2e_faults", "e2e_rest_python", "e2e_tke_files", "e2e_tke_recovery"];
+
 /// Installs what the tests need, then runs all of them. None may be skipped, for what it needs was just installed.
 fn run_tests() -> Outcome {
     let python = tools::ensure_python_client()?;
@@ -13,9 +17,13 @@ fn run_tests() -> Outcome {
     forgotten.or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
     shell::run(
         cargo(&["test", "--workspace", "--locked"])
-            .env("HSM_SIM_PYTHON", python)
+            .env("HSM_SIM_PYTHON", &python)
             .env("HSM_SIM_SKIPPED", &skipped),
     )?;
+    let on_tokens = ON_TOKENS.iter().flat_map(|test| ["--test", test]);
+    let on_tokens: Vec<&str> =
+        ["test", "--package", "hsm-sim", "--locked"].into_iter().chain(on_tokens).collect();
+    shell::run(cargo(&on_tokens).env("HSM_SIM_PYTHON", python).env("HSM_SIM_ENGINE", "pkcs11:softhsm"))?;
     match std::fs::read_to_string(&skipped) {
         Ok(lines) => Err(format!("tests were skipped: {}\n{lines}", lines.lines().count()).into()),
         Err(e) if e.kind() == ErrorKind::NotFound => {
