@@ -588,3 +588,42 @@ const COUNTING: [u8; 32] = [
     0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f, 0x10,
     0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::{CAUTIOUS, Probe, TRIALS, Verdict};
+    use crate::error::OpenError;
+    use std::collections::BTreeSet;
+
+    /// The probe of a token that does everything but this as it should.
+    fn probe(mechanism: &str, verdict: &Verdict) -> Probe {
+        let rows = TRIALS.iter().map(|trial| super::ProbeRow {
+            mechanism: trial.mechanism,
+            pkcs11: trial.pkcs11,
+            needed_for: trial.needed_for,
+            offered: true,
+            verdict: if trial.mechanism == mechanism { verdict.clone() } else { Verdict::Right },
+            said: None,
+        });
+        Probe { rows: rows.collect(), profile: CAUTIOUS }
+    }
+
+    #[test]
+    fn a_token_that_lacks_something_or_computes_wrongly_is_refused_by_its_name() {
+        assert!(probe("", &Verdict::Right).check().is_ok());
+        for trial in TRIALS {
+            let name = trial.mechanism;
+            let refused = probe(name, &Verdict::Missing).check();
+            assert!(matches!(refused, Err(OpenError::MechanismMissing { mechanism }) if mechanism == name));
+            let refused = probe(name, &Verdict::Wrong).check();
+            assert!(matches!(refused, Err(OpenError::AnswerWrong { mechanism }) if mechanism == name));
+            assert!(probe(name, &Verdict::FallsBack("otherwise")).check().is_ok());
+        }
+    }
+
+    #[test]
+    fn rows_are_told_apart_by_name() {
+        let names: BTreeSet<_> = TRIALS.iter().map(|trial| trial.mechanism).collect();
+        assert_eq!(names.len(), TRIALS.len());
+    }
+}
