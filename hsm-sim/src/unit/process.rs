@@ -8,7 +8,8 @@ use super::orders::{Conduct, Order, follow};
 use super::storage::FileStorage;
 use super::token::{OpenEngine, Opening, TokenError};
 use crate::cli::with_causes;
-use engine::Engine;
+use engine::{Engine, EngineError};
+use engine_pkcs11::OpenError;
 use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
 use fs4::FileExt;
 use std::fs::File;
@@ -19,8 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use unit_api::UnitId;
 use unit_api::admin::InstanceId;
+use unit_api::{Command, Condition, Envelope, MAX_FRAME_LEN, Response, UnitId};
 use unit_core::{Clock, Env, Identity, Unit};
 
 /// Hosts and tools at once; one more is turned away.
@@ -82,7 +83,7 @@ pub enum UnitError {
     },
     /// The engine under the unit does not start.
     #[error("the unit's engine does not start")]
-    Engine(#[source] engine::EngineError),
+    Engine(#[source] EngineError),
     /// The token that the unit's keys are on, or are to be on, cannot be had.
     #[error("unit {unit} is not in service")]
     Token {
@@ -259,7 +260,25 @@ fn open(
     let identity = Identity { unit: device.id, domain_index: device.domain_index, instance: device.instance };
     // It lives as long as the process does.
     let engine = Box::leak(engine);
-    Ok((Unit::start(engine, storage, device.module, SystemClock, identity), identity, shown))
+    let mut unit = Unit::start(engine, storage, device.module, SystemClock, identity);
+    // It would wait in its error state for a start that finds the token; so this was not the start.
+    if was_robbed(&mut unit) {
+        return Err(UnitError::Token {
+            unit: identity.unit,
+            domain_index: identity.domain_index,
+            has_keys: kept.has_keys,
+            source: OpenError::Away.into(),
+        });
+    }
+    Ok((unit, identity, shown))
+}
+
+/// Whether a unit did not start because its token went away meanwhile.
+fn was_robbed(unit: &mut Unit<ProcessEnv>) -> bool {
+    let mut out = vec![0; MAX_FRAME_LEN];
+    let away = Condition::Error(EngineError::DeviceRemoved.code());
+    let answer = unit.execute(&Envelope::plain(Command::Status), &mut out);
+    matches!(answer, Ok(Response::Status(status)) if status.condition == away)
 }
 
 fn open_engine(
