@@ -45,7 +45,9 @@ pub struct Pkcs11Engine {
     /// The session that the keys' objects are of.
     generation: u64,
     gauge: Option<Gauge>,
+    /// What was said once is not said again.
     unexpected: bool,
+    key_lost: bool,
 }
 
 /// Two keys of the session: whether one still wraps the other tells whether the token still works.
@@ -91,6 +93,7 @@ impl Pkcs11Engine {
             generation: 0,
             gauge: None,
             unexpected: false,
+            key_lost: false,
         };
         engine.bind().map_err(|_| OpenError::Away)?;
         engine.settle();
@@ -116,7 +119,8 @@ impl Pkcs11Engine {
         format!("{product}; {}; {}", self.profile.combination(), self.profile.derivation())
     }
 
-    /// Does `work` at the token. `vague` is what an error means that may as well mean trouble, if the token works. What helps against a fault is tried once, and the work once more.
+    /// Does `work` at the token. What helps against a fault is tried once, and then the work once more. `vague` is what an
+    /// error that may as well be trouble means of the input, if the token turns out to work.
     pub(crate) fn run<T>(
         &mut self,
         vague: Option<EngineError>,
@@ -182,7 +186,12 @@ impl Pkcs11Engine {
                 self.generation = generation;
                 Ok(())
             }
-            Some(Err(Stop::Refused(refused))) => Err(refused),
+            Some(Err(Stop::Refused(refused))) => {
+                if refused == EngineError::DeviceError && !std::mem::replace(&mut self.key_lost, true) {
+                    token.report(&TokenEvent::KeyLost);
+                }
+                Err(refused)
+            }
             Some(Err(Stop::Token(error))) => {
                 token.lose(&error);
                 Err(EngineError::DeviceRemoved)

@@ -11,6 +11,8 @@ pub enum TokenEvent {
     Returned,
     /// A session ended, or was logged out, and another took its place.
     SessionRenewed,
+    /// The token is there, and a key that the unit had stored on it is not, or is another. The unit goes on with none.
+    KeyLost,
     /// The PIN was refused. It is not tried again.
     PinRefused(String),
     /// The token refused what it offers, or answered what no token should; what it said.
@@ -25,6 +27,9 @@ impl fmt::Display for TokenEvent {
             Self::Lost(why) => write!(f, "the token cannot be used until it returns: {why}"),
             Self::Returned => f.write_str("the token is back, and so are its keys"),
             Self::SessionRenewed => f.write_str("a session with the token was lost and opened again"),
+            Self::KeyLost => f.write_str(
+                "a key that was stored on the token is gone, or another is in its place; load the master key again",
+            ),
             Self::PinRefused(why) => {
                 write!(
                     f,

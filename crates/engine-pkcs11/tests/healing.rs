@@ -138,7 +138,7 @@ fn what_does_not_authenticate_loses_nothing() {
 #[test]
 fn a_master_key_that_somebody_destroyed_is_said_to_be_lost() {
     on_softhsm("a_master_key_that_somebody_destroyed_is_said_to_be_lost", |softhsm| {
-        let (token, _) = softhsm.token();
+        let (token, events) = softhsm.token();
         let mut engine = Pkcs11Engine::open(&token, "unit", UnitKeys::New).unwrap();
         let (master, derived) = in_service(&mut engine);
         let session = intruder(softhsm);
@@ -148,6 +148,7 @@ fn a_master_key_that_somebody_destroyed_is_said_to_be_lost() {
         }
         assert_eq!(engine.digest_key(&[1], master, &mut [0; 32]), Err(EngineError::DeviceError));
         assert_eq!(mac(&mut engine, derived), Err(EngineError::DeviceError));
+        assert_eq!(events.take(), [TokenEvent::SessionRenewed, TokenEvent::KeyLost]);
     });
 }
 
