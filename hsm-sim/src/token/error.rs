@@ -100,3 +100,21 @@ fn line(token: &ListedToken) -> String {
     let pin = if token.has_user_pin { "" } else { ", no user PIN set" };
     format!("slot {slot_id}: token `{label}`, serial `{serial}`, {model}{pin}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::TokenError;
+    use engine_pkcs11::ModuleListing;
+
+    #[test]
+    fn a_token_that_cannot_be_read_is_named_all_the_same() {
+        let said = |unreadable| {
+            let listing = ModuleListing { library: "Acme 1.0".to_owned(), tokens: Vec::new(), unreadable };
+            let listing = Box::new(listing);
+            TokenError::NotFound { module: "/m.so".into(), named: false, listing }.to_string()
+        };
+        assert!(said(Vec::new()).ends_with("it has no token at all (Acme 1.0)"));
+        let said = said(vec![(3, "no time".to_owned())]);
+        assert!(said.ends_with("\n  slot 3: a token that cannot be read: no time"), "{said}");
+    }
+}
