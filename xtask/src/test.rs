@@ -23,7 +23,12 @@ fn run_tests() -> Outcome {
     let on_tokens = ON_TOKENS.iter().flat_map(|test| ["--test", test]);
     // Of the workspace, not of the package: with other features, everything would be built again.
     let on_tokens: Vec<&str> = ["test", "--workspace", "--locked"].into_iter().chain(on_tokens).collect();
-    shell::run(cargo(&on_tokens).env("HSM_SIM_PYTHON", python).env("HSM_SIM_ENGINE", "pkcs11:softhsm"))?;
+    shell::run(
+        cargo(&on_tokens)
+            .env("HSM_SIM_PYTHON", python)
+            .env("HSM_SIM_SKIPPED", &skipped)
+            .env("HSM_SIM_ENGINE", "pkcs11:softhsm"),
+    )?;
     match std::fs::read_to_string(&skipped) {
         Ok(lines) => Err(format!("tests were skipped: {}\n{lines}", lines.lines().count()).into()),
         Err(e) if e.kind() == ErrorKind::NotFound => {
