@@ -1,8 +1,8 @@
 //! Keys that outlive the process: copies on the token, and working copies of those in the session.
 
 use crate::desk::{Desk, Stop};
-use crate::engine::{DEVICE_KEY, UnitKeys};
 use crate::key::{Entry, Objects, Origin};
+use crate::pkcs11_engine::{DEVICE_KEY, UnitKeys};
 use crate::profile::Profile;
 use crate::store::{self, Id, Referred};
 use crate::template::{Role, key_type, template, with};

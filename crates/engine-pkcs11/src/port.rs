@@ -3,10 +3,10 @@
 use crate::clear::{self, Clear};
 use crate::derive::derive;
 use crate::desk::{Desk, Stop, stored_len};
-use crate::engine::Pkcs11Engine;
 use crate::event::TokenEvent;
 use crate::key::{Entry, Objects, Origin};
 use crate::persist::{self, Stored, digest_key};
+use crate::pkcs11_engine::Pkcs11Engine;
 use crate::store::{self, Id};
 use crate::template::{Role, key_type, template};
 use crate::wrapping;
