@@ -1,34 +1,19 @@
 //! What tests of crypto units on PKCS#11 tokens share: whether there is a SoftHSM, callers, and looks at the region.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+#[path = "skip.rs"]
+mod skip;
+
 use super::common::{PATIENCE, Region, Rest};
 use hsm_sim::control::{ControlClient, FaultKind, FaultRequest, Status, Target, UnitStatus};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+pub(crate) use skip::softhsm;
+
 pub(crate) const PLAINTEXT: &str = "YSBkYXRhIGtleQ==";
-
-/// SoftHSM's library. Without one the test is skipped, which is printed and, where the environment variable
-/// `HSM_SIM_SKIPPED` names a file, written to it.
-pub(crate) fn softhsm(test: &str) -> Option<PathBuf> {
-    let module = engine_pkcs11::softhsm::find_module();
-    if module.is_none() {
-        skipped(test, "there is no SoftHSM on this machine");
-    }
-    module
-}
-
-fn skipped(test: &str, why: &str) {
-    let line = format!("skipped: {test}: {why}");
-    println!("{line}");
-    if let Some(path) = std::env::var_os("HSM_SIM_SKIPPED") {
-        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
-        writeln!(file, "{line}").unwrap();
-    }
-}
 
 /// A region, from a test that may not block its runtime.
 pub(crate) fn up(data: &Path, extra: &[&str]) -> Region {

@@ -1,23 +1,11 @@
 //! A SoftHSM apart from the machine's own, with tokens as a user's security officer makes them.
 
-use std::io::Write;
+#[path = "skip.rs"]
+mod skip;
+
+pub(crate) use skip::softhsm as module;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// SoftHSM's library. Without one the test is skipped, which is printed and, where the environment variable
-/// `HSM_SIM_SKIPPED` names a file, written to it.
-pub(crate) fn module(test: &str) -> Option<PathBuf> {
-    let module = engine_pkcs11::softhsm::find_module();
-    if module.is_none() {
-        let line = format!("skipped: {test}: there is no SoftHSM on this machine");
-        println!("{line}");
-        if let Some(path) = std::env::var_os("HSM_SIM_SKIPPED") {
-            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
-            writeln!(file, "{line}").unwrap();
-        }
-    }
-    module
-}
 
 /// A configuration, and a folder of tokens.
 pub(crate) struct SoftHsm(tempfile::TempDir);
