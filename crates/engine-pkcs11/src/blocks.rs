@@ -31,7 +31,7 @@ pub(crate) fn wrap_padded<E>(mut encrypt: impl OneBlock<E>, key: &[u8], wrapped:
     let len = u32::try_from(key.len()).unwrap_or_default();
     let mut head = joined_halves(ICV2, len.to_be_bytes());
     if let [only] = semiblocks {
-        let mut block = joined(&head, only);
+        let mut block = Zeroizing::new(joined(&head, only));
         encrypt(&mut block)?;
         (head, *only) = split(&block);
     } else {
