@@ -16,6 +16,7 @@ mod supervisor;
 mod tke_service;
 mod up;
 mod waiting;
+mod wire;
 
 pub use ceremony::{CeremonyError, CeremonyKind, DevelopmentCeremony, SocketPort, SocketPortError};
 pub use clock::SimClock;

@@ -4,7 +4,8 @@ use super::data::DataDir;
 use super::engines::Engines;
 use super::identity::Identity;
 use super::place::Place;
-use crate::unit::{Announced, Announcement, Order, order_line, parse_answer};
+use super::wire::Wire;
+use crate::unit::{Announced, Announcement, Order};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::io;
@@ -13,8 +14,8 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tke::{Listed, UnitKind};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use unit_api::UnitId;
 use unit_api::admin::InstanceId;
@@ -159,29 +160,6 @@ enum Next {
     Pause,
     /// Whoever heals it, after so many times before.
     Heal(u64),
-}
-
-/// The way to a process beside its socket: orders there, answers back, one at a time.
-struct Wire {
-    orders: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
-    last: u64,
-}
-
-impl Wire {
-    /// Has the process carry out an order; what it says if it does not.
-    async fn order(&mut self, order: Order) -> io::Result<Result<(), String>> {
-        self.last += 1;
-        self.orders.write_all(order_line(self.last, order).as_bytes()).await?;
-        loop {
-            let line = self.answers.next_line().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
-            // An answer that nobody waited for any longer may come first.
-            match parse_answer(&line) {
-                Some((number, ended)) if number == self.last => return Ok(ended),
-                _ => {}
-            }
-        }
-    }
 }
 
 struct Slot {
@@ -438,7 +416,7 @@ impl Supervisor {
         let id = said.unit;
         Ok(match said.state {
             Announced::Ready(engine) => {
-                let wire = Wire { orders, answers, last: 0 };
+                let wire = Wire::new(orders, answers);
                 Launched::Serves(Box::new(Started { child, wire, id, engine }))
             }
             Announced::Away(why) => Launched::Down(Down { id, why, may_pass: true }),
