@@ -1,7 +1,8 @@
 //! The formats that clients see, as bytes and as types. Codecs only: no socket, no clock, no rule of the key service.
 //!
 //! [`rest`] is Key Protect's JSON, [`iam`] the token service its clients call first, [`form`] the encoding that query
-//! strings and IAM's requests share.
+//! strings and IAM's requests share, [`tke`] the protocol of the customer's ceremony tools, [`text`] hexadecimal digits and
+//! the messages of an error with its causes.
 //!
 //! Invariants:
 //! - what a caller sends as key material lives in [`Secret`] or in a buffer that is wiped, from the first byte to the
@@ -13,5 +14,7 @@ pub mod form;
 pub mod iam;
 pub mod rest;
 mod secret;
+pub mod text;
+pub mod tke;
 
 pub use secret::{Secret, SecretBuf};
