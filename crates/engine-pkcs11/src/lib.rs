@@ -15,34 +15,19 @@
 //!   under the same handles, or the engine says that it is lost.
 //! - What a call made is destroyed again when the call fails; what an interrupted change stored, at the next start.
 
-mod blocks;
-mod clear;
-mod derive;
-mod desk;
 mod error;
-mod event;
-mod fault;
-mod key;
-mod listing;
-mod module;
-mod persist;
-mod pin;
+mod mechanisms;
+mod objects;
 mod pkcs11_engine;
-mod port;
 mod probe;
-mod profile;
 pub mod softhsm;
-mod store;
-mod template;
 mod token;
-mod uri;
-mod wrapping;
 
 pub use error::OpenError;
-pub use event::{Report, TokenEvent};
-pub use listing::{ListedToken, ModuleListing, list};
-pub use pin::{Pin, PinError, PinSource, PinSourceInvalid};
 pub use pkcs11_engine::{Pkcs11Engine, UnitKeys};
 pub use probe::{ProbeRow, Verdict, probe};
 pub use token::Token;
-pub use uri::{TokenSeen, TokenUri, UriError};
+pub use token::event::{Report, TokenEvent};
+pub use token::listing::{ListedToken, ModuleListing, list};
+pub use token::pin::{Pin, PinError, PinSource, PinSourceInvalid};
+pub use token::uri::{TokenSeen, TokenUri, UriError};

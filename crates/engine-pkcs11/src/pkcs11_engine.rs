@@ -1,15 +1,18 @@
 //! The engine: the port's methods, each as calls to the token, and what is done when the token does not answer.
 
-use crate::desk::{Desk, Stop};
+mod engine_methods;
+
+use crate::error::CallError;
 use crate::error::OpenError;
-use crate::event::TokenEvent;
-use crate::fault::{Fault, words};
-use crate::key::{Entry, Keys, Objects, Origin};
-use crate::persist::{digest_key, see_to_device_key, working_copy};
+use crate::error::fault::{Fault, words};
+use crate::objects::call::Desk;
+use crate::objects::key_table::{Entry, Keys, Objects, Origin};
+use crate::objects::persistence::{digest_key, see_to_device_key, working_copy};
+use crate::objects::profile::Profile;
+use crate::objects::store::{self, Id};
+use crate::objects::template::{Role, template};
 use crate::probe::Probe;
-use crate::profile::Profile;
-use crate::store::{self, Id};
-use crate::template::{Role, template};
+use crate::token::event::TokenEvent;
 use crate::token::{Seat, Token};
 use cryptoki::mechanism::{Mechanism as Ck, MechanismType};
 use cryptoki::object::{Attribute, KeyType, ObjectHandle};
@@ -70,8 +73,8 @@ impl Pkcs11Engine {
         let probe = Probe::run(token, &seat)?;
         probe.check()?;
         let failed = |stop| match stop {
-            Stop::Token(error) => OpenError::Session(error),
-            Stop::Refused(_) => {
+            CallError::Token(error) => OpenError::Session(error),
+            CallError::Refused(_) => {
                 OpenError::ObjectInvalid { unit: name.to_owned(), what: "several claim to be one key" }
             }
         };
@@ -124,7 +127,7 @@ impl Pkcs11Engine {
     pub(crate) fn run<T>(
         &mut self,
         vague: Option<EngineError>,
-        work: impl Fn(&Desk<'_>) -> Result<T, Stop>,
+        work: impl Fn(&Desk<'_>) -> Result<T, CallError>,
     ) -> Result<T, EngineError> {
         for first in [true, false] {
             self.bind()?;
@@ -142,8 +145,8 @@ impl Pkcs11Engine {
                 // Another engine has begun anew with the module since.
                 None => continue,
                 Some(Ok(done)) => return Ok(done),
-                Some(Err(Stop::Refused(refused))) => return Err(refused),
-                Some(Err(Stop::Token(error))) => error,
+                Some(Err(CallError::Refused(refused))) => return Err(refused),
+                Some(Err(CallError::Token(error))) => error,
             };
             match Fault::of(&error) {
                 Fault::Integrity => return Err(vague.unwrap_or(EngineError::DeviceError)),
@@ -186,20 +189,20 @@ impl Pkcs11Engine {
                 self.generation = generation;
                 Ok(())
             }
-            Some(Err(Stop::Refused(refused))) => {
+            Some(Err(CallError::Refused(refused))) => {
                 if refused == EngineError::DeviceError && !std::mem::replace(&mut self.key_lost, true) {
                     token.report(&TokenEvent::KeyLost);
                 }
                 Err(refused)
             }
-            Some(Err(Stop::Token(error))) => {
+            Some(Err(CallError::Token(error))) => {
                 token.lose(&error);
                 Err(EngineError::DeviceRemoved)
             }
         }
     }
 
-    fn find_all(&mut self, session: &Session) -> Result<(), Stop> {
+    fn find_all(&mut self, session: &Session) -> Result<(), CallError> {
         self.gauge = None;
         for entry in self.keys.values_mut() {
             entry.objects = None;

@@ -10,11 +10,12 @@ use self::trials::{
     cmac, counter_kdf, gcm, generates, hmac, keeps_keys, key_wrap, padded_unwrap, padded_wrap, pattern,
     random, sha256, single_blocks, xor,
 };
-use crate::desk::{Desk, Stop};
+use crate::error::CallError;
 use crate::error::OpenError;
-use crate::fault::words;
-use crate::key::Keys;
-use crate::profile::Profile;
+use crate::error::fault::words;
+use crate::objects::call::Desk;
+use crate::objects::key_table::Keys;
+use crate::objects::profile::Profile;
 use crate::token::{Seat, Token};
 use cryptoki::mechanism::{Mechanism as Ck, MechanismType};
 use cryptoki::object::KeyType;
@@ -149,7 +150,7 @@ struct Trial {
     /// Whether a wrong answer is as good as none, because what is done instead does not ask for it.
     wrong_is_missing: bool,
     /// Whether the answer was right.
-    run: fn(&Desk<'_>) -> Result<bool, Stop>,
+    run: fn(&Desk<'_>) -> Result<bool, CallError>,
 }
 
 impl Trial {
@@ -159,7 +160,7 @@ impl Trial {
         let answered = offered.then(|| {
             let mut answer = None;
             // Everything that it made goes, however it ended.
-            let _ = desk.run(|desk| -> Result<(), Stop> {
+            let _ = desk.run(|desk| -> Result<(), CallError> {
                 answer = Some((self.run)(desk));
                 Err(EngineError::DeviceError.into())
             });
@@ -169,11 +170,11 @@ impl Trial {
         let verdict = match answered.flatten() {
             Some(Ok(true)) => Verdict::Right,
             Some(Ok(false)) if !self.wrong_is_missing => Verdict::Wrong,
-            Some(Err(Stop::Token(error))) => {
+            Some(Err(CallError::Token(error))) => {
                 said = Some(words(&error));
                 instead
             }
-            Some(Ok(false) | Err(Stop::Refused(_))) | None => instead,
+            Some(Ok(false) | Err(CallError::Refused(_))) | None => instead,
         };
         ProbeRow {
             mechanism: self.mechanism,

@@ -4,8 +4,8 @@
 //! machine's own. A [`Home`] is a folder with such a file and one token, so that nothing else of the user's is touched:
 //! whoever uses it has to be a process that was started with the variable set to [`Home::conf`].
 
-use crate::pin::{Pin, PinError, PinSource};
-use crate::uri::{TokenUri, UriError};
+use crate::token::pin::{Pin, PinError, PinSource};
+use crate::token::uri::{TokenUri, UriError};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::session::UserType;
 

@@ -1,11 +1,17 @@
 //! One token: its module, its login, its sessions, and what is done when any of them is lost.
 
+pub(crate) mod event;
+pub(crate) mod listing;
+pub(crate) mod module;
+pub(crate) mod pin;
+pub(crate) mod uri;
+
 use crate::error::OpenError;
-use crate::event::{Report, TokenEvent};
-use crate::fault::{Fault, words};
-use crate::module::Module;
-use crate::pin::Pin;
-use crate::uri::{TokenSeen, TokenUri};
+use crate::error::fault::{Fault, words};
+use crate::token::event::{Report, TokenEvent};
+use crate::token::module::Module;
+use crate::token::pin::Pin;
+use crate::token::uri::{TokenSeen, TokenUri};
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, SessionState, UserType};

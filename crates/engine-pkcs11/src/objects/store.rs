@@ -10,8 +10,8 @@
 //! A reference is not authenticated, it need not be: the identifier is a digest of it and of the unit's name, so that a
 //! reference which was changed, or is another unit's, names nothing.
 
-use crate::desk::Stop;
-use crate::key::{Objects, Origin};
+use crate::error::CallError;
+use crate::objects::key_table::{Objects, Origin};
 use cryptoki::error::Error;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
@@ -165,7 +165,12 @@ pub(crate) fn put(
 ///
 /// # Errors
 /// The token's; [`EngineError::ReferenceInvalid`] if several objects claim to be one key.
-pub(crate) fn find(session: &Session, name: &str, origin: Origin, id: Id) -> Result<Option<Objects>, Stop> {
+pub(crate) fn find(
+    session: &Session,
+    name: &str,
+    origin: Origin,
+    id: Id,
+) -> Result<Option<Objects>, CallError> {
     let one = |id: Id| {
         let found = session.find_objects(&[
             Attribute::Class(ObjectClass::SECRET_KEY),
@@ -176,7 +181,7 @@ pub(crate) fn find(session: &Session, name: &str, origin: Origin, id: Id) -> Res
         match *found.as_slice() {
             [] => Ok(None),
             [one] => Ok(Some(one)),
-            _ => Err(Stop::Refused(EngineError::ReferenceInvalid)),
+            _ => Err(CallError::Refused(EngineError::ReferenceInvalid)),
         }
     };
     match one(id)? {
@@ -209,7 +214,7 @@ pub(crate) fn list(session: &Session, name: &str) -> Result<Vec<(ObjectHandle, O
 #[cfg(test)]
 mod tests {
     use super::{Id, refer, reference};
-    use crate::key::Origin;
+    use crate::objects::key_table::Origin;
     use engine::{EngineError, KeySpec, KeyUses};
 
     #[test]

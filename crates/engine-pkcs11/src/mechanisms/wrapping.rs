@@ -1,9 +1,10 @@
 //! Keys under keys: the token's own mechanisms, and blocks where it pads in another way.
 
-use crate::blocks::{unwrap_padded, wrap_padded};
-use crate::desk::{Desk, Stop, stored_len};
-use crate::key::{Entry, Objects};
-use crate::template::{Role, key_type, template, with};
+use crate::error::CallError;
+use crate::mechanisms::kwp_blocks::{unwrap_padded, wrap_padded};
+use crate::objects::call::{Desk, stored_len};
+use crate::objects::key_table::{Entry, Objects};
+use crate::objects::template::{Role, key_type, template, with};
 use cryptoki::mechanism::Mechanism as Ck;
 use cryptoki::object::{Attribute, AttributeInfo, AttributeType, KeyType, ObjectHandle};
 use engine::{EngineError, KeySpec, WrapMechanism};
@@ -23,7 +24,7 @@ pub(crate) fn wrap(
     kek: Objects,
     key: &Entry,
     wrapped: &mut [u8],
-) -> Result<(), Stop> {
+) -> Result<(), CallError> {
     let object = key.objects()?.first;
     let whole = takes(WrapMechanism::AesKw, key.spec.len());
     let mechanism = match by {
@@ -45,7 +46,7 @@ fn wrap_by_blocks(
     key: &Entry,
     object: ObjectHandle,
     wrapped: &mut [u8],
-) -> Result<(), Stop> {
+) -> Result<(), CallError> {
     // A key that was made inside to wrap has no second role; the unit makes none such.
     let blocks = kek.second.ok_or(EngineError::MechanismInvalid)?;
     let len = if desk.profile.is_short(&key.spec) { stored_len(&key.spec) } else { key.spec.len() };
@@ -61,7 +62,7 @@ pub(crate) fn unwrap(
     kek: Objects,
     wrapped: &[u8],
     spec: &KeySpec,
-) -> Result<Objects, Stop> {
+) -> Result<Objects, CallError> {
     let mechanism = match by {
         WrapMechanism::AesKw => Ck::AesKeyWrap,
         WrapMechanism::AesKwp if desk.profile.unwraps_padded => Ck::AesKeyWrapPad,
@@ -71,7 +72,7 @@ pub(crate) fn unwrap(
             return desk.objects(spec, &value);
         }
     };
-    let unwrap_as = |kind, role: &Role, extractable| -> Result<ObjectHandle, Stop> {
+    let unwrap_as = |kind, role: &Role, extractable| -> Result<ObjectHandle, CallError> {
         let attributes = template(kind, role, extractable);
         Ok(desk.keep(desk.session.unwrap_key(&mechanism, kek.first, wrapped, &attributes)?))
     };
@@ -99,7 +100,7 @@ fn unwrap_short(
     kek: Objects,
     wrapped: &[u8],
     spec: &KeySpec,
-) -> Result<Objects, Stop> {
+) -> Result<Objects, CallError> {
     let (shown, len) = show(desk, mechanism, kek, wrapped)?;
     if len != spec.len() {
         return Err(EngineError::WrappedKeyInvalid.into());
@@ -116,7 +117,7 @@ fn measure(
     kek: Objects,
     wrapped: &[u8],
     unwrapped: ObjectHandle,
-) -> Result<usize, Stop> {
+) -> Result<usize, CallError> {
     let said = desk.session.get_attributes(unwrapped, &[AttributeType::ValueLen])?;
     if let [Attribute::ValueLen(len)] = said.as_slice()
         && let Ok(len @ 1..) = usize::try_from(u64::from(*len))
@@ -134,7 +135,7 @@ fn show(
     mechanism: &Ck<'_>,
     kek: Objects,
     wrapped: &[u8],
-) -> Result<(ObjectHandle, usize), Stop> {
+) -> Result<(ObjectHandle, usize), CallError> {
     let attributes = with(template(KeyType::GENERIC_SECRET, &Role::NONE, true), Attribute::Sensitive(false));
     let shown = desk.keep(desk.session.unwrap_key(mechanism, kek.first, wrapped, &attributes)?);
     match desk.session.get_attribute_info(shown, &[AttributeType::Value])?.as_slice() {

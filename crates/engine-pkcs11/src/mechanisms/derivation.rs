@@ -1,9 +1,10 @@
 //! SP 800-108 in counter mode, inside the token where it can, else from MACs that the token makes.
 
-use crate::clear::Clear;
-use crate::desk::{Desk, Stop};
-use crate::key::Objects;
-use crate::template::{Role, key_type, template};
+use crate::error::CallError;
+use crate::objects::call::Desk;
+use crate::objects::clear::Clear;
+use crate::objects::key_table::Objects;
+use crate::objects::template::{Role, key_type, template};
 use cryptoki::error::Error;
 use cryptoki::mechanism::kbkdf::{
     Endianness, KbkdfCounterFormat, KbkdfDkmLengthFormat, KbkdfDkmLengthMethod, KbkdfParams, PrfDataParam,
@@ -25,7 +26,7 @@ pub(crate) fn derive(
     label: &[u8],
     context: &[u8],
     spec: &KeySpec,
-) -> Result<Objects, Stop> {
+) -> Result<Objects, CallError> {
     if !desk.profile.derives_inside || desk.profile.is_short(spec) {
         let value = by_macs(desk, base, label, context, spec.len())?;
         return desk.objects(spec, &value);
@@ -48,7 +49,7 @@ fn by_macs(
     label: &[u8],
     context: &[u8],
     len: usize,
-) -> Result<Clear, Stop> {
+) -> Result<Clear, CallError> {
     let mut derived = Clear::zero(len);
     let bits = u32::try_from(8 * len).map_err(|_| EngineError::KeySizeRange)?.to_be_bytes();
     for (i, block) in (1u32..).zip(derived.expose_mut().chunks_mut(CMAC_LEN)) {

@@ -1,11 +1,12 @@
 //! Keys that outlive the process: copies on the token, and working copies of those in the session.
 
-use crate::desk::{Desk, Stop};
-use crate::key::{Entry, Objects, Origin};
+use crate::error::CallError;
+use crate::objects::call::Desk;
+use crate::objects::key_table::{Entry, Objects, Origin};
+use crate::objects::profile::Profile;
+use crate::objects::store::{self, Id, Referred};
+use crate::objects::template::{Role, key_type, template, with};
 use crate::pkcs11_engine::{DEVICE_KEY, UnitKeys};
-use crate::profile::Profile;
-use crate::store::{self, Id, Referred};
-use crate::template::{Role, key_type, template, with};
 use cryptoki::error::Error;
 use cryptoki::mechanism::{Mechanism as Ck, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectHandle};
@@ -26,7 +27,7 @@ pub(crate) struct Stored {
 ///
 /// A stored master key can do nothing at all, and nobody can change that: it is there to be known by its digest, and, on
 /// a recovery unit, to be exported. What it is for, the derived keys do.
-pub(crate) fn persist(desk: &Desk<'_>, key: KeyHandle, entry: &Entry) -> Result<Stored, Stop> {
+pub(crate) fn persist(desk: &Desk<'_>, key: KeyHandle, entry: &Entry) -> Result<Stored, CallError> {
     let mut nonce = [0; 16];
     desk.session.generate_random_slice(&mut nonce)?;
     let reference = store::reference(&entry.spec, entry.origin, nonce);
@@ -49,7 +50,7 @@ fn store_all(
     entry: &Entry,
     id: Id,
     objects: Objects,
-) -> Result<StoredObjects, Stop> {
+) -> Result<StoredObjects, CallError> {
     let put = |origin, id, objects, narrow: &[Attribute]| {
         store::put(desk.session, desk.name, origin, id, objects, narrow)
     };
@@ -75,7 +76,7 @@ fn store_all(
 }
 
 /// Finds a stored key and makes it ready for work.
-pub(crate) fn recall(desk: &Desk<'_>, referred: &Referred) -> Result<Entry, Stop> {
+pub(crate) fn recall(desk: &Desk<'_>, referred: &Referred) -> Result<Entry, CallError> {
     let Referred { id, spec, origin } = *referred;
     let stored = store::find(desk.session, desk.name, origin, id)?.ok_or(EngineError::ReferenceInvalid)?;
     check(desk.session, &spec, origin, stored, desk.profile)?;
@@ -94,7 +95,7 @@ pub(crate) fn recall(desk: &Desk<'_>, referred: &Referred) -> Result<Entry, Stop
 }
 
 /// What a stored master key derived before it was stored.
-pub(crate) fn derived(desk: &Desk<'_>, id: Id, spec: &KeySpec) -> Result<Objects, Stop> {
+pub(crate) fn derived(desk: &Desk<'_>, id: Id, spec: &KeySpec) -> Result<Objects, CallError> {
     let stored = store::find(desk.session, desk.name, Origin::Derived, id)?;
     let stored = stored.ok_or(EngineError::KeyUnextractable)?;
     check(desk.session, spec, Origin::Derived, stored, desk.profile)?;
@@ -112,7 +113,7 @@ fn check(
     origin: Origin,
     stored: Objects,
     profile: &Profile,
-) -> Result<(), Stop> {
+) -> Result<(), CallError> {
     let role = if origin == Origin::Master { Role::NONE } else { Role::of(spec, profile) };
     let expected = [
         Attribute::KeyType(key_type(spec.algorithm)),
@@ -171,7 +172,7 @@ pub(crate) fn digest_key(
     session: &Session,
     prefix: &[u8],
     key: ObjectHandle,
-) -> Result<[u8; SHA256_LEN], Stop> {
+) -> Result<[u8; SHA256_LEN], CallError> {
     session.digest_init(&Ck::Sha256)?;
     if !prefix.is_empty() {
         session.digest_update(prefix)?;
@@ -182,7 +183,7 @@ pub(crate) fn digest_key(
 }
 
 /// Whether the unit's own key is on the token; makes it for a unit that is new.
-pub(crate) fn see_to_device_key(session: &Session, name: &str, keys: UnitKeys) -> Result<bool, Stop> {
+pub(crate) fn see_to_device_key(session: &Session, name: &str, keys: UnitKeys) -> Result<bool, CallError> {
     if store::find(session, name, Origin::Device, Id::DEVICE)?.is_some() {
         return Ok(true);
     }

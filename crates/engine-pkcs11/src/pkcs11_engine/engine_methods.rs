@@ -1,15 +1,16 @@
 //! The port's methods over a token.
 
-use crate::clear::{self, Clear};
-use crate::derive::derive;
-use crate::desk::{Desk, Stop, stored_len};
-use crate::event::TokenEvent;
-use crate::key::{Entry, Objects, Origin};
-use crate::persist::{self, Stored, digest_key};
+use crate::error::CallError;
+use crate::mechanisms::derivation::derive;
+use crate::mechanisms::wrapping;
+use crate::objects::call::{Desk, stored_len};
+use crate::objects::clear::{self, Clear};
+use crate::objects::key_table::{Entry, Objects, Origin};
+use crate::objects::persistence::{self, Stored, digest_key};
+use crate::objects::store::{self, Id};
+use crate::objects::template::{Role, key_type, template};
 use crate::pkcs11_engine::Pkcs11Engine;
-use crate::store::{self, Id};
-use crate::template::{Role, key_type, template};
-use crate::wrapping;
+use crate::token::event::TokenEvent;
 use cryptoki::mechanism::aead::GcmParams;
 use cryptoki::mechanism::misc::KeyDerivationStringData;
 use cryptoki::mechanism::{Mechanism as Ck, MechanismType};
@@ -60,7 +61,7 @@ fn mac_key<'m>(
     by: MacMechanism,
     key: KeyHandle,
     uses: KeyUses,
-) -> Result<(ObjectHandle, Ck<'m>), Stop> {
+) -> Result<(ObjectHandle, Ck<'m>), CallError> {
     match by {
         MacMechanism::AesCmac => Ok((desk.aes(key, uses)?.first, Ck::AesCMac)),
         MacMechanism::HmacSha256 => {
@@ -75,7 +76,7 @@ fn mac_key<'m>(
 }
 
 /// A master key of these parts: added up by the token where it can, else in the one place where that is done.
-fn combine(desk: &Desk<'_>, parts: &[KeyPart], spec: &KeySpec) -> Result<ObjectHandle, Stop> {
+fn combine(desk: &Desk<'_>, parts: &[KeyPart], spec: &KeySpec) -> Result<ObjectHandle, CallError> {
     let role = Role::of(spec, desk.profile);
     let master = template(KeyType::AES, &role, spec.extractable);
     let (Some((first, rest)), true) = (parts.split_first(), desk.profile.xors_inside && parts.len() > 1)
@@ -197,7 +198,7 @@ impl Engine for Pkcs11Engine {
                 let object = desk.aes(base, KeyUses::DERIVE)?.first;
                 room?;
                 match stored {
-                    Some(id) => persist::derived(desk, id, spec),
+                    Some(id) => persistence::derived(desk, id, spec),
                     None => derive(desk, object, label, context, spec),
                 }
             })?
@@ -266,7 +267,7 @@ impl Engine for Pkcs11Engine {
                 return Err(EngineError::KeyFunctionNotPermitted);
             }
             let Stored { id, reference: bytes, itself, derived } =
-                self.run(None, |desk| persist::persist(desk, key, desk.keys.entry(key)?))?;
+                self.run(None, |desk| persistence::persist(desk, key, desk.keys.entry(key)?))?;
             reference.copy_from_slice(&bytes);
             let entry = self.keys.entry_mut(key)?;
             entry.stored = Some(id);
@@ -284,14 +285,14 @@ impl Engine for Pkcs11Engine {
     fn recall_key(&mut self, reference: &[u8]) -> Result<KeyHandle, EngineError> {
         let referred = store::refer(&self.name, reference)?;
         self.keys.check_room()?;
-        let entry = self.run(None, |desk| persist::recall(desk, &referred))?;
+        let entry = self.run(None, |desk| persistence::recall(desk, &referred))?;
         Ok(self.keys.insert(entry))
     }
 
     fn forget_key(&mut self, reference: &[u8]) -> Result<(), EngineError> {
         let referred = store::refer(&self.name, reference)?;
         self.run(None, |desk| {
-            Ok(persist::remove(desk.session, desk.name, |id| id.is_of_key(&referred.id))?)
+            Ok(persistence::remove(desk.session, desk.name, |id| id.is_of_key(&referred.id))?)
         })?;
         self.forgotten(|id| id.is_of_key(&referred.id));
         Ok(())
@@ -304,7 +305,7 @@ impl Engine for Pkcs11Engine {
             .map(|referred| referred.id)
             .collect();
         let goes = |id: &Id| !kept.iter().any(|kept| kept.is_of_key(id));
-        let removed = self.run(None, |desk| Ok(persist::remove(desk.session, desk.name, goes)?))?;
+        let removed = self.run(None, |desk| Ok(persistence::remove(desk.session, desk.name, goes)?))?;
         self.forgotten(goes);
         if removed > 0 {
             self.token.report(&TokenEvent::OrphansDestroyed(removed));

@@ -1,6 +1,6 @@
 //! What an object on a token may do, said in full: tokens differ in what they permit where nothing is said.
 
-use crate::profile::Profile;
+use crate::objects::profile::Profile;
 use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use engine::{Algorithm, KeySpec, KeyUses};

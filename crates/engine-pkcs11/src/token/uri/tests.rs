@@ -1,5 +1,5 @@
 use super::{TokenSeen, TokenUri, UriError};
-use crate::pin::PinSource;
+use crate::token::pin::PinSource;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
 //! The keys that an engine has given handles to.
 
-use crate::store::Id;
+use crate::objects::store::Id;
 use cryptoki::object::ObjectHandle;
 use engine::{EngineError, KeyHandle, KeySpec};
 use std::collections::BTreeMap;

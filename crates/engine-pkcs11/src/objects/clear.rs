@@ -9,7 +9,7 @@
 //!
 //! The bytes lie in [`Clear`]: on the heap, locked into memory where the system permits it, wiped on drop.
 
-use crate::template::{Role, template};
+use crate::objects::template::{Role, template};
 use aes::Aes256;
 use aes::cipher::KeyInit;
 use cryptoki::error::Error;

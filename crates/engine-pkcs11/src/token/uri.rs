@@ -1,6 +1,6 @@
 //! Which token, in the words of RFC 7512.
 
-use crate::pin::{PinSource, PinSourceInvalid};
+use crate::token::pin::{PinSource, PinSourceInvalid};
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

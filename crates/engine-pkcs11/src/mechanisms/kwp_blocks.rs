@@ -5,7 +5,7 @@
 //!
 //! Source: NIST SP 800-38F §6.1 (W, W⁻¹) and §6.3 (KWP); RFC 5649 §4.
 
-use crate::clear::Clear;
+use crate::objects::clear::Clear;
 use engine::{EngineError, MAX_KEY_LEN, declassify};
 use subtle::{Choice, ConstantTimeEq, ConstantTimeLess};
 use zeroize::Zeroizing;

@@ -1,8 +1,8 @@
 //! What a module has, before anybody logs in.
 
 use crate::error::OpenError;
-use crate::module::Module;
-use crate::uri::TokenSeen;
+use crate::token::module::Module;
+use crate::token::uri::TokenSeen;
 use cryptoki::types::Version;
 use std::path::Path;
 

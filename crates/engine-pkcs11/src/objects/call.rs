@@ -1,36 +1,15 @@
 //! One call at work: the session it has, the keys it may name, and what it has made so far.
 
-use crate::clear::{self, Clear};
-use crate::key::{Entry, Keys, Objects};
-use crate::profile::Profile;
-use crate::template::{Role, key_type, template};
-use cryptoki::error::Error;
+use crate::error::CallError;
+use crate::objects::clear::{self, Clear};
+use crate::objects::key_table::{Entry, Keys, Objects};
+use crate::objects::profile::Profile;
+use crate::objects::template::{Role, key_type, template};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, KeyType, ObjectHandle};
 use cryptoki::session::Session;
 use engine::{Algorithm, EngineError, KeyHandle, KeySpec, KeyUses};
 use std::cell::{Cell, RefCell};
-
-/// Why a call ends without a result.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    /// The token said so.
-    Token(Error),
-    /// The engine did.
-    Refused(EngineError),
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Token(error)
-    }
-}
-
-impl From<EngineError> for Stop {
-    fn from(error: EngineError) -> Self {
-        Self::Refused(error)
-    }
-}
 
 /// What a call works with. Objects that it makes are destroyed again unless the call succeeds.
 pub(crate) struct Desk<'a> {
@@ -53,7 +32,7 @@ impl<'a> Desk<'a> {
     }
 
     /// Runs a call, and tidies up after one that did not succeed.
-    pub(crate) fn run<T>(&self, work: impl FnOnce(&Self) -> Result<T, Stop>) -> Result<T, Stop> {
+    pub(crate) fn run<T>(&self, work: impl FnOnce(&Self) -> Result<T, CallError>) -> Result<T, CallError> {
         let done = work(self);
         if done.is_err() {
             for object in self.made.take() {
@@ -77,13 +56,13 @@ impl<'a> Desk<'a> {
     }
 
     /// Destroys an object that the call was done with.
-    pub(crate) fn drop_object(&self, object: ObjectHandle) -> Result<(), Stop> {
+    pub(crate) fn drop_object(&self, object: ObjectHandle) -> Result<(), CallError> {
         self.made.borrow_mut().retain(|made| *made != object);
         Ok(self.session.destroy_object(object)?)
     }
 
     /// A key, if it may be put to this use.
-    pub(crate) fn key(&self, key: KeyHandle, uses: KeyUses) -> Result<&'a Entry, Stop> {
+    pub(crate) fn key(&self, key: KeyHandle, uses: KeyUses) -> Result<&'a Entry, CallError> {
         let entry = self.keys.entry(key)?;
         if entry.spec.uses.permits(uses) {
             Ok(entry)
@@ -93,7 +72,7 @@ impl<'a> Desk<'a> {
     }
 
     /// An AES key, if it may be put to this use, and its objects.
-    pub(crate) fn aes(&self, key: KeyHandle, uses: KeyUses) -> Result<Objects, Stop> {
+    pub(crate) fn aes(&self, key: KeyHandle, uses: KeyUses) -> Result<Objects, CallError> {
         let entry = self.key(key, uses)?;
         if entry.spec.algorithm == Algorithm::Aes {
             Ok(entry.objects()?)
@@ -103,12 +82,12 @@ impl<'a> Desk<'a> {
     }
 
     /// Makes a session object with this value.
-    pub(crate) fn create(&self, attributes: Vec<Attribute>, value: &[u8]) -> Result<ObjectHandle, Stop> {
+    pub(crate) fn create(&self, attributes: Vec<Attribute>, value: &[u8]) -> Result<ObjectHandle, CallError> {
         Ok(self.keep(clear::create(self.session, attributes, value)?))
     }
 
     /// The value of an extractable object.
-    pub(crate) fn read(&self, object: ObjectHandle, len: usize) -> Result<Clear, Stop> {
+    pub(crate) fn read(&self, object: ObjectHandle, len: usize) -> Result<Clear, CallError> {
         self.count.set(self.count.get() + 1);
         Ok(clear::read(self.session, object, len)??)
     }
@@ -120,7 +99,7 @@ impl<'a> Desk<'a> {
     /// | AES that wraps or unwraps | the key | single blocks, where the token does not pad as RFC 5649 says |
     /// | generic secret that the token takes as it is | the key | none |
     /// | any other generic secret ([`Profile::is_short`]) | the value, with zeros behind it if it is to be read again | the HMAC key, if it is one |
-    pub(crate) fn objects(&self, spec: &KeySpec, value: &Clear) -> Result<Objects, Stop> {
+    pub(crate) fn objects(&self, spec: &KeySpec, value: &Clear) -> Result<Objects, CallError> {
         let role = Role::of(spec, self.profile);
         let kind = key_type(spec.algorithm);
         if self.profile.is_short(spec) {
@@ -136,7 +115,7 @@ impl<'a> Desk<'a> {
         Ok(Objects { first, second })
     }
 
-    fn short(&self, spec: &KeySpec, role: &Role, value: &Clear) -> Result<Objects, Stop> {
+    fn short(&self, spec: &KeySpec, role: &Role, value: &Clear) -> Result<Objects, CallError> {
         let mut held = Clear::copy(value.expose());
         if spec.extractable {
             held.resize(stored_len(spec));
@@ -156,14 +135,14 @@ impl<'a> Desk<'a> {
     }
 
     /// Encrypts one block.
-    pub(crate) fn encrypt_block(&self, key: ObjectHandle, block: &mut [u8; 16]) -> Result<(), Stop> {
+    pub(crate) fn encrypt_block(&self, key: ObjectHandle, block: &mut [u8; 16]) -> Result<(), CallError> {
         let encrypted = self.session.encrypt(&Mechanism::AesEcb, key, block)?;
         *block = encrypted.as_slice().try_into().map_err(|_| EngineError::DeviceError)?;
         Ok(())
     }
 
     /// Decrypts one block.
-    pub(crate) fn decrypt_block(&self, key: ObjectHandle, block: &mut [u8; 16]) -> Result<(), Stop> {
+    pub(crate) fn decrypt_block(&self, key: ObjectHandle, block: &mut [u8; 16]) -> Result<(), CallError> {
         let decrypted = zeroize::Zeroizing::new(self.session.decrypt(&Mechanism::AesEcb, key, block)?);
         *block = decrypted.as_slice().try_into().map_err(|_| EngineError::DeviceError)?;
         Ok(())
