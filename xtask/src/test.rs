@@ -6,8 +6,7 @@ use std::io::ErrorKind;
 use std::thread;
 
 /// End-to-end tests that run a second time with every unit on a SoftHSM token of its own.
-const ON_TOKENS: [&str; 5] =
-    ["e2e_crash", "e2e_faults", "e2e_rest_python", "e2e_tke_files", "e2e_tke_recovery"];
+const ON_TOKENS: [&str; 5] = ["crash::", "faults::", "rest_python::", "tke_files::", "tke_recovery::"];
 
 /// Installs what the tests need, then runs all of them. None may be skipped, for what it needs was just installed.
 fn run_tests() -> Outcome {
@@ -20,9 +19,9 @@ fn run_tests() -> Outcome {
             .env("HSM_SIM_PYTHON", &python)
             .env("HSM_SIM_SKIPPED", &skipped),
     )?;
-    let on_tokens = ON_TOKENS.iter().flat_map(|test| ["--test", test]);
     // Of the workspace, not of the package: with other features, everything would be built again.
-    let on_tokens: Vec<&str> = ["test", "--workspace", "--locked"].into_iter().chain(on_tokens).collect();
+    let on_tokens: Vec<&str> =
+        ["test", "--workspace", "--locked", "--test", "e2e", "--"].into_iter().chain(ON_TOKENS).collect();
     shell::run(
         cargo(&on_tokens)
             .env("HSM_SIM_PYTHON", python)

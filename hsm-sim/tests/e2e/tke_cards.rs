@@ -1,12 +1,8 @@
 //! The smart-card method: a zone, four cards, two administrators, parts that never leave their cards in the clear.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod common;
-#[path = "common/tool.rs"]
-mod tool;
 
-use common::Region;
-use tool::Tool;
+use crate::common::Region;
+use crate::common::tool::Tool;
 
 const PINS: &str = "--pin-file ca=ca.pin --pin-file pin";
 

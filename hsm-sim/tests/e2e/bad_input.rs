@@ -1,9 +1,7 @@
 //! Rubbish at every entrance of the program: a clear answer, and nothing lost.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
 
-use common::{Region, program};
+use crate::common::{Region, Rest, program};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -164,7 +162,7 @@ async fn e2e_rubbish_on_the_apis_gets_a_reason() {
         assert!(found == status || (found, status) == (400, 422), "{method} {path} {body}: {found} {answer}");
         assert!(answer.pointer("/resources/0/errorMsg").is_some(), "{method} {path}: {answer}");
     }
-    let strangers = common::Rest { token: "nobody".to_owned(), ..rest.clone() };
+    let strangers = Rest { token: "nobody".to_owned(), ..rest.clone() };
     assert_eq!(strangers.send("GET", "/keys", "").await.unwrap().0, 401);
     rest.wrap(&key, "YQ==").await.unwrap();
 

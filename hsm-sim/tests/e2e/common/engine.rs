@@ -1,17 +1,13 @@
 //! What tests of crypto units on PKCS#11 tokens share: whether there is a SoftHSM, callers, and looks at the region.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
-#[path = "skip.rs"]
-mod skip;
-
-use super::common::{PATIENCE, Region, Rest};
+use super::{PATIENCE, Region, Rest};
 use hsm_sim::control::{ControlClient, FaultKind, FaultRequest, Status, Target, UnitStatus};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-pub(crate) use skip::softhsm;
+pub(crate) use super::skip::softhsm;
 
 pub(crate) const PLAINTEXT: &str = "YSBkYXRhIGtleQ==";
 

@@ -1,7 +1,6 @@
 //! The built `hsm-sim tke`, as a script calls it: every secret from a file, every answer looked at.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
-use super::common::{Region, program};
+use super::{Region, program};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -1,16 +1,12 @@
 //! The recovery-unit method: interrupted, completed, and a unit that lost everything brought back.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-#[path = "common/tool.rs"]
-mod tool;
 
-use common::{PATIENCE, Region, wait_for};
+use crate::common::tool::Tool;
+use crate::common::{PATIENCE, Region, wait_for};
 use hsm_sim::control::{FaultKind, FaultRequest, Target};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-use tool::Tool;
 
 /// Commands to units that the newest record has.
 fn commands(files: &Path) -> usize {

@@ -1,9 +1,7 @@
 //! What happens to units, and what callers see of it: nothing.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
 
-use common::{PATIENCE, Region, Rest, is_alive, signal, wait_for};
+use crate::common::{PATIENCE, Region, Rest, is_alive, program, signal, wait_for};
 use hsm_sim::control::{ControlClient, FaultKind, FaultRequest, Status, Target, UnitStatus};
 use hsm_sim::region::DevelopmentCeremony;
 use rustix::process::Signal;
@@ -216,7 +214,7 @@ async fn e2e_ctrl_c_ends_every_process_and_a_new_start_finds_every_key() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e2e_demo_loses_nothing() {
     let output =
-        tokio::task::spawn_blocking(|| common::program().args(["demo", "--keys", "1500", "--json"]).output())
+        tokio::task::spawn_blocking(|| program().args(["demo", "--keys", "1500", "--json"]).output())
             .await
             .unwrap()
             .unwrap();

@@ -1,8 +1,13 @@
 //! A built `hsm-sim up` in a process of its own, and a client that is not ours to be lenient with.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod blobs;
+pub(crate) mod engine;
+pub(crate) mod known;
+pub(crate) mod skip;
+pub(crate) mod softhsm;
+pub(crate) mod tap;
 pub(crate) mod tke;
+pub(crate) mod tool;
 
 use bytes::Bytes;
 use hsm_sim::region::ReadyFile;

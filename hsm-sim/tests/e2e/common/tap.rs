@@ -46,7 +46,7 @@ impl Tap {
     pub(crate) fn listen(&self, data: &Path, unit: u16) {
         let (tap, socket) = (self.clone(), data.join("run").join(format!("unit-{unit}.sock")));
         std::thread::spawn(move || {
-            super::common::wait_for("the region's folder", || socket.parent().is_some_and(Path::is_dir));
+            super::wait_for("the region's folder", || socket.parent().is_some_and(Path::is_dir));
             for host in UnixListener::bind(&socket).unwrap().incoming() {
                 // Nobody there is what the host learns as well, by the end of its connection.
                 if let Ok(unit) = UnixStream::connect(socket.with_extension("sock.tapped")) {

@@ -1,12 +1,10 @@
 //! What customers' tools meet: the list of units, the way to each, and a region that waits for its master key.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod common;
 
+use crate::common::tke::Tke;
+use crate::common::{PATIENCE, Region, Rest, program};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use common::tke::Tke;
-use common::{PATIENCE, Region, program};
 use hsm_sim::control::{FaultKind, FaultRequest, Target};
 use hsm_sim::region::DevelopmentCeremony;
 use serde_json::Value;
@@ -176,7 +174,7 @@ async fn e2e_a_manual_region_serves_once_its_units_hold_one_master_key() {
     let (code, refused) = rest.send("GET", "/keys", "").await.unwrap();
     assert_eq!(code, 503, "{refused}");
     assert!(refused.to_string().contains("unit 1 is in imprint mode"), "{refused}");
-    let stranger = common::Rest { token: "nobody".to_owned(), ..rest.clone() };
+    let stranger = Rest { token: "nobody".to_owned(), ..rest.clone() };
     assert_eq!(stranger.send("GET", "/keys", "").await.unwrap().0, 401);
     let (_, keystore) = tke.send("GET", "/keystore", "").await;
     let nothing = serde_json::json!({ "pattern": null, "next": null, "keys": 0, "state": "unkeyed" });

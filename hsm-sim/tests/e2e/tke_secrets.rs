@@ -1,18 +1,12 @@
 //! A ceremony and a rotation whose every secret is known to the test: none of them is in any file that is left.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod common;
-#[path = "common/known.rs"]
-mod known;
-#[path = "common/tool.rs"]
-mod tool;
 
+use crate::common::known::{DATA_KEY, NEW_PARTS, PARTS, ROOT_KEY, ceremony, forms, import, rotation, xor};
+use crate::common::tool::Tool;
+use crate::common::{Region, wait_for};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use common::{Region, wait_for};
-use known::{DATA_KEY, NEW_PARTS, PARTS, ROOT_KEY, ceremony, forms, import, rotation, xor};
 use std::path::Path;
-use tool::Tool;
 
 #[tokio::test]
 async fn e2e_no_file_of_a_ceremony_or_a_rotation_has_a_secret_in_it() {

@@ -1,5 +1,4 @@
 //! A ceremony and a rotation whose every secret is known to the test, and what the secrets look like where they should not be.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use super::tool::Tool;
 use base64::Engine as _;

@@ -1,17 +1,11 @@
 //! A region with one zone in software and one on SoftHSM tokens: one master key, whose blobs open on either.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-#[path = "common/engine.rs"]
-mod engine;
-#[path = "common/tool.rs"]
-mod tool;
 
-use common::{PATIENCE, Region, Rest};
-use engine::{Callers, PLAINTEXT, all_serve, kill, softhsm, status_once, unit, up};
+use crate::common::engine::{Callers, PLAINTEXT, all_serve, kill, softhsm, status_once, unit, up};
+use crate::common::tool::Tool;
+use crate::common::{PATIENCE, Region, Rest};
 use hsm_sim::control::Target;
 use std::time::{Duration, Instant};
-use tool::Tool;
 
 const MIXED: &[&str] = &["--engine", "az1=soft", "--engine", "pkcs11:softhsm"];
 

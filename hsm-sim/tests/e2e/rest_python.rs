@@ -1,8 +1,7 @@
 //! IBM's Python client, unchanged, against the built program.
 
-mod common;
 
-use common::Region;
+use crate::common::Region;
 use std::process::Command;
 
 /// `HSM_SIM_PYTHON` is an interpreter that has `keyprotect` 3.x; `cargo xtask test` sets it.

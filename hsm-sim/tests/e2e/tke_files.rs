@@ -1,13 +1,9 @@
 //! Two administrators and three custodians bring a region into service with key files, command by command.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod common;
-#[path = "common/tool.rs"]
-mod tool;
 
-use common::{PATIENCE, Region, Rest};
+use crate::common::tool::{PASSWORD, Tool, contents};
+use crate::common::{PATIENCE, Region, Rest};
 use std::time::Instant;
-use tool::{PASSWORD, Tool, contents};
 
 const PART: &str = "3f0a6cc1b5f0f3a9925d0cde27a8e6b14d7c0b9a58e3f6127d4c9b0a8e7f6d51";
 

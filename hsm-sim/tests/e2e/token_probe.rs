@@ -1,10 +1,7 @@
 //! `hsm-sim token probe` on SoftHSM, as a user meets it: a verdict on a token, or what is wrong in words.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "common/softhsm.rs"]
-mod softhsm;
 
-use softhsm::SoftHsm;
+use crate::common::softhsm::{self, SoftHsm};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,9 +1,7 @@
 //! The whole program killed at random moments under load: nothing acknowledged is lost, nothing is half there.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod common;
 
-use common::{Region, Rest, is_alive, wait_for};
+use crate::common::{Region, Rest, is_alive, wait_for};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

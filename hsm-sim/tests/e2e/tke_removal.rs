@@ -1,14 +1,11 @@
 //! Deleting an instance: only once its keys are deleted and its units zeroized, in whichever order.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-#[path = "common/tool.rs"]
-mod tool;
 
-use common::{PATIENCE, Region, Rest};
+use crate::common::tke::Tke;
+use crate::common::tool::Tool;
+use crate::common::{PATIENCE, Region, Rest};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tool::Tool;
 
 const MANUAL: [&str; 4] = ["--ceremony", "manual", "--recovery-units", "0"];
 
@@ -76,7 +73,7 @@ async fn e2e_tke_an_instance_goes_once_its_keys_and_its_units_have() {
     assert_eq!((status, &answer["keys"]), (409, &0.into()), "{answer}");
     assert_eq!(answer["units"].as_array().unwrap().len(), 2, "{answer}");
 
-    let stranger = common::tke::Tke { token: "nobody".to_owned(), ..tke.clone() };
+    let stranger = Tke { token: "nobody".to_owned(), ..tke.clone() };
     assert_eq!(stranger.send("DELETE", "", "").await.0, 401);
 
     // A key that is deleted is no obstacle, though it could still be restored.

@@ -1,10 +1,8 @@
 //! The master key rotated under load, with the program and its units killed in every phase: no request fails, no key is
 //! lost, and `resume` ends it.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod common;
 
-use common::{PATIENCE, Region, Rest, program, wait_for};
+use crate::common::{PATIENCE, Region, Rest, program, wait_for};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,9 +1,6 @@
 //! A SoftHSM apart from the machine's own, with tokens as a user's security officer makes them.
 
-#[path = "skip.rs"]
-mod skip;
-
-pub(crate) use skip::softhsm as module;
+pub(crate) use super::skip::softhsm as module;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -1,30 +1,20 @@
 //! A ceremony and a rotation under load with somebody on every line between host and units: what they say to each other
 //! has no key part in it, no master key, nothing derived from one, and no key that a unit has opened.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
-#[path = "common/blobs.rs"]
-mod blobs;
-mod common;
-#[path = "common/known.rs"]
-mod known;
-#[path = "common/tap.rs"]
-mod tap;
-#[path = "common/tool.rs"]
-mod tool;
 
+use crate::common::blobs::Master;
+use crate::common::known::{DATA_KEY, NEW_PARTS, PARTS, ROOT_KEY, ceremony, forms, import, rotation, xor};
+use crate::common::tap::{self, Exchange, Tap};
+use crate::common::tool::Tool;
+use crate::common::{Rest, wait_for};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use blobs::Master;
-use common::{Rest, wait_for};
 use hsm_sim::region::{CeremonyKind, Region, UpOptions, Wanted};
 use kms::RotationProfile;
-use known::{DATA_KEY, NEW_PARTS, PARTS, ROOT_KEY, ceremony, forms, import, rotation, xor};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use tap::{Exchange, Tap};
-use tool::Tool;
 
 /// Root keys that units generate before the rotation.
 const GENERATED: usize = 20;

@@ -1,19 +1,15 @@
 //! Administrators whose keys a signing service keeps: the built tool carries a ceremony out with them, and what it does
 //! when the service is away, too slow, fails for one key, or does not take a token.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod common;
-#[path = "../../crates/tke/tests/sample_service/mod.rs"]
+#[path = "../../../crates/tke/tests/sample_service/mod.rs"]
 mod sample_service;
-#[path = "common/tool.rs"]
-mod tool;
 
-use common::Region;
+use crate::common::Region;
+use crate::common::tool::{Tool, contents, said};
 use sample_service::{Mood, SampleService, key_of};
 use serde_json::{Value, json};
 use std::process::Output;
 use std::rc::Rc;
-use tool::{Tool, contents, said};
 
 const TOKENS: [(&str, &str); 2] = [("alice", "Bearer token-of-alice"), ("bob", "Bearer token-of-bob")];
 

@@ -1,12 +1,8 @@
 //! Crypto units on SoftHSM tokens of their own: used, killed, started again, and with their tokens taken away.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-#[path = "common/engine.rs"]
-mod engine;
 
-use common::program;
-use engine::{Callers, PLAINTEXT, all_serve, kill, softhsm, status_once, token_folders, unit, up};
+use crate::common::engine::{Callers, PLAINTEXT, all_serve, kill, softhsm, status_once, token_folders, unit, up};
+use crate::common::program;
 use hsm_sim::control::{Target, UnitStatus};
 use std::path::Path;
 use std::process::Output;

@@ -1,0 +1,24 @@
+//! End-to-end tests: real clients against the built program.
+//!
+//! One binary for all of them: every file of its own would link the whole workspace once more. Tests run side by side in
+//! one process, so that none changes the environment, the working directory or another thing that a process has once.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+mod bad_input;
+mod crash;
+mod engine_mixed;
+mod engine_softhsm;
+mod faults;
+mod rest_python;
+mod tke_cards;
+mod tke_files;
+mod tke_frames;
+mod tke_recovery;
+mod tke_removal;
+mod tke_rotation;
+mod tke_secrets;
+mod tke_service;
+mod tke_signing_service;
+mod token_probe;
