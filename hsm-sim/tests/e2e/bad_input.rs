@@ -1,6 +1,5 @@
 //! Rubbish at every entrance of the program: a clear answer, and nothing lost.
 
-
 use crate::common::{Region, Rest, program};
 use std::io::{Read, Write};
 use std::net::TcpListener;

@@ -1,6 +1,5 @@
 //! The whole program killed at random moments under load: nothing acknowledged is lost, nothing is half there.
 
-
 use crate::common::{Region, Rest, is_alive, wait_for};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

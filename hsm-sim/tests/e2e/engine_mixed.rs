@@ -1,6 +1,5 @@
 //! A region with one zone in software and one on SoftHSM tokens: one master key, whose blobs open on either.
 
-
 use crate::common::engine::{Callers, PLAINTEXT, all_serve, kill, softhsm, status_once, unit, up};
 use crate::common::tool::Tool;
 use crate::common::{PATIENCE, Region, Rest};

@@ -1,7 +1,8 @@
 //! Crypto units on SoftHSM tokens of their own: used, killed, started again, and with their tokens taken away.
 
-
-use crate::common::engine::{Callers, PLAINTEXT, all_serve, kill, softhsm, status_once, token_folders, unit, up};
+use crate::common::engine::{
+    Callers, PLAINTEXT, all_serve, kill, softhsm, status_once, token_folders, unit, up,
+};
 use crate::common::program;
 use hsm_sim::control::{Target, UnitStatus};
 use std::path::Path;

@@ -1,6 +1,5 @@
 //! What happens to units, and what callers see of it: nothing.
 
-
 use crate::common::{PATIENCE, Region, Rest, is_alive, program, signal, wait_for};
 use hsm_sim::control::{ControlClient, FaultKind, FaultRequest, Status, Target, UnitStatus};
 use hsm_sim::region::DevelopmentCeremony;

@@ -1,15 +1,15 @@
 //! IBM's Python client, unchanged, against the built program.
 
-
-use crate::common::Region;
+use crate::common::{Region, skip};
 use std::process::Command;
 
 /// `HSM_SIM_PYTHON` is an interpreter that has `keyprotect` 3.x; `cargo xtask test` sets it.
 #[test]
 fn e2e_rest_python_client_notices_no_failover() {
     let Some(python) = std::env::var_os("HSM_SIM_PYTHON") else {
-        println!(
-            "skipped: HSM_SIM_PYTHON names no interpreter with IBM's client; `cargo xtask test` installs one"
+        skip::record(
+            "e2e_rest_python_client_notices_no_failover",
+            "HSM_SIM_PYTHON names no interpreter with IBM's client; `cargo xtask test` installs one",
         );
         return;
     };

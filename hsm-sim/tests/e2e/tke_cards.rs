@@ -1,6 +1,5 @@
 //! The smart-card method: a zone, four cards, two administrators, parts that never leave their cards in the clear.
 
-
 use crate::common::Region;
 use crate::common::tool::Tool;
 

@@ -1,6 +1,5 @@
 //! Two administrators and three custodians bring a region into service with key files, command by command.
 
-
 use crate::common::tool::{PASSWORD, Tool, contents};
 use crate::common::{PATIENCE, Region, Rest};
 use std::time::Instant;

@@ -1,6 +1,5 @@
 //! The recovery-unit method: interrupted, completed, and a unit that lost everything brought back.
 
-
 use crate::common::tool::Tool;
 use crate::common::{PATIENCE, Region, wait_for};
 use hsm_sim::control::{FaultKind, FaultRequest, Target};

@@ -1,6 +1,5 @@
 //! Deleting an instance: only once its keys are deleted and its units zeroized, in whichever order.
 
-
 use crate::common::tke::Tke;
 use crate::common::tool::Tool;
 use crate::common::{PATIENCE, Region, Rest};

@@ -1,14 +1,13 @@
 //! The master key rotated under load, with the program and its units killed in every phase: no request fails, no key is
 //! lost, and `resume` ends it.
 
-
 use crate::common::{PATIENCE, Region, Rest, program, wait_for};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -331,12 +330,16 @@ fn fault(fault: hsm_sim::control::FaultKind, unit: u16) -> hsm_sim::control::Fau
     hsm_sim::control::FaultRequest { fault, target: hsm_sim::control::Target::Unit(unit), slow_by_ms: None }
 }
 
-/// A port that nobody has at the moment, the next one with it.
+/// A free port whose successor is free too.
+///
+/// The region leaves it while it is down, so that it lies below the ports that systems give to whoever asks for any.
 fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
-        let first = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = first.local_addr().unwrap().port();
-        if port < u16::MAX && std::net::TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+        let offset = std::process::id() as u16 % 5000 + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + 2 * (offset % 5000);
+        let is_free = |port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if is_free(port) && is_free(port + 1) {
             return port;
         }
     }

@@ -1,6 +1,5 @@
 //! A ceremony and a rotation whose every secret is known to the test: none of them is in any file that is left.
 
-
 use crate::common::known::{DATA_KEY, NEW_PARTS, PARTS, ROOT_KEY, ceremony, forms, import, rotation, xor};
 use crate::common::tool::Tool;
 use crate::common::{Region, wait_for};

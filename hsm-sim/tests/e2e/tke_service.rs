@@ -1,6 +1,5 @@
 //! What customers' tools meet: the list of units, the way to each, and a region that waits for its master key.
 
-
 use crate::common::tke::Tke;
 use crate::common::{PATIENCE, Region, Rest, program};
 use base64::Engine as _;

@@ -1,6 +1,5 @@
 //! `hsm-sim token probe` on SoftHSM, as a user meets it: a verdict on a token, or what is wrong in words.
 
-
 use crate::common::softhsm::{self, SoftHsm};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

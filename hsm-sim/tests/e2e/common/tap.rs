@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use unit_api::{Command, FRAME_HEADER_LEN, Response, decode_reply, decode_request, split_frame};
 
@@ -37,8 +37,16 @@ impl Tap {
              exec '{}' \"$@\"\n",
             env!("CARGO_BIN_EXE_hsm-sim")
         );
-        std::fs::write(&path, script).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        // Written by another process: a program cannot be started while a process has it open for writing, and what this
+        // one has open is inherited for a moment by every process that another test starts.
+        let mut writer = std::process::Command::new("/bin/sh")
+            .args(["-c", "cat > \"$0\" && chmod 700 \"$0\""])
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        writer.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        assert!(writer.wait().unwrap().success());
         path
     }
 
