@@ -1,7 +1,5 @@
 //! Planted faults that the laws of every engine must catch.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use engine::conformance::LAWS;
 use engine::{
     CipherMechanism, DigestMechanism, Engine, EngineError, KeyHandle, KeyPart, KeySpec, KeyUses,

@@ -1,7 +1,5 @@
 //! The laws of every engine, held by this one.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
 use engine::conformance::{LAWS, restart};
 use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
 

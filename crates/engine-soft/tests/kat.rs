@@ -1,9 +1,6 @@
 //! Published vectors through the engine in software.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-
-mod vectors;
-
+use crate::vectors;
 use engine::Engine;
 use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
 

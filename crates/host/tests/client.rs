@@ -1,9 +1,6 @@
 //! One connection to one unit.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::FakeUnit;
+use crate::common::FakeUnit;
 use host::{LinkError, UnitClient};
 use std::sync::Arc;
 use std::time::Duration;

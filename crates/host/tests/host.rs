@@ -1,9 +1,6 @@
 //! A host over fake units on real sockets, with faults.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::{FakeUnit, blob, pattern, proof};
+use crate::common::{FakeUnit, blob, pattern, proof};
 use engine::MacMechanism;
 use host::{Host, HostConfig, HostError, UnitAddress, UnitView};
 use std::sync::Arc;

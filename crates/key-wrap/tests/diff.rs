@@ -1,11 +1,7 @@
 //! Agreement with an independent implementation, crate `aes-kw`, for every length and key size.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-
+use crate::common::{Kek, Mode};
 use aes_kw::{KwAes128, KwAes192, KwAes256, KwpAes128, KwpAes192, KwpAes256, cipher::KeyInit};
-use common::{Kek, Mode};
 
 /// Bytes that look random and are the same in every run (SplitMix64).
 fn bytes(seed: u64, len: usize) -> Vec<u8> {

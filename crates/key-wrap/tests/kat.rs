@@ -1,10 +1,6 @@
 //! Published vectors: both RFCs' examples, and all that Wycheproof has for the two modes.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::{Kek, Mode};
+use crate::common::{Kek, Mode};
 use wycheproof::TestResult;
 use wycheproof::keywrap::{TestName, TestSet};
 

@@ -1,10 +1,6 @@
 //! Laws of both modes, over random keys and every length class.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::{Kek, Mode};
+use crate::common::{Kek, Mode};
 use key_wrap::{LengthInvalid, WrappedKeyInvalid};
 use proptest::collection::vec;
 use proptest::prelude::*;

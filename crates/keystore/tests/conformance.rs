@@ -1,7 +1,5 @@
 //! Every store passes the one suite.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod memory {
     use std::time::Duration;
 

@@ -1,7 +1,5 @@
 //! A process that is killed at any time has lost nothing that it acknowledged.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -65,7 +63,7 @@ fn acknowledged(line: &str) -> Option<(u64, u64)> {
 /// Lets a child write until it has acknowledged `enough`, kills it, and gives everything it acknowledged.
 fn kill_while_writing(path: &Path, round: u64, enough: usize) -> (u32, Vec<(u64, u64)>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "kill::child", "--nocapture", "--test-threads=1"])
         .env(CHILD, format!("{round}:{}", path.display()))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -125,7 +123,7 @@ async fn a_second_process_is_told_who_has_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.redb");
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "kill::child", "--nocapture", "--test-threads=1"])
         .env(CHILD, format!("0:{}", path.display()))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

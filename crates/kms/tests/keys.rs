@@ -1,11 +1,8 @@
 //! Creating, naming, reading and listing keys; what stands in the store.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
 
 use std::time::Duration;
 
-use common::{ALICE, PATIENCE, World, new_key, op};
+use crate::common::{ALICE, PATIENCE, World, new_key, op};
 use keystore::StoreError;
 use kms::{
     Call, Field, InstanceError, InstanceHeader, InstanceId, KeyKind, KeyOrigin, KeyQuery, KeyRef, KeyState,

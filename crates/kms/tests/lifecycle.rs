@@ -1,9 +1,6 @@
 //! States and timers, on a clock that the test moves.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::{ALICE, World, new_key, op};
+use crate::common::{ALICE, World, new_key, op};
 use jiff::SignedDuration;
 use kms::{Action, Clock as _, KeyKind, KeyQuery, KeyRef, KeyState, KmsError, NewKey, Payload, Timers};
 

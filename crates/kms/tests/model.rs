@@ -1,9 +1,6 @@
 //! Random operations agree with a naive model.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::{World, new_key, op};
+use crate::common::{World, new_key, op};
 use jiff::SignedDuration;
 use kms::{Clock as _, KeyKind, KeyQuery, KeyRef, KeyState, KmsError, NewKey, Plaintext};
 use proptest::prelude::*;

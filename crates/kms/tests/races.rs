@@ -1,9 +1,6 @@
 //! Requests that race: as many effects as successes.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::{World, new_key, op};
+use crate::common::{World, new_key, op};
 use kms::{KeyKind, KeyQuery, KmsError, Mode, NewKey, Plaintext, Timers};
 
 const RACERS: usize = 24;

@@ -1,10 +1,7 @@
 //! Removing an instance from the store, with no unit to help.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::fleet::{OLD, Region};
-use common::{PATIENCE, new_key, op, pattern};
+use crate::common::fleet::{OLD, Region};
+use crate::common::{PATIENCE, new_key, op, pattern};
 use keystore::{Deadline, Freshness, Key, Keystore};
 use kms::{
     InstanceHeader, InstanceId, KeyKind, KeyRef, KmsError, NewKey, OsRng, RemovalError, StoredInstance,

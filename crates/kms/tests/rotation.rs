@@ -1,13 +1,10 @@
 //! The rotation of the master key: whole, interrupted at every step, given up.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use common::fleet::{Goal, NEW, OLD, Region};
-use common::{new_key, op, pattern};
+use crate::common::fleet::{Goal, NEW, OLD, Region};
+use crate::common::{self, new_key, op, pattern};
 use kms::rotation::RegionError;
 use kms::{KeyKind, KeyQuery, KeyRef, KmsError, RotationError, RotationPhase, RotationProfile, UnitsError};
 use unit_api::UnitError;

@@ -1,10 +1,7 @@
 //! Random runs of requests and of a rotation's steps: whatever is done in whichever order, every key stays usable.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::fleet::{Goal, Kept, Region};
-use common::{PATIENCE, new_key, op, random};
+use crate::common::fleet::{Goal, Kept, Region};
+use crate::common::{PATIENCE, new_key, op, random};
 use kms::{KeyKind, KeyRef, KmsError, Plaintext, RotationPhase};
 use proptest::prelude::*;
 

@@ -1,11 +1,8 @@
 //! Wrap, unwrap, rewrap and rotation.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
+use crate::common::{World, new_key, op};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{World, new_key, op};
 use kms::{
     Call, Field, FieldRule, InstanceId, KeyKind, KeyMetadata, KeyRef, KmsError, Payload, Plaintext, Timers,
     Unwrapped,

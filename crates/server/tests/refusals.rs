@@ -1,10 +1,7 @@
 //! Every refusal in scope: its status, its code, its words.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod common;
-
+use crate::common::{API_KEY, Answer, Bench, INSTANCE, TOKEN, base64, enveloped};
 use axum::http::{Method, StatusCode};
-use common::{API_KEY, Answer, Bench, INSTANCE, TOKEN, base64, enveloped};
 use keystore::StoreError;
 use kms::{Timers, UnitsError};
 use proptest::prelude::*;

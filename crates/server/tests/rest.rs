@@ -1,10 +1,7 @@
 //! What clients do, call by call, and the ways in which they differ from each other.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod common;
-
+use crate::common::{self, ALICE, API_KEY, BOB, Bench, INSTANCE, OTHER_INSTANCE, TOKEN, base64, enveloped};
 use axum::http::{Method, StatusCode};
-use common::{ALICE, API_KEY, BOB, Bench, INSTANCE, OTHER_INSTANCE, TOKEN, base64, enveloped};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

@@ -1,10 +1,7 @@
 //! What each request sees while the master key is being rotated, in both profiles.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod common;
-
+use crate::common::{ALICE, Bench, INSTANCE, OTHER_INSTANCE, base64, enveloped};
 use axum::http::{Method, StatusCode};
-use common::{ALICE, Bench, INSTANCE, OTHER_INSTANCE, base64, enveloped};
 use kms::rotation::RegionRotation;
 use kms::{Call, RotationProfile, Timers};
 use serde_json::json;

@@ -1,5 +1,4 @@
 //! Connections: many calls on one, slow clients, too many of them, and the end.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use axum::Router;
 use axum::routing::get;

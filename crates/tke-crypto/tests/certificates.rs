@@ -1,10 +1,6 @@
 //! Certificates written here, read back, altered and exchanged.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::{fixture, hex, signing_key};
+use crate::common::{fixture, hex, signing_key};
 use tke_crypto::{
     AdministratorCertificate, AdministratorKey, AdministratorName, BufferTooSmall, CERTIFICATE_BUFFER_LEN,
     CertificateInvalid, IssueError, MAX_CERTIFICATE_LEN, ModuleCertificate, RootName, SigningKey,

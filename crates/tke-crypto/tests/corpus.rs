@@ -1,7 +1,5 @@
 //! What fuzzing has found to be worth keeping, run as ordinary tests. `cargo xtask fuzz` looks for more.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-
 #[path = "../fuzz/bodies/certificates.rs"]
 mod certificates;
 #[path = "../fuzz/bodies/sealed_part.rs"]

@@ -1,10 +1,6 @@
 //! Published vectors, and certificates and sealed key parts that others made.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::{fixture, hex};
+use crate::common::{fixture, hex};
 use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
 use crypto_bigint::{Limb, Odd, U2048};
 use tke_crypto::{

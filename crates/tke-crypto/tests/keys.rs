@@ -1,10 +1,6 @@
 //! Keys, their identifiers and their encodings.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::{fixture, generator, hex, signing_key};
+use crate::common::{fixture, generator, hex, signing_key};
 use sha2::{Digest, Sha256};
 use tke_crypto::{
     AdministratorKey, KeyInvalid, MAX_SIGNATURE_LEN, PublicKey, RandomFailed, RsaPublicKey, SigningKey, Ski,

@@ -1,10 +1,6 @@
 //! Laws over arbitrary bytes: every reader answers, whatever it is given.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::{generator, signing_key};
+use crate::common::{generator, signing_key};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::sync::LazyLock;

@@ -1,10 +1,6 @@
 //! Key parts sealed and opened, altered and misdirected.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::{generator, signing_key};
+use crate::common::{generator, signing_key};
 use tke_crypto::{
     RandomFailed, SEALED_PART_MAX_LEN, SealError, SealedKeyPart, SealedPartInvalid, SigningKey,
     open_key_part, seal_key_part, sealed_for,

@@ -1,8 +1,8 @@
 //! Ceremonies over whole units: the customer's side of the wire against the unit's.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod world;
-
+use crate::world::{
+    self, Memory, Wired, administrators, combined, listed, meet, parts, pattern_of, quorum, root,
+};
 use engine::{KeySpec, KeyUses};
 use jiff::{SignedDuration, Timestamp};
 use tke::ceremony::{Ceremony, CeremonyError, KeySource};
@@ -14,7 +14,6 @@ use tke::proposal::{Proposal, ProposalError};
 use tke::{AdminUnit, Order, UnitFault, UnitKind};
 use unit_api::admin::{AdminCommand, InstanceId, Permissions};
 use unit_api::{Command, NewRegister, UnitError, VerificationPattern};
-use world::{Memory, Wired, administrators, combined, listed, meet, parts, pattern_of, quorum, root};
 
 fn rule(kind: UnitKind, administrators_wanted: u8, thresholds: u32) -> Rule {
     Rule {

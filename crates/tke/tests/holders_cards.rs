@@ -1,5 +1,4 @@
 //! Software smart cards: zones, PINs, and what leaves a card.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! Signature keys in files, of our own make and of HPCS's.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce};

@@ -1,5 +1,4 @@
 //! Key parts in files, and sets of them.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use sha2::{Digest, Sha256};
 use tke::part::{

@@ -1,5 +1,4 @@
 //! The paper of a ceremony: script and record.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use jiff::Timestamp;
 use proptest::prelude::*;

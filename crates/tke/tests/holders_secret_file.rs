@@ -1,5 +1,4 @@
 //! The container that signature keys and key parts are kept in.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -1,11 +1,8 @@
 //! The signing service's client, against a sample service and against bad ones.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod sample_service;
-
+use crate::sample_service::{Mood, SampleService, key_of};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use sample_service::{Mood, SampleService, key_of};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tke::holder::{SignatureKey, SigningError, sign_with_all};

@@ -1,7 +1,5 @@
 //! What fuzzing has found to be worth keeping, run as ordinary tests. `cargo xtask fuzz` looks for more.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-
 #[path = "../fuzz/bodies/frames.rs"]
 mod frames;
 #[path = "../fuzz/bodies/signed_block.rs"]

@@ -1,5 +1,4 @@
 //! Bytes that were ever on the wire still decode, and are still what is sent.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use engine::{Algorithm, KeySpec, KeyUses, MacMechanism, WrapMechanism};
 use proptest::prelude::*;

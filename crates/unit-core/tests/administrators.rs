@@ -1,14 +1,12 @@
 //! Who may do what: signatures, thresholds, replay, and every refusal by its code.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::administrators::{
+use crate::common::administrators::{
     Ask, administer, administrator, attributes, audit, domain, import_parts, import_sealed, importer_of,
     query, seal, secure, send, send_raw, sign, signed_parts, signer_info, with_domain,
 };
-use common::{Bench, BenchEnv, OTHER_PARTS, PARTS, activate, bring_into_service, commit, load, run, status};
+use crate::common::{
+    Bench, BenchEnv, OTHER_PARTS, PARTS, activate, bring_into_service, commit, load, run, status,
+};
 use unit_api::admin::{
     AdminCommand, AdminRequest, AdminResponse, AdministratorEntries, Attributes, AuditChain, ControlPoint,
     ControlPoints, Permissions, SignatureAlgorithm,

@@ -1,10 +1,6 @@
 //! Key blobs that are not as a unit made them, or not for it.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::{
+use crate::common::{
     Bench, BenchEnv, OTHER_PARTS, activate, bring_into_service, bytes, commit, generate, import, load,
     refusal, spec, status,
 };

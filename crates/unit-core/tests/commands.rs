@@ -1,11 +1,7 @@
 //! What each command gives and refuses.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::administrators::{attributes, secure};
-use common::{
+use crate::common::administrators::{attributes, secure};
+use crate::common::{
     Answer, Bench, OTHER_PARTS, PARTS, activate, bring_into_service, bytes, commit, done, execute, generate,
     import, load, refusal, run, spec, status, try_load, zeroize,
 };

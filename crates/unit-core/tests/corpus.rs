@@ -1,16 +1,6 @@
 //! What fuzzing has found to be worth keeping, run as ordinary tests. `cargo xtask fuzz` looks for more.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-
-#[path = "../fuzz/bodies/administration.rs"]
-mod administration;
-#[path = "../fuzz/bodies/bench.rs"]
-mod bench;
-#[path = "../fuzz/bodies/blob.rs"]
-mod blob;
-#[path = "../fuzz/bodies/unit_request.rs"]
-mod unit_request;
-
+use crate::{blob, unit_request};
 use std::fs;
 use std::path::{Path, PathBuf};
 

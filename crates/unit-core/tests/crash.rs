@@ -1,15 +1,13 @@
 //! Power that goes at any write, and storage that lies: before or after, never between.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::administrators::{
+use crate::common::administrators::{
     Ask, administer, administrator, attributes, audit, export_target, importer_of, query, seal, secure, send,
     signed_parts, with_domain,
 };
-use common::disk::Fault;
-use common::{Bench, BenchEnv, Lasting, PARTS, execute, lasting, refusal, run, status, try_load, zeroize};
+use crate::common::disk::Fault;
+use crate::common::{
+    Bench, BenchEnv, Lasting, PARTS, execute, lasting, refusal, run, status, try_load, zeroize,
+};
 use engine::{DigestMechanism, Engine};
 use sha2::{Digest, Sha256};
 use unit_api::admin::{AdminCommand, AuditChain, AuditKind, ControlPoint, ControlPoints, Permissions};

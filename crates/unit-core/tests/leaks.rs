@@ -1,12 +1,10 @@
 //! No command leaves a key in the engine that it did not find there, however it ends.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::administrators::{Ask, export_target, importer_of, query, seal, send_raw, signed_parts};
-use common::observed::Misbehaviour;
-use common::{Answer, Bench, BenchEnv, Lasting, bytes, execute, generate, import, lasting, spec, status};
+use crate::common::administrators::{Ask, export_target, importer_of, query, seal, send_raw, signed_parts};
+use crate::common::observed::Misbehaviour;
+use crate::common::{
+    Answer, Bench, BenchEnv, Lasting, bytes, execute, generate, import, lasting, spec, status,
+};
 use engine::{Algorithm, EngineError, KeyUses, MacMechanism, WrapMechanism};
 use unit_api::admin::{AdminCommand, AdminResponse};
 use unit_api::{Command, Condition, NewRegister};

@@ -2,15 +2,11 @@
 //!
 //! Who may do what, and when, is held against a model of its own beside the decision; this one is of the whole unit.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::administrators::{
+use crate::common::administrators::{
     Ask, administer, attributes, import_sealed, importer_of, pattern_of, seal, secure, send, with_domain,
 };
-use common::disk::Fault;
-use common::{Answer, Bench, BenchEnv, OTHER_PARTS, PARTS, THIRD_PARTS, execute, lasting};
+use crate::common::disk::Fault;
+use crate::common::{self, Answer, Bench, BenchEnv, OTHER_PARTS, PARTS, THIRD_PARTS, execute, lasting};
 use engine::{KeySpec, KeyUses, MacMechanism};
 use proptest::prelude::*;
 use unit_api::admin::{AdminCommand, Permissions};

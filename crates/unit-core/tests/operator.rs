@@ -1,13 +1,9 @@
 //! What the module's operator may do without the customer, whatever state the unit is in.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::administrators::{audit, query};
-use common::disk::Fault;
-use common::observed::Misbehaviour;
-use common::{Bench, BenchEnv, generate, lasting, status, zeroize};
+use crate::common::administrators::{audit, query};
+use crate::common::disk::Fault;
+use crate::common::observed::Misbehaviour;
+use crate::common::{self, Bench, BenchEnv, generate, lasting, status, zeroize};
 use engine::{EngineError, KeyUses};
 use unit_api::admin::{AdminCommand, AuditChain, AuditKind};
 use unit_api::{Condition, Refusal, UnitError};

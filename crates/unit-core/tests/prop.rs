@@ -1,11 +1,7 @@
 //! Laws of the data commands, and of frames from anywhere.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::administrators::Ask;
-use common::{Answer, Bench, BenchEnv, bytes, done, execute, generate, import, spec, status};
+use crate::common::administrators::Ask;
+use crate::common::{self, Answer, Bench, BenchEnv, bytes, done, execute, generate, import, spec, status};
 use engine::{Algorithm, KeyUses, MacMechanism, WrapMechanism};
 use proptest::prelude::*;
 use std::cell::RefCell;

@@ -1,13 +1,9 @@
 //! Administrators of earlier days, who sign with RSA: they rule beside those on P-521, each in his own way of signing.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::administrators::{
+use crate::common::administrators::{
     Ask, administer, administrator, attributes, importer_of, query, seal, send, sign, signer_info,
 };
-use common::{Bench, BenchEnv, status};
+use crate::common::{Bench, BenchEnv, status};
 use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
 use crypto_bigint::{Odd, U2048};
 use sha2::{Digest, Sha256};

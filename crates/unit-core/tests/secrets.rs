@@ -1,11 +1,7 @@
 //! No secret is where anybody could look: in a slot, in an answer, in what a refused command leaves.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::administrators::{Ask, export_target, import_sealed, importer_of, seal, send_raw};
-use common::{Bench, BenchEnv, activate, commit, run, status};
+use crate::common::administrators::{Ask, export_target, import_sealed, importer_of, seal, send_raw};
+use crate::common::{Bench, BenchEnv, activate, commit, run, status};
 use unit_api::admin::{AdminCommand, AdminResponse, AdminResponseBlock};
 use unit_core::{Slot, Unit};
 

@@ -1,12 +1,8 @@
 //! A broken engine fails closed.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::administrators::{Ask, send};
-use common::observed::Misbehaviour;
-use common::{Bench, generate, refusal, status};
+use crate::common::administrators::{Ask, send};
+use crate::common::observed::Misbehaviour;
+use crate::common::{self, Bench, generate, refusal, status};
 use engine::{EngineError, KeyUses};
 use unit_api::admin::AdminCommand;
 use unit_api::{Command, Condition, UnitError};

@@ -1,14 +1,10 @@
 //! Master keys on their way from unit to unit.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::administrators::{
+use crate::common::administrators::{
     Ask, administer, attributes, export_target, import_sealed, query, secure, send_raw, target_of,
 };
-use common::module::{certificate, fixed_key, root};
-use common::{
+use crate::common::module::{certificate, fixed_key, root};
+use crate::common::{
     Bench, BenchEnv, OTHER_PARTS, PARTS, activate, bring_into_service, bytes, commit, generate, load, run,
     status,
 };

@@ -1,7 +1,6 @@
 //! A unit as a host sees it: real frames over a real Unix socket, toy blobs, and faults on demand.
 //!
 //! A toy blob is 32 zero bytes, the WKID of its master key, and the key in the clear.
-#![allow(dead_code, reason = "each test file uses its own part")]
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};

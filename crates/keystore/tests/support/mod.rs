@@ -1,7 +1,5 @@
 //! A disk that forgets, tears, refuses, stalls and lies on command.
 
-#![allow(dead_code, reason = "every test binary uses its part of it")]
-
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 

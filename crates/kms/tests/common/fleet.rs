@@ -32,7 +32,6 @@ pub(crate) struct Fuse {
     /// Whether the step at which it dies is still taken.
     lasts: AtomicBool,
     dead: AtomicBool,
-    taken: AtomicUsize,
 }
 
 impl Fuse {
@@ -53,10 +52,6 @@ impl Fuse {
         self.dead.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn taken(&self) -> usize {
-        self.taken.load(Ordering::SeqCst)
-    }
-
     /// Whether the next step is taken, and whether its taker lives to hear of it.
     fn step(&self) -> (bool, bool) {
         if self.is_dead() {
@@ -67,9 +62,6 @@ impl Fuse {
             self.dead.store(true, Ordering::SeqCst);
         }
         let taken = !last || self.lasts.load(Ordering::SeqCst);
-        if taken {
-            self.taken.fetch_add(1, Ordering::SeqCst);
-        }
         (taken, !last)
     }
 }

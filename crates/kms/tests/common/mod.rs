@@ -1,5 +1,4 @@
 //! A small world: a store in memory, a unit that does real AES-GCM, a clock that tests move.
-#![allow(dead_code, reason = "each test file uses its own part of the world")]
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
 pub(crate) mod fleet;

@@ -1,7 +1,5 @@
 //! The whole service in one process: router, key service, a store in memory, a real unit, all of them in reach.
 
-#![allow(dead_code, reason = "each test file uses its own part of the bench")]
-
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};

@@ -1,7 +1,5 @@
 //! What the tests share.
 
-#![allow(dead_code, reason = "not every test file uses everything")]
-
 use std::fs;
 use std::path::Path;
 use tke_crypto::{RandomFailed, SigningKey};

@@ -1,7 +1,5 @@
 //! Crypto units in this process, whole and genuine, with every byte that goes to and fro written down.
 
-#![allow(dead_code, reason = "each test file uses its own part of the world")]
-
 use engine::KeyPart;
 use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
 use std::cell::RefCell;
@@ -151,10 +149,6 @@ impl Wired {
         let mut out = vec![0; MAX_FRAME_LEN];
         let mut unit = self.unit.lock().unwrap();
         unit.execute(&Envelope::plain(*command), &mut out).is_ok()
-    }
-
-    pub(crate) fn zeroize_by_operator(&self) {
-        self.unit.lock().unwrap().zeroize_module().unwrap();
     }
 }
 

@@ -1,7 +1,5 @@
 //! A unit on a bench: its engine watched, its disk in reach, both able to fail on command.
 
-#![allow(dead_code, reason = "each test file uses its own part of the bench")]
-
 pub(crate) mod administrators;
 pub(crate) mod disk;
 pub(crate) mod module;

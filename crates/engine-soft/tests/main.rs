@@ -1,0 +1,10 @@
+//! Laws, published vectors and canaries of the software engine.
+//!
+//! One binary for all of these tests: every file of its own would link the crate and what it needs once more.
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod vectors;
+
+mod canaries;
+mod conformance;
+mod kat;

@@ -1,0 +1,16 @@
+//! The key service over units in memory.
+//!
+//! One binary for all of these tests: every file of its own would link the crate and what it needs once more.
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+mod keys;
+mod lifecycle;
+mod model;
+mod races;
+mod remove_instance;
+mod rotation;
+mod rotation_model;
+mod unit;
+mod wrap;

@@ -1,0 +1,11 @@
+//! The APIs as their callers see them.
+//!
+//! One binary for all of these tests: every file of its own would link the crate and what it needs once more.
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+mod refusals;
+mod rest;
+mod rotation;
+mod serve;
