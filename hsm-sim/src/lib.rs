@@ -16,7 +16,7 @@
 pub mod cli;
 pub mod control;
 pub mod demo;
-pub mod files;
+pub use unit_server::files;
 pub mod hex;
 pub mod region;
 pub mod tke;

@@ -2,10 +2,10 @@
 
 use super::data::DataDir;
 use super::place::{Place, UnitCounts, ZONES, places};
-use crate::unit::{EngineChoice, EngineInvalid, KeptEngineError, engine_with_keys};
 use engine_pkcs11::{PinSource, softhsm};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use unit_server::{EngineChoice, EngineInvalid, KeptEngineError, engine_with_keys};
 
 /// More units of each kind than a region ever has.
 const MOST: UnitCounts = UnitCounts { operational: 3, recovery: 2, failover: 3 };

@@ -1,69 +1,69 @@
-//! The first line that a unit process writes on its standard output: that it serves, or why it does not.
+//! The first line that a unit process writes to its standard output: that it serves, or why it does not.
 
 use crate::hex;
 use std::fmt;
 use std::str::FromStr;
 use unit_api::UnitId;
 
-/// What a supervised unit says first.
+/// State of a supervised unit after its start.
 ///
-/// | line | means |
+/// | line | meaning |
 /// |---|---|
-/// | `ready MODULE DOMAIN ENGINE…` | it serves; its engine, for people |
-/// | `away MODULE DOMAIN WHY…` | its token is not to be had at present; it ends, and may be started again by and by |
-/// | `stuck MODULE DOMAIN WHY…` | its token does not let it in; it ends, and somebody has to see to that first |
+/// | `ready MODULE DOMAIN ENGINE…` | it serves; ENGINE describes its engine for people |
+/// | `away MODULE DOMAIN REASON…` | its token is not available now; the process ends and can be started again later |
+/// | `stuck MODULE DOMAIN REASON…` | its token refuses it; the process ends, and an operator has to act before it can start |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
-    /// Its module.
+    /// Module of the unit.
     pub unit: UnitId,
     /// Index of its domain in the module.
     pub domain_index: u32,
-    /// What of it.
+    /// Whether it serves.
     pub state: Announced,
 }
 
-/// What becomes of a unit process.
+/// Whether a unit process serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announced {
-    /// It serves, on this engine.
+    /// It serves. Description of its engine.
     Ready(String),
-    /// It does not, until its token is back.
+    /// It cannot serve until its token is back. The reason.
     Away(String),
-    /// It does not, until somebody has done something.
+    /// It cannot serve until an operator has acted. The reason.
     Stuck(String),
 }
 
 impl fmt::Display for Announcement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (word, said) = match &self.state {
+        let (word, text) = match &self.state {
             Announced::Ready(engine) => ("ready", engine),
-            Announced::Away(why) => ("away", why),
-            Announced::Stuck(why) => ("stuck", why),
+            Announced::Away(reason) => ("away", reason),
+            Announced::Stuck(reason) => ("stuck", reason),
         };
-        let said = said.replace(char::is_control, " ");
-        write!(f, "{word} {} {} {said}", hex::encode(&self.unit.0).as_str(), self.domain_index)
+        let text = text.replace(char::is_control, " ");
+        write!(f, "{word} {} {} {text}", hex::encode(&self.unit.0).as_str(), self.domain_index)
     }
 }
 
-/// A line that announces nothing.
+/// A line that is not an announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoAnnouncement;
+pub struct AnnouncementInvalid;
 
 impl FromStr for Announcement {
-    type Err = NoAnnouncement;
+    type Err = AnnouncementInvalid;
 
-    fn from_str(line: &str) -> Result<Self, NoAnnouncement> {
+    fn from_str(line: &str) -> Result<Self, AnnouncementInvalid> {
         let mut words = line.trim_end_matches('\n').splitn(4, ' ');
-        let mut word = || words.next().ok_or(NoAnnouncement);
-        let (kind, unit, domain, said) = (word()?, word()?, word()?, word()?.to_owned());
+        let mut word = || words.next().ok_or(AnnouncementInvalid);
+        let (kind, unit, domain, text) = (word()?, word()?, word()?, word()?.to_owned());
         let state = match kind {
-            "ready" => Announced::Ready(said),
-            "away" => Announced::Away(said),
-            "stuck" => Announced::Stuck(said),
-            _ => return Err(NoAnnouncement),
+            "ready" => Announced::Ready(text),
+            "away" => Announced::Away(text),
+            "stuck" => Announced::Stuck(text),
+            _ => return Err(AnnouncementInvalid),
         };
-        let unit = UnitId(*hex::decode(unit).ok_or(NoAnnouncement)?);
-        Ok(Self { unit, domain_index: domain.parse().map_err(|_| NoAnnouncement)?, state })
+        let unit = UnitId(*hex::decode(unit).ok_or(AnnouncementInvalid)?);
+        Ok(Self { unit, domain_index: domain.parse().map_err(|_| AnnouncementInvalid)?, state })
     }
 }
 
@@ -73,15 +73,15 @@ mod tests {
     use unit_api::UnitId;
 
     #[test]
-    fn announcements_read_as_they_are_written() {
+    fn announcements_parse_what_they_display() {
         for state in [
             Announced::Ready("software".to_owned()),
             Announced::Ready(String::new()),
             Announced::Away("the token is not there: CKR_TOKEN_NOT_PRESENT".to_owned()),
             Announced::Stuck("the PIN was refused".to_owned()),
         ] {
-            let said = Announcement { unit: UnitId([7; 16]), domain_index: 3, state };
-            assert_eq!(said.to_string().parse(), Ok(said));
+            let announcement = Announcement { unit: UnitId([7; 16]), domain_index: 3, state };
+            assert_eq!(announcement.to_string().parse(), Ok(announcement));
         }
         let lines = Announcement {
             unit: UnitId([0; 16]),

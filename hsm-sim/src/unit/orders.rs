@@ -1,21 +1,21 @@
-//! What a region tells a unit process beside the link: faults, what only the operator of a module can do, and the end.
+//! Orders of a region to a unit process: faults, and what only the operator of a module may do.
 //!
-//! One line each on the process's standard input, with a number; one line with that number on its standard output when
-//! it is done, or why it is not.
+//! An order is a line with a number on the process's standard input. Its answer is a line with that number on standard
+//! output.
 
 use std::io::{self, BufRead, Write};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What a supervised unit is told.
+/// An order to a supervised unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Take this much longer over every command; zero to be as fast as before.
+    /// Delay every command by this much; zero ends the delay.
     Slow(Duration),
-    /// Zeroize at the module's level: the operator's right, without any administrator.
+    /// Zeroize at the module's level: the operator's right, without any administrator's signature.
     Zeroize,
-    /// Notice tampering, and erase everything.
+    /// Erase everything, as a module does that detects tampering.
     Tamper,
 }
 
@@ -36,23 +36,23 @@ impl FromStr for Order {
         match line.split_whitespace().collect::<Vec<_>>().as_slice() {
             ["slow", micros] => {
                 let micros =
-                    micros.parse().map_err(|_| format!("`{micros}` is no number of microseconds"))?;
+                    micros.parse().map_err(|_| format!("`{micros}` is not a number of microseconds"))?;
                 Ok(Self::Slow(Duration::from_micros(micros)))
             }
             ["zeroize"] => Ok(Self::Zeroize),
             ["tamper"] => Ok(Self::Tamper),
-            _ => Err(format!("`{}` is no order", line.trim())),
+            _ => Err(format!("`{}` is not an order", line.trim())),
         }
     }
 }
 
-/// An order as it is written, so that its answer can be told from that of an earlier one.
+/// The line of an order. Its answer has the same number.
 #[must_use]
 pub fn order_line(number: u64, order: Order) -> String {
     format!("{number} {order}\n")
 }
 
-/// The number in an answer, and how the order ended.
+/// The number in the line of an answer, and whether the order was carried out or why not. `None`: not an answer.
 #[must_use]
 pub fn parse_answer(line: &str) -> Option<(u64, Result<(), String>)> {
     let (number, said) = line.trim_end().split_once(' ')?;
@@ -64,7 +64,7 @@ pub fn parse_answer(line: &str) -> Option<(u64, Result<(), String>)> {
     Some((number.parse().ok()?, ended))
 }
 
-/// Carries out orders until their source ends, and answers each.
+/// Carries out and answers orders until their source ends.
 pub(super) fn follow(
     source: impl BufRead,
     mut answers: impl Write,
@@ -86,20 +86,22 @@ pub(super) fn follow(
     Ok(())
 }
 
-/// How the unit behaves, shared with every connection.
+/// How much longer every command takes: the fault `slow`.
 #[derive(Default)]
-pub(super) struct Conduct {
-    slow_by_us: AtomicU64,
+pub(super) struct Slowness {
+    by_us: AtomicU64,
 }
 
-impl Conduct {
-    /// How much longer a command has to take.
-    pub(super) fn slow_by(&self) -> Duration {
-        Duration::from_micros(self.slow_by_us.load(Ordering::Relaxed))
+impl Slowness {
+    pub(super) fn set(&self, by: Duration) {
+        self.by_us.store(u64::try_from(by.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    pub(super) fn set_slow_by(&self, by: Duration) {
-        self.slow_by_us.store(u64::try_from(by.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    pub(super) fn wait(&self) {
+        let by = Duration::from_micros(self.by_us.load(Ordering::Relaxed));
+        if !by.is_zero() {
+            std::thread::sleep(by);
+        }
     }
 }
 
@@ -109,7 +111,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn orders_read_as_they_are_written() {
+    fn orders_parse_what_they_display() {
         for order in [Order::Slow(Duration::from_millis(20)), Order::Zeroize, Order::Tamper] {
             assert_eq!(order.to_string().parse(), Ok(order));
         }
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn every_order_is_answered_by_its_number() {
+    fn every_order_is_answered_with_its_number() {
         let (mut done, mut answers) = (Vec::new(), Vec::new());
         let lines =
             format!("{}rubbish\n8 slow x\n{}", order_line(7, Order::Tamper), order_line(9, Order::Zeroize));

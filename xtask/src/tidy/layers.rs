@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("unit-api", &["engine"]),
     ("tke-crypto", &["key-wrap"]),
     ("unit-core", &["engine", "unit-api", "tke-crypto"]),
+    ("unit-server", &["unit-core", "unit-api", "engine", "engine-soft", "engine-pkcs11", "tke-crypto"]),
     ("tke", &["unit-api", "engine", "tke-crypto"]),
     ("cluster", &["unit-api"]),
     // For tests and benchmarks alone.

@@ -1,7 +1,7 @@
-//! What makes a unit this unit: its identity, its device secret, and the key that its module signs with.
+//! Identity and secrets of a unit: its device secret and the key that its module signs with.
 
-use super::factory::{Factory, generate_key};
 use crate::files;
+use crate::manufacturer::{Manufacturer, ManufacturerError, ModuleIdentity, generate_key};
 use sha2::{Digest, Sha256};
 use std::io;
 use std::path::Path;
@@ -16,13 +16,13 @@ const SECRET_LEN: usize = 32;
 const SERIAL_LEN: usize = 8;
 /// Length of the checksum, in bytes.
 const CHECK_LEN: usize = 32;
-/// How the file begins. Before there were modules, it was the 48 bytes of identity and secret alone.
+/// Start of the file. Version 1 had no magic number: it was the 16 bytes of the identity and the 32 of the secret.
 const MAGIC: &[u8; 10] = b"hsm-dev\0\0\x02";
 
-/// A unit's identity and secrets, made once and kept beside its state, mode 0600.
+/// A unit's identity and secrets, made once and kept in the unit's folder in the file `device`, mode 0600.
 ///
-/// A card keeps these in hardware. Here they are a file: who can read it and the state can read the master key, and who
-/// can read it can answer in the module's name. As bytes:
+/// A hardware module keeps them inside. Here they are a file: who can read it can sign as the module, and who can read it
+/// and the state of a unit with its keys in software can read the master key. Layout:
 ///
 /// | bytes | content |
 /// |---|---|
@@ -48,33 +48,62 @@ pub struct Device {
     pub module: DeviceModule,
 }
 
-/// How a device is made, and what is expected of one that is there.
+/// What a device is made with, and what is required of one that exists.
 #[derive(Clone, Debug, Default)]
 pub struct Manufacture<'a> {
-    /// Serial number, 8 characters; what a device is called that is there already, it keeps.
+    /// Serial number, 8 characters. A device that exists keeps its own.
     pub serial: &'a str,
-    /// Index of the domain in its module; 0 where nothing is said.
+    /// Index of the domain in its module. `None`: 0 for a new device, any for one that exists.
     pub domain_index: Option<u32>,
-    /// The service instance; one of its own where nothing is said.
+    /// Service instance. `None`: a random one for a new device, any for one that exists.
     pub instance: Option<InstanceId>,
 }
 
+/// Why there is no device.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// The file could not be read or written.
+    #[error("the file `device` cannot be read or written")]
+    Io(#[from] io::Error),
+    /// The file is not one that this program wrote.
+    #[error("the file `device` is damaged")]
+    Damaged,
+    /// No random bytes for the identity or the device secret.
+    #[error("the system's source of random bytes failed")]
+    Random(#[from] getrandom::Error),
+    /// The module could not be certified.
+    #[error("the unit's module cannot be certified")]
+    Manufacturer(#[from] ManufacturerError),
+    /// The unit is another domain of its module than required.
+    #[error("the unit there is domain {0} of its module")]
+    OtherDomain(u32),
+    /// The unit belongs to another service instance than required.
+    #[error("the unit there belongs to service instance {0}")]
+    OtherInstance(InstanceId),
+}
+
 impl Device {
-    /// The device in `folder`, made by the manufacturer in `factory` if there is none yet.
+    /// The device in `folder`, made if there is none yet.
     ///
-    /// A device of before there were modules keeps its identity and gets a module's key.
+    /// A device in the first format keeps its identity and secret and gets a module key.
     ///
     /// # Errors
-    /// The system's; "invalid data" for a file that is no device, or one of another domain or instance.
-    pub fn open(folder: &Path, factory: &Path, wanted: &Manufacture<'_>) -> io::Result<Self> {
+    /// [`DeviceError`]; a device that exists is left as it is then.
+    pub fn open(
+        folder: &Path,
+        manufacturer: &dyn Manufacturer,
+        wanted: &Manufacture<'_>,
+    ) -> Result<Self, DeviceError> {
         let path = folder.join("device");
         let kept = files::read_if_present(&path)?.map(Zeroizing::new);
         let device = match kept.as_deref().map(Vec::as_slice) {
-            None => Self::make(&path, random_id(wanted.serial)?, random()?, factory, wanted)?,
-            Some(content) if content.starts_with(MAGIC) => Self::parse(content).ok_or_else(damaged)?,
+            None => Self::make(&path, random_id(wanted.serial)?, random()?, manufacturer, wanted)?,
+            Some(content) if content.starts_with(MAGIC) => {
+                Self::parse(content).ok_or(DeviceError::Damaged)?
+            }
             Some(content) => {
-                let (id, secret) = parse_first_format(content).ok_or_else(damaged)?;
-                Self::make(&path, id, secret, factory, wanted)?
+                let (id, secret) = parse_first_format(content).ok_or(DeviceError::Damaged)?;
+                Self::make(&path, id, secret, manufacturer, wanted)?
             }
         };
         device.check(wanted)?;
@@ -85,13 +114,12 @@ impl Device {
         path: &Path,
         id: UnitId,
         secret: Zeroizing<[u8; SECRET_LEN]>,
-        factory: &Path,
+        manufacturer: &dyn Manufacturer,
         wanted: &Manufacture<'_>,
-    ) -> io::Result<Self> {
-        let factory = Factory::open(factory)?;
+    ) -> Result<Self, DeviceError> {
         let key = generate_key()?;
-        let certificate = factory.issue(id, &key.public())?;
-        let module = DeviceModule::new(key, certificate, factory.root());
+        let ModuleIdentity { certificate, root } = manufacturer.issue(id, &key.public())?;
+        let module = DeviceModule::new(key, certificate, root);
         let instance = match wanted.instance {
             Some(instance) => instance,
             None => InstanceId(*random()?),
@@ -146,20 +174,18 @@ impl Device {
         })
     }
 
-    /// A device that is there is what it is: whoever expects another is told.
-    fn check(&self, wanted: &Manufacture<'_>) -> io::Result<()> {
-        let other = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    fn check(&self, wanted: &Manufacture<'_>) -> Result<(), DeviceError> {
         if wanted.domain_index.is_some_and(|index| index != self.domain_index) {
-            return other(format!("the unit there is domain {} of its module", self.domain_index));
+            return Err(DeviceError::OtherDomain(self.domain_index));
         }
         if wanted.instance.is_some_and(|instance| instance != self.instance) {
-            return other(format!("the unit there belongs to service instance {}", self.instance));
+            return Err(DeviceError::OtherInstance(self.instance));
         }
         Ok(())
     }
 }
 
-/// The module that a unit is a domain of, by its device key. The key stays where it is put on the heap.
+/// The module that a unit is a domain of: its device key and certificate. The key never moves on the heap.
 pub struct DeviceModule {
     key: Box<SigningKey>,
     ski: Ski,
@@ -198,7 +224,8 @@ fn parse_first_format(content: &[u8]) -> Option<(UnitId, Zeroizing<[u8; SECRET_L
     Some((UnitId(*id), Zeroizing::new(secret)))
 }
 
-fn random_id(serial: &str) -> io::Result<UnitId> {
+/// A module identity: the serial number in 8 characters, padded with `0`, and 8 random bytes.
+fn random_id(serial: &str) -> Result<UnitId, getrandom::Error> {
     let mut id = *random::<16>()?;
     for (at, byte) in id.iter_mut().take(SERIAL_LEN).enumerate() {
         *byte = serial.as_bytes().get(at).copied().filter(u8::is_ascii_graphic).unwrap_or(b'0');
@@ -206,19 +233,16 @@ fn random_id(serial: &str) -> io::Result<UnitId> {
     Ok(UnitId(id))
 }
 
-fn random<const N: usize>() -> io::Result<Zeroizing<[u8; N]>> {
+fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, getrandom::Error> {
     let mut bytes = Zeroizing::new([0; N]);
     getrandom::fill(bytes.as_mut_slice())?;
     Ok(bytes)
 }
 
-fn damaged() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the file `device` is damaged")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Device, Manufacture};
+    use super::{Device, DeviceError, Manufacture};
+    use crate::manufacturer::RootManufacturer;
     use std::path::Path;
     use tke_crypto::ModuleCertificate;
     use unit_api::admin::InstanceId;
@@ -227,8 +251,9 @@ mod tests {
     const WANTED: Manufacture<'static> =
         Manufacture { serial: "SIM00007", domain_index: Some(3), instance: Some(InstanceId([7; 16])) };
 
-    fn open(folder: &Path, wanted: &Manufacture<'_>) -> std::io::Result<Device> {
-        Device::open(folder, &folder.join("factory"), wanted)
+    fn open(folder: &Path, wanted: &Manufacture<'_>) -> Result<Device, DeviceError> {
+        let root = RootManufacturer::generate("test root").unwrap();
+        Device::open(folder, &root, wanted)
     }
 
     #[test]
@@ -260,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_of_before_there_were_modules_keeps_its_identity() {
+    fn a_device_in_the_first_format_keeps_its_identity() {
         let folder = tempfile::tempdir().unwrap();
         let old: Vec<u8> = b"SIM00001".iter().copied().chain(8..48).collect();
         std::fs::write(folder.path().join("device"), &old).unwrap();
@@ -272,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn another_domain_or_instance_is_not_taken_for_this_one() {
+    fn a_device_of_another_domain_or_instance_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         open(folder.path(), &WANTED).unwrap();
         for (other, why) in [

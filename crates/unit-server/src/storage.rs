@@ -6,17 +6,17 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use unit_core::{Slot, Storage, StorageFailed};
 
-/// Two files of mode 0600, `slot-a` and `slot-b`, held open. A write is on the disk when it returns.
+/// Two files of mode 0600, `slot-a` and `slot-b`, held open. A write is on disk when it returns.
 pub struct FileStorage {
     a: File,
     b: File,
 }
 
 impl FileStorage {
-    /// Opens the slots in `folder`, empty ones if there are none yet.
+    /// Opens the slots in `folder`; missing ones are created empty.
     ///
     /// # Errors
-    /// The system's.
+    /// The operating system's, when a file cannot be opened or created.
     pub fn open(folder: &Path) -> io::Result<Self> {
         let slot = |name: &str| {
             let path = folder.join(name);
@@ -63,7 +63,7 @@ impl Storage for FileStorage {
     }
 }
 
-/// The unit answers with a number alone; what the system said goes to whoever runs the process.
+/// Reports the operating system's error, which the unit's answer, an error number, cannot carry.
 fn failed(what: &str, error: &io::Error) -> StorageFailed {
     eprintln!("hsm-sim unit: could not {what} the state: {error}");
     StorageFailed
