@@ -1,7 +1,8 @@
 //! The constant-time gate: secrets undefined under valgrind's memcheck, on both AES back ends.
 
 use crate::shell::{self, Outcome, cargo, target_dir};
-use crate::tools;
+use crate::test::Part;
+use crate::tools::{self, Tools};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,40 +11,53 @@ use std::thread;
 /// Names of the back ends, and the flags that choose them.
 const BACK_ENDS: [(&str, &str); 2] = [("as-built", ""), ("portable", "--cfg aes_backend=\"soft\"")];
 
-/// Builds the check twice and runs every case of it: canaries must be seen, nothing else may.
+/// The gate alone.
+pub(crate) fn run() -> Outcome<bool> {
+    let mut part = Part::named("ct");
+    let needs = tools::Needs { valgrind: true, softhsm: false, python: false };
+    check(&mut part, &tools::ensure(&needs));
+    for skipped in &part.skipped {
+        eprintln!("ct: {}: skipped: {}", skipped.name, skipped.why);
+    }
+    Ok(part.failed.is_empty() && part.skipped.is_empty())
+}
+
+/// Builds the check twice and runs every case of it: canaries must be reported, nothing else may.
 ///
 /// A program under valgrind uses one processor, so that both back ends run at once.
-pub(crate) fn run() -> Outcome {
-    tools::ensure_packages()?;
-    let mut checks = Vec::new();
-    for (name, flags) in BACK_ENDS {
-        checks.push((name, build(name, flags)?));
+pub(crate) fn check(part: &mut Part, tools: &Tools) {
+    let missing = tools.missing_for_valgrind();
+    if !missing.is_empty() {
+        let why = format!("not installed: {}", missing.join(", "));
+        BACK_ENDS.iter().for_each(|(name, _)| part.skip(format!("{name} AES"), why.as_str(), false));
+        return;
     }
-    let failures: Vec<String> = thread::scope(|scope| {
-        let runs: Vec<_> = checks
-            .iter()
-            .map(|(name, check)| {
-                scope.spawn(move || {
-                    let mut valgrind = Command::new("valgrind");
-                    valgrind
-                        .args(["--quiet", "--error-limit=no", "--log-file=/dev/null"])
-                        .arg(check)
-                        .arg("--all");
-                    shell::run_labelled(name, &mut valgrind)
-                        .map_err(|e| format!("constant time, {name} AES: {e}"))
-                })
-            })
-            .collect();
-        // A run that panicked has failed as well.
+    // One after the other: they share what is built for build scripts.
+    let built = BACK_ENDS.map(|(name, flags)| (name, build(name, flags).map_err(|e| e.to_string())));
+    let outcomes: Vec<_> = thread::scope(|scope| {
+        let runs = built.map(|(name, program)| {
+            (name, scope.spawn(move || program.and_then(|p| run_under_valgrind(name, p))))
+        });
         runs.into_iter()
-            .filter_map(|run| run.join().unwrap_or_else(|_| Err(String::from("ct: a run was lost"))).err())
+            .map(|(name, run)| {
+                (name, run.join().unwrap_or_else(|_| Err("the thread that ran it panicked".to_owned())))
+            })
             .collect()
     });
-    if !failures.is_empty() {
-        return Err(failures.join("\n").into());
+    for (name, outcome) in outcomes {
+        part.check(&format!("constant time, {name} AES"), outcome);
     }
-    eprintln!("ct: no case depends on a secret, and every planted leak was seen, on both AES back ends");
-    Ok(())
+    if part.failed.is_empty() {
+        eprintln!(
+            "ct: no case depends on a secret, and every planted leak was reported, on both AES back ends"
+        );
+    }
+}
+
+fn run_under_valgrind(name: &str, program: PathBuf) -> Result<(), String> {
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--quiet", "--error-limit=no", "--log-file=/dev/null"]).arg(program).arg("--all");
+    shell::run_labelled(name, &mut valgrind)
 }
 
 /// Builds the check for a back end and gives the program.

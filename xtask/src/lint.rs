@@ -1,12 +1,27 @@
-//! What can be said of the source without running it.
+//! Checks of the source that do not run it.
 
 use crate::shell::{self, Outcome, cargo};
 use crate::tidy;
 
-/// Format, clippy, documentation, tidiness.
-pub(crate) fn run() -> Outcome {
-    tidy::run()?;
-    shell::run(&mut cargo(&["fmt", "--all", "--check"]))?;
-    shell::run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
-    shell::run(cargo(&["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"))
+/// Rules of the workspace, format, clippy, documentation. Returns whether all hold; each is checked after a failure, too.
+pub(crate) fn run() -> Outcome<bool> {
+    let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
+    let outcomes = [
+        ("rules of the workspace", tidy::run()),
+        ("format", shell::run(&mut cargo(&["fmt", "--all", "--check"]))),
+        ("clippy", shell::run(&mut cargo(&clippy))),
+        ("documentation", shell::run(doc.env("RUSTDOCFLAGS", "-D warnings"))),
+    ];
+    let mut all_hold = true;
+    for (name, outcome) in outcomes {
+        match outcome {
+            Ok(()) => eprintln!("lint: {name}: ok"),
+            Err(failure) => {
+                eprintln!("lint: {name}: {failure}");
+                all_hold = false;
+            }
+        }
+    }
+    Ok(all_hold)
 }

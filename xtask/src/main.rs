@@ -2,6 +2,7 @@
 //!
 //! No product logic lives here.
 
+mod apt;
 mod bench;
 mod ct;
 mod fuzz;
@@ -18,41 +19,52 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask <chore>
 
-  test     install what the tests need, then run every test, the no_std proof and the constant-time gate
-  check    format, clippy, documentation, layer arrows, leftovers, then `test`
-  lint     the first half of `check`: everything but `test`
+  test     install what the tests need, run every test and proof, print a summary (`cargo xtask test --only SUITE` for a part)
+  check    `lint`, then `test`
+  lint     format, clippy, documentation, and rules of the workspace such as layer arrows and leftovers
+  tidy     the rules of the workspace alone, which take a second
   no-std   link a crypto unit into an image without std or allocator and run it
   ct       the constant-time gate: secrets undefined under valgrind, both AES back ends
   fuzz     random bytes at every decoder (`cargo xtask fuzz TARGET --minutes N` for one); needs nightly and cargo-fuzz
   bench    every benchmark (`cargo xtask bench NAME` for one)
+
+suites of `test`:
 ";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match args.as_slice() {
-        ["test"] => test::run(),
-        ["check"] => lint::run().and_then(|()| test::run()),
+        ["test", rest @ ..] => test::run(rest),
+        ["check"] => check(),
         ["lint"] => lint::run(),
+        ["tidy"] => tidy::run().map(|()| true),
         ["no-std"] => no_std::run(),
         ["ct"] => ct::run(),
-        ["fuzz", rest @ ..] => fuzz::run(rest),
-        ["bench", rest @ ..] => bench::run(rest),
+        ["fuzz", rest @ ..] => fuzz::run(rest).map(|()| true),
+        ["bench", rest @ ..] => bench::run(rest).map(|()| true),
         [] | ["help" | "--help" | "-h"] => {
-            print!("{USAGE}");
-            Ok(())
+            print!("{USAGE}{}", test::listed());
+            Ok(true)
         }
         [other, ..] => Err(format!("there is no chore `{other}`\n\n{USAGE}").into()),
     };
-    report(outcome)
-}
-
-fn report(outcome: Outcome) -> ExitCode {
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        // The chore has said what is wrong.
+        Ok(false) => ExitCode::FAILURE,
         Err(failure) => {
             eprintln!("xtask: {failure}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Lints and tests; tests run after a failed lint, too.
+fn check() -> Outcome<bool> {
+    let linted = lint::run().unwrap_or_else(|failure| {
+        eprintln!("lint: {failure}");
+        false
+    });
+    Ok(test::run(&[])? && linted)
 }

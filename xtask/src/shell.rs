@@ -77,7 +77,8 @@ pub(crate) fn succeeds_within(command: &mut Command, patience: Duration) -> bool
     }
 }
 
-fn shown(command: &Command) -> String {
+/// A command as it would be typed.
+pub(crate) fn shown(command: &Command) -> String {
     let words: Vec<_> = std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(|w| w.to_string_lossy())

@@ -1,5 +1,6 @@
-//! What the tests need beyond cargo, installed where that is possible.
+//! Programs that the tests need beyond cargo, installed where that is possible.
 
+use crate::apt::Apt;
 use crate::shell::{Outcome, run, succeeds, target_dir};
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,49 +8,89 @@ use std::process::Command;
 /// IBM's Python client, unchanged; the version the end-to-end tests are written for.
 const KEYPROTECT: &str = "keyprotect==3.0.1";
 
+/// What the selected tests need.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs {
+    pub(crate) softhsm: bool,
+    pub(crate) python: bool,
+    pub(crate) valgrind: bool,
+}
+
+/// What is there after installation.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    /// An interpreter that has IBM's client.
+    pub(crate) python: Option<PathBuf>,
+    /// Packages that are needed and missing.
+    missing: Vec<&'static str>,
+}
+
 /// A Debian package and how to see that it is there.
 struct Package {
     name: &'static str,
     present: fn() -> bool,
+    needed: fn(&Needs) -> bool,
 }
 
 const PACKAGES: [Package; 5] = [
-    Package { name: "valgrind", present: || succeeds(Command::new("valgrind").arg("--version")) },
-    Package { name: "libclang-dev", present: has_libclang },
-    Package { name: "pkg-config", present: || succeeds(Command::new("pkg-config").arg("--version")) },
-    Package { name: "python3-venv", present: has_venv },
+    Package {
+        name: "valgrind",
+        present: || succeeds(Command::new("valgrind").arg("--version")),
+        needed: |needs| needs.valgrind,
+    },
+    Package { name: "libclang-dev", present: has_libclang, needed: |needs| needs.valgrind },
+    Package {
+        name: "pkg-config",
+        present: || succeeds(Command::new("pkg-config").arg("--version")),
+        needed: |needs| needs.valgrind,
+    },
+    Package { name: "python3-venv", present: has_venv, needed: |needs| needs.python },
     // Tests keep its tokens in folders of their own, whatever the machine's configuration says.
-    Package { name: "softhsm2", present: || succeeds(Command::new("softhsm2-util").arg("--version")) },
+    Package {
+        name: "softhsm2",
+        present: || succeeds(Command::new("softhsm2-util").arg("--version")),
+        needed: |needs| needs.softhsm,
+    },
 ];
 
-/// Installs the Debian packages that are missing.
-///
-/// # Errors
-/// Where they cannot be installed: the one command to run by hand.
-pub(crate) fn ensure_packages() -> Outcome {
-    let missing: Vec<&str> = PACKAGES.iter().filter(|p| !(p.present)()).map(|p| p.name).collect();
-    if missing.is_empty() {
-        return Ok(());
+impl Tools {
+    pub(crate) fn has_softhsm(&self) -> bool {
+        !self.missing.contains(&"softhsm2")
     }
-    let by_hand = format!(
-        "install {} and run this again (Debian: apt-get install {0}; softhsm2 is `softhsm` to dnf, apk, pacman and brew)",
-        missing.join(" ")
-    );
-    if !succeeds(Command::new("apt-get").arg("--version")) {
-        return Err(by_hand.into());
+
+    /// The missing packages of the constant-time gate.
+    pub(crate) fn missing_for_valgrind(&self) -> Vec<&'static str> {
+        let of_the_gate = |name: &&&str| ["valgrind", "libclang-dev", "pkg-config"].contains(*name);
+        self.missing.iter().filter(of_the_gate).copied().collect()
     }
-    let apt =
-        |args: &[&str]| run(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"));
-    apt(&["update", "-qq"])
-        .and_then(|()| {
-            apt(&[&["install", "-y", "-qq", "--no-install-recommends"], missing.as_slice()].concat())
-        })
-        .map_err(|e| format!("{e}\n{by_hand}").into())
+}
+
+/// Installs what is missing, after saying what that is. Tests skip themselves where it stays missing.
+pub(crate) fn ensure(needs: &Needs) -> Tools {
+    let missing = || -> Vec<&'static str> {
+        PACKAGES.iter().filter(|p| (p.needed)(needs) && !(p.present)()).map(|p| p.name).collect()
+    };
+    let wanted = missing();
+    if !wanted.is_empty() {
+        eprintln!("tools: installing the Debian packages {} with apt-get", wanted.join(" "));
+        if let Err(error) = Apt::default().install(&wanted) {
+            eprintln!(
+                "tools: {error}\ntools: what needs them will be skipped; install {0} and run this again \
+                 (Debian: sudo apt-get install {0}; softhsm2 is `softhsm` to dnf, apk, pacman and brew)",
+                wanted.join(" ")
+            );
+        }
+    }
+    let missing = missing();
+    let python = needs.python.then(ensure_python_client).and_then(|outcome| {
+        outcome.inspect_err(|error| eprintln!("tools: no IBM Python client: {error}")).ok()
+    });
+    Tools { python, missing }
 }
 
 /// The interpreter of a virtual environment that has IBM's Python client.
-pub(crate) fn ensure_python_client() -> Outcome<PathBuf> {
-    let folder = target_dir().join("python-client");
+fn ensure_python_client() -> Outcome<PathBuf> {
+    let folder = std::path::absolute(target_dir().join("python-client"))?;
     let python = folder.join("bin/python");
     let has_client = || {
         succeeds(
@@ -58,15 +99,10 @@ pub(crate) fn ensure_python_client() -> Outcome<PathBuf> {
         )
     };
     if !has_client() {
+        eprintln!("tools: installing {KEYPROTECT} with pip into a virtual environment, {}", folder.display());
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
-        run(Command::new(&python).args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            KEYPROTECT,
-        ]))?;
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", KEYPROTECT];
+        run(Command::new(&python).args(pip))?;
         if !has_client() {
             return Err(
                 format!("{KEYPROTECT} was installed in {} and does not load", folder.display()).into()
