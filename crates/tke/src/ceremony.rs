@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use tke_crypto::PublicKey;
 use unit_api::VerificationPattern;
 use unit_api::admin::{AdminBlock, AdminCommand, ExportTarget, ImporterKey, MAX_CERTIFICATE_LEN};
+use wire::text::error_chain;
 
 /// What was done to a unit, for whoever keeps the record.
 #[derive(Clone, Debug)]
@@ -312,7 +313,7 @@ impl Ceremony<'_> {
             signers: skis.into_iter().map(name).collect(),
             pattern: deed.pattern.or(made),
             parts: deed.parts,
-            refused: outcome.as_ref().err().map(in_full),
+            refused: outcome.as_ref().err().map(|fault| error_chain(fault)),
         };
         self.record.record(&event).map_err(CeremonyError::Record)
     }
@@ -349,15 +350,4 @@ fn block_of(unit: &Snapshot, command: AdminCommand, input: &[u8]) -> Vec<u8> {
         transaction_counter: unit.transaction_counter.saturating_add(1),
         input,
     })
-}
-
-/// An error with all that caused it.
-fn in_full(error: &UnitFault) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(source) = cause {
-        text += &format!(": {source}");
-        cause = source.source();
-    }
-    text
 }

@@ -1,11 +1,11 @@
 //! All units of an instance side by side, and every single difference between them.
 
-use crate::hex::encode as hex;
 use crate::{Listed, Snapshot, UnitKind};
 use std::collections::BTreeMap;
 use std::fmt;
 use unit_api::admin::{ControlPoint, Permissions};
 use unit_api::{Condition, NewRegister, VerificationPattern};
+use wire::text::encode_hex;
 
 /// What is compared, in the order in which it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,7 +72,7 @@ impl Aspect {
             Self::SignatureThreshold => unit.attributes.signature_threshold.to_string(),
             Self::RevocationThreshold => unit.attributes.revocation_threshold.to_string(),
             Self::Administrators => {
-                let mut skis: Vec<String> = unit.administrators.iter().map(|e| hex(&e.ski)).collect();
+                let mut skis: Vec<String> = unit.administrators.iter().map(|e| encode_hex(&e.ski)).collect();
                 skis.sort_unstable();
                 skis.join(" ")
             }

@@ -38,7 +38,7 @@ pub struct PartId(pub [u8; 32]);
 
 impl fmt::Display for PartId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&crate::hex::encode(&self.0))
+        f.write_str(&wire::text::encode_hex(&self.0))
     }
 }
 

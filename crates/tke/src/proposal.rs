@@ -4,7 +4,6 @@
 //! shown; nothing that a file says about itself is believed. The unit's transaction counter is in the block: once
 //! anything else has been done to the unit, the proposal is void.
 
-use crate::hex::encode as hex;
 use crate::holder::{SignatureKey, SigningError};
 use crate::quorum::needed;
 use crate::unit::{AdminUnit, Answer, BlockSignature, Snapshot, UnitFault, UnitPort, encode_block};
@@ -15,6 +14,7 @@ use sha2::{Digest, Sha256};
 use tke_crypto::{PublicKey, Ski};
 use unit_api::Target;
 use unit_api::admin::{AdminBlock, SignatureAlgorithm};
+use wire::text::{decode_hex_vec, encode_hex};
 
 /// The form of the file.
 const FORMAT: u32 = 1;
@@ -123,7 +123,7 @@ impl Proposal {
             created: now,
             expires: now.checked_add(lifetime).unwrap_or(Timestamp::MAX),
             needed: needed(unit, order.command(), order.sets()),
-            block: hex(&block),
+            block: encode_hex(&block),
             signatures: Vec::new(),
         }
     }
@@ -173,7 +173,7 @@ impl Proposal {
     /// SHA-256 of the bytes that are signed, to be read out on the telephone.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        hex(&Sha256::digest(self.block_bytes()))
+        encode_hex(&Sha256::digest(self.block_bytes()))
     }
 
     /// Who has signed.
@@ -216,8 +216,8 @@ impl Proposal {
         if self.signatures.iter().any(|signed| signed.ski == ski) {
             return Err(ProposalError::SignedAlready(name));
         }
-        let signature = hex(&key.sign(&self.block_bytes()).await?);
-        let point = hex(&key.public_key().to_point());
+        let signature = encode_hex(&key.sign(&self.block_bytes()).await?);
+        let point = encode_hex(&key.public_key().to_point());
         self.signatures.push(Signed { name, ski, at: now, point, signature });
         Ok(())
     }
@@ -255,15 +255,15 @@ impl Proposal {
     }
 
     fn block_bytes(&self) -> Vec<u8> {
-        unhex(&self.block).unwrap_or_default()
+        decode_hex_vec(&self.block).map(|block| block.to_vec()).unwrap_or_default()
     }
 
     /// The signatures, each verified by the key whose identifier it bears.
     fn checked_signatures(&self) -> Result<Vec<BlockSignature>, ProposalError> {
         let block = self.block_bytes();
         let check = |signed: &Signed| {
-            let key = PublicKey::from_point(&unhex(&signed.point)?).ok()?;
-            let signature = unhex(&signed.signature)?;
+            let key = PublicKey::from_point(&decode_hex_vec(&signed.point)?).ok()?;
+            let signature = decode_hex_vec(&signed.signature)?.to_vec();
             key.verify(&block, &signature).ok()?;
             let ski: Ski = key.ski();
             (ski.to_string() == signed.ski).then_some(BlockSignature {
@@ -287,15 +287,4 @@ pub(crate) fn block_for(unit: &Snapshot, order: &Order) -> Vec<u8> {
         transaction_counter: unit.transaction_counter.saturating_add(1),
         input: &order.input(),
     })
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() {
-        return None;
-    }
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    pairs.iter().map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }

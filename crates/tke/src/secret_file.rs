@@ -11,12 +11,12 @@
 //! refused.
 
 mod cost;
-pub(crate) mod disk;
 mod folder;
 
 pub use cost::{CostOutOfRange, KdfCost};
 pub use folder::Folder;
 
+use crate::private_file;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use base64::Engine as _;
@@ -261,7 +261,7 @@ impl SecretFile {
     /// # Errors
     /// [`SecretFileError::Disk`], [`SecretFileError::NotOne`].
     pub fn read(path: &Path) -> Result<Self, SecretFileError> {
-        let bytes = disk::read(path, MAX_SECRET_FILE_LEN).map_err(SecretFileError::disk(path))?;
+        let bytes = private_file::read(path, MAX_SECRET_FILE_LEN).map_err(SecretFileError::disk(path))?;
         Self::parse(bytes)
     }
 
@@ -271,7 +271,7 @@ impl SecretFile {
     /// # Errors
     /// [`SecretFileError::Disk`]; see [`SecretFileError::is_already_there`].
     pub fn write_new(&self, path: &Path) -> Result<(), SecretFileError> {
-        disk::create(path, &self.bytes).map_err(SecretFileError::disk(path))
+        private_file::create(path, &self.bytes).map_err(SecretFileError::disk(path))
     }
 
     /// What stands in the clear beside the secret. Not to be believed before [`Self::open`] succeeded.

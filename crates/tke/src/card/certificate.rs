@@ -16,7 +16,7 @@ macro_rules! shown_in_hexadecimal {
     ($name:ident) => {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&crate::hex::encode(&self.0))
+                f.write_str(&wire::text::encode_hex(&self.0))
             }
         }
 

@@ -5,11 +5,11 @@
 
 use super::content::{Content, PartInCard};
 use super::{CardCertificate, CardError, Serial, ZoneId};
-use crate::hex;
 use crate::part::{MAX_PARTS, MIN_PARTS, PartLabel, combine, pattern_of};
 use serde::{Deserialize, Serialize};
 use tke_crypto::PublicKey;
 use unit_api::VerificationPattern;
+use wire::text::{decode_hex, decode_hex_vec, encode_hex};
 
 const FORMAT: &str = "hsm-sim part list";
 const VERSION: u32 = 1;
@@ -125,16 +125,16 @@ impl PartList {
         let stored = Stored {
             format: FORMAT.to_owned(),
             version: VERSION,
-            zone_key: hex::encode(&self.zone_key.to_point()),
+            zone_key: encode_hex(&self.zone_key.to_point()),
             card: StoredCard {
                 serial: self.by.serial.to_string(),
-                identity: hex::encode(&self.by.identity.to_point()),
-                transport: hex::encode(&self.by.transport.to_point()),
-                certificate: hex::encode(self.by.signature()),
+                identity: encode_hex(&self.by.identity.to_point()),
+                transport: encode_hex(&self.by.transport.to_point()),
+                certificate: encode_hex(self.by.signature()),
             },
             parts: self.parts.iter().map(ListedPart::stored).collect(),
             combined: self.combined.to_string(),
-            signature: hex::encode(&self.signature),
+            signature: encode_hex(&self.signature),
         };
         serde_json::to_string_pretty(&stored).unwrap_or_default()
     }
@@ -160,10 +160,10 @@ impl PartList {
     fn read(stored: &Stored) -> Option<Self> {
         let known = stored.format == FORMAT && stored.version == VERSION;
         let by = CardCertificate::from_parts(
-            Serial(hex::decode(&stored.card.serial)?),
+            Serial(*decode_hex(&stored.card.serial)?),
             point(&stored.card.identity)?,
             point(&stored.card.transport)?,
-            hex::decode_any(&stored.card.certificate)?,
+            decode_hex_vec(&stored.card.certificate)?.to_vec(),
         );
         let parts: Vec<_> = stored.parts.iter().map(ListedPart::read).collect::<Option<_>>()?;
         let number = (MIN_PARTS..=MAX_PARTS).contains(&parts.len());
@@ -171,8 +171,8 @@ impl PartList {
             zone_key: point(&stored.zone_key)?,
             by,
             parts,
-            combined: VerificationPattern::from_bytes(hex::decode(&stored.combined)?),
-            signature: hex::decode_any(&stored.signature)?,
+            combined: VerificationPattern::from_bytes(*decode_hex(&stored.combined)?),
+            signature: decode_hex_vec(&stored.signature)?.to_vec(),
         })
     }
 
@@ -203,12 +203,12 @@ impl ListedPart {
     fn read(stored: &StoredPart) -> Option<Self> {
         Some(Self {
             label: PartLabel::try_from(stored.label.as_str()).ok()?,
-            card: Serial(hex::decode(&stored.card)?),
-            pattern: VerificationPattern::from_bytes(hex::decode(&stored.pattern)?),
+            card: Serial(*decode_hex(&stored.card)?),
+            pattern: VerificationPattern::from_bytes(*decode_hex(&stored.pattern)?),
         })
     }
 }
 
 fn point(text: &str) -> Option<PublicKey> {
-    PublicKey::from_point(&hex::decode_any(text)?).ok()
+    PublicKey::from_point(&decode_hex_vec(text)?).ok()
 }

@@ -1,8 +1,9 @@
 //! A card's file: what stands in it, who has it inserted, and how its PIN is tried.
 
 use super::{CardError, Serial, ZoneId};
+use crate::private_file;
+use crate::secret_file::random;
 use crate::secret_file::{KdfCost, MAX_SECRET_FILE_LEN, Password, PublicFields, SecretFile, SecretFileError};
-use crate::secret_file::{disk, random};
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use base64::Engine as _;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use wire::text::decode_hex;
 use zeroize::Zeroizing;
 
 const FORMAT: &str = "hsm-sim smart card";
@@ -113,13 +115,13 @@ impl Store {
             content: String::new(),
         };
         stored.seal_content(new.content_key, new.content)?;
-        disk::create(path, &stored.to_bytes()?).map_err(disk_error(path))
+        private_file::create(path, &stored.to_bytes()?).map_err(disk_error(path))
     }
 
     /// Inserts a card.
     pub(super) fn insert(path: &Path, kind: Kind) -> Result<Self, CardError> {
         // The card's own file is replaced at every change, which would leave a lock on the old one.
-        let lock_path = disk::folder(path).join(lock_name(path)?);
+        let lock_path = private_file::folder(path).join(lock_name(path)?);
         let mut options = OpenOptions::new();
         let lock = options.create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
         let lock = lock.map_err(disk_error(&lock_path))?;
@@ -128,7 +130,7 @@ impl Store {
             Err(TryLockError::WouldBlock) => return Err(CardError::InUse),
             Err(TryLockError::Error(source)) => return Err(disk_error(&lock_path)(source)),
         }
-        let bytes = disk::read(path, MAX_SECRET_FILE_LEN).map_err(disk_error(path))?;
+        let bytes = private_file::read(path, MAX_SECRET_FILE_LEN).map_err(disk_error(path))?;
         let stored: Stored =
             serde_json::from_slice(&bytes).map_err(|_| CardError::NotOne("it is no such JSON"))?;
         if stored.format != FORMAT || stored.version != VERSION {
@@ -137,8 +139,8 @@ impl Store {
         if stored.kind != kind {
             return Err(CardError::NotOne("it is a card of the other kind"));
         }
-        let serial = crate::hex::decode(&stored.serial).map(Serial).ok_or(CardError::Damaged)?;
-        let zone = crate::hex::decode(&stored.zone).map(ZoneId).ok_or(CardError::Damaged)?;
+        let serial = decode_hex(&stored.serial).map(|bytes| Serial(*bytes)).ok_or(CardError::Damaged)?;
+        let zone = decode_hex(&stored.zone).map(|bytes| ZoneId(*bytes)).ok_or(CardError::Damaged)?;
         Ok(Self { path: path.to_owned(), stored, serial, zone, _lock: lock })
     }
 
@@ -197,7 +199,7 @@ impl Store {
     }
 
     fn save(&self) -> Result<(), CardError> {
-        disk::replace(&self.path, &self.stored.to_bytes()?).map_err(disk_error(&self.path))
+        private_file::replace(&self.path, &self.stored.to_bytes()?).map_err(disk_error(&self.path))
     }
 }
 

@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 use tke_crypto::{AdministratorName, Ski};
+use wire::text::error_chain;
 
 /// Not every key signed. No signature is handed out, so that nothing can be sent half signed.
 #[derive(Debug)]
@@ -21,13 +22,7 @@ impl fmt::Display for SomeFailed {
         let all = self.signed.len().saturating_add(self.failed.len());
         write!(f, "{} of {all} keys did not sign:", self.failed.len())?;
         for (place, (name, _, error)) in self.failed.iter().enumerate() {
-            write!(f, "{} {name} ({error}", if place == 0 { "" } else { "," })?;
-            let mut source = std::error::Error::source(error);
-            while let Some(cause) = source {
-                write!(f, ": {cause}")?;
-                source = cause.source();
-            }
-            f.write_str(")")?;
+            write!(f, "{} {name} ({})", if place == 0 { "" } else { "," }, error_chain(error))?;
         }
         Ok(())
     }

@@ -203,7 +203,7 @@ fn listed(path: &Path, file: &SecretFile) -> Option<ListedSignatureKey> {
         return None;
     }
     let name = AdministratorName::try_from(file.public().get(NAME)?.as_str()).ok()?;
-    let ski = Ski(crate::hex::decode(file.public().get(SKI)?)?);
+    let ski = Ski(*wire::text::decode_hex(file.public().get(SKI)?)?);
     Some(ListedSignatureKey { path: path.to_owned(), name, ski })
 }
 

@@ -7,7 +7,8 @@
 //! Binary fields are taken in hexadecimal and in base64, the private key as a bare scalar and as SEC 1's or PKCS#8's
 //! structure: whichever it is, what comes out must be the key that `ski` names.
 
-use crate::secret_file::{Password, disk};
+use crate::private_file;
+use crate::secret_file::Password;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use base64::Engine as _;
@@ -68,7 +69,7 @@ impl HpcsKeyFile {
     /// # Errors
     /// [`HpcsKeyFileError::Disk`], [`HpcsKeyFileError::NotOne`].
     pub fn read(path: &Path) -> Result<Self, HpcsKeyFileError> {
-        Self::parse(&disk::read(path, MAX_LEN)?)
+        Self::parse(&private_file::read(path, MAX_LEN)?)
     }
 
     /// Reads the bytes of a file.
@@ -126,7 +127,7 @@ impl HpcsKeyFile {
 
 /// Hexadecimal or base64, whichever it is; what is both is hexadecimal.
 fn binary(text: &str) -> Option<Vec<u8>> {
-    crate::hex::decode_any(text).or_else(|| BASE64.decode(text).ok())
+    wire::text::decode_hex_vec(text).map(|bytes| bytes.to_vec()).or_else(|| BASE64.decode(text).ok())
 }
 
 /// The private key, in any of the forms it may have.

@@ -103,7 +103,7 @@ impl KeyPartFile {
         ]);
         let file = SecretFile::seal(PURPOSE, fields, password, cost, part.expose())?;
         // Named at random: a name made of the part or of its pattern would give something away.
-        let path = folder.file(&crate::hex::encode(&random::<8>()?), EXTENSION);
+        let path = folder.file(&wire::text::encode_hex(&random::<8>()?), EXTENSION);
         file.write_new(&path)?;
         let pattern = pattern_of(&part);
         Ok(Self { listed: ListedKeyPart { path, label, origin, id: PartId(file.digest()) }, part, pattern })

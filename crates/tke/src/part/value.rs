@@ -5,7 +5,8 @@ use engine::{KEY_PART_LEN, KeyPart};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use unit_api::VerificationPattern;
-use zeroize::{Zeroize, Zeroizing};
+use wire::text::decode_hex;
+use zeroize::Zeroizing;
 
 /// Where a part came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,10 +60,7 @@ pub(crate) fn generate() -> Result<Box<KeyPart>, SecretFileError> {
 
 /// The part that 64 hexadecimal digits say.
 pub(crate) fn from_hex(text: &str) -> Result<Box<KeyPart>, PartInvalid> {
-    let mut value = crate::hex::decode(text).ok_or(PartInvalid::NotHexadecimal)?;
-    let part = take(&value);
-    value.zeroize();
-    part
+    take(&*decode_hex(text).ok_or(PartInvalid::NotHexadecimal)?)
 }
 
 /// The part with this value, unless it is zero. The caller's copy is the caller's to wipe.

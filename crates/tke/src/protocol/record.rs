@@ -10,9 +10,8 @@
 
 use super::{CommandEntry, Entry, Happening, Hash, Text};
 use crate::ceremony::{Event, Record};
-use crate::hex;
 use crate::holder::{SignatureKey, SigningError};
-use crate::secret_file::disk;
+use crate::private_file;
 use crate::unit::PortError;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,6 +23,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use tke_crypto::PublicKey;
+use wire::text::{decode_hex_vec, encode_hex};
 
 const ENTRY_WORDS: &[u8] = b"hsm-sim ceremony record 1\0";
 /// A ceremony of many units has some thousand entries.
@@ -119,7 +119,7 @@ impl CeremonyRecord {
         let create = || {
             let mut options = OpenOptions::new();
             let file = options.append(true).create_new(true).mode(0o600).open(path)?;
-            File::open(disk::folder(path))?.sync_all()?;
+            File::open(private_file::folder(path))?.sync_all()?;
             Ok(file)
         };
         let file = create().map_err(disk_error(path))?;
@@ -186,8 +186,8 @@ impl CeremonyRecord {
         let signature = key.sign(&signed_statement(&self.head)).await?;
         self.write(Happening::Signed {
             name: Text::of_program(key.name().as_str()),
-            public_key: hex::encode(&key.public_key().to_point()),
-            signature: hex::encode(&signature),
+            public_key: encode_hex(&key.public_key().to_point()),
+            signature: encode_hex(&signature),
         })
     }
 
@@ -261,7 +261,7 @@ impl VerifiedRecord {
     /// # Errors
     /// [`RecordError::Disk`], [`RecordError::Broken`], [`RecordError::SignatureInvalid`].
     pub fn read(path: &Path) -> Result<Self, RecordError> {
-        Self::parse(&disk::read(path, MAX_LEN).map_err(disk_error(path))?)
+        Self::parse(&private_file::read(path, MAX_LEN).map_err(disk_error(path))?)
     }
 
     /// Reads the bytes of a record and verifies its chain and its signatures.
@@ -339,8 +339,8 @@ fn signed_statement(head: &Hash) -> Vec<u8> {
 fn signature_holds(entry: &Entry) -> bool {
     let Happening::Signed { public_key, signature, .. } = &entry.what else { return true };
     let verify = || {
-        let key = PublicKey::from_point(&hex::decode_any(public_key)?).ok()?;
-        key.verify(&signed_statement(&entry.previous), &hex::decode_any(signature)?).ok()
+        let key = PublicKey::from_point(&decode_hex_vec(public_key)?).ok()?;
+        key.verify(&signed_statement(&entry.previous), &decode_hex_vec(signature)?).ok()
     };
     verify().is_some()
 }

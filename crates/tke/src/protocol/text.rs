@@ -82,7 +82,7 @@ pub struct Hash(pub [u8; 32]);
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&crate::hex::encode(&self.0))
+        f.write_str(&wire::text::encode_hex(&self.0))
     }
 }
 
@@ -101,7 +101,9 @@ impl Serialize for Hash {
 impl<'de> Deserialize<'de> for Hash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        crate::hex::decode(&text).map(Self).ok_or_else(|| D::Error::custom("not 64 hexadecimal digits"))
+        wire::text::decode_hex(&text)
+            .map(|bytes| Self(*bytes))
+            .ok_or_else(|| D::Error::custom("not 64 hexadecimal digits"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where a customer keeps signature key files and key part files.
 
-use super::{SecretFileError, disk};
+use super::SecretFileError;
+use crate::private_file;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,7 @@ impl Folder {
     /// [`SecretFileError::Disk`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, SecretFileError> {
         let path = path.into();
-        disk::private_dir(&path).map_err(SecretFileError::disk(&path))?;
+        private_file::private_dir(&path).map_err(SecretFileError::disk(&path))?;
         Ok(Self(path))
     }
 

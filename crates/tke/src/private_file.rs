@@ -1,15 +1,15 @@
-//! Files that are whole or not there, and their owner's alone.
+//! Files that only their owner can read, and that a crash leaves whole: the old content, or the new.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Writes a file that is not there yet. Durable on return; on failure there is no such file.
+/// Writes a new file of mode 0600. Durable on return; on failure there is no such file.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] leaves the file that is there alone.
-pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// [`io::ErrorKind::AlreadyExists`] if there is a file, which is left as it is; other errors of the file system.
+pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = write_temporary(path, bytes)?;
     let placed = match rename_if_free(&temporary, path) {
         // Some file systems know no such rename; they know hard links, which never overwrite either.
@@ -21,30 +21,52 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     settle(&temporary, path, placed)
 }
 
-/// Writes a file anew. Durable on return; on failure the old one is whole.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file of mode 0600 in place of the one that is there, if any. Durable on return; on failure the old file is
+/// unchanged.
+///
+/// # Errors
+/// Those of the file system.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = write_temporary(path, bytes)?;
     let placed = fs::rename(&temporary, path);
     settle(&temporary, path, placed)
 }
 
-/// The bytes of a file of at most `most` bytes.
-pub(crate) fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+/// Reads a file of at most `max_len` bytes.
+///
+/// # Errors
+/// [`io::ErrorKind::FileTooLarge`] for a longer file; other errors of the file system.
+pub fn read(path: &Path, max_len: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let limit = u64::try_from(most).unwrap_or(u64::MAX);
+    let limit = u64::try_from(max_len).unwrap_or(u64::MAX);
     File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() > most {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than any such file"));
+    if bytes.len() > max_len {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "the file is longer than this program accepts",
+        ));
     }
     Ok(bytes)
 }
 
-/// Makes a directory that only its owner sees into, unless it is there.
+/// Reads a file of at most `max_len` bytes; `None` if there is no such file.
+///
+/// # Errors
+/// As [`read`], without [`io::ErrorKind::NotFound`].
+pub fn read_if_present(path: &Path, max_len: usize) -> io::Result<Option<Vec<u8>>> {
+    match read(path, max_len) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Creates a directory of mode 0700 and its parents. An existing directory is left as it is.
 pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// The directory a file is in.
+/// The directory that contains a file.
 pub(crate) fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -84,7 +106,7 @@ fn settle(temporary: &Path, path: &Path, placed: io::Result<()>) -> io::Result<(
 
 #[cfg(test)]
 mod tests {
-    use super::{create, read, replace};
+    use super::{create, read, read_if_present, replace};
     use std::fs;
     use std::io::ErrorKind;
     use std::os::unix::fs::PermissionsExt;
@@ -93,11 +115,13 @@ mod tests {
     fn a_file_is_never_overwritten_unless_asked() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
+        assert_eq!(read_if_present(&path, 3).unwrap(), None);
         create(&path, b"one").unwrap();
         assert_eq!(create(&path, b"two").unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(read(&path, 3).unwrap(), b"one");
         replace(&path, b"two").unwrap();
         assert_eq!(read(&path, 3).unwrap(), b"two");
+        assert_eq!(read_if_present(&path, 3).unwrap().as_deref(), Some(&b"two"[..]));
         assert_eq!(read(&path, 2).unwrap_err().kind(), ErrorKind::FileTooLarge);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let left: Vec<_> =
