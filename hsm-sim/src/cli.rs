@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use kms::RotationProfile;
 use std::path::PathBuf;
 use std::time::Duration;
+use tke_cli::parse_duration;
 use uuid::Uuid;
+pub use wire::text::error_chain as with_causes;
 
 /// An open Hyper-Protect-style key service in a simulated region: crypto units whose master key only you hold.
 #[derive(Debug, Parser)]
@@ -284,44 +286,10 @@ fn one_of(text: &str, allowed: &[u16]) -> Result<u16, String> {
     text.parse().ok().filter(|number| allowed.contains(number)).ok_or_else(expected)
 }
 
-/// A number and a unit: `ms`, `s`, `m`, `h`, `d`.
-///
-/// # Errors
-/// What was expected.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let expected =
-        || format!("`{text}` is no duration: write a whole number and ms, s, m, h or d, such as 31d");
-    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(expected)?;
-    let (number, unit) = text.split_at_checked(digits).ok_or_else(expected)?;
-    let number: u64 = number.parse().map_err(|_| expected())?;
-    let unit_ms: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(expected()),
-    };
-    number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(expected)
-}
-
-/// An error and all that caused it, in one line.
-#[must_use]
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Cli, parse_duration};
+    use super::Cli;
     use clap::{CommandFactory, Parser};
-    use std::time::Duration;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -373,15 +341,6 @@ mod tests {
                 Cli::try_parse_from(std::iter::once("hsm-sim").chain(line.split(' '))).is_err(),
                 "{line}"
             );
-        }
-    }
-
-    #[test]
-    fn durations_have_a_unit() {
-        assert_eq!(parse_duration("31d"), Ok(Duration::from_secs(31 * 86_400)));
-        assert_eq!(parse_duration("20ms"), Ok(Duration::from_millis(20)));
-        for bad in ["", "d", "5", "-1d", "1w", "99999999999999999d", "1.5h"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }
 }

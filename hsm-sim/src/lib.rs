@@ -9,9 +9,9 @@
 //! | [`region`] | data directory, development ceremony, supervised unit processes, the services in front of them |
 //! | [`control`] | faults, healing, the clock and the status, over HTTP on the loopback interface |
 //! | [`demo`] | load through the public API while zones are killed and healed |
-//! | [`mod@tke`] | the customer's tool: signature keys, key parts, ceremonies over all units of an instance |
+//! | [`mod@tke`] | the customer's commands of `tke-cli`, with regions on this machine |
 //! | [`mod@token`] | whether a PKCS#11 token can carry a unit |
-//! | [`files`], [`hex`] | files that are whole or absent and nobody else's to read; secrets as text |
+//! | [`files`] | files that are whole or absent and nobody else's to read |
 
 pub mod cli;
 pub mod control;

@@ -1,0 +1,329 @@
+//! Administrators and thresholds of the selected units: `cryptounit-admin-add`, `-admin-rm`, `-thrhld-set`.
+
+use crate::context::Context;
+use crate::error::TkeError;
+use crate::instance::{Instance, Met};
+use crate::plan::{Plan, rule_of};
+use crate::report::Report;
+use crate::signers::{Need, SignerArgs, administrators, find, open_quorum};
+use crate::work::{Done, Work};
+use clap::Args;
+use std::path::PathBuf;
+use tke::compare::permissions_of;
+use tke::converge::{Goal, KeyGoal};
+use tke::plan::{Rule, administration};
+use tke::quorum::needed;
+use tke::{Administrator, Order, Snapshot};
+use tke_crypto::Ski;
+use unit_api::admin::{AdminCommand, MAX_ADMINISTRATORS, Permissions};
+
+/// Options of `cryptounit-admin-add`.
+#[derive(Clone, Debug, Args)]
+pub struct AdminAddArgs {
+    /// Names of signature keys: of files, or of the signing service's keys.
+    #[arg(required_unless_present_any = ["from_card", "certificate"])]
+    pub names: Vec<String>,
+    /// Add the administrator whose key is on this card (reader 1). May be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub from_card: Vec<PathBuf>,
+    /// Add the administrator of this self-signed certificate (DER), whose key is elsewhere. May be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Vec<PathBuf>,
+    /// Who signs, on crypto units that have left imprint mode.
+    #[command(flatten)]
+    pub signers: SignerArgs,
+}
+
+/// Options of `cryptounit-admin-rm`.
+#[derive(Clone, Debug, Args)]
+pub struct AdminRmArgs {
+    /// Name, or the first 8 or more digits of the subject key identifier.
+    pub administrator: String,
+    /// Who signs, on crypto units that have left imprint mode.
+    #[command(flatten)]
+    pub signers: SignerArgs,
+}
+
+/// Options of `cryptounit-thrhld-set`.
+#[derive(Clone, Debug, Args)]
+pub struct ThresholdArgs {
+    /// Administrators that have to sign most commands.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub signature: u32,
+    /// Administrators that have to sign the removal of one.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub revocation: u32,
+    /// Activating, clearing the current register and zeroizing take the signature threshold, not one signature.
+    #[arg(long)]
+    pub quorum_destructive: bool,
+    /// Recovery units may give the master key to crypto units of another instance.
+    #[arg(long)]
+    pub export_foreign: bool,
+    /// Leave imprint mode with this administrator, though it was not added from this folder. May be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub accept: Vec<String>,
+    /// Who signs.
+    #[command(flatten)]
+    pub signers: SignerArgs,
+}
+
+/// `cryptounit-admin-add`.
+pub(crate) async fn add(context: &Context<'_>, args: &AdminAddArgs) -> Result<Report, TkeError> {
+    let instance = Instance::reach(context).await?;
+    let units = instance.selected().await?.all()?;
+    let new = administrators(context, &args.names, &args.from_card, &args.certificate).await?;
+    let full = |met: &Met| {
+        let more = new.iter().filter(|a| !met.snapshot.has_administrator(&a.ski)).count();
+        let all = met.snapshot.administrators.len() + more;
+        (all > MAX_ADMINISTRATORS).then(|| {
+            format!(
+                "crypto unit {} would have {all} administrators, and takes {MAX_ADMINISTRATORS}",
+                met.number()
+            )
+        })
+    };
+    refuse_if_any(units.iter().filter_map(full).collect())?;
+    warn_of_equal_names(context, &units, &new);
+
+    let mut plans = context.plans()?;
+    let mut plan = plans.of(instance.id());
+    plan.align(&snapshots(&units));
+    new.iter().for_each(|administrator| plan.add(administrator));
+    plans.record(instance.id(), &plan)?;
+
+    let needs = needs(&units, AdminCommand::AddAdministrator);
+    let quorum = open_quorum(context, &args.signers, &needs, &[]).await?;
+    let mut work = Work::begin(context, instance.id(), "cryptounit-admin-add", quorum, listed(&units))?;
+    for met in &units {
+        if !work.goes_on(met.listed()) {
+            break;
+        }
+        let result = add_to(&mut work, met, &new).await;
+        work.note(met.listed(), result);
+    }
+    Ok(work.report(
+        "Add as many administrators as the thresholds will ask for, then set them: `cryptounit-thrhld-set`.",
+    ))
+}
+
+async fn add_to(work: &mut Work, met: &Met, new: &[Administrator]) -> Result<Done, TkeError> {
+    let mut added = Vec::new();
+    for administrator in new.iter().filter(|new| !met.snapshot.has_administrator(&new.ski)) {
+        work.ceremony().carry_out(&met.unit, &Order::AddAdministrator(administrator.clone())).await?;
+        added.push(format!("`{}`", administrator.name));
+    }
+    Ok(if added.is_empty() {
+        Done::as_it_was("administrator already")
+    } else {
+        Done::changed(format!("added {}", added.join(", ")))
+    })
+}
+
+/// Units tell administrators apart by their keys; people read names.
+fn warn_of_equal_names(context: &Context<'_>, units: &[Met], new: &[Administrator]) {
+    for administrator in new {
+        let same = |unit: &Snapshot| {
+            let mut entries = unit.administrators.iter();
+            entries.any(|e| e.name() == Some(&administrator.name) && e.ski != *administrator.ski.as_bytes())
+        };
+        if units.iter().any(|met| same(&met.snapshot)) {
+            context.console.note(&format!(
+                "another administrator is called `{}` too; people may take one for the other",
+                administrator.name
+            ));
+        }
+    }
+}
+
+/// `cryptounit-admin-rm`.
+pub(crate) async fn remove(context: &Context<'_>, args: &AdminRmArgs) -> Result<Report, TkeError> {
+    let instance = Instance::reach(context).await?;
+    let units = instance.selected().await?.all()?;
+    let ski = installed(context, &units, &args.administrator)?;
+    let illegal = |met: &Met| {
+        let unit = &met.snapshot;
+        if unit.attributes.imprint() || !unit.has_administrator(&ski) {
+            return None;
+        }
+        let mut rule = rule_of(unit);
+        rule.administrators.retain(|administrator| administrator.ski != ski);
+        let no_way = administration(unit, &rule).err()?;
+        Some(format!("crypto unit {}: {no_way}", met.number()))
+    };
+    refuse_if_any(units.iter().filter_map(illegal).collect())?;
+
+    let mut plans = context.plans()?;
+    let mut plan = plans.of(instance.id());
+    plan.align(&snapshots(&units));
+    plan.remove(&ski);
+    plans.record(instance.id(), &plan)?;
+
+    let there: Vec<&Met> = units.iter().filter(|met| met.snapshot.has_administrator(&ski)).collect();
+    let needs: Vec<Need<'_>> = there
+        .iter()
+        .map(|met| Need {
+            unit: met,
+            signatures: needed(&met.snapshot, AdminCommand::RemoveAdministrator, None),
+        })
+        .collect();
+    let quorum = open_quorum(context, &args.signers, &needs, &[]).await?;
+    let mut work = Work::begin(context, instance.id(), "cryptounit-admin-rm", quorum, listed(&units))?;
+    for met in &units {
+        if !work.goes_on(met.listed()) {
+            break;
+        }
+        let result = if met.snapshot.has_administrator(&ski) {
+            let order = Order::RemoveAdministrator(ski);
+            let done = work.ceremony().carry_out(&met.unit, &order).await;
+            done.map(|_| Done::changed("removed")).map_err(TkeError::from)
+        } else {
+            Ok(Done::as_it_was("not an administrator"))
+        };
+        work.note(met.listed(), result);
+    }
+    Ok(work.report(""))
+}
+
+/// The one administrator of these units of that name, or whose identifier begins so.
+pub(crate) fn installed(context: &Context<'_>, units: &[Met], given: &str) -> Result<Ski, TkeError> {
+    let prefix = given.to_ascii_lowercase();
+    let mut found: Vec<Ski> = Vec::new();
+    for entry in units.iter().flat_map(|met| &met.snapshot.administrators) {
+        let ski = Ski(entry.ski);
+        let fits = entry.name() == Some(given) || (prefix.len() >= 8 && ski.to_string().starts_with(&prefix));
+        if fits && !found.contains(&ski) {
+            found.push(ski);
+        }
+    }
+    match (found.pop(), found.len()) {
+        (Some(ski), 0) => Ok(ski),
+        (Some(_), more) => {
+            Err(TkeError::Ambiguous { what: "administrator", given: given.to_owned(), count: more + 1 })
+        }
+        // A key of that name that is installed nowhere: nothing to remove, and no mistake.
+        (None, _) => find(context, given).map(|key| key.ski).map_err(|_| TkeError::Unknown {
+            what: "administrator",
+            given: given.to_owned(),
+            hint: "`cryptounit-admins` lists them",
+        }),
+    }
+}
+
+/// `cryptounit-thrhld-set`.
+pub(crate) async fn set_thresholds(context: &Context<'_>, args: &ThresholdArgs) -> Result<Report, TkeError> {
+    let instance = Instance::reach(context).await?;
+    let units = instance.selected().await?.all()?;
+    let mut illegal = Vec::new();
+    let mut needs = Vec::new();
+    for met in &units {
+        match administration(&met.snapshot, &rule(met, args)) {
+            Ok(orders) => {
+                let most =
+                    orders.iter().map(|order| needed(&met.snapshot, order.command(), order.sets())).max();
+                needs.push(Need { unit: met, signatures: most.unwrap_or(0) });
+            }
+            Err(no_way) => illegal.push(format!("crypto unit {}: {no_way}", met.number())),
+        }
+    }
+    refuse_if_any(illegal)?;
+    let quorum = open_quorum(context, &args.signers, &needs, &[]).await?;
+
+    let mut plans = context.plans()?;
+    let mut plan = plans.of(instance.id());
+    plan.align(&snapshots(&units));
+    refuse_strangers(&units, &plan, &args.accept)?;
+    plan.signature_threshold = args.signature;
+    plan.revocation_threshold = args.revocation;
+    plan.quorum_destructive = args.quorum_destructive;
+    plan.export_foreign = args.export_foreign;
+    plans.record(instance.id(), &plan)?;
+
+    let mut work = Work::begin(context, instance.id(), "cryptounit-thrhld-set", quorum, listed(&units))?;
+    for met in &units {
+        if !work.goes_on(met.listed()) {
+            break;
+        }
+        let rule = rule(met, args);
+        let result = match administration(&met.snapshot, &rule) {
+            Ok(orders) if orders.is_empty() => Ok(Done::as_it_was("set already")),
+            _ => {
+                let goal = Goal { rule, control_points: None, master_key: KeyGoal::AsItIs };
+                let text =
+                    if met.snapshot.attributes.imprint() { "set; imprint mode is over" } else { "set" };
+                let done = work.ceremony().converge(&met.unit, &goal, &tke::ceremony::KeySource::None).await;
+                done.map(|_| Done::changed(text)).map_err(TkeError::from)
+            }
+        };
+        work.note(met.listed(), result);
+    }
+    let single = args.signature == 1 || args.revocation == 1;
+    let next = if single {
+        "WARNING: with a threshold of 1, one administrator alone can do everything. Two or more give dual control."
+    } else {
+        "Next: load the master key (`cryptounit-mk-load`)."
+    };
+    Ok(work.report(next))
+}
+
+/// In imprint mode whoever comes first may install administrators. Leaving it with one that nobody here has added would
+/// let a stranger in for good.
+fn refuse_strangers(units: &[Met], plan: &Plan, accepted: &[String]) -> Result<(), TkeError> {
+    let strangers = plan.administrators.iter().filter(|planned| planned.certificate.is_none());
+    let strangers = strangers.filter(|planned| {
+        !accepted
+            .iter()
+            .any(|given| *given == planned.name || (given.len() >= 8 && planned.ski.starts_with(given)))
+    });
+    let mut reasons = Vec::new();
+    for stranger in strangers {
+        let there = |met: &&Met| {
+            let mut entries = met.snapshot.administrators.iter();
+            met.snapshot.attributes.imprint()
+                && entries.any(|entry| Ski(entry.ski).to_string() == stranger.ski)
+        };
+        let numbers: Vec<String> = units.iter().filter(there).map(|met| met.number().to_string()).collect();
+        if !numbers.is_empty() {
+            reasons.push(format!(
+                "crypto units {} have the administrator `{}` ({}), who was not added from this folder: remove it \
+                 (`cryptounit-admin-rm`), or name it with --accept if it belongs there",
+                numbers.join(", "),
+                stranger.name,
+                stranger.ski
+            ));
+        }
+    }
+    refuse_if_any(reasons)
+}
+
+/// The rule with other thresholds. Leaving imprint mode brings the permissions of the unit's kind.
+fn rule(met: &Met, args: &ThresholdArgs) -> Rule {
+    let before = rule_of(&met.snapshot);
+    let kind = met.listed().kind;
+    let imprint = met.snapshot.attributes.imprint();
+    let mut permissions = if imprint { permissions_of(kind) } else { before.permissions };
+    permissions = switched(permissions, Permissions::QUORUM_DESTRUCTIVE, args.quorum_destructive);
+    let foreign = args.export_foreign && kind == tke::UnitKind::Recovery;
+    permissions = switched(permissions, Permissions::EXPORT_FOREIGN, foreign);
+    Rule { signature_threshold: args.signature, revocation_threshold: args.revocation, permissions, ..before }
+}
+
+const fn switched(permissions: Permissions, bit: Permissions, on: bool) -> Permissions {
+    if on { permissions.with(bit) } else { permissions.without(bit) }
+}
+
+/// As many signatures as a command needs on each unit.
+pub(crate) fn needs(units: &[Met], command: AdminCommand) -> Vec<Need<'_>> {
+    units.iter().map(|met| Need { unit: met, signatures: needed(&met.snapshot, command, None) }).collect()
+}
+
+pub(crate) fn snapshots(units: &[Met]) -> Vec<&Snapshot> {
+    units.iter().map(|met| &met.snapshot).collect()
+}
+
+pub(crate) fn listed(units: &[Met]) -> Vec<tke::Listed> {
+    units.iter().map(|met| met.listed().clone()).collect()
+}
+
+pub(crate) fn refuse_if_any(reasons: Vec<String>) -> Result<(), TkeError> {
+    if reasons.is_empty() { Ok(()) } else { Err(TkeError::Refused(reasons)) }
+}

@@ -1,0 +1,327 @@
+//! The recovery-unit method: `auto-init` and `auto-mk-recover`. The master key is never outside of crypto units, but
+//! sealed for one.
+
+use crate::commands::admins::{listed, refuse_if_any};
+use crate::commands::compare;
+use crate::commands::master_key::refuse_imprint;
+use crate::context::Context;
+use crate::error::TkeError;
+use crate::instance::{Instance, Met};
+use crate::plan::{Plan, Plans, rule_of};
+use crate::report::Report;
+use crate::signers::{
+    Need, SignerArgs, administrator, administrator_name, find, open, open_quorum, selected,
+};
+use crate::work::{Done, Work};
+use clap::Args;
+use tke::ceremony::KeySource;
+use tke::converge::{Goal, KeyGoal};
+use tke::holder::{ListedSignatureKey, SignatureKey, SignatureKeyFile};
+use tke::plan::administration;
+use tke::precheck;
+use tke::quorum::Quorum;
+use tke::{Order, UnitKind};
+use unit_api::VerificationPattern;
+use unit_api::admin::Permissions;
+use uuid::Uuid;
+
+/// Options of `auto-init`.
+#[derive(Clone, Debug, Args)]
+pub struct AutoInitArgs {
+    /// Administrators that have to sign most commands.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub signature: u32,
+    /// Administrators that have to sign the removal of one.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub revocation: u32,
+    /// An administrator, by the name of a signature key [default: the selected keys]. May be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub administrator: Vec<String>,
+    /// An administrator whose signature key is made now, unless there is one of that name. May be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub new_administrator: Vec<String>,
+    /// Activating, clearing the current register and zeroizing take the signature threshold, not one signature.
+    #[arg(long)]
+    pub quorum_destructive: bool,
+}
+
+/// Options of `auto-mk-recover`.
+#[derive(Clone, Debug, Args)]
+pub struct RecoverArgs {
+    /// The recovery crypto unit to copy from [default: the first that holds a master key]
+    #[arg(long, value_name = "N")]
+    pub from: Option<u16>,
+    /// A crypto unit to copy to [default: all without a master key]. May be given several times.
+    #[arg(long, value_name = "N")]
+    pub to: Vec<u16>,
+    /// Copy to crypto units of another instance, which then shares this master key. Both can open each other's keys.
+    /// The recovery unit must permit it (`cryptounit-thrhld-set --export-foreign`).
+    #[arg(long, value_name = "UUID", requires = "share_master_key")]
+    pub to_instance: Option<Uuid>,
+    /// Really share the master key with the other instance.
+    #[arg(long)]
+    pub share_master_key: bool,
+    /// Who signs.
+    #[command(flatten)]
+    pub signers: SignerArgs,
+}
+
+/// `auto-init`.
+pub(crate) async fn init(context: &Context<'_>, args: &AutoInitArgs) -> Result<Report, TkeError> {
+    let instance = Instance::reach(context).await?;
+    let addressed = instance.meet_all(|_| true).await;
+    let keystore = instance.keystore().await?.under()?;
+    let checked = precheck::automatic(&addressed.comparison(), instance.units.len(), keystore);
+    if !checked.passed() {
+        return Err(addressed
+            .absent
+            .into_iter()
+            .next()
+            .map_or(TkeError::Precheck(checked), |(_, fault)| fault.into()));
+    }
+    let mut units = addressed.met;
+    // The one that gives the master key to all others comes first.
+    units.sort_by_key(|met| {
+        let recovery = met.listed().kind == UnitKind::Recovery;
+        (!recovery, met.snapshot.current.is_none(), met.number())
+    });
+
+    let keys = keys(context, args)?;
+    let mut plans = context.plans()?;
+    let mut plan = Plan { under_way: Some("auto-init".to_owned()), ..plans.of(instance.id()) };
+    plan.administrators.clear();
+    for key in &keys {
+        plan.add(&administrator(key).await?);
+    }
+    plan.signature_threshold = args.signature;
+    plan.revocation_threshold = args.revocation;
+    plan.quorum_destructive = args.quorum_destructive;
+    plan.master_key = units.first().and_then(|met| met.snapshot.current).map(|pattern| pattern.to_string());
+    let no_way = |met: &Met| {
+        let rule = plan.goal(met.listed().kind, &met.snapshot).ok()?.rule;
+        let no_way = administration(&met.snapshot, &rule).err()?;
+        Some(format!("crypto unit {}: {no_way}", met.number()))
+    };
+    refuse_if_any(units.iter().filter_map(no_way).collect())?;
+    plans.record(instance.id(), &plan)?;
+
+    let keys = keys.into_iter().map(|key| Box::new(key) as Box<dyn SignatureKey>).collect();
+    let mut work = Work::begin(context, instance.id(), "auto-init", Quorum::new(keys), listed(&units))?;
+    if let Some((source, others)) = units.split_first() {
+        work.goes_on(source.listed());
+        let found = set_up_source(&mut work, source, &mut plan, &mut plans, instance.id()).await;
+        let ready = found.is_ok();
+        work.note(source.listed(), found);
+        for met in others {
+            if !ready || !work.goes_on(met.listed()) {
+                break;
+            }
+            let result = set_up(&mut work, met, source, &plan).await;
+            work.note(met.listed(), result);
+        }
+    }
+    if work.complete() {
+        plan.under_way = None;
+        plans.record(instance.id(), &plan)?;
+    }
+    let good = work.complete();
+    let report = work.report("");
+    if !good {
+        return Ok(report);
+    }
+    let comparison = compare::report(&instance, &instance.meet_all(|_| true).await);
+    let single = args.signature == 1 || args.revocation == 1;
+    let warning = if single {
+        "\nWARNING: with a threshold of 1, one administrator alone can do everything.\n"
+    } else {
+        ""
+    };
+    let text = format!(
+        "{}{warning}\n{}\nThe recovery crypto units hold the only copies of the master key besides the others'.\n",
+        report.text, comparison.text
+    );
+    Ok(Report { text, good: comparison.good, ..report })
+}
+
+/// The recovery unit that gives: ruled, and with a master key of its own drawing if it has none.
+async fn set_up_source(
+    work: &mut Work,
+    source: &Met,
+    plan: &mut Plan,
+    plans: &mut Plans,
+    instance: Uuid,
+) -> Result<Done, TkeError> {
+    let goal = plan.goal(source.listed().kind, &source.snapshot)?;
+    let goal = Goal { master_key: KeyGoal::AsItIs, ..goal };
+    let ruled = work.ceremony().converge(&source.unit, &goal, &KeySource::None).await?;
+    let drawn = ruled.current.is_none();
+    if drawn {
+        work.ceremony().carry_out(&source.unit, &Order::GenerateMasterKey).await?;
+    }
+    let pattern = source.unit.snapshot().await?.current;
+    plan.master_key = pattern.map(|pattern| pattern.to_string());
+    plans.record(instance, plan)?;
+    Ok(Done::changed(if drawn { "set up; has drawn the master key" } else { "set up; holds the master key" }))
+}
+
+async fn set_up(work: &mut Work, met: &Met, source: &Met, plan: &Plan) -> Result<Done, TkeError> {
+    let goal = plan.goal(met.listed().kind, &met.snapshot)?;
+    let before = met.snapshot.transaction_counter;
+    let from = KeySource::Unit { source: &source.unit, new: false };
+    let after = work.ceremony().converge(&met.unit, &goal, &from).await?;
+    Ok(if after.transaction_counter == before {
+        Done::as_it_was("set up already")
+    } else {
+        Done::changed("set up; has the master key")
+    })
+}
+
+/// The administrators' keys, opened; new ones made first.
+fn keys(context: &Context<'_>, args: &AutoInitArgs) -> Result<Vec<SignatureKeyFile>, TkeError> {
+    let mut keys = Vec::new();
+    let named: Vec<ListedSignatureKey> = if args.administrator.is_empty() && args.new_administrator.is_empty()
+    {
+        selected(context)?
+    } else {
+        args.administrator.iter().map(|name| find(context, name)).collect::<Result<_, _>>()?
+    };
+    for key in &named {
+        keys.push(open(context, key)?);
+    }
+    for name in &args.new_administrator {
+        // Of an earlier run that was interrupted.
+        if let Ok(key) = find(context, name) {
+            keys.push(open(context, &key)?);
+            continue;
+        }
+        let password = context.secrets.new_password(name)?;
+        let made =
+            SignatureKeyFile::create(&context.folder, administrator_name(name)?, &password, context.cost());
+        keys.push(made.map_err(|source| TkeError::Key { name: name.clone(), source })?.key);
+    }
+    if keys.is_empty() { Err(TkeError::NoSigner) } else { Ok(keys) }
+}
+
+/// `auto-mk-recover`.
+pub(crate) async fn recover(context: &Context<'_>, args: &RecoverArgs) -> Result<Report, TkeError> {
+    let instance = Instance::reach(context).await?;
+    let source = source(&instance, args.from).await?;
+    let Some(pattern) = source.snapshot.current else {
+        return Err(TkeError::refused(format!("crypto unit {} holds no master key", source.number())));
+    };
+    let elsewhere = match args.to_instance {
+        Some(other) => Some(instance.sibling(context, other).await?),
+        None => None,
+    };
+    let target = elsewhere.as_ref().unwrap_or(&instance);
+    let targets = targets(target, &source, args).await?;
+    refuse_imprint(std::slice::from_ref(&source))?;
+    refuse_imprint(&targets)?;
+    refuse_unlike(&source, &targets, pattern, elsewhere.is_some())?;
+    let checked = precheck::activation(pattern, target.keystore().await?.under()?);
+    if !checked.passed() {
+        return Err(TkeError::Precheck(checked));
+    }
+    let threshold =
+        |met: &Met| usize::try_from(met.snapshot.attributes.signature_threshold).unwrap_or(usize::MAX);
+    let all = targets.iter().chain(std::iter::once(&source));
+    let needs: Vec<Need<'_>> = all.map(|unit| Need { unit, signatures: threshold(unit) }).collect();
+    let quorum = open_quorum(context, &args.signers, &needs, &[]).await?;
+    let mut work = Work::begin(context, instance.id(), "auto-mk-recover", quorum, listed(&targets))?;
+    for met in &targets {
+        if !work.goes_on(met.listed()) {
+            break;
+        }
+        let goal = Goal {
+            rule: rule_of(&met.snapshot),
+            control_points: None,
+            master_key: KeyGoal::Current(pattern),
+        };
+        let from = KeySource::Unit { source: &source.unit, new: false };
+        let before = met.snapshot.transaction_counter;
+        let done = work.ceremony().converge(&met.unit, &goal, &from).await;
+        let done = done.map(|after| {
+            if after.transaction_counter == before {
+                Done::as_it_was("has the master key already")
+            } else {
+                Done::changed("has the master key")
+            }
+        });
+        work.note(met.listed(), done.map_err(TkeError::from));
+    }
+    Ok(work.report("Next: see that all crypto units are alike (`cryptounit-compare`)."))
+}
+
+/// The recovery unit to copy from.
+async fn source(instance: &Instance, from: Option<u16>) -> Result<Met, TkeError> {
+    if let Some(number) = from {
+        let met = instance.meet(number).await?;
+        if met.listed().kind != UnitKind::Recovery {
+            return Err(TkeError::refused(format!(
+                "crypto unit {number} is no recovery crypto unit: only these give their master key away"
+            )));
+        }
+        return Ok(met);
+    }
+    let recovery = instance.meet_all(|unit| unit.listed.kind == UnitKind::Recovery).await;
+    recovery.met.into_iter().find(|met| met.snapshot.current.is_some()).ok_or_else(|| {
+        TkeError::refused("no recovery crypto unit that answers holds a master key: load it from its parts")
+    })
+}
+
+async fn targets(instance: &Instance, source: &Met, args: &RecoverArgs) -> Result<Vec<Met>, TkeError> {
+    let itself = |met: &Met| {
+        met.snapshot.target.unit == source.snapshot.target.unit
+            && met.snapshot.target.domain_index == source.snapshot.target.domain_index
+    };
+    if args.to.is_empty() {
+        let all = instance.meet_all(|_| true).await;
+        let empty = all.met.into_iter().filter(|met| met.snapshot.current.is_none() && !itself(met));
+        let empty: Vec<Met> = empty.collect();
+        if empty.is_empty() {
+            return Err(TkeError::refused(
+                "every crypto unit that answers holds a master key: name one with --to",
+            ));
+        }
+        return Ok(empty);
+    }
+    for number in &args.to {
+        instance.unit(*number)?;
+    }
+    let met = instance.meet_all(|unit| args.to.contains(&unit.listed.number)).await.all()?;
+    Ok(met.into_iter().filter(|met| !itself(met)).collect())
+}
+
+/// Those who receive must be ruled as the one that gives, and hold no other master key.
+fn refuse_unlike(
+    source: &Met,
+    targets: &[Met],
+    pattern: VerificationPattern,
+    foreign: bool,
+) -> Result<(), TkeError> {
+    let mut reasons = Vec::new();
+    let permissions = source.snapshot.attributes.permissions;
+    if foreign && !permissions.contains(Permissions::EXPORT_FOREIGN) {
+        reasons.push(format!(
+            "crypto unit {} does not give its master key to another instance: its administrators must permit it \
+             (`cryptounit-thrhld-set --export-foreign`)",
+            source.number()
+        ));
+    }
+    for met in targets {
+        let number = met.number();
+        let (here, there) =
+            (met.snapshot.attributes.signature_threshold, source.snapshot.attributes.signature_threshold);
+        if here != there {
+            reasons.push(format!(
+                "crypto unit {number} has signature threshold {here}, the recovery crypto unit {there}"
+            ));
+        }
+        if let Some(found) = met.snapshot.current.filter(|found| !found.is_of_same_key(&pattern)) {
+            reasons.push(format!(
+                "crypto unit {number} holds another master key ({found}), which is left alone"
+            ));
+        }
+    }
+    refuse_if_any(reasons)
+}

@@ -1,0 +1,92 @@
+//! `cryptounit-compare`: all selected units side by side, every single difference, and a verdict.
+
+use crate::commands::units::with_absent;
+use crate::context::Context;
+use crate::error::TkeError;
+use crate::instance::{Addressed, Instance};
+use crate::report::Report;
+use crate::tables;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use tke::compare::{Aspect, Comparison};
+
+/// `cryptounit-compare`.
+pub(crate) async fn show(context: &Context<'_>) -> Result<Report, TkeError> {
+    let instance = Instance::reach(context).await?;
+    let units = instance.looked_at().await;
+    Ok(report(&instance, &units))
+}
+
+/// The comparison, in the documented order of its tables.
+pub(crate) fn report(instance: &Instance, units: &Addressed) -> Report {
+    let comparison = units.comparison();
+    let (id, met) = (instance.id(), units.met.as_slice());
+    let mut text = String::new();
+    let mut table = |table: String, what: &str, aspects: &[Aspect]| {
+        let _ = writeln!(text, "{table}\n==> {}\n", verdict_on(&comparison, what, aspects));
+    };
+    table(
+        tables::thresholds(id, met),
+        "thresholds",
+        &[Aspect::SignatureThreshold, Aspect::RevocationThreshold],
+    );
+    table(tables::administrators(id, met), "administrators", &[Aspect::Administrators]);
+    table(tables::new_registers(id, met), "new master key register", &[Aspect::NewRegister]);
+    table(tables::current_registers(id, met), "current master key register", &[Aspect::CurrentRegister]);
+    table(tables::control_points(id, met), "control points", &[Aspect::ControlPoints]);
+    text += tables::footnote(met);
+    text += &differences(&comparison);
+    let alike = comparison.alike() && units.absent.is_empty();
+    let verdict = if units.absent.is_empty() {
+        comparison.verdict()
+    } else {
+        format!("WARNING: {} crypto units did not answer and are not compared.", units.absent.len())
+    };
+    let mut report = with_absent(text, id, units).good_if(alike);
+    let _ = writeln!(report.text, "\n{verdict}");
+    if !comparison.alike() {
+        report.text +=
+            "`converge` brings them to the recorded plan; `converge --like N` to what crypto unit N is.\n";
+    }
+    if let Value::Object(json) = &mut report.json {
+        json.insert("alike".to_owned(), json!(alike));
+        json.insert("verdict".to_owned(), json!(verdict));
+        json.insert("differences".to_owned(), differences_json(&comparison));
+    }
+    report
+}
+
+fn verdict_on(comparison: &Comparison, what: &str, aspects: &[Aspect]) -> String {
+    let differ = comparison.differences.iter().any(|difference| aspects.contains(&difference.aspect));
+    if differ {
+        format!("WARNING: the crypto units differ in their {what}.")
+    } else {
+        format!("The crypto units have the same {what}.")
+    }
+}
+
+/// Every difference: each value with the units that have it.
+fn differences(comparison: &Comparison) -> String {
+    let mut text = String::new();
+    for difference in &comparison.differences {
+        let _ = writeln!(text, "\nDIFFERENCE in {}:", difference.aspect);
+        for (value, units) in &difference.values {
+            let units: Vec<String> = units.iter().map(u16::to_string).collect();
+            let value = if value.is_empty() { "(none)" } else { value };
+            let _ = writeln!(text, "  crypto units {}: {value}", units.join(", "));
+        }
+    }
+    text
+}
+
+fn differences_json(comparison: &Comparison) -> Value {
+    let one = |difference: &tke::compare::Difference| {
+        let values: Vec<Value> = difference
+            .values
+            .iter()
+            .map(|(value, units)| json!({ "value": value, "crypto_units": units }))
+            .collect();
+        json!({ "aspect": difference.aspect.name(), "values": values })
+    };
+    comparison.differences.iter().map(one).collect()
+}

@@ -1,0 +1,47 @@
+//! Control points of the selected units: `cryptounit-cp-…`.
+
+use crate::commands::admins::{listed, needs};
+use crate::commands::master_key::refuse_imprint;
+use crate::context::Context;
+use crate::error::TkeError;
+use crate::instance::Instance;
+use crate::plan::points_text;
+use crate::report::Report;
+use crate::signers::{SignerArgs, open_quorum};
+use crate::work::{Done, Work};
+use tke::Order;
+use unit_api::admin::{AdminCommand, ControlPoint};
+
+/// `cryptounit-cp-btc`, `-cp-eddsa`, `-cp-sig-other`: switches a control point on.
+pub(crate) async fn switch_on(
+    context: &Context<'_>,
+    command: &'static str,
+    point: ControlPoint,
+    signers: &SignerArgs,
+) -> Result<Report, TkeError> {
+    let instance = Instance::reach(context).await?;
+    let units = instance.selected().await?.all()?;
+    refuse_imprint(&units)?;
+    let quorum = open_quorum(context, signers, &needs(&units, AdminCommand::SetControlPoints), &[]).await?;
+    let mut plans = context.plans()?;
+    let mut plan = plans.of(instance.id());
+    if let Some(first) = units.first() {
+        plan.control_points = Some(points_text(first.snapshot.control_points.with(point.alone())));
+        plans.record(instance.id(), &plan)?;
+    }
+    let mut work = Work::begin(context, instance.id(), command, quorum, listed(&units))?;
+    for met in &units {
+        if !work.goes_on(met.listed()) {
+            break;
+        }
+        let result = if met.snapshot.control_points.is_on(point) {
+            Ok(Done::as_it_was(format!("{} is set already", point.name())))
+        } else {
+            let order = Order::SetControlPoints(met.snapshot.control_points.with(point.alone()));
+            let done = work.ceremony().carry_out(&met.unit, &order).await;
+            done.map(|_| Done::changed(format!("{} set", point.name()))).map_err(TkeError::from)
+        };
+        work.note(met.listed(), result);
+    }
+    Ok(work.report(""))
+}

@@ -1,0 +1,227 @@
+//! Whatever the units are, to what they should be: `converge`, `resume`, `failover-enable`.
+
+use crate::commands::parts::PartArgs;
+use crate::commands::rotation::{self, AutoRotateArgs, RotateArgs};
+use crate::context::Context;
+use crate::error::TkeError;
+use crate::instance::{Instance, Met};
+use crate::plan::Plan;
+use crate::report::Report;
+use crate::signers::{Need, SignerArgs, open_quorum};
+use crate::work::{Done, Work};
+use clap::Args;
+use serde_json::json;
+use tke::ceremony::KeySource;
+use tke::converge::{Step, next_step};
+use tke::part::{KeyPartHolder, KeyPartSet};
+use tke::precheck;
+use tke::{Snapshot, UnitKind};
+use tke_crypto::Ski;
+use unit_api::VerificationPattern;
+use unit_api::admin::Permissions;
+
+/// Options of `converge`, `resume` and `failover-enable`.
+#[derive(Clone, Debug, Args)]
+pub struct ConvergeArgs {
+    /// Make the others what this crypto unit is, in place of the recorded plan.
+    #[arg(long, value_name = "N")]
+    pub like: Option<u16>,
+    /// Parts of the master key, for units that lack it where no recovery unit holds it.
+    #[command(flatten)]
+    pub parts: PartArgs,
+    /// Who signs.
+    #[command(flatten)]
+    pub signers: SignerArgs,
+}
+
+/// `converge`.
+pub(crate) async fn all(context: &Context<'_>, args: &ConvergeArgs) -> Result<Report, TkeError> {
+    let instance = Instance::reach(context).await?;
+    bring(context, &instance, args, "converge", |_| true).await
+}
+
+/// `resume`.
+pub(crate) async fn resume(context: &Context<'_>, args: &ConvergeArgs) -> Result<Report, TkeError> {
+    let instance = Instance::reach(context).await?;
+    if rotation::is_under_way(&instance).await? {
+        let (parts, signers) = (args.parts.clone(), args.signers.clone());
+        let report = rotation::rotate(context, &RotateArgs { exclude: Vec::new(), parts, signers }).await?;
+        return Ok(report.after("Going on with the rotation of the master key.\n"));
+    }
+    match context.plans()?.of(instance.id()).under_way {
+        Some(command) if command == rotation::AUTOMATIC => {
+            let report =
+                rotation::automatic(context, &AutoRotateArgs { signers: args.signers.clone() }).await?;
+            Ok(report.after(&format!("Going on with `{command}`.\n")))
+        }
+        None => {
+            let text =
+                "No ceremony was interrupted. `converge` brings every crypto unit to the recorded plan.";
+            Ok(Report::new(text, json!({ "under_way": null })))
+        }
+        Some(command) => {
+            let report = bring(context, &instance, args, "resume", |_| true).await?;
+            Ok(report.after(&format!("Going on with `{command}`.\n")))
+        }
+    }
+}
+
+/// `failover-enable`.
+pub(crate) async fn failover(context: &Context<'_>, args: &ConvergeArgs) -> Result<Report, TkeError> {
+    let instance = Instance::reach(context).await?;
+    let standby: Vec<String> = instance
+        .units
+        .iter()
+        .filter(|unit| unit.listed.kind == UnitKind::Failover)
+        .map(|unit| format!("{} {}", unit.listed.number, unit.listed.location))
+        .collect();
+    if standby.is_empty() {
+        let text = "The instance has no failover crypto units. They are assigned to an instance by whoever runs the \
+                    service; then this command sets them up.";
+        return Ok(Report::new(text, json!({ "failover": [] })).good_if(false));
+    }
+    let mut args = args.clone();
+    if args.like.is_none() && !context.plans()?.of(instance.id()).is_decided() {
+        let model = instance.units.iter().find(|unit| unit.listed.kind == UnitKind::Operational);
+        args.like = model.map(|unit| unit.listed.number);
+    }
+    let report =
+        bring(context, &instance, &args, "failover-enable", |kind| kind == UnitKind::Failover).await?;
+    Ok(report.after(&format!("Failover crypto units: {}.\n", standby.join(", "))))
+}
+
+/// Brings every unit of these kinds to the plan.
+async fn bring(
+    context: &Context<'_>,
+    instance: &Instance,
+    args: &ConvergeArgs,
+    command: &'static str,
+    of_kind: impl Fn(UnitKind) -> bool,
+) -> Result<Report, TkeError> {
+    let everything = instance.meet_all(|_| true).await;
+    let mut plans = context.plans()?;
+    let mut plan = plans.of(instance.id());
+    if let Some(number) = args.like {
+        instance.unit(number)?;
+        let model = everything.met.iter().find(|met| met.number() == number);
+        let Some(model) = model else {
+            return Err(everything.all().err().unwrap_or(TkeError::NothingSelected));
+        };
+        crate::commands::master_key::refuse_imprint(std::slice::from_ref(model))?;
+        plan.be_like(&model.snapshot);
+    }
+    if !plan.is_decided() {
+        return Err(TkeError::NoPlan(instance.id()));
+    }
+    let parts = if args.parts.is_empty() { None } else { Some(args.parts.open(context, None)?) };
+    if let Some(parts) = &parts {
+        refuse_other_parts(&mut plan, parts)?;
+    }
+    if let Some(pattern) = plan.master_key() {
+        let checked = precheck::activation(pattern, instance.keystore().await?.under()?);
+        if !checked.passed() {
+            return Err(TkeError::Precheck(checked));
+        }
+    }
+    let source = plan.master_key().and_then(|pattern| giver(&everything.met, pattern));
+    let needs: Vec<Need<'_>> = everything
+        .met
+        .iter()
+        .filter(|met| of_kind(met.listed().kind))
+        .chain(source)
+        .map(|unit| Need { unit, signatures: signatures(unit, &plan) })
+        .collect();
+    let coming: Vec<Ski> = plan.skis();
+    let busy = needs.iter().any(|need| need.signatures > 0 && !is_done(need.unit, &plan));
+    let needs = if busy { needs } else { Vec::new() };
+    let quorum = open_quorum(context, &args.signers, &needs, &coming).await?;
+    plan.under_way = Some(plan.under_way.take().unwrap_or_else(|| command.to_owned()));
+    plans.record(instance.id(), &plan)?;
+
+    let holders: Vec<&dyn KeyPartHolder> =
+        parts.iter().flat_map(KeyPartSet::holders).map(AsRef::as_ref).collect();
+    let units: Vec<&Met> = everything.met.iter().filter(|met| of_kind(met.listed().kind)).collect();
+    let mut to_do: Vec<_> = units.iter().map(|met| met.listed().clone()).collect();
+    to_do.extend(
+        everything.absent.iter().map(|(listed, _)| listed.clone()).filter(|listed| of_kind(listed.kind)),
+    );
+    let mut work = Work::begin(context, instance.id(), command, quorum, to_do)?;
+    for met in units {
+        if !work.goes_on(met.listed()) {
+            break;
+        }
+        let from = match (&parts, source) {
+            (Some(_), _) => KeySource::Parts(&holders),
+            (None, Some(source)) => KeySource::Unit { source: &source.unit, new: false },
+            (None, None) => KeySource::None,
+        };
+        let result = bring_one(&mut work, met, &plan, &from).await;
+        work.note(met.listed(), result);
+    }
+    for (listed, fault) in everything.absent {
+        if of_kind(listed.kind) {
+            work.note(&listed, Err(fault.into()));
+        }
+    }
+    if work.complete() {
+        plan.under_way = None;
+        plans.record(instance.id(), &plan)?;
+    }
+    Ok(work.report("Every crypto unit is as planned. See `cryptounit-compare`."))
+}
+
+async fn bring_one(
+    work: &mut Work,
+    met: &Met,
+    plan: &Plan,
+    from: &KeySource<'_, crate::client::HttpPort>,
+) -> Result<Done, TkeError> {
+    let goal = plan.goal(met.listed().kind, &met.snapshot)?;
+    let before = met.snapshot.transaction_counter;
+    let after = work.ceremony().converge(&met.unit, &goal, from).await?;
+    Ok(if after.transaction_counter == before {
+        Done::as_it_was("as planned already")
+    } else {
+        Done::changed("as planned now")
+    })
+}
+
+/// The parts must make the planned key; where none is planned, theirs is.
+fn refuse_other_parts(plan: &mut Plan, parts: &KeyPartSet) -> Result<(), TkeError> {
+    let worked_out = parts.combined_pattern();
+    match plan.master_key() {
+        Some(given) if !given.is_of_same_key(&worked_out) => {
+            Err(TkeError::OtherPattern { worked_out, given })
+        }
+        _ => {
+            plan.master_key = Some(worked_out.to_string());
+            Ok(())
+        }
+    }
+}
+
+/// A unit that holds the master key and gives it away.
+fn giver(units: &[Met], pattern: VerificationPattern) -> Option<&Met> {
+    units.iter().find(|met| {
+        let unit = &met.snapshot;
+        !unit.attributes.imprint()
+            && unit.attributes.permissions.contains(Permissions::WK_EXPORT)
+            && unit.current.is_some_and(|current| current.is_of_same_key(&pattern))
+    })
+}
+
+fn is_done(met: &Met, plan: &Plan) -> bool {
+    let goal = plan.goal(met.listed().kind, &met.snapshot);
+    goal.is_ok_and(|goal| matches!(next_step(&met.snapshot, &goal), Ok(Step::Done)))
+}
+
+/// The most signatures that any step on a unit can ask for.
+fn signatures(met: &Met, plan: &Plan) -> usize {
+    let now = |unit: &Snapshot| unit.attributes.signature_threshold.max(unit.attributes.revocation_threshold);
+    let most = if is_done(met, plan) {
+        met.snapshot.attributes.signature_threshold
+    } else {
+        now(&met.snapshot).max(plan.signature_threshold)
+    };
+    usize::try_from(most).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,322 @@
+//! Commands that several people sign at different times: `propose`, `proposal-show`, `-sign`, `-submit`.
+
+use crate::commands::admins::installed;
+use crate::commands::master_key::{refuse_imprint, refuse_loss};
+use crate::commands::parts::PatternArgs;
+use crate::commands::protocol;
+use crate::context::Context;
+use crate::duration::parse_duration;
+use crate::error::TkeError;
+use crate::instance::{Instance, Met};
+use crate::report::Report;
+use crate::secrets::confirm;
+use crate::signers::{SignerArgs, administrators, any_keys};
+use clap::{Args, Subcommand};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tke::Order;
+use tke::ceremony::{Event, Record};
+use tke::plan::administration;
+use tke::precheck;
+use tke::private_file;
+use tke::proposal::{DEFAULT_LIFETIME, Proposal, ProposalError};
+use unit_api::admin::{AdminCommand, Attributes, ControlPoint};
+use wire::text::{decode_hex, error_chain};
+
+/// Options of `propose`.
+#[derive(Clone, Debug, Args)]
+pub struct ProposeArgs {
+    /// Number of the crypto unit.
+    #[arg(long, value_name = "N", global = true)]
+    pub unit: Option<u16>,
+    /// Where the proposal goes.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub out: Option<PathBuf>,
+    /// How long signatures may be collected, such as 90m, 12h, 3d [default: 24h]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, global = true)]
+    pub expires: Option<Duration>,
+    /// What is proposed.
+    #[command(subcommand)]
+    pub order: ProposedOrder,
+}
+
+/// What can be proposed.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ProposedOrder {
+    /// Add an administrator.
+    AddAdministrator {
+        /// Name of a signature key.
+        #[arg(required_unless_present_any = ["from_card", "certificate"])]
+        name: Option<String>,
+        /// The administrator whose key is on this card (reader 1).
+        #[arg(long, value_name = "FILE")]
+        from_card: Option<PathBuf>,
+        /// The administrator of this certificate (DER).
+        #[arg(long, value_name = "FILE")]
+        certificate: Option<PathBuf>,
+    },
+    /// Remove an administrator.
+    RemoveAdministrator {
+        /// Name, or the first 8 or more digits of the subject key identifier.
+        administrator: String,
+    },
+    /// Set both thresholds.
+    Thresholds {
+        /// Administrators that have to sign most commands.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
+        signature: u32,
+        /// Administrators that have to sign the removal of one.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
+        revocation: u32,
+    },
+    /// Switch a control point on, such as BTC.
+    ControlPoint {
+        /// Its name, as `cryptounit-cp` shows it.
+        name: String,
+    },
+    /// Commit the new master key.
+    Commit(PatternArgs),
+    /// Activate the new master key.
+    Activate(PatternArgs),
+    /// Clear the new master-key register.
+    ClearNew,
+    /// Clear the current master-key register.
+    ClearCurrent,
+    /// Zeroize.
+    Zeroize,
+}
+
+/// A file with a proposal.
+#[derive(Clone, Debug, Args)]
+pub struct ProposalFile {
+    /// The proposal.
+    pub file: PathBuf,
+}
+
+/// Options of `proposal-sign`.
+#[derive(Clone, Debug, Args)]
+pub struct ProposalSignArgs {
+    /// The proposal.
+    pub file: PathBuf,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+    /// Who signs [default: the first selected key]
+    #[command(flatten)]
+    pub signers: SignerArgs,
+}
+
+/// Options of `proposal-submit`.
+#[derive(Clone, Debug, Args)]
+pub struct ProposalSubmitArgs {
+    /// The proposal.
+    pub file: PathBuf,
+    /// Submit it although the keystore has keys that only this master key opens.
+    #[arg(long)]
+    pub yes_lose_access: bool,
+}
+
+/// `propose`.
+pub(crate) async fn propose(context: &Context<'_>, args: &ProposeArgs) -> Result<Report, TkeError> {
+    let missing =
+        |what| TkeError::Unknown { what, given: String::new(), hint: "name it with --unit N --out FILE" };
+    let number = args.unit.ok_or_else(|| missing("crypto unit"))?;
+    let out = args.out.as_deref().ok_or_else(|| missing("file for the proposal"))?;
+    let instance = Instance::reach(context).await?;
+    let met = instance.meet(number).await?;
+    let order = order(context, &instance, &met, &args.order).await?;
+    // What would be lost is asked about when it is submitted.
+    refuse_wrong(&instance, &met, &order, true).await?;
+    let lifetime = args.expires.map_or(Ok(DEFAULT_LIFETIME), SignedDuration::try_from);
+    let lifetime = lifetime.unwrap_or(DEFAULT_LIFETIME);
+    let proposal = Proposal::new(met.listed(), &met.snapshot, &order, Timestamp::now(), lifetime);
+    write(out, &proposal)?;
+    Ok(shown(
+        out,
+        &proposal,
+        "Have it signed: `proposal-sign`; compare the fingerprint by another way first.",
+    ))
+}
+
+async fn order(
+    context: &Context<'_>,
+    instance: &Instance,
+    met: &Met,
+    proposed: &ProposedOrder,
+) -> Result<Order, TkeError> {
+    let loaded = || Ok::<_, TkeError>(context.plans()?.of(instance.id()).loaded());
+    Ok(match proposed {
+        ProposedOrder::AddAdministrator { name, from_card, certificate } => {
+            let (names, cards) = (name.clone().into_iter().collect::<Vec<_>>(), from_card.clone());
+            let cards: Vec<PathBuf> = cards.into_iter().collect();
+            let certificates: Vec<PathBuf> = certificate.clone().into_iter().collect();
+            let mut new = administrators(context, &names, &cards, &certificates).await?;
+            Order::AddAdministrator(new.pop().ok_or(TkeError::NoSigner)?)
+        }
+        ProposedOrder::RemoveAdministrator { administrator } => {
+            Order::RemoveAdministrator(installed(context, std::slice::from_ref(met), administrator)?)
+        }
+        ProposedOrder::Thresholds { signature, revocation } => {
+            let now = met.snapshot.attributes;
+            Order::SetAttributes(Attributes {
+                signature_threshold: *signature,
+                revocation_threshold: *revocation,
+                ..now
+            })
+        }
+        ProposedOrder::ControlPoint { name } => {
+            let point = ControlPoint::ALL.iter().find(|point| point.name() == name);
+            let point = point.ok_or_else(|| TkeError::Unknown {
+                what: "control point",
+                given: name.clone(),
+                hint: "`cryptounit-cp` lists them",
+            })?;
+            Order::SetControlPoints(met.snapshot.control_points.with(point.alone()))
+        }
+        ProposedOrder::Commit(which) => Order::Commit(which.pattern(context, loaded()?)?),
+        ProposedOrder::Activate(which) => Order::Activate(which.pattern(context, loaded()?)?),
+        ProposedOrder::ClearNew => Order::ClearNew,
+        ProposedOrder::ClearCurrent => Order::ClearCurrent,
+        ProposedOrder::Zeroize => Order::Zeroize,
+    })
+}
+
+/// What a single command of that kind is refused for, a proposal is refused for too.
+async fn refuse_wrong(instance: &Instance, met: &Met, order: &Order, anyway: bool) -> Result<(), TkeError> {
+    let one = std::slice::from_ref(met);
+    match order {
+        Order::Activate(pattern) => {
+            let checked = precheck::activation(*pattern, instance.keystore().await?.under()?);
+            if !checked.passed() {
+                return Err(TkeError::Precheck(checked));
+            }
+            refuse_imprint(one)
+        }
+        Order::ClearCurrent | Order::Zeroize => refuse_loss(one, &instance.keystore().await?, anyway),
+        Order::SetAttributes(to) => {
+            refuse_imprint(one)?;
+            let mut rule = crate::plan::rule_of(&met.snapshot);
+            rule.signature_threshold = to.signature_threshold;
+            rule.revocation_threshold = to.revocation_threshold;
+            let no_way = administration(&met.snapshot, &rule).err();
+            no_way.map_or(Ok(()), |source| Err(TkeError::NoWay { unit: met.number(), source }))
+        }
+        Order::AddAdministrator(_) | Order::RemoveAdministrator(_) => Ok(()),
+        _ => refuse_imprint(one),
+    }
+}
+
+/// `proposal-show`.
+pub(crate) fn show(args: &ProposalFile) -> Result<Report, TkeError> {
+    let proposal = read(&args.file)?;
+    Ok(shown(&args.file, &proposal, ""))
+}
+
+/// `proposal-sign`.
+pub(crate) async fn sign(context: &Context<'_>, args: &ProposalSignArgs) -> Result<Report, TkeError> {
+    let mut proposal = read(&args.file)?;
+    confirm(context.console, args.yes, &format!("{}Sign this?", proposal.describe()))?;
+    let keys = any_keys(context, &args.signers).await?;
+    for key in keys {
+        proposal.sign(key.as_ref(), Timestamp::now()).await?;
+        // Each signature is kept, whoever fails after it.
+        write(&args.file, &proposal)?;
+    }
+    Ok(shown(&args.file, &proposal, "With enough signatures: `proposal-submit`."))
+}
+
+/// `proposal-submit`.
+pub(crate) async fn submit(context: &Context<'_>, args: &ProposalSubmitArgs) -> Result<Report, TkeError> {
+    let proposal = read(&args.file)?;
+    let instance = Instance::reach(context).await?;
+    let (target, counter) = proposal.target().ok_or(ProposalError::Malformed(None))?;
+    let order = proposal.order().ok_or(ProposalError::Malformed(None))?;
+    let there = instance
+        .units
+        .iter()
+        .find(|unit| unit.listed.unit == target.unit && unit.listed.location.domain == target.domain_index);
+    let number = there.map(|unit| unit.listed.number).ok_or_else(|| TkeError::Unknown {
+        what: "crypto unit of this instance with module",
+        given: target.unit.to_string(),
+        hint: "the proposal is for another instance (--instance)",
+    })?;
+    let met = instance.meet(number).await?;
+    refuse_wrong(&instance, &met, &order, args.yes_lose_access).await?;
+    let mut record = protocol::open(context, instance.id(), "proposal-submit")?;
+    let done = proposal.submit(&met.unit, Timestamp::now()).await;
+    if let Err(error) = &done
+        && !matches!(error, ProposalError::Unit(_))
+    {
+        // Nothing was sent, so there is nothing to write down.
+        return Err(done.err().map_or(TkeError::NoSigner, TkeError::from));
+    }
+    let event = Event {
+        unit: met.listed().clone(),
+        what: order.to_string(),
+        command: order.command(),
+        transaction_counter: counter,
+        block_hash: block_hash(&proposal),
+        signers: proposal.signed().iter().map(|signed| (signed.name.clone(), signed.ski.clone())).collect(),
+        pattern: order.pattern(),
+        parts: Vec::new(),
+        refused: done.as_ref().err().map(|error| error_chain(error)),
+    };
+    record.record(&event).map_err(TkeError::NotRecorded)?;
+    done?;
+    remember(context, &instance, &met, &order)?;
+    let text = format!("Crypto unit {number} has carried it out: {order}.");
+    Ok(Report::new(text, json!({ "crypto_unit": number, "order": order.to_string(), "done": true })))
+}
+
+/// A proposal that changes who rules changes the plan.
+fn remember(context: &Context<'_>, instance: &Instance, met: &Met, order: &Order) -> Result<(), TkeError> {
+    let mut plans = context.plans()?;
+    let mut plan = plans.of(instance.id());
+    match order {
+        Order::AddAdministrator(new) => {
+            plan.align(&[&met.snapshot]);
+            plan.add(new);
+        }
+        Order::RemoveAdministrator(ski) => plan.remove(ski),
+        Order::SetAttributes(to) => {
+            plan.signature_threshold = to.signature_threshold;
+            plan.revocation_threshold = to.revocation_threshold;
+        }
+        Order::SetControlPoints(points) => plan.control_points = Some(crate::plan::points_text(*points)),
+        _ => return Ok(()),
+    }
+    plans.record(instance.id(), &plan)
+}
+
+fn block_hash(proposal: &Proposal) -> [u8; 32] {
+    decode_hex(&proposal.fingerprint()).map_or([0; 32], |hash| *hash)
+}
+
+fn read(path: &Path) -> Result<Proposal, TkeError> {
+    let text = std::fs::read_to_string(path).map_err(TkeError::file(path))?;
+    Ok(Proposal::from_json(&text)?)
+}
+
+fn write(path: &Path, proposal: &Proposal) -> Result<(), TkeError> {
+    private_file::replace(path, proposal.to_json().as_bytes()).map_err(TkeError::file(path))
+}
+
+fn shown(path: &Path, proposal: &Proposal, next: &str) -> Report {
+    let order = proposal.order();
+    let signed: Vec<_> = proposal
+        .signed()
+        .iter()
+        .map(|signed| json!({ "name": signed.name, "ski": signed.ski, "at": signed.at.to_string() }))
+        .collect();
+    let json = json!({
+        "file": path,
+        "crypto_unit": proposal.unit(),
+        "order": order.as_ref().map(Order::to_string),
+        "command": order.as_ref().map(|order| AdminCommand::name(order.command())),
+        "fingerprint": proposal.fingerprint(),
+        "signatures": signed,
+    });
+    Report::new(format!("{}{next}", proposal.describe()), json)
+}

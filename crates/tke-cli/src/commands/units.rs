@@ -1,0 +1,110 @@
+//! Which units there are, and which of them the tool addresses: `cryptounits`, `cryptounit-add`, `cryptounit-rm`; and
+//! single aspects of the selected ones.
+
+use crate::context::Context;
+use crate::error::TkeError;
+use crate::instance::{Addressed, Instance, Met};
+use crate::report::Report;
+use crate::tables;
+use clap::Args;
+use serde_json::{Value, json};
+use uuid::Uuid;
+use wire::text::error_chain;
+
+/// Numbers of units, or all.
+#[derive(Clone, Debug, Args)]
+pub struct UnitNumbers {
+    /// Numbers as `cryptounits` shows them, or `all`.
+    #[arg(required = true)]
+    pub numbers: Vec<String>,
+}
+
+/// `cryptounits`.
+pub(crate) async fn show(context: &Context<'_>) -> Result<Report, TkeError> {
+    Ok(listing(&Instance::reach(context).await?))
+}
+
+fn listing(instance: &Instance) -> Report {
+    let units: Vec<Value> = instance
+        .units
+        .iter()
+        .map(|unit| {
+            json!({
+                "number": unit.listed.number,
+                "selected": unit.selected,
+                "type": unit.listed.kind.name(),
+                "location": unit.listed.location.to_string(),
+                "hsm_id": unit.hsm_id,
+                "module": unit.listed.unit.to_string(),
+            })
+        })
+        .collect();
+    let mut text = tables::listing(instance.id(), &instance.units);
+    if !instance.units.iter().any(|unit| unit.selected) {
+        text += "\nNo crypto unit is selected: select with `cryptounit-add all` or `cryptounit-add N…`.\n";
+    }
+    Report::new(text, json!({ "instance": instance.id(), "crypto_units": units }))
+}
+
+/// `cryptounit-add` and `cryptounit-rm`.
+pub(crate) async fn select(
+    context: &Context<'_>,
+    args: &UnitNumbers,
+    selected: bool,
+) -> Result<Report, TkeError> {
+    let mut instance = Instance::reach(context).await?;
+    let mut numbers = Vec::new();
+    for given in &args.numbers {
+        if given == "all" {
+            numbers.extend(instance.units.iter().map(|unit| unit.listed.number));
+            continue;
+        }
+        let unknown = || TkeError::Unknown {
+            what: "crypto unit",
+            given: given.clone(),
+            hint: "`cryptounits` lists them",
+        };
+        numbers.push(instance.unit(given.parse().map_err(|_| unknown())?)?.listed.number);
+    }
+    let mut selection = context.selection()?;
+    let id = instance.id();
+    for unit in instance.units.iter_mut().filter(|unit| numbers.contains(&unit.listed.number)) {
+        selection.set_unit(id, &unit.hsm_id, selected);
+        unit.selected = selected;
+    }
+    selection.save()?;
+    Ok(listing(&instance))
+}
+
+/// One aspect of the selected units, or of all where none is selected.
+pub(crate) async fn look(
+    context: &Context<'_>,
+    table: impl Fn(Uuid, &[Met]) -> String,
+) -> Result<Report, TkeError> {
+    let instance = Instance::reach(context).await?;
+    let units = instance.looked_at().await;
+    let text = format!("{}{}", table(instance.id(), &units.met), tables::footnote(&units.met));
+    Ok(with_absent(text, instance.id(), &units))
+}
+
+/// What is known of units, and which of them did not answer.
+pub(crate) fn with_absent(mut text: String, instance: Uuid, units: &Addressed) -> Report {
+    let absent: Vec<Value> = units
+        .absent
+        .iter()
+        .map(|(listed, fault)| {
+            json!({
+                "number": listed.number,
+                "type": listed.kind.name(),
+                "location": listed.location.to_string(),
+                "error": error_chain(fault),
+            })
+        })
+        .collect();
+    for (_, fault) in &units.absent {
+        text += &format!("\nWARNING: {}\n", error_chain(fault));
+    }
+    let known: Vec<Value> = units.met.iter().map(tables::unit_json).collect();
+    Report::new(text, json!({ "instance": instance, "crypto_units": known, "absent": absent }))
+        .good_if(units.absent.is_empty())
+}

@@ -1,0 +1,28 @@
+//! What the tool remembers between commands: JSON files in the folder, its owner's alone.
+
+use crate::error::TkeError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::Path;
+use tke::private_file;
+
+/// Longest file that is read, in bytes.
+const MAX_LEN: usize = 16 * 1024 * 1024;
+
+/// What is in a file, or the default where there is none.
+pub(crate) fn load<T: DeserializeOwned + Default>(path: &Path) -> Result<T, TkeError> {
+    match private_file::read_if_present(path, MAX_LEN).map_err(TkeError::file(path))? {
+        None => Ok(T::default()),
+        Some(content) => serde_json::from_slice(&content).map_err(|_| TkeError::Damaged {
+            path: path.to_owned(),
+            problem: "it is not what this tool writes",
+        }),
+    }
+}
+
+/// Replaces a file, durably.
+pub(crate) fn save(path: &Path, content: &impl Serialize) -> Result<(), TkeError> {
+    let text = serde_json::to_vec_pretty(content)
+        .map_err(|_| TkeError::Damaged { path: path.to_owned(), problem: "it cannot be written as JSON" })?;
+    private_file::replace(path, &text).map_err(TkeError::file(path))
+}

@@ -1,0 +1,206 @@
+//! Units in tables, in the form that customers of HPCS know.
+
+use crate::instance::{ListedUnit, Met};
+use crate::report::Columns;
+use serde_json::{Value, json};
+use tke::{Snapshot, UnitKind};
+use tke_crypto::Ski;
+use unit_api::admin::ControlPoint;
+use unit_api::{Condition, NewRegister, VerificationPattern};
+use uuid::Uuid;
+
+/// Hexadecimal digits of an identifier that tables show.
+const SKI_DIGITS: usize = 30;
+/// Hexadecimal digits of a pattern in one line.
+const PATTERN_DIGITS: usize = 32;
+
+/// An identifier, shortened.
+pub(crate) fn short_ski(ski: &Ski) -> String {
+    ski.to_string().chars().take(SKI_DIGITS).collect::<String>() + "..."
+}
+
+/// A pattern in two lines of 32 digits.
+pub(crate) fn two_lines(pattern: &str) -> String {
+    let (first, second) = pattern.split_at_checked(PATTERN_DIGITS).unwrap_or((pattern, ""));
+    format!("{first}\n{second}")
+}
+
+/// The number of a unit, with a mark if it is a recovery unit.
+fn number(met: &Met) -> String {
+    let mark = if met.listed().kind == UnitKind::Recovery { " *" } else { "" };
+    format!("{}{mark}", met.number())
+}
+
+/// What marks mean, where there are any.
+pub(crate) fn footnote(units: &[Met]) -> &'static str {
+    let any = units.iter().any(|met| met.listed().kind == UnitKind::Recovery);
+    if any { "* recovery crypto unit\n" } else { "" }
+}
+
+fn titled(title: &str, instance: Uuid, columns: &Columns) -> String {
+    format!("{title}\nSERVICE INSTANCE: {instance}\n{}", columns.text())
+}
+
+/// `cryptounits`.
+pub(crate) fn listing(instance: Uuid, units: &[ListedUnit]) -> String {
+    let mut columns = Columns::new(["CRYPTO UNIT NUM", "SELECTED", "TYPE", "LOCATION"]);
+    for unit in units {
+        let listed = &unit.listed;
+        columns.row([
+            listed.number.to_string(),
+            unit.selected.to_string(),
+            listed.kind.to_string(),
+            listed.location.to_string(),
+        ]);
+    }
+    format!("SERVICE INSTANCE: {instance}\n{}", columns.text())
+}
+
+/// Thresholds.
+pub(crate) fn thresholds(instance: Uuid, units: &[Met]) -> String {
+    let mut columns = Columns::new(["CRYPTO UNIT NUM", "SIGNATURE THRESHOLD", "REVOCATION THRESHOLD"]);
+    for met in units {
+        let attributes = met.snapshot.attributes;
+        columns.row([
+            number(met),
+            attributes.signature_threshold.to_string(),
+            attributes.revocation_threshold.to_string(),
+        ]);
+    }
+    let mut text = titled("SIGNATURE THRESHOLDS", instance, &columns);
+    if units.iter().any(|met| met.snapshot.attributes.imprint()) {
+        text += "A threshold of 0 means imprint mode: the crypto unit is not secured yet.\n";
+    }
+    if units.iter().any(|met| is_single(&met.snapshot)) {
+        text += "WARNING: with a threshold of 1, one administrator alone can do everything.\n";
+    }
+    text
+}
+
+fn is_single(unit: &Snapshot) -> bool {
+    unit.attributes.signature_threshold == 1 || unit.attributes.revocation_threshold == 1
+}
+
+/// Administrators.
+pub(crate) fn administrators(instance: Uuid, units: &[Met]) -> String {
+    let mut columns = Columns::new(["CRYPTO UNIT NUM", "ADMIN NAME", "SUBJECT KEY IDENTIFIER"]);
+    for met in units {
+        if met.snapshot.administrators.is_empty() {
+            columns.row([number(met), "(none)".to_owned(), String::new()]);
+        }
+        for (place, entry) in met.snapshot.administrators.iter().enumerate() {
+            let number = if place == 0 { number(met) } else { String::new() };
+            let name = entry.name().unwrap_or("(not text)").to_owned();
+            columns.row([number, name, short_ski(&Ski(entry.ski))]);
+        }
+    }
+    titled("CRYPTO UNIT ADMINISTRATORS", instance, &columns)
+}
+
+/// The New registers.
+pub(crate) fn new_registers(instance: Uuid, units: &[Met]) -> String {
+    let rows = units.iter().map(|met| match met.snapshot.new {
+        NewRegister::Empty => (number(met), "Empty", None),
+        NewRegister::FullUncommitted(pattern) => (number(met), "Full Uncommitted", Some(pattern)),
+        NewRegister::FullCommitted(pattern) => (number(met), "Full Committed", Some(pattern)),
+    });
+    register("NEW MASTER KEY REGISTER", instance, rows)
+}
+
+/// The Current registers.
+pub(crate) fn current_registers(instance: Uuid, units: &[Met]) -> String {
+    let rows = units.iter().map(|met| match met.snapshot.current {
+        None => (number(met), "Empty", None),
+        Some(pattern) => (number(met), "Valid", Some(pattern)),
+    });
+    register("CURRENT MASTER KEY REGISTER", instance, rows)
+}
+
+/// Both registers.
+pub(crate) fn registers(instance: Uuid, units: &[Met]) -> String {
+    format!("{}\n{}", new_registers(instance, units), current_registers(instance, units))
+}
+
+fn register(
+    title: &str,
+    instance: Uuid,
+    rows: impl Iterator<Item = (String, &'static str, Option<VerificationPattern>)>,
+) -> String {
+    let mut columns = Columns::new(["CRYPTO UNIT NUM", "STATUS", "VERIFICATION PATTERN"]);
+    for (number, status, pattern) in rows {
+        // An empty register reports a pattern of zeros.
+        let pattern = pattern.unwrap_or(VerificationPattern::from_bytes([0; 32])).to_string();
+        columns.row([number, status.to_owned(), two_lines(&pattern)]);
+    }
+    titled(title, instance, &columns)
+}
+
+/// Control points, one column for each unit.
+pub(crate) fn control_points(instance: Uuid, units: &[Met]) -> String {
+    let mut columns = Columns::new(["CRYPTO UNIT NUM", "CONTROL POINT", "STATUS"]);
+    for met in units {
+        for (place, point) in ControlPoint::ALL.iter().enumerate() {
+            let number = if place == 0 { number(met) } else { String::new() };
+            let status = if met.snapshot.control_points.is_on(*point) { "Set" } else { "Not Set" };
+            columns.row([number, point.name().to_owned(), status.to_owned()]);
+        }
+    }
+    titled("CRYPTO UNIT CONTROL POINTS", instance, &columns)
+}
+
+/// A unit with all that is known of it, for programs.
+pub(crate) fn unit_json(met: &Met) -> Value {
+    let (listed, unit) = (met.listed(), &met.snapshot);
+    let administrators: Vec<Value> = unit
+        .administrators
+        .iter()
+        .map(|entry| json!({ "name": entry.name(), "ski": Ski(entry.ski).to_string() }))
+        .collect();
+    let (status, new) = match unit.new {
+        NewRegister::Empty => ("empty", None),
+        NewRegister::FullUncommitted(pattern) => ("full uncommitted", Some(pattern)),
+        NewRegister::FullCommitted(pattern) => ("full committed", Some(pattern)),
+    };
+    let points: Vec<&str> = ControlPoint::ALL
+        .iter()
+        .filter(|point| unit.control_points.is_on(**point))
+        .map(|point| point.name())
+        .collect();
+    json!({
+        "number": listed.number,
+        "type": listed.kind.name(),
+        "location": listed.location.to_string(),
+        "module": unit.target.unit.to_string(),
+        "domain": unit.target.domain_index,
+        "life": unit.target.domain_instance,
+        "transaction_counter": unit.transaction_counter.to_string(),
+        "instance": unit.instance.to_string(),
+        "condition": match unit.condition {
+            Condition::Operational => "operational".to_owned(),
+            Condition::Error(code) => format!("error 0x{code:04x}"),
+        },
+        "imprint_mode": unit.attributes.imprint(),
+        "signature_threshold": unit.attributes.signature_threshold,
+        "revocation_threshold": unit.attributes.revocation_threshold,
+        "permissions": unit.attributes.permissions.to_string(),
+        "administrators": administrators,
+        "new_register": { "status": status, "verification_pattern": new.map(|pattern| pattern.to_string()) },
+        "current_register": {
+            "status": if unit.current.is_some() { "valid" } else { "empty" },
+            "verification_pattern": unit.current.map(|pattern| pattern.to_string()),
+        },
+        "control_points": points,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{short_ski, two_lines};
+    use tke_crypto::Ski;
+
+    #[test]
+    fn identifiers_and_patterns_look_as_documented() {
+        assert_eq!(short_ski(&Ski([0xab; 32])), "abababababababababababababab".to_owned() + "ab...");
+        assert_eq!(two_lines(&"0".repeat(64)), format!("{}\n{}", "0".repeat(32), "0".repeat(32)));
+    }
+}
