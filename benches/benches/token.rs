@@ -13,8 +13,8 @@ use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use engine::{Algorithm, Engine, KeySpec, KeyUses, MacMechanism, WrapMechanism};
-use engine_pkcs11::softhsm::{CONF_VARIABLE, Home, INSTALL, find_module};
-use engine_pkcs11::{Pkcs11Engine, Token, UnitKeys};
+use engine_pkcs11::softhsm::{CONF_VARIABLE, Home, INSTALL_HINT, find_module};
+use engine_pkcs11::{DeviceKeyMode, Pkcs11Engine, Token};
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
@@ -36,7 +36,8 @@ const COMMANDS: u32 = 12;
 const FOLDER: &str = "HSM_SIM_BENCH_SOFTHSM";
 
 fn main() {
-    let module = find_module().unwrap_or_else(|| panic!("there is no SoftHSM on this machine: {INSTALL}"));
+    let module =
+        find_module().unwrap_or_else(|| panic!("there is no SoftHSM on this machine: {INSTALL_HINT}"));
     match std::env::var_os(FOLDER) {
         Some(folder) => measure(&module, Path::new(&folder)),
         None => start_anew(),
@@ -58,11 +59,11 @@ fn start_anew() {
 
 fn measure(module: &Path, folder: &Path) {
     let home = Home::create_or_open(folder).unwrap();
-    home.make_token(module, "bench").unwrap();
+    home.create_token(module, "bench").unwrap();
     let uri = home.uri(module, "bench").unwrap();
     let pin = uri.pin_source().unwrap().read(|_| panic!("nobody is asked for a PIN")).unwrap();
     let token = Token::open(&uri, pin, Box::new(|event| eprintln!("{event}"))).unwrap();
-    let engine = Pkcs11Engine::open(&token, "bench", UnitKeys::New).unwrap();
+    let engine = Pkcs11Engine::open(&token, "bench", DeviceKeyMode::CreateIfMissing).unwrap();
     println!("{}", engine.describe());
     let mut on_token = Bench::on(BenchUnit::ready_on(engine));
     let bare = Bare::beside(module);

@@ -1,4 +1,4 @@
-//! PKCS#11 tokens: whether one can carry a crypto unit.
+//! `hsm-sim token`: whether a crypto unit can use a PKCS#11 token.
 
 mod args;
 mod error;
@@ -11,10 +11,10 @@ pub use report::{Finding, Report, ReportedToken};
 
 use std::process::ExitCode;
 
-/// Does what the command line asks. The exit code says whether a unit can use the token.
+/// Runs the command. The exit code is 0 if a unit can use the token, otherwise 1.
 ///
 /// # Errors
-/// [`TokenError`] when nothing could be found out.
+/// [`TokenError`] if the token could not be probed.
 pub fn run(command: &TokenCommand) -> Result<ExitCode, TokenError> {
     let TokenCommand::Probe(args) = command;
     probe::run(args)

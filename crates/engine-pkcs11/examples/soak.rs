@@ -1,14 +1,19 @@
-//! Two threads at one SoftHSM token for as long as is asked: `cargo run --release --example soak -- 10` (minutes).
+//! Soak test on SoftHSM, for a number of minutes: `cargo run --release --example soak -- 10`.
 //!
-//! Counts objects and memory every five seconds. Fails if a session had to be opened again, if objects are left behind,
-//! or if memory has grown by more than [`MOST_GROWTH`] since the first ten seconds.
+//! Counts objects and memory every five seconds. Fails if a session was lost, if objects are left behind, or if memory has
+//! grown by more than [`MAX_GROWTH`] since the first ten seconds.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a soak fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the soak test fails by panicking"
+)]
 
 #[path = "../tests/common/soak.rs"]
 mod soak;
 
-use engine_pkcs11::softhsm::{CONF_VARIABLE, Home, INSTALL, find_module};
+use engine_pkcs11::softhsm::{CONF_VARIABLE, Home, INSTALL_HINT, find_module};
 use engine_pkcs11::{Token, TokenEvent};
 use soak::Soak;
 use std::os::unix::process::CommandExt;
@@ -17,35 +22,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// What SoftHSM keeps of objects that are destroyed, before the engine has it let go of that, in bytes.
-const MOST_GROWTH: u64 = 24 << 20;
+/// Memory that SoftHSM may keep of destroyed objects before the engine initialises it again, in bytes.
+const MAX_GROWTH: u64 = 24 << 20;
 const LABEL: &str = "soak";
 
 fn main() {
     let minutes: f64 = std::env::args().nth(1).map_or(10.0, |argument| argument.parse().unwrap());
     let Some(module) = find_module() else {
-        panic!("SoftHSM is not installed: {INSTALL}");
+        panic!("SoftHSM is not installed: {INSTALL_HINT}");
     };
     let folder = std::env::temp_dir().join(format!("hsm-sim-soak-{}", std::process::id()));
     let home = Home::create_or_open(&folder).unwrap();
-    if !home.is_in_use_here() {
-        // The process keeps its number, and so its folder.
+    if !home.is_configured() {
+        // The process ID does not change, and the folder is named after it.
         let error = Command::new(std::env::current_exe().unwrap())
             .args(std::env::args().skip(1))
             .env(CONF_VARIABLE, home.conf())
             .exec();
-        panic!("not executed anew: {error}");
+        panic!("the program could not be restarted: {error}");
     }
-    home.make_token(&module, LABEL).unwrap();
+    home.create_token(&module, LABEL).unwrap();
     let uri = home.uri(&module, LABEL).unwrap();
     let pin = uri.pin_source().unwrap().read(|_| unreachable!()).unwrap();
     let events = Arc::new(AtomicU64::new(0));
-    let heard = Arc::clone(&events);
-    let report = move |event: &TokenEvent| {
+    let count = Arc::clone(&events);
+    let on_event = move |event: &TokenEvent| {
         println!("event: {event}");
-        heard.fetch_add(1, Ordering::Relaxed);
+        count.fetch_add(1, Ordering::Relaxed);
     };
-    let token = Token::open(&uri, pin, Box::new(report)).unwrap();
+    let token = Token::open(&uri, pin, Box::new(on_event)).unwrap();
 
     let soak = Soak::new();
     let started = Instant::now();
@@ -59,18 +64,18 @@ fn main() {
         let mut last = None;
         while started.elapsed().as_secs_f64() < 60.0 * minutes {
             std::thread::sleep(Duration::from_secs(5));
-            let counted = soak.count(&module, LABEL);
+            let count = soak.count(&module, LABEL);
             let rounds = soak.rounds.load(Ordering::Relaxed);
-            println!("{:5.0} s  {rounds:8} rounds  {counted:?}", started.elapsed().as_secs_f64());
+            println!("{:5.0} s  {rounds:8} rounds  {count:?}", started.elapsed().as_secs_f64());
             if started.elapsed() > Duration::from_secs(10) {
-                first.get_or_insert(counted);
+                first.get_or_insert(count);
             }
-            last = Some(counted);
+            last = Some(count);
         }
         (first.unwrap(), last.unwrap())
     });
-    let still = soak.count(&module, LABEL);
-    println!("at rest: {still:?}");
+    let at_rest = soak.count(&module, LABEL);
+    println!("at rest: {at_rest:?}");
     drop(token);
     std::fs::remove_dir_all(&folder).unwrap();
     let grown = last.resident.saturating_sub(first.resident);
@@ -81,7 +86,7 @@ fn main() {
         last.resident >> 10
     );
     assert_eq!(events.load(Ordering::Relaxed), 0, "sessions were lost");
-    assert!(grown <= MOST_GROWTH, "memory grew by {grown} bytes");
-    // Each engine's device key, stored; its copy and the gauge went with the engine's session.
-    assert_eq!(still.objects, 2, "objects were left behind");
+    assert!(grown <= MAX_GROWTH, "memory grew by {grown} bytes");
+    // The stored device key of each engine; session objects are gone with the sessions.
+    assert_eq!(at_rest.objects, 2, "objects were left behind");
 }

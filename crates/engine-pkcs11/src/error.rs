@@ -1,8 +1,9 @@
-//! Errors of this crate: for callers, for the engine's own calls, and the classes of `CKR_*` codes.
+//! Errors: of opening a token, of one call to it, and the classes of `CKR_*` codes.
 
 mod call_error;
-pub(crate) mod fault;
+mod fault;
 mod open_error;
 
 pub(crate) use call_error::CallError;
+pub(crate) use fault::{Fault, short_text};
 pub use open_error::OpenError;

@@ -1,19 +1,21 @@
-//! An [`Engine`](engine::Engine) over any PKCS#11 token.
+//! An [`Engine`](engine::Engine) on any PKCS#11 token.
 //!
-//! A [`Token`] is found by its [`TokenUri`] and logged in to once; each [`Pkcs11Engine`] on it has a session of its own and
-//! a name, by which the units of one token are told apart. [`probe`] shows what a token can do for a unit.
+//! A [`Token`] is found by its [`TokenUri`] and logged in to once. Each [`Pkcs11Engine`] on it has a session of its own and
+//! a unit name, which is part of the labels of its objects. [`probe`] shows whether a unit can use a token.
 //!
-//! What it deliberately does not do: initialise tokens (but for the throw-away ones of [`softhsm`]), set PINs, know blobs,
-//! registers or administrators. No code here is unsafe: what `cryptoki` cannot say is done without.
+//! Not in this crate: initialising tokens (except the test tokens of [`softhsm`]), setting PINs, key blobs, master-key
+//! registers, administrators, and unsafe code.
 //!
 //! Invariants:
-//! - Keys are sensitive objects of the token from the moment they are made. Where a token leaves no way but through this
-//!   process's memory, the way is a row in the table of `clear.rs`.
-//! - Every object permits one role and the mechanisms of that role. A stored master key permits nothing, for good.
-//! - A token is used only after it has given the published answer for everything that a unit needs.
-//! - A wrong PIN is tried once. A token that is away is looked for again with growing pauses; what it stores is found again
-//!   under the same handles, or the engine says that it is lost.
-//! - What a call made is destroyed again when the call fails; what an interrupted change stored, at the next start.
+//! - Keys are sensitive objects of the token from their creation on. The cases in which key bytes pass through this
+//!   process's memory are listed in `objects/clear_key.rs`.
+//! - Every object has one usage and the mechanisms for it. A stored master key permits no operation, and that cannot be
+//!   changed.
+//! - A token is used only after it has returned the published result for everything that a unit needs.
+//! - A refused PIN is not tried again. A lost token is looked for with growing pauses; afterwards stored keys have the same
+//!   handles as before, or the engine reports them as lost.
+//! - A failed call destroys the objects it has created. Objects stored by an interrupted change are destroyed at the next
+//!   start.
 
 mod error;
 mod mechanisms;
@@ -24,10 +26,15 @@ pub mod softhsm;
 mod token;
 
 pub use error::OpenError;
-pub use pkcs11_engine::{Pkcs11Engine, UnitKeys};
+pub use objects::DeviceKeyMode;
+pub use pkcs11_engine::Pkcs11Engine;
 pub use probe::{ProbeRow, Verdict, probe};
-pub use token::Token;
-pub use token::event::{Report, TokenEvent};
-pub use token::listing::{ListedToken, ModuleListing, list};
-pub use token::pin::{Pin, PinError, PinSource, PinSourceInvalid};
-pub use token::uri::{TokenSeen, TokenUri, UriError};
+pub use token::{
+    EventHandler, ListedToken, ModuleListing, Pin, PinError, PinSource, PinSourceInvalid, Token,
+    TokenAttributes, TokenEvent, TokenUri, UriError, list,
+};
+
+/// Runs the examples of the README as doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

@@ -1,9 +1,21 @@
-//! Key objects on a token: how they are made, which handles name them, and how they outlive the process.
+//! Key objects on a token: how they are created, which handles name them, and how they outlive the process.
 
-pub(crate) mod call;
-pub(crate) mod clear;
-pub(crate) mod key_table;
+mod call_context;
+pub(crate) mod clear_key;
+mod device_key;
+mod key_digest;
+mod key_table;
 pub(crate) mod persistence;
-pub(crate) mod profile;
-pub(crate) mod store;
-pub(crate) mod template;
+mod profile;
+pub(crate) mod reference;
+pub(crate) mod stored_objects;
+mod template;
+
+pub(crate) use call_context::{CallContext, padded_len};
+pub(crate) use clear_key::ClearKey;
+pub use device_key::DeviceKeyMode;
+pub(crate) use device_key::{DEVICE_KEY_SPEC, ensure_device_key};
+pub(crate) use key_digest::digest_key;
+pub(crate) use key_table::{KeyEntry, KeyObjects, KeyOrigin, KeyTable};
+pub(crate) use profile::Profile;
+pub(crate) use template::{ObjectUsage, key_type, template, with_attribute};

@@ -1,19 +1,15 @@
-//! The engine: the port's methods, each as calls to the token, and what is done when the token does not answer.
+//! The engine: opening it on a token, and running its calls with recovery from a lost session or token.
 
 mod engine_methods;
 
-use crate::error::CallError;
-use crate::error::OpenError;
-use crate::error::fault::{Fault, words};
-use crate::objects::call::Desk;
-use crate::objects::key_table::{Entry, Keys, Objects, Origin};
-use crate::objects::persistence::{digest_key, see_to_device_key, working_copy};
-use crate::objects::profile::Profile;
-use crate::objects::store::{self, Id};
-use crate::objects::template::{Role, template};
+use crate::error::{CallError, Fault, OpenError, short_text};
+use crate::objects::reference::ObjectId;
+use crate::objects::{
+    CallContext, DEVICE_KEY_SPEC, DeviceKeyMode, KeyEntry, KeyObjects, KeyOrigin, KeyTable, ObjectUsage,
+    Profile, digest_key, ensure_device_key, persistence, stored_objects, template,
+};
 use crate::probe::Probe;
-use crate::token::event::TokenEvent;
-use crate::token::{Seat, Token};
+use crate::token::{EngineSession, Token, TokenEvent};
 use cryptoki::mechanism::{Mechanism as Ck, MechanismType};
 use cryptoki::object::{Attribute, KeyType, ObjectHandle};
 use cryptoki::session::Session;
@@ -22,92 +18,90 @@ use std::fmt;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
-pub(crate) const DEVICE_KEY: KeySpec = KeySpec::aes(32, KeyUses::ENCRYPT.with(KeyUses::DECRYPT));
-
-/// Whether the unit's own key may be made, or has to be there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnitKeys {
-    /// The unit is being made: its key is made if it is not there yet.
-    New,
-    /// The unit has lived: a token without its key is not its token.
-    Known,
-}
-
-/// An engine over a token, with a session of its own.
+/// An engine on a token, with a session of its own.
 ///
-/// Handles outlive sessions: what the token stores is found again under them. A key that only a lost session had is gone;
-/// calls that name it fail with [`EngineError::DeviceRemoved`], and the command may be tried again from its start.
+/// Handles outlive sessions: keys stored on the token are found again in a new session under the same handles. A key that
+/// existed in a lost session only is gone; calls with its handle return [`EngineError::DeviceRemoved`], and the unit may
+/// retry its command from the start.
 pub struct Pkcs11Engine {
-    pub(crate) token: Arc<Token>,
-    pub(crate) seat: Seat,
-    /// The unit's name in labels.
-    pub(crate) name: String,
-    pub(crate) profile: Profile,
-    pub(crate) keys: Keys,
-    pub(crate) device_key: KeyHandle,
-    /// The session that the keys' objects are of.
+    token: Arc<Token>,
+    session: EngineSession,
+    /// The unit's name, part of the labels of its objects.
+    unit_name: String,
+    profile: Profile,
+    keys: KeyTable,
+    device_key: KeyHandle,
+    /// Generation of the session that the object handles in `keys` belong to; 0 before the first.
     generation: u64,
-    gauge: Option<Gauge>,
-    /// What was said once is not said again.
-    unexpected: bool,
-    key_lost: bool,
+    liveness_keys: Option<LivenessKeys>,
+    /// Whether [`TokenEvent::UnexpectedError`] was reported.
+    unexpected_error_reported: bool,
+    /// Whether [`TokenEvent::StoredKeyLost`] was reported.
+    key_loss_reported: bool,
 }
 
-/// Two keys of the session: whether one still wraps the other tells whether the token still works.
+/// Two session keys. Wrapping one under the other shows whether the token works.
 #[derive(Clone, Copy)]
-struct Gauge {
-    wrapping: ObjectHandle,
-    wrapped: ObjectHandle,
+struct LivenessKeys {
+    kek: ObjectHandle,
+    key: ObjectHandle,
 }
+
+/// Length of a 32-byte key wrapped with AES-KW, in bytes.
+const LIVENESS_WRAPPED_LEN: usize = 40;
 
 impl Pkcs11Engine {
-    /// An engine for the unit of this name. Engines of one token need different names: at most 64 characters.
+    /// Opens an engine for the unit of this name, at most 64 characters. Each engine on a token needs another name.
     ///
-    /// Every mechanism that a unit needs is tried against a published answer first.
+    /// Runs the probe first: every mechanism that a unit needs has to return its published result.
     ///
     /// # Errors
-    /// [`OpenError::MechanismMissing`], [`OpenError::AnswerWrong`] for a token that no unit can use;
-    /// [`OpenError::KeysMissing`] for one that is not this unit's.
-    pub fn open(token: &Arc<Token>, name: &str, keys: UnitKeys) -> Result<Self, OpenError> {
-        let seat = token.seat()?;
-        let probe = Probe::run(token, &seat)?;
+    /// [`OpenError::MechanismMissing`] or [`OpenError::WrongResult`] for a token that no unit can use;
+    /// [`OpenError::DeviceKeyMissing`] if `device_key` is [`DeviceKeyMode::MustExist`] and the token has none;
+    /// [`OpenError::ObjectInvalid`], [`OpenError::SessionsExhausted`], [`OpenError::TokenUnavailable`] or
+    /// [`OpenError::Token`].
+    pub fn open(token: &Arc<Token>, unit_name: &str, device_key: DeviceKeyMode) -> Result<Self, OpenError> {
+        let session = token.open_engine_session()?;
+        let probe = Probe::run(token, &session)?;
         probe.check()?;
-        let failed = |stop| match stop {
-            CallError::Token(error) => OpenError::Session(error),
-            CallError::Refused(_) => {
-                OpenError::ObjectInvalid { unit: name.to_owned(), what: "several claim to be one key" }
-            }
-        };
-        let missing = || OpenError::KeysMissing { unit: name.to_owned() };
-        let generation = token.ready(&seat).map_err(|_| OpenError::Away)?;
-        let found = token.work(&seat, generation, |session| see_to_device_key(session, name, keys));
-        if !found.ok_or(OpenError::Away)?.map_err(failed)? {
-            return Err(missing());
+        let generation = token.ensure_session(&session).map_err(|_| OpenError::TokenUnavailable)?;
+        let has_device_key = token
+            .with_session(&session, generation, |session| ensure_device_key(session, unit_name, device_key))
+            .ok_or(OpenError::TokenUnavailable)?
+            .map_err(|error| match error {
+                CallError::Token(error) => OpenError::Token(error),
+                CallError::Engine(_) => OpenError::ObjectInvalid {
+                    unit: unit_name.to_owned(),
+                    reason: "several objects have the label and identifier of its device key",
+                },
+            })?;
+        if !has_device_key {
+            return Err(OpenError::DeviceKeyMissing { unit: unit_name.to_owned() });
         }
-        let mut held = Keys::default();
-        let device_key = held.insert(Entry::stored(DEVICE_KEY, Origin::Device, Id::DEVICE));
+        let mut keys = KeyTable::default();
+        let device_key = keys.insert(KeyEntry::stored(DEVICE_KEY_SPEC, KeyOrigin::Device, ObjectId::DEVICE));
         let mut engine = Self {
             token: Arc::clone(token),
-            seat,
-            name: name.to_owned(),
+            session,
+            unit_name: unit_name.to_owned(),
             profile: probe.profile,
-            keys: held,
+            keys,
             device_key,
             generation: 0,
-            gauge: None,
-            unexpected: false,
-            key_lost: false,
+            liveness_keys: None,
+            unexpected_error_reported: false,
+            key_loss_reported: false,
         };
-        engine.bind().map_err(|_| OpenError::Away)?;
-        engine.settle();
+        engine.sync_session().map_err(|_| OpenError::TokenUnavailable)?;
+        engine.update_recoverable();
         Ok(engine)
     }
 
-    /// One line for people: the product, the token, and what is not done inside it.
+    /// One line for users: the token's model, version and label, and which operations are done outside the token.
     #[must_use]
     pub fn describe(&self) -> String {
         let product = self.token.info().map_or_else(
-            |_| "a token that is away".to_owned(),
+            |_| "unreachable token".to_owned(),
             |info| {
                 let version = info.hardware_version();
                 format!(
@@ -122,42 +116,48 @@ impl Pkcs11Engine {
         format!("{product}; {}; {}", self.profile.combination(), self.profile.derivation())
     }
 
-    /// Does `work` at the token. What helps against a fault is tried once, and then the work once more. `vague` is what an
-    /// error that may as well be trouble means of the input, if the token turns out to work.
-    pub(crate) fn run<T>(
+    /// Runs `work` on the token. After a recoverable fault, recovers and runs it once more.
+    ///
+    /// `integrity_error` is returned if the input failed its integrity check, also where the token reports that by an
+    /// ambiguous code such as `CKR_GENERAL_ERROR`; in that case the token is first checked to be working.
+    fn run<T>(
         &mut self,
-        vague: Option<EngineError>,
-        work: impl Fn(&Desk<'_>) -> Result<T, CallError>,
+        integrity_error: Option<EngineError>,
+        work: impl Fn(&CallContext<'_>) -> Result<T, CallError>,
     ) -> Result<T, EngineError> {
-        for first in [true, false] {
-            self.bind()?;
-            self.seat.set_at_rest(false);
-            let outcome = self.token.work(&self.seat, self.generation, |session| {
-                let desk = Desk::new(session, &self.keys, &self.profile, &self.name);
-                let outcome = desk.run(&work);
-                if desk.made() == 0 {
-                    self.settle();
+        for is_first in [true, false] {
+            self.sync_session()?;
+            self.session.set_recoverable(false);
+            let outcome = self.token.with_session(&self.session, self.generation, |session| {
+                let call = CallContext::new(session, &self.keys, &self.profile, &self.unit_name);
+                let outcome = call.run_or_undo(&work);
+                if call.created_count() == 0 {
+                    self.update_recoverable();
                 }
-                self.token.count_objects(desk.made());
+                self.token.count_objects(call.created_count());
                 outcome
             });
             let error = match outcome {
-                // Another engine has begun anew with the module since.
+                // Recovery on behalf of another engine has replaced the session meanwhile.
                 None => continue,
-                Some(Ok(done)) => return Ok(done),
-                Some(Err(CallError::Refused(refused))) => return Err(refused),
+                Some(Ok(result)) => return Ok(result),
+                Some(Err(CallError::Engine(error))) => return Err(error),
                 Some(Err(CallError::Token(error))) => error,
             };
             match Fault::of(&error) {
-                Fault::Integrity => return Err(vague.unwrap_or(EngineError::DeviceError)),
-                Fault::Vague if vague.is_some() && self.is_alive() => {
-                    return Err(vague.unwrap_or(EngineError::DeviceError));
+                Fault::Integrity => return Err(integrity_error.unwrap_or(EngineError::DeviceError)),
+                Fault::Ambiguous if integrity_error.is_some() && self.token_works() => {
+                    return Err(integrity_error.unwrap_or(EngineError::DeviceError));
                 }
-                Fault::Vague | Fault::Session | Fault::LoggedOut if first => self.token.renew(&self.seat)?,
-                Fault::Vague | Fault::Session | Fault::LoggedOut | Fault::Gone => self.token.lose(&error),
+                Fault::Ambiguous | Fault::SessionLost | Fault::LoggedOut if is_first => {
+                    self.token.renew_session(&self.session)?;
+                }
+                Fault::Ambiguous | Fault::SessionLost | Fault::LoggedOut | Fault::TokenLost => {
+                    self.token.mark_lost(&error);
+                }
                 fault @ Fault::Unsupported => {
-                    if !std::mem::replace(&mut self.unexpected, true) {
-                        self.token.report(&TokenEvent::Unexpected(words(&error)));
+                    if !std::mem::replace(&mut self.unexpected_error_reported, true) {
+                        self.token.report(&TokenEvent::UnexpectedError(short_text(&error)));
                     }
                     return Err(fault.into_engine_error());
                 }
@@ -167,106 +167,115 @@ impl Pkcs11Engine {
         Err(EngineError::DeviceRemoved)
     }
 
-    /// Whether the token computes as it should.
-    fn is_alive(&self) -> bool {
-        let Some(gauge) = self.gauge else { return false };
-        let wrapped = self.token.work(&self.seat, self.generation, |session| {
-            session.wrap_key(&Ck::AesKeyWrap, gauge.wrapping, gauge.wrapped)
+    /// Whether the token still computes.
+    fn token_works(&self) -> bool {
+        let Some(keys) = self.liveness_keys else { return false };
+        let wrapped = self.token.with_session(&self.session, self.generation, |session| {
+            session.wrap_key(&Ck::AesKeyWrap, keys.kek, keys.key)
         });
-        matches!(wrapped, Some(Ok(wrapped)) if wrapped.len() == 40)
+        matches!(wrapped, Some(Ok(wrapped)) if wrapped.len() == LIVENESS_WRAPPED_LEN)
     }
 
-    /// Sees to a session, and finds the stored keys again if it is another than before.
-    fn bind(&mut self) -> Result<(), EngineError> {
-        let generation = self.token.ready(&self.seat)?;
+    /// Ensures that there is a session. If it is a new one, finds the stored keys again in it.
+    fn sync_session(&mut self) -> Result<(), EngineError> {
+        let generation = self.token.ensure_session(&self.session)?;
         if generation == self.generation {
             return Ok(());
         }
-        let (token, seat) = (Arc::clone(&self.token), self.seat.clone());
-        match token.work(&seat, generation, |session| self.find_all(session)) {
+        let (token, session) = (Arc::clone(&self.token), self.session.clone());
+        match token.with_session(&session, generation, |session| self.reload_keys(session)) {
             None => Err(EngineError::DeviceRemoved),
             Some(Ok(())) => {
                 self.generation = generation;
                 Ok(())
             }
-            Some(Err(CallError::Refused(refused))) => {
-                if refused == EngineError::DeviceError && !std::mem::replace(&mut self.key_lost, true) {
-                    token.report(&TokenEvent::KeyLost);
+            Some(Err(CallError::Engine(error))) => {
+                if error == EngineError::DeviceError && !std::mem::replace(&mut self.key_loss_reported, true)
+                {
+                    token.report(&TokenEvent::StoredKeyLost);
                 }
-                Err(refused)
+                Err(error)
             }
             Some(Err(CallError::Token(error))) => {
-                token.lose(&error);
+                token.mark_lost(&error);
                 Err(EngineError::DeviceRemoved)
             }
         }
     }
 
-    fn find_all(&mut self, session: &Session) -> Result<(), CallError> {
-        self.gauge = None;
+    /// Finds the stored keys in a new session; session keys stay in the table without objects.
+    ///
+    /// # Errors
+    /// [`EngineError::DeviceRemoved`] if the device key is missing: the token is not there, or another one is.
+    /// [`EngineError::DeviceError`] if another stored key is missing or a master key was replaced.
+    fn reload_keys(&mut self, session: &Session) -> Result<(), CallError> {
+        self.liveness_keys = None;
         for entry in self.keys.values_mut() {
             entry.objects = None;
         }
         for entry in self.keys.values_mut() {
-            let Some(id) = entry.stored else { continue };
-            let stored = store::find(session, &self.name, entry.origin, id)?;
-            let Some(stored) = stored else {
-                // A token without the device key is away, or another one; with it, and without this one, it lost it.
-                let device = entry.origin == Origin::Device;
-                return Err(if device { EngineError::DeviceRemoved } else { EngineError::DeviceError }.into());
+            let Some(id) = entry.stored_as else { continue };
+            let Some(stored) = stored_objects::find_key(session, &self.unit_name, entry.origin, id)? else {
+                let is_device_key = entry.origin == KeyOrigin::Device;
+                let error = if is_device_key { EngineError::DeviceRemoved } else { EngineError::DeviceError };
+                return Err(error.into());
             };
-            entry.objects = Some(if entry.is_stored_itself() {
-                let digest = digest_key(session, &[], stored.first)?;
+            entry.objects = Some(if entry.uses_stored_object() {
+                let digest = digest_key(session, &[], stored.primary)?;
                 if entry.digest.is_some_and(|known| !bool::from(known.ct_eq(&digest))) {
                     return Err(EngineError::DeviceError.into());
                 }
                 stored
             } else {
-                working_copy(session, stored)?
+                persistence::working_copy(session, stored)?
             });
         }
-        let role = Role { wrap: true, allowed: vec![MechanismType::AES_KEY_WRAP], ..Role::NONE };
-        let len = || Attribute::ValueLen(32.into());
-        let generate = |role, extractable| {
-            let mut attributes = template(KeyType::AES, role, extractable);
-            attributes.push(len());
+        let wrap_only =
+            ObjectUsage { wrap: true, allowed: vec![MechanismType::AES_KEY_WRAP], ..ObjectUsage::NONE };
+        let generate = |usage, extractable| {
+            let mut attributes = template(KeyType::AES, usage, extractable);
+            attributes.push(Attribute::ValueLen(32.into()));
             session.generate_key(&Ck::AesKeyGen, &attributes)
         };
-        self.gauge = Some(Gauge { wrapping: generate(&role, false)?, wrapped: generate(&Role::NONE, true)? });
+        self.liveness_keys = Some(LivenessKeys {
+            kek: generate(&wrap_only, false)?,
+            key: generate(&ObjectUsage::NONE, true)?,
+        });
         Ok(())
     }
 
-    /// Notes whether everything that is held could be found again.
-    pub(crate) fn settle(&self) {
-        self.seat.set_at_rest(self.keys.are_all_stored());
+    /// Records whether a new session would lose none of the keys.
+    fn update_recoverable(&self) {
+        self.session.set_recoverable(self.keys.all_stored());
     }
 
-    /// Notes that stored keys are gone. A handle that worked with a copy goes on with it.
-    pub(crate) fn forgotten(&mut self, goes: impl Fn(&Id) -> bool) {
-        for entry in self.keys.values_mut().filter(|entry| entry.origin != Origin::Device) {
-            if entry.stored.is_some_and(|id| goes(&id)) {
-                if entry.is_stored_itself() {
+    /// Updates the entries of keys whose stored objects were destroyed. A key that works with a session copy stays usable.
+    fn mark_not_stored(&mut self, is_removed: impl Fn(&ObjectId) -> bool) {
+        for entry in self.keys.values_mut().filter(|entry| entry.origin != KeyOrigin::Device) {
+            if entry.stored_as.is_some_and(|id| is_removed(&id)) {
+                if entry.uses_stored_object() {
                     entry.objects = None;
                 }
-                entry.stored = None;
+                entry.stored_as = None;
             }
         }
     }
 
-    /// Notes a key that was made.
-    pub(crate) fn made(&mut self, spec: &KeySpec, origin: Origin, objects: Objects) -> KeyHandle {
-        self.keys.insert(Entry::new(*spec, origin, objects))
+    fn insert_key(&mut self, spec: &KeySpec, origin: KeyOrigin, objects: KeyObjects) -> KeyHandle {
+        self.keys.insert(KeyEntry::new(*spec, origin, objects))
     }
 
-    pub(crate) fn check_new(&self, spec: &KeySpec) -> Result<(), EngineError> {
+    /// Checks that a key of this specification can be created.
+    fn check_new_key(&self, spec: &KeySpec) -> Result<(), EngineError> {
         spec.check()?;
         self.keys.check_room()
     }
 
-    /// What the port means by a master key that is made inside.
-    pub(crate) fn origin_of_generated(spec: &KeySpec) -> Origin {
+    /// Origin of a generated key: an AES-256 key for derivation alone is a master key (see
+    /// [`engine::Engine::generate_key`]).
+    fn origin_of_generated(spec: &KeySpec) -> KeyOrigin {
         let master = KeySpec { extractable: spec.extractable, ..KeySpec::aes(32, KeyUses::DERIVE) };
-        if *spec == master { Origin::Master } else { Origin::User }
+        if *spec == master { KeyOrigin::Master } else { KeyOrigin::User }
     }
 }
 
@@ -281,7 +290,7 @@ mod tests {
     use super::Pkcs11Engine;
 
     #[test]
-    fn an_engine_may_move_to_another_thread() {
+    fn an_engine_is_send() {
         fn is_send<T: Send>() {}
         is_send::<Pkcs11Engine>();
     }

@@ -1,77 +1,73 @@
-//! What a token can do, found out by having it do it.
+//! The probe: which mechanisms a token has, found by running them.
 //!
-//! Every mechanism that a unit needs is run on a published example, and what should be refused is offered to it. A token
-//! that lacks a mechanism may be helped out where the table says so; one that answers wrongly may not.
+//! Every mechanism that a unit needs is run on a published vector, and requests that must fail are made too. A missing
+//! mechanism is replaced where the table has a fallback; a token with a wrong result is refused.
 
-mod trials;
+mod cases;
 mod vectors;
 
-use self::trials::{
-    cmac, counter_kdf, gcm, generates, hmac, keeps_keys, key_wrap, padded_unwrap, padded_wrap, pattern,
+use self::cases::{
+    aes_kw, cmac, counter_kdf, gcm, generates_keys, hmac, key_digest, kwp_unwrap, kwp_wrap, protects_keys,
     random, sha256, single_blocks, xor,
 };
-use crate::error::CallError;
-use crate::error::OpenError;
-use crate::error::fault::words;
-use crate::objects::call::Desk;
-use crate::objects::key_table::Keys;
-use crate::objects::profile::Profile;
-use crate::token::{Seat, Token};
+use crate::error::{CallError, OpenError, short_text};
+use crate::objects::{CallContext, KeyTable, Profile};
+use crate::token::{EngineSession, Token};
 use cryptoki::mechanism::{Mechanism as Ck, MechanismType};
 use cryptoki::object::KeyType;
 use engine::EngineError;
 use std::fmt;
 
-/// How a token did at one thing.
+/// Result of one probe case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is there, and gave the published answer.
-    Right,
-    /// It is not there, or not in this way; what is done instead.
-    FallsBack(&'static str),
-    /// It is not there, and nothing can be done instead.
+    /// The token supports it and returned the published result.
+    Supported,
+    /// The token does not support it, or not as the standard specifies. Holds what the engine does instead.
+    Fallback(&'static str),
+    /// The token does not support it, and there is no fallback.
     Missing,
-    /// It gave another answer than the published one.
-    Wrong,
+    /// The token returned another result than the published one, or permitted what it has to refuse.
+    WrongResult,
 }
 
 impl Verdict {
-    /// Whether a unit gets by with that.
+    /// Whether a unit can use a token with this result.
     #[must_use]
-    pub const fn is_enough(&self) -> bool {
-        matches!(self, Self::Right | Self::FallsBack(_))
+    pub const fn is_usable(&self) -> bool {
+        matches!(self, Self::Supported | Self::Fallback(_))
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Right => f.write_str("right"),
-            Self::FallsBack(instead) => write!(f, "falls back: {instead}"),
-            Self::Missing => f.write_str("missing"),
-            Self::Wrong => f.write_str("WRONG"),
+            Self::Supported => f.write_str("supported"),
+            Self::Fallback(fallback) => write!(f, "fallback: {fallback}"),
+            Self::Missing => f.write_str("MISSING"),
+            Self::WrongResult => f.write_str("WRONG RESULT"),
         }
     }
 }
 
-/// One line of the probe's table.
+/// One row of the probe's table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeRow {
-    /// The mechanism, by its standard's name.
+    /// Name of the mechanism or property in its standard.
     pub mechanism: &'static str,
-    /// The same by PKCS#11's.
+    /// Its PKCS#11 mechanism, function or attributes.
     pub pkcs11: &'static str,
     /// What a unit needs it for.
     pub needed_for: &'static str,
-    /// Whether the token lists it.
+    /// Whether the token lists the mechanism; true for what is not a mechanism.
     pub offered: bool,
-    /// How it did.
+    /// Result of the case.
     pub verdict: Verdict,
-    /// What it said, where it refused what it lists.
-    pub said: Option<String>,
+    /// The token's error, if it refused a mechanism that it lists.
+    pub token_error: Option<String>,
 }
 
-/// What was found out.
+/// Results of all cases.
 #[derive(Clone, Debug)]
 pub(crate) struct Probe {
     pub(crate) rows: Vec<ProbeRow>,
@@ -79,102 +75,98 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    /// Tries everything, in session objects that are gone afterwards.
-    pub(crate) fn run(token: &Token, seat: &Seat) -> Result<Self, OpenError> {
-        let offered = token.mechanisms().map_err(OpenError::Session)?;
-        let (keys, profile) = (Keys::default(), CAUTIOUS);
-        let generation = token.ready(seat).map_err(|_| OpenError::Away)?;
-        let trials = token.work(seat, generation, |session| {
-            let desk = Desk::new(session, &keys, &profile, "");
-            TRIALS.iter().map(|trial| trial.run(&desk, &offered)).collect::<Vec<_>>()
+    /// Runs all cases, on session objects that are destroyed again.
+    ///
+    /// # Errors
+    /// [`OpenError::Token`] or [`OpenError::TokenUnavailable`] if the token is lost.
+    pub(crate) fn run(token: &Token, session: &EngineSession) -> Result<Self, OpenError> {
+        let offered = token.mechanisms().map_err(OpenError::Token)?;
+        let keys = KeyTable::default();
+        let generation = token.ensure_session(session).map_err(|_| OpenError::TokenUnavailable)?;
+        let rows = token.with_session(session, generation, |session| {
+            let call = CallContext::new(session, &keys, &Profile::MINIMAL, "");
+            CASES.iter().map(|case| case.run(&call, &offered)).collect::<Vec<_>>()
         });
-        let rows = trials.ok_or(OpenError::Away)?;
-        let right =
-            |name| rows.iter().any(|row: &ProbeRow| row.mechanism == name && row.verdict == Verdict::Right);
+        let rows = rows.ok_or(OpenError::TokenUnavailable)?;
+        let has = |name| {
+            rows.iter().any(|row: &ProbeRow| row.mechanism == name && row.verdict == Verdict::Supported)
+        };
         let profile = Profile {
-            derives_inside: right(COUNTER_KDF),
-            xors_inside: right(XOR),
-            unwraps_padded: right(KWP_UNWRAP),
-            wraps_padded: right(KWP_WRAP),
-            min_hmac_len: if right(SHORT_HMAC) { 1 } else { 32 },
+            derives_on_token: has(COUNTER_KDF),
+            xors_on_token: has(XOR),
+            has_kwp: has(KWP_UNWRAP),
+            min_hmac_key_len: if has(SHORT_HMAC) { 1 } else { 32 },
         };
         Ok(Self { rows, profile })
     }
 
-    /// Refuses a token that no unit can use.
+    /// Checks that a unit can use the token.
+    ///
+    /// # Errors
+    /// [`OpenError::MechanismMissing`] or [`OpenError::WrongResult`] for the first case that failed.
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         for row in &self.rows {
             match row.verdict {
                 Verdict::Missing => return Err(OpenError::MechanismMissing { mechanism: row.mechanism }),
-                Verdict::Wrong => return Err(OpenError::AnswerWrong { mechanism: row.mechanism }),
-                Verdict::Right | Verdict::FallsBack(_) => {}
+                Verdict::WrongResult => return Err(OpenError::WrongResult { mechanism: row.mechanism }),
+                Verdict::Supported | Verdict::Fallback(_) => {}
             }
         }
         Ok(())
     }
 }
 
-/// The table of what a unit needs and a token offers; for people who have to choose one.
+/// Runs the probe and returns its table: everything that a unit needs from a token, and whether this one supports it.
 ///
 /// # Errors
-/// [`OpenError`] when the token cannot be asked.
+/// [`OpenError::SessionsExhausted`], [`OpenError::Token`] or [`OpenError::TokenUnavailable`].
 pub fn probe(token: &Token) -> Result<Vec<ProbeRow>, OpenError> {
-    let seat = token.seat()?;
-    Probe::run(token, &seat).map(|probe| probe.rows)
+    let session = token.open_engine_session()?;
+    Probe::run(token, &session).map(|probe| probe.rows)
 }
-
-/// What is taken for granted of a token that nothing is known of.
-const CAUTIOUS: Profile = Profile {
-    derives_inside: false,
-    xors_inside: false,
-    unwraps_padded: false,
-    wraps_padded: false,
-    min_hmac_len: 32,
-};
 
 const COUNTER_KDF: &str = "SP 800-108 counter, AES-CMAC";
 const XOR: &str = "XOR of key parts";
 const KWP_UNWRAP: &str = "AES-KWP unwrap";
-const KWP_WRAP: &str = "AES-KWP wrap, any length";
 const SHORT_HMAC: &str = "HMAC-SHA-256, short keys";
 
-/// One thing to try.
-struct Trial {
+/// One thing that the probe makes the token do.
+struct ProbeCase {
     mechanism: &'static str,
     pkcs11: &'static str,
     needed_for: &'static str,
-    /// Its number, if having it listed is a condition.
-    number: Option<MechanismType>,
-    /// What is done where it is missing; None if nothing can be.
-    instead: Option<&'static str>,
-    /// Whether a wrong answer is as good as none, because what is done instead does not ask for it.
-    wrong_is_missing: bool,
-    /// Whether the answer was right.
-    run: fn(&Desk<'_>) -> Result<bool, CallError>,
+    /// The mechanism that the token must list for the case to run.
+    mechanism_type: Option<MechanismType>,
+    /// What the engine does if the token does not support it; `None` if it is required.
+    fallback: Option<&'static str>,
+    /// Whether the fallback is used after a wrong result too. Only where the engine then never calls the mechanism.
+    tolerates_wrong_result: bool,
+    /// Returns whether the result was the expected one.
+    run: fn(&CallContext<'_>) -> Result<bool, CallError>,
 }
 
-impl Trial {
-    fn run(&self, desk: &Desk<'_>, offered: &[MechanismType]) -> ProbeRow {
-        let offered = self.number.is_none_or(|number| offered.contains(&number));
-        let mut said = None;
-        let answered = offered.then(|| {
-            let mut answer = None;
-            // Everything that it made goes, however it ended.
-            let _ = desk.run(|desk| -> Result<(), CallError> {
-                answer = Some((self.run)(desk));
+impl ProbeCase {
+    fn run(&self, call: &CallContext<'_>, offered: &[MechanismType]) -> ProbeRow {
+        let offered = self.mechanism_type.is_none_or(|mechanism| offered.contains(&mechanism));
+        let mut token_error = None;
+        let result = offered.then(|| {
+            let mut result = None;
+            // Returns an error in any case, so that the objects of the case are destroyed.
+            let _ = call.run_or_undo(|call| -> Result<(), CallError> {
+                result = Some((self.run)(call));
                 Err(EngineError::DeviceError.into())
             });
-            answer
+            result
         });
-        let instead = self.instead.map_or(Verdict::Missing, Verdict::FallsBack);
-        let verdict = match answered.flatten() {
-            Some(Ok(true)) => Verdict::Right,
-            Some(Ok(false)) if !self.wrong_is_missing => Verdict::Wrong,
+        let fallback = self.fallback.map_or(Verdict::Missing, Verdict::Fallback);
+        let verdict = match result.flatten() {
+            Some(Ok(true)) => Verdict::Supported,
+            Some(Ok(false)) if !self.tolerates_wrong_result => Verdict::WrongResult,
             Some(Err(CallError::Token(error))) => {
-                said = Some(words(&error));
-                instead
+                token_error = Some(short_text(&error));
+                fallback
             }
-            Some(Ok(false) | Err(CallError::Refused(_))) | None => instead,
+            Some(Ok(false) | Err(CallError::Engine(_))) | None => fallback,
         };
         ProbeRow {
             mechanism: self.mechanism,
@@ -182,193 +174,196 @@ impl Trial {
             needed_for: self.needed_for,
             offered,
             verdict,
-            said,
+            token_error,
         }
     }
 }
 
-const TRIALS: &[Trial] = &[
-    Trial {
+const CASES: &[ProbeCase] = &[
+    ProbeCase {
         mechanism: "random bits",
         pkcs11: "C_GenerateRandom",
         needed_for: "keys, initialisation vectors",
-        number: None,
-        instead: None,
-        wrong_is_missing: false,
+        mechanism_type: None,
+        fallback: None,
+        tolerates_wrong_result: false,
         run: random,
     },
-    Trial {
+    ProbeCase {
         mechanism: "AES key generation",
         pkcs11: "CKM_AES_KEY_GEN",
         needed_for: "master keys, data keys",
-        number: Some(MechanismType::AES_KEY_GEN),
-        instead: None,
-        wrong_is_missing: false,
-        run: |desk| generates(desk, KeyType::AES, &Ck::AesKeyGen),
+        mechanism_type: Some(MechanismType::AES_KEY_GEN),
+        fallback: None,
+        tolerates_wrong_result: false,
+        run: |call| generates_keys(call, KeyType::AES, &Ck::AesKeyGen),
     },
-    Trial {
+    ProbeCase {
         mechanism: "generic secret generation",
         pkcs11: "CKM_GENERIC_SECRET_KEY_GEN",
         needed_for: "HMAC keys",
-        number: Some(MechanismType::GENERIC_SECRET_KEY_GEN),
-        instead: None,
-        wrong_is_missing: false,
-        run: |desk| generates(desk, KeyType::GENERIC_SECRET, &Ck::GenericSecretKeyGen),
+        mechanism_type: Some(MechanismType::GENERIC_SECRET_KEY_GEN),
+        fallback: None,
+        tolerates_wrong_result: false,
+        run: |call| generates_keys(call, KeyType::GENERIC_SECRET, &Ck::GenericSecretKeyGen),
     },
-    Trial {
+    ProbeCase {
         mechanism: "sensitive, not extractable",
         pkcs11: "CKA_SENSITIVE, CKA_EXTRACTABLE",
         needed_for: "every key",
-        number: None,
-        instead: None,
-        wrong_is_missing: false,
-        run: keeps_keys,
+        mechanism_type: None,
+        fallback: None,
+        tolerates_wrong_result: false,
+        run: protects_keys,
     },
-    Trial {
+    ProbeCase {
         mechanism: "AES-KW",
         pkcs11: "CKM_AES_KEY_WRAP",
         needed_for: "key blobs",
-        number: Some(MechanismType::AES_KEY_WRAP),
-        instead: None,
-        wrong_is_missing: false,
-        run: key_wrap,
+        mechanism_type: Some(MechanismType::AES_KEY_WRAP),
+        fallback: None,
+        tolerates_wrong_result: false,
+        run: aes_kw,
     },
-    Trial {
+    ProbeCase {
         mechanism: KWP_UNWRAP,
         pkcs11: "CKM_AES_KEY_WRAP_PAD (0x210A)",
-        needed_for: "blobs of secrets of other lengths",
-        number: Some(MechanismType::AES_KEY_WRAP_PAD),
-        instead: Some("block by block, the key in the unit's memory for the call"),
-        wrong_is_missing: true,
-        run: padded_unwrap,
+        needed_for: "blobs of secrets of any length",
+        mechanism_type: Some(MechanismType::AES_KEY_WRAP_PAD),
+        fallback: Some("single AES blocks; the key is in the unit's memory during the call"),
+        tolerates_wrong_result: true,
+        run: kwp_unwrap,
     },
-    Trial {
-        mechanism: KWP_WRAP,
+    // For information only: the engine wraps secrets of such lengths by single blocks on every token, because their objects
+    // hold appended zeros (see `Profile::is_padded_secret`).
+    ProbeCase {
+        mechanism: "AES-KWP wrap, any length",
         pkcs11: "CKM_AES_KEY_WRAP_PAD (0x210A)",
-        needed_for: "blobs of secrets of other lengths",
-        number: Some(MechanismType::AES_KEY_WRAP_PAD),
-        instead: Some("block by block, the key in the unit's memory for the call"),
-        wrong_is_missing: true,
-        run: padded_wrap,
+        needed_for: "blobs of secrets of any length",
+        mechanism_type: Some(MechanismType::AES_KEY_WRAP_PAD),
+        fallback: Some("single AES blocks; the key is in the unit's memory during the call"),
+        tolerates_wrong_result: true,
+        run: kwp_wrap,
     },
-    Trial {
+    ProbeCase {
         mechanism: "AES, single blocks",
         pkcs11: "CKM_AES_ECB",
-        needed_for: "AES-KWP where the token has it not",
-        number: Some(MechanismType::AES_ECB),
-        instead: None,
-        wrong_is_missing: false,
+        needed_for: "AES-KWP where the token lacks it",
+        mechanism_type: Some(MechanismType::AES_ECB),
+        fallback: None,
+        tolerates_wrong_result: false,
         run: single_blocks,
     },
-    Trial {
+    ProbeCase {
         mechanism: "AES-GCM",
         pkcs11: "CKM_AES_GCM",
         needed_for: "data, the unit's state",
-        number: Some(MechanismType::AES_GCM),
-        instead: None,
-        wrong_is_missing: false,
+        mechanism_type: Some(MechanismType::AES_GCM),
+        fallback: None,
+        tolerates_wrong_result: false,
         run: gcm,
     },
-    Trial {
+    ProbeCase {
         mechanism: "AES-CMAC",
         pkcs11: "CKM_AES_CMAC",
         needed_for: "key blobs, derivation",
-        number: Some(MechanismType::AES_CMAC),
-        instead: None,
-        wrong_is_missing: false,
+        mechanism_type: Some(MechanismType::AES_CMAC),
+        fallback: None,
+        tolerates_wrong_result: false,
         run: cmac,
     },
-    Trial {
+    ProbeCase {
         mechanism: "SHA-256",
         pkcs11: "CKM_SHA256",
         needed_for: "the unit's state",
-        number: Some(MechanismType::SHA256),
-        instead: None,
-        wrong_is_missing: false,
+        mechanism_type: Some(MechanismType::SHA256),
+        fallback: None,
+        tolerates_wrong_result: false,
         run: sha256,
     },
-    Trial {
+    ProbeCase {
         mechanism: "SHA-256 of a key",
         pkcs11: "C_DigestKey",
         needed_for: "verification patterns",
-        number: Some(MechanismType::SHA256),
-        instead: None,
-        wrong_is_missing: false,
-        run: pattern,
+        mechanism_type: Some(MechanismType::SHA256),
+        fallback: None,
+        tolerates_wrong_result: false,
+        run: key_digest,
     },
-    Trial {
+    ProbeCase {
         mechanism: "HMAC-SHA-256",
         pkcs11: "CKM_SHA256_HMAC",
         needed_for: "MACs of data",
-        number: Some(MechanismType::SHA256_HMAC),
-        instead: None,
-        wrong_is_missing: false,
-        run: |desk| hmac(desk, 32),
+        mechanism_type: Some(MechanismType::SHA256_HMAC),
+        fallback: None,
+        tolerates_wrong_result: false,
+        run: |call| hmac(call, 32),
     },
-    Trial {
+    ProbeCase {
         mechanism: SHORT_HMAC,
         pkcs11: "CKM_SHA256_HMAC",
         needed_for: "HMAC keys below 32 bytes",
-        number: Some(MechanismType::SHA256_HMAC),
-        instead: Some("zeros behind the key, which are the same key to HMAC"),
-        wrong_is_missing: false,
-        run: |desk| hmac(desk, 20),
+        mechanism_type: Some(MechanismType::SHA256_HMAC),
+        fallback: Some("zeros appended to the key, which do not change the HMAC"),
+        tolerates_wrong_result: false,
+        run: |call| hmac(call, 20),
     },
-    Trial {
+    ProbeCase {
         mechanism: COUNTER_KDF,
         pkcs11: "CKM_SP800_108_COUNTER_KDF",
         needed_for: "blob keys",
-        number: Some(MechanismType::SP800_108_COUNTER_KDF),
-        instead: Some("MACs of the token; the derived keys are in the unit's memory once"),
-        wrong_is_missing: true,
+        mechanism_type: Some(MechanismType::SP800_108_COUNTER_KDF),
+        fallback: Some("built from the token's MACs; derived keys pass through the unit's memory"),
+        tolerates_wrong_result: true,
         run: counter_kdf,
     },
-    Trial {
+    ProbeCase {
         mechanism: XOR,
         pkcs11: "CKM_XOR_BASE_AND_DATA",
         needed_for: "loading a master key",
-        number: Some(MechanismType::XOR_BASE_AND_DATA),
-        instead: Some("in the unit's memory, once"),
-        wrong_is_missing: true,
+        mechanism_type: Some(MechanismType::XOR_BASE_AND_DATA),
+        fallback: Some("in the unit's memory"),
+        tolerates_wrong_result: true,
         run: xor,
     },
 ];
 
 #[cfg(test)]
 mod tests {
-    use super::{CAUTIOUS, Probe, TRIALS, Verdict};
+    use super::{CASES, Probe, ProbeCase, ProbeRow, Verdict};
     use crate::error::OpenError;
+    use crate::objects::Profile;
     use std::collections::BTreeSet;
 
-    /// The probe of a token that does everything but this as it should.
+    /// The probe of a token that supports everything but `mechanism`.
     fn probe(mechanism: &str, verdict: &Verdict) -> Probe {
-        let rows = TRIALS.iter().map(|trial| super::ProbeRow {
-            mechanism: trial.mechanism,
-            pkcs11: trial.pkcs11,
-            needed_for: trial.needed_for,
+        let rows = CASES.iter().map(|case: &ProbeCase| ProbeRow {
+            mechanism: case.mechanism,
+            pkcs11: case.pkcs11,
+            needed_for: case.needed_for,
             offered: true,
-            verdict: if trial.mechanism == mechanism { verdict.clone() } else { Verdict::Right },
-            said: None,
+            verdict: if case.mechanism == mechanism { verdict.clone() } else { Verdict::Supported },
+            token_error: None,
         });
-        Probe { rows: rows.collect(), profile: CAUTIOUS }
+        Probe { rows: rows.collect(), profile: Profile::MINIMAL }
     }
 
     #[test]
-    fn a_token_that_lacks_something_or_computes_wrongly_is_refused_by_its_name() {
-        assert!(probe("", &Verdict::Right).check().is_ok());
-        for trial in TRIALS {
-            let name = trial.mechanism;
+    fn a_missing_or_wrong_mechanism_is_refused_by_name() {
+        assert!(probe("", &Verdict::Supported).check().is_ok());
+        for case in CASES {
+            let name = case.mechanism;
             let refused = probe(name, &Verdict::Missing).check();
             assert!(matches!(refused, Err(OpenError::MechanismMissing { mechanism }) if mechanism == name));
-            let refused = probe(name, &Verdict::Wrong).check();
-            assert!(matches!(refused, Err(OpenError::AnswerWrong { mechanism }) if mechanism == name));
-            assert!(probe(name, &Verdict::FallsBack("otherwise")).check().is_ok());
+            let refused = probe(name, &Verdict::WrongResult).check();
+            assert!(matches!(refused, Err(OpenError::WrongResult { mechanism }) if mechanism == name));
+            assert!(probe(name, &Verdict::Fallback("in software")).check().is_ok());
         }
     }
 
     #[test]
-    fn rows_are_told_apart_by_name() {
-        let names: BTreeSet<_> = TRIALS.iter().map(|trial| trial.mechanism).collect();
-        assert_eq!(names.len(), TRIALS.len());
+    fn case_names_are_unique() {
+        let names: BTreeSet<_> = CASES.iter().map(|case| case.mechanism).collect();
+        assert_eq!(names.len(), CASES.len());
     }
 }

@@ -1,14 +1,12 @@
-//! SoftHSMv2 as it is needed for a unit of one's own: where its library is, and a token apart from all others.
+//! SoftHSMv2 tokens for development and tests: finding the library, and creating a token in a folder of its own.
 //!
-//! SoftHSM finds its tokens by a configuration file that the environment variable [`CONF_VARIABLE`] names, else by the
-//! machine's own. A [`Home`] is a folder with such a file and one token, so that nothing else of the user's is touched:
-//! whoever uses it has to be a process that was started with the variable set to [`Home::conf`].
+//! SoftHSM reads the configuration file that the environment variable [`CONF_VARIABLE`] names, or the machine's. A [`Home`]
+//! is a folder with such a file and one token, separate from the user's own tokens. A process that uses it must be started
+//! with the variable set to [`Home::conf`].
 
-use crate::token::pin::{Pin, PinError, PinSource};
-use crate::token::uri::{TokenUri, UriError};
+use crate::token::{Pin, PinError, PinSource, TokenUri, UriError};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::session::UserType;
-
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -16,39 +14,39 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// The environment variable by which SoftHSM finds its configuration.
+/// Environment variable with the path of SoftHSM's configuration file.
 pub const CONF_VARIABLE: &str = "SOFTHSM2_CONF";
 
-/// What to tell people whose machine has no SoftHSM.
-pub const INSTALL: &str = "install it with `apt-get install softhsm2` (Debian, Ubuntu), `dnf install softhsm` (Fedora), \
+/// How to install SoftHSM, for error messages.
+pub const INSTALL_HINT: &str = "install it with `apt-get install softhsm2` (Debian, Ubuntu), `dnf install softhsm` (Fedora), \
      `apk add softhsm` (Alpine), `pacman -S softhsm` (Arch) or `brew install softhsm` (macOS)";
 
-/// Where distributions put the library.
+/// Paths at which distributions install the library.
 const MODULES: &[&str] = &[
     // Debian and Ubuntu, Alpine, Arch.
     "/usr/lib/softhsm/libsofthsm2.so",
     "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
     "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
-    // Fedora and its kin, openSUSE.
+    // Fedora, CentOS, RHEL, openSUSE.
     "/usr/lib64/pkcs11/libsofthsm2.so",
     "/usr/lib64/softhsm/libsofthsm2.so",
     "/usr/lib64/libsofthsm2.so",
     // Built from source.
     "/usr/local/lib/softhsm/libsofthsm2.so",
-    // Homebrew on Apple's processors and on Linux; on Intel's it is as from source.
+    // Homebrew on Apple silicon and on Linux; on Intel Macs, the path is the one of a build from source.
     "/opt/homebrew/lib/softhsm/libsofthsm2.so",
     "/home/linuxbrew/.linuxbrew/lib/softhsm/libsofthsm2.so",
 ];
 
-/// The machine's SoftHSM, if it has one.
+/// Path of the machine's SoftHSM library, if it is installed.
 #[must_use]
 pub fn find_module() -> Option<PathBuf> {
     MODULES.iter().map(PathBuf::from).find(|path| path.is_file())
 }
 
-/// Bytes of a PIN that is made, before they are written as twice as many digits.
+/// Random bytes of a generated PIN, written as twice as many hexadecimal digits.
 const PIN_BYTES: usize = 16;
-/// SoftHSM reads lines of its configuration up to 1023 bytes.
+/// Longest path of a folder; SoftHSM reads at most 1023 bytes of a line of its configuration.
 const MAX_PATH_LEN: usize = 900;
 
 /// A folder with one SoftHSM token.
@@ -56,64 +54,65 @@ const MAX_PATH_LEN: usize = 900;
 /// ```text
 /// softhsm2.conf   SoftHSM's configuration
 /// pin, so-pin     random, mode 0600
-/// tokens/         the token: there as a whole, or not at all
-/// tokens.new/     the token while it is being made
+/// tokens/         the complete token; the folder appears by a rename
+/// tokens.new/     the token while it is being created
 /// ```
 #[derive(Debug)]
 pub struct Home {
     folder: PathBuf,
 }
 
-/// Why a [`Home`] cannot be used.
+/// Why a [`Home`] could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HomeError {
-    /// The folder or a file in it.
-    #[error("the SoftHSM token's folder {} cannot be used", .folder.display())]
+    /// The folder or a file in it could not be read or written.
+    #[error("the SoftHSM folder {} could not be read or written", .folder.display())]
     Folder {
-        /// Which.
+        /// Path of the folder.
         folder: PathBuf,
-        /// What the system said.
+        /// OS error.
         source: io::Error,
     },
-    /// SoftHSM would read another path.
+    /// SoftHSM cannot read the path from its configuration.
     #[error(
-        "SoftHSM cannot keep a token in {}: its configuration has no way to write a path with `#` or a line's end in it, \
-         or one longer than {MAX_PATH_LEN} bytes",
+        "SoftHSM cannot use a token in {}: its configuration does not support paths with `#` or line breaks, or longer \
+         than {MAX_PATH_LEN} bytes",
         .0.display()
     )]
     Path(PathBuf),
-    /// What belongs to the token is not there.
-    #[error("the SoftHSM token is not where it was: {} is not there", .0.display())]
-    Gone(PathBuf),
-    /// The PIN.
+    /// A file or folder of an existing token is missing. Holds its path.
+    #[error("the SoftHSM token is incomplete: {} is missing", .0.display())]
+    Missing(PathBuf),
+    /// The PIN file could not be read.
     #[error(transparent)]
     Pin(#[from] PinError),
-    /// The process uses another configuration.
+    /// This process was started with another configuration. Holds the path of the one it needs.
     #[error("this process was not started with {CONF_VARIABLE}={}", .0.display())]
-    OtherConf(PathBuf),
-    /// SoftHSM itself.
-    #[error("SoftHSM ({}) did not {what}", .module.display())]
+    NotConfigured(PathBuf),
+    /// SoftHSM returned an error.
+    #[error("SoftHSM ({}) failed to {operation}", .module.display())]
     SoftHsm {
-        /// The library.
+        /// Path of the library.
         module: PathBuf,
-        /// What it was asked.
-        what: &'static str,
-        /// What it said.
+        /// The operation that failed.
+        operation: &'static str,
+        /// SoftHSM's error.
         source: cryptoki::error::Error,
     },
-    /// SoftHSM offers nothing to make a token in.
+    /// SoftHSM has no free slot. Holds the path of the library.
     #[error("SoftHSM ({}) has no slot for a new token", .0.display())]
     NoSlot(PathBuf),
-    /// The token's name cannot be one.
-    #[error("the token cannot have this name")]
-    Name(#[from] UriError),
+    /// The label is empty or too long for a token.
+    #[error("invalid token label")]
+    Label(#[from] UriError),
 }
 
 impl Home {
-    /// The home in `folder`, made if need be, for a unit that has nothing on its token yet.
+    /// Opens the home in `folder` or creates it, for a unit without keys on its token.
     ///
     /// # Errors
-    /// [`HomeError`]; what was made is finished the next time.
+    /// [`HomeError`]. A home that was created in part is completed by the next call. [`HomeError::Missing`] if there is a
+    /// token without its PIN.
     pub fn create_or_open(folder: &Path) -> Result<Self, HomeError> {
         let home = Self::at(folder, |folder| DirBuilder::new().recursive(true).mode(0o700).create(folder))?;
         let has_token = home.tokens().is_dir();
@@ -122,7 +121,7 @@ impl Home {
                 continue;
             }
             if has_token {
-                return Err(HomeError::Gone(path));
+                return Err(HomeError::Missing(path));
             }
             home.io(random_pin().and_then(|pin| write_private(&path, pin.as_bytes())))?;
         }
@@ -130,28 +129,28 @@ impl Home {
         Ok(home)
     }
 
-    /// The home in `folder`, as it was left: whatever is missing is missing, and not made anew.
+    /// Opens an existing home, for a unit with keys on its token. Creates nothing.
     ///
     /// # Errors
-    /// [`HomeError::Gone`] when something is missing.
+    /// [`HomeError::Missing`] if the folder, the token or its PIN is missing; [`HomeError`] otherwise.
     pub fn open(folder: &Path) -> Result<Self, HomeError> {
         if !folder.is_dir() {
-            return Err(HomeError::Gone(folder.to_owned()));
+            return Err(HomeError::Missing(folder.to_owned()));
         }
         let home = Self::at(folder, |_| Ok(()))?;
         for path in [home.pin_file(), home.tokens()] {
             if !path.exists() {
-                return Err(HomeError::Gone(path));
+                return Err(HomeError::Missing(path));
             }
         }
-        // The folder may have been moved since.
+        // The folder may have been moved, and the configuration holds its path.
         home.write_conf(&home.tokens())?;
         Ok(home)
     }
 
-    fn at(folder: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> Result<Self, HomeError> {
+    fn at(folder: &Path, prepare: impl FnOnce(&Path) -> io::Result<()>) -> Result<Self, HomeError> {
         let unusable = |source| HomeError::Folder { folder: folder.to_owned(), source };
-        make(folder).map_err(unusable)?;
+        prepare(folder).map_err(unusable)?;
         let folder = folder.canonicalize().map_err(unusable)?;
         let name = folder.as_os_str().as_bytes();
         if name.len() > MAX_PATH_LEN || name.iter().any(|byte| b"#\r\n".contains(byte)) {
@@ -160,76 +159,79 @@ impl Home {
         Ok(Self { folder })
     }
 
-    /// The configuration: what [`CONF_VARIABLE`] has to be in a process that uses the token.
+    /// Path of the configuration file: the value of [`CONF_VARIABLE`] in a process that uses the token.
     #[must_use]
     pub fn conf(&self) -> PathBuf {
         self.folder.join("softhsm2.conf")
     }
 
-    /// Whether this process is one that uses it.
+    /// Whether this process was started with this home's configuration.
     #[must_use]
-    pub fn is_in_use_here(&self) -> bool {
+    pub fn is_configured(&self) -> bool {
         std::env::var_os(CONF_VARIABLE).is_some_and(|conf| conf == self.conf().as_os_str())
     }
 
-    /// The token of this name.
+    /// URI of the home's token, with the home's PIN file as PIN source.
     ///
     /// # Errors
-    /// [`UriError`] for a name that a token cannot have.
+    /// [`UriError`] if the label is empty or longer than 32 bytes, or the path of the module is relative.
     pub fn uri(&self, module: &Path, label: &str) -> Result<TokenUri, UriError> {
-        TokenUri::labelled(label, module, PinSource::File(self.pin_file()))
+        TokenUri::with_label(label, module, PinSource::File(self.pin_file()))
     }
 
-    /// Makes the token, if there is none yet.
+    /// Creates the token, if there is none.
     ///
-    /// It is made aside and appears by being renamed: one that was interrupted is begun anew, for nothing was ever kept on
-    /// it. To be called before any other use of SoftHSM in the process, which has to be one of [`Home::conf`].
+    /// The token is created in a temporary folder, which is then renamed. A token whose creation was interrupted is
+    /// discarded, as no key was stored on it. Must be called before any other use of SoftHSM in the process.
     ///
     /// # Errors
-    /// [`HomeError`].
-    pub fn make_token(&self, module: &Path, label: &str) -> Result<(), HomeError> {
+    /// [`HomeError::NotConfigured`] if the process was not started with [`Home::conf`]; [`HomeError`] otherwise.
+    pub fn create_token(&self, module: &Path, label: &str) -> Result<(), HomeError> {
         if self.tokens().is_dir() {
             return Ok(());
         }
-        if !self.is_in_use_here() {
-            return Err(HomeError::OtherConf(self.conf()));
+        if !self.is_configured() {
+            return Err(HomeError::NotConfigured(self.conf()));
         }
-        let aside = self.folder.join("tokens.new");
-        match fs::remove_dir_all(&aside) {
+        let new = self.folder.join("tokens.new");
+        match fs::remove_dir_all(&new) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return self.io(Err(e)),
             _ => {}
         }
-        self.io(DirBuilder::new().mode(0o700).create(&aside))?;
-        self.write_conf(&aside)?;
+        self.io(DirBuilder::new().mode(0o700).create(&new))?;
+        self.write_conf(&new)?;
         self.initialise(module, label)?;
-        self.io(sync_all(&aside).and_then(|()| fs::rename(&aside, self.tokens())))?;
+        self.io(sync_all(&new).and_then(|()| fs::rename(&new, self.tokens())))?;
         self.io(sync_folder(&self.folder))?;
         self.write_conf(&self.tokens())
     }
 
     fn initialise(&self, module: &Path, label: &str) -> Result<(), HomeError> {
-        let failed = |what| move |source| HomeError::SoftHsm { module: module.to_owned(), what, source };
+        let failed =
+            |operation| move |source| HomeError::SoftHsm { module: module.to_owned(), operation, source };
         let (pin, so_pin) = (read_pin(self.pin_file())?, read_pin(self.so_pin_file())?);
         let softhsm = Pkcs11::new(module).map_err(failed("load"))?;
-        softhsm.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).map_err(failed("start"))?;
+        softhsm
+            .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
+            .map_err(failed("initialise"))?;
         let slots = softhsm.get_slots_with_token().map_err(failed("list its slots"))?;
-        // All there is in a folder of no tokens is the slot for the next.
+        // The folder has no token, so the only slot is the one for a new token.
         let slot = slots.first().copied().ok_or_else(|| HomeError::NoSlot(module.to_owned()))?;
         softhsm.init_token(slot, so_pin.expose(), label).map_err(failed("initialise the token"))?;
         let session = softhsm.open_rw_session(slot).map_err(failed("open a session"))?;
-        session.login(UserType::So, Some(so_pin.expose())).map_err(failed("take the SO PIN"))?;
-        session.init_pin(pin.expose()).map_err(failed("take a PIN"))?;
+        session.login(UserType::So, Some(so_pin.expose())).map_err(failed("log in the security officer"))?;
+        session.init_pin(pin.expose()).map_err(failed("set the user PIN"))?;
         session.logout().map_err(failed("log out"))?;
         session.close().map_err(failed("close the session"))?;
-        // Loaded it stays: it is used again at once, and libraries like it do not come back well from being unloaded.
+        // Keeps the library loaded: it is used again at once, and PKCS#11 libraries may crash when they are unloaded.
         std::mem::forget(softhsm.clone());
-        softhsm.finalize().map_err(failed("end"))
+        softhsm.finalize().map_err(failed("finalise"))
     }
 
     fn write_conf(&self, tokens: &Path) -> Result<(), HomeError> {
         let mut conf = b"# Written by hsm-sim at every start.\ndirectories.tokendir = ".to_vec();
         conf.extend_from_slice(tokens.as_os_str().as_bytes());
-        // A child of the process has nothing on the token.
+        // A forked child gets no access to the token.
         conf.extend_from_slice(
             b"\nobjectstore.backend = file\nlog.level = ERROR\nlibrary.reset_on_fork = true\n",
         );
@@ -252,8 +254,8 @@ impl Home {
         self.folder.join("so-pin")
     }
 
-    fn io<T>(&self, done: io::Result<T>) -> Result<T, HomeError> {
-        done.map_err(|source| HomeError::Folder { folder: self.folder.clone(), source })
+    fn io<T>(&self, result: io::Result<T>) -> Result<T, HomeError> {
+        result.map_err(|source| HomeError::Folder { folder: self.folder.clone(), source })
     }
 }
 
@@ -270,13 +272,13 @@ fn random_pin() -> io::Result<Zeroizing<String>> {
     Ok(pin)
 }
 
-/// Writes a file of mode 0600 so that a crash at any moment leaves it whole, as it was or as it is to be.
+/// Replaces a file atomically, with mode 0600: after a crash it has either its old or its new content.
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    let new = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(content)?;
     file.sync_all()?;
-    fs::rename(&beside, path)?;
+    fs::rename(&new, path)?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
@@ -284,7 +286,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Makes all that is in a folder durable; SoftHSM leaves that to the system.
+/// Syncs a folder and everything in it to disk; SoftHSM itself does not sync.
 fn sync_all(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_home_is_its_owner_s_alone_and_made_once() {
+    fn a_home_is_private_and_created_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("softhsm");
         let home = Home::create_or_open(&path).unwrap();
@@ -324,26 +326,28 @@ mod tests {
         assert!(conf.contains("library.reset_on_fork = true\n"), "{conf}");
         Home::create_or_open(&path).unwrap();
         assert_eq!(first, pins());
-        assert!(!home.is_in_use_here());
+        assert!(!home.is_configured());
     }
 
     #[test]
-    fn what_is_gone_is_not_made_anew_for_a_unit_that_has_keys() {
+    fn missing_files_of_a_unit_with_keys_are_not_created_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("softhsm");
-        assert!(matches!(Home::open(&path), Err(HomeError::Gone(_))));
+        assert!(matches!(Home::open(&path), Err(HomeError::Missing(_))));
         assert!(!path.exists());
         Home::create_or_open(&path).unwrap();
-        assert!(matches!(Home::open(&path), Err(HomeError::Gone(gone)) if gone.ends_with("tokens")));
+        assert!(matches!(Home::open(&path), Err(HomeError::Missing(missing)) if missing.ends_with("tokens")));
         std::fs::create_dir(path.join("tokens")).unwrap();
         Home::open(&path).unwrap();
         std::fs::remove_file(path.join("pin")).unwrap();
-        assert!(matches!(Home::open(&path), Err(HomeError::Gone(gone)) if gone.ends_with("pin")));
-        assert!(matches!(Home::create_or_open(&path), Err(HomeError::Gone(gone)) if gone.ends_with("pin")));
+        assert!(matches!(Home::open(&path), Err(HomeError::Missing(missing)) if missing.ends_with("pin")));
+        assert!(
+            matches!(Home::create_or_open(&path), Err(HomeError::Missing(missing)) if missing.ends_with("pin"))
+        );
     }
 
     #[test]
-    fn a_home_that_was_moved_is_found_where_it_is() {
+    fn a_moved_home_gets_a_new_configuration() {
         let folder = tempfile::tempdir().unwrap();
         let (before, after) = (folder.path().join("before"), folder.path().join("after"));
         Home::create_or_open(&before).unwrap();
@@ -354,32 +358,32 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_softhsm_would_read_as_another_is_refused() {
+    fn a_path_that_softhsm_cannot_read_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["a#b", "a\nb"] {
-            let said = Home::create_or_open(&folder.path().join(name)).unwrap_err().to_string();
-            assert!(said.contains('#'), "{said}");
+            let message = Home::create_or_open(&folder.path().join(name)).unwrap_err().to_string();
+            assert!(message.contains('#'), "{message}");
         }
     }
 
     #[test]
-    fn no_token_is_made_by_a_process_of_another_configuration() {
+    fn a_process_with_another_configuration_creates_no_token() {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::create_or_open(folder.path()).unwrap();
         let module = find_module().unwrap_or_else(|| "/nowhere.so".into());
-        assert!(matches!(home.make_token(&module, "t"), Err(HomeError::OtherConf(_))));
+        assert!(matches!(home.create_token(&module, "t"), Err(HomeError::NotConfigured(_))));
         assert!(!folder.path().join("tokens").exists() && !folder.path().join("tokens.new").exists());
     }
 
-    /// The part of the test below that needs a process of its own; nothing by itself.
+    /// The part of the test below that runs in a process with the home's configuration. Does nothing otherwise.
     #[test]
-    fn in_a_process_of_the_home_s() {
+    fn create_token_in_child_process() {
         let Some(conf) = std::env::var_os(CONF_VARIABLE) else { return };
         let folder = Path::new(&conf).parent().unwrap();
         let home = Home::create_or_open(folder).unwrap();
-        assert!(home.is_in_use_here());
+        assert!(home.is_configured());
         let module = find_module().unwrap();
-        home.make_token(&module, "SIM00001-0011223344556677").unwrap();
+        home.create_token(&module, "SIM00001-0011223344556677").unwrap();
         let softhsm = Pkcs11::new(module).unwrap();
         softhsm.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
         let slots = softhsm.get_slots_with_initialized_token().unwrap();
@@ -392,31 +396,31 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_made_once_however_often_that_was_interrupted() {
+    fn a_token_is_created_once_even_after_interruptions() {
         if find_module().is_none() {
-            eprintln!("skipped: a_token_is_made_once_however_often_that_was_interrupted: no SoftHSM here");
+            eprintln!("skipped: a_token_is_created_once_even_after_interruptions: SoftHSM is not installed");
             return;
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("softhsm");
         let conf = Home::create_or_open(&path).unwrap().conf();
-        // What an interruption may leave: a token half made, and a configuration that leads to it.
+        // An interruption may leave an incomplete token and a configuration that names another folder.
         std::fs::create_dir_all(path.join("tokens.new/0b6a5c9e-half")).unwrap();
         std::fs::write(path.join("tokens.new/0b6a5c9e-half/token.object"), "half").unwrap();
         std::fs::write(&conf, "directories.tokendir = /nowhere\n").unwrap();
         std::fs::remove_file(path.join("so-pin")).unwrap();
         let serial = || {
-            let made = std::process::Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "softhsm::tests::in_a_process_of_the_home_s", "--nocapture"])
+            let child = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "softhsm::tests::create_token_in_child_process", "--nocapture"])
                 .env(CONF_VARIABLE, &conf)
                 .output()
                 .unwrap();
-            let said = String::from_utf8_lossy(&made.stdout).into_owned();
-            assert!(made.status.success(), "{said}{}", String::from_utf8_lossy(&made.stderr));
-            said.split_once("serial ").unwrap().1.split_whitespace().next().unwrap().to_owned()
+            let output = String::from_utf8_lossy(&child.stdout).into_owned();
+            assert!(child.status.success(), "{output}{}", String::from_utf8_lossy(&child.stderr));
+            output.split_once("serial ").unwrap().1.split_whitespace().next().unwrap().to_owned()
         };
         let first = serial();
         assert!(!path.join("tokens.new").exists());
-        assert_eq!(serial(), first, "the token was made twice");
+        assert_eq!(serial(), first, "the token was created twice");
     }
 }

@@ -1,4 +1,4 @@
-//! The laws of every engine, held by this one on SoftHSM, or on any other token.
+//! The conformance suite of engines, on SoftHSM or another token.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -6,15 +6,15 @@ mod common;
 
 use common::on_token;
 use engine::conformance::{LAWS, restart};
-use engine_pkcs11::{Pkcs11Engine, UnitKeys};
+use engine_pkcs11::{DeviceKeyMode, Pkcs11Engine};
 
 #[test]
 fn every_law_holds() {
     on_token("every_law_holds", |token| {
         for law in LAWS {
-            // Shown when the law after it is the last: the broken one.
+            // The last name printed is that of the law that failed.
             println!("{}", law.name);
-            law.check(&mut Pkcs11Engine::open(token, "one", UnitKeys::New).unwrap());
+            law.check(&mut Pkcs11Engine::open(token, "one", DeviceKeyMode::CreateIfMissing).unwrap());
         }
     });
 }
@@ -22,7 +22,9 @@ fn every_law_holds() {
 #[test]
 fn laws_hold_in_one_engine_after_another() {
     on_token("laws_hold_in_one_engine_after_another", |token| {
-        engine::conformance::run(&mut Pkcs11Engine::open(token, "one", UnitKeys::New).unwrap());
+        engine::conformance::run(
+            &mut Pkcs11Engine::open(token, "one", DeviceKeyMode::CreateIfMissing).unwrap(),
+        );
     });
 }
 
@@ -30,7 +32,11 @@ fn laws_hold_in_one_engine_after_another() {
 fn a_restart_changes_nothing() {
     on_token("a_restart_changes_nothing", |token| {
         let open = |name, keys| Pkcs11Engine::open(token, name, keys).unwrap();
-        let mut before = open("one", UnitKeys::New);
-        restart(&mut before, &mut open("one", UnitKeys::Known), &mut open("other", UnitKeys::New));
+        let mut before = open("one", DeviceKeyMode::CreateIfMissing);
+        restart(
+            &mut before,
+            &mut open("one", DeviceKeyMode::MustExist),
+            &mut open("other", DeviceKeyMode::CreateIfMissing),
+        );
     });
 }

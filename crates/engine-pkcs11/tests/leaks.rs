@@ -1,4 +1,4 @@
-//! Two threads at one token leave nothing behind.
+//! Two engines on one token, used by two threads, leave no objects and no memory behind.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
@@ -10,11 +10,11 @@ use common::{SoftHsm, on_softhsm};
 use soak::{Count, Soak};
 use std::sync::atomic::Ordering;
 
-/// Rounds of both threads; `cargo run --release --example soak` goes on for minutes.
+/// Rounds of both threads together; `cargo run --release --example soak` runs for minutes.
 const ROUNDS: u64 = 100;
 
-/// What SoftHSM keeps of objects that are destroyed, before the engine has it let go of that, in bytes.
-const MOST_GROWTH: u64 = 24 << 20;
+/// Memory that SoftHSM may keep of destroyed objects before the engine initialises it again, in bytes.
+const MAX_GROWTH: u64 = 24 << 20;
 
 #[test]
 fn two_threads_leave_no_object_and_lose_no_session() {
@@ -28,16 +28,16 @@ fn two_threads_leave_no_object_and_lose_no_session() {
             }
             let _stop = soak.stop_on_drop();
             let before = soak.count(&softhsm.module, SoftHsm::LABEL).resident;
-            let mut counted = 0;
+            let mut counts = 0;
             while soak.rounds.load(Ordering::Relaxed) < ROUNDS {
                 let Count { objects, resident } = soak.count(&softhsm.module, SoftHsm::LABEL);
-                // Each engine's device key, its working copy, and the two keys to measure by; fewer while one begins.
+                // For each engine: its device key, the working copy of it, and two liveness keys.
                 assert!(objects <= 8, "{objects} objects between two rounds");
-                assert!(resident.saturating_sub(before) <= MOST_GROWTH, "{resident} bytes, {before} before");
-                counted += 1;
+                assert!(resident.saturating_sub(before) <= MAX_GROWTH, "{resident} bytes, {before} before");
+                counts += 1;
                 std::thread::yield_now();
             }
-            assert!(counted > 1);
+            assert!(counts > 1);
         });
         assert_eq!(soak.count(&softhsm.module, SoftHsm::LABEL).objects, 2);
         assert!(events.take().is_empty());

@@ -1,4 +1,4 @@
-//! What is on the token, and what nobody can do with it: looked at with another program's eyes.
+//! The objects on a token and their attributes, as another session sees them.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
@@ -12,14 +12,14 @@ use cryptoki::session::Session;
 use engine::{
     Algorithm, CipherMechanism, Engine, EngineError, KeyPart, KeySpec, KeyUses, MacMechanism, WrapMechanism,
 };
-use engine_pkcs11::{OpenError, Pkcs11Engine, Token, TokenEvent, UnitKeys};
+use engine_pkcs11::{DeviceKeyMode, OpenError, Pkcs11Engine, Token, TokenEvent};
 use std::sync::Arc;
 
 const WRAPPING: KeySpec = KeySpec::aes(32, KeyUses::WRAP.with(KeyUses::UNWRAP));
 const MACS: KeySpec = KeySpec::aes(32, KeyUses::SIGN.with(KeyUses::VERIFY));
 
-/// A session besides the engine's, logged in as the process is.
-fn looker(softhsm: &SoftHsm) -> Session {
+/// A session that does not belong to the engine. The process is logged in, so the session is too.
+fn other_session(softhsm: &SoftHsm) -> Session {
     let context = Pkcs11::new(&softhsm.module).unwrap();
     let slots = context.get_slots_with_initialized_token().unwrap();
     let labelled =
@@ -27,8 +27,8 @@ fn looker(softhsm: &SoftHsm) -> Session {
     context.open_rw_session(slots.into_iter().find(labelled).unwrap()).unwrap()
 }
 
-fn labelled(session: &Session, label: &str) -> Vec<ObjectHandle> {
-    // Working copies bear the label of what they are copies of.
+fn find_stored(session: &Session, label: &str) -> Vec<ObjectHandle> {
+    // Without `CKA_TOKEN`, working copies would be found too: they have the same label.
     session.find_objects(&[Attribute::Token(true), Attribute::Label(label.as_bytes().to_vec())]).unwrap()
 }
 
@@ -36,8 +36,8 @@ fn has(session: &Session, object: ObjectHandle, attribute: &Attribute) -> bool {
     session.get_attributes(object, &[attribute.attribute_type()]).unwrap().contains(attribute)
 }
 
-/// A master key as a unit has it: combined, derived from, persisted.
-fn persisted(engine: &mut Pkcs11Engine) -> Vec<u8> {
+/// Loads a master key as a unit does: combines it, derives from it, persists it. Returns its reference.
+fn persist_master_key(engine: &mut Pkcs11Engine) -> Vec<u8> {
     let parts = [KeyPart::new([1; 32]), KeyPart::new([2; 32])];
     let master = engine.combine_key_parts(&parts, false).unwrap();
     engine.derive_key(master, b"wrap", b"wkid", &WRAPPING).unwrap();
@@ -52,14 +52,14 @@ fn reference(engine: &mut Pkcs11Engine, key: engine::KeyHandle) -> Vec<u8> {
 }
 
 #[test]
-fn the_token_holds_the_master_key_and_nobody_gets_it_out() {
-    on_softhsm("the_token_holds_the_master_key_and_nobody_gets_it_out", |softhsm| {
+fn the_master_key_cannot_be_extracted_or_used() {
+    on_softhsm("the_master_key_cannot_be_extracted_or_used", |softhsm| {
         let (token, _) = softhsm.token();
-        let mut engine = Pkcs11Engine::open(&token, "unit", UnitKeys::New).unwrap();
-        persisted(&mut engine);
-        let session = looker(softhsm);
-        let [master] = labelled(&session, "hsm-sim unit master key")[..] else {
-            panic!("not one master key")
+        let mut engine = Pkcs11Engine::open(&token, "unit", DeviceKeyMode::CreateIfMissing).unwrap();
+        persist_master_key(&mut engine);
+        let session = other_session(softhsm);
+        let [master] = find_stored(&session, "hsm-sim unit master key")[..] else {
+            panic!("expected one master key")
         };
         for expected in [
             Attribute::Token(true),
@@ -70,7 +70,7 @@ fn the_token_holds_the_master_key_and_nobody_gets_it_out() {
         ] {
             assert!(has(&session, master, &expected), "{expected:?}");
         }
-        for use_of_it in [
+        for usage in [
             Attribute::Encrypt(true),
             Attribute::Decrypt(true),
             Attribute::Sign(true),
@@ -79,32 +79,29 @@ fn the_token_holds_the_master_key_and_nobody_gets_it_out() {
             Attribute::Unwrap(true),
             Attribute::Derive(true),
         ] {
-            assert!(!has(&session, master, &use_of_it), "{use_of_it:?}");
-            assert!(
-                session.update_attributes(master, std::slice::from_ref(&use_of_it)).is_err(),
-                "{use_of_it:?}"
-            );
-            let copied = session.copy_object(master, &[Attribute::Token(false), use_of_it]);
-            assert!(copied.is_err(), "a copy may do what it may not");
+            assert!(!has(&session, master, &usage), "{usage:?}");
+            assert!(session.update_attributes(master, std::slice::from_ref(&usage)).is_err(), "{usage:?}");
+            let copied = session.copy_object(master, &[Attribute::Token(false), usage]);
+            assert!(copied.is_err(), "a copy permits what the original does not");
         }
-        let shown = session.get_attributes(master, &[AttributeType::Value]).unwrap();
-        assert!(shown.is_empty(), "the token shows its value");
+        let value = session.get_attributes(master, &[AttributeType::Value]).unwrap();
+        assert!(value.is_empty(), "its value is readable");
         assert!(session.update_attributes(master, &[Attribute::Extractable(true)]).is_err());
         assert!(session.update_attributes(master, &[Attribute::Sensitive(false)]).is_err());
-        assert!(session.sign(&Mechanism::AesCMac, master, b"[i]label").is_err(), "it still derives");
-        for kek in labelled(&session, "hsm-sim unit derived key") {
+        assert!(session.sign(&Mechanism::AesCMac, master, b"[i]label").is_err(), "it can still derive");
+        for kek in find_stored(&session, "hsm-sim unit derived key") {
             assert!(session.wrap_key(&Mechanism::AesKeyWrap, kek, master).is_err());
         }
     });
 }
 
-/// Every object of a unit at work, in its session and on the token: one role each, and nothing that shows a value.
+/// Every object of a unit, in its session and on the token, has at most one usage and a value that is not readable.
 #[test]
-fn no_object_has_two_roles() {
-    on_softhsm("no_object_has_two_roles", |softhsm| {
+fn no_object_has_two_usages() {
+    on_softhsm("no_object_has_two_usages", |softhsm| {
         let (token, _) = softhsm.token();
-        let mut engine = Pkcs11Engine::open(&token, "unit", UnitKeys::New).unwrap();
-        persisted(&mut engine);
+        let mut engine = Pkcs11Engine::open(&token, "unit", DeviceKeyMode::CreateIfMissing).unwrap();
+        persist_master_key(&mut engine);
         for uses in [KeyUses::ENCRYPT, KeyUses::DECRYPT, KeyUses::SIGN, KeyUses::WRAP, KeyUses::UNWRAP] {
             engine.import_key(&KeySpec::aes(32, uses), &[7; 32]).unwrap();
         }
@@ -117,71 +114,71 @@ fn no_object_has_two_roles() {
             };
             engine.import_key(&secret, &[8; 20]).unwrap();
         }
-        let session = looker(softhsm);
+        let session = other_session(softhsm);
         let objects = session.find_objects(&[Attribute::Class(ObjectClass::SECRET_KEY)]).unwrap();
         assert!(objects.len() > 12, "{} objects", objects.len());
         for object in objects {
             let is = |attribute| has(&session, object, &attribute);
             assert!(is(Attribute::Sensitive(true)) && is(Attribute::Private(true)));
-            let roles = [
+            let usages = [
                 is(Attribute::Encrypt(true)) || is(Attribute::Decrypt(true)),
                 is(Attribute::Sign(true)) || is(Attribute::Verify(true)),
                 is(Attribute::Wrap(true)) || is(Attribute::Unwrap(true)),
                 is(Attribute::Derive(true)),
             ];
-            assert!(roles.iter().filter(|role| **role).count() <= 1, "{roles:?}");
+            assert!(usages.iter().filter(|usage| **usage).count() <= 1, "{usages:?}");
             let attributes = session.get_attributes(object, &[AttributeType::AllowedMechanisms]).unwrap();
             let [Attribute::AllowedMechanisms(allowed)] = &attributes[..] else { panic!("{attributes:?}") };
-            // What decrypts nothing but blocks would decrypt what is wrapped under the same key.
+            // An object that decrypts single blocks could decrypt keys wrapped under the same key.
             let blocks = allowed.contains(&MechanismType::AES_ECB);
-            assert!(!(blocks && is(Attribute::Decrypt(true))), "a key wraps and decrypts");
-            if roles.contains(&true) {
-                assert!(!allowed.is_empty(), "a role without its mechanisms");
+            assert!(!(blocks && is(Attribute::Decrypt(true))), "the object decrypts single blocks");
+            if usages.contains(&true) {
+                assert!(!allowed.is_empty(), "an object without allowed mechanisms");
             }
         }
     });
 }
 
 #[test]
-fn a_restart_needs_what_is_left_and_nothing_else_is_left() {
-    on_softhsm("a_restart_needs_what_is_left_and_nothing_else_is_left", |softhsm| {
+fn a_restart_finds_the_stored_keys_and_nothing_else_remains() {
+    on_softhsm("a_restart_finds_the_stored_keys_and_nothing_else_remains", |softhsm| {
         let (token, _) = softhsm.token();
-        let mut engine = Pkcs11Engine::open(&token, "unit", UnitKeys::New).unwrap();
-        let reference = persisted(&mut engine);
+        let mut engine = Pkcs11Engine::open(&token, "unit", DeviceKeyMode::CreateIfMissing).unwrap();
+        let reference = persist_master_key(&mut engine);
         engine.generate_key(&KeySpec::aes(32, KeyUses::ENCRYPT)).unwrap();
         drop((engine, token));
 
         let (token, events) = softhsm.token();
-        let session = looker(softhsm);
-        let left = session.find_objects(&[]).unwrap();
-        assert!(left.iter().all(|object| has(&session, *object, &Attribute::Token(true))));
-        // The device key, the master key, the key that authenticates, and the one that wraps in its two roles.
-        assert_eq!(left.len(), 5);
-        let mut engine = Pkcs11Engine::open(&token, "unit", UnitKeys::Known).unwrap();
+        let session = other_session(softhsm);
+        let remaining = session.find_objects(&[]).unwrap();
+        assert!(remaining.iter().all(|object| has(&session, *object, &Attribute::Token(true))));
+        // The device key, the master key, the derived MAC key, and two objects of the derived wrapping key.
+        assert_eq!(remaining.len(), 5);
+        let mut engine = Pkcs11Engine::open(&token, "unit", DeviceKeyMode::MustExist).unwrap();
         engine.forget_all_but(&[&reference]).unwrap();
         let master = engine.recall_key(&reference).unwrap();
         engine.derive_key(master, b"wrap", b"wkid", &WRAPPING).unwrap();
         engine.derive_key(master, b"mac", b"wkid", &MACS).unwrap();
         let other = engine.derive_key(master, b"other", b"wkid", &MACS);
-        assert_eq!(other, Err(EngineError::KeyUnextractable), "a stored master key still derives");
+        assert_eq!(other, Err(EngineError::KeyUnextractable), "a stored master key can still derive");
         assert!(events.take().is_empty());
 
         engine.forget_key(&reference).unwrap();
-        assert_eq!(labelled(&session, "hsm-sim unit master key").len(), 0);
-        assert_eq!(labelled(&session, "hsm-sim unit derived key").len(), 0);
+        assert_eq!(find_stored(&session, "hsm-sim unit master key").len(), 0);
+        assert_eq!(find_stored(&session, "hsm-sim unit derived key").len(), 0);
     });
 }
 
 #[test]
-fn orphans_are_destroyed_and_said_to_be() {
-    on_softhsm("orphans_are_destroyed_and_said_to_be", |softhsm| {
+fn orphaned_objects_are_destroyed_and_reported() {
+    on_softhsm("orphaned_objects_are_destroyed_and_reported", |softhsm| {
         let (token, events) = softhsm.token();
-        let mut engine = Pkcs11Engine::open(&token, "unit", UnitKeys::New).unwrap();
-        let (kept, orphan) = (persisted(&mut engine), persisted(&mut engine));
-        let mut other = Pkcs11Engine::open(&token, "another", UnitKeys::New).unwrap();
-        let others = persisted(&mut other);
+        let mut engine = Pkcs11Engine::open(&token, "unit", DeviceKeyMode::CreateIfMissing).unwrap();
+        let (kept, orphan) = (persist_master_key(&mut engine), persist_master_key(&mut engine));
+        let mut other = Pkcs11Engine::open(&token, "another", DeviceKeyMode::CreateIfMissing).unwrap();
+        let others = persist_master_key(&mut other);
         drop(engine);
-        let mut engine = Pkcs11Engine::open(&token, "unit", UnitKeys::Known).unwrap();
+        let mut engine = Pkcs11Engine::open(&token, "unit", DeviceKeyMode::MustExist).unwrap();
         engine.forget_all_but(&[&kept]).unwrap();
         assert_eq!(events.take(), [TokenEvent::OrphansDestroyed(4)]);
         assert_eq!(engine.recall_key(&orphan), Err(EngineError::ReferenceInvalid));
@@ -193,14 +190,17 @@ fn orphans_are_destroyed_and_said_to_be() {
 }
 
 #[test]
-fn units_share_a_token_and_nothing_on_it() {
-    on_softhsm("units_share_a_token_and_nothing_on_it", |softhsm| {
+fn units_on_one_token_share_no_keys() {
+    on_softhsm("units_on_one_token_share_no_keys", |softhsm| {
         let (token, _) = softhsm.token();
         let open = |name, keys| Pkcs11Engine::open(&token, name, keys);
-        let (mut one, mut two) = (open("one", UnitKeys::New).unwrap(), open("two", UnitKeys::New).unwrap());
-        let reference = persisted(&mut one);
+        let (mut one, mut two) = (
+            open("one", DeviceKeyMode::CreateIfMissing).unwrap(),
+            open("two", DeviceKeyMode::CreateIfMissing).unwrap(),
+        );
+        let reference = persist_master_key(&mut one);
         assert_eq!(two.recall_key(&reference), Err(EngineError::ReferenceInvalid));
-        assert_eq!(two.forget_key(&reference), Ok(()), "what is not there is forgotten");
+        assert_eq!(two.forget_key(&reference), Ok(()), "forgetting a missing key is not an error");
         two.forget_all_but(&[]).unwrap();
         one.recall_key(&reference).unwrap();
         let gcm = CipherMechanism::AesGcm { iv: &[1; 12], aad: b"" };
@@ -209,29 +209,30 @@ fn units_share_a_token_and_nothing_on_it() {
         let refused = two.decrypt(gcm, two.device_key(), &sealed, &mut [0; 4]);
         assert_eq!(refused, Err(EngineError::EncryptedDataInvalid));
         assert!(
-            matches!(open("three", UnitKeys::Known), Err(OpenError::KeysMissing { unit }) if unit == "three")
+            matches!(open("three", DeviceKeyMode::MustExist), Err(OpenError::DeviceKeyMissing { unit }) if unit == "three")
         );
     });
 }
 
-/// Somebody who has the PIN puts a key in a master key's place that permits more.
+/// An attacker with the PIN replaces the master key by an object that permits more.
 #[test]
-fn an_object_that_permits_too_much_is_no_master_key() {
-    on_softhsm("an_object_that_permits_too_much_is_no_master_key", |softhsm| {
+fn an_object_that_permits_too_much_is_refused_as_a_master_key() {
+    on_softhsm("an_object_that_permits_too_much_is_refused_as_a_master_key", |softhsm| {
         let (token, _) = softhsm.token();
-        let mut engine = Pkcs11Engine::open(&token, "unit", UnitKeys::New).unwrap();
-        let reference = persisted(&mut engine);
-        let session = looker(softhsm);
-        let [master] = labelled(&session, "hsm-sim unit master key")[..] else {
-            panic!("not one master key")
+        let mut engine = Pkcs11Engine::open(&token, "unit", DeviceKeyMode::CreateIfMissing).unwrap();
+        let reference = persist_master_key(&mut engine);
+        let session = other_session(softhsm);
+        let [master] = find_stored(&session, "hsm-sim unit master key")[..] else {
+            panic!("expected one master key")
         };
-        let same = session.get_attributes(master, &[AttributeType::Label, AttributeType::Id]).unwrap();
+        let label_and_id =
+            session.get_attributes(master, &[AttributeType::Label, AttributeType::Id]).unwrap();
         session.destroy_object(master).unwrap();
-        for (sensitive, extractable, sign, fits) in [
+        for (sensitive, extractable, sign, accepted) in [
             (false, false, false, false),
             (true, true, false, false),
             (true, false, true, false),
-            // The same key again, as it was.
+            // The attributes that the unit itself sets.
             (true, false, false, true),
         ] {
             let mut attributes = vec![
@@ -250,47 +251,46 @@ fn an_object_that_permits_too_much_is_no_master_key() {
                 Attribute::Unwrap(false),
                 Attribute::Derive(false),
             ];
-            attributes.extend(same.clone());
+            attributes.extend(label_and_id.clone());
             let planted = session.create_object(&attributes).unwrap();
             let recalled = engine.recall_key(&reference).map(|_| ());
-            let expected = if fits { Ok(()) } else { Err(EngineError::ReferenceInvalid) };
+            let expected = if accepted { Ok(()) } else { Err(EngineError::ReferenceInvalid) };
             assert_eq!(recalled, expected, "{sensitive} {extractable} {sign}");
             session.destroy_object(planted).unwrap();
         }
     });
 }
 
-/// A key that a recovery unit hands on is one that was made for that.
+/// A recovery unit exports only a master key that was created extractable.
 #[test]
-fn only_a_master_key_made_for_it_leaves_the_token() {
-    on_softhsm("only_a_master_key_made_for_it_leaves_the_token", |softhsm| {
+fn only_an_extractable_master_key_leaves_the_token() {
+    on_softhsm("only_an_extractable_master_key_leaves_the_token", |softhsm| {
         let (token, _) = softhsm.token();
-        let mut engine = Pkcs11Engine::open(&token, "unit", UnitKeys::New).unwrap();
-        let made = |engine: &mut Pkcs11Engine, extractable| {
+        let mut engine = Pkcs11Engine::open(&token, "unit", DeviceKeyMode::CreateIfMissing).unwrap();
+        let create = |engine: &mut Pkcs11Engine, extractable| {
             let spec = KeySpec { extractable, ..KeySpec::aes(32, KeyUses::DERIVE) };
             let master = engine.generate_key(&spec).unwrap();
             let reference = reference(engine, master);
             engine.destroy_key(master).unwrap();
             engine.recall_key(&reference).unwrap()
         };
-        let (stays, leaves) = (made(&mut engine, false), made(&mut engine, true));
-        assert_eq!(engine.export_key_part(stays).err(), Some(EngineError::KeyUnextractable));
-        let part = engine.export_key_part(leaves).unwrap();
-        let again = engine.combine_key_parts(&[part], false).unwrap();
+        let (kept, exported) = (create(&mut engine, false), create(&mut engine, true));
+        assert_eq!(engine.export_key_part(kept).err(), Some(EngineError::KeyUnextractable));
+        let part = engine.export_key_part(exported).unwrap();
+        let combined = engine.combine_key_parts(&[part], false).unwrap();
         let mut digests = [[0; 32]; 2];
-        engine.digest_key(&[1], leaves, &mut digests[0]).unwrap();
-        engine.digest_key(&[1], again, &mut digests[1]).unwrap();
+        engine.digest_key(&[1], exported, &mut digests[0]).unwrap();
+        engine.digest_key(&[1], combined, &mut digests[1]).unwrap();
         assert_eq!(digests[0], digests[1]);
     });
 }
 
-/// Nothing is left of calls that fail, nor of keys that are destroyed.
 #[test]
-fn the_session_holds_the_keys_that_have_handles() {
-    on_softhsm("the_session_holds_the_keys_that_have_handles", |softhsm| {
+fn destroyed_keys_and_failed_calls_leave_no_objects() {
+    on_softhsm("destroyed_keys_and_failed_calls_leave_no_objects", |softhsm| {
         let (token, _) = softhsm.token();
-        let mut engine = Pkcs11Engine::open(&token, "unit", UnitKeys::New).unwrap();
-        let session = looker(softhsm);
+        let mut engine = Pkcs11Engine::open(&token, "unit", DeviceKeyMode::CreateIfMissing).unwrap();
+        let session = other_session(softhsm);
         let count = || session.find_objects(&[]).unwrap().len();
         let before = count();
         let short = |key_len| KeySpec {
@@ -308,14 +308,14 @@ fn the_session_holds_the_keys_that_have_handles() {
             for len in [19, 23, 24] {
                 assert!(engine.unwrap_key(WrapMechanism::AesKwp, kek, &wrapped, &short(len)).is_err());
             }
-            let back = engine.unwrap_key(WrapMechanism::AesKwp, kek, &wrapped, &short(20)).unwrap();
-            for key in [kek, secret, back] {
+            let unwrapped = engine.unwrap_key(WrapMechanism::AesKwp, kek, &wrapped, &short(20)).unwrap();
+            for key in [kek, secret, unwrapped] {
                 engine.destroy_key(key).unwrap();
             }
             assert_eq!(count(), before);
         }
         drop(engine);
-        assert!(count() < before, "an engine leaves its session's objects behind");
+        assert!(count() < before, "the session objects of a dropped engine are left");
         let _: Arc<Token> = token;
     });
 }

@@ -46,7 +46,7 @@ impl EngineChoice {
     #[must_use]
     pub fn is_same_place(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Token(one), Self::Token(other)) => one.is_of_same_token(other),
+            (Self::Token(one), Self::Token(other)) => one.is_same_token(other),
             (one, other) => one == other,
         }
     }

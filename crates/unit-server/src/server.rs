@@ -256,7 +256,7 @@ fn open(
             unit: identity.unit,
             domain_index: identity.domain_index,
             has_keys: kept.has_keys,
-            source: OpenError::Away.into(),
+            source: OpenError::TokenUnavailable.into(),
         });
     }
     Ok((unit, identity, description))

@@ -4,7 +4,7 @@ use crate::config::PinPrompt;
 use engine::Engine;
 use engine_pkcs11::softhsm::{self, Home, HomeError};
 use engine_pkcs11::{
-    OpenError, Pin, PinError, PinSource, Pkcs11Engine, Token, TokenEvent, TokenUri, UnitKeys, UriError,
+    DeviceKeyMode, OpenError, Pin, PinError, PinSource, Pkcs11Engine, Token, TokenEvent, TokenUri, UriError,
 };
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const HOME: &str = "softhsm";
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// `pkcs11:softhsm` on a machine without SoftHSM.
-    #[error("SoftHSM is not installed on this machine: {install}", install = softhsm::INSTALL)]
+    #[error("SoftHSM is not installed on this machine: {install}", install = softhsm::INSTALL_HINT)]
     NoSoftHsm,
     /// The unit's own SoftHSM token cannot be opened or made.
     #[error(transparent)]
@@ -53,7 +53,9 @@ impl TokenError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::NoSoftHsm | Self::Pin(_) => true,
-            Self::Home(e) => matches!(e, HomeError::Gone(_) | HomeError::Folder { .. } | HomeError::Pin(_)),
+            Self::Home(e) => {
+                matches!(e, HomeError::Missing(_) | HomeError::Folder { .. } | HomeError::Pin(_))
+            }
             Self::Open(e) => !matches!(e, OpenError::PinRefused { .. }),
             Self::Name(_) | Self::SoftHsmConf(_) | Self::NoPinPrompt | Self::NoPinSource => false,
         }
@@ -85,11 +87,11 @@ impl TokenOpener<'_> {
     pub(crate) fn open(&self, uri: &TokenUri) -> Result<OpenEngine, TokenError> {
         let pin = self.pin(uri)?;
         let name = self.unit.to_string();
-        let keys = if self.has_keys { UnitKeys::Known } else { UnitKeys::New };
+        let keys = if self.has_keys { DeviceKeyMode::MustExist } else { DeviceKeyMode::CreateIfMissing };
         let (reported_by, losses) = (name.clone(), Arc::clone(self.losses));
         let report = move |event: &TokenEvent| {
             eprintln!("hsm-sim unit {reported_by}: {event}");
-            if matches!(event, TokenEvent::Lost(_)) {
+            if matches!(event, TokenEvent::TokenLost(_)) {
                 losses.fetch_add(1, Ordering::AcqRel);
             }
         };
@@ -103,12 +105,12 @@ impl TokenOpener<'_> {
         let module = softhsm::find_module().ok_or(TokenError::NoSoftHsm)?;
         let folder = self.folder.join(HOME);
         let home = if self.has_keys { Home::open(&folder)? } else { Home::create_or_open(&folder)? };
-        if !home.is_in_use_here() {
+        if !home.is_configured() {
             return Err(TokenError::SoftHsmConf(home.conf()));
         }
         let name = self.unit.to_string();
         if !self.has_keys {
-            home.make_token(&module, &name)?;
+            home.create_token(&module, &name)?;
         }
         Ok(home.uri(&module, &name)?)
     }

@@ -35,7 +35,7 @@ pub enum EnginesError {
     )]
     Prompt,
     /// The preset, on a machine without it.
-    #[error("pkcs11:softhsm needs SoftHSM, which is not on this machine: {install}", install = softhsm::INSTALL)]
+    #[error("pkcs11:softhsm needs SoftHSM, which is not on this machine: {install}", install = softhsm::INSTALL_HINT)]
     NoSoftHsm,
     /// What a unit has cannot be told.
     #[error("it cannot be told where the keys of the unit in {} are", .0.display())]

@@ -1,93 +1,93 @@
-//! Why nothing could be found out about a token.
+//! Errors of `hsm-sim token probe`.
 
 use engine_pkcs11::softhsm::{self, HomeError};
 use engine_pkcs11::{ListedToken, ModuleListing, OpenError, PinError, UriError};
 use std::io;
 use std::path::PathBuf;
 
-/// Why a token was not probed. A PIN is tried once at most.
+/// Why a token could not be probed.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// Neither a preset nor a URI.
+    /// The argument is neither `softhsm` nor a PKCS#11 URI.
     #[error(
-        "a token is `softhsm`, or a PKCS#11 URI such as \
-         `pkcs11:token=core?module-path=/usr/lib/hsm.so&pin-source=file:/etc/hsm/pin`, or is named by --module"
+        "name the token by a PKCS#11 URI such as \
+         `pkcs11:token=core?module-path=/usr/lib/hsm.so&pin-source=file:/etc/hsm/pin`, by --module, or use `softhsm`"
     )]
     Target,
-    /// No token's URI, or no token's name.
-    #[error("the token is not named rightly")]
+    /// The URI, or one made from the options, is invalid.
+    #[error("invalid token URI")]
     Uri(#[from] UriError),
-    /// The library's path leads nowhere from here.
-    #[error("the module's path {} cannot be made absolute", .path.display())]
+    /// The path given by `--module` could not be made absolute.
+    #[error("the path {} of the module could not be made absolute", .path.display())]
     Path {
-        /// Which.
+        /// Path of the module, as given.
         path: PathBuf,
-        /// What the system said.
+        /// OS error.
         source: io::Error,
     },
-    /// The preset, on a machine without it.
-    #[error("there is no SoftHSM on this machine: {install}", install = softhsm::INSTALL)]
+    /// SoftHSM was requested and is not installed.
+    #[error("SoftHSM is not installed: {install}", install = softhsm::INSTALL_HINT)]
     NoSoftHsm,
-    /// No place for a token to throw away.
-    #[error("there is no folder for a token to throw away")]
+    /// No temporary folder could be created.
+    #[error("the folder for a temporary token could not be created")]
     Folder(#[source] io::Error),
-    /// The token to throw away.
+    /// The temporary token could not be created.
     #[error(transparent)]
     Home(#[from] HomeError),
-    /// The process that SoftHSM's configuration is for.
-    #[error("the program cannot be started again with SoftHSM's configuration")]
+    /// The child process with SoftHSM's configuration could not be started.
+    #[error("the program could not be started again with SoftHSM's configuration")]
     Restart(#[source] io::Error),
-    /// The token is not there.
+    /// No initialised token matches.
     #[error(
-        "the module {} has no initialised token{}; {}",
+        "the module {} has no {}initialised token; {}",
         .module.display(),
-        if *.named { " that is the one named" } else { "" },
+        if *.named { "matching " } else { "" },
         listed(.listing)
     )]
     NotFound {
-        /// The module.
+        /// Path of the module.
         module: PathBuf,
-        /// Whether any would not have done.
+        /// Whether the arguments name a token; if not, any initialised token matches.
         named: bool,
-        /// What it has.
+        /// The tokens of the module.
         listing: Box<ModuleListing>,
     },
-    /// More than one token fits.
+    /// More than one token matches.
     #[error(
-        "several tokens of the module {} fit: name one by --token, --serial or --slot; {}",
+        "several tokens of the module {} match; name one by --token, --serial or --slot; {}",
         .module.display(),
         listed(.listing)
     )]
     Several {
-        /// The module.
+        /// Path of the module.
         module: PathBuf,
-        /// What it has.
+        /// The tokens of the module.
         listing: Box<ModuleListing>,
     },
-    /// The token has no PIN to log in by.
-    #[error("the token `{0}` has no user PIN yet: its security officer has to set one")]
+    /// The user PIN was never set. Holds the token's label.
+    #[error("the token `{0}` has no user PIN; its security officer has to set one")]
     NoUserPin(String),
-    /// No way to the PIN.
-    #[error("the token's PIN is needed: give --pin-file or --pin-env, or run this on a terminal to be asked")]
-    NobodyToAsk,
-    /// The PIN.
+    /// No PIN source is given, and standard input is not a terminal.
+    #[error("the token's PIN is needed: use --pin-file or --pin-env, or run the command on a terminal")]
+    NoTerminal,
+    /// The PIN could not be read.
     #[error(transparent)]
     Pin(#[from] PinError),
-    /// The token cannot be opened.
+    /// The token could not be opened or probed.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The report.
-    #[error("the report cannot be written as JSON")]
+    /// The report could not be encoded.
+    #[error("the report could not be encoded as JSON")]
     Json(#[source] serde_json::Error),
 }
 
 fn listed(listing: &ModuleListing) -> String {
     let readable = listing.tokens.iter().map(line);
     let unreadable = listing.unreadable.iter();
-    let unreadable = unreadable.map(|(slot, why)| format!("slot {slot}: a token that cannot be read: {why}"));
+    let unreadable = unreadable.map(|(slot, error)| format!("slot {slot}: unreadable token: {error}"));
     let lines: Vec<String> = readable.chain(unreadable).map(|line| format!("\n  {line}")).collect();
     if lines.is_empty() {
-        return format!("it has no token at all ({})", listing.library);
+        return format!("it has no tokens ({})", listing.library);
     }
     format!("it has ({}):{}", listing.library, lines.concat())
 }
@@ -95,7 +95,7 @@ fn listed(listing: &ModuleListing) -> String {
 fn line(token: &ListedToken) -> String {
     let ListedToken { slot_id, slot_description, label, model, serial, .. } = token;
     if !token.is_initialized {
-        return format!("slot {slot_id}: a token that is not initialised ({model}, {slot_description})");
+        return format!("slot {slot_id}: token not initialised ({model}, {slot_description})");
     }
     let pin = if token.has_user_pin { "" } else { ", no user PIN set" };
     format!("slot {slot_id}: token `{label}`, serial `{serial}`, {model}{pin}")
@@ -107,14 +107,14 @@ mod tests {
     use engine_pkcs11::ModuleListing;
 
     #[test]
-    fn a_token_that_cannot_be_read_is_named_all_the_same() {
-        let said = |unreadable| {
+    fn an_unreadable_token_is_listed() {
+        let message = |unreadable| {
             let listing = ModuleListing { library: "Acme 1.0".to_owned(), tokens: Vec::new(), unreadable };
             let listing = Box::new(listing);
             TokenError::NotFound { module: "/m.so".into(), named: false, listing }.to_string()
         };
-        assert!(said(Vec::new()).ends_with("it has no token at all (Acme 1.0)"));
-        let said = said(vec![(3, "no time".to_owned())]);
-        assert!(said.ends_with("\n  slot 3: a token that cannot be read: no time"), "{said}");
+        assert!(message(Vec::new()).ends_with("it has no tokens (Acme 1.0)"));
+        let message = message(vec![(3, "invalid time".to_owned())]);
+        assert!(message.ends_with("\n  slot 3: unreadable token: invalid time"), "{message}");
     }
 }

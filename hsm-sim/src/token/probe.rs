@@ -9,18 +9,18 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-/// Label of the token that is made and thrown away.
-const THROWN_AWAY: &str = "probe";
+/// Label of the temporary token.
+const TEMPORARY: &str = "probe";
 
 pub(super) fn run(args: &ProbeArgs) -> Result<ExitCode, TokenError> {
     let target = match (args.target.as_deref(), &args.module, &args.home) {
-        (Some("softhsm" | "pkcs11:softhsm"), _, None) => return on_thrown_away_token(),
-        (Some("softhsm" | "pkcs11:softhsm"), _, Some(home)) => Target::thrown_away(home)?,
+        (Some("softhsm" | "pkcs11:softhsm"), _, None) => return probe_temporary_token(),
+        (Some("softhsm" | "pkcs11:softhsm"), _, Some(home)) => Target::temporary(home)?,
         (Some(text), ..) => Target::by_uri(text)?,
         (None, Some(module), _) => Target::by_module(args, module)?,
         (None, None, _) => return Err(TokenError::Target),
     };
-    // A token that was made here has its PIN beside it.
+    // The temporary token has its own PIN file.
     let pin_source = pin_source(args).filter(|_| args.home.is_none());
     let report = target.probe(pin_source)?;
     let text = if args.json {
@@ -32,13 +32,13 @@ pub(super) fn run(args: &ProbeArgs) -> Result<ExitCode, TokenError> {
     Ok(if report.usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// SoftHSM looks for its configuration where the environment says, and a process cannot change its own: another is
-/// started, and the token's folder removed when it has ended.
-fn on_thrown_away_token() -> Result<ExitCode, TokenError> {
+/// Runs this command again in a child process with SoftHSM's configuration, which SoftHSM reads from an environment
+/// variable. The token's folder is removed afterwards.
+fn probe_temporary_token() -> Result<ExitCode, TokenError> {
     softhsm::find_module().ok_or(TokenError::NoSoftHsm)?;
     let folder = tempfile::tempdir().map_err(TokenError::Folder)?;
     let home = Home::create_or_open(folder.path())?;
-    let ended = std::env::current_exe().and_then(|program| {
+    let status = std::env::current_exe().and_then(|program| {
         Command::new(program)
             .args(std::env::args_os().skip(1))
             .arg("--home")
@@ -46,8 +46,8 @@ fn on_thrown_away_token() -> Result<ExitCode, TokenError> {
             .env(CONF_VARIABLE, home.conf())
             .status()
     });
-    let ended = ended.map_err(TokenError::Restart)?;
-    Ok(if ended.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let status = status.map_err(TokenError::Restart)?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn pin_source(args: &ProbeArgs) -> Option<PinSource> {
@@ -55,10 +55,10 @@ fn pin_source(args: &ProbeArgs) -> Option<PinSource> {
     file.or_else(|| args.pin_env.clone().map(PinSource::Env))
 }
 
-/// The token that is meant.
+/// The token to probe.
 struct Target {
     module: PathBuf,
-    /// Any that is initialised, if there is one only.
+    /// `None` if the module's only initialised token is meant.
     uri: Option<TokenUri>,
     pin_source: PinSource,
 }
@@ -86,11 +86,11 @@ impl Target {
         Ok(Self { module: absolute, uri, pin_source: PinSource::Prompt })
     }
 
-    fn thrown_away(folder: &Path) -> Result<Self, TokenError> {
+    fn temporary(folder: &Path) -> Result<Self, TokenError> {
         let module = softhsm::find_module().ok_or(TokenError::NoSoftHsm)?;
         let home = Home::create_or_open(folder)?;
-        home.make_token(&module, THROWN_AWAY)?;
-        Ok(Self::of(home.uri(&module, THROWN_AWAY)?))
+        home.create_token(&module, TEMPORARY)?;
+        Ok(Self::of(home.uri(&module, TEMPORARY)?))
     }
 
     fn probe(self, pin_source: Option<PinSource>) -> Result<Report, TokenError> {
@@ -105,19 +105,19 @@ impl Target {
             None => uri_of(&self.module, [("slot-id", token.slot_id.to_string().as_str())])?
                 .ok_or(TokenError::Target)?,
         };
-        let pin = ask(&pin_source.unwrap_or(self.pin_source), &token.label)?;
-        // What goes wrong on the way is in the rows, or comes as an error.
-        let opened = Token::open(&uri, pin, Box::new(|event| eprintln!("hsm-sim: {event}")))?;
+        let pin = read_pin(&pin_source.unwrap_or(self.pin_source), &token.label)?;
+        // Events are logged; failures are part of the rows or returned.
+        let opened = Token::open(&uri, pin, Box::new(|_| {}))?;
         let rows = engine_pkcs11::probe(&opened)?;
         Ok(Report::new(self.module, library, token, &rows))
     }
 
-    /// The token that fits, if one alone does.
+    /// The only initialised token that matches.
     fn choose(&self, listing: ModuleListing) -> Result<ListedToken, TokenError> {
-        let fits = |token: &&ListedToken| {
-            token.is_initialized && self.uri.as_ref().is_none_or(|uri| uri.matches(&token.seen()))
+        let matches = |token: &&ListedToken| {
+            token.is_initialized && self.uri.as_ref().is_none_or(|uri| uri.matches(&token.attributes()))
         };
-        let chosen: Vec<ListedToken> = listing.tokens.iter().filter(fits).cloned().collect();
+        let chosen: Vec<ListedToken> = listing.tokens.iter().filter(matches).cloned().collect();
         let several = chosen.len() > 1;
         let mut chosen = chosen.into_iter();
         match chosen.next() {
@@ -133,7 +133,7 @@ impl Target {
     }
 }
 
-/// The URI of the token in this module that has these attributes; none if there are none.
+/// The URI of the token with these attributes in this module; `None` without attributes.
 fn uri_of<'a>(
     module: &Path,
     attributes: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -153,9 +153,9 @@ fn percent_encoded(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-fn ask(source: &PinSource, label: &str) -> Result<Pin, TokenError> {
+fn read_pin(source: &PinSource, label: &str) -> Result<Pin, TokenError> {
     if *source == PinSource::Prompt && !io::stdin().is_terminal() {
-        return Err(TokenError::NobodyToAsk);
+        return Err(TokenError::NoTerminal);
     }
     Ok(source.read(|_| rpassword::prompt_password(format!("PIN of token `{label}`: ")).map(Pin::new))?)
 }

@@ -1,33 +1,33 @@
-//! What was found out, for people and for programs.
+//! The report of a probe, as a table or JSON.
 
 use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 use engine_pkcs11::{ListedToken, ProbeRow, Verdict};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// A line under the header and nowhere else: the rows are many and short.
+/// A line below the header and below the last row.
 const ONE_RULE: TableStyle = TableStyle::new()
     .header_separator(LineStyle::none().fill('─').junction('─'))
     .bottom_border(LineStyle::none().fill('─').junction('─'));
 
-/// The findings about one token.
+/// The results for one token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Path of the module.
     pub module: PathBuf,
-    /// What the module says of itself.
+    /// Description, version and manufacturer of the module.
     pub library: String,
-    /// The token.
+    /// The token, as its module describes it.
     pub token: ReportedToken,
-    /// Everything that a unit needs, in order.
+    /// One finding for everything that a unit needs.
     pub findings: Vec<Finding>,
     /// Whether a unit can use the token.
     pub usable: bool,
 }
 
-/// A token by its own words.
+/// Fields of the token's `CK_TOKEN_INFO`, and its slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "PKCS #11's words")]
+#[expect(missing_docs, reason = "the fields have the names of PKCS #11")]
 pub struct ReportedToken {
     pub label: String,
     pub serial: String,
@@ -38,23 +38,23 @@ pub struct ReportedToken {
     pub slot: u64,
 }
 
-/// How a token did at one thing.
+/// The result of one probe case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// By its standard's name.
+    /// Name of the mechanism or property in its standard.
     pub mechanism: String,
-    /// By PKCS #11's.
+    /// Its PKCS #11 mechanism, function or attributes.
     pub pkcs11: String,
     /// What a unit needs it for.
     pub needed_for: String,
-    /// Whether the token lists it.
+    /// Whether the token lists the mechanism.
     pub offered: bool,
     /// `right`, `falls back`, `missing` or `wrong`.
     pub verdict: String,
-    /// What a unit does instead, where it falls back.
+    /// What a unit does instead, if the verdict is `falls back`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instead: Option<String>,
-    /// What the token said, where it refused what it lists.
+    /// The token's error, if it refused a mechanism that it lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub said: Option<String>,
 }
@@ -75,24 +75,24 @@ impl Report {
                 slot: token.slot_id,
             },
             findings: rows.iter().map(Finding::of).collect(),
-            // A token that could not be tried at all is none to use.
-            usable: !rows.is_empty() && rows.iter().all(|row| row.verdict.is_enough()),
+            // No rows means that the token was lost before the first case.
+            usable: !rows.is_empty() && rows.iter().all(|row| row.verdict.is_usable()),
         }
     }
 
-    /// The whole for people: the token, a table, the verdict.
+    /// The report as text: the token, the table, the verdict.
     #[must_use]
     pub fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(ONE_RULE).set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_header(["a unit needs", "PKCS #11", "for", "offered", "verdict"]);
+        table.set_header(["mechanism", "PKCS #11", "needed for", "offered", "result"]);
         for finding in &self.findings {
             table.add_row([
                 finding.mechanism.clone(),
                 finding.pkcs11.clone(),
                 finding.needed_for.clone(),
                 if finding.offered { "yes" } else { "no" }.to_owned(),
-                finding.in_words(),
+                finding.result_text(),
             ]);
         }
         let ReportedToken { label, serial, manufacturer, model, hardware_version, slot, .. } = &self.token;
@@ -105,42 +105,39 @@ impl Report {
         )
     }
 
-    /// The verdict on the whole, in a line.
+    /// One line: whether a unit can use the token, and why not.
     #[must_use]
     pub fn verdict(&self) -> String {
         if self.usable {
-            let instead = self.findings.iter().filter(|finding| finding.instead.is_some()).count();
-            return match instead {
-                0 => "a unit can use this token, which does everything itself".to_owned(),
-                1 => "a unit can use this token; 1 thing is done in another way".to_owned(),
-                _ => format!("a unit can use this token; {instead} things are done in another way"),
+            let fallbacks = self.findings.iter().filter(|finding| finding.instead.is_some()).count();
+            return match fallbacks {
+                0 => "a unit can use this token; it supports everything itself".to_owned(),
+                1 => "a unit can use this token, with 1 fallback".to_owned(),
+                _ => format!("a unit can use this token, with {fallbacks} fallbacks"),
             };
         }
-        let named = |verdict: &str| -> Vec<&str> {
-            let which = self.findings.iter().filter(|finding| finding.verdict == verdict);
-            which.map(|finding| finding.mechanism.as_str()).collect()
-        };
-        let mut why = Vec::new();
-        for (verdict, words) in [("missing", "it lacks"), ("wrong", "it answers wrongly for")] {
-            let which = named(verdict);
-            if !which.is_empty() {
-                why.push(format!("{words} {}", which.join("; ")));
+        let mut reasons = Vec::new();
+        for (verdict, text) in [("missing", "it lacks"), ("wrong", "it returns wrong results for")] {
+            let findings = self.findings.iter().filter(|finding| finding.verdict == verdict);
+            let names: Vec<&str> = findings.map(|finding| finding.mechanism.as_str()).collect();
+            if !names.is_empty() {
+                reasons.push(format!("{text} {}", names.join("; ")));
             }
         }
-        if why.is_empty() {
-            why.push("it went away before anything could be tried".to_owned());
+        if reasons.is_empty() {
+            reasons.push("it was lost before it could be tested".to_owned());
         }
-        format!("no unit can use this token: {}", why.join(", and "))
+        format!("no unit can use this token: {}", reasons.join(", and "))
     }
 }
 
 impl Finding {
     fn of(row: &ProbeRow) -> Self {
         let (verdict, instead) = match &row.verdict {
-            Verdict::Right => ("right", None),
-            Verdict::FallsBack(instead) => ("falls back", Some((*instead).to_owned())),
+            Verdict::Supported => ("right", None),
+            Verdict::Fallback(fallback) => ("falls back", Some((*fallback).to_owned())),
             Verdict::Missing => ("missing", None),
-            Verdict::Wrong => ("wrong", None),
+            Verdict::WrongResult => ("wrong", None),
         };
         Self {
             mechanism: row.mechanism.to_owned(),
@@ -149,21 +146,21 @@ impl Finding {
             offered: row.offered,
             verdict: verdict.to_owned(),
             instead,
-            said: row.said.clone(),
+            said: row.token_error.clone(),
         }
     }
 
-    fn in_words(&self) -> String {
-        let mut words = match (&self.instead, self.verdict.as_str()) {
-            (Some(instead), verdict) => format!("{verdict}: {instead}"),
-            (None, "wrong") => "WRONG".to_owned(),
+    fn result_text(&self) -> String {
+        let mut text = match (&self.instead, self.verdict.as_str()) {
+            (Some(fallback), _) => format!("fallback: {fallback}"),
+            (None, "wrong") => "WRONG RESULT".to_owned(),
             (None, "missing") => "MISSING".to_owned(),
-            (None, verdict) => verdict.to_owned(),
+            (None, _) => "supported".to_owned(),
         };
-        if let Some(said) = &self.said {
-            words.push_str(&format!(" (the token said {said})"));
+        if let Some(error) = &self.said {
+            text.push_str(&format!(" ({error})"));
         }
-        words
+        text
     }
 }
 
@@ -192,40 +189,38 @@ mod tests {
                 needed_for: "something",
                 offered: true,
                 verdict: verdict.clone(),
-                said: matches!(verdict, Verdict::Missing).then(|| "Sign: GeneralError".to_owned()),
+                token_error: matches!(verdict, Verdict::Missing).then(|| "Sign: GeneralError".to_owned()),
             })
             .collect();
         Report::new("/m.so".into(), "library".to_owned(), token, &rows)
     }
 
     #[test]
-    fn the_verdict_names_what_is_missing_and_what_is_wrong() {
-        for (verdicts, usable, words) in [
-            (&[("a", Verdict::Right)] as &[_], true, "which does everything itself"),
-            (&[("a", Verdict::Right), ("b", Verdict::FallsBack("by hand"))], true, "1 thing is done"),
-            (&[("a", Verdict::Right), ("b", Verdict::Missing)], false, "it lacks b"),
-            (&[("a", Verdict::Wrong)], false, "it answers wrongly for a"),
+    fn the_verdict_names_missing_and_wrong_mechanisms() {
+        for (verdicts, usable, text) in [
+            (&[("a", Verdict::Supported)] as &[_], true, "it supports everything itself"),
+            (&[("a", Verdict::Supported), ("b", Verdict::Fallback("in software"))], true, "with 1 fallback"),
+            (&[("a", Verdict::Supported), ("b", Verdict::Missing)], false, "it lacks b"),
+            (&[("a", Verdict::WrongResult)], false, "it returns wrong results for a"),
             (
-                &[("a", Verdict::Wrong), ("b", Verdict::Missing), ("c", Verdict::Missing)],
+                &[("a", Verdict::WrongResult), ("b", Verdict::Missing), ("c", Verdict::Missing)],
                 false,
-                "it lacks b; c, and it answers wrongly for a",
+                "it lacks b; c, and it returns wrong results for a",
             ),
-            (&[], false, "it went away"),
+            (&[], false, "it was lost"),
         ] {
             let report = report(verdicts);
             assert_eq!(report.usable, usable);
-            let said = report.table();
-            assert!(said.lines().last().unwrap().contains(words), "{said}");
+            let table = report.table();
+            assert!(table.lines().last().unwrap().contains(text), "{table}");
         }
     }
 
     #[test]
-    fn the_table_says_what_is_done_instead_and_what_the_token_said() {
-        let said = report(&[("a", Verdict::FallsBack("by hand")), ("b", Verdict::Missing)]).table();
-        for words in
-            ["falls back: by hand", "MISSING (the token said Sign: GeneralError)", "token `core`", "`0a0b`"]
-        {
-            assert!(said.contains(words), "{said}");
+    fn the_table_has_fallbacks_and_token_errors() {
+        let table = report(&[("a", Verdict::Fallback("in software")), ("b", Verdict::Missing)]).table();
+        for text in ["fallback: in software", "MISSING (Sign: GeneralError)", "token `core`", "`0a0b`"] {
+            assert!(table.contains(text), "{table}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `hsm-sim token probe` on SoftHSM, as a user meets it: a verdict on a token, or what is wrong in words.
+//! `hsm-sim token probe` on SoftHSM: the report on a token, and error messages.
 
 use crate::common::softhsm::{self, SoftHsm};
 use std::os::unix::fs::PermissionsExt;
@@ -7,15 +7,15 @@ use std::process::{Command, Stdio};
 
 const PIN: &str = "86420975";
 
-/// What the program ended with, and what it said on both streams.
-struct Said {
+/// Exit status and output of the command.
+struct Output {
     usable: bool,
     out: String,
     err: String,
 }
 
-fn probe(conf: &Path, args: &[&str], environment: &[(&str, &str)]) -> Said {
-    let ended = Command::new(env!("CARGO_BIN_EXE_hsm-sim"))
+fn probe(conf: &Path, args: &[&str], environment: &[(&str, &str)]) -> Output {
+    let process = Command::new(env!("CARGO_BIN_EXE_hsm-sim"))
         .args(["token", "probe"])
         .args(args)
         .env("SOFTHSM2_CONF", conf)
@@ -23,16 +23,16 @@ fn probe(conf: &Path, args: &[&str], environment: &[(&str, &str)]) -> Said {
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let said = Said {
-        usable: ended.status.success(),
-        out: String::from_utf8(ended.stdout).unwrap(),
-        err: String::from_utf8(ended.stderr).unwrap(),
+    let output = Output {
+        usable: process.status.success(),
+        out: String::from_utf8(process.stdout).unwrap(),
+        err: String::from_utf8(process.stderr).unwrap(),
     };
-    assert!(!said.err.contains("panicked"), "{}", said.err);
-    for text in [&said.out, &said.err] {
-        assert!(!text.contains(PIN), "the PIN is shown: {text}");
+    assert!(!output.err.contains("panicked"), "{}", output.err);
+    for text in [&output.out, &output.err] {
+        assert!(!text.contains(PIN), "the PIN is printed: {text}");
     }
-    said
+    output
 }
 
 fn private(path: &Path, content: &str) {
@@ -41,26 +41,26 @@ fn private(path: &Path, content: &str) {
 }
 
 #[test]
-fn e2e_token_probe_makes_a_token_uses_it_and_throws_it_away() {
-    let Some(_) = softhsm::module("e2e_token_probe_makes_a_token_uses_it_and_throws_it_away") else { return };
+fn e2e_token_probe_creates_and_removes_a_temporary_token() {
+    let Some(_) = softhsm::module("e2e_token_probe_creates_and_removes_a_temporary_token") else { return };
     let folder = tempfile::tempdir().unwrap();
     let temporary = folder.path().to_str().unwrap();
-    let said = probe(Path::new("/nowhere"), &["softhsm"], &[("TMPDIR", temporary)]);
-    assert!(said.usable, "{}{}", said.out, said.err);
+    let output = probe(Path::new("/nowhere"), &["softhsm"], &[("TMPDIR", temporary)]);
+    assert!(output.usable, "{}{}", output.out, output.err);
     assert!(
-        said.out.trim_end().lines().last().unwrap().starts_with("a unit can use this token"),
+        output.out.trim_end().lines().last().unwrap().starts_with("a unit can use this token"),
         "{}",
-        said.out
+        output.out
     );
-    for words in ["AES-KW", "CKM_SP800_108_COUNTER_KDF", "verification patterns", "SoftHSM v2"] {
-        assert!(said.out.contains(words), "{}", said.out);
+    for text in ["AES-KW", "CKM_SP800_108_COUNTER_KDF", "verification patterns", "SoftHSM v2"] {
+        assert!(output.out.contains(text), "{}", output.out);
     }
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "something is left");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "files are left");
 }
 
 #[test]
-fn e2e_token_probe_finds_a_token_by_every_name_it_has() {
-    let Some(module) = softhsm::module("e2e_token_probe_finds_a_token_by_every_name_it_has") else { return };
+fn e2e_token_probe_finds_a_token_by_each_attribute() {
+    let Some(module) = softhsm::module("e2e_token_probe_finds_a_token_by_each_attribute") else { return };
     let softhsm = SoftHsm::new();
     softhsm.add_token("core", PIN);
     let (conf, module) = (softhsm.conf(), module.to_str().unwrap());
@@ -68,10 +68,10 @@ fn e2e_token_probe_finds_a_token_by_every_name_it_has() {
     private(&pin_file, &format!("{PIN}\n"));
     let pin_file = pin_file.to_str().unwrap();
 
-    // The only one there is.
-    let said = probe(&conf, &["--module", module, "--pin-file", pin_file, "--json"], &[]);
-    assert!(said.usable, "{}", said.err);
-    let report: hsm_sim::token::Report = serde_json::from_str(&said.out).unwrap();
+    // The module's only token.
+    let output = probe(&conf, &["--module", module, "--pin-file", pin_file, "--json"], &[]);
+    assert!(output.usable, "{}", output.err);
+    let report: hsm_sim::token::Report = serde_json::from_str(&output.out).unwrap();
     assert!(report.usable && report.findings.iter().all(|finding| finding.verdict != "missing"));
     assert_eq!(report.token.label, "core");
 
@@ -84,10 +84,10 @@ fn e2e_token_probe_finds_a_token_by_every_name_it_has() {
         &["--module", module, "--slot", &slot, "--pin-env", "TOKEN_PIN"],
         &[&uri],
     ] {
-        let said = probe(&conf, args, &[("TOKEN_PIN", PIN)]);
-        assert!(said.usable && said.out.contains(&report.token.serial), "{args:?}: {}", said.err);
+        let output = probe(&conf, args, &[("TOKEN_PIN", PIN)]);
+        assert!(output.usable && output.out.contains(&report.token.serial), "{args:?}: {}", output.err);
     }
-    assert_eq!(softhsm.objects(), 0, "something is left on a token");
+    assert_eq!(softhsm.objects(), 0, "objects are left on a token");
 }
 
 #[test]
@@ -95,40 +95,43 @@ fn e2e_token_probe_says_what_is_wrong() {
     let Some(module) = softhsm::module("e2e_token_probe_says_what_is_wrong") else { return };
     let softhsm = SoftHsm::new();
     let (conf, module) = (softhsm.conf(), module.to_str().unwrap());
-    let refused = |args: &[&str], words: &[&str]| {
-        let said = probe(&conf, args, &[("TOKEN_PIN", PIN)]);
+    let refused = |args: &[&str], expected: &[&str]| {
+        let output = probe(&conf, args, &[("TOKEN_PIN", PIN)]);
         assert!(
-            !said.usable && said.out.is_empty() && said.err.starts_with("hsm-sim: "),
+            !output.usable && output.out.is_empty() && output.err.starts_with("hsm-sim: "),
             "{args:?}: {}",
-            said.err
+            output.err
         );
-        for words in words {
-            assert!(said.err.contains(words), "{args:?} should say `{words}`: {}", said.err);
+        for text in expected {
+            assert!(output.err.contains(text), "{args:?} should contain `{text}`: {}", output.err);
         }
     };
     refused(&["--module", "/nowhere.so"], &["no PKCS#11 module at /nowhere.so"]);
-    refused(&["--module", "/etc/passwd"], &["/etc/passwd does not start"]);
-    refused(&["softhsm2"], &["a token is `softhsm`, or a PKCS#11 URI"]);
+    refused(&["--module", "/etc/passwd"], &["/etc/passwd could not be loaded"]);
+    refused(&["softhsm2"], &["name the token by a PKCS#11 URI"]);
     refused(
         &[&format!("pkcs11:token=core?module-path={module}&pin-value={PIN}")],
-        &["pin-value is not taken"],
+        &["pin-value is not accepted"],
     );
-    refused(&["--module", module], &["has no initialised token;", "a token that is not initialised"]);
+    refused(&["--module", module], &["has no initialised token;", "token not initialised"]);
 
     softhsm.add_token("core", PIN);
     softhsm.add_token("other", PIN);
     refused(&["--module", module], &["several tokens", "`core`, serial `", "`other`, serial `"]);
     refused(
         &["--module", module, "--token", "third"],
-        &["the one named", "`core`, serial `", "`other`, serial `"],
+        &["has no matching initialised token;", "`core`, serial `", "`other`, serial `"],
     );
     refused(&["--module", module, "--token", "core"], &["--pin-file or --pin-env"]);
-    refused(&["--module", module, "--token", "core", "--pin-env", "NO_PIN"], &["NO_PIN, which is not set"]);
+    refused(
+        &["--module", module, "--token", "core", "--pin-env", "NO_PIN"],
+        &["NO_PIN with the PIN is not set"],
+    );
     let pin_file = softhsm.folder().join("pin");
     std::fs::write(&pin_file, PIN).unwrap();
     std::fs::set_permissions(&pin_file, std::fs::Permissions::from_mode(0o644)).unwrap();
     let by_file = ["--module", module, "--token", "core", "--pin-file", pin_file.to_str().unwrap()];
-    refused(&by_file, &["which others can read", "chmod 600"]);
+    refused(&by_file, &["accessible to other users", "chmod 600"]);
     private(&pin_file, "13579086");
     refused(&by_file, &["refused the PIN", "tried once"]);
 }

@@ -1,15 +1,13 @@
-//! Why a call to the token ends without a result.
-
 use cryptoki::error::Error;
 use engine::EngineError;
 
-/// Why a call to the token ends without a result.
+/// Why a call to the token ended without a result.
 #[derive(Debug)]
 pub(crate) enum CallError {
-    /// The token returned an error.
+    /// The token returned an error; [`Fault::of`](super::Fault::of) says what it means for the session.
     Token(Error),
-    /// The engine refused the call.
-    Refused(EngineError),
+    /// The engine refused the request, or the token returned a malformed result.
+    Engine(EngineError),
 }
 
 impl From<Error> for CallError {
@@ -20,6 +18,6 @@ impl From<Error> for CallError {
 
 impl From<EngineError> for CallError {
     fn from(error: EngineError) -> Self {
-        Self::Refused(error)
+        Self::Engine(error)
     }
 }

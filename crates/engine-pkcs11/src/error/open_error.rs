@@ -1,110 +1,113 @@
-//! Why an engine does not start on a token.
+//! Errors of opening a token or an engine on it.
 
-use crate::error::fault::words;
+use super::short_text;
 use cryptoki::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-/// Why a token, or an engine on it, cannot be had.
+/// Why a token, or an engine on it, could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The module's file cannot be found.
-    #[error("there is no PKCS#11 module at {}", .path.display())]
+    /// The module's file could not be resolved.
+    #[error("no PKCS#11 module at {}", .path.display())]
     ModuleFile {
-        /// Where.
+        /// Path of the module, as configured.
         path: PathBuf,
-        /// What the system said.
+        /// OS error from realpath(3).
         source: io::Error,
     },
-    /// The file is no module, or the module does not start.
-    #[error("the PKCS#11 module {} does not start: {}", .path.display(), words(.said))]
-    Module {
-        /// Which.
+    /// The file is not a PKCS#11 module, or `C_Initialize` failed.
+    #[error("the PKCS#11 module {} could not be loaded: {}", .path.display(), short_text(.error))]
+    ModuleLoad {
+        /// Path of the module.
         path: PathBuf,
-        /// What it said.
-        said: Error,
+        /// Error of the dynamic loader or of `C_Initialize`.
+        error: Error,
     },
-    /// A process uses one token of a module at a time.
+    /// This process already has a token of the module open; it may have one at a time.
     #[error("this process already uses a token of the module {}", .path.display())]
     ModuleInUse {
-        /// Which.
+        /// Path of the module.
         path: PathBuf,
     },
-    /// No initialised token is the one that is meant.
-    #[error("the module has no initialised token for {uri}; it has {}", listed(.labels))]
+    /// No initialised token matches the URI.
+    #[error("no initialised token of the module matches {uri}; the module has {}", list_labels(.labels))]
     NotFound {
-        /// What was looked for.
+        /// The URI that was searched for.
         uri: String,
-        /// Labels of those that are there.
+        /// Labels of the module's initialised tokens.
         labels: Vec<String>,
     },
-    /// Several are.
-    #[error("several tokens are meant by {uri}: name the serial number too")]
+    /// Several initialised tokens match the URI.
+    #[error("several tokens match {uri}; add the serial number")]
     Ambiguous {
-        /// What was looked for.
+        /// The URI that was searched for.
         uri: String,
     },
-    /// Where the token was is another one.
-    #[error("the token `{token}` is another than the one that was here")]
-    AnotherToken {
-        /// Its label.
+    /// A token with another serial number is where the token was.
+    #[error("the token was replaced: `{token}` has another serial number")]
+    TokenReplaced {
+        /// Label of the token found.
         token: String,
     },
-    /// Nobody has set the user's PIN.
-    #[error("the token `{token}` has no user PIN yet: its security officer has to set one")]
+    /// The token's user PIN was never set.
+    #[error("the token `{token}` has no user PIN; its security officer has to set one")]
     NoUserPin {
-        /// Its label.
+        /// Label of the token.
         token: String,
     },
-    /// The PIN is wrong, locked or expired.
-    #[error("the token `{token}` refused the PIN ({}); it was tried once, since tokens lock", words(.said))]
+    /// The PIN is wrong, locked or expired. It was tried once.
+    #[error(
+        "the token `{token}` refused the PIN ({}); it was tried once, because tokens lock after a few failures",
+        short_text(.error)
+    )]
     PinRefused {
-        /// Its label.
+        /// Label of the token.
         token: String,
-        /// What the token said.
-        said: Error,
+        /// Error returned by `C_Login`.
+        error: Error,
     },
-    /// The token gives no more sessions.
-    #[error("the token gives {most} sessions at a time, and all are in use")]
+    /// All read-write sessions of the token are in use by this process.
+    #[error("all {max} sessions of the token are in use")]
     SessionsExhausted {
-        /// How many it gives.
-        most: u64,
+        /// Read-write sessions that the token allows at a time.
+        max: u64,
     },
-    /// The token lacks what every unit needs.
+    /// The token lacks a mechanism that every unit needs, and no fallback exists for it.
     #[error("the token does not offer {mechanism}, which a unit needs")]
     MechanismMissing {
-        /// What it lacks.
+        /// Name of the mechanism, as in the probe's table.
         mechanism: &'static str,
     },
-    /// The token computes something else than the standard says.
-    #[error("the token's answer for {mechanism} is wrong; it must not be used")]
-    AnswerWrong {
-        /// What it computes wrongly.
+    /// The token's result for a published vector is wrong.
+    #[error("the token returns wrong results for {mechanism}; it must not be used")]
+    WrongResult {
+        /// Name of the mechanism, as in the probe's table.
         mechanism: &'static str,
     },
-    /// The token went away while the engine was being opened.
-    #[error("the token cannot be reached at present")]
-    Away,
-    /// The unit's own key is not there.
-    #[error("the token does not hold the keys of unit {unit}: it is not this unit's token, or was cleared")]
-    KeysMissing {
-        /// The unit's name on the token.
+    /// The token was lost while the engine was being opened.
+    #[error("the token is not reachable")]
+    TokenUnavailable,
+    /// The unit's device key is not on the token.
+    #[error("the token has no device key of unit {unit}; it is another unit's token, or was cleared")]
+    DeviceKeyMissing {
+        /// Name of the unit, as in the labels of its objects.
         unit: String,
     },
-    /// Something under the unit's name is not what the unit made.
-    #[error("an object on the token under the name of unit {unit} is not as the unit makes it: {what}")]
+    /// An object under the unit's label was not created by the unit.
+    #[error("invalid object of unit {unit} on the token: {reason}")]
     ObjectInvalid {
-        /// The unit's name on the token.
+        /// Name of the unit, as in the labels of its objects.
         unit: String,
-        /// What is wrong with it.
-        what: &'static str,
+        /// What is wrong with the object.
+        reason: &'static str,
     },
-    /// The token failed on the way.
-    #[error("the token failed: {}", words(.0))]
-    Session(Error),
+    /// The token returned an error that none of the other variants covers.
+    #[error("the token failed: {}", short_text(.0))]
+    Token(Error),
 }
 
-fn listed(labels: &[String]) -> String {
+fn list_labels(labels: &[String]) -> String {
     if labels.is_empty() {
         return "none".to_owned();
     }

@@ -1,11 +1,11 @@
-//! AES key wrap with padding, block by block, for tokens that pad in another way or not at all.
+//! AES-KWP from single AES blocks, for tokens that lack the mechanism or implement it differently.
 //!
-//! The key that wraps stays in its token, which encrypts and decrypts single blocks; the key that is wrapped is in the
-//! clear here.
+//! The key-encryption key stays in the token, which encrypts and decrypts the blocks; the wrapped key is in this process's
+//! memory.
 //!
 //! Source: NIST SP 800-38F §6.1 (W, W⁻¹) and §6.3 (KWP); RFC 5649 §4.
 
-use crate::objects::clear::Clear;
+use crate::objects::ClearKey;
 use engine::{EngineError, MAX_KEY_LEN, declassify};
 use subtle::{Choice, ConstantTimeEq, ConstantTimeLess};
 use zeroize::Zeroizing;
@@ -13,17 +13,17 @@ use zeroize::Zeroizing;
 type Block = [u8; 16];
 type Semiblock = [u8; 8];
 
-/// First half of the alternative initial value; the second is the key's length.
+/// First half of the alternative initial value (SP 800-38F §6.3); the second half is the key's length in bytes.
 const ICV2: [u8; 4] = [0xa6, 0x59, 0x59, 0xa6];
-/// Semiblocks that the longest key takes.
+/// Semiblocks of the longest key.
 const MAX_SEMIBLOCKS: usize = MAX_KEY_LEN / 8;
 
-/// Enciphers or deciphers one block in place.
-pub(crate) trait OneBlock<E>: FnMut(&mut Block) -> Result<(), E> {}
-impl<E, F: FnMut(&mut Block) -> Result<(), E>> OneBlock<E> for F {}
+/// Encrypts or decrypts one block in place.
+pub(crate) trait BlockFn<E>: FnMut(&mut Block) -> Result<(), E> {}
+impl<E, F: FnMut(&mut Block) -> Result<(), E>> BlockFn<E> for F {}
 
-/// Wraps `key` into `wrapped`, which is as long as the result: the key's length, rounded up to 8, and 8 more.
-pub(crate) fn wrap_padded<E>(mut encrypt: impl OneBlock<E>, key: &[u8], wrapped: &mut [u8]) -> Result<(), E> {
+/// Wraps `key` into `wrapped`, whose length is that of the key, rounded up to a multiple of 8, plus 8.
+pub(crate) fn wrap_kwp<E>(mut encrypt: impl BlockFn<E>, key: &[u8], wrapped: &mut [u8]) -> Result<(), E> {
     let mut semiblocks = Zeroizing::new([[0; 8]; MAX_SEMIBLOCKS]);
     let n = key.len().div_ceil(8);
     semiblocks.as_flattened_mut().iter_mut().zip(key).for_each(|(to, from)| *to = *from);
@@ -51,12 +51,16 @@ pub(crate) fn wrap_padded<E>(mut encrypt: impl OneBlock<E>, key: &[u8], wrapped:
     Ok(())
 }
 
-/// Unwraps a key that has to be `len` bytes long, in one verdict over length, padding and initial value.
-pub(crate) fn unwrap_padded<E: From<EngineError>>(
-    mut decrypt: impl OneBlock<E>,
+/// Unwraps a key of `len` bytes.
+///
+/// # Errors
+/// [`EngineError::WrappedKeyInvalid`] for another length, a wrong initial value or non-zero padding, not told apart;
+/// errors of `decrypt`.
+pub(crate) fn unwrap_kwp<E: From<EngineError>>(
+    mut decrypt: impl BlockFn<E>,
     wrapped: &[u8],
     len: usize,
-) -> Result<Clear, E> {
+) -> Result<ClearKey, E> {
     let invalid = || E::from(EngineError::WrappedKeyInvalid);
     let (head, rest) = wrapped.split_first_chunk::<8>().ok_or_else(invalid)?;
     let n = len.div_ceil(8);
@@ -83,12 +87,12 @@ pub(crate) fn unwrap_padded<E: From<EngineError>>(
     let expected = joined_halves(ICV2, u32::try_from(len).unwrap_or_default().to_be_bytes());
     let mut valid = head.ct_eq(&expected);
     for (at, byte) in (0u32..).zip(semiblocks.as_flattened()) {
-        let within = at.ct_lt(&u32::try_from(len).unwrap_or_default());
-        valid &= within | byte.ct_eq(&0);
+        let is_key_byte = at.ct_lt(&u32::try_from(len).unwrap_or_default());
+        valid &= is_key_byte | byte.ct_eq(&0);
     }
     let key = semiblocks.as_flattened().get(..len).unwrap_or_default();
     if declassify(valid & Choice::from(u8::from(key.len() == len))) {
-        Ok(Clear::copy(key))
+        Ok(ClearKey::copy(key))
     } else {
         Err(invalid())
     }
@@ -115,14 +119,14 @@ const fn add_counter(head: Semiblock, t: u64) -> Semiblock {
 
 #[cfg(test)]
 mod tests {
-    use super::{unwrap_padded, wrap_padded};
+    use super::{unwrap_kwp, wrap_kwp};
     use aes::Aes256;
     use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
     use engine::EngineError;
 
-    /// Both ways agree with the workspace's own key wrap, which has the published vectors.
+    /// `key-wrap` is tested against the published vectors.
     #[test]
-    fn diff_every_length_is_wrapped_as_by_key_wrap() {
+    fn diff_every_length_agrees_with_key_wrap() {
         let cipher = Aes256::new(&[7; 32].into());
         for len in 1..=64 {
             let key: Vec<u8> = (0..len).map(|at| at as u8).collect();
@@ -133,21 +137,21 @@ mod tests {
                 cipher.encrypt_block(block.into());
                 Ok(())
             };
-            wrap_padded(encrypt, &key, &mut wrapped).unwrap();
+            wrap_kwp(encrypt, &key, &mut wrapped).unwrap();
             assert_eq!(wrapped, expected, "{len} bytes");
             let decrypt = |block: &mut [u8; 16]| -> Result<(), EngineError> {
                 cipher.decrypt_block(block.into());
                 Ok(())
             };
-            assert_eq!(unwrap_padded(decrypt, &wrapped, len).unwrap().expose(), key);
+            assert_eq!(unwrap_kwp(decrypt, &wrapped, len).unwrap().expose(), key);
             for other in (1..=64).filter(|other| *other != len) {
-                let refused = unwrap_padded(decrypt, &wrapped, other).err();
+                let refused = unwrap_kwp(decrypt, &wrapped, other).err();
                 assert_eq!(refused, Some(EngineError::WrappedKeyInvalid), "{len} as {other} bytes");
             }
             for at in 0..wrapped.len() {
                 let mut tampered = wrapped.clone();
                 tampered[at] ^= 1;
-                assert!(unwrap_padded(decrypt, &tampered, len).is_err());
+                assert!(unwrap_kwp(decrypt, &tampered, len).is_err());
             }
         }
     }

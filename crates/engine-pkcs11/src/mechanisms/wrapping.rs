@@ -1,38 +1,38 @@
-//! Keys under keys: the token's own mechanisms, and blocks where it pads in another way.
+//! AES-KW and AES-KWP: the token's mechanisms, or AES-KWP from single blocks where the token lacks it.
 
+use super::kwp_blocks::{unwrap_kwp, wrap_kwp};
 use crate::error::CallError;
-use crate::mechanisms::kwp_blocks::{unwrap_padded, wrap_padded};
-use crate::objects::call::{Desk, stored_len};
-use crate::objects::key_table::{Entry, Objects};
-use crate::objects::template::{Role, key_type, template, with};
+use crate::objects::{
+    CallContext, KeyEntry, KeyObjects, ObjectUsage, key_type, padded_len, template, with_attribute,
+};
 use cryptoki::mechanism::Mechanism as Ck;
 use cryptoki::object::{Attribute, AttributeInfo, AttributeType, KeyType, ObjectHandle};
 use engine::{EngineError, KeySpec, WrapMechanism};
 
-/// Whether the mechanism takes keys of this length.
-pub(crate) const fn takes(by: WrapMechanism, len: usize) -> bool {
-    match by {
+/// Whether the mechanism wraps keys of this length, in bytes.
+pub(crate) const fn accepts_len(mechanism: WrapMechanism, len: usize) -> bool {
+    match mechanism {
         WrapMechanism::AesKw => len >= 16 && len.is_multiple_of(8),
         WrapMechanism::AesKwp => len > 0,
     }
 }
 
-/// Wraps a key into `wrapped`, which is as long as the result.
-pub(crate) fn wrap(
-    desk: &Desk<'_>,
-    by: WrapMechanism,
-    kek: Objects,
-    key: &Entry,
+/// Wraps a key into `wrapped`, whose length is that of the result.
+pub(crate) fn wrap_key(
+    call: &CallContext<'_>,
+    mechanism: WrapMechanism,
+    kek: KeyObjects,
+    key: &KeyEntry,
     wrapped: &mut [u8],
 ) -> Result<(), CallError> {
-    let object = key.objects()?.first;
-    let whole = takes(WrapMechanism::AesKw, key.spec.len());
-    let mechanism = match by {
+    let object = key.objects()?.primary;
+    let needs_no_padding = accepts_len(WrapMechanism::AesKw, key.spec.len());
+    let mechanism = match mechanism {
         WrapMechanism::AesKw => Ck::AesKeyWrap,
-        WrapMechanism::AesKwp if whole && desk.profile.unwraps_padded => Ck::AesKeyWrapPad,
-        WrapMechanism::AesKwp => return wrap_by_blocks(desk, kek, key, object, wrapped),
+        WrapMechanism::AesKwp if needs_no_padding && call.profile.has_kwp => Ck::AesKeyWrapPad,
+        WrapMechanism::AesKwp => return wrap_by_blocks(call, kek, key, object, wrapped),
     };
-    let result = desk.session.wrap_key(&mechanism, kek.first, object)?;
+    let result = call.session.wrap_key(&mechanism, kek.primary, object)?;
     if result.len() != wrapped.len() {
         return Err(EngineError::DeviceError.into());
     }
@@ -41,105 +41,110 @@ pub(crate) fn wrap(
 }
 
 fn wrap_by_blocks(
-    desk: &Desk<'_>,
-    kek: Objects,
-    key: &Entry,
+    call: &CallContext<'_>,
+    kek: KeyObjects,
+    key: &KeyEntry,
     object: ObjectHandle,
     wrapped: &mut [u8],
 ) -> Result<(), CallError> {
-    // A key that was made inside to wrap has no second role; the unit makes none such.
-    let blocks = kek.second.ok_or(EngineError::MechanismInvalid)?;
-    let len = if desk.profile.is_short(&key.spec) { stored_len(&key.spec) } else { key.spec.len() };
-    let mut value = desk.read(object, len)?;
+    // A key-encryption key generated on the token has no secondary object; a unit generates none.
+    let blocks = kek.secondary.ok_or(EngineError::MechanismInvalid)?;
+    let is_padded = call.profile.is_padded_secret(&key.spec);
+    let len = if is_padded { padded_len(&key.spec) } else { key.spec.len() };
+    let mut value = call.read(object, len)?;
     value.resize(key.spec.len());
-    wrap_padded(|block| desk.encrypt_block(blocks, block), value.expose(), wrapped)
+    wrap_kwp(|block| call.encrypt_block(blocks, block), value.expose(), wrapped)
 }
 
-/// Unwraps a key that has to be as long as its specification says. The wrapped key has the length for that.
-pub(crate) fn unwrap(
-    desk: &Desk<'_>,
-    by: WrapMechanism,
-    kek: Objects,
+/// Unwraps a key and creates its objects. The caller has checked that `wrapped` has the length for `spec.key_len`.
+///
+/// # Errors
+/// [`EngineError::WrappedKeyInvalid`] if the key inside has another length than `spec.key_len`; the token's errors.
+pub(crate) fn unwrap_key(
+    call: &CallContext<'_>,
+    mechanism: WrapMechanism,
+    kek: KeyObjects,
     wrapped: &[u8],
     spec: &KeySpec,
-) -> Result<Objects, CallError> {
-    let mechanism = match by {
+) -> Result<KeyObjects, CallError> {
+    let ck = match mechanism {
         WrapMechanism::AesKw => Ck::AesKeyWrap,
-        WrapMechanism::AesKwp if desk.profile.unwraps_padded => Ck::AesKeyWrapPad,
+        WrapMechanism::AesKwp if call.profile.has_kwp => Ck::AesKeyWrapPad,
         WrapMechanism::AesKwp => {
-            let blocks = kek.second.ok_or(EngineError::MechanismInvalid)?;
-            let value = unwrap_padded(|block| desk.decrypt_block(blocks, block), wrapped, spec.len())?;
-            return desk.objects(spec, &value);
+            let blocks = kek.secondary.ok_or(EngineError::MechanismInvalid)?;
+            let value = unwrap_kwp(|block| call.decrypt_block(blocks, block), wrapped, spec.len())?;
+            return call.create_key(spec, &value);
         }
     };
-    let unwrap_as = |kind, role: &Role, extractable| -> Result<ObjectHandle, CallError> {
-        let attributes = template(kind, role, extractable);
-        Ok(desk.keep(desk.session.unwrap_key(&mechanism, kek.first, wrapped, &attributes)?))
+    let unwrap_object = |key_type, usage: &ObjectUsage, extractable| -> Result<ObjectHandle, CallError> {
+        let attributes = template(key_type, usage, extractable);
+        Ok(call.track(call.session.unwrap_key(&ck, kek.primary, wrapped, &attributes)?))
     };
-    if desk.profile.is_short(spec) {
-        return unwrap_short(desk, &mechanism, kek, wrapped, spec);
+    if call.profile.is_padded_secret(spec) {
+        return unwrap_padded_secret(call, &ck, kek, wrapped, spec);
     }
-    let role = Role::of(spec, desk.profile);
-    let first = unwrap_as(key_type(spec.algorithm), &role, spec.extractable)?;
-    // Of 25 to 32 bytes, all have one length under KWP: what is inside is measured before the key may stay.
-    if by == WrapMechanism::AesKwp && measure(desk, &mechanism, kek, wrapped, first)? != spec.len() {
+    let usage = ObjectUsage::of(spec, call.profile);
+    let primary = unwrap_object(key_type(spec.algorithm), &usage, spec.extractable)?;
+    // AES-KWP wraps keys of, for example, 25 to 32 bytes to the same length, so the length inside has to be checked.
+    if mechanism == WrapMechanism::AesKwp && unwrapped_len(call, &ck, kek, wrapped, primary)? != spec.len() {
         return Err(EngineError::WrappedKeyInvalid.into());
     }
-    let second = if desk.profile.needs_blocks(spec) {
-        Some(unwrap_as(KeyType::AES, &Role::blocks(spec, desk.profile), false)?)
+    let secondary = if call.profile.needs_single_blocks(spec) {
+        Some(unwrap_object(KeyType::AES, &ObjectUsage::single_blocks(spec, call.profile), false)?)
     } else {
         None
     };
-    Ok(Objects { first, second })
+    Ok(KeyObjects { primary, secondary })
 }
 
-/// A short secret comes out of the token, from an object that shows its length and lives for this call.
-fn unwrap_short(
-    desk: &Desk<'_>,
+/// Unwraps a padded secret into a temporary object, reads its value, and creates the padded objects from it.
+fn unwrap_padded_secret(
+    call: &CallContext<'_>,
     mechanism: &Ck<'_>,
-    kek: Objects,
+    kek: KeyObjects,
     wrapped: &[u8],
     spec: &KeySpec,
-) -> Result<Objects, CallError> {
-    let (shown, len) = show(desk, mechanism, kek, wrapped)?;
+) -> Result<KeyObjects, CallError> {
+    let (temporary, len) = unwrap_temporary(call, mechanism, kek, wrapped)?;
     if len != spec.len() {
         return Err(EngineError::WrappedKeyInvalid.into());
     }
-    let value = desk.read(shown, len)?;
-    desk.drop_object(shown)?;
-    desk.objects(spec, &value)
+    let value = call.read(temporary, len)?;
+    call.destroy(temporary)?;
+    call.create_key(spec, &value)
 }
 
-/// The length of a key that was unwrapped. Some tokens leave it at 0 in sensitive objects; those are asked of another.
-fn measure(
-    desk: &Desk<'_>,
+/// Length of an unwrapped key, in bytes. For tokens that report 0 for sensitive objects, the key is unwrapped once more.
+fn unwrapped_len(
+    call: &CallContext<'_>,
     mechanism: &Ck<'_>,
-    kek: Objects,
+    kek: KeyObjects,
     wrapped: &[u8],
     unwrapped: ObjectHandle,
 ) -> Result<usize, CallError> {
-    let said = desk.session.get_attributes(unwrapped, &[AttributeType::ValueLen])?;
-    if let [Attribute::ValueLen(len)] = said.as_slice()
+    let attributes = call.session.get_attributes(unwrapped, &[AttributeType::ValueLen])?;
+    if let [Attribute::ValueLen(len)] = attributes.as_slice()
         && let Ok(len @ 1..) = usize::try_from(u64::from(*len))
     {
         return Ok(len);
     }
-    let (shown, len) = show(desk, mechanism, kek, wrapped)?;
-    desk.drop_object(shown)?;
+    let (temporary, len) = unwrap_temporary(call, mechanism, kek, wrapped)?;
+    call.destroy(temporary)?;
     Ok(len)
 }
 
-/// Unwraps into an object that is not sensitive, and asks how long its value is. The value is not asked for.
-fn show(
-    desk: &Desk<'_>,
+/// Unwraps into an object that is not sensitive and returns the length of its value. The value itself is not requested.
+fn unwrap_temporary(
+    call: &CallContext<'_>,
     mechanism: &Ck<'_>,
-    kek: Objects,
+    kek: KeyObjects,
     wrapped: &[u8],
 ) -> Result<(ObjectHandle, usize), CallError> {
-    let attributes = with(template(KeyType::GENERIC_SECRET, &Role::NONE, true), Attribute::Sensitive(false));
-    let shown = desk.keep(desk.session.unwrap_key(mechanism, kek.first, wrapped, &attributes)?);
-    match desk.session.get_attribute_info(shown, &[AttributeType::Value])?.as_slice() {
-        [AttributeInfo::Available(len)] => Ok((shown, *len)),
+    let generic_secret = template(KeyType::GENERIC_SECRET, &ObjectUsage::NONE, true);
+    let attributes = with_attribute(generic_secret, Attribute::Sensitive(false));
+    let object = call.track(call.session.unwrap_key(mechanism, kek.primary, wrapped, &attributes)?);
+    match call.session.get_attribute_info(object, &[AttributeType::Value])?.as_slice() {
+        [AttributeInfo::Available(len)] => Ok((object, *len)),
         _ => Err(EngineError::DeviceError.into()),
     }
 }

@@ -1,28 +1,29 @@
 //! The keys that an engine has given handles to.
 
-use crate::objects::store::Id;
+use super::reference::ObjectId;
 use cryptoki::object::ObjectHandle;
 use engine::{EngineError, KeyHandle, KeySpec};
 use std::collections::BTreeMap;
 
-/// Keys that an engine holds at a time; one of them is the device's own.
+/// Keys that an engine holds at a time, including the device key.
 const MAX_KEYS: usize = 256;
 
-/// Where a key comes from, as far as its rights depend on it.
+/// How a key came about, as far as its rights depend on it. The numbers are part of stored references.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Origin {
-    /// Made, taken in or unwrapped for a user.
+pub(crate) enum KeyOrigin {
+    /// Generated, imported or unwrapped, or derived from such a key.
     User = 0,
     /// A master key.
     Master = 1,
-    /// Derived from a master key; may wrap any key that the token lets go.
+    /// Derived from a master key; may wrap any key that the token lets out.
     Derived = 2,
-    /// The device's own key.
+    /// The unit's device key.
     Device = 3,
 }
 
-impl Origin {
+impl KeyOrigin {
+    /// The origin with this number, if keys of that origin have references.
     pub(crate) const fn from_number(number: u8) -> Option<Self> {
         match number {
             0 => Some(Self::User),
@@ -35,109 +36,118 @@ impl Origin {
 
 /// The objects of one key on the token.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Objects {
-    pub(crate) first: ObjectHandle,
-    /// The same key in another role, where one object must not have both.
-    pub(crate) second: Option<ObjectHandle>,
+pub(crate) struct KeyObjects {
+    pub(crate) primary: ObjectHandle,
+    /// The same key for another usage, where one object must not permit both.
+    pub(crate) secondary: Option<ObjectHandle>,
 }
 
-impl Objects {
-    pub(crate) const fn of(first: ObjectHandle) -> Self {
-        Self { first, second: None }
+impl KeyObjects {
+    pub(crate) const fn single(primary: ObjectHandle) -> Self {
+        Self { primary, secondary: None }
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = ObjectHandle> {
-        std::iter::once(self.first).chain(self.second)
+        std::iter::once(self.primary).chain(self.secondary)
     }
 }
 
-/// A key by handle.
+/// A key with a handle.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct KeyEntry {
     pub(crate) spec: KeySpec,
-    pub(crate) origin: Origin,
-    /// None once they were lost with a session, and could not be had again.
-    pub(crate) objects: Option<Objects>,
-    /// Under which name the token keeps it, if it does.
-    pub(crate) stored: Option<Id>,
-    /// Of a derived key: from which master key, and which of its derivations it is.
-    pub(crate) derivation: Option<(KeyHandle, Id)>,
-    /// Of a persisted master key: a digest, by which it is known again.
+    pub(crate) origin: KeyOrigin,
+    /// `None` once they were lost with a session and could not be restored.
+    pub(crate) objects: Option<KeyObjects>,
+    /// Identifier of its stored objects, if the key is stored on the token.
+    pub(crate) stored_as: Option<ObjectId>,
+    /// For a key derived from a master key: the master key, and the identifier of the derivation.
+    pub(crate) derived_by: Option<(KeyHandle, ObjectId)>,
+    /// For a stored master key: its digest, compared when the key is found again in another session.
     pub(crate) digest: Option<[u8; 32]>,
 }
 
-impl Entry {
-    pub(crate) const fn new(spec: KeySpec, origin: Origin, objects: Objects) -> Self {
-        Self { spec, origin, objects: Some(objects), stored: None, derivation: None, digest: None }
+impl KeyEntry {
+    pub(crate) const fn new(spec: KeySpec, origin: KeyOrigin, objects: KeyObjects) -> Self {
+        Self { spec, origin, objects: Some(objects), stored_as: None, derived_by: None, digest: None }
     }
 
-    /// A key that the token keeps, not yet looked for.
-    pub(crate) const fn stored(spec: KeySpec, origin: Origin, id: Id) -> Self {
-        Self { spec, origin, objects: None, stored: Some(id), derivation: None, digest: None }
+    /// A key stored on the token, whose objects are not loaded yet.
+    pub(crate) const fn stored(spec: KeySpec, origin: KeyOrigin, id: ObjectId) -> Self {
+        Self { spec, origin, objects: None, stored_as: Some(id), derived_by: None, digest: None }
     }
 
-    /// Its objects; lost ones are worth another try of the whole command, with keys made anew.
-    pub(crate) fn objects(&self) -> Result<Objects, EngineError> {
+    /// The key's objects.
+    ///
+    /// # Errors
+    /// [`EngineError::DeviceRemoved`] if they were lost; the unit may retry the command with new keys.
+    pub(crate) fn objects(&self) -> Result<KeyObjects, EngineError> {
         self.objects.ok_or(EngineError::DeviceRemoved)
     }
 
-    /// Whether the object that works is the stored one itself, which nothing copies.
-    pub(crate) const fn is_stored_itself(&self) -> bool {
-        matches!(self.origin, Origin::Master) && self.stored.is_some()
+    /// Whether the key works with its stored object itself, as stored master keys do. Others work with a session copy.
+    pub(crate) const fn uses_stored_object(&self) -> bool {
+        matches!(self.origin, KeyOrigin::Master) && self.stored_as.is_some()
     }
 }
 
-/// All of them.
+/// All keys of an engine, by handle.
 #[derive(Debug, Default)]
-pub(crate) struct Keys {
-    entries: BTreeMap<u32, Entry>,
-    last: u32,
+pub(crate) struct KeyTable {
+    entries: BTreeMap<u32, KeyEntry>,
+    last_handle: u32,
 }
 
-impl Keys {
-    /// Refuses when there is no room for another key, before anything is done for it.
+impl KeyTable {
+    /// Checked before a key is created.
+    ///
+    /// # Errors
+    /// [`EngineError::DeviceMemory`] if the table is full.
     pub(crate) fn check_room(&self) -> Result<(), EngineError> {
         if self.entries.len() < MAX_KEYS { Ok(()) } else { Err(EngineError::DeviceMemory) }
     }
 
-    /// Takes a key in under a handle that no other key had, as long as there are any.
-    pub(crate) fn insert(&mut self, entry: Entry) -> KeyHandle {
+    /// Adds a key under a new handle. Handles are reused only after all 2³² − 1 were used.
+    pub(crate) fn insert(&mut self, entry: KeyEntry) -> KeyHandle {
         loop {
-            self.last = self.last.wrapping_add(1);
-            if self.last != 0 && !self.entries.contains_key(&self.last) {
-                self.entries.insert(self.last, entry);
-                return KeyHandle::from_raw(self.last);
+            self.last_handle = self.last_handle.wrapping_add(1);
+            if self.last_handle != 0 && !self.entries.contains_key(&self.last_handle) {
+                self.entries.insert(self.last_handle, entry);
+                return KeyHandle::from_raw(self.last_handle);
             }
         }
     }
 
-    pub(crate) fn entry(&self, key: KeyHandle) -> Result<&Entry, EngineError> {
+    pub(crate) fn entry(&self, key: KeyHandle) -> Result<&KeyEntry, EngineError> {
         self.entries.get(&key.to_raw()).ok_or(EngineError::KeyHandleInvalid)
     }
 
-    pub(crate) fn entry_mut(&mut self, key: KeyHandle) -> Result<&mut Entry, EngineError> {
+    pub(crate) fn entry_mut(&mut self, key: KeyHandle) -> Result<&mut KeyEntry, EngineError> {
         self.entries.get_mut(&key.to_raw()).ok_or(EngineError::KeyHandleInvalid)
     }
 
-    pub(crate) fn remove(&mut self, key: KeyHandle) -> Option<Entry> {
+    pub(crate) fn remove(&mut self, key: KeyHandle) -> Option<KeyEntry> {
         self.entries.remove(&key.to_raw())
     }
 
-    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut KeyEntry> {
         self.entries.values_mut()
     }
 
-    /// Whether the token keeps every one of them.
-    pub(crate) fn are_all_stored(&self) -> bool {
-        self.entries.values().all(|entry| entry.stored.is_some())
+    /// Whether every key is stored on the token, so that a new session loses none.
+    pub(crate) fn all_stored(&self) -> bool {
+        self.entries.values().all(|entry| entry.stored_as.is_some())
     }
 
-    /// What was derived from a master key and is still held.
-    pub(crate) fn derived_from(&self, master: KeyHandle) -> impl Iterator<Item = (KeyHandle, Id, Objects)> {
+    /// The keys derived from this master key whose objects are loaded: handle, derivation and objects.
+    pub(crate) fn derived_from(
+        &self,
+        master: KeyHandle,
+    ) -> impl Iterator<Item = (KeyHandle, ObjectId, KeyObjects)> {
         self.entries.iter().filter_map(move |(raw, entry)| {
-            let (from, id) = entry.derivation?;
-            let objects = entry.objects.filter(|_| from == master)?;
-            Some((KeyHandle::from_raw(*raw), id, objects))
+            let (base, derivation) = entry.derived_by?;
+            let objects = entry.objects.filter(|_| base == master)?;
+            Some((KeyHandle::from_raw(*raw), derivation, objects))
         })
     }
 }

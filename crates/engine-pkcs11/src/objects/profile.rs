@@ -1,52 +1,54 @@
-//! What a token does itself, and what is done for it.
+//! Which optional mechanisms a token has. What it lacks is done in software, or with the token's other mechanisms.
 
 use engine::{Algorithm, KeySpec, KeyUses};
 
-/// What was found out about a token by trying it.
+/// Optional mechanisms of a token, as found by the probe. "Has" means that it returned the published results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Profile {
-    /// SP 800-108 with AES-CMAC is the token's own mechanism, and right.
-    pub(crate) derives_inside: bool,
-    /// `CKM_XOR_BASE_AND_DATA` is there, and right.
-    pub(crate) xors_inside: bool,
-    /// `CKM_AES_KEY_WRAP_PAD` wraps keys of a multiple of 8 bytes and unwraps all as RFC 5649 says.
-    pub(crate) unwraps_padded: bool,
-    /// It wraps all others rightly, too.
-    pub(crate) wraps_padded: bool,
-    /// Shortest HMAC key that the token takes, in bytes.
-    pub(crate) min_hmac_len: usize,
+    /// The token has SP 800-108 in counter mode with AES-CMAC.
+    pub(crate) derives_on_token: bool,
+    /// The token has `CKM_XOR_BASE_AND_DATA`.
+    pub(crate) xors_on_token: bool,
+    /// `CKM_AES_KEY_WRAP_PAD` unwraps keys of any length as RFC 5649 specifies, and wraps those of a multiple of 8 bytes.
+    pub(crate) has_kwp: bool,
+    /// Shortest HMAC key that the token accepts, in bytes.
+    pub(crate) min_hmac_key_len: usize,
 }
 
 impl Profile {
-    /// Whether a key is a generic secret that not every token holds or wraps as it is.
-    pub(crate) const fn is_short(&self, spec: &KeySpec) -> bool {
-        let mac = spec.uses.permits(KeyUses::SIGN) || spec.uses.permits(KeyUses::VERIFY);
+    /// A token without any of them, for calls before the probe has run.
+    pub(crate) const MINIMAL: Self =
+        Self { derives_on_token: false, xors_on_token: false, has_kwp: false, min_hmac_key_len: 32 };
+
+    /// Whether the key is a generic secret that some token cannot hold or wrap at its length. It is stored with zeros
+    /// appended, see [`CallContext::create_key`](super::CallContext::create_key).
+    pub(crate) const fn is_padded_secret(&self, spec: &KeySpec) -> bool {
+        let is_hmac_key = spec.uses.permits(KeyUses::SIGN) || spec.uses.permits(KeyUses::VERIFY);
         let len = spec.len();
         matches!(spec.algorithm, Algorithm::GenericSecret)
-            && (len < 16 || !len.is_multiple_of(8) || mac && len < self.min_hmac_len)
+            && (len < 16 || !len.is_multiple_of(8) || is_hmac_key && len < self.min_hmac_key_len)
     }
 
-    /// Whether a key has to work on single blocks, because keys are to be wrapped or unwrapped by it in a way that
-    /// the token has not.
-    pub(crate) const fn needs_blocks(&self, spec: &KeySpec) -> bool {
+    /// Whether the key needs a second object that encrypts or decrypts single blocks, for AES-KWP outside the token.
+    pub(crate) const fn needs_single_blocks(&self, spec: &KeySpec) -> bool {
         let wraps = spec.uses.permits(KeyUses::WRAP);
-        let unwraps = spec.uses.permits(KeyUses::UNWRAP) && !self.unwraps_padded;
+        let unwraps = spec.uses.permits(KeyUses::UNWRAP) && !self.has_kwp;
         matches!(spec.algorithm, Algorithm::Aes) && (wraps || unwraps)
     }
 
-    /// How key parts become a master key.
+    /// Where key parts are combined to a master key, for the engine's description.
     pub(crate) const fn combination(&self) -> &'static str {
-        if self.xors_inside {
+        if self.xors_on_token {
             "key parts are combined inside the token"
         } else {
             "key parts are combined in the unit's memory"
         }
     }
 
-    /// How keys are derived from it.
+    /// Where keys are derived from the master key, for the engine's description.
     pub(crate) const fn derivation(&self) -> &'static str {
-        if self.derives_inside {
-            "blob keys are derived inside"
+        if self.derives_on_token {
+            "blob keys are derived inside the token"
         } else {
             "blob keys pass through the unit's memory once"
         }

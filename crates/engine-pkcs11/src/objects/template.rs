@@ -1,13 +1,14 @@
-//! What an object on a token may do, said in full: tokens differ in what they permit where nothing is said.
+//! Attributes of new objects. Every usage attribute is given explicitly, because tokens differ in their defaults.
 
-use crate::objects::profile::Profile;
+use super::Profile;
 use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use engine::{Algorithm, KeySpec, KeyUses};
 
-/// The uses of one object, and the mechanisms that they are by. The mechanisms cannot be changed once it is made.
+/// The usage attributes of one object (`CKA_ENCRYPT`, `CKA_DECRYPT`, …), and its `CKA_ALLOWED_MECHANISMS`, which
+/// cannot be changed after creation.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Role {
+pub(crate) struct ObjectUsage {
     pub(crate) encrypt: bool,
     pub(crate) decrypt: bool,
     pub(crate) sign: bool,
@@ -18,8 +19,8 @@ pub(crate) struct Role {
     pub(crate) allowed: Vec<MechanismType>,
 }
 
-impl Role {
-    /// Nothing at all.
+impl ObjectUsage {
+    /// No operation.
     pub(crate) const NONE: Self = Self {
         encrypt: false,
         decrypt: false,
@@ -31,50 +32,50 @@ impl Role {
         allowed: Vec::new(),
     };
 
-    /// What a key needs for the uses of its specification.
+    /// The usage of a key's primary object.
     ///
-    /// To derive, a key that is no base of the token's own derivation signs: SP 800-108 is made of MACs.
+    /// Where the token has no SP 800-108, a key that derives is permitted to sign: the derivation is built from MACs.
     pub(crate) fn of(spec: &KeySpec, profile: &Profile) -> Self {
-        let may = |uses| spec.uses.permits(uses);
-        let mut role = Self::NONE;
+        let permits = |uses| spec.uses.permits(uses);
+        let mut usage = Self::NONE;
         match spec.algorithm {
             Algorithm::Aes => {
-                role.encrypt = may(KeyUses::ENCRYPT);
-                role.decrypt = may(KeyUses::DECRYPT);
-                role.wrap = may(KeyUses::WRAP);
-                role.unwrap = may(KeyUses::UNWRAP);
-                role.verify = may(KeyUses::VERIFY);
-                role.derive = may(KeyUses::DERIVE) && profile.derives_inside;
-                role.sign = may(KeyUses::SIGN) || may(KeyUses::DERIVE) && !profile.derives_inside;
-                if role.encrypt || role.decrypt {
-                    role.allowed.push(MechanismType::AES_GCM);
+                usage.encrypt = permits(KeyUses::ENCRYPT);
+                usage.decrypt = permits(KeyUses::DECRYPT);
+                usage.wrap = permits(KeyUses::WRAP);
+                usage.unwrap = permits(KeyUses::UNWRAP);
+                usage.verify = permits(KeyUses::VERIFY);
+                usage.derive = permits(KeyUses::DERIVE) && profile.derives_on_token;
+                usage.sign = permits(KeyUses::SIGN) || permits(KeyUses::DERIVE) && !profile.derives_on_token;
+                if usage.encrypt || usage.decrypt {
+                    usage.allowed.push(MechanismType::AES_GCM);
                 }
-                if role.sign || role.verify {
-                    role.allowed.push(MechanismType::AES_CMAC);
+                if usage.sign || usage.verify {
+                    usage.allowed.push(MechanismType::AES_CMAC);
                 }
-                if role.wrap || role.unwrap {
-                    role.allowed.push(MechanismType::AES_KEY_WRAP);
-                    role.allowed.push(MechanismType::AES_KEY_WRAP_PAD);
+                if usage.wrap || usage.unwrap {
+                    usage.allowed.push(MechanismType::AES_KEY_WRAP);
+                    usage.allowed.push(MechanismType::AES_KEY_WRAP_PAD);
                 }
-                if role.derive {
-                    role.allowed.push(MechanismType::SP800_108_COUNTER_KDF);
+                if usage.derive {
+                    usage.allowed.push(MechanismType::SP800_108_COUNTER_KDF);
                 }
             }
             Algorithm::GenericSecret => {
-                role.sign = may(KeyUses::SIGN);
-                role.verify = may(KeyUses::VERIFY);
-                role.allowed.push(MechanismType::SHA256_HMAC);
+                usage.sign = permits(KeyUses::SIGN);
+                usage.verify = permits(KeyUses::VERIFY);
+                usage.allowed.push(MechanismType::SHA256_HMAC);
             }
         }
-        role.allowed.push(MechanismType::SHA256);
-        role
+        usage.allowed.push(MechanismType::SHA256);
+        usage
     }
 
-    /// Single blocks, for padding that the token has not.
-    pub(crate) fn blocks(spec: &KeySpec, profile: &Profile) -> Self {
+    /// The usage of the secondary object of a key that wraps or unwraps: AES-KWP outside the token, block by block.
+    pub(crate) fn single_blocks(spec: &KeySpec, profile: &Profile) -> Self {
         Self {
             encrypt: spec.uses.permits(KeyUses::WRAP),
-            decrypt: spec.uses.permits(KeyUses::UNWRAP) && !profile.unwraps_padded,
+            decrypt: spec.uses.permits(KeyUses::UNWRAP) && !profile.has_kwp,
             allowed: vec![MechanismType::AES_ECB],
             ..Self::NONE
         }
@@ -89,10 +90,10 @@ pub(crate) const fn key_type(algorithm: Algorithm) -> KeyType {
     }
 }
 
-/// A session object: private, sensitive, every use said.
-pub(crate) fn template(key_type: KeyType, role: &Role, extractable: bool) -> Vec<Attribute> {
-    // Room for a length, a value and what a stored object has besides: a list that grows goes through the slow parts of
-    // the system's allocator, which takes a twentieth of the time that a token in software takes to unwrap a key.
+/// The template of a private, sensitive session object with this usage.
+pub(crate) fn template(key_type: KeyType, usage: &ObjectUsage, extractable: bool) -> Vec<Attribute> {
+    // With room for a length, a value, and the label and identifier of a stored object. Reallocation was measured to take
+    // a twentieth of the time in which SoftHSM unwraps a key.
     let mut attributes = Vec::with_capacity(20);
     attributes.extend([
         Attribute::Class(ObjectClass::SECRET_KEY),
@@ -101,22 +102,22 @@ pub(crate) fn template(key_type: KeyType, role: &Role, extractable: bool) -> Vec
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(extractable),
-        Attribute::Encrypt(role.encrypt),
-        Attribute::Decrypt(role.decrypt),
-        Attribute::Sign(role.sign),
-        Attribute::Verify(role.verify),
-        Attribute::Wrap(role.wrap),
-        Attribute::Unwrap(role.unwrap),
-        Attribute::Derive(role.derive),
+        Attribute::Encrypt(usage.encrypt),
+        Attribute::Decrypt(usage.decrypt),
+        Attribute::Sign(usage.sign),
+        Attribute::Verify(usage.verify),
+        Attribute::Wrap(usage.wrap),
+        Attribute::Unwrap(usage.unwrap),
+        Attribute::Derive(usage.derive),
     ]);
-    if !role.allowed.is_empty() {
-        attributes.push(Attribute::AllowedMechanisms(role.allowed.clone()));
+    if !usage.allowed.is_empty() {
+        attributes.push(Attribute::AllowedMechanisms(usage.allowed.clone()));
     }
     attributes
 }
 
-/// The same with another value of one attribute.
-pub(crate) fn with(mut attributes: Vec<Attribute>, attribute: Attribute) -> Vec<Attribute> {
+/// Replaces the attribute of the same type.
+pub(crate) fn with_attribute(mut attributes: Vec<Attribute>, attribute: Attribute) -> Vec<Attribute> {
     attributes.retain(|other| other.attribute_type() != attribute.attribute_type());
     attributes.push(attribute);
     attributes

@@ -1,102 +1,45 @@
-//! The port's methods over a token.
+//! The methods of [`Engine`], each a call to the token.
 
-use crate::error::CallError;
-use crate::mechanisms::derivation::derive;
-use crate::mechanisms::wrapping;
-use crate::objects::call::{Desk, stored_len};
-use crate::objects::clear::{self, Clear};
-use crate::objects::key_table::{Entry, Objects, Origin};
-use crate::objects::persistence::{self, Stored, digest_key};
-use crate::objects::store::{self, Id};
-use crate::objects::template::{Role, key_type, template};
-use crate::pkcs11_engine::Pkcs11Engine;
-use crate::token::event::TokenEvent;
-use cryptoki::mechanism::aead::GcmParams;
-use cryptoki::mechanism::misc::KeyDerivationStringData;
-use cryptoki::mechanism::{Mechanism as Ck, MechanismType};
-use cryptoki::object::{Attribute, KeyType, ObjectHandle};
+use super::Pkcs11Engine;
+use crate::mechanisms::{self, MECHANISMS, combine_key_parts, derive_key};
+use crate::objects::persistence::{PersistedKey, persist_key, recall_derived_key, recall_key};
+use crate::objects::reference::{KeyReference, ObjectId, REFERENCE_LEN};
+use crate::objects::stored_objects::destroy_stored;
+use crate::objects::{
+    ClearKey, KeyEntry, KeyObjects, KeyOrigin, ObjectUsage, digest_key, key_type, padded_len, template,
+};
+use crate::token::TokenEvent;
+use cryptoki::mechanism::Mechanism as Ck;
+use cryptoki::object::Attribute;
 use engine::{
     AES_GCM_TAG_LEN, Algorithm, CipherMechanism, DigestMechanism, Engine, EngineError, KEY_PART_LEN,
-    KeyHandle, KeyPart, KeySpec, KeyUses, MacMechanism, Mechanism, MechanismInfo, SHA256_LEN, WrapMechanism,
+    KeyHandle, KeyPart, KeySpec, KeyUses, MacMechanism, MechanismInfo, SHA256_LEN, WrapMechanism,
 };
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-const MECHANISMS: [MechanismInfo; 9] = [
-    MechanismInfo { mechanism: Mechanism::AesKeyGen, min_key_bits: 128, max_key_bits: 256 },
-    MechanismInfo { mechanism: Mechanism::GenericSecretKeyGen, min_key_bits: 8, max_key_bits: 512 },
-    MechanismInfo { mechanism: Mechanism::AesKw, min_key_bits: 128, max_key_bits: 256 },
-    MechanismInfo { mechanism: Mechanism::AesKwp, min_key_bits: 128, max_key_bits: 256 },
-    MechanismInfo { mechanism: Mechanism::AesGcm, min_key_bits: 128, max_key_bits: 256 },
-    MechanismInfo { mechanism: Mechanism::AesCmac, min_key_bits: 128, max_key_bits: 256 },
-    MechanismInfo { mechanism: Mechanism::Sp800108CounterCmac, min_key_bits: 128, max_key_bits: 256 },
-    MechanismInfo { mechanism: Mechanism::Sha256, min_key_bits: 0, max_key_bits: 0 },
-    MechanismInfo { mechanism: Mechanism::HmacSha256, min_key_bits: 8, max_key_bits: 512 },
-];
-
-/// Zeroes a caller's buffer when what should have filled it was refused.
-fn or_zero<T>(
+/// Runs `fill`, and zeroes the caller's buffer if it fails.
+fn zero_on_error<T>(
     output: &mut [u8],
-    run: impl FnOnce(&mut [u8]) -> Result<T, EngineError>,
+    fill: impl FnOnce(&mut [u8]) -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
-    let result = run(output);
+    let result = fill(output);
     if result.is_err() {
         output.fill(0);
     }
     result
 }
 
-/// Copies a result of the length that was to be expected.
-fn fill(output: &mut [u8], result: &[u8], expected_len: usize) -> Result<usize, EngineError> {
+/// Copies the token's result to the caller's buffer and returns its length.
+///
+/// # Errors
+/// [`EngineError::DeviceError`] if the result does not have the expected length, [`EngineError::BufferTooSmall`].
+fn copy_result(output: &mut [u8], result: &[u8], expected_len: usize) -> Result<usize, EngineError> {
     if result.len() != expected_len {
         return Err(EngineError::DeviceError);
     }
     output.get_mut(..expected_len).ok_or(EngineError::BufferTooSmall)?.copy_from_slice(result);
     Ok(expected_len)
-}
-
-/// The object that MACs, and the mechanism, if the key may be put to this use.
-fn mac_key<'m>(
-    desk: &Desk<'_>,
-    by: MacMechanism,
-    key: KeyHandle,
-    uses: KeyUses,
-) -> Result<(ObjectHandle, Ck<'m>), CallError> {
-    match by {
-        MacMechanism::AesCmac => Ok((desk.aes(key, uses)?.first, Ck::AesCMac)),
-        MacMechanism::HmacSha256 => {
-            let entry = desk.key(key, uses)?;
-            if entry.spec.algorithm != Algorithm::GenericSecret {
-                return Err(EngineError::MechanismInvalid.into());
-            }
-            let objects = entry.objects()?;
-            Ok((objects.second.unwrap_or(objects.first), Ck::Sha256Hmac))
-        }
-    }
-}
-
-/// A master key of these parts: added up by the token where it can, else in the one place where that is done.
-fn combine(desk: &Desk<'_>, parts: &[KeyPart], spec: &KeySpec) -> Result<ObjectHandle, CallError> {
-    let role = Role::of(spec, desk.profile);
-    let master = template(KeyType::AES, &role, spec.extractable);
-    let (Some((first, rest)), true) = (parts.split_first(), desk.profile.xors_inside && parts.len() > 1)
-    else {
-        return desk.create(master, clear::combine(parts).expose());
-    };
-    let summand = || {
-        let allowed = vec![MechanismType::XOR_BASE_AND_DATA];
-        template(KeyType::AES, &Role { derive: true, allowed, ..Role::NONE }, false)
-    };
-    let mut sum = desk.create(summand(), first.expose())?;
-    for (at, part) in rest.iter().enumerate() {
-        let mut attributes = if at + 1 == rest.len() { master.clone() } else { summand() };
-        attributes.push(Attribute::ValueLen(u64::from(spec.key_len).into()));
-        let by = Ck::XorBaseAndData(KeyDerivationStringData::new(part.expose()));
-        let next = desk.keep(desk.session.derive_key(&by, sum, &attributes)?);
-        desk.drop_object(sum)?;
-        sum = next;
-    }
-    Ok(sum)
 }
 
 impl Engine for Pkcs11Engine {
@@ -108,51 +51,46 @@ impl Engine for Pkcs11Engine {
         if out.is_empty() {
             return Ok(());
         }
-        let drawn = self.run(None, |desk| {
-            let mut drawn = Zeroizing::new(vec![0; out.len()]);
-            desk.session.generate_random_slice(&mut drawn)?;
-            Ok(drawn)
-        });
-        match drawn {
-            Ok(drawn) => {
-                out.copy_from_slice(&drawn);
-                Ok(())
-            }
-            Err(error) => {
-                out.fill(0);
-                Err(error)
-            }
-        }
+        zero_on_error(out, |out| {
+            let random = self.run(None, |call| {
+                let mut random = Zeroizing::new(vec![0; out.len()]);
+                call.session.generate_random_slice(&mut random)?;
+                Ok(random)
+            })?;
+            out.copy_from_slice(&random);
+            Ok(())
+        })
     }
 
     fn generate_key(&mut self, spec: &KeySpec) -> Result<KeyHandle, EngineError> {
-        self.check_new(spec)?;
-        let objects = self.run(None, |desk| {
-            if desk.profile.is_short(spec) {
-                let mut value = Clear::zero(spec.len());
-                desk.session.generate_random_slice(value.expose_mut())?;
-                return desk.objects(spec, &value);
+        self.check_new_key(spec)?;
+        let objects = self.run(None, |call| {
+            if call.profile.is_padded_secret(spec) {
+                let mut value = ClearKey::zero(spec.len());
+                call.session.generate_random_slice(value.expose_mut())?;
+                return call.create_key(spec, &value);
             }
-            let role = Role::of(spec, desk.profile);
-            let mut attributes = template(key_type(spec.algorithm), &role, spec.extractable);
+            let usage = ObjectUsage::of(spec, call.profile);
+            let mut attributes = template(key_type(spec.algorithm), &usage, spec.extractable);
             attributes.push(Attribute::ValueLen(u64::from(spec.key_len).into()));
-            let by = match spec.algorithm {
+            let mechanism = match spec.algorithm {
                 Algorithm::Aes => Ck::AesKeyGen,
                 Algorithm::GenericSecret => Ck::GenericSecretKeyGen,
             };
-            Ok(Objects::of(desk.keep(desk.session.generate_key(&by, &attributes)?)))
+            let object = call.track(call.session.generate_key(&mechanism, &attributes)?);
+            Ok(KeyObjects::single(object))
         })?;
-        Ok(self.made(spec, Self::origin_of_generated(spec), objects))
+        Ok(self.insert_key(spec, Self::origin_of_generated(spec), objects))
     }
 
     fn import_key(&mut self, spec: &KeySpec, value: &[u8]) -> Result<KeyHandle, EngineError> {
-        self.check_new(spec)?;
+        self.check_new_key(spec)?;
         if value.len() != spec.len() {
             return Err(EngineError::KeySizeRange);
         }
-        let value = Clear::copy(value);
-        let objects = self.run(None, |desk| desk.objects(spec, &value))?;
-        Ok(self.made(spec, Origin::User, objects))
+        let value = ClearKey::copy(value);
+        let objects = self.run(None, |call| call.create_key(spec, &value))?;
+        Ok(self.insert_key(spec, KeyOrigin::User, objects))
     }
 
     fn combine_key_parts(&mut self, parts: &[KeyPart], extractable: bool) -> Result<KeyHandle, EngineError> {
@@ -160,22 +98,22 @@ impl Engine for Pkcs11Engine {
             return Err(EngineError::KeyPartsInvalid);
         }
         let spec = KeySpec { extractable, ..KeySpec::aes(32, KeyUses::DERIVE) };
-        self.check_new(&spec)?;
-        let objects = self.run(None, |desk| combine(desk, parts, &spec).map(Objects::of))?;
-        Ok(self.made(&spec, Origin::Master, objects))
+        self.check_new_key(&spec)?;
+        let object = self.run(None, |call| combine_key_parts(call, parts, &spec))?;
+        Ok(self.insert_key(&spec, KeyOrigin::Master, KeyObjects::single(object)))
     }
 
     fn export_key_part(&mut self, key: KeyHandle) -> Result<KeyPart, EngineError> {
         let entry = self.keys.entry(key)?;
-        if entry.origin != Origin::Master {
+        if entry.origin != KeyOrigin::Master {
             return Err(EngineError::KeyFunctionNotPermitted);
         }
         if !entry.spec.extractable {
             return Err(EngineError::KeyUnextractable);
         }
-        self.run(None, |desk| {
-            let object = desk.keys.entry(key)?.objects()?.first;
-            let value = desk.read(object, KEY_PART_LEN)?;
+        self.run(None, |call| {
+            let object = call.keys.entry(key)?.objects()?.primary;
+            let value = call.read(object, KEY_PART_LEN)?;
             let bytes = <&[u8; KEY_PART_LEN]>::try_from(value.expose());
             bytes.map(|bytes| KeyPart::new(*bytes)).map_err(|_| EngineError::DeviceError.into())
         })
@@ -188,24 +126,24 @@ impl Engine for Pkcs11Engine {
         context: &[u8],
         spec: &KeySpec,
     ) -> Result<KeyHandle, EngineError> {
-        let derivation = Id::of_derivation(label, context, spec);
-        let Entry { origin, stored, .. } = *self.keys.entry(base)?;
-        let master = origin == Origin::Master;
-        let stored = stored.filter(|_| master).map(|id| id.with_role_of(derivation));
-        let objects = {
-            let room = self.check_new(spec);
-            self.run(None, |desk| {
-                let object = desk.aes(base, KeyUses::DERIVE)?.first;
-                room?;
-                match stored {
-                    Some(id) => persistence::derived(desk, id, spec),
-                    None => derive(desk, object, label, context, spec),
-                }
-            })?
-        };
-        let mut entry = Entry::new(*spec, if master { Origin::Derived } else { Origin::User }, objects);
-        entry.stored = stored;
-        entry.derivation = master.then_some((base, derivation));
+        let derivation = ObjectId::of_derivation(label, context, spec);
+        let KeyEntry { origin, stored_as, .. } = *self.keys.entry(base)?;
+        let is_master = origin == KeyOrigin::Master;
+        let stored_as = stored_as.filter(|_| is_master).map(|id| id.with_derivation_of(derivation));
+        let checked = self.check_new_key(spec);
+        let objects = self.run(None, |call| {
+            let base = call.aes_key(base, KeyUses::DERIVE)?.primary;
+            checked?;
+            match stored_as {
+                // A stored master key no longer derives; the key was stored with it.
+                Some(id) => recall_derived_key(call, id, spec),
+                None => derive_key(call, base, label, context, spec),
+            }
+        })?;
+        let origin = if is_master { KeyOrigin::Derived } else { KeyOrigin::User };
+        let mut entry = KeyEntry::new(*spec, origin, objects);
+        entry.stored_as = stored_as;
+        entry.derived_by = is_master.then_some((base, derivation));
         Ok(self.keys.insert(entry))
     }
 
@@ -216,15 +154,16 @@ impl Engine for Pkcs11Engine {
         digest: &mut [u8; SHA256_LEN],
     ) -> Result<(), EngineError> {
         *digest = [0; SHA256_LEN];
-        *digest = self.run(None, |desk| {
-            let entry = desk.key(key, KeyUses::DERIVE)?;
-            let object = entry.objects()?.first;
-            if entry.spec.extractable && desk.profile.is_short(&entry.spec) {
-                let mut value = desk.read(object, stored_len(&entry.spec))?;
+        *digest = self.run(None, |call| {
+            let entry = call.key(key, KeyUses::DERIVE)?;
+            let object = entry.objects()?.primary;
+            if entry.spec.extractable && call.profile.is_padded_secret(&entry.spec) {
+                // The object's value has zeros appended, which the digest must not cover.
+                let mut value = call.read(object, padded_len(&entry.spec))?;
                 value.resize(entry.spec.len());
                 return Ok(Sha256::new().chain_update(prefix).chain_update(value.expose()).finalize().into());
             }
-            digest_key(desk.session, prefix, object)
+            digest_key(call.session, prefix, object)
         })?;
         Ok(())
     }
@@ -234,81 +173,81 @@ impl Engine for Pkcs11Engine {
             return Err(EngineError::KeyFunctionNotPermitted);
         }
         let entry = self.keys.entry(key)?;
-        // Stored objects are not the handle's to destroy; lost ones are destroyed already.
-        if entry.objects.is_some() && !entry.is_stored_itself() {
-            let destroyed = self.run(None, |desk| {
-                // What was lost on the way here is gone as well.
-                let Some(now) = desk.keys.entry(key)?.objects else { return Ok(()) };
-                for object in now.iter() {
-                    desk.session.destroy_object(object)?;
+        // Stored objects outlive the handle; `forget_key` destroys them.
+        if entry.objects.is_some() && !entry.uses_stored_object() {
+            let destroyed = self.run(None, |call| {
+                // `None` if recovery has replaced the session since.
+                let Some(objects) = call.keys.entry(key)?.objects else { return Ok(()) };
+                for object in objects.iter() {
+                    call.session.destroy_object(object)?;
                 }
                 Ok(())
             });
             match destroyed {
-                // Session objects do not outlive a session that is lost, nor a token that is away.
+                // Session objects are gone when the session or the token is lost.
                 Ok(()) | Err(EngineError::DeviceRemoved) => {}
                 Err(error) => return Err(error),
             }
         }
         self.keys.remove(key);
-        self.settle();
+        self.update_recoverable();
         Ok(())
     }
 
     fn persist_key(&mut self, key: KeyHandle, reference: &mut [u8]) -> Result<usize, EngineError> {
-        or_zero(reference, |reference| {
-            let entry = self.keys.entry(key)?.clone();
-            if entry.origin == Origin::Device {
+        zero_on_error(reference, |reference| {
+            let entry = self.keys.entry(key)?;
+            if entry.origin == KeyOrigin::Device {
                 return Err(EngineError::KeyFunctionNotPermitted);
             }
-            let reference = reference.get_mut(..store::REFERENCE_LEN).ok_or(EngineError::BufferTooSmall)?;
-            if entry.is_stored_itself() {
-                // Beyond all use, it cannot be copied either; nor does anybody have to store it twice.
+            let reference = reference.get_mut(..REFERENCE_LEN).ok_or(EngineError::BufferTooSmall)?;
+            if entry.uses_stored_object() {
+                // A stored master key permits no operation, so it cannot be copied and stored a second time.
                 return Err(EngineError::KeyFunctionNotPermitted);
             }
-            let Stored { id, reference: bytes, itself, derived } =
-                self.run(None, |desk| persistence::persist(desk, key, desk.keys.entry(key)?))?;
+            let PersistedKey { id, reference: bytes, master, derived } =
+                self.run(None, |call| persist_key(call, key, call.keys.entry(key)?))?;
             reference.copy_from_slice(&bytes);
             let entry = self.keys.entry_mut(key)?;
-            entry.stored = Some(id);
-            if let Some((objects, digest)) = itself {
+            entry.stored_as = Some(id);
+            if let Some((objects, digest)) = master {
                 entry.objects = Some(objects);
                 entry.digest = Some(digest);
             }
             for (handle, id) in derived {
-                self.keys.entry_mut(handle)?.stored = Some(id);
+                self.keys.entry_mut(handle)?.stored_as = Some(id);
             }
-            Ok(store::REFERENCE_LEN)
+            Ok(REFERENCE_LEN)
         })
     }
 
     fn recall_key(&mut self, reference: &[u8]) -> Result<KeyHandle, EngineError> {
-        let referred = store::refer(&self.name, reference)?;
+        let reference = KeyReference::decode(&self.unit_name, reference)?;
         self.keys.check_room()?;
-        let entry = self.run(None, |desk| persistence::recall(desk, &referred))?;
+        let entry = self.run(None, |call| recall_key(call, &reference))?;
         Ok(self.keys.insert(entry))
     }
 
     fn forget_key(&mut self, reference: &[u8]) -> Result<(), EngineError> {
-        let referred = store::refer(&self.name, reference)?;
-        self.run(None, |desk| {
-            Ok(persistence::remove(desk.session, desk.name, |id| id.is_of_key(&referred.id))?)
-        })?;
-        self.forgotten(|id| id.is_of_key(&referred.id));
+        let forgotten = KeyReference::decode(&self.unit_name, reference)?.id;
+        let is_removed = |id: &ObjectId| id.is_same_key(&forgotten);
+        self.run(None, |call| Ok(destroy_stored(call.session, call.unit_name, is_removed)?))?;
+        self.mark_not_stored(is_removed);
         Ok(())
     }
 
     fn forget_all_but(&mut self, references: &[&[u8]]) -> Result<(), EngineError> {
-        let kept: Vec<Id> = references
+        let kept: Vec<ObjectId> = references
             .iter()
-            .filter_map(|reference| store::refer(&self.name, reference).ok())
-            .map(|referred| referred.id)
+            .filter_map(|reference| KeyReference::decode(&self.unit_name, reference).ok())
+            .map(|reference| reference.id)
             .collect();
-        let goes = |id: &Id| !kept.iter().any(|kept| kept.is_of_key(id));
-        let removed = self.run(None, |desk| Ok(persistence::remove(desk.session, desk.name, goes)?))?;
-        self.forgotten(goes);
-        if removed > 0 {
-            self.token.report(&TokenEvent::OrphansDestroyed(removed));
+        let is_removed = |id: &ObjectId| !kept.iter().any(|kept| kept.is_same_key(id));
+        let destroyed =
+            self.run(None, |call| Ok(destroy_stored(call.session, call.unit_name, is_removed)?))?;
+        self.mark_not_stored(is_removed);
+        if destroyed > 0 {
+            self.token.report(&TokenEvent::OrphansDestroyed(destroyed));
         }
         Ok(())
     }
@@ -324,26 +263,26 @@ impl Engine for Pkcs11Engine {
         key: KeyHandle,
         wrapped: &mut [u8],
     ) -> Result<usize, EngineError> {
-        or_zero(wrapped, |wrapped| {
-            let result = self.run(None, |desk| {
-                let kek = desk.aes(kek, KeyUses::WRAP)?;
-                let entry = desk.keys.entry(key)?;
-                let stays = matches!(entry.origin, Origin::Device | Origin::Master);
-                if stays || !entry.spec.extractable {
+        zero_on_error(wrapped, |wrapped| {
+            let result = self.run(None, |call| {
+                let kek = call.aes_key(kek, KeyUses::WRAP)?;
+                let entry = call.keys.entry(key)?;
+                let never_leaves = matches!(entry.origin, KeyOrigin::Device | KeyOrigin::Master);
+                if never_leaves || !entry.spec.extractable {
                     return Err(EngineError::KeyUnextractable.into());
                 }
                 let len = by.wrapped_len(entry.spec.len());
                 if wrapped.len() < len {
                     return Err(EngineError::BufferTooSmall.into());
                 }
-                if !wrapping::takes(by, entry.spec.len()) {
+                if !mechanisms::accepts_len(by, entry.spec.len()) {
                     return Err(EngineError::KeySizeRange.into());
                 }
                 let mut result = vec![0; len];
-                wrapping::wrap(desk, by, kek, entry, &mut result)?;
+                mechanisms::wrap_key(call, by, kek, entry, &mut result)?;
                 Ok(result)
             })?;
-            fill(wrapped, &result, result.len())
+            copy_result(wrapped, &result, result.len())
         })
     }
 
@@ -354,17 +293,17 @@ impl Engine for Pkcs11Engine {
         wrapped: &[u8],
         spec: &KeySpec,
     ) -> Result<KeyHandle, EngineError> {
-        self.check_new(spec)?;
-        let objects = self.run(Some(EngineError::WrappedKeyInvalid), |desk| {
-            let kek = desk.aes(kek, KeyUses::UNWRAP)?;
-            // Of another length than the key's, it holds another length inside too, or nothing valid at all.
+        self.check_new_key(spec)?;
+        let objects = self.run(Some(EngineError::WrappedKeyInvalid), |call| {
+            let kek = call.aes_key(kek, KeyUses::UNWRAP)?;
+            // A wrapped key of another length holds a key of another length, or nothing valid.
             let len = spec.len();
-            if wrapped.len() != by.wrapped_len(len) || !wrapping::takes(by, len) {
+            if wrapped.len() != by.wrapped_len(len) || !mechanisms::accepts_len(by, len) {
                 return Err(EngineError::WrappedKeyInvalid.into());
             }
-            wrapping::unwrap(desk, by, kek, wrapped, spec)
+            mechanisms::unwrap_key(call, by, kek, wrapped, spec)
         })?;
-        Ok(self.made(spec, Origin::User, objects))
+        Ok(self.insert_key(spec, KeyOrigin::User, objects))
     }
 
     fn encrypt(
@@ -374,19 +313,16 @@ impl Engine for Pkcs11Engine {
         plaintext: &[u8],
         output: &mut [u8],
     ) -> Result<usize, EngineError> {
-        or_zero(output, |output| {
-            let CipherMechanism::AesGcm { iv, aad } = by;
+        zero_on_error(output, |output| {
             let len = plaintext.len() + AES_GCM_TAG_LEN;
-            let result = self.run(None, |desk| {
-                let key = desk.aes(key, KeyUses::ENCRYPT)?.first;
+            let result = self.run(None, |call| {
+                let key = call.aes_key(key, KeyUses::ENCRYPT)?.primary;
                 if output.len() < len {
                     return Err(EngineError::BufferTooSmall.into());
                 }
-                let mut iv = *iv;
-                let gcm = GcmParams::new(&mut iv, aad, TAG_BITS.into())?;
-                Ok(desk.session.encrypt(&Ck::AesGcm(gcm), key, plaintext)?)
+                mechanisms::encrypt(call, by, key, plaintext)
             })?;
-            fill(output, &result, len)
+            copy_result(output, &result, len)
         })
     }
 
@@ -397,20 +333,17 @@ impl Engine for Pkcs11Engine {
         ciphertext: &[u8],
         output: &mut [u8],
     ) -> Result<usize, EngineError> {
-        or_zero(output, |output| {
-            let CipherMechanism::AesGcm { iv, aad } = by;
+        zero_on_error(output, |output| {
             let len = ciphertext.len().checked_sub(AES_GCM_TAG_LEN);
-            let result = self.run(Some(EngineError::EncryptedDataInvalid), |desk| {
-                let key = desk.aes(key, KeyUses::DECRYPT)?.first;
+            let result = self.run(Some(EngineError::EncryptedDataInvalid), |call| {
+                let key = call.aes_key(key, KeyUses::DECRYPT)?.primary;
                 let len = len.ok_or(EngineError::EncryptedDataInvalid)?;
                 if output.len() < len {
                     return Err(EngineError::BufferTooSmall.into());
                 }
-                let mut iv = *iv;
-                let gcm = GcmParams::new(&mut iv, aad, TAG_BITS.into())?;
-                Ok(Zeroizing::new(desk.session.decrypt(&Ck::AesGcm(gcm), key, ciphertext)?))
+                mechanisms::decrypt(call, by, key, ciphertext)
             })?;
-            fill(output, &result, len.unwrap_or_default())
+            copy_result(output, &result, len.unwrap_or_default())
         })
     }
 
@@ -421,12 +354,9 @@ impl Engine for Pkcs11Engine {
         data: &[u8],
         signature: &mut [u8],
     ) -> Result<usize, EngineError> {
-        or_zero(signature, |signature| {
-            let mac = self.run(None, |desk| {
-                let (key, by) = mac_key(desk, by, key, KeyUses::SIGN)?;
-                Ok(desk.session.sign(&by, key, data)?)
-            })?;
-            fill(signature, &mac, by.mac_len())
+        zero_on_error(signature, |signature| {
+            let mac = self.run(None, |call| mechanisms::sign(call, by, key, data))?;
+            copy_result(signature, &mac, by.mac_len())
         })
     }
 
@@ -437,26 +367,19 @@ impl Engine for Pkcs11Engine {
         data: &[u8],
         signature: &[u8],
     ) -> Result<(), EngineError> {
-        self.run(Some(EngineError::SignatureInvalid), |desk| {
-            let (key, mechanism) = mac_key(desk, by, key, KeyUses::VERIFY)?;
-            if signature.len() != by.mac_len() {
-                return Err(EngineError::SignatureInvalid.into());
-            }
-            Ok(desk.session.verify(&mechanism, key, data, signature)?)
+        self.run(Some(EngineError::SignatureInvalid), |call| {
+            mechanisms::verify(call, by, key, data, signature)
         })
     }
 
     fn digest(&mut self, by: DigestMechanism, data: &[u8], digest: &mut [u8]) -> Result<usize, EngineError> {
-        or_zero(digest, |digest| {
+        zero_on_error(digest, |digest| {
             let DigestMechanism::Sha256 = by;
             if digest.len() < SHA256_LEN {
                 return Err(EngineError::BufferTooSmall);
             }
-            let result = self.run(None, |desk| Ok(desk.session.digest(&Ck::Sha256, data)?))?;
-            fill(digest, &result, SHA256_LEN)
+            let result = self.run(None, |call| Ok(call.session.digest(&Ck::Sha256, data)?))?;
+            copy_result(digest, &result, SHA256_LEN)
         })
     }
 }
-
-/// Shorter and longer tags, some tokens take as well.
-const TAG_BITS: u64 = 8 * AES_GCM_TAG_LEN as u64;

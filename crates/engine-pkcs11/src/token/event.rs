@@ -1,49 +1,66 @@
-//! What an engine tells whoever runs it: once each, when it happens.
+//! Events of a token: reported to the embedder and logged, once each, when they happen.
 
 use std::fmt;
 
-/// Something that happened to a token.
+/// A change in what an engine can do with its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenEvent {
-    /// The token cannot be used; why, in the module's words.
-    Lost(String),
-    /// It can be used again.
-    Returned,
-    /// A session ended, or was logged out, and another took its place.
+    /// The token became unusable: removed, replaced, or its module failed. Holds the reason. Calls return
+    /// [`EngineError::DeviceRemoved`](engine::EngineError::DeviceRemoved) until [`TokenEvent::TokenBack`].
+    TokenLost(String),
+    /// The token can be used again; the module was initialised again and the engines' sessions are open.
+    TokenBack,
+    /// A session ended or was logged out, and a new one was opened. Session keys of the old one are gone.
     SessionRenewed,
-    /// The token is there, and a key that the unit had stored on it is not, or is another. The unit goes on with none.
-    KeyLost,
-    /// The PIN was refused. It is not tried again.
+    /// A key that the unit had stored is missing from the token or was replaced. Calls return
+    /// [`EngineError::DeviceError`](engine::EngineError::DeviceError) from now on.
+    StoredKeyLost,
+    /// The token refused the PIN at a later login; holds the token's error. The PIN is not tried again.
     PinRefused(String),
-    /// The token refused what it offers, or answered what no token should; what it said.
-    Unexpected(String),
-    /// Objects of this unit that nothing refers to were destroyed; how many.
+    /// The token refused a call that its probe had shown to work; holds the token's error. Reported once per engine.
+    UnexpectedError(String),
+    /// This many stored objects of the unit, left behind by an interrupted change, were destroyed.
     OrphansDestroyed(usize),
+}
+
+impl TokenEvent {
+    /// Logs the event, with the label of its token.
+    pub(super) fn log(&self, token: &str) {
+        match self {
+            Self::TokenLost(reason) => tracing::warn!(token, reason, "token lost"),
+            Self::TokenBack => tracing::info!(token, "token back"),
+            Self::SessionRenewed => tracing::warn!(token, "session lost and opened again"),
+            Self::StoredKeyLost => tracing::error!(token, "stored key lost"),
+            Self::PinRefused(error) => tracing::error!(token, error, "PIN refused; it is not tried again"),
+            Self::UnexpectedError(error) => tracing::error!(token, error, "token refused a probed mechanism"),
+            Self::OrphansDestroyed(count) => tracing::info!(token, count, "orphaned objects destroyed"),
+        }
+    }
 }
 
 impl fmt::Display for TokenEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lost(why) => write!(f, "the token cannot be used until it returns: {why}"),
-            Self::Returned => f.write_str("the token is back, and so are its keys"),
+            Self::TokenLost(reason) => write!(f, "the token is lost: {reason}"),
+            Self::TokenBack => f.write_str("the token and its keys are available again"),
             Self::SessionRenewed => f.write_str("a session with the token was lost and opened again"),
-            Self::KeyLost => f.write_str(
-                "a key that was stored on the token is gone, or another is in its place; load the master key again",
-            ),
-            Self::PinRefused(why) => {
-                write!(
-                    f,
-                    "the token refused the PIN ({why}); it is not tried again, since tokens lock: correct \
-                     the PIN and start anew"
-                )
+            Self::StoredKeyLost => {
+                f.write_str("a key stored on the token is missing or was replaced; load the master key again")
             }
-            Self::Unexpected(what) => write!(f, "the token refused what its probe had shown to work: {what}"),
+            Self::PinRefused(error) => write!(
+                f,
+                "the token refused the PIN ({error}); it is not tried again, because tokens lock after a few \
+                 failures: correct the PIN and restart"
+            ),
+            Self::UnexpectedError(error) => {
+                write!(f, "the token refused a call that its probe had shown to work: {error}")
+            }
             Self::OrphansDestroyed(count) => {
-                write!(f, "{count} objects on the token that an interrupted change had left were destroyed")
+                write!(f, "{count} objects left on the token by an interrupted change were destroyed")
             }
         }
     }
 }
 
-/// Where events go.
-pub type Report = Box<dyn Fn(&TokenEvent) + Send + Sync>;
+/// Called for every [`TokenEvent`], by the thread whose call caused it. Must not call the token or an engine on it.
+pub type EventHandler = Box<dyn Fn(&TokenEvent) + Send + Sync>;

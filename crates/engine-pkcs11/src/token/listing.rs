@@ -1,50 +1,50 @@
-//! What a module has, before anybody logs in.
+//! The tokens of a module, listed without logging in.
 
+use super::module::Module;
+use super::uri::TokenAttributes;
 use crate::error::OpenError;
-use crate::token::module::Module;
-use crate::token::uri::TokenSeen;
 use cryptoki::types::Version;
 use std::path::Path;
 
 /// A module and its tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleListing {
-    /// What it says of itself: who made it, what it is, its version.
+    /// Description, version and manufacturer of the library and its PKCS #11 version, in one line.
     pub library: String,
-    /// Every token that is plugged in, those that nobody has initialised among them.
+    /// Every token present, including tokens that are not initialised.
     pub tokens: Vec<ListedToken>,
-    /// Slots whose token does not say what it is, or not in PKCS #11's words; and what came of asking.
+    /// Slots with a token whose `CK_TOKEN_INFO` could not be read or is malformed: slot number and error.
     pub unreadable: Vec<(u64, String)>,
 }
 
-/// A token as its module shows it, blanks at the end cut off.
+/// What a module says of one token (`CK_TOKEN_INFO`, `CK_SLOT_INFO`), without trailing blanks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedToken {
-    /// Number of its slot.
+    /// Number of its slot; many modules assign another one after a restart.
     pub slot_id: u64,
-    /// What the slot is.
+    /// Description of its slot.
     pub slot_description: String,
-    /// Label.
+    /// Label, set when the token was initialised.
     pub label: String,
-    /// Who makes it.
+    /// Manufacturer.
     pub manufacturer: String,
-    /// What it is.
+    /// Model.
     pub model: String,
-    /// Versions of the hardware and of its firmware.
+    /// Versions of the hardware and of the firmware, each as `major.minor`.
     pub versions: (String, String),
-    /// Which it is.
+    /// Serial number.
     pub serial: String,
-    /// Whether it was ever initialised.
+    /// Whether the token is initialised.
     pub is_initialized: bool,
-    /// Whether a unit could log in.
+    /// Whether its user PIN is set; without one, no unit can log in.
     pub has_user_pin: bool,
 }
 
 impl ListedToken {
-    /// What a [`TokenUri`](crate::TokenUri) is matched against.
+    /// The attributes that a [`TokenUri`](crate::TokenUri) is matched against.
     #[must_use]
-    pub fn seen(&self) -> TokenSeen<'_> {
-        TokenSeen {
+    pub fn attributes(&self) -> TokenAttributes<'_> {
+        TokenAttributes {
             label: &self.label,
             manufacturer: &self.manufacturer,
             model: &self.model,
@@ -55,16 +55,16 @@ impl ListedToken {
     }
 }
 
-/// Loads a module and asks it for its tokens. It is finalised again before this returns.
+/// Loads a module and lists its tokens. The module is finalised before this returns.
 ///
 /// # Errors
-/// [`OpenError::ModuleFile`], [`OpenError::Module`] or [`OpenError::ModuleInUse`]; [`OpenError::Session`] if it does not
-/// say what it has.
+/// [`OpenError::ModuleFile`], [`OpenError::ModuleLoad`] or [`OpenError::ModuleInUse`]; [`OpenError::Token`] if its slots
+/// cannot be listed.
 pub fn list(module: &Path) -> Result<ModuleListing, OpenError> {
-    let module = Module::take(module)?;
+    let module = Module::load(module)?;
     let context = module.context();
     let library = context.get_library_info().map_or_else(
-        |_| "a module that does not say what it is".to_owned(),
+        |_| "unknown library".to_owned(),
         |info| {
             format!(
                 "{} {} by {}, PKCS #11 {}",
@@ -76,10 +76,10 @@ pub fn list(module: &Path) -> Result<ModuleListing, OpenError> {
         },
     );
     let (mut tokens, mut unreadable) = (Vec::new(), Vec::new());
-    for slot in context.get_slots_with_token().map_err(OpenError::Session)? {
-        let seen = context.get_slot_info(slot).and_then(|place| Ok((place, context.get_token_info(slot)?)));
-        let (place, info) = match seen {
-            Ok(seen) => seen,
+    for slot in context.get_slots_with_token().map_err(OpenError::Token)? {
+        let infos = context.get_slot_info(slot).and_then(|info| Ok((info, context.get_token_info(slot)?)));
+        let (slot_info, token_info) = match infos {
+            Ok(infos) => infos,
             Err(error) => {
                 unreadable.push((slot.id(), error.to_string()));
                 continue;
@@ -87,14 +87,14 @@ pub fn list(module: &Path) -> Result<ModuleListing, OpenError> {
         };
         tokens.push(ListedToken {
             slot_id: slot.id(),
-            slot_description: unpadded(place.slot_description()),
-            label: unpadded(info.label()),
-            manufacturer: unpadded(info.manufacturer_id()),
-            model: unpadded(info.model()),
-            versions: (version(info.hardware_version()), version(info.firmware_version())),
-            serial: unpadded(info.serial_number()),
-            is_initialized: info.token_initialized(),
-            has_user_pin: info.user_pin_initialized(),
+            slot_description: unpadded(slot_info.slot_description()),
+            label: unpadded(token_info.label()),
+            manufacturer: unpadded(token_info.manufacturer_id()),
+            model: unpadded(token_info.model()),
+            versions: (version(token_info.hardware_version()), version(token_info.firmware_version())),
+            serial: unpadded(token_info.serial_number()),
+            is_initialized: token_info.token_initialized(),
+            has_user_pin: token_info.user_pin_initialized(),
         });
     }
     Ok(ModuleListing { library, tokens, unreadable })

@@ -1,4 +1,4 @@
-//! The shared library of a vendor, loaded and initialised once a process.
+//! A vendor's PKCS#11 library, loaded and initialised once per process.
 
 use crate::error::OpenError;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -7,76 +7,82 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Every module that was ever loaded, and whether somebody has it. None is unloaded: several do not survive that.
-static LOADED: Mutex<BTreeMap<PathBuf, Loaded>> = Mutex::new(BTreeMap::new());
+/// Every module loaded so far, by canonical path. None is ever unloaded, because several libraries crash on that.
+static LOADED: Mutex<BTreeMap<PathBuf, LoadedModule>> = Mutex::new(BTreeMap::new());
 
-struct Loaded {
+struct LoadedModule {
     context: Pkcs11,
-    taken: bool,
+    in_use: bool,
 }
 
-/// A module in use. Given back, and finalised, when it is dropped.
-pub(crate) struct Module {
+/// Exclusive use of a module. Finalised and released on drop.
+pub(super) struct Module {
     path: PathBuf,
     context: Pkcs11,
-    /// Whether it was this crate that initialised it: what somebody else began, he ends.
-    ours: bool,
+    /// Whether this crate called `C_Initialize`. Only then does it call `C_Finalize`.
+    initialized_here: bool,
 }
 
 impl Module {
     /// Loads and initialises the module.
-    pub(crate) fn take(path: &Path) -> Result<Self, OpenError> {
-        let unusable = |said| OpenError::Module { path: path.to_owned(), said };
+    ///
+    /// # Errors
+    /// [`OpenError::ModuleFile`], [`OpenError::ModuleLoad`], or [`OpenError::ModuleInUse`].
+    pub(super) fn load(path: &Path) -> Result<Self, OpenError> {
+        let failed = |error| OpenError::ModuleLoad { path: path.to_owned(), error };
         let path =
             path.canonicalize().map_err(|source| OpenError::ModuleFile { path: path.to_owned(), source })?;
-        let mut loaded = loaded();
-        if loaded.get(&path).is_some_and(|module| module.taken) {
+        let mut loaded = lock_loaded();
+        if loaded.get(&path).is_some_and(|module| module.in_use) {
             return Err(OpenError::ModuleInUse { path });
         }
         let context = match loaded.get(&path) {
             Some(module) => module.context.clone(),
-            None => Pkcs11::new(&path).map_err(unusable)?,
+            None => Pkcs11::new(&path).map_err(failed)?,
         };
-        let ours = initialize(&context).map_err(unusable)?;
-        loaded.insert(path.clone(), Loaded { context: context.clone(), taken: true });
-        Ok(Self { path, context, ours })
+        let initialized_here = initialize(&context).map_err(failed)?;
+        loaded.insert(path.clone(), LoadedModule { context: context.clone(), in_use: true });
+        Ok(Self { path, context, initialized_here })
     }
 
-    pub(crate) const fn context(&self) -> &Pkcs11 {
+    pub(super) const fn context(&self) -> &Pkcs11 {
         &self.context
     }
 
-    /// Whether it is SoftHSM, and ours: it keeps memory of objects that are destroyed until it is finalised.
-    pub(crate) fn is_softhsm(&self) -> bool {
+    /// Whether the module is SoftHSM and this crate may finalise it.
+    pub(super) fn is_own_softhsm(&self) -> bool {
         let info = self.context.get_library_info();
-        self.ours && info.is_ok_and(|info| info.manufacturer_id().trim() == "SoftHSM")
+        self.initialized_here && info.is_ok_and(|info| info.manufacturer_id().trim() == "SoftHSM")
     }
 
-    /// Finalises and initialises it, if it is ours to do so. No session may be open.
-    pub(crate) fn begin_anew(&self) -> Result<(), OpenError> {
-        if !self.ours {
+    /// Finalises the module and initialises it again, if this crate initialised it. All sessions must be closed.
+    ///
+    /// # Errors
+    /// [`OpenError::ModuleLoad`].
+    pub(super) fn reinitialize(&self) -> Result<(), OpenError> {
+        if !self.initialized_here {
             return Ok(());
         }
-        // One that was never initialised, or died, has nothing to finalise.
+        // Fails if the module was finalised elsewhere or lost its state, which is why it is initialised again.
         let _ = self.context.clone().finalize();
         initialize(&self.context)
             .map(|_| ())
-            .map_err(|said| OpenError::Module { path: self.path.clone(), said })
+            .map_err(|error| OpenError::ModuleLoad { path: self.path.clone(), error })
     }
 }
 
 impl Drop for Module {
     fn drop(&mut self) {
-        if self.ours {
+        if self.initialized_here {
             let _ = self.context.clone().finalize();
         }
-        if let Some(module) = loaded().get_mut(&self.path) {
-            module.taken = false;
+        if let Some(module) = lock_loaded().get_mut(&self.path) {
+            module.in_use = false;
         }
     }
 }
 
-/// Whether it was not initialised before.
+/// Calls `C_Initialize`. Returns false if the module was already initialised.
 fn initialize(context: &Pkcs11) -> Result<bool, Error> {
     match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
         Ok(()) => Ok(true),
@@ -85,6 +91,6 @@ fn initialize(context: &Pkcs11) -> Result<bool, Error> {
     }
 }
 
-fn loaded() -> MutexGuard<'static, BTreeMap<PathBuf, Loaded>> {
+fn lock_loaded() -> MutexGuard<'static, BTreeMap<PathBuf, LoadedModule>> {
     LOADED.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! A token's PIN, and where it comes from.
+//! A token's PIN and the places it is read from.
 
 use cryptoki::types::AuthPin;
 use rustix::fs::{Mode, OFlags};
@@ -10,23 +10,22 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use zeroize::{Zeroize, Zeroizing};
 
-/// Longest file that a PIN is taken from, in bytes; no token has a PIN as long.
+/// Longest PIN file that is read, in bytes; far longer than any token's PIN.
 const MAX_FILE_LEN: usize = 1024;
 
-/// What a token is logged in to with. Zeroized on drop, never printed.
+/// The user PIN of a token. Zeroized on drop, never printed.
 pub struct Pin(AuthPin);
 
 impl Pin {
-    /// A PIN from text, which is wiped.
+    /// Takes the PIN from `text`, which is zeroized.
     #[must_use]
     pub fn new(mut text: String) -> Self {
-        // A copy of the exact length: to shrink the text itself would leave what it was behind.
+        // Copied into an allocation of the exact length: shrinking `text` could leave its bytes behind in the old one.
         let pin = AuthPin::from(Box::<str>::from(text.as_str()));
         text.zeroize();
         Self(pin)
     }
 
-    /// As the token is given it.
     pub(crate) const fn expose(&self) -> &AuthPin {
         &self.0
     }
@@ -38,63 +37,63 @@ impl fmt::Debug for Pin {
     }
 }
 
-/// Where a PIN is.
+/// Where a PIN is read from; the value of `pin-source` in a [`TokenUri`](crate::TokenUri).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PinSource {
-    /// The first line of a file that only its owner may read: `file:/path`.
+    /// `file:/path`: the first line of a file that only its owner can read.
     File(PathBuf),
-    /// An environment variable: `env:NAME`.
+    /// `env:NAME`: an environment variable.
     Env(String),
-    /// Whoever sits at the terminal: `prompt`.
+    /// `prompt`: the user is asked at the terminal.
     Prompt,
 }
 
-/// A text that is no [`PinSource`]. It is not repeated, for it may be the PIN.
+/// The value of `pin-source` is not a [`PinSource`]. The message does not repeat it, because it may be the PIN itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("pin-source is file:/absolute/path, env:NAME or prompt")]
+#[error("invalid pin-source; supported: file:/absolute/path, env:NAME, prompt")]
 pub struct PinSourceInvalid;
 
-/// Why there is no PIN. Names the source, never the content.
+/// Why a PIN could not be read. The messages name the source, never its content.
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
-    /// The file cannot be read.
-    #[error("the PIN cannot be read from {}", .path.display())]
+    /// The PIN file could not be opened or read.
+    #[error("the PIN file {} could not be read", .path.display())]
     File {
-        /// Which.
+        /// Path of the PIN file.
         path: PathBuf,
-        /// What the system said.
+        /// OS error from open(2), fstat(2) or read(2).
         source: io::Error,
     },
-    /// Not a file with a line in it.
-    #[error("the PIN is not taken from {}: it is no ordinary file", .0.display())]
+    /// The path names a folder, pipe or device.
+    #[error("the PIN file {} is not a regular file", .0.display())]
     NotAFile(PathBuf),
-    /// Others can read it too.
+    /// The file's permissions let other users read or write it.
     #[error(
-        "the PIN is not taken from {}, which others can read (mode {mode:04o}): chmod 600 it, and change the PIN if \
-         they may have",
+        "the PIN file {} is accessible to other users (mode {mode:04o}): run chmod 600 on it, and change the PIN if \
+         they may have read it",
         .path.display()
     )]
     Exposed {
-        /// Which.
+        /// Path of the PIN file.
         path: PathBuf,
-        /// Its permissions.
+        /// Permission bits of the file.
         mode: u32,
     },
-    /// The variable is not set.
-    #[error("the PIN is to be in the environment variable {0}, which is not set")]
-    NoVariable(String),
-    /// Nothing there, or nothing that is a PIN.
-    #[error("{0} holds no PIN: one line of text, no longer than a token's PIN can be")]
-    NotAPin(String),
-    /// Nobody could be asked.
-    #[error("the PIN could not be asked for")]
+    /// The environment variable is not set.
+    #[error("the environment variable {0} with the PIN is not set")]
+    VariableNotSet(String),
+    /// The source is empty, is not UTF-8, or is longer than 1024 bytes.
+    #[error("{0} does not hold a PIN: expected one line of UTF-8 text of at most {MAX_FILE_LEN} bytes")]
+    Invalid(String),
+    /// The prompt failed.
+    #[error("the user could not be asked for the PIN")]
     Prompt(#[source] io::Error),
 }
 
 impl PinSource {
-    /// A source as it stands in a URI, percent-decoded.
-    pub(crate) fn from_bytes(value: Vec<u8>) -> Result<Self, PinSourceInvalid> {
-        // Whatever it is, it is not kept.
+    /// Parses the percent-decoded value of `pin-source`.
+    pub(super) fn from_bytes(value: Vec<u8>) -> Result<Self, PinSourceInvalid> {
+        // It may be the PIN itself.
         let value = Zeroizing::new(value);
         if value.as_slice() == b"prompt" {
             return Ok(Self::Prompt);
@@ -105,15 +104,15 @@ impl PinSource {
             return possible.then(|| Self::Env(name.to_owned())).ok_or(PinSourceInvalid);
         }
         let path = value.strip_prefix(b"file:").ok_or(PinSourceInvalid)?;
-        // RFC 8089 §2: `file:///path` is the same file as `file:/path`; with a host between, it is somebody else's.
+        // RFC 8089 §2: `file:///path` is the same file as `file:/path`; `file://host/path` is on another machine.
         let path = path.strip_prefix(b"//").unwrap_or(path);
         let absolute = path.first() == Some(&b'/') && path.get(1).is_some_and(|next| *next != b'/');
         let path = || PathBuf::from(std::ffi::OsString::from_vec(path.to_vec()));
         absolute.then(|| Self::File(path())).ok_or(PinSourceInvalid)
     }
 
-    /// As it stands in a URI, before percent-encoding.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+    /// The value of `pin-source`, before percent-encoding.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::File(path) => [b"file:", path.as_os_str().as_bytes()].concat(),
             Self::Env(name) => [b"env:", name.as_bytes()].concat(),
@@ -121,7 +120,7 @@ impl PinSource {
         }
     }
 
-    /// The PIN. Whoever has to be asked is asked by `prompt`, which is given the question.
+    /// Reads the PIN. `prompt` is called for [`PinSource::Prompt`] only, with the text to show.
     ///
     /// # Errors
     /// [`PinError`].
@@ -129,9 +128,10 @@ impl PinSource {
         match self {
             Self::File(path) => read_file(path.clone()),
             Self::Env(name) => {
-                let value = std::env::var_os(name).ok_or_else(|| PinError::NoVariable(name.clone()))?;
+                let value = std::env::var_os(name).ok_or_else(|| PinError::VariableNotSet(name.clone()))?;
                 let content = Zeroizing::new(value.into_vec());
-                pin_of(&content).ok_or_else(|| PinError::NotAPin(format!("the environment variable {name}")))
+                parse_pin(&content)
+                    .ok_or_else(|| PinError::Invalid(format!("the environment variable {name}")))
             }
             Self::Prompt => prompt("PIN of the token: ").map_err(PinError::Prompt),
         }
@@ -150,11 +150,11 @@ impl fmt::Display for PinSource {
 
 fn read_file(path: PathBuf) -> Result<Pin, PinError> {
     let failed = |source| PinError::File { path: path.clone(), source };
-    // A pipe would have us wait for whoever writes to it.
+    // Without NONBLOCK, opening a pipe would wait for a writer.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = rustix::fs::open(&path, flags, Mode::empty()).map_err(|e| failed(e.into()))?;
     let file = File::from(file);
-    // Of the file that is open, whatever becomes of its name.
+    // Checked on the open file, because another one may be renamed to the path meanwhile.
     let found = file.metadata().map_err(failed)?;
     if !found.is_file() {
         return Err(PinError::NotAFile(path));
@@ -163,19 +163,20 @@ fn read_file(path: PathBuf) -> Result<Pin, PinError> {
     if mode & 0o077 != 0 {
         return Err(PinError::Exposed { path, mode });
     }
-    // Room for all of it at once: a vector that grows leaves copies behind.
+    // Allocated once: a vector that grows leaves copies behind.
     let mut content = Zeroizing::new(Vec::with_capacity(MAX_FILE_LEN + 1));
     file.take(MAX_FILE_LEN as u64 + 1).read_to_end(&mut content).map_err(failed)?;
     let line = first_line(&content).filter(|_| content.len() <= MAX_FILE_LEN);
-    line.and_then(pin_of).ok_or_else(|| PinError::NotAPin(path.display().to_string()))
+    line.and_then(parse_pin).ok_or_else(|| PinError::Invalid(path.display().to_string()))
 }
 
+/// The first line, without its line ending.
 fn first_line(content: &[u8]) -> Option<&[u8]> {
     let line = content.split(|byte| *byte == b'\n').next()?;
     Some(line.strip_suffix(b"\r").unwrap_or(line))
 }
 
-fn pin_of(content: &[u8]) -> Option<Pin> {
+fn parse_pin(content: &[u8]) -> Option<Pin> {
     let text = str::from_utf8(content).ok()?;
     (!text.is_empty() && text.len() <= MAX_FILE_LEN).then(|| Pin::new(text.to_owned()))
 }
@@ -187,7 +188,7 @@ mod tests {
     use std::io;
     use std::os::unix::fs::PermissionsExt;
 
-    fn never(_: &str) -> io::Result<Pin> {
+    fn fail(_: &str) -> io::Result<Pin> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -197,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_counts_without_its_end() {
+    fn the_pin_is_the_first_line_without_its_ending() {
         for (content, line) in [
             ("1234", "1234"),
             ("1234\n", "1234"),
             ("1234\r\n", "1234"),
-            ("12 34 \nfor the token in the vault\n", "12 34 "),
+            ("12 34 \nfor the token\n", "12 34 "),
             ("\n1234", ""),
             ("", ""),
         ] {
@@ -211,31 +212,34 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_its_owner_s_alone_or_refused() {
+    fn a_file_accessible_to_other_users_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pin");
         let source = PinSource::File(path.clone());
-        assert!(matches!(source.read(never), Err(PinError::File { .. })));
+        assert!(matches!(source.read(fail), Err(PinError::File { .. })));
         std::fs::write(&path, "5e6f7a8b\n").unwrap();
-        for (mode, taken) in
+        for (mode, accepted) in
             [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o620, false), (0o601, false)]
         {
             std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            let said = source.read(never).map_err(|e| e.to_string());
-            assert_eq!(said.is_ok(), taken, "{mode:o}: {said:?}");
-            if let Err(said) = said {
-                assert!(said.contains("chmod 600") && said.contains(&format!("{mode:04o}")), "{said}");
-                assert!(!said.contains("5e6f7a8b"), "{said}");
+            let result = source.read(fail).map_err(|e| e.to_string());
+            assert_eq!(result.is_ok(), accepted, "{mode:o}: {result:?}");
+            if let Err(message) = result {
+                assert!(
+                    message.contains("chmod 600") && message.contains(&format!("{mode:04o}")),
+                    "{message}"
+                );
+                assert!(!message.contains("5e6f7a8b"), "{message}");
             }
         }
         std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         for content in [&b""[..], b"\n1234", &[b'1'; 2000], b"\xff\xfe12"] {
             std::fs::write(&path, content).unwrap();
-            let said = source.read(never);
-            assert!(matches!(said, Err(PinError::NotAPin(_))), "{said:?}");
+            let result = source.read(fail);
+            assert!(matches!(result, Err(PinError::Invalid(_))), "{result:?}");
         }
         let folder = PinSource::File(folder.path().to_owned());
-        assert!(matches!(folder.read(never), Err(PinError::NotAFile(_))));
+        assert!(matches!(folder.read(fail), Err(PinError::NotAFile(_))));
     }
 
     #[test]
@@ -243,19 +247,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).unwrap();
-        assert!(matches!(PinSource::File(path).read(never), Err(PinError::NotAFile(_))));
+        assert!(matches!(PinSource::File(path).read(fail), Err(PinError::NotAFile(_))));
     }
 
     #[test]
-    fn a_variable_is_named_when_it_is_not_there() {
-        let said = PinSource::Env("HSM_SIM_NO_SUCH_PIN".to_owned()).read(never).unwrap_err();
-        assert!(said.to_string().contains("HSM_SIM_NO_SUCH_PIN"), "{said}");
-        // Some variable that is set, whatever it is.
-        assert!(PinSource::Env("PATH".to_owned()).read(never).is_ok());
+    fn a_missing_variable_is_named() {
+        let error = PinSource::Env("HSM_SIM_NO_SUCH_PIN".to_owned()).read(fail).unwrap_err();
+        assert!(error.to_string().contains("HSM_SIM_NO_SUCH_PIN"), "{error}");
+        // Always set in a test process.
+        assert!(PinSource::Env("PATH".to_owned()).read(fail).is_ok());
     }
 
     #[test]
-    fn whoever_has_to_be_asked_is_asked() {
+    fn the_user_is_prompted() {
         let mut asked = String::new();
         let prompt = |question: &str| {
             question.clone_into(&mut asked);
@@ -263,6 +267,6 @@ mod tests {
         };
         PinSource::Prompt.read(prompt).unwrap();
         assert!(asked.starts_with("PIN"), "{asked}");
-        assert!(matches!(PinSource::Prompt.read(never), Err(PinError::Prompt(_))));
+        assert!(matches!(PinSource::Prompt.read(fail), Err(PinError::Prompt(_))));
     }
 }

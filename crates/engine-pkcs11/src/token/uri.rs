@@ -1,27 +1,37 @@
-//! Which token, in the words of RFC 7512.
+//! The URI that names a token (RFC 7512).
 
-use crate::token::pin::{PinSource, PinSourceInvalid};
+use super::pin::{PinSource, PinSourceInvalid};
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// The one module and the one token in it that a unit's keys are on, as a PKCS#11 URI.
+/// A PKCS#11 URI that names one module, one token of it, and where its PIN is read from.
 ///
 /// ```text
 /// pkcs11:token=core;serial=0123?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/hsm/pin
 /// ```
 ///
-/// | attribute | is |
+/// | attribute | meaning |
 /// |---|---|
-/// | `token`, `manufacturer`, `model`, `serial` | what the token says of itself, trailing blanks aside |
-/// | `slot-id`, `slot-description` | where it is plugged in |
-/// | `module-path` | the token's library, by its absolute path; required |
-/// | `pin-source` | [`PinSource`]: `file:/path`, and beyond the standard `env:NAME` and `prompt` |
+/// | `token`, `manufacturer`, `model`, `serial` | fields of the token's `CK_TOKEN_INFO`, compared without trailing blanks |
+/// | `slot-id`, `slot-description` | the token's slot |
+/// | `module-path` | absolute path of the vendor's PKCS#11 library; required |
+/// | `pin-source` | a [`PinSource`]: `file:/path`, or, beyond the standard, `env:NAME` or `prompt` |
 ///
-/// One of `token`, `serial` and `slot-id` has to be there. A URI is written to files and shown to people, so that no PIN
-/// can stand in it: `pin-value` is refused.
+/// At least one of `token`, `serial` and `slot-id` is required. URIs are written to files and shown to users, so
+/// `pin-value` is rejected.
+///
+/// ```
+/// use engine_pkcs11::TokenUri;
+/// use std::path::Path;
+///
+/// let uri: TokenUri = "pkcs11:token=core?module-path=/usr/lib/hsm.so&pin-source=env:HSM_PIN".parse()?;
+/// assert_eq!(uri.token(), Some("core"));
+/// assert_eq!(uri.module_path(), Path::new("/usr/lib/hsm.so"));
+/// # Ok::<(), engine_pkcs11::UriError>(())
+/// ```
 ///
 /// Source: RFC 7512 §2.3 (syntax), §2.4 (attributes).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,72 +46,72 @@ pub struct TokenUri {
     pin_source: Option<PinSource>,
 }
 
-/// Why a text is no [`TokenUri`].
+/// Why a text is not a [`TokenUri`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UriError {
-    /// Another scheme, or none.
+    /// The text does not begin with the scheme `pkcs11`.
     #[error("a token is named by a PKCS#11 URI, which begins with `pkcs11:`")]
     Scheme,
-    /// Not `name=value`.
+    /// An attribute is not of the form `name=value`. Holds the text found.
     #[error(
-        "`{0}` is no attribute: a PKCS#11 URI has `name=value`, with `;` between them, after `?` with `&`"
+        "`{0}` is not an attribute: a PKCS#11 URI consists of `name=value`, separated by `;` before the `?` and by `&` after it"
     )]
     NotAnAttribute(String),
-    /// A PIN in the clear.
+    /// The URI contains a PIN.
     #[error(
-        "pin-value is not taken: a PIN in a command line or a configuration file is everybody's to read; \
-         put it into a file that only you may read, and write pin-source=file:/path, or pin-source=env:NAME"
+        "pin-value is not accepted, because command lines and configuration files can be read by others: write the PIN \
+         to a file that only you can read and use pin-source=file:/path, or use pin-source=env:NAME"
     )]
     PinValue,
-    /// Not an attribute that tells tokens apart.
-    #[error("`{0}` is no attribute that tokens are told apart by here: there are {attributes}", attributes = ATTRIBUTES)]
-    Unknown(String),
-    /// An attribute on the wrong side of the question mark.
-    #[error("`{name}` stands {there} the question mark of a PKCS#11 URI, not {here} it", there = side(*.in_query), here = side(!*.in_query))]
+    /// The attribute's name is not supported. Holds the name.
+    #[error("unsupported token attribute `{0}`; supported: {attributes}", attributes = ATTRIBUTES)]
+    Unsupported(String),
+    /// A path attribute is in the query, or the reverse.
+    #[error("`{name}` must be {required} the `?` of a PKCS#11 URI", required = side(*.in_query))]
     Misplaced {
-        /// Which.
+        /// Name of the attribute.
         name: &'static str,
-        /// Where it belongs.
+        /// Whether it belongs in the query, after the `?`.
         in_query: bool,
     },
-    /// An attribute that is there twice.
+    /// The attribute occurs more than once. Holds its name.
     #[error("`{0}` is given twice")]
-    Twice(&'static str),
-    /// An attribute without a value.
+    Duplicate(&'static str),
+    /// The attribute's value is empty or blank. Holds its name.
     #[error("`{0}` has no value")]
     Empty(&'static str),
-    /// A value that no token can have.
-    #[error("`{name}` is longer than the {max} bytes that a token has for it")]
+    /// The value is longer than its field in `CK_TOKEN_INFO` or `CK_SLOT_INFO`.
+    #[error("`{name}` is longer than {max} bytes, the size of its PKCS#11 field")]
     TooLong {
-        /// Which.
+        /// Name of the attribute.
         name: &'static str,
-        /// Bytes there are.
+        /// Size of the field, in bytes.
         max: usize,
     },
-    /// A `%` without two hexadecimal digits, or a character that has to be written with one.
-    #[error("the value of `{name}` is not percent-encoded as it should be, from `{rest}` on (RFC 7512 §2.3)")]
+    /// The value has a `%` without two hexadecimal digits, a NUL, or a character that must be percent-encoded.
+    #[error("the value of `{name}` is not correctly percent-encoded, from `{rest}` on (RFC 7512 §2.3)")]
     Encoding {
-        /// Whose value.
+        /// Name of the attribute.
         name: &'static str,
-        /// What cannot be read.
+        /// The value from the first invalid character on.
         rest: String,
     },
-    /// A text that is none.
+    /// The decoded value is not UTF-8. Holds the attribute's name.
     #[error("the value of `{0}` is not UTF-8")]
-    NotText(&'static str),
-    /// Not a number.
-    #[error("slot-id is a decimal number, and `{0}` is none")]
+    NotUtf8(&'static str),
+    /// The slot is not a decimal number of 64 bits. Holds the value.
+    #[error("slot-id must be a decimal number, not `{0}`")]
     SlotId(String),
-    /// A path that depends on where it is read.
-    #[error("module-path has to be absolute: {} would be another file in another folder", .0.display())]
+    /// The library's path is relative.
+    #[error("module-path must be absolute, not {}", .0.display())]
     RelativeModule(PathBuf),
-    /// Nowhere to load the token's library from.
-    #[error("the URI does not say which library the token speaks by: add ?module-path=/path/to/library.so")]
+    /// `module-path` is missing.
+    #[error("the URI does not name the token's PKCS#11 library: add ?module-path=/path/to/library.so")]
     NoModule,
-    /// Any token would do, and none is meant.
-    #[error("the URI does not say which token: name it by token (its label), serial or slot-id")]
+    /// `token`, `serial` and `slot-id` are all missing.
+    #[error("the URI does not name a token: add token (its label), serial or slot-id")]
     NoToken,
-    /// Not a way to a PIN.
+    /// The value of `pin-source` is invalid.
     #[error(transparent)]
     PinSource(#[from] PinSourceInvalid),
 }
@@ -113,90 +123,90 @@ const fn side(in_query: bool) -> &'static str {
     if in_query { "after" } else { "before" }
 }
 
-/// What a module shows of one token and its slot, blanks at the end or not.
+/// What a module reports of one token and its slot, with or without trailing blanks.
 #[derive(Clone, Copy, Debug)]
-pub struct TokenSeen<'a> {
-    /// Label.
+pub struct TokenAttributes<'a> {
+    /// Label of the token.
     pub label: &'a str,
-    /// Who makes it.
+    /// Manufacturer of the token.
     pub manufacturer: &'a str,
-    /// What it is.
+    /// Model of the token.
     pub model: &'a str,
-    /// Which it is.
+    /// Serial number of the token.
     pub serial: &'a str,
     /// Number of the slot.
     pub slot_id: u64,
-    /// What the slot is.
+    /// Description of the slot.
     pub slot_description: &'a str,
 }
 
 impl TokenUri {
-    /// The token with this label, by the library at `module_path`.
+    /// The URI of the token with this label in the module at `module_path`.
     ///
     /// # Errors
     /// [`UriError::Empty`], [`UriError::TooLong`] or [`UriError::RelativeModule`].
-    pub fn labelled(label: &str, module_path: &Path, pin_source: PinSource) -> Result<Self, UriError> {
-        let mut read = Read::default();
-        read.path("token", label.as_bytes().to_vec())?;
-        read.query("module-path", module_path.as_os_str().as_bytes().to_vec())?;
-        read.pin_source = Some(pin_source);
-        read.finish()
+    pub fn with_label(label: &str, module_path: &Path, pin_source: PinSource) -> Result<Self, UriError> {
+        let mut parts = UriParts::default();
+        parts.set_path_attribute("token", label.as_bytes().to_vec())?;
+        parts.set_query_attribute("module-path", module_path.as_os_str().as_bytes().to_vec())?;
+        parts.pin_source = Some(pin_source);
+        parts.finish()
     }
 
-    /// The label that the token has to have.
+    /// Label of the token, if the URI gives it.
     #[must_use]
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// The serial number that it has to have.
+    /// Serial number of the token, if the URI gives it.
     #[must_use]
     pub fn serial(&self) -> Option<&str> {
         self.serial.as_deref()
     }
 
-    /// The slot that it has to be in.
+    /// Slot of the token, if the URI gives it.
     #[must_use]
     pub const fn slot_id(&self) -> Option<u64> {
         self.slot_id
     }
 
-    /// The library.
+    /// Path of the token's PKCS#11 library.
     #[must_use]
     pub fn module_path(&self) -> &Path {
         &self.module_path
     }
 
-    /// Where the PIN is, if the URI says so.
+    /// Where the PIN is read from, if the URI gives it.
     #[must_use]
     pub const fn pin_source(&self) -> Option<&PinSource> {
         self.pin_source.as_ref()
     }
 
-    /// Whether both name the same token in the same words, wherever its library and its PIN are.
+    /// Whether both URIs give the same attributes of token and slot. `module-path` and `pin-source` are not compared.
     #[must_use]
-    pub fn is_of_same_token(&self, other: &Self) -> bool {
+    pub fn is_same_token(&self, other: &Self) -> bool {
         let Self { token, manufacturer, model, serial, slot_description, slot_id, .. } = other;
         (&self.token, &self.manufacturer, &self.model) == (token, manufacturer, model)
             && (&self.serial, &self.slot_description, &self.slot_id) == (serial, slot_description, slot_id)
     }
 
-    /// Whether this is the token: every attribute that is given fits.
+    /// Whether every attribute that the URI gives equals the token's, trailing blanks aside.
     #[must_use]
-    pub fn matches(&self, seen: &TokenSeen<'_>) -> bool {
-        let fits = |wanted: &Option<String>, seen: &str| {
-            wanted.as_ref().is_none_or(|wanted| unpadded(wanted) == unpadded(seen))
+    pub fn matches(&self, attributes: &TokenAttributes<'_>) -> bool {
+        let equals = |wanted: &Option<String>, found: &str| {
+            wanted.as_ref().is_none_or(|wanted| unpadded(wanted) == unpadded(found))
         };
-        fits(&self.token, seen.label)
-            && fits(&self.manufacturer, seen.manufacturer)
-            && fits(&self.model, seen.model)
-            && fits(&self.serial, seen.serial)
-            && fits(&self.slot_description, seen.slot_description)
-            && self.slot_id.is_none_or(|wanted| wanted == seen.slot_id)
+        equals(&self.token, attributes.label)
+            && equals(&self.manufacturer, attributes.manufacturer)
+            && equals(&self.model, attributes.model)
+            && equals(&self.serial, attributes.serial)
+            && equals(&self.slot_description, attributes.slot_description)
+            && self.slot_id.is_none_or(|wanted| wanted == attributes.slot_id)
     }
 }
 
-/// Tokens fill their texts up with blanks.
+/// Removes the blanks that tokens pad their fields with (PKCS #11 §3.2).
 fn unpadded(text: &str) -> &str {
     text.trim_end_matches(' ')
 }
@@ -211,20 +221,20 @@ impl FromStr for TokenUri {
             return Err(UriError::Scheme);
         }
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let mut read = Read::default();
+        let mut parts = UriParts::default();
         for attribute in path.split(';').filter(|_| !path.is_empty()) {
-            let (name, value) = attribute_of(attribute, false)?;
-            read.path(name, decode(name, value, false)?)?;
+            let (name, value) = split_attribute(attribute, false)?;
+            parts.set_path_attribute(name, decode(name, value, false)?)?;
         }
         for attribute in query.split('&').filter(|_| !query.is_empty()) {
-            let (name, value) = attribute_of(attribute, true)?;
-            read.query(name, decode(name, value, true)?)?;
+            let (name, value) = split_attribute(attribute, true)?;
+            parts.set_query_attribute(name, decode(name, value, true)?)?;
         }
-        read.finish()
+        parts.finish()
     }
 }
 
-/// The attributes that there can be: name, whether in the query.
+/// Supported attributes: name, and whether it belongs in the query.
 const KNOWN: [(&str, bool); 8] = [
     ("token", false),
     ("manufacturer", false),
@@ -236,24 +246,25 @@ const KNOWN: [(&str, bool); 8] = [
     ("pin-source", true),
 ];
 
-fn attribute_of(attribute: &str, in_query: bool) -> Result<(&'static str, &str), UriError> {
+/// Splits `name=value` and checks that the attribute is supported in this part of the URI.
+fn split_attribute(attribute: &str, in_query: bool) -> Result<(&'static str, &str), UriError> {
     let name = attribute.split('=').next().unwrap_or_default();
-    // Before all else, lest a message repeat it.
+    // Checked first, so that no error message repeats the PIN.
     if name == "pin-value" {
         return Err(UriError::PinValue);
     }
     let (name, value) =
         attribute.split_once('=').ok_or_else(|| UriError::NotAnAttribute(attribute.to_owned()))?;
     match KNOWN.iter().find(|(known, _)| *known == name) {
-        None => Err(UriError::Unknown(name.to_owned())),
+        None => Err(UriError::Unsupported(name.to_owned())),
         Some((name, belongs)) if *belongs == in_query => Ok((name, value)),
         Some((name, belongs)) => Err(UriError::Misplaced { name, in_query: *belongs }),
     }
 }
 
-/// What has been read so far.
+/// The attributes parsed so far.
 #[derive(Default)]
-struct Read {
+struct UriParts {
     token: Option<String>,
     manufacturer: Option<String>,
     model: Option<String>,
@@ -264,10 +275,10 @@ struct Read {
     pin_source: Option<PinSource>,
 }
 
-impl Read {
-    fn path(&mut self, name: &'static str, value: Vec<u8>) -> Result<(), UriError> {
-        let value = String::from_utf8(value).map_err(|_| UriError::NotText(name))?;
-        // Lengths of CK_TOKEN_INFO and CK_SLOT_INFO.
+impl UriParts {
+    fn set_path_attribute(&mut self, name: &'static str, value: Vec<u8>) -> Result<(), UriError> {
+        let value = String::from_utf8(value).map_err(|_| UriError::NotUtf8(name))?;
+        // Sizes of the fields of CK_TOKEN_INFO and CK_SLOT_INFO, in bytes.
         let (field, max) = match name {
             "token" => (&mut self.token, 32),
             "manufacturer" => (&mut self.manufacturer, 32),
@@ -277,7 +288,7 @@ impl Read {
             _ => {
                 let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
                 let number = value.parse().ok().filter(|_| digits).ok_or(UriError::SlotId(value))?;
-                return put(&mut self.slot_id, name, number);
+                return set_once(&mut self.slot_id, name, number);
             }
         };
         if unpadded(&value).is_empty() {
@@ -286,21 +297,21 @@ impl Read {
         if value.len() > max {
             return Err(UriError::TooLong { name, max });
         }
-        put(field, name, value)
+        set_once(field, name, value)
     }
 
-    fn query(&mut self, name: &'static str, value: Vec<u8>) -> Result<(), UriError> {
+    fn set_query_attribute(&mut self, name: &'static str, value: Vec<u8>) -> Result<(), UriError> {
         if value.is_empty() {
             return Err(UriError::Empty(name));
         }
         if name == "pin-source" {
-            return put(&mut self.pin_source, name, PinSource::from_bytes(value)?);
+            return set_once(&mut self.pin_source, name, PinSource::from_bytes(value)?);
         }
         let path = PathBuf::from(OsString::from_vec(value));
         if !path.is_absolute() {
             return Err(UriError::RelativeModule(path));
         }
-        put(&mut self.module_path, name, path)
+        set_once(&mut self.module_path, name, path)
     }
 
     fn finish(self) -> Result<TokenUri, UriError> {
@@ -323,10 +334,10 @@ impl Read {
     }
 }
 
-fn put<T>(field: &mut Option<T>, name: &'static str, value: T) -> Result<(), UriError> {
+fn set_once<T>(field: &mut Option<T>, name: &'static str, value: T) -> Result<(), UriError> {
     match field.replace(value) {
         None => Ok(()),
-        Some(_) => Err(UriError::Twice(name)),
+        Some(_) => Err(UriError::Duplicate(name)),
     }
 }
 
@@ -342,12 +353,12 @@ impl fmt::Display for TokenUri {
             ("slot-id", &number),
         ];
         f.write_str("pkcs11:")?;
-        let mut between = "";
+        let mut separator = "";
         for (name, value) in path {
             let Some(value) = value else { continue };
-            write!(f, "{between}{name}=")?;
+            write!(f, "{separator}{name}=")?;
             encode(f, value.as_bytes(), false)?;
-            between = ";";
+            separator = ";";
         }
         f.write_str("?module-path=")?;
         encode(f, self.module_path.as_os_str().as_bytes(), true)?;
@@ -359,7 +370,7 @@ impl fmt::Display for TokenUri {
     }
 }
 
-/// Whether a byte may stand for itself in a value. Source: RFC 7512 §2.3, `pk11-pchar` and `pk11-qchar`.
+/// Whether a byte may occur unencoded in a value. Source: RFC 7512 §2.3, `pk11-pchar` and `pk11-qchar`.
 const fn is_plain(byte: u8, in_query: bool) -> bool {
     match byte {
         b'-' | b'.' | b'_' | b'~' => true,
@@ -382,27 +393,27 @@ fn encode(f: &mut fmt::Formatter<'_>, value: &[u8], in_query: bool) -> fmt::Resu
 }
 
 fn decode(name: &'static str, value: &str, in_query: bool) -> Result<Vec<u8>, UriError> {
-    let wrong = |rest: &[u8]| UriError::Encoding { name, rest: String::from_utf8_lossy(rest).into_owned() };
+    let invalid = |rest: &[u8]| UriError::Encoding { name, rest: String::from_utf8_lossy(rest).into_owned() };
     let mut decoded = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
         rest = match byte {
             b'%' => {
-                let (digits, after) = after.split_first_chunk::<2>().ok_or_else(|| wrong(rest))?;
+                let (digits, after) = after.split_first_chunk::<2>().ok_or_else(|| invalid(rest))?;
                 let [high, low] = digits.map(|digit| char::from(digit).to_digit(16));
                 let value = high.zip(low).and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
-                decoded.push(value.ok_or_else(|| wrong(rest))?);
+                decoded.push(value.ok_or_else(|| invalid(rest))?);
                 after
             }
             _ if is_plain(byte, in_query) => {
                 decoded.push(byte);
                 after
             }
-            _ => return Err(wrong(rest)),
+            _ => return Err(invalid(rest)),
         };
     }
-    // No path, label or variable's name has it, and C would end the text there.
-    if decoded.contains(&0) { Err(wrong(b"%00")) } else { Ok(decoded) }
+    // A NUL would end the string in C.
+    if decoded.contains(&0) { Err(invalid(b"%00")) } else { Ok(decoded) }
 }
 
 #[cfg(test)]

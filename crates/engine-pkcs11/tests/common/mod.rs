@@ -1,26 +1,26 @@
 //! Tests on SoftHSM, each in a process and with a token of its own.
 //!
-//! SoftHSM finds its tokens by an environment variable, and one process has one connection to it: so a test runs itself
-//! once more, with the variable set to a home that it has just made in a temporary folder. Nobody's own configuration is
-//! ever read.
+//! SoftHSM finds its tokens by an environment variable, and a process can use one configuration only. So each test runs
+//! itself again in a child process, with the variable set to a home in a temporary folder. The user's own configuration is
+//! never read.
 
-#![allow(dead_code, reason = "what tests share, each uses a part of")]
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use engine_pkcs11::softhsm::{self, CONF_VARIABLE, Home};
-use engine_pkcs11::{Pin, Report, Token, TokenEvent, TokenUri};
+use engine_pkcs11::{EventHandler, Pin, Token, TokenEvent, TokenUri};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-/// Tells the inner process its folder.
+/// Environment variable with the folder of the child process.
 const FOLDER: &str = "HSM_SIM_TEST_SOFTHSM";
-/// Names another token for the tests of [`on_token`].
+/// Environment variable with the URI of another token for [`on_token`].
 const TOKEN: &str = "HSM_SIM_TEST_TOKEN";
-/// Where skipped tests are noted, if somebody counts them.
+/// Environment variable with the path of a file to which the names of skipped tests are appended.
 const SKIPPED: &str = "HSM_SIM_SKIPPED";
 
-/// A SoftHSM that is this test's alone.
+/// The test's own SoftHSM configuration and token.
 pub(crate) struct SoftHsm {
     pub(crate) home: Home,
     pub(crate) folder: PathBuf,
@@ -36,34 +36,34 @@ impl SoftHsm {
 
     pub(crate) fn pin(&self) -> Pin {
         let source = self.uri().pin_source().unwrap().clone();
-        source.read(|_| panic!("nobody is asked for a PIN")).unwrap()
+        source.read(|_| panic!("the test has no terminal")).unwrap()
     }
 
-    /// The token, and what is reported of it.
+    /// Opens the token. Returns it with the events reported since.
     pub(crate) fn token(&self) -> (Arc<Token>, Events) {
         let events = Events::default();
-        (Token::open(&self.uri(), self.pin(), events.report()).unwrap(), events)
+        (Token::open(&self.uri(), self.pin(), events.handler()).unwrap(), events)
     }
 
-    /// Takes the token away.
-    pub(crate) fn take_away(&self) {
-        std::fs::rename(self.folder.join("tokens"), self.folder.join("taken")).unwrap();
+    /// Removes the token from its slot.
+    pub(crate) fn remove_token(&self) {
+        std::fs::rename(self.folder.join("tokens"), self.folder.join("removed")).unwrap();
         std::fs::create_dir(self.folder.join("tokens")).unwrap();
     }
 
-    /// Brings it back.
-    pub(crate) fn bring_back(&self) {
+    /// Inserts the removed token again.
+    pub(crate) fn restore_token(&self) {
         std::fs::remove_dir(self.folder.join("tokens")).unwrap();
-        std::fs::rename(self.folder.join("taken"), self.folder.join("tokens")).unwrap();
+        std::fs::rename(self.folder.join("removed"), self.folder.join("tokens")).unwrap();
     }
 }
 
-/// What a token's owner was told.
+/// The events of a token, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Events(Arc<Mutex<Vec<TokenEvent>>>);
 
 impl Events {
-    pub(crate) fn report(&self) -> Report {
+    pub(crate) fn handler(&self) -> EventHandler {
         let events = Arc::clone(&self.0);
         Box::new(move |event| events.lock().unwrap().push(event.clone()))
     }
@@ -73,8 +73,8 @@ impl Events {
     }
 }
 
-/// Runs `body` with a token: SoftHSM's, or the one that the environment names for those who have another, which has to be
-/// nobody's that has a unit. Such tests run one at a time: one process uses one token of a module at a time.
+/// Runs `body` with a token: SoftHSM's, or the one that the environment variable names. That token must hold no keys of a
+/// unit, and the tests must run one at a time, because a process uses one token of a module at a time.
 ///
 /// ```text
 /// HSM_SIM_TEST_TOKEN='pkcs11:token=t?module-path=/m.so&pin-source=file:/pin' \
@@ -85,11 +85,11 @@ pub(crate) fn on_token(name: &str, body: impl FnOnce(&Arc<Token>)) {
         return on_softhsm(name, |softhsm| body(&softhsm.token().0));
     };
     let uri: TokenUri = uri.parse().unwrap();
-    let pin = uri.pin_source().unwrap().read(|_| panic!("nobody is asked for a PIN")).unwrap();
+    let pin = uri.pin_source().unwrap().read(|_| panic!("the test has no terminal")).unwrap();
     body(&Token::open(&uri, pin, Box::new(|event| println!("{event}"))).unwrap());
 }
 
-/// Runs `body` in a process with a SoftHSM of its own; `name` is the test's.
+/// Runs `body` in a child process with a SoftHSM token of its own. `name` is the name of the calling test.
 pub(crate) fn on_softhsm(name: &str, body: impl FnOnce(&SoftHsm)) {
     let Some(module) = softhsm::find_module() else {
         skip(name, "SoftHSM is not installed");
@@ -98,22 +98,22 @@ pub(crate) fn on_softhsm(name: &str, body: impl FnOnce(&SoftHsm)) {
     if let Some(folder) = std::env::var_os(FOLDER) {
         let folder = PathBuf::from(folder);
         let home = Home::create_or_open(&folder).unwrap();
-        assert!(home.is_in_use_here(), "{CONF_VARIABLE} is not this test's");
-        home.make_token(&module, SoftHsm::LABEL).unwrap();
+        assert!(home.is_configured(), "{CONF_VARIABLE} names another configuration");
+        home.create_token(&module, SoftHsm::LABEL).unwrap();
         body(&SoftHsm { home, folder, module });
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     let path: &Path = folder.path();
     let home = Home::create_or_open(path).unwrap();
-    let inner = Command::new(std::env::current_exe().unwrap())
+    let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(FOLDER, path)
         .env(CONF_VARIABLE, home.conf())
         .output()
         .unwrap();
-    let (out, err) = (String::from_utf8_lossy(&inner.stdout), String::from_utf8_lossy(&inner.stderr));
-    assert!(inner.status.success() && out.contains("1 passed"), "{name}: {}\n{out}\n{err}", inner.status);
+    let (out, err) = (String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
+    assert!(child.status.success() && out.contains("1 passed"), "{name}: {}\n{out}\n{err}", child.status);
     print!("{out}");
 }
 

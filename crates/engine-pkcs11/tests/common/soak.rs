@@ -1,27 +1,29 @@
-//! Two threads at one token, each with an engine, doing all that engines do; and what is counted meanwhile.
+//! A soak test: two threads, each with an engine on the same token, make every kind of call, while objects and memory are
+//! counted.
 
 use cryptoki::context::Pkcs11;
 use engine::{CipherMechanism, Engine, EngineError, KeyPart, KeySpec, KeyUses, MacMechanism, WrapMechanism};
-use engine_pkcs11::{Pkcs11Engine, Token, UnitKeys};
+use engine_pkcs11::{DeviceKeyMode, Pkcs11Engine, Token};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
-/// What is there at one moment.
+/// Objects and memory at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Count {
-    /// Objects that a session sees: those of the process, and those stored.
+    /// Objects visible to a session: session objects of the process, and stored objects.
     pub(crate) objects: usize,
-    /// Memory of the process in RAM, in bytes.
+    /// Resident memory of the process, in bytes.
     pub(crate) resident: u64,
 }
 
-/// Rounds of both threads so far.
+/// State shared by the threads of a soak test.
 pub(crate) struct Soak {
+    /// Rounds of both threads so far.
     pub(crate) rounds: AtomicU64,
     stop: AtomicBool,
-    /// A round holds it for reading, whoever counts for writing: a session that is open while the engines begin anew
-    /// with the module has a number that may be somebody else's afterwards.
+    /// Read-locked during a round, write-locked while counting: if the engines initialised the module again meanwhile, the
+    /// handle of the counting session could denote another session.
     counting: RwLock<()>,
 }
 
@@ -30,11 +32,11 @@ impl Soak {
         Self { rounds: AtomicU64::new(0), stop: AtomicBool::new(false), counting: RwLock::new(()) }
     }
 
-    /// Works until it is stopped, and then leaves nothing but what is stored for the device.
+    /// Runs rounds until stopped. Only the stored device key is left afterwards.
     pub(crate) fn work(&self, token: &Arc<Token>, name: &str) {
         let mut engine = {
             let _no_count = self.counting.read().unwrap();
-            Pkcs11Engine::open(token, name, UnitKeys::New).unwrap()
+            Pkcs11Engine::open(token, name, DeviceKeyMode::CreateIfMissing).unwrap()
         };
         while !self.stop.load(Ordering::Relaxed) {
             let _no_count = self.counting.read().unwrap();
@@ -43,19 +45,19 @@ impl Soak {
         }
     }
 
-    /// Stops the work when whoever counts is done, or fails.
+    /// Returns a guard that stops the threads when it is dropped, also by a panic.
     pub(crate) const fn stop_on_drop(&self) -> StopOnDrop<'_> {
         StopOnDrop(self)
     }
 
-    /// Counts between two rounds, through a session of its own.
+    /// Counts between two rounds, in a session of its own.
     pub(crate) fn count(&self, module: &Path, label: &str) -> Count {
         let _no_round = self.counting.write().unwrap();
         count(module, label)
     }
 }
 
-/// The end of the work.
+/// Stops the threads of a soak test on drop.
 pub(crate) struct StopOnDrop<'a>(&'a Soak);
 
 impl Drop for StopOnDrop<'_> {
@@ -64,7 +66,7 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// A master key, its derived keys, stored and recalled; a key under it, wrapped, unwrapped, used; refusals of all kinds.
+/// Creates, stores and recalls a master key and a derived key; wraps, unwraps and uses keys; makes calls that are refused.
 fn round(engine: &mut Pkcs11Engine) {
     let spec = |uses, extractable| KeySpec { extractable, ..KeySpec::aes(32, uses) };
     let master = engine.combine_key_parts(&[KeyPart::new([1; 32]), KeyPart::new([2; 32])], false).unwrap();
@@ -109,7 +111,7 @@ fn round(engine: &mut Pkcs11Engine) {
 }
 
 fn count(module: &Path, label: &str) -> Count {
-    // The same library: loaded twice, it is there once.
+    // dlopen(3) returns the library that is already loaded and initialised.
     let context = Pkcs11::new(module).unwrap();
     let slot = context
         .get_slots_with_initialized_token()

@@ -1,4 +1,4 @@
-//! What is lost and comes back, and what is lost for good.
+//! Recovery from lost sessions, logins, modules and tokens, and what cannot be recovered.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -10,14 +10,15 @@ use cryptoki::object::Attribute;
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
 use engine::{CipherMechanism, Engine, EngineError, KeyHandle, KeyPart, KeySpec, KeyUses};
-use engine_pkcs11::{OpenError, Pin, Pkcs11Engine, Token, TokenEvent, UnitKeys};
+use engine_pkcs11::{DeviceKeyMode, OpenError, Pin, Pkcs11Engine, Token, TokenEvent};
 use std::time::{Duration, Instant};
 
 const MACS: KeySpec = KeySpec::aes(32, KeyUses::SIGN.with(KeyUses::VERIFY));
-/// Longest that a token may take to be noticed gone, or back; far more than it does.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Time in which a lost token must be detected or recovered; far longer than it takes.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-fn intruder(softhsm: &SoftHsm) -> Session {
+/// A session of the same process that does not belong to the engine.
+fn other_session(softhsm: &SoftHsm) -> Session {
     let context = Pkcs11::new(&softhsm.module).unwrap();
     let slots = context.get_slots_with_initialized_token().unwrap();
     let labelled =
@@ -25,8 +26,8 @@ fn intruder(softhsm: &SoftHsm) -> Session {
     context.open_rw_session(slots.into_iter().find(labelled).unwrap()).unwrap()
 }
 
-/// An engine with a master key in service: its handle and that of the key derived from it.
-fn in_service(engine: &mut Pkcs11Engine) -> (KeyHandle, KeyHandle) {
+/// Loads a master key. Returns its handle and that of a key derived from it.
+fn load_master_key(engine: &mut Pkcs11Engine) -> (KeyHandle, KeyHandle) {
     let parts = [KeyPart::new([1; 32]), KeyPart::new([2; 32])];
     let master = engine.combine_key_parts(&parts, false).unwrap();
     let mac = engine.derive_key(master, b"mac", b"wkid", &MACS).unwrap();
@@ -39,132 +40,135 @@ fn mac(engine: &mut Pkcs11Engine, key: KeyHandle) -> Result<[u8; 16], EngineErro
     engine.sign(engine::MacMechanism::AesCmac, key, b"data", &mut mac).map(|_| mac)
 }
 
-/// Repeats until it is so; what it was before is given for the complaint.
-fn until<T: std::fmt::Debug>(mut ask: impl FnMut() -> T, so: impl Fn(&T) -> bool) -> T {
+/// Repeats `ask` until its result satisfies `is_done`.
+fn until<T: std::fmt::Debug>(mut ask: impl FnMut() -> T, is_done: impl Fn(&T) -> bool) -> T {
     let started = Instant::now();
     loop {
-        let answer = ask();
-        if so(&answer) {
-            return answer;
+        let result = ask();
+        if is_done(&result) {
+            return result;
         }
-        assert!(started.elapsed() < PATIENCE, "still {answer:?}");
+        assert!(started.elapsed() < TIMEOUT, "still {result:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 #[test]
-fn a_logout_elsewhere_is_healed_under_the_same_handles() {
-    on_softhsm("a_logout_elsewhere_is_healed_under_the_same_handles", |softhsm| {
+fn a_logout_is_recovered_with_the_same_handles() {
+    on_softhsm("a_logout_is_recovered_with_the_same_handles", |softhsm| {
         let (token, events) = softhsm.token();
-        let mut engine = Pkcs11Engine::open(&token, "unit", UnitKeys::New).unwrap();
-        let (master, derived) = in_service(&mut engine);
-        let loose = engine.generate_key(&KeySpec::aes(32, KeyUses::SIGN)).unwrap();
+        let mut engine = Pkcs11Engine::open(&token, "unit", DeviceKeyMode::CreateIfMissing).unwrap();
+        let (master, derived) = load_master_key(&mut engine);
+        let session_key = engine.generate_key(&KeySpec::aes(32, KeyUses::SIGN)).unwrap();
         let before = mac(&mut engine, derived).unwrap();
         for _ in 0..3 {
-            intruder(softhsm).logout().unwrap();
+            other_session(softhsm).logout().unwrap();
             assert_eq!(mac(&mut engine, derived), Ok(before));
             engine.digest_key(&[1], master, &mut [0; 32]).unwrap();
             assert_eq!(events.take(), [TokenEvent::SessionRenewed]);
         }
-        // What only the session had is lost with it; the unit's command may be tried again from its start.
-        assert_eq!(mac(&mut engine, loose), Err(EngineError::DeviceRemoved));
-        engine.destroy_key(loose).unwrap();
-        assert_eq!(mac(&mut engine, loose), Err(EngineError::KeyHandleInvalid));
+        // The session key is lost with the session.
+        assert_eq!(mac(&mut engine, session_key), Err(EngineError::DeviceRemoved));
+        engine.destroy_key(session_key).unwrap();
+        assert_eq!(mac(&mut engine, session_key), Err(EngineError::KeyHandleInvalid));
     });
 }
 
 #[test]
-fn a_token_that_is_taken_away_is_noticed_and_found_again() {
-    on_softhsm("a_token_that_is_taken_away_is_noticed_and_found_again", |softhsm| {
+fn a_removed_token_is_detected_and_found_again() {
+    on_softhsm("a_removed_token_is_detected_and_found_again", |softhsm| {
         let (token, events) = softhsm.token();
-        let mut engine = Pkcs11Engine::open(&token, "unit", UnitKeys::New).unwrap();
-        let (master, derived) = in_service(&mut engine);
+        let mut engine = Pkcs11Engine::open(&token, "unit", DeviceKeyMode::CreateIfMissing).unwrap();
+        let (master, derived) = load_master_key(&mut engine);
         let before = mac(&mut engine, derived).unwrap();
         for _ in 0..2 {
-            softhsm.take_away();
+            softhsm.remove_token();
             let refused = until(|| mac(&mut engine, derived), Result::is_err);
             assert_eq!(refused, Err(EngineError::DeviceRemoved));
             assert_eq!(engine.random(&mut [0; 8]), Err(EngineError::DeviceRemoved));
             let refused = engine.persist_key(master, &mut [0; 96]);
             assert!(refused.is_err());
-            let said = events.take();
-            assert!(matches!(said[..], [TokenEvent::Lost(_)]), "{said:?}");
+            let reported = events.take();
+            assert!(matches!(reported[..], [TokenEvent::TokenLost(_)]), "{reported:?}");
 
-            softhsm.bring_back();
+            softhsm.restore_token();
             let after = until(|| mac(&mut engine, derived), Result::is_ok);
             assert_eq!(after, Ok(before));
             engine.digest_key(&[1], master, &mut [0; 32]).unwrap();
-            assert_eq!(events.take(), [TokenEvent::Returned]);
+            assert_eq!(events.take(), [TokenEvent::TokenBack]);
         }
     });
 }
 
-/// What a module says whose daemon was started anew, or that somebody else in the process finalised.
+/// As after a restart of the module's daemon, or when other code in the process finalises the module.
 #[test]
-fn a_module_that_was_finalised_is_begun_anew() {
-    on_softhsm("a_module_that_was_finalised_is_begun_anew", |softhsm| {
+fn a_finalised_module_is_initialised_again() {
+    on_softhsm("a_finalised_module_is_initialised_again", |softhsm| {
         let (token, events) = softhsm.token();
-        let mut engine = Pkcs11Engine::open(&token, "unit", UnitKeys::New).unwrap();
-        let (master, derived) = in_service(&mut engine);
+        let mut engine = Pkcs11Engine::open(&token, "unit", DeviceKeyMode::CreateIfMissing).unwrap();
+        let (master, derived) = load_master_key(&mut engine);
         let before = mac(&mut engine, derived).unwrap();
         for _ in 0..2 {
             Pkcs11::new(&softhsm.module).unwrap().finalize().unwrap();
             let after = until(|| mac(&mut engine, derived), Result::is_ok);
             assert_eq!(after, Ok(before));
             engine.digest_key(&[1], master, &mut [0; 32]).unwrap();
-            let said = events.take();
-            assert!(matches!(said[..], [TokenEvent::Lost(_), TokenEvent::Returned]), "{said:?}");
+            let reported = events.take();
+            assert!(
+                matches!(reported[..], [TokenEvent::TokenLost(_), TokenEvent::TokenBack]),
+                "{reported:?}"
+            );
         }
     });
 }
 
-/// Bad input is not trouble with the token: it costs no session and nobody is told.
+/// Invalid input is not mistaken for a fault of the token: no session is lost, no event reported.
 #[test]
-fn what_does_not_authenticate_loses_nothing() {
-    on_softhsm("what_does_not_authenticate_loses_nothing", |softhsm| {
+fn input_that_fails_authentication_costs_no_session() {
+    on_softhsm("input_that_fails_authentication_costs_no_session", |softhsm| {
         let (token, events) = softhsm.token();
-        let mut engine = Pkcs11Engine::open(&token, "unit", UnitKeys::New).unwrap();
-        let loose = engine.generate_key(&KeySpec::aes(32, KeyUses::SIGN)).unwrap();
+        let mut engine = Pkcs11Engine::open(&token, "unit", DeviceKeyMode::CreateIfMissing).unwrap();
+        let session_key = engine.generate_key(&KeySpec::aes(32, KeyUses::SIGN)).unwrap();
         let gcm = CipherMechanism::AesGcm { iv: &[1; 12], aad: b"" };
         for len in 0..64 {
             let refused = engine.decrypt(gcm, engine.device_key(), &vec![7; len], &mut [0; 64]);
             assert_eq!(refused, Err(EngineError::EncryptedDataInvalid));
         }
-        mac(&mut engine, loose).unwrap();
+        mac(&mut engine, session_key).unwrap();
         assert!(events.take().is_empty());
     });
 }
 
 #[test]
-fn a_master_key_that_somebody_destroyed_is_said_to_be_lost() {
-    on_softhsm("a_master_key_that_somebody_destroyed_is_said_to_be_lost", |softhsm| {
+fn a_destroyed_master_key_is_reported_as_lost() {
+    on_softhsm("a_destroyed_master_key_is_reported_as_lost", |softhsm| {
         let (token, events) = softhsm.token();
-        let mut engine = Pkcs11Engine::open(&token, "unit", UnitKeys::New).unwrap();
-        let (master, derived) = in_service(&mut engine);
-        let session = intruder(softhsm);
+        let mut engine = Pkcs11Engine::open(&token, "unit", DeviceKeyMode::CreateIfMissing).unwrap();
+        let (master, derived) = load_master_key(&mut engine);
+        let session = other_session(softhsm);
         let label = Attribute::Label(b"hsm-sim unit master key".to_vec());
         for object in session.find_objects(&[label]).unwrap() {
             session.destroy_object(object).unwrap();
         }
         assert_eq!(engine.digest_key(&[1], master, &mut [0; 32]), Err(EngineError::DeviceError));
         assert_eq!(mac(&mut engine, derived), Err(EngineError::DeviceError));
-        assert_eq!(events.take(), [TokenEvent::SessionRenewed, TokenEvent::KeyLost]);
+        assert_eq!(events.take(), [TokenEvent::SessionRenewed, TokenEvent::StoredKeyLost]);
     });
 }
 
 #[test]
 fn a_wrong_pin_is_tried_once() {
     on_softhsm("a_wrong_pin_is_tried_once", |softhsm| {
-        let refused = Token::open(&softhsm.uri(), Pin::new("not it".to_owned()), Box::new(|_| {})).err();
+        let refused = Token::open(&softhsm.uri(), Pin::new("wrong".to_owned()), Box::new(|_| {})).err();
         assert!(
             matches!(&refused, Some(OpenError::PinRefused { token, .. }) if token == SoftHsm::LABEL),
             "{refused:?}"
         );
 
-        // The PIN is changed under a running engine, which finds out when it has to log in again.
+        // The PIN of a running engine is changed; the engine is affected when it has to log in again.
         let (token, events) = softhsm.token();
-        let mut engine = Pkcs11Engine::open(&token, "unit", UnitKeys::New).unwrap();
-        let session = intruder(softhsm);
+        let mut engine = Pkcs11Engine::open(&token, "unit", DeviceKeyMode::CreateIfMissing).unwrap();
+        let session = other_session(softhsm);
         let old = std::fs::read_to_string(softhsm.folder.join("pin")).unwrap();
         let (old, new) = (AuthPin::new(old.trim().into()), AuthPin::new("another pin".into()));
         session.set_pin(&old, &new).unwrap();
@@ -173,16 +177,16 @@ fn a_wrong_pin_is_tried_once() {
             let refused = engine.generate_key(&MACS);
             assert_eq!(refused, Err(EngineError::DeviceError));
         }
-        let said = events.take();
-        assert!(matches!(said[..], [TokenEvent::PinRefused(_)]), "{said:?}");
-        // It was not locked.
+        let reported = events.take();
+        assert!(matches!(reported[..], [TokenEvent::PinRefused(_)]), "{reported:?}");
+        // The token is not locked.
         session.login(UserType::User, Some(&new)).unwrap();
     });
 }
 
 #[test]
-fn a_module_has_one_token_at_a_time_and_again_afterwards() {
-    on_softhsm("a_module_has_one_token_at_a_time_and_again_afterwards", |softhsm| {
+fn a_process_uses_one_token_of_a_module_at_a_time() {
+    on_softhsm("a_process_uses_one_token_of_a_module_at_a_time", |softhsm| {
         let (token, _) = softhsm.token();
         let second = Token::open(&softhsm.uri(), softhsm.pin(), Box::new(|_| {})).err();
         assert!(matches!(second, Some(OpenError::ModuleInUse { .. })), "{second:?}");
@@ -192,8 +196,8 @@ fn a_module_has_one_token_at_a_time_and_again_afterwards() {
 }
 
 #[test]
-fn what_is_no_token_says_what_there_is() {
-    on_softhsm("what_is_no_token_says_what_there_is", |softhsm| {
+fn an_unknown_token_is_refused_with_the_labels_of_the_others() {
+    on_softhsm("an_unknown_token_is_refused_with_the_labels_of_the_others", |softhsm| {
         let uri: engine_pkcs11::TokenUri =
             format!("pkcs11:token=nobody?module-path={}", softhsm.module.display()).parse().unwrap();
         let refused = Token::open(&uri, softhsm.pin(), Box::new(|_| {})).err().unwrap();
