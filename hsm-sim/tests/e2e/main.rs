@@ -8,6 +8,7 @@ mod common;
 
 mod bad_input;
 mod crash;
+mod earlier_region;
 mod engine_mixed;
 mod engine_softhsm;
 mod faults;
