@@ -13,19 +13,21 @@ use zeroize::Zeroize as _;
 /// How long a client may take to send a body.
 const MAX_BODY_TIME: Duration = Duration::from_secs(10);
 
-/// A whole body. Wiped on drop; so are its parts, where nothing else of the connection shares their buffer.
-pub(crate) struct RequestBody(SecretBuf);
+/// A whole body of at most `MAX` bytes.
+///
+/// Zeroized on drop, and so are its chunks, unless the connection shares their buffer with something else.
+pub(crate) struct RequestBody<const MAX: usize = MAX_BODY_LEN>(SecretBuf);
 
-impl RequestBody {
+impl<const MAX: usize> RequestBody<MAX> {
     pub(crate) fn expose(&self) -> &[u8] {
         self.0.expose()
     }
 }
 
-/// Why there is no body.
+/// Why a body was not received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyFailure {
-    /// Longer than [`MAX_BODY_LEN`].
+    /// Longer than allowed.
     TooLong,
     /// The client stopped sending.
     Broken,
@@ -33,7 +35,7 @@ pub(crate) enum BodyFailure {
     TooSlow,
 }
 
-impl<S: Sync> FromRequest<S> for RequestBody {
+impl<S: Sync, const MAX: usize> FromRequest<S> for RequestBody<MAX> {
     type Rejection = BodyFailure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, BodyFailure> {
@@ -41,16 +43,16 @@ impl<S: Sync> FromRequest<S> for RequestBody {
     }
 }
 
-async fn read(request: Request) -> Result<RequestBody, BodyFailure> {
+async fn read<const MAX: usize>(request: Request) -> Result<RequestBody<MAX>, BodyFailure> {
     let mut body = request.into_body();
-    // Who says at once that it is too long is not waited for.
-    if body.size_hint().lower() > MAX_BODY_LEN.try_into().unwrap_or(u64::MAX) {
+    // A declared length is checked before anything is read.
+    if body.size_hint().lower() > MAX.try_into().unwrap_or(u64::MAX) {
         return Err(BodyFailure::TooLong);
     }
     let mut whole = SecretBuf::default();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| BodyFailure::Broken)?.into_data() else { continue };
-        if whole.expose().len().saturating_add(data.len()) > MAX_BODY_LEN {
+        if whole.expose().len().saturating_add(data.len()) > MAX {
             return Err(BodyFailure::TooLong);
         }
         whole.extend(&data);
@@ -61,7 +63,7 @@ async fn read(request: Request) -> Result<RequestBody, BodyFailure> {
     Ok(RequestBody(whole))
 }
 
-/// For whoever does not turn it into an error of its own.
+/// For handlers that have no error format of their own.
 impl IntoResponse for BodyFailure {
     fn into_response(self) -> Response {
         match self {

@@ -1,16 +1,23 @@
-//! The front ends: one public protocol each, parsed, authenticated, handed to the key service, answered.
+//! The front ends: one module per public protocol, which parses, authenticates, calls the key service and answers.
 //!
-//! [`rest`] is Key Protect's API, [`iam`] the token service its clients call first, [`health`] for whoever runs the
-//! process, [`serve`](serve()) the connections. [`HostUnits`] joins the key service to the host.
+//! | module | protocol |
+//! |---|---|
+//! | [`rest`] | Key Protect's REST API |
+//! | [`iam`] | the token service that its clients call first |
+//! | [`tke`] | administration of crypto units by customers' tools |
+//! | [`health`] | liveness and readiness, for operators |
 //!
-//! What it deliberately does not have: rules of keys and states (they are the key service's, so that every front end has
-//! them), units and keystores (whoever wires the parts brings them), a configuration file.
+//! [`serve`](serve()) accepts connections. [`KeyService`] is the key service that the front ends call.
+//!
+//! What it deliberately does not have: rules of keys and states (they are the key service's, so that every front end
+//! follows them), crypto units and keystores (`node` connects them), a configuration file.
 //!
 //! Invariants:
-//! - nothing under `/api/v2` is looked at before the caller is known;
-//! - every answer under it bears Key Protect's envelope and vendor type, the refused ones too;
-//! - key material is in buffers that are wiped, on the way in and on the way out.
+//! - no request under `/api/v2` or `/v1/tke` is processed before its caller is authenticated, by one check for all;
+//! - every answer under `/api/v2`, refusals included, has Key Protect's envelope and media type;
+//! - key material stays in buffers that are zeroized, in requests and in answers.
 
+mod access;
 mod answer;
 pub mod auth;
 mod body;
@@ -18,22 +25,8 @@ pub mod health;
 pub mod iam;
 pub mod rest;
 mod serve;
-mod units;
+mod service;
+pub mod tke;
 
 pub use serve::{ServeLimits, serve};
-pub use units::HostUnits;
-
-use axum::Router;
-use keystore::Keystore;
-use kms::Units;
-use std::sync::Arc;
-
-/// Everything on one address: the REST API, the token service, health.
-pub fn router<S: Keystore, U: Units>(
-    rest: Arc<rest::RestState<S, U>>,
-    auth: Arc<auth::Auth>,
-    ready: health::Readiness,
-) -> Router {
-    // The API goes last and brings the fallbacks for all.
-    iam::router(auth).merge(health::router(ready)).merge(rest::router(rest))
-}
+pub use service::{KeyService, ServiceSource, ServiceUnits};

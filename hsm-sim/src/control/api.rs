@@ -97,7 +97,7 @@ async fn heal(State(region): State<ControlState>, body: Bytes) -> Result<Json<St
     }
     // Whoever heals wants to see it healed. What takes longer has a reason, which the answer gives.
     let healed = |views: &[UnitView]| views.iter().all(|view| view.in_use || !units.contains(&view.number));
-    if let (Some(host), true) = (region.service.host(), region.heals_keys()) {
+    if let (Some(host), true) = (region.node.host(), region.heals_keys()) {
         let _ = host.wait_until(ADMISSION_PATIENCE, healed).await;
     }
     Ok(Json(region_status(&region).await))
@@ -137,7 +137,7 @@ fn zones(units: &[UnitProcess]) -> Vec<String> {
 
 async fn region_status(region: &ControlledRegion) -> Status {
     let reports = region.reports().await;
-    let seen = region.service.host().map(host::Host::units).unwrap_or_default();
+    let seen = region.node.host().map(host::Host::units).unwrap_or_default();
     let processes = region.supervisor.units();
     let zones = zones(&processes);
     let unit = |process: UnitProcess| {
@@ -149,7 +149,7 @@ async fn region_status(region: &ControlledRegion) -> Status {
     Status {
         region: region.identity.region.clone(),
         state: region.state().to_owned(),
-        waiting_for: region.service.waiting_for(),
+        waiting_for: region.node.waiting_for(),
         instance: region.identity.instance_id.to_string(),
         ceremony: region.identity.ceremony.to_string(),
         zones,

@@ -52,7 +52,7 @@ pub(super) async fn play(region: &Region, load: &Load) -> Result<(), ScriptError
         }
         // Every unit serves, or the next kill would leave none.
         let healed = |units: &[host::UnitView]| units.iter().all(|unit| unit.in_use);
-        let host = control.service.host().ok_or(ScriptError::NotHealed { zone })?;
+        let host = control.node.host().ok_or(ScriptError::NotHealed { zone })?;
         if host.wait_until(HEALING_PATIENCE, healed).await.is_err() {
             return Err(ScriptError::NotHealed { zone });
         }

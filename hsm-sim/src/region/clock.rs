@@ -2,6 +2,7 @@
 
 use super::data::DataError;
 use crate::files;
+use jiff::{SignedDuration, Timestamp};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,13 @@ pub struct SimClock {
     file: PathBuf,
     ahead_ms: AtomicU64,
     saving: Mutex<()>,
+}
+
+impl kms::Clock for SimClock {
+    fn now(&self) -> Timestamp {
+        let since = SignedDuration::try_from(self.since_epoch()).unwrap_or(SignedDuration::MAX);
+        Timestamp::from_duration(since).unwrap_or(Timestamp::MAX)
+    }
 }
 
 impl SimClock {

@@ -1,65 +1,69 @@
-//! What can be done to a running region by command.
+//! A running region, as commands inspect and change it.
 
 use super::ceremony::{CeremonyError, DevelopmentCeremony, SocketPort};
 use super::clock::SimClock;
 use super::identity::Identity;
-use super::look::{Look, is_imprint, lifecycle, look_at};
-use super::service::Service;
-use super::state;
+use super::directory::entry;
 use super::supervisor::{Supervisor, SupervisorError, UnitProcess};
 use crate::unit::Order;
+use node::{Node, QueriedUnit, is_imprint, lifecycle, query_units};
 use std::sync::Arc;
+use std::time::Duration;
 use tke_crypto::PublicKey;
+use tracing::warn;
 use unit_api::{Condition, UnitError, VerificationPattern};
+
+/// How long a unit may take to report its status.
+const STATUS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A running region, as its control API works on it.
 pub struct ControlledRegion {
-    /// Who it is.
+    /// Instances, credentials and names.
     pub identity: Identity,
-    /// Its unit processes.
+    /// The unit processes.
     pub supervisor: Supervisor,
-    /// Its services.
-    pub service: Arc<Service>,
-    /// The service's clock.
+    /// The node in front of the units.
+    pub node: Node,
+    /// The clock of keys.
     pub clock: Arc<SimClock>,
-    /// What brings units into service, where the region itself does.
+    /// Keys of the development ceremony; `None` where people bring the units into service.
     pub(super) development: Option<DevelopmentCeremony>,
     /// The manufacturer of the units' modules.
     pub(super) root: PublicKey,
 }
 
-/// What a unit says of itself.
+/// The status that a unit reports.
 #[derive(Clone, Debug)]
 pub struct UnitReport {
     /// Number of the unit.
     pub unit: u16,
     /// `reserved`, `claimed`, `initialized`, `kms-initialized`, `error` or `unreachable`.
     pub lifecycle: &'static str,
-    /// Whether it is in imprint mode; none while it does not answer, as below.
+    /// Whether it is in imprint mode. `None` while it does not answer, as in the fields below.
     pub imprint: Option<bool>,
-    /// Administrators installed.
+    /// Number of administrators installed.
     pub administrators: Option<u8>,
-    /// Signatures that most commands need.
+    /// Signatures that most commands require.
     pub signature_threshold: Option<u8>,
-    /// Signatures that removing an administrator needs.
+    /// Signatures that the removal of an administrator requires.
     pub revocation_threshold: Option<u8>,
-    /// Pattern of its Current master key.
+    /// Verification pattern of its current master key.
     pub current: Option<VerificationPattern>,
     /// Why it does not answer.
     pub silent: Option<String>,
 }
 
 impl ControlledRegion {
-    /// Verification pattern of the master key that keys are, or are to be, served under.
+    /// Verification pattern of the master key that keys are served under, or will be.
     #[must_use]
     pub fn pattern(&self) -> Option<VerificationPattern> {
-        self.service.pattern().or(self.development.as_ref().map(DevelopmentCeremony::pattern))
+        self.node.pattern().or(self.development.as_ref().map(DevelopmentCeremony::pattern))
     }
 
-    /// `unkeyed`, `locked`, `degraded` or `ready`.
+    /// `unkeyed`, `locked`, `rotating`, `degraded` or `ready`.
     #[must_use]
     pub fn state(&self) -> &'static str {
-        state::of(&self.service, self.service.host().is_some())
+        self.node.state().as_str()
     }
 
     /// Whether the region itself brings units into service.
@@ -68,15 +72,15 @@ impl ControlledRegion {
         self.development.is_some()
     }
 
-    /// What every unit says of itself at this moment.
+    /// The status that every unit reports at this moment.
     pub async fn reports(&self) -> Vec<UnitReport> {
-        let serving = self.service.host().map(host::Host::units).unwrap_or_default();
-        let report = |Look { process, status }: Look| {
-            let serves = serving.iter().any(|view| view.number == process.unit && view.in_use);
+        let serving = self.node.host().map(host::Host::units).unwrap_or_default();
+        let report = |QueriedUnit { unit, status }: QueriedUnit| {
+            let serves = serving.iter().any(|view| view.number == unit.number && view.in_use);
             let said = status.as_ref().ok();
             UnitReport {
-                unit: process.unit,
-                lifecycle: lifecycle(&status, serves),
+                unit: unit.number,
+                lifecycle: lifecycle(&status, serves).as_str(),
                 imprint: said.map(is_imprint),
                 administrators: said.map(|said| said.administrators),
                 signature_threshold: said.map(|said| said.signature_threshold),
@@ -85,10 +89,10 @@ impl ControlledRegion {
                 silent: status.as_ref().err().cloned(),
             }
         };
-        look_at(self.supervisor.units()).await.into_iter().map(report).collect()
+        query(self.supervisor.units()).await.into_iter().map(report).collect()
     }
 
-    /// Zeroizes a unit at its module's level, as only its operator can: administrators and master keys are gone.
+    /// Zeroizes a unit at its module's level, as only its operator can: administrators and master keys are erased.
     ///
     /// # Errors
     /// [`SupervisorError`].
@@ -96,7 +100,7 @@ impl ControlledRegion {
         self.supervisor.order(unit, Order::Zeroize).await
     }
 
-    /// Has a unit's module notice tampering.
+    /// Makes a unit's module detect tampering.
     ///
     /// # Errors
     /// [`SupervisorError`].
@@ -104,26 +108,26 @@ impl ControlledRegion {
         self.supervisor.order(unit, Order::Tamper).await
     }
 
-    /// Brings a unit into service, where the region itself does that; nothing where people do.
+    /// Brings a unit into service by the development ceremony; does nothing where people do that.
     ///
-    /// A unit whose stored state is lost to it, as one of before there were administrators, is zeroized first: there is
-    /// nothing in it that the key parts would not give again.
+    /// A unit that cannot use its stored state, for example after an upgrade, is zeroized first: the key parts restore
+    /// everything it had.
     ///
     /// # Errors
     /// [`CeremonyError`]; a unit that holds another master key is left alone.
     pub async fn bring_into_service(&self, unit: u16) -> Result<(), CeremonyError> {
         let Some(ceremony) = &self.development else { return Ok(()) };
         let process = self.supervisor.unit(unit)?;
-        if let Some(host) = self.service.host()
+        if let Some(host) = self.node.host()
             && (host.next_pattern().is_some() || !host.pattern().is_of_same_key(&ceremony.pattern()))
         {
-            // Nothing that these parts could do is right; a unit that holds a legal master key needs nothing.
+            // These key parts must not be loaded. A unit that holds a legal master key needs nothing.
             let (stored, next) = (host.pattern(), host.next_pattern());
             let legal = |held: VerificationPattern| {
                 held.is_of_same_key(&stored) || next.is_some_and(|next| held.is_of_same_key(&next))
             };
-            let looks = look_at([process]).await;
-            let held = looks.iter().filter_map(|look| look.status.as_ref().ok()?.current);
+            let queried = query([process]).await;
+            let held = queried.iter().filter_map(|queried| queried.status.as_ref().ok()?.current);
             return match held.map(legal).next() {
                 Some(true) => Ok(()),
                 _ => Err(CeremonyError::OtherParts { stored, parts: ceremony.pattern() }),
@@ -133,9 +137,9 @@ impl ControlledRegion {
             if code != UnitError::StateInvalid.code() {
                 return Err(CeremonyError::Broken(code));
             }
-            eprintln!(
-                "hsm-sim: unit {unit} cannot use its stored state, as after an upgrade: it is zeroized, and gets \
-                 administrators and the master key again"
+            warn!(
+                unit,
+                "the unit cannot use its stored state; it is zeroized and gets administrators and the master key again"
             );
             self.zeroize(unit).await?;
         }
@@ -144,10 +148,14 @@ impl ControlledRegion {
     }
 }
 
-/// Why a unit answers only queries and zeroize, if so.
+async fn query(processes: impl IntoIterator<Item = UnitProcess>) -> Vec<QueriedUnit> {
+    query_units(processes.into_iter().map(entry), STATUS_PATIENCE).await
+}
+
+/// The code of a unit's error state, if it is in that state.
 async fn error_state(process: &UnitProcess) -> Option<u16> {
-    let looks = look_at([process.clone()]).await;
-    match looks.first()?.status.as_ref().ok()?.condition {
+    let queried = query([process.clone()]).await;
+    match queried.first()?.status.as_ref().ok()?.condition {
         Condition::Error(code) => Some(code),
         Condition::Operational => None,
     }

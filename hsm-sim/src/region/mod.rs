@@ -1,24 +1,20 @@
-//! A region on one machine: its data, its units, and the services in front of them.
+//! A region on one machine: its data, its supervised crypto units, and the node in front of them.
 
+mod access;
 mod ceremony;
 mod clock;
 mod controlled;
 mod data;
+mod directory;
 mod engines;
 mod identity;
-mod look;
 mod place;
 mod ready;
-mod rotation;
-mod service;
-mod state;
 mod supervisor;
-mod tke_service;
 mod up;
-mod waiting;
 mod wire;
 
-pub use ceremony::{CeremonyError, CeremonyKind, DevelopmentCeremony, SocketPort, SocketPortError};
+pub use ceremony::{CeremonyError, CeremonyKind, DevelopmentCeremony, SocketPort};
 pub use clock::SimClock;
 pub use controlled::{ControlledRegion, UnitReport};
 pub use data::{DataDir, DataError};
@@ -26,6 +22,5 @@ pub use engines::{Engines, EnginesError};
 pub use identity::{Identity, Wanted};
 pub use place::{Place, UnitCounts, ZONES, places};
 pub use ready::{ReadyFile, ReadyUnit};
-pub use service::{Service, ServiceError};
 pub use supervisor::{Fault, Supervisor, SupervisorError, UnitProcess};
 pub use up::{Region, UpError, UpOptions};

@@ -1,19 +1,20 @@
-//! Bringing a region up, and down again.
+//! Starting a region, and stopping it.
 
+use super::access::{authentication, instances};
 use super::ceremony::{CeremonyKind, DevelopmentCeremony};
 use super::clock::SimClock;
 use super::controlled::ControlledRegion;
 use super::data::{DataDir, DataError};
+use super::directory::SupervisedUnits;
 use super::identity::{Identity, Wanted};
 use super::place::{ZONES, places};
 use super::ready::{ReadyFile, ReadyUnit};
-use super::service::{Service, ServiceError};
 use super::supervisor::{Supervisor, SupervisorError};
-use super::tke_service::{self, AuditLog, TkeService};
 use crate::cli::with_causes;
 use crate::unit::Factory;
 use crate::{control, files};
 use kms::RotationProfile;
+use node::{AuditLog, Node, NodeError, StoreConfig};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
 
 /// How long requests under way may take to end when the region stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -37,41 +39,47 @@ pub struct UpOptions {
     pub rotation: RotationProfile,
     /// Port of the Key Protect API on the loopback interface, 0 for any; the control API takes the next, or any.
     pub port: u16,
-    /// Where to write addresses and credentials once the region serves.
+    /// File to which addresses and credentials are written once the region serves.
     pub ready_file: Option<PathBuf>,
-    /// The program that has the `unit` command; `None` for the one that is running.
+    /// Program that has the `unit` command; `None` for the running one.
     pub program: Option<PathBuf>,
 }
 
-/// Why a region did not come up. Whatever had been started is stopped again.
+/// Why a region did not start. Everything that had been started is stopped again.
 #[derive(Debug, thiserror::Error)]
 pub enum UpError {
-    /// The data directory.
+    /// The data directory cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A port.
+    /// A port cannot be used.
     #[error("port {port} cannot be used: free it, or name another with --port (0 takes any free one)")]
     Port {
-        /// Which.
+        /// The port.
         port: u16,
-        /// What the system said.
+        /// OS error from bind(2).
         source: io::Error,
     },
-    /// A unit process.
+    /// A unit process did not start.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
-    /// The services.
+    /// The keystore cannot be opened.
     #[error(transparent)]
-    Service(#[from] ServiceError),
-    /// The ready file.
+    Store(#[from] keystore::OpenError),
+    /// The node did not start.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The key of the token service's signatures is damaged.
+    #[error("{} is damaged: its token key is not 64 hexadecimal digits", .0.display())]
+    TokenKey(PathBuf),
+    /// The ready file cannot be written.
     #[error("the ready file {} cannot be written", .path.display())]
     ReadyFile {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// OS error.
         source: io::Error,
     },
-    /// The program itself cannot be found, so that no unit can be started.
+    /// The path of the running program is unknown, so no unit process can be started.
     #[error("the program's own path is not known")]
     Program(#[source] io::Error),
 }
@@ -86,7 +94,8 @@ pub struct Region {
 }
 
 impl Region {
-    /// Starts a region and returns once it serves; one whose units people bring into service, once that can begin.
+    /// Starts a region and returns once it serves. Where people bring the units into service, it returns once they can
+    /// begin.
     ///
     /// # Errors
     /// [`UpError`]; nothing runs then.
@@ -121,19 +130,19 @@ impl Region {
         }
     }
 
-    /// Where it is and how to use it.
+    /// Addresses and credentials.
     #[must_use]
     pub const fn ready(&self) -> &ReadyFile {
         &self.ready
     }
 
-    /// What can be done to it.
+    /// The region as commands inspect and change it.
     #[must_use]
     pub fn control(&self) -> &ControlledRegion {
         &self.control
     }
 
-    /// Stops it: no new requests, those under way end, then the units end.
+    /// Stops the region: no new requests are accepted, those under way end, then the units end.
     pub async fn stop(mut self) {
         for path in &self.ready_files {
             let _ = std::fs::remove_file(path);
@@ -144,14 +153,12 @@ impl Region {
                 server.abort();
             }
         }
-        if let Some(host) = self.control.service.host() {
-            host.shutdown().await;
-        }
+        self.control.node.shutdown().await;
         self.control.supervisor.stop().await;
     }
 }
 
-/// All that is there before the first key can be used.
+/// A region whose units run and whose node does not yet.
 struct Started {
     options: UpOptions,
     data: Arc<DataDir>,
@@ -169,24 +176,26 @@ impl Started {
         let Self { options, data, identity, clock, development, factory, audit, rest, control } = self;
         let ready = ready_file(&identity, &data, &supervisor, &rest, &control)
             .map_err(|source| UpError::Port { port: options.port, source })?;
-        let service =
-            Service::begin(&data, identity.clone(), Arc::clone(&clock), supervisor.clone(), options.rotation)
-                .await?;
+        let auth = authentication(&identity).ok_or_else(|| UpError::TokenKey(data.region_file()))?;
+        let store = StoreConfig::Redb { path: data.keystore_file() }.open().await?;
+        let directory = SupervisedUnits::new(supervisor.clone());
+        let mut builder = Node::builder(store, directory, Arc::clone(&clock) as _);
+        for instance in instances(&identity) {
+            builder = builder.instance(instance);
+        }
+        let node = builder.auth(auth).audit_log(audit).rotation_profile(options.rotation).build()?;
         let region = Arc::new(ControlledRegion {
             identity,
             supervisor,
-            service: Arc::clone(&service),
+            node: node.clone(),
             clock,
             development,
             root: factory.root(),
         });
         let (stop, stopped) = watch::channel(false);
         let mut servers = Vec::new();
-        if let Err(e) = make_ready(&region, &stopped, &mut servers).await {
-            return Err(e.into());
-        }
-        let tke = tke_service::router(Arc::new(TkeService { service: Arc::clone(&service), audit }));
-        servers.push(tokio::spawn(service.serve(rest, tke, until(stopped.clone()))));
+        open(&region).await?;
+        servers.push(tokio::spawn(serve_api(rest, node, until(stopped.clone()))));
         servers.push(tokio::spawn(serve_control(control, Arc::clone(&region), until(stopped))));
         let mut region = Region { ready, control: region, ready_files: Vec::new(), stop, servers };
         let paths = [Some(DataDir::ready_file(data.path())), options.ready_file];
@@ -200,46 +209,31 @@ impl Started {
     }
 }
 
-/// Opens the services: at once where the region brings its units into service itself, else as soon as people have.
-async fn make_ready(
-    region: &Arc<ControlledRegion>,
-    stopped: &watch::Receiver<bool>,
-    servers: &mut Vec<JoinHandle<()>>,
-) -> Result<(), ServiceError> {
-    let service = &region.service;
+/// Opens the node: at once where the region brings its units into service itself, else as soon as people have.
+async fn open(region: &Arc<ControlledRegion>) -> Result<(), NodeError> {
+    let node = &region.node;
     let Some(development) = &region.development else {
-        // An instance that is there serves with whichever unit holds its master key.
-        return match service.open(None).await {
-            Err(ServiceError::NotReady(_)) => {
-                let (opening, stopped) = (Arc::clone(service).open_when_ready(), until(stopped.clone()));
-                servers.push(tokio::spawn(async move {
-                    tokio::select! {
-                        () = opening => {}
-                        () = stopped => {}
-                    }
-                }));
-                Ok(())
-            }
-            other => other,
-        };
+        // An instance that exists is served by any unit that holds its master key.
+        return node.open_when_ready().await;
     };
     let parts = development.pattern();
-    // No unit is touched for parts that are not the keystore's, nor while two master keys are legal.
-    if let Some((stored, next)) = service.stored_patterns().await?
+    // Units are left alone if the key parts are not those of the keystore's master key, or while two are legal.
+    if let Some((stored, next)) = node.stored_patterns().await?
         && (next.is_some() || !stored.is_of_same_key(&parts))
     {
         match next {
-            Some(next) => eprintln!(
-                "hsm-sim: the master key is being rotated, from {stored} to {next}: units are left as they are"
+            Some(next) => info!(
+                old = %stored, new = %next, "the master key is being rotated; the units are left as they are"
             ),
-            None => eprintln!(
-                "hsm-sim: the keystore is under master key {stored}, the parts in the ceremony folder make {parts}: \
-                 units that hold the keystore's serve, and none is healed until its parts are in that folder"
+            None => warn!(
+                keystore = %stored, ceremony = %parts,
+                "the key parts in the ceremony folder are not those of the keystore's master key; units that hold the \
+                 keystore's master key serve, and no unit can be healed until its key parts are in that folder"
             ),
         }
-        return service.open(None).await;
+        return node.open(None).await;
     }
-    // Nothing can be brought to a unit whose token is away; why, was said.
+    // Nothing can be loaded into a unit whose token is away. The supervisor has logged why.
     let units = region.supervisor.units().into_iter().filter(|unit| unit.down.is_none());
     let numbers = units.map(|unit| unit.unit);
     let converging: Vec<_> = numbers
@@ -254,10 +248,10 @@ async fn make_ready(
             Ok(Err(e)) => with_causes(&e),
             Err(e) => e.to_string(),
         };
-        // The others serve; the host keeps this one out and says why.
-        eprintln!("hsm-sim: unit {unit} is not in service: {why}");
+        // The others serve. The host excludes this one and reports why.
+        warn!(unit, error = %why, "the unit is not in service");
     }
-    service.open(Some(parts)).await
+    node.open(Some(parts)).await
 }
 
 impl Region {
@@ -271,7 +265,7 @@ impl Region {
     }
 }
 
-/// A file of an earlier run would make a waiting script go on too early.
+/// Removes the file of an earlier run, by which a waiting script would continue too early.
 fn remove_stale(path: &Path) -> Result<(), UpError> {
     match std::fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -330,6 +324,12 @@ fn ready_file(
     })
 }
 
+async fn serve_api(listener: TcpListener, node: Node, stopped: impl Future<Output = ()> + Send + 'static) {
+    if let Err(e) = node.serve(listener, stopped).await {
+        error!(error = %with_causes(&e), "the API server ended");
+    }
+}
+
 async fn serve_control(
     listener: TcpListener,
     region: Arc<ControlledRegion>,
@@ -337,11 +337,11 @@ async fn serve_control(
 ) {
     let served = axum::serve(listener, control::router(region)).with_graceful_shutdown(stopped).await;
     if let Err(e) = served {
-        eprintln!("hsm-sim: the control API ended: {e}");
+        error!(error = %with_causes(&e), "the control API ended");
     }
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {
-    // An error means that the region is gone, which is a stop too.
+    // An error means that the region was dropped, which is a stop too.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }

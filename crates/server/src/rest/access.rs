@@ -1,12 +1,13 @@
-//! What every call shows before it is looked at: who, which instance, which ring, what it prefers to get back.
+//! What every call states in its headers: caller, instance, key ring, preferred form of the answer.
 
 use super::error::Failure;
 use super::{Instance, RestState, op};
+use crate::KeyService;
+use crate::access::{self, only};
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use keystore::Keystore;
-use kms::{Call, InstanceId, KeyRef, OpId, Units};
+use axum::http::{HeaderMap, HeaderName};
+use kms::{Call, InstanceId, KeyRef, OpId};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -15,10 +16,11 @@ const INSTANCE: HeaderName = HeaderName::from_static("bluemix-instance");
 
 /// An authenticated call on an instance that exists.
 pub(super) struct Access {
+    pub(super) kms: Arc<KeyService>,
     pub(super) instance: Arc<Instance>,
-    /// Whether the ring that the call names is one that exists: `default`, until there are others.
+    /// Whether the key ring named by the call exists. `default` is the only one so far; no name means `default`.
     pub(super) ring_exists: bool,
-    /// The client asks for the resource in the answer.
+    /// Whether the answer is to contain the resource.
     pub(super) representation: bool,
     caller: Arc<str>,
     deadline: Duration,
@@ -26,33 +28,34 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// What the key service is told of the call.
+    /// Context of the call for the key service.
     pub(super) fn call(&self) -> Call<'_> {
         Call { instance: self.instance.id, caller: &self.caller, deadline: self.deadline }
     }
 
-    /// The operation's name if the client gave one.
-    pub(super) const fn op(&self) -> Option<OpId> {
-        self.op
+    /// The operation id that the client's `Idempotency-Key` stands for, or a new one.
+    pub(super) fn operation(&self, doing: &str) -> Result<OpId, Failure> {
+        self.op.map_or_else(|| self.kms.random_op().map_err(|error| Failure::kms(doing, &error.into())), Ok)
     }
 
-    /// The key of a call about one key: it has to be in the ring that the call names, if it names one.
+    /// Refuses a call about one key that names a key ring which does not exist.
     pub(super) fn require_ring(&self, doing: &'static str, key: &KeyRef) -> Result<(), Failure> {
         if self.ring_exists { Ok(()) } else { Err(Failure::no_key(doing, key)) }
     }
 }
 
-impl<S: Keystore, U: Units> FromRequestParts<Arc<RestState<S, U>>> for Access {
+impl FromRequestParts<Arc<RestState>> for Access {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, state: &Arc<RestState<S, U>>) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<RestState>) -> Result<Self, Failure> {
         let headers = &parts.headers;
-        let authorization = only(headers, header::AUTHORIZATION).ok_or_else(Failure::unauthorized)?;
-        let caller = state.auth.caller(authorization.as_bytes()).ok_or_else(Failure::unauthorized)?.0;
+        let caller = access::caller(&state.auth, headers).ok_or_else(Failure::unauthorized)?.0;
+        let kms = (state.service)().map_err(Failure::not_serving)?;
         let id = instance_id(headers).ok_or_else(Failure::bad_instance_header)?;
         let instance = state.instances.get(&id).ok_or_else(|| Failure::no_instance(id))?;
         let op = op::of_request(&parts.method, &parts.uri, headers, id, &caller)?;
         Ok(Self {
+            kms,
             instance: Arc::clone(instance),
             ring_exists: ring_exists(headers),
             representation: prefers_representation(headers),
@@ -61,12 +64,6 @@ impl<S: Keystore, U: Units> FromRequestParts<Arc<RestState<S, U>>> for Access {
             op,
         })
     }
-}
-
-/// The header's value, if there is exactly one: who is first or last is no way to tell what is meant.
-fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
-    let mut values = headers.get_all(name).iter();
-    values.next().filter(|_| values.next().is_none())
 }
 
 fn instance_id(headers: &HeaderMap) -> Option<InstanceId> {
@@ -78,8 +75,8 @@ fn ring_exists(headers: &HeaderMap) -> bool {
     headers.get("x-kms-key-ring").is_none_or(|ring| ring.is_empty() || ring == "default")
 }
 
-/// Whether the first `return` among the preferences is `representation` (RFC 7240 §2, §4.2). No value that counts here
-/// has a comma or a semicolon in it, so quoted ones are taken apart like the others.
+/// Whether the first `return` among the preferences is `representation` (RFC 7240 §2, §4.2). No value of interest contains
+/// a comma or a semicolon, so quoted values are split like the others.
 fn prefers_representation(headers: &HeaderMap) -> bool {
     let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     let preferences = values.flat_map(|value| value.split(',')).filter_map(|item| item.split(';').next());
@@ -90,7 +87,7 @@ fn prefers_representation(headers: &HeaderMap) -> bool {
     returns.next().is_some_and(|value| value.eq_ignore_ascii_case("representation"))
 }
 
-/// The path's parts, decoded.
+/// Key and action of the path, percent-decoded.
 pub(super) struct KeyPath {
     pub(super) key: KeyRef,
     pub(super) action: String,

@@ -2,15 +2,13 @@
 
 use super::access::{Access, KeyPath};
 use super::error::Failure;
-use super::{RestState, key};
+use super::key;
 use crate::answer;
 use crate::body::{BodyFailure, RequestBody};
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::http::StatusCode;
 use axum::response::Response;
-use keystore::Keystore;
-use kms::{KeyRef, OpId, Payload, Plaintext, Units, VersionId};
-use std::sync::Arc;
+use kms::{KeyRef, Payload, Plaintext, VersionId};
 use wire::Secret;
 use wire::rest::{self, ActionAnswer, BodyError, Rotate, TYPE_KEY_ACTION, Unwrap, VersionResource, Wrap};
 
@@ -50,14 +48,13 @@ fn asked(name: &str) -> Asked {
 }
 
 /// `POST /keys/{key}/actions/{action}`.
-pub(super) async fn act<S: Keystore, U: Units>(
-    State(state): State<Arc<RestState<S, U>>>,
+pub(super) async fn act(
     access: Access,
     KeyPath { key, action }: KeyPath,
     body: Result<RequestBody, BodyFailure>,
 ) -> Result<Response, Failure> {
     match asked(&action) {
-        Asked::Action(action) => perform(&state, &access, &key, action, body).await,
+        Asked::Action(action) => perform(&access, &key, action, body).await,
         Asked::NotOffered => Err(Failure::not_offered(DOING, "This action")),
         // Restoring has a path of its own.
         Asked::Restore | Asked::Unknown => Err(Failure::no_path()),
@@ -65,8 +62,7 @@ pub(super) async fn act<S: Keystore, U: Units>(
 }
 
 /// `POST /keys/{key}?action=…`, deprecated and still sent.
-pub(super) async fn deprecated<S: Keystore, U: Units>(
-    State(state): State<Arc<RestState<S, U>>>,
+pub(super) async fn deprecated(
     access: Access,
     path: KeyPath,
     RawQuery(query): RawQuery,
@@ -75,24 +71,14 @@ pub(super) async fn deprecated<S: Keystore, U: Units>(
     let action = rest::action(query.as_deref().unwrap_or_default());
     let action = action.map_err(|error| Failure::query(DOING, &error))?;
     match asked(action.as_deref().unwrap_or_default()) {
-        Asked::Action(action) => perform(&state, &access, &path.key, action, body).await,
-        Asked::Restore => key::restore(State(state), access, path).await,
+        Asked::Action(action) => perform(&access, &path.key, action, body).await,
+        Asked::Restore => key::restore(access, path).await,
         Asked::NotOffered => Err(Failure::not_offered(DOING, "This action")),
         Asked::Unknown => Err(Failure::unknown_action(DOING)),
     }
 }
 
-/// The operation's name: the client's, or one that is nobody else's.
-pub(super) fn op<S: Keystore, U: Units>(
-    state: &RestState<S, U>,
-    access: &Access,
-    doing: &str,
-) -> Result<OpId, Failure> {
-    access.op().map_or_else(|| state.kms.random_op().map_err(|error| Failure::kms(doing, &error.into())), Ok)
-}
-
-async fn perform<S: Keystore, U: Units>(
-    state: &RestState<S, U>,
+async fn perform(
     access: &Access,
     key: &KeyRef,
     action: Action,
@@ -107,7 +93,7 @@ async fn perform<S: Keystore, U: Units>(
             drop(body);
             access.require_ring(DOING, key)?;
             let plaintext = asked.plaintext.map(|plaintext| Plaintext::new(plaintext.into_zeroizing()));
-            let wrapped = state.kms.wrap(&call, key, plaintext, &asked.aad).await.map_err(failed)?;
+            let wrapped = access.kms.wrap(&call, key, plaintext, &asked.aad).await.map_err(failed)?;
             Ok(answered(&ActionAnswer {
                 plaintext: wrapped.generated.as_ref().map(shown),
                 ciphertext: Some(wrapped.ciphertext),
@@ -118,7 +104,7 @@ async fn perform<S: Keystore, U: Units>(
         Action::Unwrap => {
             let asked = Unwrap::decode(body.expose()).map_err(bad_body)?;
             access.require_ring(DOING, key)?;
-            let unwrapped = state.kms.unwrap(&call, key, &asked.ciphertext, &asked.aad).await;
+            let unwrapped = access.kms.unwrap(&call, key, &asked.ciphertext, &asked.aad).await;
             let unwrapped = unwrapped.map_err(failed)?;
             let (ciphertext, rewrapped_key_version) =
                 unwrapped.rewrapped.map(|new| (new.ciphertext, version(new.version))).unzip();
@@ -132,7 +118,7 @@ async fn perform<S: Keystore, U: Units>(
         Action::Rewrap => {
             let asked = Unwrap::decode(body.expose()).map_err(bad_body)?;
             access.require_ring(DOING, key)?;
-            let rewrapped = state.kms.rewrap(&call, key, &asked.ciphertext, &asked.aad).await;
+            let rewrapped = access.kms.rewrap(&call, key, &asked.ciphertext, &asked.aad).await;
             let rewrapped = rewrapped.map_err(failed)?;
             Ok(answered(&ActionAnswer {
                 plaintext: None,
@@ -149,17 +135,17 @@ async fn perform<S: Keystore, U: Units>(
             }
             access.require_ring(DOING, key)?;
             let payload = asked.payload.map(|payload| Payload::new(payload.into_zeroizing()));
-            let op = op(state, access, DOING)?;
-            state.kms.rotate(&call, op, key, payload).await.map_err(failed)?;
+            let op = access.operation(DOING)?;
+            access.kms.rotate(&call, op, key, payload).await.map_err(failed)?;
             Ok(answer::empty(StatusCode::NO_CONTENT))
         }
         Action::Enable | Action::Disable => {
             rest::no_body(body.expose()).map_err(bad_body)?;
             access.require_ring(DOING, key)?;
-            let op = op(state, access, DOING)?;
+            let op = access.operation(DOING)?;
             let changed = match action {
-                Action::Enable => state.kms.enable(&call, op, key).await,
-                _ => state.kms.disable(&call, op, key).await,
+                Action::Enable => access.kms.enable(&call, op, key).await,
+                _ => access.kms.disable(&call, op, key).await,
             };
             changed.map_err(failed)?;
             Ok(answer::empty(StatusCode::NO_CONTENT))

@@ -1,5 +1,6 @@
 //! From what went wrong to what a client is told.
 
+use crate::access;
 use crate::answer;
 use crate::body::BodyFailure;
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -38,6 +39,11 @@ impl Failure {
 
     pub(super) fn unauthorized() -> Self {
         Self::bare(401, "The user does not have access to the specified resource")
+    }
+
+    /// There is no key service yet; `why` says what has to be done first.
+    pub(super) fn not_serving(why: String) -> Self {
+        Self::new("Request could not be served", ReasonCode::NoUnit, why)
     }
 
     pub(super) fn bad_instance_header() -> Self {
@@ -233,7 +239,7 @@ impl IntoResponse for Failure {
         let mut response = answer::json(status, TYPE_ERROR, &Envelope::new(TYPE_ERROR, vec![self.resource]));
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"IAM\""));
+            headers.insert(header::WWW_AUTHENTICATE, access::CHALLENGE);
         }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

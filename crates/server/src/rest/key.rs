@@ -1,45 +1,38 @@
 //! One key: read, destroy, restore, purge, and its versions.
 
-use super::RestState;
 use super::access::{Access, KeyPath};
-use super::actions::op;
 use super::error::Failure;
 use super::respond::{key_resource, one_key, version, whole_key};
 use crate::answer;
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::http::StatusCode;
 use axum::response::Response;
-use keystore::Keystore;
-use kms::{KeyMetadata, Units};
-use std::sync::Arc;
+use kms::KeyMetadata;
 use wire::rest::{self, Envelope, TYPE_KEY_VERSION, VersionsQuery};
 
-pub(super) async fn read<S: Keystore, U: Units>(
-    State(state): State<Arc<RestState<S, U>>>,
+pub(super) async fn read(
     access: Access,
     KeyPath { key, .. }: KeyPath,
 ) -> Result<Response, Failure> {
     const DOING: &str = "Key could not be retrieved";
     access.require_ring(DOING, &key)?;
-    let found = state.kms.get_key(&access.call(), &key).await;
+    let found = access.kms.get_key(&access.call(), &key).await;
     let found = found.map_err(|error| Failure::kms(DOING, &error))?;
     Ok(one_key(StatusCode::OK, whole_key(&access.instance, found)))
 }
 
-pub(super) async fn metadata<S: Keystore, U: Units>(
-    State(state): State<Arc<RestState<S, U>>>,
+pub(super) async fn metadata(
     access: Access,
     KeyPath { key, .. }: KeyPath,
 ) -> Result<Response, Failure> {
     const DOING: &str = "Key metadata could not be retrieved";
     access.require_ring(DOING, &key)?;
-    let found = state.kms.metadata(&access.call(), &key).await;
+    let found = access.kms.metadata(&access.call(), &key).await;
     let found = found.map_err(|error| Failure::kms(DOING, &error))?;
     Ok(one_key(StatusCode::OK, key_resource(&access.instance, found)))
 }
 
-pub(super) async fn versions<S: Keystore, U: Units>(
-    State(state): State<Arc<RestState<S, U>>>,
+pub(super) async fn versions(
     access: Access,
     KeyPath { key, .. }: KeyPath,
     RawQuery(query): RawQuery,
@@ -48,7 +41,7 @@ pub(super) async fn versions<S: Keystore, U: Units>(
     let query = VersionsQuery::decode(query.as_deref().unwrap_or_default());
     let query = query.map_err(|error| Failure::query(DOING, &error))?;
     access.require_ring(DOING, &key)?;
-    let versions = state.kms.list_versions(&access.call(), &key, query.all_key_states).await;
+    let versions = access.kms.list_versions(&access.call(), &key, query.all_key_states).await;
     let versions = versions.map_err(|error| Failure::kms(DOING, &error))?;
     let page = versions.iter().skip(query.offset).take(query.limit).map(version).collect();
     let mut page = Envelope::new(TYPE_KEY_VERSION, page);
@@ -56,8 +49,7 @@ pub(super) async fn versions<S: Keystore, U: Units>(
     Ok(answer::json(StatusCode::OK, TYPE_KEY_VERSION, &page))
 }
 
-pub(super) async fn delete<S: Keystore, U: Units>(
-    State(state): State<Arc<RestState<S, U>>>,
+pub(super) async fn delete(
     access: Access,
     KeyPath { key, .. }: KeyPath,
     RawQuery(query): RawQuery,
@@ -67,18 +59,17 @@ pub(super) async fn delete<S: Keystore, U: Units>(
     let force = rest::flag(query.as_deref().unwrap_or_default(), "force");
     force.map_err(|error| Failure::query(DOING, &error))?;
     access.require_ring(DOING, &key)?;
-    let deleted = state.kms.delete(&access.call(), op(&state, &access, DOING)?, &key).await;
+    let deleted = access.kms.delete(&access.call(), access.operation(DOING)?, &key).await;
     Ok(removed(&access, deleted.map_err(|error| Failure::kms(DOING, &error))?))
 }
 
-pub(super) async fn purge<S: Keystore, U: Units>(
-    State(state): State<Arc<RestState<S, U>>>,
+pub(super) async fn purge(
     access: Access,
     KeyPath { key, .. }: KeyPath,
 ) -> Result<Response, Failure> {
     const DOING: &str = "Key could not be purged";
     access.require_ring(DOING, &key)?;
-    let purged = state.kms.purge(&access.call(), op(&state, &access, DOING)?, &key).await;
+    let purged = access.kms.purge(&access.call(), access.operation(DOING)?, &key).await;
     Ok(removed(&access, purged.map_err(|error| Failure::kms(DOING, &error))?))
 }
 
@@ -92,14 +83,13 @@ fn removed(access: &Access, key: KeyMetadata) -> Response {
 }
 
 /// Older clients send a body, with the material once imported; it is not looked at.
-pub(super) async fn restore<S: Keystore, U: Units>(
-    State(state): State<Arc<RestState<S, U>>>,
+pub(super) async fn restore(
     access: Access,
     KeyPath { key, .. }: KeyPath,
 ) -> Result<Response, Failure> {
     const DOING: &str = "Key could not be restored";
     access.require_ring(DOING, &key)?;
-    let restored = state.kms.restore(&access.call(), op(&state, &access, DOING)?, &key).await;
+    let restored = access.kms.restore(&access.call(), access.operation(DOING)?, &key).await;
     let restored = restored.map_err(|error| Failure::kms(DOING, &error))?;
     Ok(one_key(StatusCode::CREATED, key_resource(&access.instance, restored)))
 }

@@ -3,21 +3,17 @@
 use super::access::Access;
 use super::error::Failure;
 use super::respond::{key_resource, one_key};
-use super::{RestState, actions};
 use crate::answer;
 use crate::body::{BodyFailure, RequestBody};
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
-use keystore::Keystore;
-use kms::{KeyKind, KeyQuery, KeyState, NewKey, Payload, SortBy, SortProperty, StateSet, Units};
-use std::sync::Arc;
+use kms::{KeyKind, KeyQuery, KeyState, NewKey, Payload, SortBy, SortProperty, StateSet};
 use wire::rest::{self, CreateKey, Envelope, ListQuery, TYPE_KEY};
 
 const KEY_TOTAL: HeaderName = HeaderName::from_static("key-total");
 
-pub(super) async fn create<S: Keystore, U: Units>(
-    State(state): State<Arc<RestState<S, U>>>,
+pub(super) async fn create(
     access: Access,
     body: Result<RequestBody, BodyFailure>,
 ) -> Result<Response, Failure> {
@@ -40,21 +36,20 @@ pub(super) async fn create<S: Keystore, U: Units>(
         expires_at: new.expiration_date.map(|time| time.0),
         payload: new.payload.map(|payload| Payload::new(payload.into_zeroizing())),
     };
-    let op = actions::op(&state, &access, DOING)?;
-    let key = state.kms.create_key(&access.call(), op, new).await;
+    let op = access.operation(DOING)?;
+    let key = access.kms.create_key(&access.call(), op, new).await;
     let key = key_resource(&access.instance, key.map_err(|error| Failure::kms(DOING, &error))?);
     Ok(one_key(StatusCode::CREATED, if access.representation { key } else { key.into_short() }))
 }
 
-pub(super) async fn list<S: Keystore, U: Units>(
-    State(state): State<Arc<RestState<S, U>>>,
+pub(super) async fn list(
     access: Access,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
     const DOING: &str = "Keys could not be listed";
     let query = key_query(DOING, query)?;
     let keys = if access.ring_exists {
-        let keys = state.kms.list_keys(&access.call(), &query).await;
+        let keys = access.kms.list_keys(&access.call(), &query).await;
         keys.map_err(|error| Failure::kms(DOING, &error))?
     } else {
         Vec::new()
@@ -63,15 +58,14 @@ pub(super) async fn list<S: Keystore, U: Units>(
     Ok(answer::json(StatusCode::OK, TYPE_KEY, &Envelope::new(TYPE_KEY, keys)))
 }
 
-pub(super) async fn count<S: Keystore, U: Units>(
-    State(state): State<Arc<RestState<S, U>>>,
+pub(super) async fn count(
     access: Access,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
     const DOING: &str = "Keys could not be counted";
     let query = key_query(DOING, query)?;
     let total = if access.ring_exists {
-        let total = state.kms.count_keys(&access.call(), &query).await;
+        let total = access.kms.count_keys(&access.call(), &query).await;
         total.map_err(|error| Failure::kms(DOING, &error))?
     } else {
         0

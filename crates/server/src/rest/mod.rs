@@ -21,15 +21,16 @@ mod keys;
 mod op;
 mod respond;
 
+use crate::access::caller;
 use crate::auth::Auth;
+use crate::service::ServiceSource;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{any, delete, get, post};
-use keystore::Keystore;
-use kms::{InstanceId, Kms, Units};
+use kms::InstanceId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,7 @@ use error::Failure;
 /// How long a call may take, unless the configuration says otherwise.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Whose address and names an instance bears.
+/// The service that an instance imitates: decides resource names and a few constants in answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceKind {
     /// `kms` in names.
@@ -50,57 +51,57 @@ pub enum ServiceKind {
     HyperProtect,
 }
 
-/// What the API shows of an instance besides its keys.
+/// A service instance as the API presents it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
-    /// Its id, which is also the key service's.
+    /// Identifier, the same as in the key service.
     pub id: InstanceId,
-    /// Its home region, such as `us-south`.
+    /// Home region, such as `us-south`.
     pub region: String,
-    /// The account it belongs to.
+    /// Account that it belongs to.
     pub account: String,
-    /// What it is an instance of.
+    /// Service that it is an instance of.
     pub kind: ServiceKind,
 }
 
-/// What every request works with.
-pub struct RestState<S, U> {
-    kms: Arc<Kms<S, U>>,
+/// State of the REST API.
+pub struct RestState {
+    service: ServiceSource,
     auth: Arc<Auth>,
     instances: BTreeMap<InstanceId, Arc<Instance>>,
     deadline: Duration,
 }
 
-impl<S: Keystore, U: Units> RestState<S, U> {
-    /// Serves `instances` of the key service to whomever `auth` knows, each call within `deadline`.
+impl RestState {
+    /// Serves `instances` of the key service to the callers that `auth` knows, each call within `deadline`.
     #[must_use]
     pub fn new(
-        kms: Arc<Kms<S, U>>,
+        service: ServiceSource,
         auth: Arc<Auth>,
         instances: impl IntoIterator<Item = Instance>,
         deadline: Duration,
     ) -> Self {
         let instances = instances.into_iter().map(|instance| (instance.id, Arc::new(instance))).collect();
-        Self { kms, auth, instances, deadline }
+        Self { service, auth, instances, deadline }
     }
 }
 
-/// The API's paths, and an envelope for every path and method there is none for.
-pub fn router<S: Keystore, U: Units>(state: Arc<RestState<S, U>>) -> Router {
+/// Routes of the API. Unknown paths and methods are answered in Key Protect's envelope.
+pub fn router(state: Arc<RestState>) -> Router {
     let keys = Router::new()
-        .route("/keys", get(keys::list::<S, U>).head(keys::count::<S, U>).post(keys::create::<S, U>))
+        .route("/keys", get(keys::list).head(keys::count).post(keys::create))
         .route(
             "/keys/{key}",
-            get(key::read::<S, U>)
-                .delete(key::delete::<S, U>)
-                .post(actions::deprecated::<S, U>)
-                .patch(not_offered::<S, U>),
+            get(key::read)
+                .delete(key::delete)
+                .post(actions::deprecated)
+                .patch(not_offered),
         )
-        .route("/keys/{key}/metadata", get(key::metadata::<S, U>))
-        .route("/keys/{key}/versions", get(key::versions::<S, U>))
-        .route("/keys/{key}/restore", post(key::restore::<S, U>))
-        .route("/keys/{key}/purge", delete(key::purge::<S, U>))
-        .route("/keys/{key}/actions/{action}", post(actions::act::<S, U>));
+        .route("/keys/{key}/metadata", get(key::metadata))
+        .route("/keys/{key}/versions", get(key::versions))
+        .route("/keys/{key}/restore", post(key::restore))
+        .route("/keys/{key}/purge", delete(key::purge))
+        .route("/keys/{key}/actions/{action}", post(actions::act));
     let others = [
         "/keys_with_policy_overrides",
         "/keys/registrations",
@@ -120,34 +121,43 @@ pub fn router<S: Keystore, U: Units>(state: Arc<RestState<S, U>>) -> Router {
         "/lockers",
         "/lockers/{*rest}",
     ];
-    let api = others.into_iter().fold(keys, |api, path| api.route(path, any(not_offered::<S, U>)));
-    let api = api.fallback(no_path::<S, U>).method_not_allowed_fallback(no_method::<S, U>);
+    let api = others.into_iter().fold(keys, |api, path| api.route(path, any(not_offered)));
+    let api = api.fallback(no_path).method_not_allowed_fallback(no_method);
     Router::new()
         .nest("/api/v2", api)
         // The nested router is not asked for its own root with a slash.
-        .route("/api/v2/", any(no_path::<S, U>))
-        .fallback(async || Failure::no_path())
+        .route("/api/v2/", any(no_path))
+        .fallback(outside)
         .with_state(state)
         .layer(from_fn(correlate))
 }
 
-async fn not_offered<S: Keystore, U: Units>(
-    _: State<Arc<RestState<S, U>>>,
+async fn not_offered(
+    _: State<Arc<RestState>>,
     access: Result<Access, Failure>,
 ) -> Failure {
     access
         .map_or_else(|failure| failure, |_| Failure::not_offered("Request could not be served", "This call"))
 }
 
-async fn no_path<S: Keystore, U: Units>(
-    _: State<Arc<RestState<S, U>>>,
+async fn no_path(
+    _: State<Arc<RestState>>,
     access: Result<Access, Failure>,
 ) -> Failure {
     access.map_or_else(|failure| failure, |_| Failure::no_path())
 }
 
-async fn no_method<S: Keystore, U: Units>(
-    _: State<Arc<RestState<S, U>>>,
+/// Paths outside of the API. Before there is a key service, even they are answered with the reason for that.
+async fn outside(State(state): State<Arc<RestState>>, headers: HeaderMap) -> Failure {
+    match (state.service)() {
+        Ok(_) => Failure::no_path(),
+        Err(_) if caller(&state.auth, &headers).is_none() => Failure::unauthorized(),
+        Err(why) => Failure::not_serving(why),
+    }
+}
+
+async fn no_method(
+    _: State<Arc<RestState>>,
     method: Method,
     access: Result<Access, Failure>,
 ) -> Failure {
@@ -156,7 +166,7 @@ async fn no_method<S: Keystore, U: Units>(
 
 const CORRELATION_ID: HeaderName = HeaderName::from_static("correlation-id");
 
-/// Names every answer as the client named its request, or anew.
+/// Sets the `Correlation-Id` of every answer: the request's, or a new one.
 async fn correlate(request: axum::extract::Request, next: Next) -> Response {
     let id = correlation_id(request.headers());
     let mut response = next.run(request).await;

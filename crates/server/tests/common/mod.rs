@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bench_unit::BenchUnit;
 use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
-use keystore::{MemoryStore, StoreError, StoreIdentity, WallClock};
+use keystore::{AnyStore, MemoryStore, StoreError, StoreIdentity, WallClock};
 use kms::{
     Clock, Forms, InstanceHeader, InstanceId, Kms, KmsOptions, OsRng, RotationProfile, Timers, UnitReply,
     UnitState, Units, UnitsError,
@@ -14,6 +14,7 @@ use kms::{
 use serde_json::{Value, json};
 use server::auth::{Auth, AuthConfig, Identity, SigningKey};
 use server::rest::{Instance, RestState, ServiceKind};
+use server::{KeyService, ServiceSource, ServiceUnits};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::ServiceExt as _;
@@ -117,9 +118,9 @@ impl Clock for HandClock {
 pub(crate) struct Bench {
     pub(crate) router: Router,
     pub(crate) units: Arc<OneUnit>,
-    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) store: Arc<AnyStore>,
     pub(crate) clock: Arc<HandClock>,
-    pub(crate) kms: Arc<Kms<Arc<MemoryStore>, Arc<OneUnit>>>,
+    pub(crate) kms: Arc<KeyService>,
 }
 
 /// What came back.
@@ -212,13 +213,15 @@ impl Bench {
     ) -> Self {
         let (unit, pattern) = OneUnit::new();
         let units = Arc::new(unit);
-        let store = Arc::new(MemoryStore::new(StoreIdentity([1; 16]), WallClock::system()));
+        let store = MemoryStore::new(StoreIdentity([1; 16]), WallClock::system());
+        let store = Arc::new(AnyStore::Memory(store));
         for instance in [INSTANCE, OTHER_INSTANCE] {
             InstanceHeader::create(&store, &units, &OsRng, instance, pattern, DEADLINE).await.unwrap();
         }
         let clock = Arc::new(HandClock(Mutex::new("2026-01-02T03:04:05.678Z".parse().unwrap())));
         let options = KmsOptions { clock: clock.clone(), timers, rotation, ..KmsOptions::default() };
-        let kms = Kms::open(Arc::clone(&store), Arc::clone(&units), options, DEADLINE).await.unwrap();
+        let behind = ServiceUnits::new(Arc::clone(&units));
+        let kms = Kms::open(Arc::clone(&store), behind, options, DEADLINE).await.unwrap();
         let kms = Arc::new(kms);
 
         let identity = |iam_id: &str| Identity { iam_id: iam_id.to_owned(), account: "acc".to_owned() };
@@ -234,8 +237,11 @@ impl Bench {
             instance(INSTANCE, ServiceKind::HyperProtect),
             instance(OTHER_INSTANCE, ServiceKind::KeyProtect),
         ];
-        let state = Arc::new(RestState::new(Arc::clone(&kms), Arc::clone(&auth), instances, DEADLINE));
-        let router = server::router(state, auth, Arc::new(|| Ok(())));
+        let service = Arc::clone(&kms);
+        let service: ServiceSource = Arc::new(move || Ok(Arc::clone(&service)));
+        let state = Arc::new(RestState::new(service, Arc::clone(&auth), instances, DEADLINE));
+        let health = server::health::router(Arc::new(|| Ok(())));
+        let router = server::iam::router(auth).merge(health).merge(server::rest::router(state));
         Self { router, units, store, clock, kms }
     }
 
@@ -277,7 +283,9 @@ impl Bench {
     }
 
     pub(crate) fn set_store_fault(&self, fault: Option<StoreError>) {
-        self.store.set_fault(fault);
+        if let AnyStore::Memory(store) = &*self.store {
+            store.set_fault(fault);
+        }
     }
 }
 

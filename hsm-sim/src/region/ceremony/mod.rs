@@ -10,7 +10,7 @@ mod keys;
 mod port;
 
 pub use development::{CeremonyError, DevelopmentCeremony};
-pub use port::{SocketPort, SocketPortError};
+pub use port::SocketPort;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};

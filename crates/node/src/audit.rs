@@ -1,12 +1,10 @@
 //! The service's record of administrative commands: one line of JSON each, in the shape of activity-tracking events.
 //!
-//! It says what was sent and what came back, and is the operator's word: the unit's own audit chain, which its module
-//! signs, has the same commands by the hash of what was signed. Queries change nothing and leave no line.
+//! It records what was sent and what was returned, as the operator's statement. The unit's own audit chain, signed by its
+//! module, has the same commands by the hash of the signed block. Queries change nothing and are not recorded.
 
-use super::forward::may_be_carried_out;
-use crate::cli::with_causes;
-use crate::hex;
-use crate::region::{Identity, SocketPortError, UnitProcess};
+use server::rest::Instance;
+use server::tke::{AdministeredUnit, ForwardError, ForwardedRequest};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -16,45 +14,63 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use tke_crypto::AdministratorCertificate;
+use tracing::error;
 use unit_api::VerificationPattern;
 use unit_api::admin::{
     AdminBlock, AdminCommand, AdminRequest, AdminResponse, AdminResponseBlock, Attributes,
 };
+use wire::text::{encode_hex, error_chain};
 
-/// `audit.jsonl`: only ever added to, mode 0600.
-#[derive(Clone)]
-pub(in crate::region) struct AuditLog(Arc<Mutex<File>>);
+/// A file that lines are only appended to, mode 0600.
+#[derive(Clone, Debug)]
+pub struct AuditLog(Arc<Mutex<File>>);
+
+/// A forwarded request, and the instance that its addressee belongs to.
+#[derive(Clone, Copy)]
+pub(crate) struct ForwardedCommand<'a> {
+    pub(crate) request: ForwardedRequest<'a>,
+    pub(crate) instance: &'a Instance,
+}
+
+/// What is known of the command in a request.
+struct ParsedCommand<'a> {
+    request: AdminRequest<'a>,
+    block: Option<AdminBlock<'a>>,
+    command: Option<AdminCommand>,
+}
 
 impl AuditLog {
-    /// The log at `path`, begun if there is none.
-    pub(in crate::region) fn open(path: &Path) -> io::Result<Self> {
+    /// Opens the log at `path`, creating it if it does not exist.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or its creation cannot be made durable.
+    pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        crate::files::sync_parent(path)?;
+        if let Some(folder) = path.parent() {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            File::open(folder)?.sync_all()?;
+        }
         Ok(Self(Arc::new(Mutex::new(file))))
     }
 
-    /// Writes down what came of a request, before the caller learns it.
-    pub(super) async fn forwarded(
+    /// Records a command and its outcome, durably, before the caller gets the response.
+    pub(crate) async fn record(
         &self,
-        caller: &str,
-        identity: &Identity,
-        unit: &UnitProcess,
-        hsm_id: &str,
-        request: &[u8],
-        answered: &Result<Vec<u8>, SocketPortError>,
+        sent: ForwardedCommand<'_>,
+        response: &Result<Vec<u8>, ForwardError>,
     ) {
-        let Ok(request) = AdminRequest::decode(request) else { return };
+        let Ok(request) = AdminRequest::decode(sent.request.der) else { return };
         let block = request.decode_block().ok();
         let command = block.and_then(|block| AdminCommand::from_id(block.command));
         if command.is_some_and(AdminCommand::is_query) {
             return;
         }
-        let event = event(&Forwarded { caller, identity, unit, hsm_id, request, block, command }, answered);
+        let event = event(sent, &ParsedCommand { request, block, command }, response);
         let log = self.clone();
         let written = tokio::task::spawn_blocking(move || log.append(&event)).await;
-        // The command is done, and the unit has its own record: the caller gets the answer all the same.
+        // The command is executed, and the unit has its own record: the caller gets the response all the same.
         if let Err(e) = written.map_err(io::Error::other).and_then(|written| written) {
-            eprintln!("hsm-sim: an administrative command could not be written to the audit log: {e}");
+            error!(unit = sent.request.unit.number, error = %error_chain(&e), "cannot write to the audit log");
         }
     }
 
@@ -67,45 +83,38 @@ impl AuditLog {
     }
 }
 
-struct Forwarded<'a> {
-    caller: &'a str,
-    identity: &'a Identity,
-    unit: &'a UnitProcess,
-    hsm_id: &'a str,
-    request: AdminRequest<'a>,
-    block: Option<AdminBlock<'a>>,
-    command: Option<AdminCommand>,
-}
-
-fn event(sent: &Forwarded<'_>, answered: &Result<Vec<u8>, SocketPortError>) -> Value {
-    let Forwarded { caller, identity, unit, hsm_id, request, block, command } = sent;
-    let location = unit.place.location.to_string();
+fn event(
+    sent: ForwardedCommand<'_>,
+    parsed: &ParsedCommand<'_>,
+    response: &Result<Vec<u8>, ForwardError>,
+) -> Value {
+    let ForwardedCommand { request: ForwardedRequest { caller, unit, hsm_id, .. }, instance } = sent;
+    let ParsedCommand { request, block, command } = parsed;
+    let AdministeredUnit { location, .. } = unit;
     let input = block.map_or(&[][..], |block| block.input);
     let mut request_data = json!({
         "location": location,
-        "blockHash": hex::encode(&Sha256::digest(request.block)).as_str(),
+        "blockHash": encode_hex(&Sha256::digest(request.block)),
         "signers": signers(request, input, *command),
     });
     let mut response_data = json!({});
     if let Some(command) = command {
-        add(&mut request_data, what(*command, input));
+        add(&mut request_data, request_fields(*command, input));
     }
-    let (outcome, code, text) = match answered {
-        Err(error) if may_be_carried_out(error) => ("unknown", 504, with_causes(error)),
-        Err(error) => ("failure", 502, with_causes(error)),
+    let (outcome, code, text) = match response {
+        Err(error) if error.may_have_executed() => ("unknown", 504, error_chain(error)),
+        Err(error) => ("failure", 502, error_chain(error)),
         Ok(response) => match result(response) {
             Some(Ok(output)) => {
-                add(&mut response_data, came(*command, &output));
+                add(&mut response_data, response_fields(*command, &output));
                 ("success", 200, "OK".to_owned())
             }
             Some(Err(why)) => ("failure", 400, why),
             None => ("failure", 400, "the crypto unit did not understand the request".to_owned()),
         },
     };
-    let crn = format!(
-        "crn:v1:bluemix:public:hs-crypto:{}:a/{}:{}:hsm:{hsm_id}",
-        identity.region, identity.account, identity.instance_id
-    );
+    let Instance { id, region, account, .. } = instance;
+    let crn = format!("crn:v1:bluemix:public:hs-crypto:{region}:a/{account}:{id}:hsm:{hsm_id}");
     json!({
         "eventTime": Timestamp::now().to_string(),
         "action": action(*command),
@@ -128,7 +137,7 @@ const fn reason_type(code: u16) -> &'static str {
     }
 }
 
-/// What the event is called. Where the documentation has no name, one of the same making.
+/// Name of the event. Commands without a documented name get one of the same form.
 const fn action(command: Option<AdminCommand>) -> &'static str {
     use AdminCommand as C;
     match command {
@@ -152,7 +161,7 @@ const fn action(command: Option<AdminCommand>) -> &'static str {
     }
 }
 
-/// Who has signed, by their subject key identifiers; those on the parts where a command is made of parts.
+/// Subject key identifiers of the signers, including those of the key parts that a command consists of.
 fn signers(request: &AdminRequest<'_>, input: &[u8], command: Option<AdminCommand>) -> Vec<String> {
     let mut skis: Vec<[u8; 32]> = request.signers().flatten().map(|signer| signer.ski).collect();
     let mut rest = if command == Some(AdminCommand::ImportKeyParts) { input } else { &[] };
@@ -162,21 +171,21 @@ fn signers(request: &AdminRequest<'_>, input: &[u8], command: Option<AdminComman
     }
     skis.sort_unstable();
     skis.dedup();
-    skis.iter().map(|ski| hex::encode(ski).to_string()).collect()
+    skis.iter().map(|ski| encode_hex(ski)).collect()
 }
 
-/// What is asked, from the input that was signed. Nothing of a sealed key part.
-fn what(command: AdminCommand, input: &[u8]) -> Value {
+/// Fields of the request, from the signed input. Sealed key parts are left out.
+fn request_fields(command: AdminCommand, input: &[u8]) -> Value {
     match command {
         AdminCommand::AddAdministrator => match AdministratorCertificate::parse(input) {
-            Ok(shown) => json!({ "adminId": shown.ski.to_string(), "adminName": shown.name.as_str() }),
+            Ok(certificate) => json!({ "adminId": certificate.ski.to_string(), "adminName": certificate.name.as_str() }),
             Err(_) => json!({}),
         },
-        AdminCommand::RemoveAdministrator => json!({ "adminId": hex::encode(input).as_str() }),
+        AdminCommand::RemoveAdministrator => json!({ "adminId": encode_hex(input) }),
         AdminCommand::ReplaceAdministrator => match input.split_first_chunk::<32>() {
             Some((old, new)) => {
-                let new = AdministratorCertificate::parse(new).ok().map(|shown| shown.ski.to_string());
-                json!({ "adminId": new, "replacedAdminId": hex::encode(old).as_str() })
+                let new = AdministratorCertificate::parse(new).ok().map(|new| new.ski.to_string());
+                json!({ "adminId": new, "replacedAdminId": encode_hex(old) })
             }
             None => json!({}),
         },
@@ -192,14 +201,14 @@ fn what(command: AdminCommand, input: &[u8]) -> Value {
         AdminCommand::SetControlPoints
         | AdminCommand::AddControlPoints
         | AdminCommand::DeleteControlPoints => {
-            json!({ "controlPoints": hex::encode(input).as_str() })
+            json!({ "controlPoints": encode_hex(input) })
         }
         _ => json!({}),
     }
 }
 
-/// What came of a command that was carried out. Nothing of a sealed key part.
-fn came(command: Option<AdminCommand>, output: &[u8]) -> Value {
+/// Fields of the response to a command that was executed. Sealed key parts are left out.
+fn response_fields(command: Option<AdminCommand>, output: &[u8]) -> Value {
     match command {
         Some(AdminCommand::ImportKeyParts | AdminCommand::GenerateMasterKey) => pattern(output),
         _ => json!({}),
@@ -213,7 +222,7 @@ fn pattern(bytes: &[u8]) -> Value {
     }
 }
 
-/// The output of a command that was carried out, or why it was not; none if the unit did not understand it.
+/// The output of a command that was executed, or why it was refused; `None` if the unit did not understand it.
 fn result(response: &[u8]) -> Option<Result<Vec<u8>, String>> {
     let response = AdminResponse::decode(response).ok()?;
     let block = AdminResponseBlock::decode(response.block).ok()?;

@@ -1,11 +1,12 @@
-//! Joins the key service to the host: the one place where the two meet.
+//! Connects the key service to crypto units: through the host, or to one unit before there is a host.
 
-use host::{Host, HostError};
+use host::{Host, HostError, LinkError, UnitClient};
 use kms::{Form, Forms, UnitReply, Units, UnitsError};
 use std::time::Duration;
-use unit_api::{Command, UnitError};
+use unit_api::{Command, Envelope, UnitError};
+use wire::text::error_chain;
 
-/// How long a caller is told to wait when too many are waiting already.
+/// How long a caller is asked to wait when too many are waiting already.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The key service's port to units, served by a host.
@@ -33,6 +34,19 @@ impl Units for HostUnits {
     }
 }
 
+/// One unit, asked directly: before there is a proof by which a host could admit it.
+pub(crate) struct OneUnit(pub(crate) UnitClient);
+
+impl Units for OneUnit {
+    async fn execute(&self, command: &Command<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
+        match self.0.call(&Envelope::plain(*command), deadline).await {
+            Ok(frame) => Ok(UnitReply::from_body(frame.into_body())),
+            Err(LinkError::DeadlineExceeded(_)) => Err(UnitsError::DeadlineExceeded),
+            Err(e) => Err(UnitsError::NoEligibleUnit(error_chain(&e))),
+        }
+    }
+}
+
 fn host_forms<'a>(forms: &Forms<'a>) -> host::Forms<'a> {
     let mut made = match forms.first {
         Form { command, under: None } => host::Forms::of(command),
@@ -53,9 +67,9 @@ fn units_error(error: HostError) -> UnitsError {
         HostError::DeadlineExceeded(_) => UnitsError::DeadlineExceeded,
         HostError::Overloaded => UnitsError::Busy { retry_after: BUSY_PAUSE },
         HostError::RequestTooLong => UnitsError::Refused(UnitError::FrameTooLong.into()),
-        // Units keep nothing for callers, so that a command that may have been carried out has changed nothing either.
+        // Units keep nothing for callers, so a command that may have been executed has changed nothing either.
         HostError::UnitLost | HostError::ShutDown => UnitsError::NoEligibleUnit(error.to_string()),
-        // The key service gives none of these; and whatever the host learns to say stays a refusal to serve.
+        // The key service causes none of these; errors that the host may add later mean that no unit served.
         other => UnitsError::NoEligibleUnit(other.to_string()),
     }
 }

@@ -1,0 +1,117 @@
+//! Configuration of a node.
+
+use crate::audit::AuditLog;
+use crate::node::{Node, NodeError, Shared, Store};
+use crate::ports::UnitDirectory;
+use keystore::AnyStore;
+use kms::{Clock, RotationProfile};
+use server::ServeLimits;
+use server::auth::{Auth, AuthConfig, SigningKey};
+use server::rest::Instance;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long requests under way may take to end when a node stops.
+const DRAIN: Duration = Duration::from_secs(4);
+
+/// Configures a [`Node`]. Made by [`Node::builder`].
+pub struct NodeBuilder {
+    store: Store,
+    directory: Arc<dyn UnitDirectory>,
+    clock: Arc<dyn Clock>,
+    instances: Vec<Instance>,
+    zone: String,
+    auth: Option<Auth>,
+    audit: Option<AuditLog>,
+    rotation: RotationProfile,
+    limits: ServeLimits,
+}
+
+impl NodeBuilder {
+    pub(crate) fn new(store: AnyStore, directory: Arc<dyn UnitDirectory>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            store: Arc::new(store),
+            directory,
+            clock,
+            instances: Vec::new(),
+            zone: "az1".to_owned(),
+            auth: None,
+            audit: None,
+            rotation: RotationProfile::Online,
+            limits: ServeLimits { drain: DRAIN, ..ServeLimits::default() },
+        }
+    }
+
+    /// Adds an instance. The crypto units belong to the first; the others share them and its master key.
+    #[must_use]
+    pub fn instance(mut self, instance: Instance) -> Self {
+        self.instances.push(instance);
+        self
+    }
+
+    /// The node's own zone; crypto units there are used first. `az1` by default.
+    #[must_use]
+    pub fn zone(self, zone: impl Into<String>) -> Self {
+        Self { zone: zone.into(), ..self }
+    }
+
+    /// The callers and their credentials. Without it every call is refused with 401.
+    #[must_use]
+    pub fn auth(self, auth: Auth) -> Self {
+        Self { auth: Some(auth), ..self }
+    }
+
+    /// Where administrative commands are recorded. Without it they are not.
+    #[must_use]
+    pub fn audit_log(self, audit: AuditLog) -> Self {
+        Self { audit: Some(audit), ..self }
+    }
+
+    /// What keys can be used for while the master key is being rotated; everything by default.
+    #[must_use]
+    pub fn rotation_profile(self, rotation: RotationProfile) -> Self {
+        Self { rotation, ..self }
+    }
+
+    /// Limits of connections.
+    #[must_use]
+    pub fn limits(self, limits: ServeLimits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// A node that is not open yet: it answers, and serves no keys until [`Node::open`] or [`Node::open_when_ready`].
+    ///
+    /// # Errors
+    /// [`NodeError::NoInstance`]; [`NodeError::Random`].
+    pub fn build(self) -> Result<Node, NodeError> {
+        if self.instances.is_empty() {
+            return Err(NodeError::NoInstance);
+        }
+        let auth = match self.auth {
+            Some(auth) => auth,
+            None => Auth::new(AuthConfig::new(SigningKey::random()?)),
+        };
+        Ok(Node::new(Shared::new(crate::node::Parts {
+            store: self.store,
+            directory: self.directory,
+            clock: self.clock,
+            instances: self.instances,
+            zone: self.zone,
+            auth: Arc::new(auth),
+            audit: self.audit,
+            rotation: self.rotation,
+            limits: self.limits,
+        })))
+    }
+
+    /// [`Self::build`], and opens the node: at once if its crypto units are ready, else in the background as soon as they
+    /// are.
+    ///
+    /// # Errors
+    /// [`NodeError`], except that units that are not ready are no error.
+    pub async fn start(self) -> Result<Node, NodeError> {
+        let node = self.build()?;
+        node.open_when_ready().await?;
+        Ok(node)
+    }
+}

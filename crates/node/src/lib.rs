@@ -1,0 +1,40 @@
+//! One serving process of a region: keystore, host, key service, front ends and background jobs, put together.
+//!
+//! A [`Node`] is built over a store, a [`UnitDirectory`] and a clock. It answers from the beginning, so that customers'
+//! tools can bring a master key into the crypto units. It opens once they hold one: instances that the store does not
+//! have are created, those that it has are found, and keys are served from then on.
+//!
+//! What it deliberately does not know: how crypto units are started, where their operator keeps them, command lines,
+//! faults and simulated time.
+//!
+//! Invariants:
+//! - a node keeps no state that another node over the same store could miss;
+//! - once open, a node stays open, whatever becomes of its units.
+
+mod audit;
+mod builder;
+mod config;
+mod front_ends;
+mod instance_state;
+mod node;
+mod opening;
+mod ports;
+mod rotation;
+mod sweeper;
+mod tke;
+mod unit_link;
+mod unit_status;
+mod units;
+
+pub use audit::AuditLog;
+pub use builder::NodeBuilder;
+pub use config::StoreConfig;
+pub use host::Host;
+pub use kms::Clock;
+pub use node::{Node, NodeError, Store};
+pub use ports::{StaticDirectory, UnitDirectory, UnitEntry};
+pub use server::rest::{Instance, ServiceKind};
+pub use server::tke::{InstanceState, UnitKind, UnitLifecycle};
+pub use unit_link::administer;
+pub use unit_status::{QueriedUnit, is_imprint, lifecycle, query_units};
+pub use units::HostUnits;

@@ -1,0 +1,332 @@
+//! The node: what is behind its front ends, and its life from the first request to the last.
+
+use crate::audit::AuditLog;
+use crate::builder::NodeBuilder;
+use crate::front_ends;
+use crate::instance_state::instance_state;
+use crate::opening::{Open, open};
+use crate::ports::UnitDirectory;
+use crate::rotation::BatchRunner;
+use axum::Router;
+use host::{Host, LinkError};
+use keystore::AnyStore;
+use kms::{
+    Call, Clock, InstanceError, InstanceHeader, InstanceId, KeyQuery, KeyState, OpenError, OsRng,
+    RotationProfile, StateSet,
+};
+use server::rest::Instance;
+use server::auth::Auth;
+use server::tke::InstanceState;
+use server::{KeyService, ServeLimits};
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::task::AbortHandle;
+use tracing::{info, warn};
+use unit_api::VerificationPattern;
+use wire::text::error_chain;
+
+/// How long one step of opening, sweeping or rotating may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// Pause between two attempts to open.
+const OPEN_PAUSE: Duration = Duration::from_millis(500);
+/// Caller of the node's own operations on keys.
+pub(crate) const SERVICE_CALLER: &str = "key-service";
+
+/// The store of a node.
+pub type Store = Arc<AnyStore>;
+
+/// Why a node does not start or open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The configuration has no instance.
+    #[error("the node has no instance to serve")]
+    NoInstance,
+    /// The key service did not start.
+    #[error(transparent)]
+    Kms(#[from] OpenError),
+    /// An instance could not be created or its header could not be read.
+    #[error("instance {instance} cannot be used")]
+    Instance {
+        /// The instance.
+        instance: InstanceId,
+        /// The cause.
+        source: InstanceError,
+    },
+    /// The crypto units are not ready; the message says what has to be done first.
+    #[error("no key can be served yet: {0}")]
+    NotReady(String),
+    /// The crypto unit that was to create the instances became unreachable.
+    #[error("the crypto unit cannot be reached")]
+    Link(#[from] LinkError),
+    /// The operating system returned no random bytes.
+    #[error("the system's source of random bytes failed")]
+    Random(#[from] getrandom::Error),
+}
+
+/// A serving process of a region. Clones share everything.
+///
+/// Its background work ends when the last clone and the last router are dropped, or with [`Node::shutdown`].
+#[derive(Clone)]
+pub struct Node(Arc<Shared>);
+
+/// What a node is made of.
+pub(crate) struct Parts {
+    pub(crate) store: Store,
+    pub(crate) directory: Arc<dyn UnitDirectory>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) zone: String,
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) audit: Option<AuditLog>,
+    pub(crate) rotation: RotationProfile,
+    pub(crate) limits: ServeLimits,
+}
+
+/// The state that all clones and all requests share.
+pub(crate) struct Shared {
+    pub(crate) parts: Parts,
+    pub(crate) runner: BatchRunner,
+    /// Held while the node opens, and while an instance is removed.
+    opening: AsyncMutex<()>,
+    open: OnceLock<Open>,
+    /// Why the node is not open yet.
+    waiting_for: Mutex<String>,
+    opener: Mutex<Option<AbortHandle>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.stop_opening();
+    }
+}
+
+impl Node {
+    /// Configures a node over a store, the crypto units of a region, and the clock that key states and dates follow.
+    pub fn builder(
+        store: AnyStore,
+        directory: impl UnitDirectory,
+        clock: Arc<dyn Clock>,
+    ) -> NodeBuilder {
+        NodeBuilder::new(store, Arc::new(directory), clock)
+    }
+
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+
+    /// Opens the node: finds its instances, or creates those that are missing, under the master key that the units hold.
+    /// With `required` it has to be that one. An open node stays open.
+    ///
+    /// # Errors
+    /// [`NodeError::NotReady`] when the units have to be set up first.
+    pub async fn open(&self, required: Option<VerificationPattern>) -> Result<(), NodeError> {
+        self.0.open(required).await
+    }
+
+    /// Opens the node at once if its units are ready, else in the background as soon as they are.
+    ///
+    /// # Errors
+    /// [`NodeError`], but not [`NodeError::NotReady`].
+    pub async fn open_when_ready(&self) -> Result<(), NodeError> {
+        match self.open(None).await {
+            Err(NodeError::NotReady(_)) => {
+                let opener = tokio::spawn(keep_opening(Arc::downgrade(&self.0))).abort_handle();
+                *self.0.opener.lock().unwrap_or_else(PoisonError::into_inner) = Some(opener);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// The host of the crypto units; `None` until the node is open.
+    #[must_use]
+    pub fn host(&self) -> Option<&Host> {
+        self.0.host()
+    }
+
+    /// The master key that keys are served under; `None` until the node is open.
+    #[must_use]
+    pub fn pattern(&self) -> Option<VerificationPattern> {
+        self.host().map(Host::pattern)
+    }
+
+    /// Why no keys are served yet, for people; `None` once the node is open.
+    #[must_use]
+    pub fn waiting_for(&self) -> Option<String> {
+        self.0.waiting_for()
+    }
+
+    /// The state of the instances.
+    #[must_use]
+    pub fn state(&self) -> InstanceState {
+        self.0.state(self.host().is_some())
+    }
+
+    /// The master key that the store is under, and the one that a rotation under way leads to; `None` for a store without
+    /// instances.
+    ///
+    /// # Errors
+    /// [`NodeError::Instance`] if a header cannot be read.
+    pub async fn stored_patterns(
+        &self,
+    ) -> Result<Option<(VerificationPattern, Option<VerificationPattern>)>, NodeError> {
+        self.0.stored_patterns().await.map_err(|(instance, source)| NodeError::Instance { instance, source })
+    }
+
+    /// All front ends, for [`server::serve`] or to be merged with other routes. It answers before the node is open, too.
+    pub fn router(&self) -> Router {
+        front_ends::router(&self.0)
+    }
+
+    /// Serves all front ends on `listener` until `stopped`, then lets requests under way end.
+    ///
+    /// # Errors
+    /// The listener failed for good.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        stopped: impl Future<Output = ()> + Send,
+    ) -> io::Result<()> {
+        server::serve(listener, self.router(), self.0.parts.limits, stopped).await
+    }
+
+    /// Ends background work and closes the connections to the units.
+    pub async fn shutdown(&self) {
+        self.0.stop_opening();
+        if let Some(open) = self.0.open.get() {
+            open.shutdown().await;
+        }
+    }
+}
+
+/// Opens the node as soon as its units are ready. Another obstacle is logged when it appears or changes.
+async fn keep_opening(node: Weak<Shared>) {
+    let mut logged = String::new();
+    loop {
+        let Some(node) = node.upgrade() else { return };
+        match node.open(None).await {
+            Ok(()) => return,
+            Err(NodeError::NotReady(_)) => {}
+            Err(e) => {
+                let problem = error_chain(&e);
+                if problem != logged {
+                    warn!(error = %problem, "the node cannot open; retrying");
+                    logged = problem;
+                }
+            }
+        }
+        drop(node);
+        tokio::time::sleep(OPEN_PAUSE).await;
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            runner: BatchRunner::default(),
+            opening: AsyncMutex::default(),
+            open: OnceLock::new(),
+            waiting_for: Mutex::new("the node has just started".to_owned()),
+            opener: Mutex::default(),
+        }
+    }
+
+    async fn open(self: &Arc<Self>, required: Option<VerificationPattern>) -> Result<(), NodeError> {
+        let _one_at_a_time = self.opening.lock().await;
+        if self.open.get().is_some() {
+            return Ok(());
+        }
+        let opened = open(&self.parts, required).await.inspect_err(|error| {
+            if let NodeError::NotReady(why) = error {
+                why.clone_into(&mut self.waiting_for.lock().unwrap_or_else(PoisonError::into_inner));
+            }
+        })?;
+        let rotating = opened.host.next_pattern().is_some();
+        info!(pattern = %opened.host.pattern(), "the crypto units hold the master key; keys are served");
+        let _ = self.open.set(opened);
+        if rotating {
+            // An earlier process may have left batches.
+            self.run_batches();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn host(&self) -> Option<&Host> {
+        self.open.get().map(|open| &open.host)
+    }
+
+    pub(crate) fn opened(&self) -> Option<&Open> {
+        self.open.get()
+    }
+
+    /// The key service; the reason why there is none until the node is open.
+    pub(crate) fn kms(&self) -> Result<Arc<KeyService>, String> {
+        match self.open.get() {
+            Some(open) => Ok(Arc::clone(&open.kms)),
+            None => Err(self.waiting_for.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+        }
+    }
+
+    pub(crate) fn waiting_for(&self) -> Option<String> {
+        self.kms().err()
+    }
+
+    pub(crate) fn instance_ids(&self) -> Vec<InstanceId> {
+        self.parts.instances.iter().map(|instance| instance.id).collect()
+    }
+
+    /// The state of the instances, where `has_instance` says whether the store has one.
+    pub(crate) fn state(&self, has_instance: bool) -> InstanceState {
+        let units = self.host().map(Host::units).unwrap_or_default();
+        let rotating = self.host().is_some_and(|host| host.next_pattern().is_some());
+        let serving = units.iter().filter(|unit| unit.in_use).count();
+        instance_state(serving, units.len(), has_instance, rotating)
+    }
+
+    /// As [`Node::stored_patterns`]; an error names the instance whose header cannot be read.
+    pub(crate) async fn stored_patterns(
+        &self,
+    ) -> Result<Option<(VerificationPattern, Option<VerificationPattern>)>, (InstanceId, InstanceError)> {
+        let mut found = None;
+        for instance in self.instance_ids() {
+            let header = self.header(instance).await.map_err(|source| (instance, source))?;
+            let Some(header) = header else { continue };
+            let (pattern, next) = found.unwrap_or((header.pattern, None));
+            found = Some((pattern, next.or(header.next.map(|next| next.pattern))));
+        }
+        Ok(found)
+    }
+
+    pub(crate) async fn header(&self, instance: InstanceId) -> Result<Option<InstanceHeader>, InstanceError> {
+        InstanceHeader::read(&self.parts.store, &OsRng, instance, PATIENCE).await
+    }
+
+    /// Keys of all instances in every state but purged; `None` while no unit can open the instances' records.
+    pub(crate) async fn count_keys(&self) -> Option<usize> {
+        let kms = self.kms().ok()?;
+        let states = StateSet::LIVE.with(KeyState::Destroyed);
+        let query = KeyQuery { states, ..KeyQuery::default() };
+        let mut count = 0;
+        for instance in self.instance_ids() {
+            let call = Call { instance, caller: SERVICE_CALLER, deadline: PATIENCE };
+            count += kms.count_keys(&call, &query).await.ok()?;
+        }
+        Some(count)
+    }
+
+    /// Keeps the node from opening, and instances from being created, while the guard is held.
+    pub(crate) async fn hold_opening(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.opening.lock().await
+    }
+
+    fn stop_opening(&self) {
+        if let Some(opener) = self.opener.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            opener.abort();
+        }
+    }
+}

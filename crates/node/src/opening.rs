@@ -1,0 +1,138 @@
+//! Opening a node: its instances, the host, the key service and the background jobs.
+
+use crate::node::{NodeError, PATIENCE, Parts};
+use crate::sweeper::sweep;
+use crate::unit_status::{common_master_key, query_units};
+use crate::units::{HostUnits, OneUnit};
+use host::{Host, HostConfig, MasterKeyProof, UnitAddress, UnitClient};
+use kms::{InstanceError, InstanceHeader, InstanceId, Kms, KmsOptions, OsRng};
+use server::{KeyService, ServiceUnits};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use unit_api::VerificationPattern;
+
+/// How long units may take to report their status. A unit that takes longer counts as not answering.
+const STATUS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What an open node has.
+pub(crate) struct Open {
+    pub(crate) host: Host,
+    pub(crate) kms: Arc<KeyService>,
+    /// The instance whose header has the units' master-key proofs.
+    proven_by: InstanceId,
+    /// Background jobs; dropping the set ends them.
+    jobs: Mutex<JoinSet<()>>,
+}
+
+impl Open {
+    /// Gives the host the master-key proofs of a header that has changed.
+    pub(crate) fn renew_proofs(&self, header: InstanceHeader) {
+        let (current, next) = proofs(header);
+        self.host.set_proofs(current, next);
+    }
+
+    pub(crate) const fn proven_by(&self) -> InstanceId {
+        self.proven_by
+    }
+
+    pub(crate) async fn shutdown(&self) {
+        let mut jobs = std::mem::take(&mut *self.jobs.lock().unwrap_or_else(PoisonError::into_inner));
+        jobs.shutdown().await;
+        self.host.shutdown().await;
+    }
+}
+
+/// Finds or creates the instances and puts the key service together.
+pub(crate) async fn open(parts: &Parts, required: Option<VerificationPattern>) -> Result<Open, NodeError> {
+    let (proven_by, header) = find_or_create(parts, required).await?;
+    let units = parts.directory.units().into_iter().filter(|unit| unit.is_operational());
+    let units = units.map(|unit| UnitAddress { number: unit.number, zone: unit.zone, socket: unit.socket });
+    let (proof, next) = proofs(header);
+    let host = Host::start(HostConfig {
+        zone: parts.zone.clone(),
+        units: units.collect(),
+        proof: proof.clone(),
+        seed: getrandom::u64()?,
+    });
+    if next.is_some() {
+        host.set_proofs(proof, next);
+    }
+    // The first request need not wait for a unit to prove itself. Without any unit the node opens all the same: callers
+    // are told, and a unit that becomes ready later is admitted then.
+    let _ = host.wait_until(PATIENCE, |units| units.iter().any(|unit| unit.in_use)).await;
+    let options =
+        KmsOptions { clock: Arc::clone(&parts.clock), rotation: parts.rotation, ..KmsOptions::default() };
+    let units = ServiceUnits::new(HostUnits::new(host.clone()));
+    let kms = Arc::new(Kms::open(Arc::clone(&parts.store), units, options, PATIENCE).await?);
+    let instances = parts.instances.iter().map(|instance| instance.id).collect();
+    let mut jobs = JoinSet::new();
+    jobs.spawn(sweep(Arc::clone(&kms), instances));
+    Ok(Open { host, kms, proven_by, jobs: Mutex::new(jobs) })
+}
+
+/// The first instance that exists, with its header, after missing instances were created.
+async fn find_or_create(
+    parts: &Parts,
+    required: Option<VerificationPattern>,
+) -> Result<(InstanceId, InstanceHeader), NodeError> {
+    let (mut missing, mut found) = (Vec::new(), None::<(InstanceId, InstanceHeader)>);
+    for instance in parts.instances.iter().map(|instance| instance.id) {
+        match read(parts, instance).await? {
+            Some(header) => found = found.or(Some((instance, header))),
+            None => missing.push(instance),
+        }
+    }
+    if !missing.is_empty() {
+        let settled = found.as_ref().map(|(_, header)| header.pattern).or(required);
+        let units = parts.directory.units().into_iter().filter(|unit| unit.is_operational());
+        let queried = query_units(units, STATUS_PATIENCE).await;
+        let (pattern, at) = common_master_key(&queried, settled).map_err(NodeError::NotReady)?;
+        let socket = queried.get(at).map(|queried| queried.unit.socket.clone()).unwrap_or_default();
+        let unit = OneUnit(UnitClient::connect(&socket).await?);
+        for instance in missing {
+            let header = create(parts, &unit, instance, pattern).await?;
+            found = found.or(Some((instance, header)));
+        }
+    }
+    found.ok_or(NodeError::NoInstance)
+}
+
+async fn read(parts: &Parts, instance: InstanceId) -> Result<Option<InstanceHeader>, NodeError> {
+    let header = InstanceHeader::read(&parts.store, &OsRng, instance, PATIENCE).await;
+    header.map_err(|source| NodeError::Instance { instance, source })
+}
+
+async fn create(
+    parts: &Parts,
+    unit: &OneUnit,
+    instance: InstanceId,
+    pattern: VerificationPattern,
+) -> Result<InstanceHeader, NodeError> {
+    match InstanceHeader::create(&parts.store, unit, &OsRng, instance, pattern, PATIENCE).await {
+        Ok(header) => Ok(header),
+        // Another node was faster.
+        Err(InstanceError::Exists(_)) => {
+            let header = read(parts, instance).await?;
+            header.ok_or(NodeError::Instance { instance, source: InstanceError::Exists(instance) })
+        }
+        Err(source) => Err(NodeError::Instance { instance, source }),
+    }
+}
+
+/// Proofs of the master key in force and of the one that a rotation under way leads to.
+fn proofs(header: InstanceHeader) -> (MasterKeyProof, Option<MasterKeyProof>) {
+    let next = header.next.map(|next| proof(next.pattern, next.proof));
+    (proof(header.pattern, header.proof), next)
+}
+
+fn proof(pattern: VerificationPattern, proof: kms::MasterKeyProof) -> MasterKeyProof {
+    MasterKeyProof {
+        pattern,
+        root: proof.root_blob,
+        iv: proof.iv,
+        secret: proof.sealed_secret,
+        commitment: proof.commitment,
+        canary: proof.canary,
+    }
+}

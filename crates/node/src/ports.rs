@@ -1,0 +1,91 @@
+//! What a node asks of its surroundings: where the crypto units are. Its clock is [`kms::Clock`].
+
+use server::tke::{AdministeredUnit, UnitKind};
+use std::path::PathBuf;
+use tokio::sync::watch;
+use unit_api::UnitId;
+
+/// A crypto unit as the operator has set it up.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct UnitEntry {
+    /// Number in the region, from 1, unique.
+    pub number: u16,
+    /// Purpose.
+    pub kind: UnitKind,
+    /// Zone, such as `az1`. The host prefers units of its own zone.
+    pub zone: String,
+    /// Unix socket that the unit listens on.
+    pub socket: PathBuf,
+    /// Serial number and instance of the module, as expected by the operator.
+    pub id: UnitId,
+    /// Index of the domain in its module.
+    pub domain: u32,
+    /// Location for customers, `[region].[zone].[module].[domain]`.
+    pub location: String,
+    /// Why the unit is known to be out of service. `None` for a unit that can be asked.
+    pub out_of_service: Option<String>,
+}
+
+impl UnitEntry {
+    /// An operational unit, domain 0 of its module, whose location is its zone.
+    #[must_use]
+    pub fn new(number: u16, zone: impl Into<String>, socket: impl Into<PathBuf>, id: UnitId) -> Self {
+        let zone = zone.into();
+        let location = format!("[{zone}]");
+        let (kind, socket) = (UnitKind::Operational, socket.into());
+        Self { number, kind, zone, socket, id, domain: 0, location, out_of_service: None }
+    }
+
+    /// Whether the unit serves requests. Recovery and failover units do not.
+    #[must_use]
+    pub fn is_operational(&self) -> bool {
+        self.kind == UnitKind::Operational
+    }
+
+    pub(crate) fn administered(&self) -> AdministeredUnit {
+        AdministeredUnit {
+            number: self.number,
+            kind: self.kind,
+            location: self.location.clone(),
+            domain: self.domain,
+            id: self.id,
+        }
+    }
+}
+
+/// The crypto units of a region. They may change while the node runs.
+pub trait UnitDirectory: Send + Sync + 'static {
+    /// All units, in the order of their numbers.
+    fn units(&self) -> Vec<UnitEntry>;
+
+    /// Notified after every change of [`Self::units`].
+    fn changes(&self) -> watch::Receiver<()>;
+}
+
+/// A directory that never changes.
+#[derive(Clone, Debug)]
+pub struct StaticDirectory {
+    units: Vec<UnitEntry>,
+    changes: watch::Sender<()>,
+}
+
+impl StaticDirectory {
+    /// A directory of these units.
+    #[must_use]
+    pub fn new(units: impl IntoIterator<Item = UnitEntry>) -> Self {
+        let mut units: Vec<_> = units.into_iter().collect();
+        units.sort_by_key(|unit| unit.number);
+        Self { units, changes: watch::Sender::new(()) }
+    }
+}
+
+impl UnitDirectory for StaticDirectory {
+    fn units(&self) -> Vec<UnitEntry> {
+        self.units.clone()
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+}
