@@ -173,6 +173,12 @@ impl InstanceHeader {
         }
     }
 
+    /// The key of the store that the header of `instance` stands under, to be watched.
+    #[must_use]
+    pub fn key(instance: InstanceId) -> Key {
+        layout::header(instance)
+    }
+
     /// The header of an instance, if there is one, read without any unit.
     ///
     /// Its tag is checked once a unit has opened the secret; until then a proof that units accept vouches for it.

@@ -1,7 +1,8 @@
 //! Configuration of a node.
 
 use crate::audit::AuditLog;
-use crate::node::{Node, NodeError, Shared, Store};
+use crate::jobs::JobTiming;
+use crate::node::{Node, NodeError, Parts, Shared, Store};
 use crate::ports::UnitDirectory;
 use keystore::AnyStore;
 use kms::{Clock, RotationProfile};
@@ -25,6 +26,8 @@ pub struct NodeBuilder {
     audit: Option<AuditLog>,
     rotation: RotationProfile,
     limits: ServeLimits,
+    timing: JobTiming,
+    name: Option<String>,
 }
 
 impl NodeBuilder {
@@ -39,6 +42,8 @@ impl NodeBuilder {
             audit: None,
             rotation: RotationProfile::Online,
             limits: ServeLimits { drain: DRAIN, ..ServeLimits::default() },
+            timing: JobTiming::default(),
+            name: None,
         }
     }
 
@@ -73,6 +78,19 @@ impl NodeBuilder {
         Self { rotation, ..self }
     }
 
+    /// The node's name, unique among the nodes over one store. A node that is restarted under its name continues the
+    /// background jobs that it had at once; under the default, a random name, once their leases have ended.
+    #[must_use]
+    pub fn name(self, name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    /// Times of background jobs.
+    #[must_use]
+    pub fn job_timing(self, timing: JobTiming) -> Self {
+        Self { timing, ..self }
+    }
+
     /// Limits of connections.
     #[must_use]
     pub fn limits(self, limits: ServeLimits) -> Self {
@@ -91,7 +109,12 @@ impl NodeBuilder {
             Some(auth) => auth,
             None => Auth::new(AuthConfig::new(SigningKey::random()?)),
         };
-        Ok(Node::new(Shared::new(crate::node::Parts {
+        let name = match self.name {
+            Some(name) => name,
+            None => format!("{:016x}", getrandom::u64()?),
+        };
+        Ok(Node::new(Shared::new(Parts {
+            name: name.into(),
             store: self.store,
             directory: self.directory,
             clock: self.clock,
@@ -101,6 +124,7 @@ impl NodeBuilder {
             audit: self.audit,
             rotation: self.rotation,
             limits: self.limits,
+            timing: self.timing,
         })))
     }
 

@@ -9,18 +9,19 @@
 //!
 //! Invariants:
 //! - a node keeps no state that another node over the same store could miss;
-//! - once open, a node stays open, whatever becomes of its units.
+//! - once open, a node stays open, whatever becomes of its units;
+//! - a background job does each item once, however many nodes there are: they claim jobs by leases of the store.
 
 mod audit;
 mod builder;
 mod config;
 mod front_ends;
 mod instance_state;
+mod jobs;
 mod node;
 mod opening;
 mod ports;
 mod rotation;
-mod sweeper;
 mod tke;
 mod unit_link;
 mod unit_status;
@@ -30,6 +31,7 @@ pub use audit::AuditLog;
 pub use builder::NodeBuilder;
 pub use config::StoreConfig;
 pub use host::Host;
+pub use jobs::JobTiming;
 pub use kms::Clock;
 pub use node::{Node, NodeError, Store};
 pub use ports::{StaticDirectory, UnitDirectory, UnitEntry};

@@ -4,9 +4,9 @@ use crate::audit::AuditLog;
 use crate::builder::NodeBuilder;
 use crate::front_ends;
 use crate::instance_state::instance_state;
+use crate::jobs::JobTiming;
 use crate::opening::{Open, open};
 use crate::ports::UnitDirectory;
-use crate::rotation::BatchRunner;
 use axum::Router;
 use host::{Host, LinkError};
 use keystore::AnyStore;
@@ -75,6 +75,8 @@ pub struct Node(Arc<Shared>);
 
 /// What a node is made of.
 pub(crate) struct Parts {
+    /// Unique among the nodes over one store; the same after a restart.
+    pub(crate) name: Arc<str>,
     pub(crate) store: Store,
     pub(crate) directory: Arc<dyn UnitDirectory>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -84,12 +86,12 @@ pub(crate) struct Parts {
     pub(crate) audit: Option<AuditLog>,
     pub(crate) rotation: RotationProfile,
     pub(crate) limits: ServeLimits,
+    pub(crate) timing: JobTiming,
 }
 
 /// The state that all clones and all requests share.
 pub(crate) struct Shared {
     pub(crate) parts: Parts,
-    pub(crate) runner: BatchRunner,
     /// Held while the node opens, and while an instance is removed.
     opening: AsyncMutex<()>,
     open: OnceLock<Open>,
@@ -228,7 +230,6 @@ impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
             parts,
-            runner: BatchRunner::default(),
             opening: AsyncMutex::default(),
             open: OnceLock::new(),
             waiting_for: Mutex::new("the node has just started".to_owned()),
@@ -236,7 +237,7 @@ impl Shared {
         }
     }
 
-    async fn open(self: &Arc<Self>, required: Option<VerificationPattern>) -> Result<(), NodeError> {
+    async fn open(&self, required: Option<VerificationPattern>) -> Result<(), NodeError> {
         let _one_at_a_time = self.opening.lock().await;
         if self.open.get().is_some() {
             return Ok(());
@@ -246,13 +247,8 @@ impl Shared {
                 why.clone_into(&mut self.waiting_for.lock().unwrap_or_else(PoisonError::into_inner));
             }
         })?;
-        let rotating = opened.host.next_pattern().is_some();
         info!(pattern = %opened.host.pattern(), "the crypto units hold the master key; keys are served");
         let _ = self.open.set(opened);
-        if rotating {
-            // An earlier process may have left batches.
-            self.run_batches();
-        }
         Ok(())
     }
 

@@ -1,15 +1,14 @@
 //! Opening a node: its instances, the host, the key service and the background jobs.
 
+use crate::jobs::{JobContext, Jobs, proofs};
 use crate::node::{NodeError, PATIENCE, Parts};
-use crate::sweeper::sweep;
 use crate::unit_status::{common_master_key, query_units};
 use crate::units::{HostUnits, OneUnit};
-use host::{Host, HostConfig, MasterKeyProof, UnitAddress, UnitClient};
+use host::{Host, HostConfig, UnitAddress, UnitClient};
 use kms::{InstanceError, InstanceHeader, InstanceId, Kms, KmsOptions, OsRng};
 use server::{KeyService, ServiceUnits};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::task::JoinSet;
 use unit_api::VerificationPattern;
 
 /// How long units may take to report their status. A unit that takes longer counts as not answering.
@@ -19,26 +18,26 @@ const STATUS_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Open {
     pub(crate) host: Host,
     pub(crate) kms: Arc<KeyService>,
-    /// The instance whose header has the units' master-key proofs.
-    proven_by: InstanceId,
-    /// Background jobs; dropping the set ends them.
-    jobs: Mutex<JoinSet<()>>,
+    context: JobContext,
+    jobs: Mutex<Option<Jobs>>,
 }
 
 impl Open {
-    /// Gives the host the master-key proofs of a header that has changed.
-    pub(crate) fn renew_proofs(&self, header: InstanceHeader) {
-        let (current, next) = proofs(header);
-        self.host.set_proofs(current, next);
+    /// Gives the host the master-key proofs of the present header.
+    pub(crate) async fn renew_proofs(&self) -> Result<(), InstanceError> {
+        self.context.renew_proofs().await
     }
 
-    pub(crate) const fn proven_by(&self) -> InstanceId {
-        self.proven_by
+    /// Has the batches of a rotation processed in the background, by this node or another one.
+    pub(crate) fn process_batches(&self) {
+        self.context.rotation_wake.notify_one();
     }
 
     pub(crate) async fn shutdown(&self) {
-        let mut jobs = std::mem::take(&mut *self.jobs.lock().unwrap_or_else(PoisonError::into_inner));
-        jobs.shutdown().await;
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(jobs) = jobs {
+            jobs.stop().await;
+        }
         self.host.shutdown().await;
     }
 }
@@ -65,10 +64,18 @@ pub(crate) async fn open(parts: &Parts, required: Option<VerificationPattern>) -
         KmsOptions { clock: Arc::clone(&parts.clock), rotation: parts.rotation, ..KmsOptions::default() };
     let units = ServiceUnits::new(HostUnits::new(host.clone()));
     let kms = Arc::new(Kms::open(Arc::clone(&parts.store), units, options, PATIENCE).await?);
-    let instances = parts.instances.iter().map(|instance| instance.id).collect();
-    let mut jobs = JoinSet::new();
-    jobs.spawn(sweep(Arc::clone(&kms), instances));
-    Ok(Open { host, kms, proven_by, jobs: Mutex::new(jobs) })
+    let context = JobContext {
+        name: Arc::clone(&parts.name),
+        store: Arc::clone(&parts.store),
+        kms: Arc::clone(&kms),
+        host: host.clone(),
+        instances: parts.instances.iter().map(|instance| instance.id).collect(),
+        proven_by,
+        timing: parts.timing,
+        rotation_wake: Arc::default(),
+    };
+    let jobs = Mutex::new(Some(Jobs::start(&context)));
+    Ok(Open { host, kms, context, jobs })
 }
 
 /// The first instance that exists, with its header, after missing instances were created.
@@ -117,22 +124,5 @@ async fn create(
             header.ok_or(NodeError::Instance { instance, source: InstanceError::Exists(instance) })
         }
         Err(source) => Err(NodeError::Instance { instance, source }),
-    }
-}
-
-/// Proofs of the master key in force and of the one that a rotation under way leads to.
-fn proofs(header: InstanceHeader) -> (MasterKeyProof, Option<MasterKeyProof>) {
-    let next = header.next.map(|next| proof(next.pattern, next.proof));
-    (proof(header.pattern, header.proof), next)
-}
-
-fn proof(pattern: VerificationPattern, proof: kms::MasterKeyProof) -> MasterKeyProof {
-    MasterKeyProof {
-        pattern,
-        root: proof.root_blob,
-        iv: proof.iv,
-        secret: proof.sealed_secret,
-        commitment: proof.commitment,
-        canary: proof.canary,
     }
 }

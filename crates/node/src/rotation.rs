@@ -1,34 +1,23 @@
 //! The service's part in a rotation of the master key under a node's instances.
 
+use crate::jobs::{ROTATION_CALLER, has_batches};
 use crate::node::{PATIENCE, Shared};
 use crate::unit_status::{QueriedUnit, query_units};
 use kms::rotation::{RegionError, RegionRotation, RegionStatus, Step, UnitState, resume};
-use kms::{Call, RotationPhase};
-use server::tke::{RotationAction, RotationFailure, RotationReport};
+use kms::Call;
 use server::ServiceUnits;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use server::tke::{RotationAction, RotationFailure, RotationReport};
 use std::time::Duration;
-use tracing::{error, warn};
 use unit_api::VerificationPattern;
-use wire::text::error_chain;
 
-/// Caller of operations of a rotation.
-const ROTATION_CALLER: &str = "key-service rotation";
-/// Pause before a batch that failed is tried again.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How long units may take to report their registers.
 const STATUS_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Whether batches are being processed.
-#[derive(Default)]
-pub(crate) struct BatchRunner(AtomicBool);
 
 type Report = Result<RotationReport, RotationFailure>;
 
 impl Shared {
     /// Carries out an action of a rotation. What takes long continues in the background.
-    pub(crate) async fn rotate(self: &Arc<Self>, action: RotationAction) -> Report {
+    pub(crate) async fn rotate(&self, action: RotationAction) -> Report {
         match action {
             RotationAction::Show => self.rotation_report(&[]).await,
             RotationAction::Begin { new, exclude } => self.begin_rotation(new, &exclude).await,
@@ -53,7 +42,7 @@ impl Shared {
         Ok(RotationReport { status, advice })
     }
 
-    async fn begin_rotation(self: &Arc<Self>, new: VerificationPattern, excluded: &[u16]) -> Report {
+    async fn begin_rotation(&self, new: VerificationPattern, excluded: &[u16]) -> Report {
         match self.rotation_report(excluded).await?.advice.next {
             Step::Begin { new: ready } if ready.is_of_same_key(&new) => {}
             // It has begun. Repeating it completes what an interruption has left.
@@ -64,7 +53,7 @@ impl Shared {
         self.continue_rotation(excluded).await
     }
 
-    async fn begin_activation(self: &Arc<Self>, excluded: &[u16]) -> Report {
+    async fn begin_activation(&self, excluded: &[u16]) -> Report {
         let advice = self.rotation_report(excluded).await?.advice.next;
         if !matches!(advice, Step::BeginActivation | Step::Activate { .. } | Step::Finish) {
             return Err(RotationFailure::NotNow(Box::new(advice)));
@@ -74,57 +63,23 @@ impl Shared {
     }
 
     /// Tells the host which master keys are legal now, and starts the batches of the phase if it has any.
-    async fn continue_rotation(self: &Arc<Self>, excluded: &[u16]) -> Report {
+    async fn continue_rotation(&self, excluded: &[u16]) -> Report {
         self.renew_proofs().await?;
         let report = self.rotation_report(excluded).await?;
-        if has_batches(&report.status) {
-            self.run_batches();
+        if has_batches(&report.status)
+            && let Some(open) = self.opened()
+        {
+            open.process_batches();
         }
         Ok(report)
     }
 
     /// Gives the host the master-key proofs of the present header.
     async fn renew_proofs(&self) -> Result<(), RotationFailure> {
-        let Some(open) = self.opened() else { return Ok(()) };
-        if let Some(header) = self.header(open.proven_by()).await.map_err(RotationFailure::Proofs)? {
-            open.renew_proofs(header);
+        match self.opened() {
+            Some(open) => open.renew_proofs().await.map_err(RotationFailure::Proofs),
+            None => Ok(()),
         }
-        Ok(())
-    }
-
-    /// Processes batches in the background until the phase has none left.
-    pub(crate) fn run_batches(self: &Arc<Self>) {
-        if self.runner.0.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let node = Arc::downgrade(self);
-        tokio::spawn(async move {
-            // An obstacle is logged when it appears or changes. A node that is dropped ends the loop.
-            let mut logged = String::new();
-            while let Some(node) = node.upgrade() {
-                let why = match node.with_rotation(async |rotation| rotation.run(|_, _| {}).await).await {
-                    Ok(status) => match node.renew_proofs().await {
-                        Ok(()) if has_batches(&status) => continue,
-                        Ok(()) => break,
-                        Err(e) => error_chain(&e),
-                    },
-                    Err(RotationFailure::Region(e)) if !is_retryable(&e) => {
-                        error!(error = %error_chain(&e), "the rotation of the master key has stopped");
-                        break;
-                    }
-                    Err(e) => error_chain(&e),
-                };
-                if why != logged {
-                    warn!(error = %why, "the rotation of the master key is delayed; retrying");
-                    logged = why;
-                }
-                drop(node);
-                tokio::time::sleep(RETRY_PAUSE).await;
-            }
-            if let Some(node) = node.upgrade() {
-                node.runner.0.store(false, Ordering::Release);
-            }
-        });
     }
 
     async fn with_rotation<F>(&self, act: F) -> Result<RegionStatus, RotationFailure>
@@ -150,13 +105,4 @@ impl Shared {
         };
         queried.into_iter().map(state).collect()
     }
-}
-
-/// Whether a failure may pass without anybody doing anything.
-fn is_retryable(error: &RegionError) -> bool {
-    matches!(error, RegionError::Instance { source, .. } if source.is_retryable())
-}
-
-fn has_batches(status: &RegionStatus) -> bool {
-    status.position.journal.is_some_and(|journal| RotationPhase::has_batches(journal.phase))
 }

@@ -158,7 +158,7 @@ mod tests {
         reports(2, Some(A)).map(|status| UnitStatus { condition: Condition::Error(0x242), ..status })
     }
 
-    fn units(reported: Vec<Result<UnitStatus, String>>) -> Vec<QueriedUnit> {
+    fn queried(reported: Vec<Result<UnitStatus, String>>) -> Vec<QueriedUnit> {
         let unit = |number| UnitEntry::new(number, "az1", "unused", UnitId([1; 16]));
         (1..).zip(reported).map(|(number, status)| QueriedUnit { unit: unit(number), status }).collect()
     }
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn an_instance_is_created_only_when_all_units_agree() {
         let ready = || reports(2, Some(A));
-        let (pattern, at) = common_master_key(&units(vec![ready(), ready()]), None).unwrap();
+        let (pattern, at) = common_master_key(&queried(vec![ready(), ready()]), None).unwrap();
         assert!(pattern.is_of_same_key(&A) && at == 0);
         for (second, why) in [
             (reports(0, None), "unit 2 is in imprint mode"),
@@ -175,7 +175,7 @@ mod tests {
             (broken(), "unit 2 is in its error state (0x0242)"),
             (reports(2, Some(B)), "different master keys"),
         ] {
-            let refused = common_master_key(&units(vec![ready(), second]), None).unwrap_err();
+            let refused = common_master_key(&queried(vec![ready(), second]), None).unwrap_err();
             assert!(refused.contains(why), "{refused}");
         }
         assert!(common_master_key(&[], None).is_err());
@@ -183,9 +183,9 @@ mod tests {
 
     #[test]
     fn an_existing_instance_needs_one_unit_with_its_master_key() {
-        let units = units(vec![silent(), reports(2, Some(B)), reports(2, Some(A))]);
+        let units = queried(vec![silent(), reports(2, Some(B)), reports(2, Some(A))]);
         assert_eq!(common_master_key(&units, Some(A)).unwrap().1, 2);
-        let units = units(vec![reports(0, None), reports(2, Some(B))]);
+        let units = queried(vec![reports(0, None), reports(2, Some(B))]);
         let refused = common_master_key(&units, Some(A)).unwrap_err();
         assert!(
             refused.contains("unit 1 is in imprint mode") && refused.contains("unit 2 holds another"),

@@ -183,7 +183,9 @@ impl Started {
         for instance in instances(&identity) {
             builder = builder.instance(instance);
         }
-        let node = builder.auth(auth).audit_log(audit).rotation_profile(options.rotation).build()?;
+        let builder = builder.auth(auth).audit_log(audit).rotation_profile(options.rotation);
+        // The data directory is locked: no other node over this store bears the name.
+        let node = builder.name("hsm-sim").build()?;
         let region = Arc::new(ControlledRegion {
             identity,
             supervisor,

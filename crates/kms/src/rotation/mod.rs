@@ -30,7 +30,13 @@ pub(crate) use journal::Journal;
 pub use region::{RegionError, RegionRotation, RegionStatus};
 pub use resume::{Advice, JournalState, Position, Step, UnitState, resume};
 
-use crate::{KmsError, UnitsError};
+use crate::{InstanceId, KmsError, UnitsError, layout};
+
+/// The key of the store that the journal of an instance's rotation stands under, to be watched.
+#[must_use]
+pub fn journal_key(instance: InstanceId) -> keystore::Key {
+    layout::journal(instance)
+}
 
 /// Which rotation: the same for all instances that share their units.
 #[derive(Clone, Copy, PartialEq, Eq)]

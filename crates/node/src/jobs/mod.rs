@@ -1,0 +1,142 @@
+//! Background jobs. Those whose work must not be done twice run under a [`Claim`](claim::Claim).
+
+mod claim;
+mod follower;
+mod rotation;
+mod sweeper;
+
+use crate::node::Store;
+use host::Host;
+use kms::InstanceId;
+use server::KeyService;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+use wire::text::error_chain;
+
+use claim::{Claim, Job};
+pub(crate) use follower::proofs;
+pub(crate) use rotation::{ROTATION_CALLER, has_batches};
+
+/// The times that background jobs go by: real time, not the clock of keys.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct JobTiming {
+    /// Duration of the lease under which a node does a job; a node that dies is replaced within it.
+    pub lease: Duration,
+    /// Pause between two removals of lapsed keys.
+    pub sweep_pause: Duration,
+    /// Pause before something that failed, or a claim that another node holds, is tried again.
+    pub retry_pause: Duration,
+}
+
+/// 10 s for the lease, a sweep every minute, retries after 500 ms.
+impl Default for JobTiming {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(10),
+            sweep_pause: Duration::from_secs(60),
+            retry_pause: Duration::from_millis(500),
+        }
+    }
+}
+
+/// What the jobs of a node work with.
+#[derive(Clone)]
+pub(crate) struct JobContext {
+    /// Name of the node, the holder of its claims.
+    pub(crate) name: Arc<str>,
+    pub(crate) store: Store,
+    pub(crate) kms: Arc<KeyService>,
+    pub(crate) host: Host,
+    pub(crate) instances: Arc<[InstanceId]>,
+    /// The instance whose header has the units' master-key proofs.
+    pub(crate) proven_by: InstanceId,
+    pub(crate) timing: JobTiming,
+    /// Notified when a rotation may have batches to process.
+    pub(crate) rotation_wake: Arc<Notify>,
+}
+
+/// The running jobs. Dropped, they end at once, and their claims end with their leases.
+pub(crate) struct Jobs {
+    claiming: JoinSet<()>,
+    _following: JoinSet<()>,
+    stop: watch::Sender<bool>,
+    patience: Duration,
+}
+
+/// Whether the jobs are to end.
+type Stopped = watch::Receiver<bool>;
+
+impl Jobs {
+    pub(crate) fn start(context: &JobContext) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let (mut claiming, mut following) = (JoinSet::new(), JoinSet::new());
+        claiming.spawn(sweeper::run(context.clone(), stopped.clone()));
+        claiming.spawn(rotation::run(context.clone(), stopped));
+        for instance in context.instances.iter().copied() {
+            following.spawn(follower::run(context.clone(), instance));
+        }
+        Self { claiming, _following: following, stop, patience: context.timing.lease }
+    }
+
+    /// Ends the jobs and releases their claims.
+    pub(crate) async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let ended = async { while self.claiming.join_next().await.is_some() {} };
+        // A claim that cannot be released in time ends with its lease.
+        let _ = tokio::time::timeout(self.patience, ended).await;
+    }
+}
+
+impl JobContext {
+    /// Does `work` under the claim on `job`: waits for the claim, starts again if it is lost, and releases it at the end.
+    /// `None` when the jobs are to end first.
+    async fn under_claim<T, F: Future<Output = T>>(
+        &self,
+        job: Job,
+        stopped: &mut Stopped,
+        work: impl Fn() -> F,
+    ) -> Option<T> {
+        loop {
+            let claim = tokio::select! {
+                claim = self.claim(job) => claim,
+                () = until(stopped) => return None,
+            };
+            let done = tokio::select! {
+                done = claim.run(work()) => done,
+                () = until(stopped) => {
+                    claim.release(self.timing.lease).await;
+                    return None;
+                }
+            };
+            if done.is_some() {
+                claim.release(self.timing.lease).await;
+                return done;
+            }
+            warn!(job = job.name(), "the claim on a job was lost; its work stops until the job is claimed again");
+        }
+    }
+
+    /// Waits until this node has the claim on a job.
+    async fn claim(&self, job: Job) -> Claim {
+        loop {
+            match Claim::acquire(&self.store, job, &self.name, &self.timing).await {
+                Ok(Some(claim)) => {
+                    debug!(job = job.name(), "the job is claimed");
+                    return claim;
+                }
+                Ok(None) => {}
+                Err(error) => debug!(job = job.name(), error = %error_chain(&error), "the job cannot be claimed"),
+            }
+            tokio::time::sleep(self.timing.retry_pause).await;
+        }
+    }
+}
+
+async fn until(stopped: &mut Stopped) {
+    // An error means that the jobs were dropped, which ends them too.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}

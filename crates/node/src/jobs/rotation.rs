@@ -1,0 +1,91 @@
+//! The batches of a rotation of the master key: re-enciphering, and removal of key forms that are no longer needed.
+
+use super::claim::Job;
+use super::{JobContext, Stopped, until};
+use crate::node::PATIENCE;
+use kms::rotation::{RegionError, RegionRotation, RegionStatus};
+use kms::{Call, RotationPhase};
+use server::ServiceUnits;
+use tracing::{debug, error, info, warn};
+use wire::text::error_chain;
+
+/// Caller of operations of a rotation.
+pub(crate) const ROTATION_CALLER: &str = "key-service rotation";
+
+pub(super) async fn run(context: JobContext, mut stopped: Stopped) {
+    loop {
+        let has_batches = tokio::select! {
+            has_batches = context.has_batches() => has_batches,
+            () = until(&mut stopped) => return,
+        };
+        match has_batches {
+            Ok(false) => {}
+            Ok(true) => {
+                if context.under_claim(Job::Rotation, &mut stopped, || process(&context)).await.is_none() {
+                    return;
+                }
+            }
+            // For example, no unit serves. Whether anything is delayed is not known yet.
+            Err(e) => {
+                debug!(error = %error_chain(&e), "the status of the rotation is not known; retrying");
+                tokio::select! {
+                    () = tokio::time::sleep(context.timing.retry_pause) => continue,
+                    () = until(&mut stopped) => return,
+                }
+            }
+        }
+        tokio::select! {
+            () = context.rotation_wake.notified() => {}
+            () = until(&mut stopped) => return,
+        }
+    }
+}
+
+/// Processes all batches of the present phase, or as many as there are before a failure that does not pass by itself.
+///
+/// An obstacle is logged when it appears or changes.
+async fn process(context: &JobContext) {
+    let mut logged = String::new();
+    loop {
+        let why = match context.rotation().run(|_, _| {}).await {
+            Ok(status) => match context.renew_proofs().await {
+                Ok(()) if has_batches(&status) => continue,
+                Ok(()) => {
+                    info!("the present phase of the rotation of the master key has no batches left");
+                    return;
+                }
+                Err(e) => error_chain(&e),
+            },
+            Err(e) if !is_retryable(&e) => {
+                error!(error = %error_chain(&e), "the rotation of the master key has stopped");
+                return;
+            }
+            Err(e) => error_chain(&e),
+        };
+        if why != logged {
+            warn!(error = %why, "the rotation of the master key is delayed; retrying");
+            logged = why;
+        }
+        tokio::time::sleep(context.timing.retry_pause).await;
+    }
+}
+
+impl JobContext {
+    fn rotation(&self) -> RegionRotation<'_, crate::node::Store, ServiceUnits> {
+        let call = Call { instance: self.proven_by, caller: ROTATION_CALLER, deadline: PATIENCE };
+        RegionRotation::new(&self.kms, &self.instances, call)
+    }
+
+    async fn has_batches(&self) -> Result<bool, RegionError> {
+        Ok(has_batches(&self.rotation().status().await?))
+    }
+}
+
+/// Whether a failure may pass without anybody doing anything.
+fn is_retryable(error: &RegionError) -> bool {
+    matches!(error, RegionError::Instance { source, .. } if source.is_retryable())
+}
+
+pub(crate) fn has_batches(status: &RegionStatus) -> bool {
+    status.position.journal.is_some_and(|journal| RotationPhase::has_batches(journal.phase))
+}
