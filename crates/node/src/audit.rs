@@ -3,10 +3,10 @@
 //! It records what was sent and what was returned, as the operator's statement. The unit's own audit chain, signed by its
 //! module, has the same commands by the hash of the signed block. Queries change nothing and are not recorded.
 
-use server::rest::Instance;
-use server::tke::{AdministeredUnit, ForwardError, ForwardedRequest};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use server::rest::Instance;
+use server::tke::{AdministeredUnit, ForwardError, ForwardedRequest};
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -54,11 +54,7 @@ impl AuditLog {
     }
 
     /// Records a command and its outcome, durably, before the caller gets the response.
-    pub(crate) async fn record(
-        &self,
-        sent: ForwardedCommand<'_>,
-        response: &Result<Vec<u8>, ForwardError>,
-    ) {
+    pub(crate) async fn record(&self, sent: ForwardedCommand<'_>, response: &Result<Vec<u8>, ForwardError>) {
         let Ok(request) = AdminRequest::decode(sent.request.der) else { return };
         let block = request.decode_block().ok();
         let command = block.and_then(|block| AdminCommand::from_id(block.command));
@@ -178,7 +174,9 @@ fn signers(request: &AdminRequest<'_>, input: &[u8], command: Option<AdminComman
 fn request_fields(command: AdminCommand, input: &[u8]) -> Value {
     match command {
         AdminCommand::AddAdministrator => match AdministratorCertificate::parse(input) {
-            Ok(certificate) => json!({ "adminId": certificate.ski.to_string(), "adminName": certificate.name.as_str() }),
+            Ok(certificate) => {
+                json!({ "adminId": certificate.ski.to_string(), "adminName": certificate.name.as_str() })
+            }
             Err(_) => json!({}),
         },
         AdminCommand::RemoveAdministrator => json!({ "adminId": encode_hex(input) }),

@@ -32,9 +32,7 @@ impl StoreConfig {
                 })?;
                 Ok(AnyStore::Memory(MemoryStore::new(StoreIdentity(identity), WallClock::system())))
             }
-            Self::Redb { path } => {
-                Ok(AnyStore::Redb(RedbStore::open(path, RedbOptions::default()).await?))
-            }
+            Self::Redb { path } => Ok(AnyStore::Redb(RedbStore::open(path, RedbOptions::default()).await?)),
         }
     }
 }

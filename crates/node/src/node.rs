@@ -14,8 +14,8 @@ use kms::{
     Call, Clock, InstanceError, InstanceHeader, InstanceId, KeyQuery, KeyState, OpenError, OsRng,
     RotationProfile, StateSet,
 };
-use server::rest::Instance;
 use server::auth::Auth;
+use server::rest::Instance;
 use server::tke::InstanceState;
 use server::{KeyService, ServeLimits};
 use std::io;
@@ -108,11 +108,7 @@ impl Drop for Shared {
 
 impl Node {
     /// Configures a node over a store, the crypto units of a region, and the clock that key states and dates follow.
-    pub fn builder(
-        store: AnyStore,
-        directory: impl UnitDirectory,
-        clock: Arc<dyn Clock>,
-    ) -> NodeBuilder {
+    pub fn builder(store: AnyStore, directory: impl UnitDirectory, clock: Arc<dyn Clock>) -> NodeBuilder {
         NodeBuilder::new(store, Arc::new(directory), clock)
     }
 

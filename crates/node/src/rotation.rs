@@ -3,8 +3,8 @@
 use crate::jobs::{ROTATION_CALLER, has_batches};
 use crate::node::{PATIENCE, Shared};
 use crate::unit_status::{QueriedUnit, query_units};
-use kms::rotation::{RegionError, RegionRotation, RegionStatus, Step, UnitState, resume};
 use kms::Call;
+use kms::rotation::{RegionError, RegionRotation, RegionStatus, Step, UnitState, resume};
 use server::ServiceUnits;
 use server::tke::{RotationAction, RotationFailure, RotationReport};
 use std::time::Duration;

@@ -18,10 +18,7 @@ pub struct QueriedUnit {
 }
 
 /// Asks units for their status, all at the same time, for at most `patience`.
-pub async fn query_units(
-    units: impl IntoIterator<Item = UnitEntry>,
-    patience: Duration,
-) -> Vec<QueriedUnit> {
+pub async fn query_units(units: impl IntoIterator<Item = UnitEntry>, patience: Duration) -> Vec<QueriedUnit> {
     let asked: Vec<_> = units
         .into_iter()
         .map(|unit| {

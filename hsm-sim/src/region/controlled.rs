@@ -2,8 +2,8 @@
 
 use super::ceremony::{CeremonyError, DevelopmentCeremony, SocketPort};
 use super::clock::SimClock;
-use super::identity::Identity;
 use super::directory::entry;
+use super::identity::Identity;
 use super::supervisor::{Supervisor, SupervisorError, UnitProcess};
 use crate::unit::Order;
 use node::{Node, QueriedUnit, is_imprint, lifecycle, query_units};

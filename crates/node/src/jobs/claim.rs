@@ -77,9 +77,7 @@ impl Claim {
         let found = store.get(std::slice::from_ref(&key), Freshness::Linearizable, deadline).await?;
         let cond = match found.entries.into_iter().flatten().next() {
             None => Cond::Absent(key.clone()),
-            Some(entry) if *entry.value == *holder.as_bytes() => {
-                Cond::Unchanged(key.clone(), entry.modified)
-            }
+            Some(entry) if *entry.value == *holder.as_bytes() => Cond::Unchanged(key.clone(), entry.modified),
             Some(_) => return Ok(None),
         };
         let mut op = [0; 16];

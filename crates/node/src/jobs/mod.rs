@@ -116,7 +116,10 @@ impl JobContext {
                 claim.release(self.timing.lease).await;
                 return done;
             }
-            warn!(job = job.name(), "the claim on a job was lost; its work stops until the job is claimed again");
+            warn!(
+                job = job.name(),
+                "the claim on a job was lost; its work stops until the job is claimed again"
+            );
         }
     }
 
@@ -129,7 +132,9 @@ impl JobContext {
                     return claim;
                 }
                 Ok(None) => {}
-                Err(error) => debug!(job = job.name(), error = %error_chain(&error), "the job cannot be claimed"),
+                Err(error) => {
+                    debug!(job = job.name(), error = %error_chain(&error), "the job cannot be claimed")
+                }
             }
             tokio::time::sleep(self.timing.retry_pause).await;
         }

@@ -10,10 +10,7 @@ use axum::response::Response;
 use kms::KeyMetadata;
 use wire::rest::{self, Envelope, TYPE_KEY_VERSION, VersionsQuery};
 
-pub(super) async fn read(
-    access: Access,
-    KeyPath { key, .. }: KeyPath,
-) -> Result<Response, Failure> {
+pub(super) async fn read(access: Access, KeyPath { key, .. }: KeyPath) -> Result<Response, Failure> {
     const DOING: &str = "Key could not be retrieved";
     access.require_ring(DOING, &key)?;
     let found = access.kms.get_key(&access.call(), &key).await;
@@ -21,10 +18,7 @@ pub(super) async fn read(
     Ok(one_key(StatusCode::OK, whole_key(&access.instance, found)))
 }
 
-pub(super) async fn metadata(
-    access: Access,
-    KeyPath { key, .. }: KeyPath,
-) -> Result<Response, Failure> {
+pub(super) async fn metadata(access: Access, KeyPath { key, .. }: KeyPath) -> Result<Response, Failure> {
     const DOING: &str = "Key metadata could not be retrieved";
     access.require_ring(DOING, &key)?;
     let found = access.kms.metadata(&access.call(), &key).await;
@@ -63,10 +57,7 @@ pub(super) async fn delete(
     Ok(removed(&access, deleted.map_err(|error| Failure::kms(DOING, &error))?))
 }
 
-pub(super) async fn purge(
-    access: Access,
-    KeyPath { key, .. }: KeyPath,
-) -> Result<Response, Failure> {
+pub(super) async fn purge(access: Access, KeyPath { key, .. }: KeyPath) -> Result<Response, Failure> {
     const DOING: &str = "Key could not be purged";
     access.require_ring(DOING, &key)?;
     let purged = access.kms.purge(&access.call(), access.operation(DOING)?, &key).await;
@@ -83,10 +74,7 @@ fn removed(access: &Access, key: KeyMetadata) -> Response {
 }
 
 /// Older clients send a body, with the material once imported; it is not looked at.
-pub(super) async fn restore(
-    access: Access,
-    KeyPath { key, .. }: KeyPath,
-) -> Result<Response, Failure> {
+pub(super) async fn restore(access: Access, KeyPath { key, .. }: KeyPath) -> Result<Response, Failure> {
     const DOING: &str = "Key could not be restored";
     access.require_ring(DOING, &key)?;
     let restored = access.kms.restore(&access.call(), access.operation(DOING)?, &key).await;

@@ -42,10 +42,7 @@ pub(super) async fn create(
     Ok(one_key(StatusCode::CREATED, if access.representation { key } else { key.into_short() }))
 }
 
-pub(super) async fn list(
-    access: Access,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Failure> {
+pub(super) async fn list(access: Access, RawQuery(query): RawQuery) -> Result<Response, Failure> {
     const DOING: &str = "Keys could not be listed";
     let query = key_query(DOING, query)?;
     let keys = if access.ring_exists {
@@ -58,10 +55,7 @@ pub(super) async fn list(
     Ok(answer::json(StatusCode::OK, TYPE_KEY, &Envelope::new(TYPE_KEY, keys)))
 }
 
-pub(super) async fn count(
-    access: Access,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Failure> {
+pub(super) async fn count(access: Access, RawQuery(query): RawQuery) -> Result<Response, Failure> {
     const DOING: &str = "Keys could not be counted";
     let query = key_query(DOING, query)?;
     let total = if access.ring_exists {

@@ -90,13 +90,7 @@ impl RestState {
 pub fn router(state: Arc<RestState>) -> Router {
     let keys = Router::new()
         .route("/keys", get(keys::list).head(keys::count).post(keys::create))
-        .route(
-            "/keys/{key}",
-            get(key::read)
-                .delete(key::delete)
-                .post(actions::deprecated)
-                .patch(not_offered),
-        )
+        .route("/keys/{key}", get(key::read).delete(key::delete).post(actions::deprecated).patch(not_offered))
         .route("/keys/{key}/metadata", get(key::metadata))
         .route("/keys/{key}/versions", get(key::versions))
         .route("/keys/{key}/restore", post(key::restore))
@@ -132,18 +126,12 @@ pub fn router(state: Arc<RestState>) -> Router {
         .layer(from_fn(correlate))
 }
 
-async fn not_offered(
-    _: State<Arc<RestState>>,
-    access: Result<Access, Failure>,
-) -> Failure {
+async fn not_offered(_: State<Arc<RestState>>, access: Result<Access, Failure>) -> Failure {
     access
         .map_or_else(|failure| failure, |_| Failure::not_offered("Request could not be served", "This call"))
 }
 
-async fn no_path(
-    _: State<Arc<RestState>>,
-    access: Result<Access, Failure>,
-) -> Failure {
+async fn no_path(_: State<Arc<RestState>>, access: Result<Access, Failure>) -> Failure {
     access.map_or_else(|failure| failure, |_| Failure::no_path())
 }
 
@@ -156,11 +144,7 @@ async fn outside(State(state): State<Arc<RestState>>, headers: HeaderMap) -> Fai
     }
 }
 
-async fn no_method(
-    _: State<Arc<RestState>>,
-    method: Method,
-    access: Result<Access, Failure>,
-) -> Failure {
+async fn no_method(_: State<Arc<RestState>>, method: Method, access: Result<Access, Failure>) -> Failure {
     access.map_or_else(|failure| failure, |_| Failure::no_method(&method))
 }
 

@@ -76,7 +76,8 @@ impl From<ForwardError> for Failure {
             }
         };
         let (advice, outcome) = if error.may_have_executed() {
-            let advice = "Whether the command was carried out is unknown: query the unit before sending another";
+            let advice =
+                "Whether the command was carried out is unknown: query the unit before sending another";
             (advice, Some(Outcome::Unknown))
         } else {
             ("The command was not carried out", None)

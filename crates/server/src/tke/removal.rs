@@ -38,8 +38,9 @@ pub(super) async fn remove<A: Administration>(
 fn refusal(RemovalObstacles { units, keys, unreadable }: RemovalObstacles) -> RemovalRefusal {
     let mut reasons: Vec<String> = Vec::new();
     if keys != 0 && unreadable {
-        reasons
-            .push(format!("{keys} keys are left, and no unit can open their records to tell deleted keys apart"));
+        reasons.push(format!(
+            "{keys} keys are left, and no unit can open their records to tell deleted keys apart"
+        ));
     } else if keys != 0 {
         reasons.push(format!("{keys} keys are left that are not deleted"));
     }
