@@ -1,12 +1,11 @@
 //! Rubbish at every entrance of the program: a clear answer, and nothing lost.
 
-use crate::common::{Region, Rest, program};
+use crate::common::{PATIENCE, Region, Rest, program, up};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
 use unit_api::{Command, Envelope, Reply, Request, UnitError, decode_reply, encode_request, split_frame};
 
 /// Runs `up` to its failure and returns what it said.
@@ -101,7 +100,7 @@ fn e2e_rubbish_on_a_unit_s_socket_is_answered_and_survived() {
     let socket = &region.ready.units.first().unwrap().socket;
     let closes_with = |bytes: &[u8], why: UnitError| {
         let mut stream = UnixStream::connect(socket).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(bytes).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
@@ -130,9 +129,14 @@ fn e2e_rubbish_on_a_unit_s_socket_is_answered_and_survived() {
     for byte in &frame[..len] {
         stream.write_all(std::slice::from_ref(byte)).unwrap();
     }
-    let mut answer = [0; 512];
-    let read = stream.read(&mut answer).unwrap();
-    let (body, _) = split_frame(&answer[..read]).unwrap().unwrap();
+    let mut answer = Vec::new();
+    while split_frame(&answer).unwrap().is_none() {
+        let mut part = [0; 512];
+        let read = stream.read(&mut part).unwrap();
+        assert!(read > 0, "the unit closed the connection");
+        answer.extend_from_slice(&part[..read]);
+    }
+    let (body, _) = split_frame(&answer).unwrap().unwrap();
     assert!(matches!(decode_reply(body), Ok(Reply { number: 7, result: Ok(_) })));
     drop(idle);
 }
@@ -140,7 +144,7 @@ fn e2e_rubbish_on_a_unit_s_socket_is_answered_and_survived() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e2e_rubbish_on_the_apis_gets_a_reason() {
     let folder = tempfile::tempdir().unwrap();
-    let region = tokio::task::block_in_place(|| Region::up(&folder.path().join("data"), &[]));
+    let region = up(&folder.path().join("data"), &[]);
     let rest = region.rest();
     let key = rest.create("kept").await.unwrap();
     for (method, path, body, status) in [

@@ -1,9 +1,9 @@
 //! The whole program killed at random moments under load: nothing acknowledged is lost, nothing is half there.
 
-use crate::common::{Region, Rest, is_alive, wait_for};
+use crate::common::{Region, Rest, is_alive, until, up, wait_for};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 /// Times the program is killed.
 const KILLS: u32 = 20;
@@ -27,19 +27,28 @@ type Ledger = Arc<Mutex<BTreeMap<String, Acknowledged>>>;
 async fn e2e_crash_loses_no_acknowledged_key() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let ledger = Ledger::default();
+    let (ledger, done) = (Ledger::default(), Arc::<AtomicU32>::default());
     // A seed that is printed, so that a failing run's moments can be looked at again.
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
     for round in 0..KILLS {
-        let mut region = tokio::task::block_in_place(|| Region::up(&data, &[]));
+        let mut region = up(&data, &[]);
         verify(&region, &ledger).await;
         let units: Vec<u32> =
             region.control().status().await.unwrap().units.iter().filter_map(|unit| unit.pid).collect();
-        let callers: Vec<_> =
-            (0..CALLERS).map(|n| tokio::spawn(work(region.rest(), Arc::clone(&ledger), round, n))).collect();
-        // The moment of the kill is what the test varies: somewhere in the first half second of work.
-        tokio::time::sleep(Duration::from_millis(moment(seed, round))).await;
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|n| {
+                let work = work(region.rest(), Arc::clone(&ledger), Arc::clone(&done), round, n);
+                tokio::spawn(work)
+            })
+            .collect();
+        // The moment of the kill is what the test varies, in requests that the callers have got answered.
+        let answered = done.load(Ordering::Acquire) + moment(seed, round);
+        until("requests to be answered", async || {
+            let so_far = done.load(Ordering::Acquire);
+            if so_far >= answered { Ok(()) } else { Err(format!("{so_far} of {answered}")) }
+        })
+        .await;
         region.kill();
         for caller in callers {
             caller.await.unwrap();
@@ -47,26 +56,30 @@ async fn e2e_crash_loses_no_acknowledged_key() {
         // No unit outlives its region, or the next one could not have it.
         wait_for("the units to end with their region", || units.iter().all(|pid| !is_alive(*pid)));
     }
-    let region = tokio::task::block_in_place(|| Region::up(&data, &[]));
+    let region = up(&data, &[]);
     verify(&region, &ledger).await;
     let keys = ledger.lock().unwrap().len();
     assert!(keys > KILLS as usize, "only {keys} keys were acknowledged in all: the test had no load");
     println!("{keys} acknowledged keys survived {KILLS} kills");
 }
 
-/// Between 10 and 500 ms, another for every round.
-fn moment(seed: u64, round: u32) -> u64 {
+/// Between 1 and 100 requests, another number for every round.
+fn moment(seed: u64, round: u32) -> u32 {
     let mixed =
         (seed ^ u64::from(round).wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    10 + (mixed >> 33) % 490
+    1 + (mixed >> 33) as u32 % 100
 }
 
 /// Makes keys, wraps under them, rotates every third, deletes every fifth, until the program is gone.
-async fn work(rest: Rest, ledger: Ledger, round: u32, caller: u32) {
+async fn work(rest: Rest, ledger: Ledger, done: Arc<AtomicU32>, round: u32, caller: u32) {
     for n in 0.. {
         let Ok(key) = rest.create(&format!("key {round}-{caller}-{n}")).await else { return };
         ledger.lock().unwrap().insert(key.clone(), Acknowledged::default());
-        let note = |change: &dyn Fn(&mut Acknowledged)| change(ledger.lock().unwrap().get_mut(&key).unwrap());
+        done.fetch_add(1, Ordering::AcqRel);
+        let note = |change: &dyn Fn(&mut Acknowledged)| {
+            change(ledger.lock().unwrap().get_mut(&key).unwrap());
+            done.fetch_add(1, Ordering::AcqRel);
+        };
         let plaintext = "c2VjcmV0IG9mIHRoZSB0ZXN0".to_owned();
         let Ok(ciphertext) = rest.wrap(&key, &plaintext).await else { return };
         note(&|entry| entry.wrapped.push((ciphertext.clone(), plaintext.clone())));

@@ -1,10 +1,11 @@
 //! A region with one zone in software and one on SoftHSM tokens: one master key, whose blobs open on either.
 
-use crate::common::engine::{Callers, PLAINTEXT, all_serve, kill, softhsm, status_once, unit, up};
+use crate::common::control::{all_serve, kill, status_once, unit};
+use crate::common::load::{Callers, PLAINTEXT};
+use crate::common::skip::softhsm;
 use crate::common::tool::Tool;
-use crate::common::{PATIENCE, Region, Rest};
+use crate::common::{Region, until, up};
 use hsm_sim::control::Target;
-use std::time::{Duration, Instant};
 
 const MIXED: &[&str] = &["--engine", "az1=soft", "--engine", "pkcs11:softhsm"];
 
@@ -52,7 +53,9 @@ async fn e2e_engine_mixed_the_master_key_is_rotated_on_both() {
     let data = folder.path().join("data");
     let manual = ["--ceremony", "manual", "--recovery-units", "2"];
     let mut region = up(&data, &[MIXED, &manual].concat());
-    let status = region.control().status().await.unwrap();
+    let status =
+        status_once(&region.control(), |status| status.units.iter().all(|unit| !unit.engine.is_empty()))
+            .await;
     let engines: Vec<_> = status.units.iter().map(|unit| unit.engine.starts_with("SoftHSM")).collect();
     assert_eq!(engines, [false, true, true, false], "{status:#?}");
     let tool = Tool::on(&region);
@@ -61,7 +64,7 @@ async fn e2e_engine_mixed_the_master_key_is_rotated_on_both() {
     text("sigkey-sel alice bob");
     let mut keys = Vec::new();
     for number in 0..6 {
-        let key = first_key(&region.rest(), &format!("key {number}")).await;
+        let key = region.rest().create_when_ready(&format!("key {number}")).await;
         let ciphertext = region.rest().wrap(&key, PLAINTEXT).await.unwrap();
         keys.push((key, ciphertext));
     }
@@ -73,11 +76,11 @@ async fn e2e_engine_mixed_the_master_key_is_rotated_on_both() {
     assert_ne!(old, once);
     opens_on_either(&region, &keys).await;
     let mut going = tool.command("auto-mk-rotate").spawn().unwrap();
-    let started = Instant::now();
-    while region.tke().send("GET", "/rotation", "").await.1["id"].is_null() {
-        assert!(started.elapsed() < PATIENCE, "no rotation begins");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let begun = async || {
+        let (_, rotation) = region.tke().send("GET", "/rotation", "").await;
+        if rotation["id"].is_null() { Err(rotation.to_string()) } else { Ok(()) }
+    };
+    until("a rotation to begin", begun).await;
     region.kill();
     let _ = going.kill();
     going.wait().unwrap();
@@ -88,18 +91,6 @@ async fn e2e_engine_mixed_the_master_key_is_rotated_on_both() {
     opens_on_either(&region, &keys).await;
     let compared = tokio::task::block_in_place(|| tool.json("cryptounit-compare"));
     assert_eq!(compared["alike"], true, "{compared}");
-}
-
-/// A key of an instance that may have to notice its master key first.
-async fn first_key(rest: &Rest, name: &str) -> String {
-    let started = Instant::now();
-    loop {
-        match rest.create(name).await {
-            Ok(key) => return key,
-            Err(e) => assert!(started.elapsed() < PATIENCE, "no key: {e}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 async fn opens_on_either(region: &Region, keys: &[(String, String)]) {

@@ -1,10 +1,11 @@
 //! Crypto units on SoftHSM tokens of their own: used, killed, started again, and with their tokens taken away.
 
-use crate::common::engine::{
-    Callers, PLAINTEXT, all_serve, kill, softhsm, status_once, token_folders, unit, up,
-};
-use crate::common::program;
-use hsm_sim::control::{Target, UnitStatus};
+use crate::common::control::{all_serve, kill, status_once, unit};
+use crate::common::load::{Callers, PLAINTEXT};
+use crate::common::skip::softhsm;
+use crate::common::softhsm::token_folders;
+use crate::common::{program, up};
+use hsm_sim::control::{Status, Target, UnitStatus};
 use std::path::Path;
 use std::process::Output;
 
@@ -89,9 +90,12 @@ async fn e2e_engine_softhsm_a_token_that_is_taken_away_costs_no_request() {
     let region = up(&data, &[]);
     let (rest, control) = (region.rest(), region.control());
     let callers = Callers::start(&rest, &key);
-    let status = control.status().await.unwrap();
-    assert!(unit(&status, 1).serves() && !unit(&status, 2).serves(), "{status:#?}");
-    assert!(unit(&status, 2).reason.contains("is not where it was"), "{status:#?}");
+    let missing = |status: &Status| {
+        unit(status, 1).serves()
+            && !unit(status, 2).serves()
+            && unit(status, 2).reason.contains("is not where it was")
+    };
+    status_once(&control, missing).await;
     let refused = control.heal(&Target::Unit(2)).await.unwrap_err().to_string();
     assert!(refused.contains("unit 2 does not start"), "{refused}");
     callers.do_more(40).await;
@@ -117,12 +121,13 @@ async fn e2e_engine_softhsm_a_refused_pin_is_tried_once() {
     std::fs::write(&pin, "0123456789").unwrap();
     let region = up(&data, &[]);
     let control = region.control();
-    let status = control.status().await.unwrap();
-    assert!(unit(&status, 1).serves() && unit(&status, 2).reason.contains("refused the PIN"), "{status:#?}");
+    let refused_pin =
+        |status: &Status| unit(status, 1).serves() && unit(status, 2).reason.contains("refused the PIN");
+    status_once(&control, refused_pin).await;
     let refused = control.heal(&Target::Unit(2)).await.unwrap_err().to_string();
     assert!(refused.contains("refused the PIN") && !refused.contains("0123456789"), "{refused}");
     std::fs::write(&pin, right).unwrap();
-    // It waits for somebody: only who heals it has it tried again.
+    // The unit waits: only healing it makes it try the PIN again.
     assert_eq!(unit(&control.status().await.unwrap(), 2).pid, None);
     control.heal(&Target::Unit(2)).await.unwrap();
     status_once(&control, all_serve).await;

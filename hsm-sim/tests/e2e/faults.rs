@@ -1,98 +1,19 @@
 //! What happens to units, and what callers see of it: nothing.
 
-use crate::common::{PATIENCE, Region, Rest, is_alive, program, signal, wait_for};
-use hsm_sim::control::{ControlClient, FaultKind, FaultRequest, Status, Target, UnitStatus};
+use crate::common::control::{all_serve, fault, status_once, unit};
+use crate::common::load::{Callers, PLAINTEXT};
+use crate::common::{is_alive, program, signal, up, wait_for};
+use hsm_sim::control::{FaultKind, FaultRequest, Status, Target};
 use hsm_sim::region::DevelopmentCeremony;
 use rustix::process::Signal;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 use tke::ceremony::{Ceremony, KeySource};
 use tke::converge::{Goal, KeyGoal};
 use tke::{Order, UnitKind};
 
-const PLAINTEXT: &str = "YSBkYXRhIGtleQ==";
-
-fn fault(kind: FaultKind, unit: u16) -> FaultRequest {
-    FaultRequest { fault: kind, target: Target::Unit(unit), slow_by_ms: None }
-}
-
-async fn status_once(control: &ControlClient, holds: impl Fn(&Status) -> bool) -> Status {
-    let started = Instant::now();
-    loop {
-        let status = control.status().await.unwrap();
-        if holds(&status) {
-            return status;
-        }
-        assert!(started.elapsed() < PATIENCE, "waited in vain; the status is {status:#?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-fn unit(status: &Status, number: u16) -> &UnitStatus {
-    status.units.iter().find(|unit| unit.unit == number).unwrap()
-}
-
-fn all_serve(status: &Status) -> bool {
-    status.units.iter().all(UnitStatus::serves)
-}
-
-/// Callers that never repeat a request and count what failed.
-struct Callers {
-    over: Arc<AtomicBool>,
-    done: Arc<AtomicU32>,
-    tasks: Vec<tokio::task::JoinHandle<Vec<String>>>,
-}
-
-impl Callers {
-    fn start(rest: &Rest, key: &str) -> Self {
-        let (over, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default());
-        let tasks = (0..4)
-            .map(|_| {
-                let (rest, key, over, done) =
-                    (rest.clone(), key.to_owned(), Arc::clone(&over), Arc::clone(&done));
-                tokio::spawn(async move {
-                    let mut failures = Vec::new();
-                    while !over.load(Ordering::Acquire) {
-                        match rest.wrap(&key, PLAINTEXT).await {
-                            Ok(ciphertext) => match rest.unwrap(&key, &ciphertext).await {
-                                Ok(plaintext) if plaintext == PLAINTEXT => {}
-                                other => failures.push(format!("{other:?}")),
-                            },
-                            Err(e) => failures.push(e),
-                        }
-                        done.fetch_add(1, Ordering::AcqRel);
-                    }
-                    failures
-                })
-            })
-            .collect();
-        Self { over, done, tasks }
-    }
-
-    /// Returns once so many more requests are done.
-    async fn do_more(&self, more: u32) {
-        let wanted = self.done.load(Ordering::Acquire) + more;
-        let started = Instant::now();
-        while self.done.load(Ordering::Acquire) < wanted {
-            assert!(started.elapsed() < PATIENCE, "the callers stand still");
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }
-
-    async fn end(self) {
-        self.over.store(true, Ordering::Release);
-        for task in self.tasks {
-            let failures = task.await.unwrap();
-            assert!(failures.is_empty(), "{} failed requests, first {:?}", failures.len(), failures.first());
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e2e_faults_cost_no_request() {
     let folder = tempfile::tempdir().unwrap();
-    let region = tokio::task::block_in_place(|| Region::up(&folder.path().join("data"), &[]));
+    let region = up(&folder.path().join("data"), &[]);
     let (rest, control) = (region.rest(), region.control());
     let key = rest.create("faults").await.unwrap();
     let callers = Callers::start(&rest, &key);
@@ -123,7 +44,7 @@ async fn e2e_faults_cost_no_request() {
 async fn e2e_a_unit_with_another_master_key_never_serves() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let region = tokio::task::block_in_place(|| Region::up(&data, &[]));
+    let region = up(&data, &[]);
     let (rest, control) = (region.rest(), region.control());
     let key = rest.create("fenced").await.unwrap();
     status_once(&control, all_serve).await;
@@ -156,7 +77,7 @@ async fn e2e_a_unit_with_another_master_key_never_serves() {
     callers.end().await;
     let mut region = region;
     assert!(tokio::task::block_in_place(|| region.interrupt()).success());
-    let region = tokio::task::block_in_place(|| Region::up(&data, &[]));
+    let region = up(&data, &[]);
     let (rest, control) = (region.rest(), region.control());
     let status = status_once(&control, |status| unit(status, 2).state == "fenced").await;
     assert!(unit(&status, 1).serves(), "{status:#?}");
@@ -171,7 +92,7 @@ async fn e2e_a_unit_with_another_master_key_never_serves() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e2e_without_any_unit_callers_are_told_and_recover() {
     let folder = tempfile::tempdir().unwrap();
-    let region = tokio::task::block_in_place(|| Region::up(&folder.path().join("data"), &[]));
+    let region = up(&folder.path().join("data"), &[]);
     let (rest, control) = (region.rest(), region.control());
     let key = rest.create("locked").await.unwrap();
     let ciphertext = rest.wrap(&key, PLAINTEXT).await.unwrap();
@@ -191,7 +112,7 @@ async fn e2e_without_any_unit_callers_are_told_and_recover() {
 async fn e2e_ctrl_c_ends_every_process_and_a_new_start_finds_every_key() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let mut region = tokio::task::block_in_place(|| Region::up(&data, &["--units", "3"]));
+    let mut region = up(&data, &["--units", "3"]);
     let (rest, control) = (region.rest(), region.control());
     let key = rest.create("kept").await.unwrap();
     let ciphertext = rest.wrap(&key, PLAINTEXT).await.unwrap();
@@ -204,7 +125,7 @@ async fn e2e_ctrl_c_ends_every_process_and_a_new_start_finds_every_key() {
     assert!(!hsm_sim::region::DataDir::ready_file(&data).exists());
 
     let before = region.ready.clone();
-    let region = tokio::task::block_in_place(|| Region::up(&data, &[]));
+    let region = up(&data, &[]);
     assert_eq!(region.ready.units.len(), 3, "the number of units is kept");
     assert_eq!((region.ready.instance_id, &region.ready.api_key), (before.instance_id, &before.api_key));
     assert_eq!(region.rest().unwrap(&key, &ciphertext).await.as_deref(), Ok(PLAINTEXT));

@@ -1,8 +1,7 @@
 //! Two administrators and three custodians bring a region into service with key files, command by command.
 
+use crate::common::Region;
 use crate::common::tool::{PASSWORD, Tool, contents};
-use crate::common::{PATIENCE, Region, Rest};
-use std::time::Instant;
 
 const PART: &str = "3f0a6cc1b5f0f3a9925d0cde27a8e6b14d7c0b9a58e3f6127d4c9b0a8e7f6d51";
 
@@ -88,17 +87,6 @@ fn master_key(tool: &Tool) {
     }
 }
 
-async fn created(rest: &Rest) -> String {
-    let started = Instant::now();
-    loop {
-        match rest.create("first").await {
-            Ok(key) => return key,
-            Err(e) => assert!(started.elapsed() < PATIENCE, "no key: {e}"),
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-}
-
 #[tokio::test]
 async fn e2e_tke_files_bring_a_region_into_service() {
     let folder = tempfile::tempdir().unwrap();
@@ -109,7 +97,7 @@ async fn e2e_tke_files_bring_a_region_into_service() {
     master_key(&tool);
 
     let rest = region.rest();
-    let key = created(&rest).await;
+    let key = rest.create_when_ready("first").await;
     let ciphertext = rest.wrap(&key, "YSBkYXRhIGtleQ==").await.unwrap();
     assert_eq!(rest.unwrap(&key, &ciphertext).await.unwrap(), "YSBkYXRhIGtleQ==");
 

@@ -1,11 +1,11 @@
 //! The recovery-unit method: interrupted, completed, and a unit that lost everything brought back.
 
+use crate::common::control::{fault, kill};
 use crate::common::tool::Tool;
-use crate::common::{PATIENCE, Region, wait_for};
-use hsm_sim::control::{FaultKind, FaultRequest, Target};
+use crate::common::{Region, until, wait_for};
+use hsm_sim::control::{FaultKind, Target};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 /// Commands to units that the newest record has.
 fn commands(files: &Path) -> usize {
@@ -36,8 +36,7 @@ async fn e2e_tke_recovery_units_complete_what_was_interrupted() {
     );
 
     // A unit that is not there keeps it from being complete, and nothing is guessed.
-    let kill = FaultRequest { fault: FaultKind::Kill, target: Target::Unit(2), slow_by_ms: None };
-    region.control().fault(&kill).await.unwrap();
+    region.control().fault(&kill(2)).await.unwrap();
     tool.refused(init, "crypto unit 2");
     region.control().heal(&Target::Unit(2)).await.unwrap();
 
@@ -50,21 +49,13 @@ async fn e2e_tke_recovery_units_complete_what_was_interrupted() {
         "{again}"
     );
     let rest = region.rest();
-    let started = Instant::now();
-    let key = loop {
-        match rest.create("first").await {
-            Ok(key) => break key,
-            Err(e) => assert!(started.elapsed() < PATIENCE, "no key: {e}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+    let key = rest.create_when_ready("first").await;
     // Asked before the region has opened its instance, the service could not tell.
     assert_eq!(tool.json("resume")["under_way"], serde_json::Value::Null);
     let ciphertext = rest.wrap(&key, "YSBkYXRhIGtleQ==").await.unwrap();
 
     // The operator makes a mistake.
-    let zeroize = FaultRequest { fault: FaultKind::Zeroize, target: Target::Unit(1), slow_by_ms: None };
-    region.control().fault(&zeroize).await.unwrap();
+    region.control().fault(&fault(FaultKind::Zeroize, 1)).await.unwrap();
     tool.refused("cryptounit-compare", "the crypto units differ");
     tool.refused("auto-mk-recover --signer alice --signer bob", "in imprint mode");
     tool.text("cryptounit-add 1");
@@ -83,12 +74,9 @@ async fn e2e_tke_recovery_units_complete_what_was_interrupted() {
     assert_eq!(compared["alike"], true, "{compared}");
 
     // With the other operational unit gone, the one that came back serves.
-    region.control().fault(&kill).await.unwrap();
-    let started = Instant::now();
-    while rest.unwrap(&key, &ciphertext).await.as_deref() != Ok("YSBkYXRhIGtleQ==") {
-        assert!(started.elapsed() < PATIENCE, "the key is lost");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    region.control().fault(&kill(2)).await.unwrap();
+    let plaintext = until("the key", async || rest.unwrap(&key, &ciphertext).await).await;
+    assert_eq!(plaintext, "YSBkYXRhIGtleQ==");
 }
 
 /// `converge` does it all at once, and says what it could not do.
@@ -104,14 +92,11 @@ async fn e2e_tke_recovery_converges_from_any_state() {
     tool.text("auto-init --new-administrator alice --new-administrator bob");
     tool.text("sigkey-sel alice bob");
     for unit in [1, 5] {
-        let zeroize =
-            FaultRequest { fault: FaultKind::Zeroize, target: Target::Unit(unit), slow_by_ms: None };
-        region.control().fault(&zeroize).await.unwrap();
+        region.control().fault(&fault(FaultKind::Zeroize, unit)).await.unwrap();
     }
     let standby = tool.text("failover-enable");
     assert!(standby.contains("Failover crypto units: 5 "), "{standby}");
-    let kill = FaultRequest { fault: FaultKind::Kill, target: Target::Unit(2), slow_by_ms: None };
-    region.control().fault(&kill).await.unwrap();
+    region.control().fault(&kill(2)).await.unwrap();
     tool.refused("converge", "Not every crypto unit is done");
     region.control().heal(&Target::Unit(2)).await.unwrap();
     assert!(tool.text("resume").contains("Going on with"));

@@ -1,10 +1,9 @@
 //! Deleting an instance: only once its keys are deleted and its units zeroized, in whichever order.
 
+use crate::common::Region;
 use crate::common::tke::Tke;
 use crate::common::tool::Tool;
-use crate::common::{PATIENCE, Region, Rest};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 const MANUAL: [&str; 4] = ["--ceremony", "manual", "--recovery-units", "0"];
 
@@ -26,19 +25,8 @@ async fn served(data: &Path) -> (Region, Tool, String) {
     ] {
         tool.text(line);
     }
-    let key = created(&region.rest()).await;
+    let key = region.rest().create_when_ready("first").await;
     (region, tool, key)
-}
-
-async fn created(rest: &Rest) -> String {
-    let started = Instant::now();
-    loop {
-        match rest.create("first").await {
-            Ok(key) => return key,
-            Err(e) => assert!(started.elapsed() < PATIENCE, "no key: {e}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 async fn delete_key(region: &Region, key: &str) {

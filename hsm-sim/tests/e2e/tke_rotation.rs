@@ -1,8 +1,11 @@
 //! The master key rotated under load, with the program and its units killed in every phase: no request fails, no key is
 //! lost, and `resume` ends it.
 
-use crate::common::{PATIENCE, Region, Rest, program, wait_for};
+use crate::common::control::{fault, kill};
+use crate::common::{PATIENCE, Region, Rest, program, until, wait_for};
+use hsm_sim::control::{FaultKind, Target};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -41,15 +44,17 @@ async fn e2e_a_rotation_under_load_survives_kills_in_every_phase() {
     // The whole program is killed while keys get their second form.
     let begun = Instant::now();
     let tool = begin(folder.path(), "auto-mk-rotate");
-    until(&region, |standing| standing["phase"] == "re-enciphering" && standing["done"].as_u64() > Some(0))
-        .await;
+    rotation_once(&region, |standing| {
+        standing["phase"] == "re-enciphering" && standing["done"].as_u64() > Some(0)
+    })
+    .await;
     region.kill();
     assert!(!finished(tool).status.success(), "the tool went on without a service");
     region = up(folder.path(), port);
 
     // The region goes on by itself. A unit is killed, then the program again, once every key has both forms.
-    region.control().fault(&kill_unit(1)).await.unwrap();
-    until(&region, |standing| standing["phase"] == "re-enciphered").await;
+    region.control().fault(&kill(1)).await.unwrap();
+    rotation_once(&region, |standing| standing["phase"] == "re-enciphered").await;
     println!("{KEYS} keys got their second form within {:?}, one kill included", begun.elapsed());
     region.kill();
     region = up(folder.path(), port);
@@ -68,13 +73,14 @@ async fn e2e_a_rotation_under_load_survives_kills_in_every_phase() {
 
     // The last kill comes while what is under the old master key is being removed.
     let tool = begin(folder.path(), "resume");
-    until(&region, |standing| standing["phase"] == "finishing" || standing["next"] == "nothing").await;
+    rotation_once(&region, |standing| standing["phase"] == "finishing" || standing["next"] == "nothing")
+        .await;
     region.kill();
     drop(finished(tool));
     region = up(folder.path(), port);
     let done = tke(folder.path(), &["resume"]);
     assert_done(&done);
-    until(&region, |standing| standing["next"] == "nothing").await;
+    rotation_once(&region, |standing| standing["next"] == "nothing").await;
 
     let (served, created) = load.end().await;
     println!("{served} requests served and {} keys made meanwhile, none failed", created.len());
@@ -99,12 +105,12 @@ async fn e2e_a_rotation_is_cancelled_before_the_first_activation() {
     let mut keys = vec![make_key(rest.clone(), "before".to_owned()).await];
 
     // A unit that is not there when it is to be activated holds the rotation up where it can still be cancelled.
-    region.control().fault(&pause_unit(2)).await.unwrap();
+    region.control().fault(&fault(FaultKind::Pause, 2)).await.unwrap();
     let tool = tke(folder.path(), &["auto-mk-rotate"]);
     assert!(!tool.status.success(), "not with a unit that does not answer");
-    region.control().heal(&hsm_sim::control::Target::Unit(2)).await.unwrap();
+    region.control().heal(&Target::Unit(2)).await.unwrap();
     let mut tool = begin(folder.path(), "auto-mk-rotate");
-    until(&region, |standing| standing["id"].is_string()).await;
+    rotation_once(&region, |standing| standing["id"].is_string()).await;
     tool.kill().unwrap();
     tool.wait().unwrap();
     if standing(&region).await["cancellable"] == true {
@@ -252,33 +258,24 @@ async fn standing(region: &Region) -> Value {
     if status == 200 { standing } else { Value::Null }
 }
 
-/// Waits until the rotation stands so.
-async fn until(region: &Region, so: impl Fn(&Value) -> bool) {
-    let started = Instant::now();
-    loop {
+/// Waits until `holds` of the rotation.
+async fn rotation_once(region: &Region, holds: impl Fn(&Value) -> bool) {
+    let ask = async || {
         let now = standing(region).await;
-        if so(&now) {
-            return;
-        }
-        assert!(started.elapsed() < PATIENCE, "waited in vain: {now}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+        if holds(&now) { Ok(()) } else { Err(now.to_string()) }
+    };
+    until("the rotation", ask).await;
 }
 
 /// Waits until some units have the new master key, or none has the old one any more.
 async fn until_units_differ(region: &Region) {
-    let started = Instant::now();
-    loop {
+    let differ = async || {
         let units = region.control().status().await.unwrap().units;
-        let patterns: std::collections::BTreeSet<_> =
-            units.iter().filter_map(|u| u.pattern.clone()).collect();
+        let patterns: BTreeSet<_> = units.iter().filter_map(|u| u.pattern.clone()).collect();
         let phase = standing(region).await["phase"].clone();
-        if patterns.len() > 1 || phase == "finishing" {
-            return;
-        }
-        assert!(started.elapsed() < PATIENCE, "waited in vain: {patterns:?} {phase}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+        if patterns.len() > 1 || phase == "finishing" { Ok(()) } else { Err(format!("{patterns:?} {phase}")) }
+    };
+    until("units with different master keys", differ).await;
 }
 
 async fn pattern(region: &Region) -> Value {
@@ -316,18 +313,6 @@ fn finished(tool: Child) -> Output {
 fn assert_done(output: &Output) {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}\n{err}");
-}
-
-fn kill_unit(unit: u16) -> hsm_sim::control::FaultRequest {
-    fault(hsm_sim::control::FaultKind::Kill, unit)
-}
-
-fn pause_unit(unit: u16) -> hsm_sim::control::FaultRequest {
-    fault(hsm_sim::control::FaultKind::Pause, unit)
-}
-
-fn fault(fault: hsm_sim::control::FaultKind, unit: u16) -> hsm_sim::control::FaultRequest {
-    hsm_sim::control::FaultRequest { fault, target: hsm_sim::control::Target::Unit(unit), slow_by_ms: None }
 }
 
 /// A free port whose successor is free too.

@@ -1,22 +1,18 @@
 //! What customers' tools meet: the list of units, the way to each, and a region that waits for its master key.
 
+use crate::common::control::{fault, kill, status_once};
 use crate::common::tke::Tke;
-use crate::common::{PATIENCE, Region, Rest, program};
+use crate::common::{Rest, program, until, up};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use hsm_sim::control::{FaultKind, FaultRequest, Target};
+use hsm_sim::control::{FaultKind, Status, Target, UnitStatus};
 use hsm_sim::region::DevelopmentCeremony;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Instant;
 use tke::ceremony::{Ceremony, KeySource};
 use tke::converge::{Goal, KeyGoal};
 use tke::{Order, UnitKind};
-
-fn up(data: &Path, extra: &[&str]) -> Region {
-    tokio::task::block_in_place(|| Region::up(data, extra))
-}
 
 /// Every line of the audit log.
 fn audit(data: &Path) -> Vec<Value> {
@@ -121,9 +117,8 @@ async fn e2e_tke_says_when_the_outcome_of_a_command_is_unknown() {
     let units = tke.list().await;
     let request = zeroize_request(&tke).await;
     let body = format!(r#"{{"request": "{}"}}"#, BASE64_STANDARD.encode(request));
-    let fault = |fault, unit| FaultRequest { fault, target: Target::Unit(unit), slow_by_ms: None };
 
-    control.fault(&fault(FaultKind::Kill, 1)).await.unwrap();
+    control.fault(&kill(1)).await.unwrap();
     let (status, answer) = tke.send("POST", &format!("/hsms/{}", units[0].1), &body).await;
     assert_eq!((status, &answer["outcome"]), (502, &Value::Null), "{answer}");
     assert!(answer["error"].as_str().unwrap().contains("not carried out"), "{answer}");
@@ -166,10 +161,10 @@ async fn e2e_a_manual_region_serves_once_its_units_hold_one_master_key() {
     let (tke, rest) = (region.tke(), region.rest());
     assert!(!data.join("ceremony").exists(), "the region has no business with keys of its administrators");
 
-    // In imprint mode: whoever asks for keys is told why there are none.
-    let status = region.control().status().await.unwrap();
+    // In imprint mode: a caller who asks for keys is told why there are none.
+    let is_new = |unit: &UnitStatus| unit.imprint_mode == Some(true) && unit.lifecycle == "reserved";
+    let status = status_once(&region.control(), |status| status.units.iter().all(is_new)).await;
     assert_eq!((status.units.len(), status.state.as_str(), status.pattern), (4, "unkeyed", None));
-    assert!(status.units.iter().all(|unit| unit.imprint_mode == Some(true) && unit.lifecycle == "reserved"));
     let (code, refused) = rest.send("GET", "/keys", "").await.unwrap();
     assert_eq!(code, 503, "{refused}");
     assert!(refused.to_string().contains("unit 1 is in imprint mode"), "{refused}");
@@ -191,15 +186,8 @@ async fn e2e_a_manual_region_serves_once_its_units_hold_one_master_key() {
     set_up(&tke, 1, &ours).await;
     set_up(&tke, 2, &others).await;
     let waits = async |why: &str| {
-        let started = Instant::now();
-        loop {
-            let status = region.control().status().await.unwrap();
-            if status.waiting_for.as_ref().is_some_and(|reason| reason.contains(why)) {
-                return;
-            }
-            assert!(started.elapsed() < PATIENCE, "{:?}, not {why}", status.waiting_for);
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        let waits = |status: &Status| status.waiting_for.as_ref().is_some_and(|reason| reason.contains(why));
+        status_once(&region.control(), waits).await;
     };
     waits("different master keys").await;
 
@@ -209,20 +197,19 @@ async fn e2e_a_manual_region_serves_once_its_units_hold_one_master_key() {
     theirs.carry_out(&second, &Order::Zeroize).await.unwrap();
     waits("unit 2 is in imprint mode").await;
     set_up(&tke, 2, &ours).await;
-    let started = Instant::now();
-    let key = loop {
-        match rest.create("first").await {
-            Ok(key) => break key,
-            Err(e) => assert!(started.elapsed() < PATIENCE && e.starts_with("503"), "{e}"),
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let first = async || {
+        let created = rest.create("first").await;
+        assert!(created.as_ref().err().is_none_or(|e| e.starts_with("503")), "{created:?}");
+        created
     };
+    let key = until("a first key", first).await;
     assert_eq!(top.send("GET", "/readyz", "").await.0, 200);
     set_up(&tke, 3, &ours).await;
-    let status = region.control().status().await.unwrap();
+    let lives = ["kms-initialized", "kms-initialized", "initialized", "reserved"];
+    let all_told =
+        |status: &Status| status.units.iter().map(|unit| unit.lifecycle.as_str()).eq(lives.iter().copied());
+    let status = status_once(&region.control(), all_told).await;
     assert_eq!(status.pattern, Some(ours.pattern().to_string()));
-    let lives: Vec<_> = status.units.iter().map(|unit| unit.lifecycle.as_str()).collect();
-    assert_eq!(lives, ["kms-initialized", "kms-initialized", "initialized", "reserved"]);
     assert_eq!((status.units[0].administrators, status.units[0].signature_threshold), (Some(2), Some(2)));
 
     // Everything that was done is on record, and nothing that is secret.
@@ -259,16 +246,11 @@ async fn e2e_a_manual_region_serves_once_its_units_hold_one_master_key() {
     assert_eq!(region.rest().unwrap(&key, &ciphertext).await.as_deref(), Ok("YQ=="));
 
     // What is zeroized stays so until its administrators have come.
-    let zeroize = FaultRequest { fault: FaultKind::Zeroize, target: Target::Unit(1), slow_by_ms: None };
-    region.control().fault(&zeroize).await.unwrap();
-    let status = region.control().heal(&Target::Unit(1)).await.unwrap();
-    assert_eq!(status.units[0].lifecycle, "reserved", "{status:#?}");
+    region.control().fault(&fault(FaultKind::Zeroize, 1)).await.unwrap();
+    region.control().heal(&Target::Unit(1)).await.unwrap();
+    status_once(&region.control(), |status| status.units[0].lifecycle == "reserved").await;
     set_up(&region.tke(), 1, &ours).await;
-    let started = Instant::now();
-    while !region.control().status().await.unwrap().units[0].serves() {
-        assert!(started.elapsed() < PATIENCE, "unit 1 is not admitted again");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    status_once(&region.control(), |status| status.units[0].serves()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -295,23 +277,19 @@ async fn e2e_units_that_cannot_use_their_state_get_their_master_key_again() {
     std::fs::remove_dir_all(data.join("factory")).unwrap();
     let region = up(&data, &[]);
     assert_eq!(region.rest().unwrap(&key, &ciphertext).await.as_deref(), Ok("YQ=="));
-    let status = region.control().status().await.unwrap();
-    assert!(status.units.iter().all(|unit| unit.lifecycle == "kms-initialized"), "{status:#?}");
+    let all_serve = |status: &Status| status.units.iter().all(|unit| unit.lifecycle == "kms-initialized");
+    status_once(&region.control(), all_serve).await;
 }
 
 /// Sends an action of a rotation, and looks until what is to be done next is `next`.
 async fn rotate(tke: &Tke, action: Value, next: &str) -> Value {
     let (status, shown) = tke.send("POST", "/rotation", &action.to_string()).await;
     assert_eq!(status, 200, "{action}: {shown}");
-    let started = Instant::now();
-    loop {
+    let arrived = async || {
         let (status, shown) = tke.send("GET", "/rotation", "").await;
-        if status == 200 && shown["next"] == next {
-            return shown;
-        }
-        assert!(started.elapsed() < PATIENCE, "{action} did not lead to {next}: {shown}");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+        if status == 200 && shown["next"] == next { Ok(shown) } else { Err(format!("{status} {shown}")) }
+    };
+    until(&format!("{next} after {action}"), arrived).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -369,8 +347,7 @@ async fn e2e_the_master_key_is_rotated_while_keys_are_used() {
     let region = up(&data, &[]);
     assert_eq!(region.rest().unwrap(&key, &ciphertext).await.as_deref(), Ok("YQ=="));
     region.rest().wrap(&between, "YQ==").await.unwrap();
-    let zeroize = FaultRequest { fault: FaultKind::Zeroize, target: Target::Unit(2), slow_by_ms: None };
-    region.control().fault(&zeroize).await.unwrap();
+    region.control().fault(&fault(FaultKind::Zeroize, 2)).await.unwrap();
     let refused = region.control().heal(&Target::Unit(2)).await.unwrap_err().to_string();
     assert!(refused.contains(&new.to_string()), "{refused}");
 }

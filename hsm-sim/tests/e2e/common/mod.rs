@@ -1,13 +1,17 @@
 //! A built `hsm-sim up` in a process of its own, and a client that is not ours to be lenient with.
 
 pub(crate) mod blobs;
-pub(crate) mod engine;
+pub(crate) mod control;
 pub(crate) mod known;
+pub(crate) mod load;
 pub(crate) mod skip;
 pub(crate) mod softhsm;
 pub(crate) mod tap;
 pub(crate) mod tke;
 pub(crate) mod tool;
+mod wait;
+
+pub(crate) use wait::{PATIENCE, until, wait_for};
 
 use bytes::Bytes;
 use hsm_sim::region::ReadyFile;
@@ -16,10 +20,6 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
-
-/// Nothing that a test waits for takes so long unless it never comes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The built program.
 pub(crate) fn program() -> Command {
@@ -100,6 +100,11 @@ impl Region {
     }
 }
 
+/// A region, from a test that may not block its runtime.
+pub(crate) fn up(data: &Path, extra: &[&str]) -> Region {
+    tokio::task::block_in_place(|| Region::up(data, extra))
+}
+
 impl Drop for Region {
     fn drop(&mut self) {
         let _ = self.process.kill();
@@ -117,15 +122,6 @@ pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
 pub(crate) fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
-}
-
-/// Looks again and again until `holds`.
-pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Requests as they stand, and answers as they come.
@@ -181,6 +177,11 @@ impl Rest {
             }
             (status, answer) => Err(format!("{status} {answer}")),
         }
+    }
+
+    /// Makes a root key as soon as the instance serves, and returns its id.
+    pub(crate) async fn create_when_ready(&self, name: &str) -> String {
+        until("a first key", async || self.create(name).await).await
     }
 
     /// Wraps, and returns the ciphertext if it was acknowledged.

@@ -42,3 +42,9 @@ impl SoftHsm {
         names.filter(|name| name.ends_with(".object") && name != "token.object").count()
     }
 }
+
+/// The folder of a unit's own token, and where a test moves it to take it away.
+pub(crate) fn token_folders(data: &Path, unit: u16) -> (PathBuf, PathBuf) {
+    let home = data.join(format!("units/{unit}/softhsm"));
+    (home.join("tokens"), home.join("taken"))
+}
