@@ -1,6 +1,7 @@
 //! A region that an earlier program made opens with everything in it, and can be used from there on.
 
-use crate::common::engine::{all_serve, softhsm, status_once};
+use crate::common::control::{all_serve, status_once};
+use crate::common::skip::softhsm;
 use crate::common::{Region, Rest, program, wait_for};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
