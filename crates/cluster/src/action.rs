@@ -93,7 +93,7 @@ pub enum Answer {
     Trouble,
     /// It has no master key.
     NoMasterKey,
-    /// It says that the blob is under another master key than its own; see [`crate::is_key_mismatch`].
+    /// It says that the blob is under another master key than its own; see [`Refusal::is_key_mismatch`].
     WrongMasterKey,
 }
 

@@ -7,13 +7,13 @@ use crate::request::{Phase, Request, Toll, Try};
 use crate::rng::Rng;
 use crate::unit::{Identity, Unit};
 use crate::{
-    Action, Answer, Class, Failure, FenceReason, Forms, Health, Instant, MAX_TRIES, MAX_UNITS, MAX_WAITING,
-    Policy, RequestId, UnitNumber, UnitView, Verdict, route, tuning,
+    Action, Answer, Failure, FenceReason, Forms, Health, Instant, MAX_TRIES, MAX_UNITS, MAX_WAITING, Policy,
+    RequestId, UnitNumber, UnitView, Verdict, route, tuning,
 };
 use core::ops::Bound;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use unit_api::VerificationPattern;
+use unit_api::{Pace, VerificationPattern};
 
 /// Who belongs to the cluster.
 #[derive(Clone, Debug)]
@@ -157,14 +157,14 @@ impl Cluster {
             return Verdict::Drop;
         };
         let answered = request.tries.swap_remove(found);
-        let class = request.policy.class;
+        let pace = request.policy.pace;
         let over = matches!(request.phase, Phase::Done);
         // A caller's foreign blob must not cast doubt on anybody: else one client could fence every unit.
         let answer = match answer {
             Answer::WrongMasterKey if answered.under.is_none() => Answer::Final,
             answer => answer,
         };
-        self.judge_answer(now, at, &answered, class, answer);
+        self.judge_answer(now, at, &answered, pace, answer);
         let verdict = if over {
             self.finish(id, None);
             Verdict::Drop
@@ -268,7 +268,7 @@ impl Cluster {
             match request.phase {
                 Phase::Done => self.finish(id, None),
                 _ if !request.tries.is_empty() => self.look_again(now, id),
-                _ if never_sent || (request.policy.repeat && request.counted < MAX_TRIES) => {
+                _ if never_sent || (request.policy.may_retry() && request.counted < MAX_TRIES) => {
                     self.wait(id, toll)
                 }
                 _ => self.finish(id, Some(Failure::UnitLost)),
@@ -278,7 +278,7 @@ impl Cluster {
     }
 
     /// What an answer says of the unit that gave it.
-    fn judge_answer(&mut self, now: Instant, at: usize, answered: &Try, class: Class, answer: Answer) {
+    fn judge_answer(&mut self, now: Instant, at: usize, answered: &Try, pace: Pace, answer: Answer) {
         let latency = now.since(answered.sent_at);
         let Some(unit) = self.units.get_mut(at) else { return };
         unit.outstanding = unit.outstanding.saturating_sub(1);
@@ -290,10 +290,10 @@ impl Cluster {
         unit.failures.record(now, answer == Answer::Trouble);
         unit.failed += u64::from(answer != Answer::Final);
         if unit.health.is_in_use() {
-            match class {
-                Class::Fast => self.fast.record(now, latency),
-                Class::Medium => self.medium.record(now, latency),
-                Class::Slow => {}
+            match pace {
+                Pace::Fast => self.fast.record(now, latency),
+                Pace::Medium => self.medium.record(now, latency),
+                Pace::Slow => {}
             }
         }
         self.failures.record(now, answer != Answer::Final);
@@ -321,7 +321,7 @@ impl Cluster {
             self.look_again(now, id);
             return Verdict::Drop;
         }
-        let may = request.policy.repeat && request.counted < MAX_TRIES;
+        let may = request.policy.may_retry() && request.counted < MAX_TRIES;
         // A unit without the right master key is out at once: what it refused moves as if it had been lost.
         if !may || (answer == Answer::Trouble && !self.retries.spend()) {
             self.finish(id, None);
@@ -402,7 +402,7 @@ impl Cluster {
             request.again_at = None;
         }
         let late = request.tries.iter().all(|t| t.late);
-        let (tried, counted, repeat) = (request.tried, request.counted, request.policy.repeat);
+        let (tried, counted, repeat) = (request.tried, request.counted, request.policy.may_retry());
         let excluded = tried | !self.takers(id).all();
         if counted < MAX_TRIES && late && repeat && (overdue || again) {
             let unit = route::choose(&self.units, excluded, now, &mut self.rng);
@@ -491,14 +491,14 @@ impl Cluster {
         };
         let attempt = request.sends;
         let Some(sends) = attempt.checked_add(1) else { return self.finish(id, Some(Failure::UnitLost)) };
-        let late_at = match request.policy.class {
-            Class::Fast => now.plus(timeout(&self.fast, tuning::FAST_TIMEOUT, tuning::UNKNOWN_TIMEOUT)),
-            Class::Medium => {
+        let late_at = match request.policy.pace {
+            Pace::Fast => now.plus(timeout(&self.fast, tuning::FAST_TIMEOUT, tuning::UNKNOWN_TIMEOUT)),
+            Pace::Medium => {
                 now.plus(timeout(&self.medium, tuning::MEDIUM_TIMEOUT, tuning::UNKNOWN_MEDIUM_TIMEOUT))
             }
-            Class::Slow => request.deadline,
+            Pace::Slow => request.deadline,
         };
-        if request.sends == 0 && request.policy.hedge && hedging {
+        if request.sends == 0 && request.policy.may_hedge() && hedging {
             let (least, most) = tuning::HEDGE_WAIT;
             let known = self.fast.answers() >= tuning::MIN_ANSWERS;
             let wait = if known { (self.fast.p95() * 3 / 2).clamp(least, most) } else { most };

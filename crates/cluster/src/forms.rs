@@ -1,11 +1,6 @@
 //! Which master keys are legal, and which form of a request is for which unit.
 
-use unit_api::{Refusal, VerificationPattern, Wkid};
-
-/// `CKR_IBM_WKID_MISMATCH`: the blob is under a master key that the unit does not have.
-const WKID_MISMATCH: u32 = 0x8001_0001;
-/// `CKR_IBM_BLOBKEY_CONFLICT`: the master key changed while the command was carried out.
-const BLOBKEY_CONFLICT: u32 = 0x8001_0005;
+use unit_api::{VerificationPattern, Wkid};
 
 /// The forms that a request brings: the same command with its blobs under one master key or under another.
 ///
@@ -39,12 +34,6 @@ impl Forms {
             _ => None,
         }
     }
-}
-
-/// Whether a refusal says that a blob is not under the unit's master key, or no longer.
-#[must_use]
-pub fn is_key_mismatch(refusal: Refusal) -> bool {
-    refusal.unit_error().is_some_and(|error| matches!(error.ep11_code(), WKID_MISMATCH | BLOBKEY_CONFLICT))
 }
 
 /// The master keys that units may have: the instance's, and the next one while it is being rotated.
@@ -121,8 +110,8 @@ impl Takers {
 
 #[cfg(test)]
 mod tests {
-    use super::{Forms, Legal, Takers, is_key_mismatch};
-    use unit_api::{UnitError, VerificationPattern, Wkid};
+    use super::{Forms, Legal, Takers};
+    use unit_api::{VerificationPattern, Wkid};
 
     const OLD: Wkid = [1; 16];
     const NEW: Wkid = [2; 16];
@@ -149,13 +138,5 @@ mod tests {
         assert_eq!(takers(Forms::under(ALIEN), &[Some(OLD), Some(NEW)]), (0, 0, true));
         assert_eq!(takers(Forms::under(OLD), &[Some(NEW), Some(NEW)]), (0, 0, true));
         assert_eq!(takers(Forms::under(OLD), &[Some(NEW), None]), (0, 0, false));
-    }
-
-    #[test]
-    fn only_a_mismatch_speaks_of_another_master_key() {
-        assert!(is_key_mismatch(UnitError::WkidMismatch.into()));
-        for error in UnitError::ALL.iter().filter(|e| !matches!(e.ep11_code(), 0x8001_0001 | 0x8001_0005)) {
-            assert!(!is_key_mismatch((*error).into()), "{error:?}");
-        }
     }
 }

@@ -36,8 +36,8 @@ pub use action::{
     Action, Answer, DrainRefused, Failure, ProofOutcome, RequestId, UnitNumber, UnitView, Verdict,
 };
 pub use cluster::{Cluster, Config};
-pub use forms::{Forms, is_key_mismatch};
+pub use forms::Forms;
 pub use health::{Ejection, FenceReason, Health};
-pub use policy::{Class, Policy};
+pub use policy::Policy;
 pub use time::Instant;
 pub use tuning::{MAX_TRIES, MAX_UNITS, MAX_WAITING};

@@ -1,6 +1,5 @@
 //! Connections, admission, probes, ejection: what the cluster does with units besides giving them work.
 
-use crate::forms::is_key_mismatch;
 use crate::health::HealthEvent;
 use crate::request::Toll;
 use crate::unit::{Identity, Link, Talk, Unit};
@@ -97,7 +96,7 @@ impl Cluster {
             }
             ProofOutcome::Wrong => None,
             ProofOutcome::Refused(refusal)
-                if legal.next.is_some() && is_key_mismatch(refusal) && !unit.asked_again =>
+                if legal.next.is_some() && refusal.is_key_mismatch() && !unit.asked_again =>
             {
                 // Its master key may have changed since it said which it has.
                 unit.asked_again = true;

@@ -2,15 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use cluster::{
-    Action, Answer, Class, Cluster, Config, Failure, Forms, Health, Instant, MAX_WAITING, Policy,
-    ProofOutcome, RequestId, UnitNumber, Verdict,
+    Action, Answer, Cluster, Config, Failure, Forms, Health, Instant, MAX_WAITING, Policy, ProofOutcome,
+    RequestId, UnitNumber, Verdict,
 };
 use std::time::Duration;
-use unit_api::{Condition, NewRegister, UnitId, UnitStatus, VerificationPattern};
+use unit_api::{Condition, NewRegister, Pace, Repetition, UnitId, UnitStatus, VerificationPattern};
 
 const PATTERN: VerificationPattern = VerificationPattern::from_bytes([7; 32]);
-const HEDGED: Policy = Policy { class: Class::Fast, repeat: true, hedge: true };
-const PLAIN: Policy = Policy { class: Class::Fast, repeat: true, hedge: false };
+const HEDGED: Policy = Policy { pace: Pace::Fast, repetition: Repetition::Hedge };
+const PLAIN: Policy = Policy { pace: Pace::Fast, repetition: Repetition::Retry };
 
 fn ms(ms: u64) -> Instant {
     Instant::after_start(Duration::from_millis(ms))
@@ -129,7 +129,7 @@ fn a_copy_that_was_never_sent_does_not_count() {
 #[test]
 fn what_may_not_be_repeated_is_not() {
     let mut cluster = ready(2);
-    let once = Policy { class: Class::Slow, repeat: false, hedge: false };
+    let once = Policy { pace: Pace::Slow, repetition: Repetition::Never };
     cluster.submit(ms(10), RequestId(1), once, Forms::ANY, ms(5000));
     let (n, ..) = sends(&mut cluster)[0];
     cluster.handle_disconnected(ms(11), unit(n), &[]);
@@ -269,7 +269,7 @@ fn a_unit_that_was_just_fenced_or_lost_is_not_sent_what_was_still_on_its_way_out
 #[test]
 fn a_copy_withdrawn_before_it_was_sent_does_not_count() {
     let mut cluster = ready(4);
-    let once = Policy { class: Class::Slow, repeat: false, hedge: false };
+    let once = Policy { pace: Pace::Slow, repetition: Repetition::Never };
     cluster.submit(ms(10), RequestId(1), once, Forms::ANY, ms(5000));
     // The local unit is lost before a byte of the request was written: the request is as good as new.
     cluster.handle_disconnected(ms(10), unit(1), &[]);

@@ -2,7 +2,7 @@
 
 use crate::error::HostError;
 use crate::forms::Forms;
-use crate::link::{Outbox, ReplyFrame, encoded_len_hint};
+use crate::link::{Outbox, ReplyFrame};
 use cluster::{Answer, Instant, RequestId};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -61,7 +61,7 @@ fn encode(id: RequestId, command: &Command<'_>, allowed: Duration) -> Result<Zer
         deadline_ms: millis(allowed),
         envelope: Envelope::plain(*command),
     };
-    let mut frame = Zeroizing::new(vec![0; encoded_len_hint(&request)]);
+    let mut frame = Zeroizing::new(vec![0; request.frame_len_hint()]);
     let len = match encode_request(&request, &mut frame) {
         Ok(len) => len,
         Err(_) => {
@@ -111,7 +111,7 @@ impl Call {
 pub(crate) fn judge(refusal: Refusal) -> Answer {
     match refusal.unit_error() {
         Some(UnitError::WkNotInitialized) => Answer::NoMasterKey,
-        _ if cluster::is_key_mismatch(refusal) => Answer::WrongMasterKey,
+        _ if refusal.is_key_mismatch() => Answer::WrongMasterKey,
         Some(UnitError::DeadlineExceeded) => Answer::Trouble,
         _ if refusal.is_retryable() => Answer::Trouble,
         _ => Answer::Final,

@@ -3,10 +3,10 @@
 use crate::call::{Call, Frames, Outcome, copy_of, judge};
 use crate::error::{HostError, Reasons};
 use crate::link::{Arrived, CloseReason, Inbox, Outbox, ReplyFrame};
-use crate::proof::{CanaryKey, MasterKeyProof};
+use crate::proof::{ChallengeCheck, MasterKeyProof};
 use crate::view::UnitView;
 use crate::{connection, errand};
-use cluster::{Action, Answer, Cluster, Failure, Instant, Policy, RequestId, UnitNumber, Verdict};
+use cluster::{Action, Answer, Cluster, Failure, Instant, RequestId, UnitNumber, Verdict};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use unit_api::{Command, Envelope, Request, Wkid};
+use unit_api::{Command, CommandKind, Envelope, Request, Wkid};
 
 /// Numbers of the host's own exchanges have this bit.
 const ERRAND: u64 = 1 << 63;
@@ -40,7 +40,7 @@ pub(crate) struct State {
     pub(crate) cluster: Cluster,
     pub(crate) proofs: Proofs,
     /// By the commitment to the secret that they come from: of the first unit that opened it.
-    pub(crate) canaries: BTreeMap<[u8; 32], CanaryKey>,
+    pub(crate) canaries: BTreeMap<[u8; 32], ChallengeCheck>,
     calls: BTreeMap<RequestId, Call>,
     wires: BTreeMap<UnitNumber, Wire>,
     /// How each unit's last connection ended.
@@ -252,7 +252,7 @@ impl Driver {
     pub(crate) fn submit(
         self: &Arc<Self>,
         id: RequestId,
-        policy: Policy,
+        kind: CommandKind,
         keys: cluster::Forms,
         frames: Frames,
         allowed: Duration,
@@ -264,7 +264,7 @@ impl Driver {
             let (call, outcome) = Call::new(frames, now, allowed);
             let deadline = call.deadline();
             state.calls.insert(id, call);
-            state.cluster.submit(now, id, policy, keys, deadline);
+            state.cluster.submit(now, id, kind.into(), keys, deadline);
             Ok(outcome)
         })
     }
@@ -360,7 +360,7 @@ impl Driver {
     }
 
     /// The proof of a master key, and the canary's key if a unit has opened the secret that it comes from.
-    pub(crate) fn proof_of(&self, wkid: Wkid) -> Option<(Arc<MasterKeyProof>, Option<CanaryKey>)> {
+    pub(crate) fn proof_of(&self, wkid: Wkid) -> Option<(Arc<MasterKeyProof>, Option<ChallengeCheck>)> {
         let state = self.lock();
         let proof = state.proofs.of(wkid)?;
         let canary = state.canaries.get(&proof.commitment).cloned();
@@ -439,11 +439,11 @@ mod tests {
     async fn a_unit_that_loses_answers_costs_a_bounded_number_of_errands() {
         let proof = MasterKeyProof {
             pattern: VerificationPattern::from_bytes([0; 32]),
-            root: Vec::new(),
+            root_blob: Vec::new(),
             iv: [0; 12],
-            secret: Vec::new(),
+            sealed_secret: [0; 48],
             commitment: [0; 32],
-            canary: Vec::new(),
+            canary_blob: Vec::new(),
         };
         let unit = UnitNumber(1);
         let units = vec![(unit, String::new())];

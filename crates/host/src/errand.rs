@@ -2,9 +2,10 @@
 
 use crate::driver::Driver;
 use crate::link::CloseReason;
-use crate::proof::{CHALLENGE_LEN, MasterKeyProof};
+use crate::proof::{ChallengeCheck, MasterKeyProof};
 use cluster::{ProofOutcome, UnitNumber};
 use std::sync::Arc;
+use unit_api::proof::CHALLENGE_LEN;
 use unit_api::{CodecError, Command, Refusal, Response, UnitError, Wkid};
 
 /// What to ask.
@@ -44,7 +45,10 @@ async fn prove(driver: &Arc<Driver>, unit: UnitNumber, generation: u64, wkid: Wk
     let (proof, _) = driver.proof_of(wkid)?;
     let frame = driver.ask(unit, generation, proof.open_secret()).await?;
     let key = match frame.response() {
-        Ok(Response::Plaintext(secret)) => proof.canary_key(secret).ok_or(ProofOutcome::Wrong),
+        Ok(Response::Plaintext(opened)) => {
+            let check = proof.check_secret(opened).map(|secret| ChallengeCheck::new(secret.canary()));
+            check.ok_or(ProofOutcome::Wrong)
+        }
         Ok(_) => Err(ProofOutcome::Wrong),
         Err(refusal) => Err(ProofOutcome::Refused(refusal)),
     };

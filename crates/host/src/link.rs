@@ -120,7 +120,7 @@ impl Outbox {
     /// [`CodecError::NoRoom`] for a request that makes no frame.
     pub(crate) fn push(&self, request: &Request<'_>) -> Result<(), CodecError> {
         let mut state = self.lock();
-        let room = encoded_len_hint(request);
+        let room = request.frame_len_hint();
         let len = match encode_request(request, state.queue.spare(room)) {
             Ok(len) => len,
             Err(_) => {
@@ -294,25 +294,4 @@ pub(crate) async fn run(
         }
     })
     .await
-}
-
-/// Room that surely holds the request's frame, short of commands that only a later release knows.
-pub(crate) fn encoded_len_hint(request: &Request<'_>) -> usize {
-    use unit_api::Command as C;
-    // Numbers and deadline at their longest, lengths of four fields, key specification.
-    const FIXED: usize = 160;
-    let payload = match request.envelope.command {
-        C::Status | C::GenerateRandom { .. } | C::GenerateKey { .. } => 0,
-        C::ImportKey { value, .. } => value.len(),
-        C::WrapKey { kek, key, .. } => kek.len() + key.len(),
-        C::UnwrapKey { kek, wrapped, .. } => kek.len() + wrapped.len(),
-        C::Encrypt { key, aad, plaintext } => key.len() + aad.len() + plaintext.len(),
-        C::Decrypt { key, aad, ciphertext, .. } => key.len() + aad.len() + ciphertext.len(),
-        C::Sign { key, data, .. } => key.len() + data.len(),
-        C::Verify { key, data, signature, .. } => key.len() + data.len() + signature.len(),
-        C::Reencipher { blob } => blob.len(),
-        C::Administer { request } => request.len(),
-        _ => 0,
-    };
-    (FIXED + payload).min(FRAME_HEADER_LEN + MAX_FRAME_LEN)
 }

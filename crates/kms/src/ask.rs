@@ -1,11 +1,11 @@
 //! The commands this service gives to units, each with the one answer it takes.
 
 use engine::{AES_GCM_IV_LEN, KeySpec, KeyUses};
-use unit_api::{Command, Response, UnitError, Wkid};
+use unit_api::{BlobHeader, Command, Response, UnitError, Wkid};
 use zeroize::Zeroizing;
 
 use crate::call::Budget;
-use crate::forms::{BlobForms, wkid_of};
+use crate::forms::BlobForms;
 use crate::{Forms, UnitReply, Units, UnitsError};
 
 /// A key that encrypts and decrypts and never leaves the units.
@@ -25,19 +25,8 @@ async fn ask<U: Units>(units: &U, forms: &Forms<'_>, budget: Budget) -> Result<U
     units.execute_forms(forms, left).await
 }
 
-fn unexpected(command: Command<'_>, response: &Response<'_>) -> UnitsError {
-    let found = match response {
-        Response::Status(_) => "Status",
-        Response::Random(_) => "Random",
-        Response::Blob(_) => "Blob",
-        Response::Wrapped(_) => "Wrapped",
-        Response::Ciphertext { .. } => "Ciphertext",
-        Response::Plaintext(_) => "Plaintext",
-        Response::Signature(_) => "Signature",
-        Response::Done => "Done",
-        _ => "an answer that only a newer unit knows",
-    };
-    UnitsError::Unexpected { command: command.name(), found }
+const fn unexpected(command: Command<'_>, response: &Response<'_>) -> UnitsError {
+    UnitsError::Unexpected { command: command.name(), found: response.name() }
 }
 
 /// The blob that the command makes, and the master key that it is under.
@@ -49,8 +38,9 @@ pub(crate) async fn blob<U: Units>(
     match ask(units, forms, budget).await?.response()? {
         Response::Blob(blob) => {
             let found = "a blob of another form";
-            let wkid =
-                wkid_of(blob).ok_or(UnitsError::Unexpected { command: forms.first.command.name(), found })?;
+            let wkid = BlobHeader::claimed_wkid(blob)
+                .copied()
+                .ok_or(UnitsError::Unexpected { command: forms.first.command.name(), found })?;
             Ok((blob.to_vec(), wkid))
         }
         other => Err(unexpected(forms.first.command, &other)),
@@ -88,8 +78,16 @@ pub(crate) async fn encrypt<U: Units>(
     plaintext: &[u8],
     budget: Budget,
 ) -> Result<Encrypted, UnitsError> {
-    let forms = key.each(|key| Command::Encrypt { key, aad, plaintext });
-    match ask(units, &forms, budget).await?.response()? {
+    encrypted(units, &key.each(|key| Command::Encrypt { key, aad, plaintext }), budget).await
+}
+
+/// The ciphertext that the command makes.
+pub(crate) async fn encrypted<U: Units>(
+    units: &U,
+    forms: &Forms<'_>,
+    budget: Budget,
+) -> Result<Encrypted, UnitsError> {
+    match ask(units, forms, budget).await?.response()? {
         Response::Ciphertext { iv, ciphertext } => Ok(Encrypted { iv, ciphertext: ciphertext.to_vec() }),
         other => Err(unexpected(forms.first.command, &other)),
     }
@@ -104,9 +102,17 @@ pub(crate) async fn decrypt<U: Units>(
     ciphertext: &[u8],
     budget: Budget,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, UnitsError> {
-    let forms = key.each(|key| Command::Decrypt { key, iv, aad, ciphertext });
-    // A host may hand a refusal on as its own error or inside the reply.
-    let reply = ask(units, &forms, budget).await;
+    plaintext(units, &key.each(|key| Command::Decrypt { key, iv, aad, ciphertext }), budget).await
+}
+
+/// The plaintext that the command gives; `None` if the unit reports that key, ciphertext and associated data do not fit.
+pub(crate) async fn plaintext<U: Units>(
+    units: &U,
+    forms: &Forms<'_>,
+    budget: Budget,
+) -> Result<Option<Zeroizing<Vec<u8>>>, UnitsError> {
+    // The port may return a refusal as its own error or inside the reply.
+    let reply = ask(units, forms, budget).await;
     match reply.as_ref().map_err(Clone::clone).and_then(UnitReply::response) {
         Ok(Response::Plaintext(plain)) => Ok(Some(Zeroizing::new(plain.to_vec()))),
         Ok(other) => Err(unexpected(forms.first.command, &other)),

@@ -1,9 +1,6 @@
 //! A command in the forms that it can be sent in while the master key is being rotated.
 
-use unit_api::{Command, WKID_LEN, Wkid};
-
-/// Where a key blob says which master key it is under.
-const WKID_OFFSET: usize = 32;
+use unit_api::{Command, Wkid};
 
 /// A command, once or twice: with its blobs under one master key, and with the same blobs under another.
 ///
@@ -66,9 +63,4 @@ impl<'a> BlobForms<'a> {
         let second = self.second.map(|blob| Form { command: command(blob), under: None });
         Forms { second, ..Forms::of(command(self.first)) }
     }
-}
-
-/// The master key that a key blob says it is under; none if it is no key blob.
-pub(crate) fn wkid_of(blob: &[u8]) -> Option<Wkid> {
-    blob.get(WKID_OFFSET..WKID_OFFSET + WKID_LEN).and_then(|wkid| wkid.try_into().ok())
 }

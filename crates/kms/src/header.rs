@@ -2,25 +2,22 @@
 
 use std::time::Duration;
 
-use engine::{Algorithm, KeySpec, KeyUses};
 use keystore::{Commit, Cond, Deadline, Freshness, Key, Keystore, OpId, StoreError, Txn, Write};
 use serde::{Deserialize, Serialize};
-use unit_api::{Command, VerificationPattern, Wkid};
+use unit_api::proof::{self, INSTANCE_SECRET_LEN, InstanceSecret};
+use unit_api::{BlobHeader, VerificationPattern, Wkid};
 
 use crate::call::Budget;
-use crate::forms::{BlobForms, wkid_of};
+use crate::forms::BlobForms;
 use crate::record::{decode, encode};
-use crate::seal::{InstanceKeys, InstanceSecret, SECRET_LEN};
+use crate::seal::InstanceKeys;
 use crate::{
-    Forms, InstanceId, OpenError, RandomFailed, RecordError, Rng, StoreMeta, Units, UnitsError, ask, layout,
+    Form, Forms, InstanceId, OpenError, RandomFailed, RecordError, Rng, StoreMeta, Units, UnitsError, ask,
+    layout,
 };
 
-/// Associated data of the encrypted instance secret.
-pub const SECRET_AAD: &[u8] = b"hsm-sim instance secret v1";
-/// What is hashed before the instance secret to commit to it.
-pub const COMMITMENT_LABEL: &[u8] = b"hsm-sim instance commitment v1";
-/// What the instance secret authenticates to make the canary's value.
-pub const CANARY_LABEL: &[u8] = b"hsm-sim canary v1";
+/// The proof of a master key, as an instance's header holds it.
+pub type MasterKeyProof = unit_api::MasterKeyProof<Vec<u8>>;
 
 /// Without a next master key.
 const FORMAT: u8 = 1;
@@ -40,25 +37,6 @@ pub enum Mode {
     Frozen = 2,
 }
 
-/// What shows that a unit holds the instance's master key: it opens this, and nobody else does.
-///
-/// Nothing in it is secret. The root blob is AES-256 with ENCRYPT and DECRYPT, made by a unit; under it, by AES-GCM
-/// with [`SECRET_AAD`], stands the instance secret of 32 random bytes. Whoever checks a unit has it open the secret,
-/// compares the commitment, and has it answer a challenge by AES-CMAC under the canary.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MasterKeyProof {
-    /// Blob of the key that the secret stands under.
-    pub root_blob: Vec<u8>,
-    /// IV of the encrypted secret.
-    pub iv: [u8; engine::AES_GCM_IV_LEN],
-    /// The encrypted secret ‖ tag: 48 bytes.
-    pub sealed_secret: Vec<u8>,
-    /// SHA-256([`COMMITMENT_LABEL`] ‖ secret).
-    pub commitment: [u8; 32],
-    /// Blob (AES-256, SIGN) of the key HMAC-SHA-256(secret, [`CANARY_LABEL`]), imported by a unit.
-    pub canary: Vec<u8>,
-}
-
 /// An instance as its store knows it.
 #[derive(Clone, Debug)]
 pub struct InstanceHeader {
@@ -66,9 +44,7 @@ pub struct InstanceHeader {
     pub epoch: u64,
     /// Whether writes are taken.
     pub mode: Mode,
-    /// The pattern of the master key in force.
-    pub pattern: VerificationPattern,
-    /// Its proof.
+    /// The master key in force.
     pub proof: MasterKeyProof,
     /// The master key that is to follow it, while it is being rotated: every key is then kept under both.
     pub next: Option<NextMasterKey>,
@@ -77,9 +53,7 @@ pub struct InstanceHeader {
 /// The master key that an instance goes over to.
 #[derive(Clone, Debug)]
 pub struct NextMasterKey {
-    /// Its pattern.
-    pub pattern: VerificationPattern,
-    /// Its proof: the same secret and the same keys, under the next master key.
+    /// The same secret and the same keys, under the next master key.
     pub proof: MasterKeyProof,
     /// Units go on to it: from here on there is no way back, and a new key may exist under it alone.
     pub activating: bool,
@@ -155,10 +129,10 @@ impl InstanceHeader {
         if Self::read(store, rng, instance, deadline).await?.is_some() {
             return Err(InstanceError::Exists(instance));
         }
-        let (secret, proof) = prove(units, pattern.wkid(), budget).await?;
-        let header = Self { epoch: 1, mode: Mode::ReadWrite, pattern, proof, next: None };
+        let (keys, proof) = prove(units, pattern, budget).await?;
+        let header = Self { epoch: 1, mode: Mode::ReadWrite, proof, next: None };
         let place = layout::header(instance);
-        let value = header.encode(&place, &secret.keys());
+        let value = header.encode(&place, &keys);
         let mut op = [0; 16];
         rng.fill(&mut op)?;
         let txn = Txn {
@@ -210,20 +184,20 @@ impl InstanceHeader {
         let stored = Stored {
             epoch: self.epoch,
             mode: self.mode as u8,
-            pattern: *self.pattern.as_bytes(),
+            pattern: *self.proof.pattern.as_bytes(),
             root_blob: self.proof.root_blob.clone(),
             iv: self.proof.iv,
-            sealed_secret: self.proof.sealed_secret.clone(),
+            sealed_secret: self.proof.sealed_secret.to_vec(),
             commitment: self.proof.commitment,
-            canary: self.proof.canary.clone(),
+            canary: self.proof.canary_blob.clone(),
         };
         let mut value = match &self.next {
             None => [&[FORMAT][..], &encode(&stored)].concat(),
             Some(next) => {
                 let next = StoredNext {
-                    pattern: *next.pattern.as_bytes(),
+                    pattern: *next.proof.pattern.as_bytes(),
                     root_blob: next.proof.root_blob.clone(),
-                    canary: next.proof.canary.clone(),
+                    canary: next.proof.canary_blob.clone(),
                     activating: next.activating,
                 };
                 [&[FORMAT_ROTATING][..], &encode(&(stored, next))].concat()
@@ -243,32 +217,36 @@ impl InstanceHeader {
             FORMAT_ROTATING => decode(fields).map(|(stored, next)| (stored, Some(next)))?,
             found => return Err(RecordError::Format { found, expected: FORMAT_ROTATING }),
         };
-        let mut header = Self {
-            epoch: stored.epoch,
-            mode: Mode::from_number(stored.mode).ok_or(RecordError::Malformed)?,
+        let proof = MasterKeyProof {
             pattern: VerificationPattern::from_bytes(stored.pattern),
-            proof: MasterKeyProof {
-                root_blob: stored.root_blob,
-                iv: stored.iv,
-                sealed_secret: stored.sealed_secret,
-                commitment: stored.commitment,
-                canary: stored.canary,
-            },
-            next: None,
+            root_blob: stored.root_blob,
+            iv: stored.iv,
+            sealed_secret: stored.sealed_secret.try_into().map_err(|_| RecordError::Malformed)?,
+            commitment: stored.commitment,
+            canary_blob: stored.canary,
         };
-        header.next = next.map(|next| NextMasterKey {
-            pattern: VerificationPattern::from_bytes(next.pattern),
-            proof: header.proof.moved(next.root_blob, next.canary),
-            activating: next.activating,
+        let next = next.map(|next| {
+            let pattern = VerificationPattern::from_bytes(next.pattern);
+            let proof = proof.under(pattern, next.root_blob, next.canary);
+            NextMasterKey { proof, activating: next.activating }
         });
-        Ok((header, body, tag))
+        let mode = Mode::from_number(stored.mode).ok_or(RecordError::Malformed)?;
+        Ok((Self { epoch: stored.epoch, mode, proof, next }, body, tag))
+    }
+
+    /// The verification pattern of the master key in force.
+    #[must_use]
+    pub const fn pattern(&self) -> VerificationPattern {
+        self.proof.pattern
     }
 
     /// Of a key's blobs, those that some unit can open. One that is under no legal master key is left to units to refuse.
     pub(crate) fn serving<'a>(&self, blobs: &'a [Vec<u8>]) -> BlobForms<'a> {
-        let under = |wkid: Wkid| blobs.iter().find(|blob| wkid_of(blob) == Some(wkid)).map(Vec::as_slice);
-        let current = under(self.pattern.wkid());
-        let next = self.next.as_ref().and_then(|next| under(next.pattern.wkid()));
+        let under = |wkid: Wkid| {
+            blobs.iter().find(|blob| BlobHeader::claimed_wkid(blob) == Some(&wkid)).map(Vec::as_slice)
+        };
+        let current = under(self.proof.pattern.wkid());
+        let next = self.next.as_ref().and_then(|next| under(next.proof.pattern.wkid()));
         match (current, next) {
             (Some(first), second) => BlobForms { first, second },
             (None, Some(only)) => BlobForms::one(only),
@@ -276,19 +254,17 @@ impl InstanceHeader {
         }
     }
 
-    /// Has a unit open the instance secret.
-    pub(crate) async fn open_secret<U: Units>(
+    /// Has a unit open the instance secret, and derives the instance's keys from it; `None` if the secret is not the one
+    /// that the header commits to.
+    pub(crate) async fn open_keys<U: Units>(
         &self,
         units: &U,
         budget: Budget,
-    ) -> Result<Option<InstanceSecret>, UnitsError> {
-        let MasterKeyProof { root_blob, iv, sealed_secret, commitment, .. } = &self.proof;
-        let second = self.next.as_ref().map(|next| next.proof.root_blob.as_slice());
-        let root = BlobForms { first: root_blob, second };
-        let opened = ask::decrypt(units, root, *iv, SECRET_AAD, sealed_secret, budget).await?;
-        Ok(opened
-            .and_then(|bytes| InstanceSecret::from_slice(&bytes))
-            .filter(|secret| secret.matches(commitment)))
+    ) -> Result<Option<InstanceKeys>, UnitsError> {
+        let second = self.next.as_ref().map(|next| Form { command: next.proof.open_secret(), under: None });
+        let forms = Forms { second, ..Forms::of(self.proof.open_secret()) };
+        let opened = ask::plaintext(units, &forms, budget).await?;
+        Ok(opened.and_then(|bytes| self.proof.check_secret(&bytes).map(InstanceKeys::derived_from)))
     }
 }
 
@@ -325,42 +301,36 @@ struct StoredNext {
     activating: bool,
 }
 
-/// A new instance secret, and its proof, by units alone.
+/// Has units draw a new instance secret: the keys derived from it, and the proof of the master key.
 async fn prove<U: Units>(
     units: &U,
-    wkid: Wkid,
+    pattern: VerificationPattern,
     budget: Budget,
-) -> Result<(InstanceSecret, MasterKeyProof), UnitsError> {
-    let drawn = ask::random(units, SECRET_LEN as u16, budget).await?;
+) -> Result<(InstanceKeys, MasterKeyProof), UnitsError> {
+    let drawn = ask::random(units, INSTANCE_SECRET_LEN as u16, budget).await?;
     let secret = InstanceSecret::from_slice(&drawn).expect("a unit gives as many bytes as it is asked for");
-    let generate = Forms::of(Command::GenerateKey { spec: ask::cipher_key(32) });
-    let root_blob = ask::blob_under(units, &generate, wkid, budget).await?;
-    let sealed = ask::encrypt(units, BlobForms::one(&root_blob), SECRET_AAD, secret.expose(), budget).await?;
-    let spec = KeySpec { algorithm: Algorithm::Aes, key_len: 32, uses: KeyUses::SIGN, extractable: false };
+    let wkid = pattern.wkid();
+    let root_blob = ask::blob_under(units, &Forms::of(proof::generate_root()), wkid, budget).await?;
+    let sealed = ask::encrypted(units, &Forms::of(proof::seal_secret(&root_blob, secret)), budget).await?;
+    let sealed_secret = sealed.ciphertext.try_into().map_err(|_| UnitsError::Unexpected {
+        command: "Encrypt",
+        found: "a ciphertext of another length",
+    })?;
     let canary = secret.canary();
-    let import = Forms::of(Command::ImportKey { spec, value: canary.expose() });
-    let canary = ask::blob_under(units, &import, wkid, budget).await?;
+    let canary_blob = ask::blob_under(units, &Forms::of(proof::import_canary(&canary)), wkid, budget).await?;
     let commitment = secret.commitment();
-    let proof =
-        MasterKeyProof { root_blob, iv: sealed.iv, sealed_secret: sealed.ciphertext, commitment, canary };
-    Ok((secret, proof))
+    let proof = MasterKeyProof { pattern, root_blob, iv: sealed.iv, sealed_secret, commitment, canary_blob };
+    Ok((InstanceKeys::derived_from(secret), proof))
 }
 
-impl MasterKeyProof {
-    /// The same secret and keys, their blobs under another master key.
-    fn moved(&self, root_blob: Vec<u8>, canary: Vec<u8>) -> Self {
-        Self { root_blob, canary, ..self.clone() }
-    }
-
-    /// This proof under the units' New master key, which must be this one.
-    pub(crate) async fn reencipher<U: Units>(
-        &self,
-        units: &U,
-        new: Wkid,
-        budget: Budget,
-    ) -> Result<Self, UnitsError> {
-        let root_blob = ask::reencipher(units, &self.root_blob, new, budget).await?;
-        let canary = ask::reencipher(units, &self.canary, new, budget).await?;
-        Ok(self.moved(root_blob, canary))
-    }
+/// The proof under the units' New master key, which must be the one of this pattern.
+pub(crate) async fn reencipher_proof<U: Units>(
+    units: &U,
+    proof: &MasterKeyProof,
+    new: VerificationPattern,
+    budget: Budget,
+) -> Result<MasterKeyProof, UnitsError> {
+    let root_blob = ask::reencipher(units, &proof.root_blob, new.wkid(), budget).await?;
+    let canary_blob = ask::reencipher(units, &proof.canary_blob, new.wkid(), budget).await?;
+    Ok(proof.under(new, root_blob, canary_blob))
 }

@@ -41,10 +41,7 @@ mod time;
 pub use call::Call;
 pub use error::{CiphertextError, Field, FieldRule, KmsError, RecordError};
 pub use forms::{Form, Forms};
-pub use header::{
-    CANARY_LABEL, COMMITMENT_LABEL, InstanceError, InstanceHeader, MasterKeyProof, Mode, NextMasterKey,
-    SECRET_AAD,
-};
+pub use header::{InstanceError, InstanceHeader, MasterKeyProof, Mode, NextMasterKey};
 pub use id::{InstanceId, KeyId, KeyRef, VersionId};
 pub use key::{
     Deletion, Key, KeyKind, KeyMetadata, KeyOrigin, KeyQuery, KeyState, KeyVersion, NewKey, Rewrapped,

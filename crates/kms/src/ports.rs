@@ -117,11 +117,9 @@ pub enum UnitsError {
 }
 
 impl UnitsError {
-    /// Whether a unit said that the blob is not, or no longer, under its master key (`CKR_IBM_WKID_MISMATCH`,
-    /// `CKR_IBM_BLOBKEY_CONFLICT`).
+    /// Whether a unit reported that the blob is not, or no longer, under its master key.
     pub(crate) fn is_key_mismatch(&self) -> bool {
-        let Self::Refused(refusal) = self else { return false };
-        refusal.unit_error().is_some_and(|error| matches!(error.ep11_code(), 0x8001_0001 | 0x8001_0005))
+        matches!(self, Self::Refused(refusal) if refusal.is_key_mismatch())
     }
 
     /// Whether the same command may succeed a little later.

@@ -2,11 +2,10 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use unit_api::Wkid;
+use unit_api::{BlobHeader, Wkid};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::forms::wkid_of;
 use crate::seal::Sealed;
 use crate::state::{Denial, permit};
 use crate::time::Millis;
@@ -114,7 +113,7 @@ impl BlobRecord {
 
     /// The blob under this master key.
     pub(crate) fn under(&self, wkid: Wkid) -> Option<&[u8]> {
-        self.blobs.iter().find(|blob| wkid_of(blob) == Some(wkid)).map(Vec::as_slice)
+        self.blobs.iter().find(|blob| BlobHeader::claimed_wkid(blob) == Some(&wkid)).map(Vec::as_slice)
     }
 }
 

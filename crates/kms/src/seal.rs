@@ -7,25 +7,19 @@ use aes_gcm::{Aes256Gcm, Nonce};
 use engine::{AES_GCM_IV_LEN, AES_GCM_TAG_LEN};
 use hmac::{Hmac, Mac};
 use keystore::Key;
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use subtle::ConstantTimeEq;
+use unit_api::proof::InstanceSecret;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::{CANARY_LABEL, COMMITMENT_LABEL, RandomFailed, RecordError, Rng};
+use crate::{RandomFailed, RecordError, Rng};
 
 /// The number every sealed record begins with. A change of a record's form takes the next one.
 const FORMAT: u8 = 1;
 /// A blob record with more than one blob.
 const FORMAT_BLOBS: u8 = 2;
 
-/// Length of the instance secret, in bytes.
-pub(crate) const SECRET_LEN: usize = 32;
-
-/// What all record keys of an instance derive from. Stands in the store under a key that only units open.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub(crate) struct InstanceSecret(Box<[u8; SECRET_LEN]>);
-
-/// 32 bytes that authenticate, as a rule made from the instance secret.
+/// A 32-byte authentication key derived from the instance secret.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub(crate) struct MacKey(Box<[u8; 32]>);
 
@@ -71,54 +65,13 @@ impl Sealed {
     }
 }
 
-impl InstanceSecret {
-    /// Takes a secret that a unit drew or opened; none if it is not [`SECRET_LEN`] bytes.
-    pub(crate) fn from_slice(bytes: &[u8]) -> Option<Self> {
-        let mut secret = Self(Box::new([0; SECRET_LEN]));
-        if bytes.len() != SECRET_LEN {
-            return None;
-        }
-        secret.0.copy_from_slice(bytes);
-        Some(secret)
-    }
-
-    pub(crate) fn expose(&self) -> &[u8] {
-        &*self.0
-    }
-
-    pub(crate) fn commitment(&self) -> [u8; 32] {
-        Sha256::new().chain_update(COMMITMENT_LABEL).chain_update(self.expose()).finalize().into()
-    }
-
-    /// Whether this is the secret that was committed to.
-    pub(crate) fn matches(&self, commitment: &[u8; 32]) -> bool {
-        self.commitment().ct_eq(commitment).into()
-    }
-
-    /// The value of the canary.
-    pub(crate) fn canary(&self) -> MacKey {
-        self.derive(CANARY_LABEL)
-    }
-
-    /// HMAC as PRF, the label naming the one use of what comes out (SP 800-108r1 §4, one block of output).
-    fn derive(&self, label: &[u8]) -> MacKey {
-        let mut key = MacKey(Box::new([0; 32]));
-        let mut out = hmac(&self.0).chain_update(label).finalize().into_bytes();
-        key.0.copy_from_slice(&out);
-        out.zeroize();
-        key
-    }
-
-    pub(crate) fn keys(&self) -> InstanceKeys {
-        let cipher = |label| Aes256Gcm::new((&*self.derive(label).0).into());
-        InstanceKeys {
-            records: cipher(b"hsm-sim record key v1"),
-            blobs: cipher(b"hsm-sim blob record key v1"),
-            aliases: self.derive(b"hsm-sim alias key v1"),
-            names: self.derive(b"hsm-sim name key v1"),
-            header: self.derive(b"hsm-sim header key v1"),
-        }
-    }
+/// HMAC as PRF, the label naming the one use of the derived key (SP 800-108r1 §4, one block of output).
+fn derive(secret: InstanceSecret<'_>, label: &[u8]) -> MacKey {
+    let mut key = MacKey(Box::new([0; 32]));
+    let mut out = hmac(secret.expose()).chain_update(label).finalize().into_bytes();
+    key.0.copy_from_slice(&out);
+    out.zeroize();
+    key
 }
 
 fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {
@@ -126,10 +79,6 @@ fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {
 }
 
 impl MacKey {
-    pub(crate) fn expose(&self) -> &[u8] {
-        &*self.0
-    }
-
     /// The MAC of a list: each part with its length, so that no two lists make the same bytes.
     fn mac(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
         let mut mac = hmac(&self.0);
@@ -142,6 +91,18 @@ impl MacKey {
 }
 
 impl InstanceKeys {
+    /// The keys that derive from an instance's secret.
+    pub(crate) fn derived_from(secret: InstanceSecret<'_>) -> Self {
+        let cipher = |label| Aes256Gcm::new((&*derive(secret, label).0).into());
+        Self {
+            records: cipher(b"hsm-sim record key v1"),
+            blobs: cipher(b"hsm-sim blob record key v1"),
+            aliases: derive(secret, b"hsm-sim alias key v1"),
+            names: derive(secret, b"hsm-sim name key v1"),
+            header: derive(secret, b"hsm-sim header key v1"),
+        }
+    }
+
     /// The place of an alias in the store.
     pub(crate) fn alias_mac(&self, alias: &str) -> [u8; 32] {
         self.aliases.mac(&[alias.as_bytes()]).finalize().into_bytes().into()
@@ -227,13 +188,17 @@ impl fmt::Debug for InstanceKeys {
 
 #[cfg(test)]
 mod tests {
-    use super::{InstanceSecret, Sealed};
+    use super::{InstanceKeys, InstanceSecret, Sealed};
     use crate::{OsRng, RecordError};
     use keystore::Key;
 
+    fn keys() -> InstanceKeys {
+        InstanceKeys::derived_from(InstanceSecret::from_slice(&[7; 32]).unwrap())
+    }
+
     #[test]
     fn a_record_opens_only_unchanged_at_its_place_and_as_what_it_is() {
-        let keys = InstanceSecret::from_slice(&[7; 32]).unwrap().keys();
+        let keys = keys();
         let place = Key::from(*b"v1/a");
         let sealed = keys.seal(Sealed::Record, &place, b"a name", &OsRng).unwrap();
         assert_eq!(&**keys.open(Sealed::Record, &place, &sealed).unwrap(), b"a name");
@@ -260,7 +225,7 @@ mod tests {
 
     #[test]
     fn lists_that_split_the_same_text_differently_have_different_names() {
-        let keys = InstanceSecret::from_slice(&[7; 32]).unwrap().keys();
+        let keys = keys();
         assert_ne!(keys.name(&[b"ab", b"c"]), keys.name(&[b"a", b"bc"]));
         assert_ne!(keys.name(&[b"ab"]), keys.name(&[b"ab", b""]));
     }

@@ -326,21 +326,21 @@ async fn a_foreign_store_is_refused() {
 #[tokio::test]
 async fn the_proof_is_what_a_host_expects() {
     use hmac::Mac;
-    use kms::{CANARY_LABEL, COMMITMENT_LABEL, SECRET_AAD, Units};
+    use kms::Units;
     use sha2::Digest;
     use unit_api::{Command, Response};
     let w = World::new().await;
     let header = InstanceHeader::read(&w.store, &OsRng, w.instance, PATIENCE).await.unwrap().unwrap();
-    assert_eq!(header.pattern.as_bytes(), w.unit.pattern().as_bytes());
+    assert_eq!(header.pattern().as_bytes(), w.unit.pattern().as_bytes());
     let proof = header.proof;
     let (key, iv, ciphertext) = (&proof.root_blob, proof.iv, &proof.sealed_secret);
-    let command = Command::Decrypt { key, iv, aad: SECRET_AAD, ciphertext };
-    let reply = w.unit.execute(&command, PATIENCE).await.unwrap();
+    let aad = b"hsm-sim instance secret v1";
+    let reply = w.unit.execute(&Command::Decrypt { key, iv, aad, ciphertext }, PATIENCE).await.unwrap();
     let Response::Plaintext(secret) = reply.response().unwrap() else { panic!("no plaintext") };
     assert_eq!(secret.len(), 32);
-    let commitment = sha2::Sha256::new().chain_update(COMMITMENT_LABEL).chain_update(secret).finalize();
-    assert_eq!(proof.commitment, <[u8; 32]>::from(commitment));
+    let commitment = sha2::Sha256::new().chain_update(b"hsm-sim instance commitment v1").chain_update(secret);
+    assert_eq!(proof.commitment, <[u8; 32]>::from(commitment.finalize()));
     let canary = <hmac::Hmac<sha2::Sha256> as hmac::KeyInit>::new_from_slice(secret).unwrap();
-    let canary = canary.chain_update(CANARY_LABEL).finalize().into_bytes();
-    assert_eq!(w.unit.exposed(&proof.canary, engine::KeyUses::SIGN), canary.as_slice());
+    let canary = canary.chain_update(b"hsm-sim canary v1").finalize().into_bytes();
+    assert_eq!(w.unit.exposed(&proof.canary_blob, engine::KeyUses::SIGN), canary.as_slice());
 }

@@ -38,7 +38,7 @@ async fn check(region: &Region, kept: &[common::fleet::Kept], goal: Goal) {
     assert_eq!(region.phases().await, [phase; 2]);
     for instance in &region.instances {
         let header = region.kms.header(&region.call(*instance)).await.unwrap();
-        assert!(header.pattern.is_of_same_key(&pattern(master)) && header.next.is_none());
+        assert!(header.pattern().is_of_same_key(&pattern(master)) && header.next.is_none());
     }
 }
 
@@ -212,7 +212,7 @@ async fn what_the_units_or_the_phase_do_not_permit_is_refused_by_name() {
     refused(kms.begin_rotation(&call, id, pattern(NEW)).await.err(), UnitError::NewMissing);
     region.load_all().unwrap();
     refused(kms.begin_rotation(&call, id, pattern(NEW)).await.err(), UnitError::NewNotCommitted);
-    let blob = kms.header(&call).await.unwrap().proof.canary;
+    let blob = kms.header(&call).await.unwrap().proof.canary_blob;
     let external = kms.reencipher_external(&call, &blob).await.err().map(RotationError::from);
     refused(external, UnitError::NewNotCommitted);
     assert!(kms.rotation(&call).await.unwrap().is_none());

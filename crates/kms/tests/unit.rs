@@ -42,7 +42,7 @@ async fn every_use_of_units_is_one_that_a_real_unit_permits() {
 
     // The canary answers a challenge, as a host will have it do.
     let by = engine::MacMechanism::AesCmac;
-    let challenge = Command::Sign { by, key: &header.proof.canary, data: b"challenge" };
+    let challenge = Command::Sign { by, key: &header.proof.canary_blob, data: b"challenge" };
     let answer = unit.execute(&challenge, PATIENCE).await.unwrap();
     assert!(matches!(answer.response().unwrap(), Response::Signature(mac) if mac.len() == 16));
 
@@ -138,5 +138,5 @@ async fn real_units_go_on_to_another_master_key() {
     assert_eq!(end.instances[0].1.unwrap().phase, RotationPhase::Done);
     check(&made).await;
     let header = kms.header(&call).await.unwrap();
-    assert!(header.pattern.is_of_same_key(&new) && header.next.is_none());
+    assert!(header.pattern().is_of_same_key(&new) && header.next.is_none());
 }

@@ -288,8 +288,8 @@ impl Shared {
         for instance in self.instance_ids() {
             let header = self.header(instance).await.map_err(|source| (instance, source))?;
             let Some(header) = header else { continue };
-            let (pattern, next) = found.unwrap_or((header.pattern, None));
-            found = Some((pattern, next.or(header.next.map(|next| next.pattern))));
+            let (pattern, next) = found.unwrap_or((header.pattern(), None));
+            found = Some((pattern, next.or(header.next.map(|next| next.proof.pattern))));
         }
         Ok(found)
     }

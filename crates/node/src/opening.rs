@@ -1,6 +1,6 @@
 //! Opening a node: its instances, the host, the key service and the background jobs.
 
-use crate::jobs::{JobContext, Jobs, proofs};
+use crate::jobs::{JobContext, Jobs};
 use crate::node::{NodeError, PATIENCE, Parts};
 use crate::unit_status::{common_master_key, query_units};
 use crate::units::{HostUnits, OneUnit};
@@ -47,15 +47,14 @@ pub(crate) async fn open(parts: &Parts, required: Option<VerificationPattern>) -
     let (proven_by, header) = find_or_create(parts, required).await?;
     let units = parts.directory.units().into_iter().filter(|unit| unit.is_operational());
     let units = units.map(|unit| UnitAddress { number: unit.number, zone: unit.zone, socket: unit.socket });
-    let (proof, next) = proofs(header);
     let host = Host::start(HostConfig {
         zone: parts.zone.clone(),
         units: units.collect(),
-        proof: proof.clone(),
+        proof: header.proof.clone(),
         seed: getrandom::u64()?,
     });
-    if next.is_some() {
-        host.set_proofs(proof, next);
+    if let Some(next) = header.next {
+        host.set_proofs(header.proof, Some(next.proof));
     }
     // The first request need not wait for a unit to prove itself. Without any unit the node opens all the same: callers
     // are told, and a unit that becomes ready later is admitted then.
@@ -91,7 +90,7 @@ async fn find_or_create(
         }
     }
     if !missing.is_empty() {
-        let settled = found.as_ref().map(|(_, header)| header.pattern).or(required);
+        let settled = found.as_ref().map(|(_, header)| header.pattern()).or(required);
         let units = parts.directory.units().into_iter().filter(|unit| unit.is_operational());
         let queried = query_units(units, STATUS_PATIENCE).await;
         let (pattern, at) = common_master_key(&queried, settled).map_err(NodeError::NotReady)?;

@@ -1,6 +1,6 @@
 //! What goes round a command on its way in, and round a response on its way out.
 
-use crate::{Command, Refusal, Response, UnitId};
+use crate::{Command, FRAME_HEADER_LEN, MAX_FRAME_LEN, Refusal, Response, UnitId};
 use serde::{Deserialize, Serialize};
 
 /// The one unit, in one life of its domain, that an administrative command is for.
@@ -40,6 +40,18 @@ pub struct Request<'a> {
     /// What is asked.
     #[serde(borrow)]
     pub envelope: Envelope<'a>,
+}
+
+impl Request<'_> {
+    /// Room that holds the request's frame, in bytes: its length or a little more, at most that of the longest frame.
+    #[must_use]
+    pub const fn frame_len_hint(&self) -> usize {
+        // Header, number and deadline at their longest, lengths of four fields, key specification.
+        const FIXED: usize = 160;
+        let hint = FIXED + self.envelope.command.payload_len();
+        let longest = FRAME_HEADER_LEN + MAX_FRAME_LEN;
+        if hint < longest { hint } else { longest }
+    }
 }
 
 /// One frame from a unit.

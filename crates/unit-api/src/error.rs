@@ -4,8 +4,13 @@ use core::fmt;
 use engine::EngineError;
 use serde::{Deserialize, Serialize};
 
+/// EP11's code for a blob under a master key that the unit does not have.
+const CKR_IBM_WKID_MISMATCH: u32 = 0x8001_0001;
+/// EP11's code for a master key that changed while the command was carried out.
+const CKR_IBM_BLOBKEY_CONFLICT: u32 = 0x8001_0005;
+
 macro_rules! unit_errors {
-    ($($(#[$doc:meta])* $name:ident = $number:literal, $ep11:literal, $reason:literal, $text:literal;)+) => {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $ep11:expr, $reason:literal, $text:literal;)+) => {
         /// Why a unit refused or failed. Block `0x02xx` of the project's error numbers; never reused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u16)]
@@ -39,7 +44,7 @@ unit_errors! {
     /// No valid Current master key (`CKR_IBM_WK_NOT_INITIALIZED`).
     WkNotInitialized = 0x0201, 0x8001_0009, 0, "the unit has no valid current master key: load, commit and activate it";
     /// The blob is under a master key this unit does not have (`CKR_IBM_WKID_MISMATCH`).
-    WkidMismatch = 0x0202, 0x8001_0001, 0, "the key blob is under another master key";
+    WkidMismatch = 0x0202, CKR_IBM_WKID_MISMATCH, 0, "the key blob is under another master key";
     /// The blob is damaged or forged (`CKR_IBM_BLOB_ERROR`).
     BlobError = 0x0203, 0x8001_0004, 0, "the key blob is not valid";
     /// The key's attributes do not permit this use (`CKR_KEY_FUNCTION_NOT_PERMITTED`).
@@ -207,6 +212,12 @@ impl UnitError {
         Self::ALL.iter().copied().find(|e| e.code() == code)
     }
 
+    /// Whether the unit reports that a blob is not, or no longer, under its master key.
+    #[must_use]
+    pub const fn is_key_mismatch(self) -> bool {
+        matches!(self.ep11_code(), CKR_IBM_WKID_MISMATCH | CKR_IBM_BLOBKEY_CONFLICT)
+    }
+
     /// Whether the same command may succeed on another unit.
     ///
     /// A foreign blob is the caller's fault, a wrong master key the unit's: the unit cannot tell which, so that
@@ -253,6 +264,12 @@ impl Refusal {
     #[must_use]
     pub fn engine_error(self) -> Option<EngineError> {
         EngineError::ALL.into_iter().find(|e| e.code() == self.0)
+    }
+
+    /// Whether the unit reports that a blob is not, or no longer, under its master key.
+    #[must_use]
+    pub fn is_key_mismatch(self) -> bool {
+        self.unit_error().is_some_and(UnitError::is_key_mismatch)
     }
 
     /// Whether the same command may succeed on another unit.
@@ -335,6 +352,14 @@ mod tests {
         let numbers: BTreeSet<u16> = UnitError::ALL.iter().map(|e| e.code()).collect();
         assert_eq!(numbers.len(), UnitError::ALL.len());
         assert!(numbers.iter().all(|n| n >> 8 == 0x02));
+    }
+
+    #[test]
+    fn only_a_key_mismatch_reports_another_master_key() {
+        assert!(Refusal::from(UnitError::WkidMismatch).is_key_mismatch());
+        for error in UnitError::ALL.iter().filter(|e| !matches!(e.ep11_code(), 0x8001_0001 | 0x8001_0005)) {
+            assert!(!Refusal::from(*error).is_key_mismatch(), "{error:?}");
+        }
     }
 
     /// No caller of a unit names a handle: where one is wrong, it is the unit that is.

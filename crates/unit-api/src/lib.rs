@@ -19,7 +19,9 @@
 extern crate std;
 
 pub mod admin;
+pub mod proof;
 
+mod blob;
 mod command;
 mod envelope;
 mod error;
@@ -29,7 +31,8 @@ mod pattern;
 mod response;
 mod status;
 
-pub use command::Command;
+pub use blob::{BLOB_HEADER_LEN, BlobHeader, KeyAttributes};
+pub use command::{Command, CommandHandler, CommandKind, Pace, Repetition};
 pub use envelope::{Envelope, Reply, Request, Target};
 pub use error::{Refusal, UnitError};
 pub use frame::{
@@ -38,5 +41,6 @@ pub use frame::{
 };
 pub use limits::{MAX_BLOB_LEN, MAX_DATA_LEN, MAX_FRAME_LEN, MAX_KEY_PARTS, MAX_PIPELINED, MAX_RANDOM_LEN};
 pub use pattern::{VerificationPattern, WKID_LEN, Wkid};
+pub use proof::MasterKeyProof;
 pub use response::Response;
 pub use status::{Condition, NewRegister, UnitId, UnitStatus};

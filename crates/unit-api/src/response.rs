@@ -34,10 +34,11 @@ pub enum Response<'a> {
     Done,
 }
 
-/// The variant alone: a response may hold secrets.
-impl core::fmt::Debug for Response<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
+impl Response<'_> {
+    /// The response's name, for messages; never its content.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
             Self::Status(_) => "Status",
             Self::Random(_) => "Random",
             Self::Blob(_) => "Blob",
@@ -47,6 +48,13 @@ impl core::fmt::Debug for Response<'_> {
             Self::Signature(_) => "Signature",
             Self::Administered(_) => "Administered",
             Self::Done => "Done",
-        })
+        }
+    }
+}
+
+/// The name alone: a response may hold secrets.
+impl core::fmt::Debug for Response<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
     }
 }

@@ -3,9 +3,9 @@
 use engine::{Algorithm, KeySpec, KeyUses, MacMechanism, WrapMechanism};
 use proptest::prelude::*;
 use unit_api::{
-    CodecError, Command, Condition, Envelope, MAX_FRAME_LEN, NewRegister, Reply, Request, Response,
-    UnitError, UnitId, UnitStatus, VerificationPattern, decode_reply, decode_request, encode_reply,
-    encode_request, split_frame,
+    CodecError, Command, CommandKind, Condition, Envelope, MAX_FRAME_LEN, NewRegister, Refusal, Reply,
+    Request, Response, UnitError, UnitId, UnitStatus, VerificationPattern, decode_reply, decode_request,
+    encode_reply, encode_request, split_frame,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -35,22 +35,24 @@ const COMMANDS: [Command<'static>; 12] = [
     Command::Administer { request: &[19, 20] },
 ];
 
-fn responses() -> Vec<Result<Response<'static>, unit_api::Refusal>> {
-    let status = UnitStatus {
-        unit: UnitId(*b"SIM00001\x01\x02\x03\x04\x05\x06\x07\x08"),
-        domain_index: 3,
-        domain_instance: 4,
-        boot_nonce: [5; 16],
-        condition: Condition::Operational,
-        current: Some(PATTERN),
-        new: NewRegister::FullCommitted(PATTERN),
-        transaction_counter: 1 << 100,
-        administrators: 2,
-        signature_threshold: 2,
-        revocation_threshold: 1,
-    };
+const STATUS: UnitStatus = UnitStatus {
+    unit: UnitId(*b"SIM00001\x01\x02\x03\x04\x05\x06\x07\x08"),
+    domain_index: 3,
+    domain_instance: 4,
+    boot_nonce: [5; 16],
+    condition: Condition::Operational,
+    current: Some(PATTERN),
+    new: NewRegister::FullCommitted(PATTERN),
+    transaction_counter: 1 << 100,
+    administrators: 2,
+    signature_threshold: 2,
+    revocation_threshold: 1,
+};
+
+/// Every response in the order of its number, then a refusal.
+fn responses() -> Vec<Result<Response<'static>, Refusal>> {
     vec![
-        Ok(Response::Status(status)),
+        Ok(Response::Status(STATUS)),
         Ok(Response::Random(&[1])),
         Ok(Response::Blob(&[2])),
         Ok(Response::Wrapped(&[3])),
@@ -63,20 +65,76 @@ fn responses() -> Vec<Result<Response<'static>, unit_api::Refusal>> {
     ]
 }
 
-/// The samples, one frame a line in hexadecimal: requests, then replies.
+/// Every mechanism and key algorithm of a command, and every state of a unit's status.
+fn details() -> (Vec<Command<'static>>, Vec<Response<'static>>) {
+    let secret = KeySpec {
+        algorithm: Algorithm::GenericSecret,
+        key_len: 64,
+        uses: KeyUses::SIGN.with(KeyUses::VERIFY),
+        extractable: true,
+    };
+    let mut commands = vec![Command::GenerateKey { spec: secret }];
+    for by in [WrapMechanism::AesKw, WrapMechanism::AesKwp] {
+        commands.push(Command::WrapKey { by, kek: &[1], key: &[2] });
+    }
+    for by in [MacMechanism::AesCmac, MacMechanism::HmacSha256] {
+        commands.push(Command::Sign { by, key: &[1], data: &[2] });
+    }
+    let statuses = [
+        (Condition::Error(0x0243), None, NewRegister::Empty),
+        (Condition::Operational, None, NewRegister::FullUncommitted(PATTERN)),
+    ];
+    let status =
+        |(condition, current, new)| Response::Status(UnitStatus { condition, current, new, ..STATUS });
+    (commands, statuses.into_iter().map(status).collect())
+}
+
+/// The samples, one frame a line in hexadecimal: requests, replies, then the same again for [`details`].
 fn frames() -> String {
     let mut buffer = [0; 512];
     let mut lines = String::new();
-    for (number, command) in (1..).zip(COMMANDS) {
-        let envelope = Envelope::plain(command);
-        let len = encode_request(&Request { number, deadline_ms: 5000, envelope }, &mut buffer).unwrap();
-        lines += &format!("{} {}\n", command.name(), hex(&buffer[..len]));
-    }
-    for (number, result) in (1..).zip(responses()) {
-        let len = encode_reply(&Reply { number, result }, &mut buffer).unwrap();
-        lines += &format!("reply {}\n", hex(&buffer[..len]));
+    let (commands, statuses) = details();
+    let statuses = statuses.into_iter().map(Ok).collect();
+    for (commands, replies) in [(COMMANDS.to_vec(), responses()), (commands, statuses)] {
+        for (number, command) in (1..).zip(commands) {
+            let envelope = Envelope::plain(command);
+            let len = encode_request(&Request { number, deadline_ms: 5000, envelope }, &mut buffer).unwrap();
+            lines += &format!("{} {}\n", command.name(), hex(&buffer[..len]));
+        }
+        for (number, result) in (1..).zip(replies) {
+            let len = encode_reply(&Reply { number, result }, &mut buffer).unwrap();
+            lines += &format!("reply {}\n", hex(&buffer[..len]));
+        }
     }
     lines
+}
+
+/// The command and the response after the last do not exist: none is without a sample.
+#[test]
+fn wire_samples_cover_every_command_and_response() {
+    assert_eq!(COMMANDS.map(|command| command.kind()).as_slice(), CommandKind::ALL);
+    let next = u8::try_from(COMMANDS.len()).unwrap();
+    let longest = [0; 100];
+    let request = [&[1, 1, next][..], &longest].concat();
+    for len in 3..request.len() {
+        assert!(decode_request(&request[..len]).is_err(), "{len}");
+    }
+    let next = u8::try_from(responses().len() - 1).unwrap();
+    let reply = [&[1, 0, next][..], &longest].concat();
+    for len in 3..reply.len() {
+        assert!(decode_reply(&reply[..len]).is_err(), "{len}");
+    }
+}
+
+#[test]
+fn every_request_fits_the_room_it_is_given() {
+    let mut commands = COMMANDS.to_vec();
+    commands.extend(details().0);
+    for command in commands {
+        let (number, deadline_ms) = (u64::MAX, u32::MAX);
+        let request = Request { number, deadline_ms, envelope: Envelope::plain(command) };
+        assert!(encode_request(&request, &mut vec![0; request.frame_len_hint()]).is_ok(), "{command:?}");
+    }
 }
 
 /// To append a sample: run with `HSM_SIM_BLESS=1`, and see in the difference that no old line has changed.

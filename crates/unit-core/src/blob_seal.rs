@@ -1,11 +1,11 @@
 //! Making and opening key blobs.
 
-use crate::blob::{HEADER_LEN, Header, KeyAttributes, UncheckedBlob, parse_authenticated};
+use crate::blob::{UncheckedBlob, parse_authenticated};
 use crate::key_scope::KeyScope;
 use crate::master_key::{BlobMacKey, MasterKey};
 use engine::{CMAC_LEN, Engine, EngineError, KeyHandle, KeySpec, KeyUses, declassify};
 use subtle::ConstantTimeEq;
-use unit_api::{Refusal, UnitError};
+use unit_api::{BLOB_HEADER_LEN, BlobHeader, KeyAttributes, Refusal, UnitError};
 
 /// What a blob is opened for. The key in the engine can do this and nothing else, whatever its blob permits.
 #[derive(Clone, Copy)]
@@ -79,8 +79,8 @@ pub(crate) fn seal<E: Engine + ?Sized>(
     attributes: KeyAttributes,
     out: &mut [u8],
 ) -> Result<usize, Refusal> {
-    let header = Header::new(master.pattern.wkid(), attributes);
-    let authenticated_len = HEADER_LEN + header.wrapped_len();
+    let header = BlobHeader::new(master.pattern.wkid(), attributes);
+    let authenticated_len = BLOB_HEADER_LEN + header.wrapped_len();
     let (authenticated, rest) =
         out.split_at_mut_checked(authenticated_len).ok_or(UnitError::ResponseTooLong)?;
     let mac = rest.first_chunk_mut::<CMAC_LEN>().ok_or(UnitError::ResponseTooLong)?;

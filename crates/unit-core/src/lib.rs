@@ -37,6 +37,7 @@ mod blob_seal;
 mod command;
 mod domain;
 mod env;
+mod execution;
 mod keeping;
 mod key_parts;
 mod key_scope;

@@ -3,6 +3,7 @@
 use crate::answer::Answer;
 use crate::command;
 use crate::env::{Env, Identity};
+use crate::execution::Execution;
 use crate::keeping::{Attempt, Residue};
 use crate::key_scope::KeyScope;
 use crate::master_key::MasterKey;
@@ -12,7 +13,7 @@ use crate::slots::{Found, Slots};
 use crate::state::{State, StoredKey};
 use engine::{Engine, EngineError};
 use tke_crypto::SigningKey;
-use unit_api::admin::{AuditKind, ControlPoint};
+use unit_api::admin::AuditKind;
 use unit_api::{Command, Condition, Envelope, Refusal, Response, UnitError, UnitStatus};
 
 /// One crypto unit.
@@ -175,45 +176,16 @@ impl<E: Env> Unit<E> {
     }
 
     fn carry_out(&mut self, command: &Command<'_>, out: &mut [u8]) -> Result<Answer, Refusal> {
-        match *command {
-            Command::Status => Ok(Answer::Status(self.status())),
-            Command::Administer { request } => self.administer(request, out).map(Answer::Administered),
-            _ if self.impediment().is_some() => Err(UnitError::ErrorState.into()),
-            ref data => self.serve(data, out),
+        if self.impediment().is_some() && !command.kind().is_handled_in_error_state() {
+            return Err(UnitError::ErrorState.into());
         }
-    }
-
-    fn serve(&mut self, command: &Command<'_>, out: &mut [u8]) -> Result<Answer, Refusal> {
-        let domain = &self.state.domain;
-        let registers = &domain.registers;
-        if let Some(point) = control_point(command) {
-            registers.serving()?;
-            if !domain.control_points.is_on(point) {
+        if let Some(point) = command.kind().control_point() {
+            self.state.domain.registers.serving()?;
+            if !self.state.domain.control_points.is_on(point) {
                 return Err(UnitError::MechanismInvalid.into());
             }
         }
-        KeyScope::run(&mut self.engine, |scope| match *command {
-            Command::GenerateRandom { len } => command::generate_random(scope.engine(), len, out),
-            Command::GenerateKey { ref spec } => command::generate_key(scope, registers, spec, out),
-            Command::ImportKey { ref spec, value } => command::import_key(scope, registers, spec, value, out),
-            Command::WrapKey { by, kek, key } => command::wrap_key(scope, registers, by, kek, key, out),
-            Command::UnwrapKey { by, kek, wrapped, ref spec } => {
-                command::unwrap_key(scope, registers, by, kek, wrapped, spec, out)
-            }
-            Command::Encrypt { key, aad, plaintext } => {
-                command::encrypt(scope, registers, key, aad, plaintext, out)
-            }
-            Command::Decrypt { key, ref iv, aad, ciphertext } => {
-                command::decrypt(scope, registers, key, iv, aad, ciphertext, out)
-            }
-            Command::Sign { by, key, data } => command::sign(scope, registers, by, key, data, out),
-            Command::Verify { by, key, data, signature } => {
-                command::verify(scope, registers, by, key, data, signature)
-            }
-            Command::Reencipher { blob } => command::reencipher(scope, registers, blob, out),
-            // A data command of a newer host, which this unit does not have.
-            _ => Err(UnitError::FrameMalformed.into()),
-        })
+        command.dispatch(Execution::new(self, out))
     }
 
     /// Why the unit is in its error state, if it is.
@@ -226,7 +198,7 @@ impl<E: Env> Unit<E> {
         self.impediment().map_or(Condition::Operational, |why| Condition::Error(why.code()))
     }
 
-    fn status(&self) -> UnitStatus {
+    pub(crate) fn status(&self) -> UnitStatus {
         let State { identity, transaction_counter, domain, .. } = &self.state;
         let small = |number: u32| u8::try_from(number).unwrap_or(u8::MAX);
         UnitStatus {
@@ -242,19 +214,5 @@ impl<E: Env> Unit<E> {
             signature_threshold: small(domain.attributes.signature_threshold),
             revocation_threshold: small(domain.attributes.revocation_threshold),
         }
-    }
-}
-
-/// The control point that has to be on for a command over keys.
-const fn control_point(command: &Command<'_>) -> Option<ControlPoint> {
-    match command {
-        Command::GenerateKey { .. } | Command::ImportKey { .. } => Some(ControlPoint::KeyGenSymm),
-        Command::WrapKey { .. } => Some(ControlPoint::WrapSymm),
-        Command::UnwrapKey { .. } => Some(ControlPoint::UnwrapSymm),
-        Command::Encrypt { .. } => Some(ControlPoint::EncryptSymm),
-        Command::Decrypt { .. } => Some(ControlPoint::DecryptSymm),
-        Command::Sign { .. } => Some(ControlPoint::SignSymm),
-        Command::Verify { .. } => Some(ControlPoint::SigVerifySymm),
-        _ => None,
     }
 }

@@ -2,12 +2,13 @@
 
 use crate::checkers::{Checkers, Seen};
 use cluster::{
-    Action, Answer, Class, Cluster, Config, Forms, Instant, Policy, ProofOutcome, RequestId, UnitNumber,
-    Verdict,
+    Action, Answer, Cluster, Config, Forms, Instant, Policy, ProofOutcome, RequestId, UnitNumber, Verdict,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
-use unit_api::{Condition, NewRegister, UnitError, UnitId, UnitStatus, VerificationPattern, Wkid};
+use unit_api::{
+    Condition, NewRegister, Pace, Repetition, UnitError, UnitId, UnitStatus, VerificationPattern, Wkid,
+};
 
 const MS: u64 = 1_000_000;
 const UNITS: usize = 3;
@@ -289,7 +290,8 @@ impl World {
             Event::Submit(id) => {
                 let deadline = self.now + DEADLINE;
                 self.checkers.requests.insert(id, Seen { deadline, ..Seen::default() });
-                let policy = Policy { class: Class::Fast, repeat: true, hedge: !id.is_multiple_of(4) };
+                let repetition = if id.is_multiple_of(4) { Repetition::Retry } else { Repetition::Hedge };
+                let policy = Policy { pace: Pace::Fast, repetition };
                 let deadline = Instant::after_start(Duration::from_nanos(deadline));
                 self.cluster.submit(now, RequestId(id), policy, self.forms(id), deadline);
             }

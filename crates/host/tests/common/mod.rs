@@ -42,11 +42,11 @@ pub(crate) fn proof(seed: u8) -> MasterKeyProof {
     canary.update(b"hsm-sim canary v1");
     MasterKeyProof {
         pattern: master,
-        root: blob(master, root_key),
+        root_blob: blob(master, root_key),
         iv,
-        secret: sealed,
+        sealed_secret: sealed.try_into().unwrap(),
         commitment: commitment.finalize().into(),
-        canary: blob(master, canary.finalize().into_bytes().into()),
+        canary_blob: blob(master, canary.finalize().into_bytes().into()),
     }
 }
 

@@ -5,6 +5,7 @@ use unit_api::{VerificationPattern, Wkid};
 
 use super::{Attempt, Instance, Kms, MAX_ATTEMPTS, invalid};
 use crate::call::Budget;
+use crate::header::reencipher_proof;
 use crate::join::join_all;
 use crate::record::BlobRecord;
 use crate::rotation::{Journal, JournalState, Position, RotationId, RotationPhase, Step, resume};
@@ -89,14 +90,14 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 };
             }
             let header = &now.instance.header;
-            if header.pattern.is_of_same_key(&new) {
+            if header.pattern().is_of_same_key(&new) {
                 return Err(RotationError::SameMasterKey { pattern: new });
             }
             now.instance.check_writable()?;
-            let proof = header.proof.reencipher(&self.units, new.wkid(), budget).await?;
+            let proof = reencipher_proof(&self.units, &header.proof, new, budget).await?;
             let total = self.count_blobs(call, budget).await?;
             let at = self.now().into();
-            let (old, phase) = (header.pattern, RotationPhase::ReEnciphering);
+            let (old, phase) = (header.pattern(), RotationPhase::ReEnciphering);
             let journal = Journal {
                 id,
                 old,
@@ -108,7 +109,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 started_at: at,
                 changed_at: at,
             };
-            let next = Some(NextMasterKey { pattern: new, proof, activating: false });
+            let next = Some(NextMasterKey { proof, activating: false });
             let header = InstanceHeader { next, ..header.clone() };
             if let Some(status) = self.turn(call, budget, &now, Some(&header), &journal).await? {
                 return Ok(status);
@@ -225,8 +226,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             }
             let header = &now.instance.header;
             let next = header.next.clone().ok_or_else(|| damaged(call))?;
-            let header =
-                InstanceHeader { pattern: next.pattern, proof: next.proof, next: None, ..header.clone() };
+            let header = InstanceHeader { proof: next.proof, next: None, ..header.clone() };
             let total = self.count_blobs(call, budget).await?;
             let journal = journal.clone().turned(RotationPhase::Finishing, total, self.now().into());
             if let Some(status) = self.turn(call, budget, &now, Some(&header), &journal).await? {
@@ -336,7 +336,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let changed = if journal.phase == RotationPhase::ReEnciphering {
                 self.add_form(instance, entry, &mut record, journal, budget).await?
             } else {
-                drop_forms(&mut record, instance.header.pattern.wkid())
+                drop_forms(&mut record, instance.header.pattern().wkid())
             };
             Ok::<_, KmsError>(changed.then_some((entry, record)))
         }))
@@ -364,7 +364,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         if record.under(journal.new.wkid()).is_some() {
             return Ok(false);
         }
-        let old = record.under(instance.header.pattern.wkid());
+        let old = record.under(instance.header.pattern().wkid());
         let old = old.ok_or_else(|| invalid(&entry.key, RecordError::Missing))?;
         let new = self.reencipher(old, journal.new.wkid(), budget).await?;
         // Whatever else stood there is of a master key that is nobody's.
@@ -490,7 +490,7 @@ impl Rotating {
             new: journal.new,
             cancellable: journal.phase.is_cancellable(),
         });
-        Position { header: self.instance.header.pattern, journal }
+        Position { header: self.instance.header.pattern(), journal }
     }
 }
 

@@ -254,8 +254,8 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let keys = match known.filter(|known| known.header.proof.commitment == header.proof.commitment) {
             Some(known) => Arc::clone(&known.keys),
             None => {
-                let secret = header.open_secret(&self.units, budget).await?;
-                Arc::new(secret.ok_or_else(|| invalid(RecordError::Forged))?.keys())
+                let keys = header.open_keys(&self.units, budget).await?;
+                Arc::new(keys.ok_or_else(|| invalid(RecordError::Forged))?)
             }
         };
         if !keys.header_is_authentic(&entry.key, body, tag) {

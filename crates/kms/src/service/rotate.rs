@@ -99,11 +99,11 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         budget: Budget,
     ) -> Result<Vec<Vec<u8>>, KmsError> {
         let header = &instance.header;
-        let current = header.pattern.wkid();
+        let current = header.pattern().wkid();
         let Some(next) = &header.next else {
             return Ok(vec![ask::blob_under(&self.units, &Forms::of(command), current, budget).await?]);
         };
-        let new = next.pattern.wkid();
+        let new = next.proof.pattern.wkid();
         let under_current = Forms::under(current, command);
         if !next.activating {
             let blob = ask::blob_under(&self.units, &under_current, current, budget).await?;

@@ -15,7 +15,7 @@ use kms::{
     Call, Forms, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsError, KmsOptions, OsRng, Plaintext,
     RotationPhase, RotationProfile, Timers, UnitReply, UnitState, Units, UnitsError,
 };
-use unit_api::{Command, NewRegister, UnitError, VerificationPattern, Wkid};
+use unit_api::{Command, NewRegister, UnitError, VerificationPattern};
 use uuid::Uuid;
 
 use super::{ALICE, FakeUnit, PATIENCE, new_key, op, pattern};
@@ -158,16 +158,6 @@ impl Fleet {
     }
 }
 
-fn wkid_of(command: &Command<'_>) -> Option<Wkid> {
-    let (Command::Encrypt { key: blob, .. }
-    | Command::Decrypt { key: blob, .. }
-    | Command::Reencipher { blob }) = *command
-    else {
-        return None;
-    };
-    blob.get(32..48).and_then(|wkid| wkid.try_into().ok())
-}
-
 impl Units for Fleet {
     async fn execute(&self, command: &Command<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
         self.execute_forms(&Forms::of(*command), deadline).await
@@ -177,7 +167,7 @@ impl Units for Fleet {
         // A request is given to a unit by what was known of it a moment ago.
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let each: Vec<_> = std::iter::once(forms.first).chain(forms.second).collect();
-        let under = |i: usize| each.get(i).and_then(|form| form.under.or_else(|| wkid_of(&form.command)));
+        let under = |i: usize| each.get(i).and_then(|form| form.under.or_else(|| form.command.wkid()));
         let units = (0..self.units.len()).map(|i| &self.units[(first + i) % self.units.len()]);
         let fits = |unit: &FakeUnit, i: usize| {
             i < each.len() && under(i).is_none_or(|wkid| unit.shown().0.is_some_and(|p| p.wkid() == wkid))

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bench_unit::BenchUnit;
 use kms::{Form, Forms, UnitReply, UnitState, Units, UnitsError};
 use unit_api::admin::AdminCommand;
-use unit_api::{Command, UnitStatus, VerificationPattern, Wkid};
+use unit_api::{Command, UnitStatus, VerificationPattern};
 use zeroize::Zeroizing;
 
 /// A unit behind a lock, its answers as the frames they would be.
@@ -69,17 +69,6 @@ impl RealFleet {
     }
 }
 
-fn wkid_of(command: &Command<'_>) -> Option<Wkid> {
-    let (Command::Encrypt { key: blob, .. }
-    | Command::Decrypt { key: blob, .. }
-    | Command::Sign { key: blob, .. }
-    | Command::Reencipher { blob }) = *command
-    else {
-        return None;
-    };
-    blob.get(32..48).and_then(|wkid| wkid.try_into().ok())
-}
-
 impl Units for RealFleet {
     async fn execute(&self, command: &Command<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
         self.execute_forms(&Forms::of(*command), deadline).await
@@ -88,7 +77,7 @@ impl Units for RealFleet {
     async fn execute_forms(&self, forms: &Forms<'_>, _: Duration) -> Result<UnitReply, UnitsError> {
         let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.units.len();
         let in_turn = || self.units.iter().cycle().skip(first).take(self.units.len());
-        let fits = |unit: &RealUnit, form: &Form<'_>| match form.under.or_else(|| wkid_of(&form.command)) {
+        let fits = |unit: &RealUnit, form: &Form<'_>| match form.under.or_else(|| form.command.wkid()) {
             None => true,
             Some(wkid) => unit.status().current.is_some_and(|pattern| pattern.wkid() == wkid),
         };

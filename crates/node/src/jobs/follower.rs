@@ -2,7 +2,6 @@
 
 use super::JobContext;
 use crate::node::PATIENCE;
-use host::MasterKeyProof;
 use keystore::{Deadline, Freshness, Key, Keystore, StoreError, WatchEvent, WatchStream};
 use kms::rotation::journal_key;
 use kms::{InstanceError, InstanceHeader, InstanceId, OsRng};
@@ -59,10 +58,10 @@ impl JobContext {
     pub(crate) async fn renew_proofs(&self) -> Result<(), InstanceError> {
         let header = InstanceHeader::read(&self.store, &OsRng, self.proven_by, PATIENCE).await?;
         let Some(header) = header else { return Ok(()) };
-        let next = header.next.as_ref().map(|next| next.pattern);
-        if !header.pattern.is_of_same_key(&self.host.pattern()) || !is_same(next, self.host.next_pattern()) {
-            let (current, next) = proofs(header);
-            self.host.set_proofs(current, next);
+        let next = header.next.as_ref().map(|next| next.proof.pattern);
+        if !header.pattern().is_of_same_key(&self.host.pattern()) || !is_same(next, self.host.next_pattern())
+        {
+            self.host.set_proofs(header.proof, header.next.map(|next| next.proof));
         }
         Ok(())
     }
@@ -72,22 +71,5 @@ fn is_same(a: Option<VerificationPattern>, b: Option<VerificationPattern>) -> bo
     match (a, b) {
         (Some(a), Some(b)) => a.is_of_same_key(&b),
         (a, b) => a.is_none() && b.is_none(),
-    }
-}
-
-/// Proofs of the master key in force and of the one that a rotation under way leads to.
-pub(crate) fn proofs(header: InstanceHeader) -> (MasterKeyProof, Option<MasterKeyProof>) {
-    let next = header.next.map(|next| proof(next.pattern, next.proof));
-    (proof(header.pattern, header.proof), next)
-}
-
-fn proof(pattern: VerificationPattern, proof: kms::MasterKeyProof) -> MasterKeyProof {
-    MasterKeyProof {
-        pattern,
-        root: proof.root_blob,
-        iv: proof.iv,
-        secret: proof.sealed_secret,
-        commitment: proof.commitment,
-        canary: proof.canary,
     }
 }

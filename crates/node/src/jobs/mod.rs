@@ -17,7 +17,6 @@ use tracing::{debug, warn};
 use wire::text::error_chain;
 
 use claim::{Claim, Job};
-pub(crate) use follower::proofs;
 pub(crate) use rotation::{ROTATION_CALLER, has_batches};
 
 /// The times that background jobs go by: real time, not the clock of keys.

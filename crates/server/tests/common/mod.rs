@@ -84,20 +84,10 @@ impl Units for OneUnit {
     async fn execute_forms(&self, forms: &Forms<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
         let current = self.status().current.map(|pattern| pattern.wkid());
         let each = || std::iter::once(&forms.first).chain(&forms.second);
-        let fits = |form: &&kms::Form<'_>| form.under.or_else(|| wkid_of(&form.command)) == current;
+        let fits = |form: &&kms::Form<'_>| form.under.or_else(|| form.command.wkid()) == current;
         let form = each().find(fits).unwrap_or(&forms.first);
         self.execute(&form.command, deadline).await
     }
-}
-
-fn wkid_of(command: &Command<'_>) -> Option<unit_api::Wkid> {
-    let (Command::Encrypt { key: blob, .. }
-    | Command::Decrypt { key: blob, .. }
-    | Command::Reencipher { blob }) = *command
-    else {
-        return None;
-    };
-    blob.get(32..48).and_then(|wkid| wkid.try_into().ok())
 }
 
 /// A clock that stands until it is moved.

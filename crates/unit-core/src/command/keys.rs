@@ -1,12 +1,11 @@
 //! Keys into blobs, out of blobs, and from blob to blob.
 
 use crate::answer::Answer;
-use crate::blob::KeyAttributes;
 use crate::blob_seal::{Purpose, open, seal, to_seal};
 use crate::key_scope::KeyScope;
 use crate::registers::Registers;
 use engine::{Engine, KeySpec, KeyUses, WrapMechanism};
-use unit_api::{Refusal, UnitError};
+use unit_api::{KeyAttributes, Refusal, UnitError};
 
 pub(crate) fn generate_key<E: Engine>(
     scope: &mut KeyScope<'_, E>,
@@ -35,7 +34,7 @@ pub(crate) fn import_key<E: Engine>(
     }
     let made = scope.engine().import_key(&to_seal(spec), value)?;
     let key = scope.keep(made)?;
-    seal(scope.engine(), master, key, KeyAttributes::brought_in(*spec), out).map(Answer::Blob)
+    seal(scope.engine(), master, key, KeyAttributes::imported(*spec), out).map(Answer::Blob)
 }
 
 pub(crate) fn wrap_key<E: Engine>(
@@ -66,7 +65,7 @@ pub(crate) fn unwrap_key<E: Engine>(
     let kek = open(scope, master, kek, Purpose::Use(KeyUses::UNWRAP))?;
     let made = scope.engine().unwrap_key(by, kek.key, wrapped, &to_seal(spec))?;
     let key = scope.keep(made)?;
-    seal(scope.engine(), master, key, KeyAttributes::brought_in(*spec), out).map(Answer::Blob)
+    seal(scope.engine(), master, key, KeyAttributes::imported(*spec), out).map(Answer::Blob)
 }
 
 /// The same key with the same attributes under New. The blob that was given stays good until New is activated.
