@@ -25,6 +25,7 @@ use recovery::RecoveryState;
 use session::SessionSlot;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
+use tracing::Span;
 
 /// A token that this process is logged in to. Engines share it, each with a session of its own.
 ///
@@ -35,6 +36,8 @@ pub struct Token {
     label: String,
     pin: Pin,
     on_event: EventHandler,
+    /// The span that was current when the token was opened; events are logged in it.
+    span: Span,
     module: Module,
     /// Process that logged in. A forked child inherits the login and possibly locked mutexes, and must not use them.
     process_id: u32,
@@ -61,7 +64,7 @@ struct Connection {
 impl Token {
     /// Loads the module, finds the token that matches `uri` and logs in.
     ///
-    /// `on_event` is called for every later [`TokenEvent`].
+    /// `on_event` is called for every later [`TokenEvent`]. Each is also logged, in the span that is current now.
     ///
     /// # Errors
     /// [`OpenError`]. After [`OpenError::PinRefused`], the PIN was tried once and counts as one failed attempt.
@@ -80,6 +83,7 @@ impl Token {
             label,
             pin,
             on_event,
+            span: Span::current(),
             module,
             process_id: std::process::id(),
             connection: RwLock::new(Connection {
@@ -127,7 +131,7 @@ impl Token {
 
     /// Logs the event and passes it to the event handler.
     pub(crate) fn report(&self, event: &TokenEvent) {
-        event.log(&self.label);
+        event.log(&self.span, &self.label);
         (self.on_event)(event);
     }
 

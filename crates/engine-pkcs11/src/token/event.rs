@@ -1,6 +1,7 @@
 //! Events of a token: reported to the embedder and logged, once each, when they happen.
 
 use std::fmt;
+use tracing::Span;
 
 /// A change in what an engine can do with its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,16 +25,22 @@ pub enum TokenEvent {
 }
 
 impl TokenEvent {
-    /// Logs the event, with the label of its token.
-    pub(super) fn log(&self, token: &str) {
+    /// Logs the event in a span, with the label of its token.
+    pub(super) fn log(&self, span: &Span, token: &str) {
         match self {
-            Self::TokenLost(reason) => tracing::warn!(token, reason, "token lost"),
-            Self::TokenBack => tracing::info!(token, "token back"),
-            Self::SessionRenewed => tracing::warn!(token, "session lost and opened again"),
-            Self::StoredKeyLost => tracing::error!(token, "stored key lost"),
-            Self::PinRefused(error) => tracing::error!(token, error, "PIN refused; it is not tried again"),
-            Self::UnexpectedError(error) => tracing::error!(token, error, "token refused a probed mechanism"),
-            Self::OrphansDestroyed(count) => tracing::info!(token, count, "orphaned objects destroyed"),
+            Self::TokenLost(reason) => tracing::warn!(parent: span, token, reason, "token lost"),
+            Self::TokenBack => tracing::info!(parent: span, token, "token back"),
+            Self::SessionRenewed => tracing::warn!(parent: span, token, "session lost and opened again"),
+            Self::StoredKeyLost => tracing::error!(parent: span, token, "stored key lost"),
+            Self::PinRefused(error) => {
+                tracing::error!(parent: span, token, error, "PIN refused; it is not tried again")
+            }
+            Self::UnexpectedError(error) => {
+                tracing::error!(parent: span, token, error, "token refused a probed mechanism")
+            }
+            Self::OrphansDestroyed(count) => {
+                tracing::info!(parent: span, token, count, "orphaned objects destroyed")
+            }
         }
     }
 }

@@ -26,9 +26,9 @@ pub struct ListedToken {
     pub slot_description: String,
     /// Label, set when the token was initialised.
     pub label: String,
-    /// Manufacturer.
+    /// Manufacturer of the token.
     pub manufacturer: String,
-    /// Model.
+    /// Model of the token.
     pub model: String,
     /// Versions of the hardware and of the firmware, each as `major.minor`.
     pub versions: (String, String),

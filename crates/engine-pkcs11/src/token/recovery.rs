@@ -105,7 +105,7 @@ impl Token {
         match renewed {
             Ok(logged_in) => {
                 if logged_in {
-                    tracing::info!(token = self.label, "logged in again");
+                    tracing::info!(parent: &self.span, token = self.label, "logged in again");
                 }
                 self.report(&TokenEvent::SessionRenewed);
                 Ok(())
@@ -188,7 +188,7 @@ impl Token {
         }
         match self.reinitialize(&mut connection) {
             Ok(()) => {
-                tracing::info!(token = self.label, "PKCS#11 module initialized and logged in again");
+                tracing::info!(parent: &self.span, token = self.label, "PKCS#11 module initialized and logged in again");
                 let mut state = lock(&self.recovery);
                 state.lost = false;
                 state.last_seen = Instant::now();
@@ -201,7 +201,7 @@ impl Token {
             }
             Err(OpenError::PinRefused { error, .. }) => Err(self.set_pin_refused(&error)),
             Err(error) => {
-                tracing::debug!(token = self.label, %error, "token still lost");
+                tracing::debug!(parent: &self.span, token = self.label, %error, "token still lost");
                 Err(EngineError::DeviceRemoved)
             }
         }
@@ -280,6 +280,7 @@ impl Token {
             if sessions.iter().all(|session| session.is_recoverable()) && is_due() {
                 match self.reinitialize(&mut connection) {
                     Ok(()) => tracing::debug!(
+                        parent: &self.span,
                         token = self.label,
                         "PKCS#11 module initialized again to release leaked memory"
                     ),
