@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "common/log.rs"]
+mod log;
 
 use common::{SoftHsm, on_softhsm};
 use cryptoki::context::Pkcs11;
@@ -11,6 +13,7 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
 use engine::{CipherMechanism, Engine, EngineError, KeyHandle, KeyPart, KeySpec, KeyUses};
 use engine_pkcs11::{DeviceKeyMode, OpenError, Pin, Pkcs11Engine, Token, TokenEvent};
+use log::Log;
 use std::time::{Duration, Instant};
 
 const MACS: KeySpec = KeySpec::aes(32, KeyUses::SIGN.with(KeyUses::VERIFY));
@@ -181,6 +184,49 @@ fn a_wrong_pin_is_tried_once() {
         assert!(matches!(reported[..], [TokenEvent::PinRefused(_)]), "{reported:?}");
         // The token is not locked.
         session.login(UserType::User, Some(&new)).unwrap();
+    });
+}
+
+/// Each recovery is logged once, with the token's label, and no event contains a PIN.
+#[test]
+fn recovery_is_logged_without_the_pin() {
+    on_softhsm("recovery_is_logged_without_the_pin", |softhsm| {
+        let log = Log::install();
+        let (token, _) = softhsm.token();
+        let mut engine = Pkcs11Engine::open(&token, "unit", DeviceKeyMode::CreateIfMissing).unwrap();
+        let (_, derived) = load_master_key(&mut engine);
+        other_session(softhsm).logout().unwrap();
+        mac(&mut engine, derived).unwrap();
+        softhsm.remove_token();
+        until(|| mac(&mut engine, derived), Result::is_err);
+        softhsm.restore_token();
+        until(|| mac(&mut engine, derived), Result::is_ok);
+        let session = other_session(softhsm);
+        let old_pin = std::fs::read_to_string(softhsm.folder.join("pin")).unwrap();
+        let new_pin = "another pin";
+        session.set_pin(&AuthPin::new(old_pin.trim().into()), &AuthPin::new(new_pin.into())).unwrap();
+        session.logout().unwrap();
+        assert_eq!(mac(&mut engine, derived), Err(EngineError::DeviceError));
+
+        let lines: Vec<String> = log.lines().into_iter().filter(|line| !line.starts_with("DEBUG")).collect();
+        let expected = [
+            "INFO message=logged in again",
+            "WARN message=session lost and opened again",
+            "WARN message=token lost",
+            "INFO message=PKCS#11 module initialized and logged in again",
+            "INFO message=token back",
+            "ERROR message=PIN refused; it is not tried again",
+        ];
+        assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+        for (line, expected) in lines.iter().zip(expected) {
+            assert!(
+                line.starts_with(expected) && line.contains("token=\"engine\""),
+                "{expected}: {lines:#?}"
+            );
+        }
+        for line in log.lines() {
+            assert!(!line.contains(old_pin.trim()) && !line.contains(new_pin), "{line}");
+        }
     });
 }
 
