@@ -12,11 +12,11 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::batch::{Batch, Request};
 use super::disk::Fault;
 use super::open::{self, Held};
 use super::record::{Header, LEASES, OPS};
 use super::view::{Published, View};
+use super::write_batch::{Batch, Request};
 use super::{MAX_BATCH, MAX_QUEUE};
 use crate::{Commit, Deadline, LeaseId, OpId, RedbOptions, Revision, StoreError};
 

@@ -10,11 +10,11 @@ use redb::StorageBackend;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::batch::Request;
 use super::committer::{Committer, Core, WeakCommitter};
 use super::open::{self, OpenError};
 use super::options::RedbOptions;
 use super::view::Published;
+use super::write_batch::Request;
 use crate::lease::Expiries;
 use crate::watch::Cursor;
 use crate::{

@@ -4,7 +4,6 @@
 //! takes up to [`MAX_BATCH`] of them, checks each in order against the open write transaction, commits once
 //! and answers all.
 
-mod batch;
 mod committer;
 mod disk;
 mod open;
@@ -12,6 +11,7 @@ mod options;
 mod record;
 mod store;
 mod view;
+mod write_batch;
 
 pub use open::OpenError;
 pub use options::RedbOptions;
