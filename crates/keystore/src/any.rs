@@ -8,25 +8,26 @@ use crate::{
     RedbWatch, Revision, Snapshot, StoreError, StoreIdentity, Txn, WatchEvent, WatchStream,
 };
 
-/// Any of the stores. The trait has async methods and cannot be made into an object; this can be named instead.
+/// A store of any kind. [`Keystore`] has async methods, so `dyn Keystore` is not possible.
 #[derive(Debug)]
 pub enum AnyStore {
-    /// In memory, gone with the process.
+    /// A store in memory; its data ends with it.
     Memory(MemoryStore),
-    /// In one file.
+    /// A store in a file.
     Redb(RedbStore),
 }
 
-/// A watch of an [`AnyStore`].
+/// A watch on an [`AnyStore`].
 #[derive(Debug)]
 pub enum AnyWatch {
-    /// Of a store in memory.
+    /// A watch on a store in memory.
     Memory(MemoryWatch),
-    /// Of a store in a file.
+    /// A watch on a store in a file.
     Redb(RedbWatch),
 }
 
-macro_rules! each {
+/// Calls the same method on the store inside.
+macro_rules! dispatch {
     ($store:expr, $inner:ident => $call:expr) => {
         match $store {
             AnyStore::Memory($inner) => $call,
@@ -39,11 +40,11 @@ impl Keystore for AnyStore {
     type Watch = AnyWatch;
 
     fn identity(&self) -> StoreIdentity {
-        each!(self, store => store.identity())
+        dispatch!(self, store => store.identity())
     }
 
     async fn get(&self, keys: &[Key], f: Freshness, d: Deadline) -> Result<Snapshot, StoreError> {
-        each!(self, store => store.get(keys, f, d).await)
+        dispatch!(self, store => store.get(keys, f, d).await)
     }
 
     async fn scan(
@@ -54,11 +55,11 @@ impl Keystore for AnyStore {
         f: Freshness,
         d: Deadline,
     ) -> Result<Page, StoreError> {
-        each!(self, store => store.scan(range, limit, at, f, d).await)
+        dispatch!(self, store => store.scan(range, limit, at, f, d).await)
     }
 
     async fn commit(&self, txn: Txn, d: Deadline) -> Result<Commit, StoreError> {
-        each!(self, store => store.commit(txn, d).await)
+        dispatch!(self, store => store.commit(txn, d).await)
     }
 
     async fn watch(&self, range: Range<Key>, after: Revision) -> Result<AnyWatch, StoreError> {
@@ -69,15 +70,15 @@ impl Keystore for AnyStore {
     }
 
     async fn grant(&self, ttl: Duration, d: Deadline) -> Result<Lease, StoreError> {
-        each!(self, store => store.grant(ttl, d).await)
+        dispatch!(self, store => store.grant(ttl, d).await)
     }
 
     async fn renew(&self, lease: LeaseId, d: Deadline) -> Result<Lease, StoreError> {
-        each!(self, store => store.renew(lease, d).await)
+        dispatch!(self, store => store.renew(lease, d).await)
     }
 
     async fn revoke(&self, lease: LeaseId, d: Deadline) -> Result<(), StoreError> {
-        each!(self, store => store.revoke(lease, d).await)
+        dispatch!(self, store => store.revoke(lease, d).await)
     }
 }
 

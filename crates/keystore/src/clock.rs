@@ -1,28 +1,28 @@
-//! The wall clock: only what outlives a restart is measured by it.
+//! The wall clock, which measures the age of what outlives a restart.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// How long a commit can be replayed by its [`OpId`](crate::OpId).
+/// How long a store remembers the [`OpId`](crate::OpId) of a commit.
 pub const OP_RETENTION: Duration = Duration::from_secs(24 * 3600);
-/// How far back a watch or a scan can reach.
+/// How long a store keeps the history that watches and scans read.
 pub const WATCH_RETENTION: Duration = Duration::from_secs(3600);
 
-/// Time since the Unix epoch, by which history ages. Leases run on tokio's clock instead.
+/// Source of the time since the Unix epoch, for the age of history. Leases use tokio's monotonic clock.
 ///
-/// A clock that jumps ahead shortens what is kept by as much; one that goes back lengthens it.
+/// If the clock jumps ahead, history is kept for a shorter time by as much; if it jumps back, for a longer time.
 #[derive(Clone)]
 pub struct WallClock(Arc<dyn Fn() -> Duration + Send + Sync>);
 
 impl WallClock {
-    /// The system's clock.
+    /// The system clock.
     #[must_use]
     pub fn system() -> Self {
         Self::new(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
     }
 
-    /// A clock of the caller's.
+    /// A clock that calls `now`, which returns the time since the Unix epoch.
     #[must_use]
     pub fn new(now: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
@@ -39,7 +39,7 @@ impl fmt::Debug for WallClock {
     }
 }
 
-/// Whether something of `then` is past its `retention`, in milliseconds by the wall clock.
+/// Whether something written at `then_ms` is older than `retention`. Times are milliseconds of the wall clock.
 pub(crate) fn is_past(then_ms: u64, retention: Duration, now_ms: u64) -> bool {
     u128::from(now_ms.saturating_sub(then_ms)) > retention.as_millis()
 }

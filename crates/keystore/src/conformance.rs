@@ -1,10 +1,10 @@
-//! One suite of cases that every store passes.
+//! The conformance suite, which every store has to pass.
 //!
-//! [`conformance_suite!`](crate::conformance_suite) turns it into tests, one for each case, given a function that
-//! makes a [`Fixture`]. The cases fail by panicking.
+//! [`conformance_suite!`](crate::conformance_suite) generates a test for each case, given a function that returns a
+//! [`Fixture`]. A case that fails panics.
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a case fails by panicking")]
-#![expect(missing_docs, reason = "a case is its name")]
+#![expect(missing_docs, reason = "the name of a case says what it checks")]
 #![expect(clippy::missing_panics_doc, reason = "a case fails by panicking")]
 
 use std::ops::Range;
@@ -27,60 +27,60 @@ pub mod scans;
 pub mod watches;
 pub mod writes;
 
-/// Where a store under test comes from.
+/// Creates the stores under test.
 pub trait Fixture: Send + Sync + 'static {
     /// The store under test.
     type Store: Keystore;
 
-    /// An empty store.
+    /// Creates an empty store.
     fn open(&self) -> impl Future<Output = Self::Store> + Send;
 
-    /// The same data under a new handle, the old one closed in good order; none if data end with the handle.
+    /// Closes the store cleanly and opens it again; `None` if its data ends with it.
     fn reopen(&self, store: Self::Store) -> impl Future<Output = Option<Self::Store>> + Send;
 
-    /// Lets `time` pass for whatever ages by the wall clock.
+    /// Advances the wall clock.
     fn advance(&self, time: Duration);
 }
 
-/// Makes a test of every case: `conformance_suite!(make_fixture)`, where `fn make_fixture() -> impl Fixture`.
+/// Generates a test for every case: `conformance_suite!(make_fixture)`, where `fn make_fixture() -> impl Fixture`.
 #[macro_export]
 macro_rules! conformance_suite {
     ($fixture:ident) => {
         $crate::conformance_suite! { $fixture;
             conditions:
-                absent_holds_where_nothing_is, absent_refused_where_something_is, present_holds_where_something_is,
-                present_refused_where_nothing_is, unchanged_holds_at_its_revision, unchanged_refused_after_a_write,
-                unchanged_refused_after_deletion, unchanged_refused_when_made_again, first_that_fails_is_named,
-                all_have_to_hold, refused_leaves_no_trace, one_contender_of_many_wins;
+                absent_holds_for_a_missing_key, absent_is_refused_for_an_existing_key, present_holds_for_an_existing_key,
+                present_is_refused_for_a_missing_key, unchanged_holds_at_its_revision, unchanged_is_refused_after_a_write,
+                unchanged_is_refused_after_deletion, unchanged_is_refused_after_re_creation, the_first_failed_condition_is_reported,
+                all_conditions_have_to_hold, a_refused_transaction_changes_nothing, one_of_many_concurrent_creations_is_applied;
             writes:
-                put_is_read_back, put_over_keeps_created, delete_removes, delete_of_nothing_tells_nothing,
-                made_again_is_new, empty_value_is_a_value, one_transaction_has_one_revision, revisions_only_grow,
-                empty_transaction_takes_a_revision, contended_counter_loses_nothing, dropped_commit_is_whole_or_nothing;
+                a_put_is_read_back, an_update_keeps_the_created_revision, delete_removes_the_key, deleting_a_missing_key_is_not_watched,
+                a_re_created_key_has_a_new_created_revision, an_empty_value_is_stored, all_writes_of_a_transaction_have_one_revision, revisions_only_increase,
+                an_empty_transaction_takes_a_revision, a_contended_counter_loses_no_increment, a_dropped_commit_is_applied_as_a_whole_or_not;
             limits:
-                keys_per_transaction, transaction_len, value_len, key_len, key_twice, keys_per_read, page_entries,
-                lease_ttl, too_large_leaves_no_trace;
+                keys_per_transaction, transaction_len, value_len, key_len, duplicate_key, keys_per_read, page_entries,
+                lease_ttl, a_transaction_that_is_too_large_changes_nothing;
             reads:
-                answers_in_the_order_asked, keys_of_one_read_are_of_one_revision, acknowledged_is_seen,
-                at_least_shows_own_commit, at_least_never_goes_back, unheard_revision_is_another_identity;
+                entries_are_in_the_order_of_the_request, keys_of_one_read_have_one_revision, an_acknowledged_commit_is_visible,
+                at_least_includes_the_own_commit, at_least_never_returns_an_older_state, a_future_revision_means_another_identity;
             scans:
-                range_is_half_open, empty_and_inverted_ranges, pages_join_to_the_whole,
-                pages_are_of_one_revision_under_writes, past_state_is_whole, page_stops_at_its_bytes,
-                compacted_is_said, unheard_revision_is_another_identity;
+                a_range_is_half_open, empty_and_inverted_ranges, pages_together_are_the_whole_range,
+                pages_have_one_revision_during_writes, a_past_state_is_complete, a_page_is_limited_in_bytes,
+                compacted_history_is_reported, a_future_revision_means_another_identity;
             watches:
-                from_the_past, from_the_present, whole_transactions, only_the_range, values_as_of_then,
-                progress_while_idle, progress_past_other_ranges, compacted_at_the_beginning, compacted_on_the_way,
-                unheard_revision_is_another_identity, under_load_none_lost_none_twice, dropped_next_loses_nothing;
+                a_watch_starts_in_the_past, a_watch_starts_now, transactions_are_complete, only_the_range_is_watched, values_are_those_of_the_transaction,
+                progress_without_changes, progress_past_changes_of_other_ranges, compacted_at_the_start, compacted_while_watching,
+                a_future_revision_means_another_identity, every_transaction_once_under_load, a_dropped_next_loses_no_event;
             leases:
-                keys_vanish_with_their_lease, never_early, renewal_keeps, everything_goes_at_once,
-                put_without_lease_stays, put_moves_to_the_new_lease, delete_takes_off_the_lease, revoked_at_once,
-                ended_is_gone;
+                keys_are_deleted_with_their_lease, a_lease_never_ends_early, renewal_extends_a_lease, all_keys_of_a_lease_are_deleted_at_once,
+                a_put_without_lease_detaches_the_key, a_put_attaches_the_key_to_the_new_lease, a_delete_detaches_the_key, a_revoked_lease_ends_at_once,
+                an_ended_lease_is_gone;
             replay:
-                repeated_is_told, repeated_though_conditions_changed, refused_may_be_tried_again,
-                concurrent_with_itself, remembered_for_a_day, history_is_trimmed_not_the_record;
+                a_repeated_commit_returns_the_first_outcome, a_repeated_commit_ignores_changed_conditions, a_refused_commit_may_be_repeated,
+                concurrent_repeats_are_applied_once, operations_are_remembered_for_a_day, operations_are_remembered_longer_than_history;
             restart:
-                keeps_everything, keeps_history, keeps_operations, leases_get_their_whole_time, revisions_go_on;
+                entries_survive, history_survives, operations_survive, leases_get_their_full_ttl_again, revisions_continue;
             model:
-                random_steps_agree;
+                random_steps_agree_with_the_model;
         }
     };
     ($fixture:ident; $($module:ident: $($case:ident),+;)+) => {
@@ -93,7 +93,7 @@ macro_rules! conformance_suite {
     };
 }
 
-/// Long enough for any store that works.
+/// Longer than any working store needs.
 const D: Deadline = Deadline(Duration::from_secs(20));
 const NOW: Freshness = Freshness::Linearizable;
 
@@ -109,7 +109,7 @@ fn all() -> Range<Key> {
     Key::with_prefix(b"")
 }
 
-/// An operation id that no other call in this process gets.
+/// An operation identifier that is unique in this process.
 fn op() -> OpId {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     OpId(u128::from(NEXT.fetch_add(1, Ordering::Relaxed)).to_be_bytes())
@@ -131,7 +131,7 @@ fn txn(conds: impl Into<Vec<Cond>>, writes: impl Into<Vec<Write>>) -> Txn {
     Txn { op: op(), conds: conds.into(), writes: writes.into() }
 }
 
-/// Commits what has to be applied, for the first time.
+/// Commits a transaction that has to be applied, and not as a replay.
 async fn apply(
     store: &impl Keystore,
     conds: impl Into<Vec<Cond>>,
@@ -143,7 +143,7 @@ async fn apply(
     }
 }
 
-/// Commits what has to be refused.
+/// Commits a transaction that has to be refused. Returns the index of the failed condition and the current entry.
 async fn refuse(store: &impl Keystore, conds: impl Into<Vec<Cond>>) -> (usize, Option<Entry>) {
     match store.commit(txn(conds, [put("refused", "x")]), D).await {
         Ok(Commit::Refused { index, now, .. }) => (index, now),
@@ -168,11 +168,12 @@ fn names(entries: &[Entry]) -> Vec<String> {
     entries.iter().map(|e| String::from_utf8_lossy(&e.key.0).into_owned()).collect()
 }
 
-/// The next transaction of a watch, however many signs of life come before it.
+/// The next transaction of a watch, after any number of progress events.
 async fn next_batch(watch: &mut impl WatchStream) -> Result<Batch, StoreError> {
     loop {
-        let event =
-            tokio::time::timeout(D.0, watch.next()).await.unwrap_or_else(|_| panic!("the watch is silent"));
+        let event = tokio::time::timeout(D.0, watch.next())
+            .await
+            .unwrap_or_else(|_| panic!("the watch delivers no event"));
         if let WatchEvent::Batch(batch) = event? {
             return Ok(batch);
         }

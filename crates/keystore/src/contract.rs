@@ -1,4 +1,4 @@
-//! What a store promises: types and traits, nothing that runs.
+//! The contract of a store: its types and traits.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,49 +7,48 @@ use std::time::Duration;
 
 use crate::StoreError;
 
-/// Bytes that are shared, never changed.
+/// Immutable shared bytes.
 pub type Bytes = Arc<[u8]>;
 
-/// A key: 1 to [`crate::MAX_KEY_LEN`] bytes, ordered by bytes. As the bound of a range it may have any length.
+/// A key: 1 to [`crate::MAX_KEY_LEN`] bytes, ordered bytewise. The bound of a range may have any length.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(pub Bytes);
 
-/// A commit position: strictly increasing within one store identity, meaningless across two.
-///
-/// Revision 0 is the empty store before its first transaction.
+/// Position of a commit. Strictly increasing within one store identity; revisions of different identities cannot be
+/// compared. Revision 0 is the empty store before its first transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
 
-/// Changes when the data may have gone back in time (restore, re-creation).
+/// Identity of a store's data. It changes when the data may be older than before, after a restore or re-creation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StoreIdentity(pub [u8; 16]);
 
-/// Chosen by the caller, unique for ever; the same id means the same intention.
+/// Identifier of an operation, chosen by the caller and unique forever. A retry has the identifier of the first attempt.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OpId(pub [u8; 16]);
 
-/// The time that remains. Implementations never wait longer.
+/// Longest time that a call may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(pub Duration);
 
-/// The name of a lease, never used twice within one store identity.
+/// Identifier of a lease, never reused within one store identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(pub u64);
 
-/// A key with its value and the revisions that made it.
+/// A key with its value and revisions.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The key.
+    /// The key of the entry.
     pub key: Key,
     /// The value, at most [`crate::MAX_VALUE_LEN`] bytes.
     pub value: Bytes,
-    /// When the key last came into being.
+    /// Revision at which the key was created, after its last deletion if there was one.
     pub created: Revision,
-    /// When the value was last written.
+    /// Revision at which the value was last written.
     pub modified: Revision,
 }
 
-/// What has to hold for a transaction to happen.
+/// A condition of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cond {
     /// The key does not exist.
@@ -63,97 +62,97 @@ pub enum Cond {
 /// One write of a transaction.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Write {
-    /// Sets a value. With a lease the key vanishes when the lease ends; without one it stays until deleted, also
-    /// when an earlier write of it had a lease.
+    /// Sets a value. With a lease, the key is deleted when the lease ends. Without one it stays until it is deleted, even if
+    /// an earlier write of it had a lease.
     Put {
-        /// What to write.
+        /// The key to write.
         key: Key,
         /// The value, at most [`crate::MAX_VALUE_LEN`] bytes; may be empty.
         value: Bytes,
-        /// The lease to hang the key on.
+        /// The lease that the key is attached to.
         lease: Option<LeaseId>,
     },
-    /// Removes a key. Nothing happens, and nothing is told to watches, if it does not exist.
+    /// Deletes a key. Has no effect, and watches see no change, if the key does not exist.
     Delete(Key),
 }
 
-/// All conditions hold at one instant and all writes happen at that instant, or nothing happens.
+/// A conditional transaction: if all conditions hold, all writes are applied at the same revision; otherwise none is.
 ///
-/// A key has at most one condition and at most one write in a transaction. Without conditions the writes happen
-/// in any case; without writes the transaction only takes a revision.
+/// A key has at most one condition and at most one write in a transaction. Without conditions the writes are always
+/// applied; a transaction without writes only takes a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Txn {
-    /// The caller's name for this intention.
+    /// Identifier of the operation.
     pub op: OpId,
-    /// Checked in order; the first that fails is reported.
+    /// Conditions, checked in this order; the first that does not hold is reported.
     pub conds: Vec<Cond>,
-    /// Done together.
+    /// Writes, applied together.
     pub writes: Vec<Write>,
 }
 
-/// How a transaction ended.
+/// Outcome of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Commit {
-    /// It happened, and is durable.
+    /// The transaction is applied and durable.
     Applied {
-        /// Its revision.
+        /// Revision of the transaction.
         at: Revision,
-        /// It had already been applied by an earlier attempt, at `at`; nothing happened now.
+        /// Whether an earlier attempt with the same [`OpId`] had applied it; this attempt changed nothing.
         replayed: bool,
     },
-    /// A condition did not hold; nothing happened and nothing is remembered.
+    /// A condition did not hold. Nothing was applied, and the [`OpId`] may be used again.
     Refused {
-        /// The first condition that did not hold.
+        /// Index of the first condition that did not hold.
         index: usize,
-        /// What stands under its key instead.
+        /// Current entry of its key.
         now: Option<Entry>,
-        /// The revision at which it was looked at.
+        /// Revision at which the conditions were checked.
         at: Revision,
     },
 }
 
-/// How old an answer may be.
+/// Which state a read may return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// Shows every commit that was acknowledged before the read began.
+    /// A state that includes every commit acknowledged before the read began.
     Linearizable,
-    /// A local answer, no older than this revision; never goes backwards within one handle.
+    /// A local state of this revision or later. Later reads by the same handle never return an older state.
     AtLeast(Revision),
 }
 
-/// Several keys as they stood at one revision.
+/// Several keys at one revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// That revision.
+    /// The revision.
     pub at: Revision,
-    /// One for each key asked for, in that order.
+    /// The entries of the requested keys, in the order of the request.
     pub entries: Vec<Option<Entry>>,
 }
 
-/// A part of a range as it stood at one revision.
+/// A part of a range at one revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// That revision; give it as `at` to get the next page of the same state.
+    /// The revision; pass it as `at` to read the next page of the same state.
     pub at: Revision,
-    /// In order of key: at most as many as asked for and at most [`crate::MAX_PAGE_LEN`] bytes.
+    /// Entries in key order: at most the requested number, and at most [`crate::MAX_PAGE_LEN`] bytes.
     pub entries: Vec<Entry>,
-    /// Where the next page starts; none when the range is exhausted.
+    /// First key of the next page; `None` after the last page.
     pub next: Option<Key>,
 }
 
-/// What became of one key in a transaction.
+/// The change of one key in a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The key.
+    /// The key of the entry.
     pub key: Key,
-    /// What it was changed to; none when it was removed.
+    /// The new entry; `None` if the key was deleted.
     pub now: Option<Entry>,
 }
 
-/// One transaction's changes within the range watched, whole, in order of key.
+/// All changes of one transaction within the watched range, in key order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// The transaction's revision.
+    /// Revision of the transaction.
     pub at: Revision,
     /// Never empty.
     pub changes: Vec<Change>,
@@ -162,18 +161,18 @@ pub struct Batch {
 /// A lease as granted or renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// Its name.
+    /// Identifier of the lease.
     pub id: LeaseId,
-    /// How long it lasts from the moment the grant or the renewal was sent; never less than was asked for.
+    /// Duration of the lease, from the time at which the grant or renewal was sent; never shorter than requested.
     pub ttl: Duration,
 }
 
-/// What a watch tells.
+/// An event of a watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchEvent {
-    /// A transaction that touched the range.
+    /// The changes of a transaction.
     Batch(Batch),
-    /// Everything up to here has been delivered. Repeated at least every second while nothing happens.
+    /// All changes up to this revision were delivered. Sent at least every second while there are none.
     Progress(Revision),
 }
 
@@ -181,26 +180,29 @@ pub enum WatchEvent {
 ///
 /// | promise | detail |
 /// |---|---|
-/// | commits | strict serializable: one total order, consistent with real time; whole or nothing after any crash |
+/// | commits | strictly serializable: one total order, consistent with real time; applied as a whole or not at all, also after a crash |
 /// | durability | on stable storage before it is acknowledged |
 /// | snapshots | all keys of one [`get`](Self::get), and all pages of one scan given `at`, are of one revision |
-/// | retries | a commit leaves a record of its [`OpId`] for 24 h; whoever repeats it within that time is told of the first |
+/// | retries | the [`OpId`] of a commit is remembered for 24 h; a repeated commit returns the outcome of the first |
 /// | history | watches and scans reach back at least one hour |
-/// | leases | keys vanish no earlier than the TTL after the last successful renewal was sent; maybe later |
-/// | cancelling | dropping a future leaves an operation done or not done, never half done |
+/// | leases | keys are deleted no earlier than the TTL after the last successful renewal was sent; possibly later |
+/// | cancellation | when a future is dropped, its operation is applied as a whole or not at all |
 ///
-/// A lease is never a lock: exclusion needs a condition on a revision in the same transaction. Limits are the
-/// same for every store ([`crate::Limit`]).
+/// A lease is not a lock: mutual exclusion needs a condition on a revision in the same transaction. The limits are the same
+/// for every store ([`crate::Limit`]).
 ///
-/// The methods have to be called within a tokio runtime with time enabled.
+/// The methods must be called within a tokio runtime with time enabled.
 pub trait Keystore: Send + Sync + 'static {
-    /// The store's watches.
+    /// The store's type of watch.
     type Watch: WatchStream;
 
-    /// The identity under which every revision of this handle is to be understood.
+    /// Identity of the data, to which all revisions of this handle belong.
     fn identity(&self) -> StoreIdentity;
 
     /// Reads up to [`crate::MAX_KEYS_PER_READ`] keys at one revision.
+    ///
+    /// # Errors
+    /// [`StoreError::IdentityChanged`] when `f` asks for a revision that was never reached in this identity.
     fn get(
         &self,
         keys: &[Key],
@@ -208,11 +210,11 @@ pub trait Keystore: Send + Sync + 'static {
         d: Deadline,
     ) -> impl Future<Output = Result<Snapshot, StoreError>> + Send;
 
-    /// Reads the first `limit` (1 to [`crate::MAX_PAGE_ENTRIES`]) entries of a range, now or as it stood `at` a
-    /// revision within the retention window. A range whose end is not after its start is empty.
+    /// Reads the first `limit` entries (1 to [`crate::MAX_PAGE_ENTRIES`]) of a range, at the newest revision or at `at`. A
+    /// range whose end is not after its start is empty.
     ///
     /// # Errors
-    /// [`StoreError::Compacted`] when `at` is no longer kept.
+    /// [`StoreError::Compacted`] when the history of `at` is no longer kept.
     fn scan(
         &self,
         range: Range<Key>,
@@ -222,39 +224,45 @@ pub trait Keystore: Send + Sync + 'static {
         d: Deadline,
     ) -> impl Future<Output = Result<Page, StoreError>> + Send;
 
-    /// Checks the conditions and does the writes.
+    /// Checks the conditions and applies the writes.
     ///
     /// # Errors
-    /// [`StoreError::LeaseGone`] when a write names a lease that has ended; the conditions held, nothing happened.
+    /// [`StoreError::LeaseGone`] when the conditions hold and a write names a lease that has ended; nothing was applied.
     fn commit(&self, txn: Txn, d: Deadline) -> impl Future<Output = Result<Commit, StoreError>> + Send;
 
-    /// Tells what happens in a range after a revision.
+    /// Watches the changes in a range after a revision.
     ///
     /// # Errors
-    /// [`StoreError::Compacted`] when the history since `after` is no longer kept, now or later from the stream.
-    /// [`StoreError::IdentityChanged`] when `after` has not happened yet: it is of another identity.
+    /// [`StoreError::Compacted`] when the history since `after` is no longer kept; the stream returns it if it falls behind.
+    /// [`StoreError::IdentityChanged`] when `after` was never reached in this identity.
     fn watch(
         &self,
         range: Range<Key>,
         after: Revision,
     ) -> impl Future<Output = Result<Self::Watch, StoreError>> + Send;
 
-    /// Makes a lease of at most [`crate::MAX_LEASE_TTL`].
+    /// Grants a lease of at most [`crate::MAX_LEASE_TTL`].
     fn grant(&self, ttl: Duration, d: Deadline) -> impl Future<Output = Result<Lease, StoreError>> + Send;
 
-    /// Makes a lease last its whole TTL from now on.
+    /// Extends a lease to its full TTL from now on.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseGone`] when it has ended.
     fn renew(&self, lease: LeaseId, d: Deadline) -> impl Future<Output = Result<Lease, StoreError>> + Send;
 
-    /// Ends a lease; whatever hung on it is gone, at one revision.
+    /// Ends a lease. All keys attached to it are deleted at one revision.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseGone`] when it has ended already.
     fn revoke(&self, lease: LeaseId, d: Deadline) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// A running watch: whole transactions in order, none lost, none twice.
+/// A running watch. Delivers every transaction once, complete and in order.
 pub trait WatchStream: Send {
-    /// The next event. Dropping the future before it is done loses nothing.
+    /// Waits for the next event. Dropping the future loses no event.
     ///
     /// # Errors
-    /// After an error the stream gives nothing more; begin another one.
+    /// After an error the stream delivers nothing more; start another watch.
     fn next(&mut self) -> impl Future<Output = Result<WatchEvent, StoreError>> + Send;
 }
 
@@ -321,13 +329,13 @@ impl Key {
                 return Self(prefix.into())..Self(end.into());
             }
         }
-        // Nothing sorts after a run of 0xff as long as the longest key but the same run, one longer.
+        // The prefix consists of 0xff bytes: the end is a run of 0xff longer than any key, which sorts after all of them.
         Self(prefix.into())..Self(vec![0xff; crate::MAX_KEY_LEN + 1].into())
     }
 }
 
 impl Cond {
-    /// The key it is about.
+    /// The key that the condition tests.
     #[must_use]
     pub const fn key(&self) -> &Key {
         match self {
@@ -335,7 +343,7 @@ impl Cond {
         }
     }
 
-    /// Whether it holds where `modified` is when the key was last written, if it exists.
+    /// Whether the condition holds. `modified` is the revision at which the key was last written; `None` if it does not exist.
     #[must_use]
     pub fn holds(&self, modified: Option<Revision>) -> bool {
         match self {
@@ -347,7 +355,7 @@ impl Cond {
 }
 
 impl Write {
-    /// The key it is about.
+    /// The key that is written.
     #[must_use]
     pub const fn key(&self) -> &Key {
         match self {
@@ -368,7 +376,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Values are the caller's secret or not; only their length is shown.
+/// Prints the length of the value only, because it may be secret.
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry")
@@ -418,13 +426,13 @@ mod tests {
     use super::Key;
 
     #[test]
-    fn prefix_ends_where_the_next_one_begins() {
+    fn a_prefix_range_ends_at_the_next_prefix() {
         assert_eq!(Key::with_prefix(b"i/a/"), Key::from(*b"i/a/")..Key::from(*b"i/a0"));
         assert_eq!(Key::with_prefix(b"a\xff\xff").end, Key::from(*b"b"));
     }
 
     #[test]
-    fn prefix_without_a_successor_reaches_to_the_end() {
+    fn a_prefix_without_successor_covers_all_longer_keys() {
         let longest = Key::from(vec![0xff; crate::MAX_KEY_LEN]);
         assert!(Key::with_prefix(b"\xff").contains(&longest));
         assert!(Key::with_prefix(b"").contains(&longest));

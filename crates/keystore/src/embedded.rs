@@ -1,8 +1,7 @@
-//! One file on one machine: redb under a single committer.
+//! A store in one file on one machine, on redb.
 //!
-//! Reads go straight to the newest committed state, in the caller's task. Changes queue up for one committer, which
-//! takes up to [`MAX_BATCH`] of them, checks each in order against the open write transaction, commits once
-//! and answers all.
+//! Reads use the newest committed state, in the caller's task. Changes are queued for one committer, which takes up to
+//! [`MAX_BATCH`] of them, applies each in order to one write transaction, commits it, and answers all.
 
 mod committer;
 mod disk;
@@ -13,11 +12,11 @@ mod store;
 mod view;
 mod write_batch;
 
-pub use open::OpenError;
+pub use open::StoreOpenError;
 pub use options::RedbOptions;
 pub use store::{RedbStore, RedbWatch};
 
-/// Most changes that share one commit.
+/// Most changes in one commit.
 const MAX_BATCH: usize = 128;
-/// Most changes that wait for the committer; who comes later waits for a place.
+/// Most changes that wait for the committer. Further callers wait until there is room.
 const MAX_QUEUE: usize = 1024;

@@ -1,4 +1,4 @@
-//! What a store refuses, what it can fail at, and what each promises the caller.
+//! Errors of stores, and what each of them means for the operation.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,72 +6,71 @@ use std::time::Duration;
 
 use crate::{Revision, StoreIdentity};
 
-/// Why a store did not do what was asked. Every variant but [`Self::Unknown`] promises that nothing was applied.
+/// Why an operation failed. With every variant but [`Self::Unknown`], nothing was applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// Certainly not applied. Retry within the deadline, not before `retry_after`.
-    #[error("the store does not answer at present: {why}")]
+    /// The store cannot serve the operation now. Retry it after `retry_after`.
+    #[error("the store is unavailable: {reason}")]
     Unavailable {
-        /// How long to wait at least.
+        /// Shortest time to wait before a retry.
         retry_after: Duration,
-        /// What stands in the way.
-        why: Cow<'static, str>,
+        /// Why the store is unavailable.
+        reason: Cow<'static, str>,
     },
-    /// May have been applied; the deadline has passed, or the disk failed in the act. The same
-    /// [`OpId`](crate::OpId) sent later tells which.
-    #[error("the outcome is not known; the same operation sent again will tell")]
+    /// The deadline passed or the disk failed during the commit, which may have been applied. A retry with the same
+    /// [`OpId`](crate::OpId) returns the outcome.
+    #[error("the outcome of the operation is unknown; retry it with the same operation ID")]
     Unknown,
-    /// Beyond the contract's limits: the caller's bug.
-    #[error("beyond the limits of the store: {limit}")]
+    /// The request exceeds a limit of the contract; a bug of the caller.
+    #[error("the request exceeds a limit of the store: {limit}")]
     TooLarge {
-        /// The limit that was passed.
+        /// The limit that was exceeded.
         limit: Limit,
     },
-    /// No room. Transactions that only delete still go through.
-    #[error("the disk under the store is full, and only removals are taken: free some space there")]
+    /// The disk is full. Transactions that only delete are still accepted.
+    #[error("the disk of the store is full, only deletions are accepted; free some space")]
     Full,
-    /// The store takes no writes: standby, frozen, or fenced.
+    /// The store accepts no writes: it is a standby, frozen or fenced.
     #[error("the store is read-only in epoch {epoch}")]
     ReadOnly {
-        /// The epoch that is in force.
+        /// The current epoch.
         epoch: u64,
     },
-    /// The history asked for is gone. Scan, then watch from the scan's revision.
-    #[error("history is kept from revision {} on", .oldest.0)]
+    /// The requested history is no longer kept. Scan, then watch from the revision of the scan.
+    #[error("the requested history is no longer kept; the oldest revision is {}", .oldest.0)]
     Compacted {
-        /// The oldest revision that can still be watched from or scanned at.
+        /// Oldest revision that can be watched from or scanned at.
         oldest: Revision,
     },
-    /// The data may be older than what the caller has seen. Drop every cache, then resume.
-    #[error("the store's identity is now {now}")]
+    /// The data may be older than what the caller has read. Discard every cache before continuing.
+    #[error("the identity of the store changed to {now}")]
     IdentityChanged {
-        /// The identity in force.
+        /// The current identity.
         now: StoreIdentity,
     },
-    /// The lease has ended and whatever hung on it is gone. Grant a new one.
+    /// The lease has ended and its keys are deleted. Grant a new one.
     #[error("the lease has ended")]
     LeaseGone,
-    /// Stop using the store and raise an alarm. Says what is wrong and what to do.
-    #[error("the store must not be used any further: {0}")]
+    /// The store is damaged or its disk failed; it must not be used any longer. Holds what is wrong and what to do.
+    #[error("the store must not be used any longer: {0}")]
     Corrupt(String),
 }
 
 impl StoreError {
-    /// Whether the very same call may succeed a little later.
-    ///
-    /// A commit repeated after [`Self::Unknown`] must bear the same [`OpId`](crate::OpId).
+    /// Whether the same call may succeed later. After [`Self::Unknown`], the retry must have the same
+    /// [`OpId`](crate::OpId).
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Unknown)
     }
 
-    pub(crate) fn unavailable(retry_after: Duration, why: &'static str) -> Self {
-        Self::Unavailable { retry_after, why: why.into() }
+    pub(crate) fn unavailable(retry_after: Duration, reason: &'static str) -> Self {
+        Self::Unavailable { retry_after, reason: reason.into() }
     }
 }
 
-/// The limits of the contract, the same for every store.
+/// A limit of the contract, the same for every store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Limit {
@@ -84,7 +83,7 @@ pub enum Limit {
     /// Keys and values of a transaction have at most [`crate::MAX_TXN_LEN`] bytes together.
     TxnLen,
     /// A key has at most one condition and at most one write in a transaction.
-    KeyTwice,
+    DuplicateKey,
     /// A read names at most [`crate::MAX_KEYS_PER_READ`] keys.
     KeysPerRead,
     /// A page has 1 to [`crate::MAX_PAGE_ENTRIES`] entries.
@@ -100,7 +99,9 @@ impl fmt::Display for Limit {
             Self::ValueLen => write!(f, "a value has at most {} bytes", crate::MAX_VALUE_LEN),
             Self::KeysPerTxn => write!(f, "a transaction touches at most {} keys", crate::MAX_KEYS_PER_TXN),
             Self::TxnLen => write!(f, "a transaction has at most {} bytes", crate::MAX_TXN_LEN),
-            Self::KeyTwice => f.write_str("a key has at most one condition and one write in a transaction"),
+            Self::DuplicateKey => {
+                f.write_str("a key has at most one condition and one write in a transaction")
+            }
             Self::KeysPerRead => write!(f, "a read names at most {} keys", crate::MAX_KEYS_PER_READ),
             Self::PageEntries => write!(f, "a page has 1 to {} entries", crate::MAX_PAGE_ENTRIES),
             Self::LeaseTtl => write!(f, "a lease lasts at most {} s", crate::MAX_LEASE_TTL.as_secs()),

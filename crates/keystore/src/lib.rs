@@ -1,20 +1,20 @@
-//! The store contract, its conformance suite, and the stores that keep it.
+//! The store contract, its conformance suite, and the stores that implement it.
 //!
-//! A [`Keystore`] is the only durable shared state of the system: an ordered map from short keys to small values
-//! that changes by conditional transactions and can be watched. [`MemoryStore`] is the reference model,
-//! [`RedbStore`] keeps one file on one machine. [`AnyStore`] picks one of them at run time; [`conformance`] is the
-//! suite that each of them passes.
+//! A [`Keystore`] is the only durable shared state of the system: an ordered map from short keys to small values, changed
+//! by conditional transactions, that can be watched. [`MemoryStore`] is the reference model, [`RedbStore`] keeps one file
+//! on one machine. [`AnyStore`] is either of them, chosen at run time. Each passes the suite in [`conformance`].
 //!
-//! What it deliberately does not know: what keys and values mean, who may touch them, units, instances, caches;
-//! and it offers no locks, elections, filters, nested transactions, unbounded scans or time.
+//! Not in this crate: the meaning of keys and values, access control, units, instances and caches. A store has no locks,
+//! elections, filters, nested transactions, unbounded scans or timestamps.
 //!
 //! Invariants:
-//! - A transaction happens whole or not at all, at one [`Revision`], and is on stable storage before it is
+//! - A transaction is applied as a whole or not at all, at one [`Revision`], and is on stable storage before it is
 //!   acknowledged.
-//! - Revisions only grow within one [`StoreIdentity`]; whenever the data may have gone back, the identity changes.
-//! - A watch tells every transaction once, whole and in order, or says that it cannot.
-//! - Nothing leased vanishes before its time.
-//! - Damage is reported, never repaired in silence.
+//! - Revisions only increase within one [`StoreIdentity`]; whenever the data may be older than before, the identity
+//!   changes.
+//! - A watch delivers every transaction once, complete and in order, or fails.
+//! - A leased key is never deleted before its lease has ended.
+//! - Damage is reported, never repaired silently.
 
 mod any;
 mod clock;
@@ -24,6 +24,7 @@ mod error;
 mod lease;
 mod limits;
 mod memory;
+mod watch;
 
 pub mod conformance;
 
@@ -33,7 +34,7 @@ pub use contract::{
     Batch, Bytes, Change, Commit, Cond, Deadline, Entry, Freshness, Key, Keystore, Lease, LeaseId, OpId,
     Page, Revision, Snapshot, StoreIdentity, Txn, WatchEvent, WatchStream, Write,
 };
-pub use embedded::{OpenError, RedbOptions, RedbStore, RedbWatch};
+pub use embedded::{RedbOptions, RedbStore, RedbWatch, StoreOpenError};
 pub use error::{Limit, StoreError};
 pub use lease::MAX_LEASE_TTL;
 pub use limits::{
@@ -43,4 +44,7 @@ pub use limits::{
 pub use memory::{MemoryStore, MemoryWatch};
 pub use watch::PROGRESS_INTERVAL;
 
-mod watch;
+/// Runs the examples of the README as doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

@@ -1,4 +1,4 @@
-//! The contract's limits, checked here and nowhere else.
+//! The limits of the contract and their checks.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use crate::{Key, Limit, StoreError, Txn, Write};
 pub const MAX_KEY_LEN: usize = 512;
 /// Longest value, in bytes.
 pub const MAX_VALUE_LEN: usize = 64 * 1024;
-/// Most distinct keys in one transaction, conditions and writes together.
+/// Most distinct keys of one transaction, conditions and writes together.
 pub const MAX_KEYS_PER_TXN: usize = 100;
-/// Most bytes in one transaction: the keys of conditions and writes, and the values.
+/// Largest transaction, in bytes: keys of conditions and writes, and values.
 pub const MAX_TXN_LEN: usize = 1024 * 1024;
-/// Most keys in one read.
+/// Most keys of one read.
 pub const MAX_KEYS_PER_READ: usize = 100;
-/// Most entries in one page.
+/// Most entries of one page.
 pub const MAX_PAGE_ENTRIES: usize = 1000;
-/// Most bytes of keys and values in one page.
+/// Largest page, in bytes of keys and values.
 pub const MAX_PAGE_LEN: usize = 1024 * 1024;
 
 const fn too_large(limit: Limit) -> Result<(), StoreError> {
@@ -36,7 +36,7 @@ pub(crate) fn check_txn(txn: &Txn) -> Result<(), StoreError> {
         check_key(cond.key())?;
         len = len.saturating_add(cond.key().0.len());
         if !conds.insert(cond.key()) {
-            return too_large(Limit::KeyTwice);
+            return too_large(Limit::DuplicateKey);
         }
     }
     let mut writes = BTreeSet::new();
@@ -50,7 +50,7 @@ pub(crate) fn check_txn(txn: &Txn) -> Result<(), StoreError> {
             len = len.saturating_add(value.len());
         }
         if !writes.insert(write.key()) {
-            return too_large(Limit::KeyTwice);
+            return too_large(Limit::DuplicateKey);
         }
     }
     if conds.union(&writes).count() > MAX_KEYS_PER_TXN {

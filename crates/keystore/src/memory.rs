@@ -1,4 +1,4 @@
-//! The reference model: every version of every key in ordered maps, under one lock.
+//! The reference model: every version of every key in ordered maps, behind one lock.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::clock::is_past;
-use crate::lease::Expiries;
+use crate::lease::LeaseTimers;
 use crate::watch::{Cursor, Log};
 use crate::{
     Batch, Bytes, Change, Commit, Deadline, Entry, Freshness, Key, Keystore, Lease, LeaseId, MAX_PAGE_LEN,
@@ -17,15 +17,14 @@ use crate::{
     WatchEvent, WatchStream, Write, limits,
 };
 
-/// A store in memory, simple and plainly right: the model that other stores are compared with, and what
-/// simulations run on. Gone with its handle.
+/// A store in memory, for tests and simulations, and the model that other stores are compared with. Its data ends with it.
 #[derive(Debug)]
 pub struct MemoryStore {
     shared: Arc<Shared>,
-    expirer: OnceLock<AbortHandle>,
+    lease_task: OnceLock<AbortHandle>,
 }
 
-/// A watch of a [`MemoryStore`].
+/// A watch on a [`MemoryStore`].
 #[derive(Debug)]
 pub struct MemoryWatch(Cursor<Shared>);
 
@@ -33,7 +32,7 @@ pub struct MemoryWatch(Cursor<Shared>);
 struct Shared {
     state: Mutex<State>,
     tip: watch::Sender<Revision>,
-    expiries: Arc<Expiries>,
+    lease_timers: Arc<LeaseTimers>,
     wall: WallClock,
 }
 
@@ -41,11 +40,11 @@ struct Shared {
 struct State {
     identity: StoreIdentity,
     revision: Revision,
-    /// The oldest revision that can still be read at.
+    /// Oldest revision that can be read.
     oldest: Revision,
-    /// What each key was set to at each revision; none is a deletion.
-    versions: BTreeMap<Key, BTreeMap<Revision, Option<Stored>>>,
-    /// When each transaction happened, and the keys it changed.
+    /// The versions of each key by revision; `None` for a deletion.
+    versions: BTreeMap<Key, BTreeMap<Revision, Option<Version>>>,
+    /// Time of each transaction, in milliseconds of the wall clock, and the keys it changed.
     log: BTreeMap<Revision, (u64, Vec<Key>)>,
     ops: BTreeMap<OpId, Revision>,
     op_order: BTreeMap<Revision, (u64, OpId)>,
@@ -55,14 +54,15 @@ struct State {
 }
 
 #[derive(Clone, Debug)]
-struct Stored {
+/// The value of a key from one revision on.
+struct Version {
     value: Bytes,
     created: Revision,
     lease: Option<LeaseId>,
 }
 
 impl MemoryStore {
-    /// An empty store whose history ages by `wall`.
+    /// An empty store. The age of its history is measured by `wall`.
     #[must_use]
     pub fn new(identity: StoreIdentity, wall: WallClock) -> Self {
         let state = State {
@@ -80,21 +80,21 @@ impl MemoryStore {
         let shared = Shared {
             state: Mutex::new(state),
             tip: watch::Sender::new(Revision(0)),
-            expiries: Arc::new(Expiries::default()),
+            lease_timers: Arc::new(LeaseTimers::default()),
             wall,
         };
-        Self { shared: Arc::new(shared), expirer: OnceLock::new() }
+        Self { shared: Arc::new(shared), lease_task: OnceLock::new() }
     }
 
-    /// Makes calls fail until it is called again with none.
+    /// Makes calls fail with this error until the method is called with `None`.
     ///
-    /// `Unavailable`, `Corrupt` and `IdentityChanged` meet every call, other errors only those that change
-    /// something. `Full` lets deletions through. `Unknown` is answered after the change has been made.
+    /// `Unavailable`, `Corrupt` and `IdentityChanged` fail every call, other errors only calls that change something. `Full`
+    /// permits deletions. With `Unknown`, the change is applied before the call fails.
     pub fn set_fault(&self, fault: Option<StoreError>) {
         self.shared.lock().fault = fault;
     }
 
-    /// Changes the identity, as a restore from a backup would.
+    /// Changes the identity, as a restore from a backup does.
     pub fn set_identity(&self, identity: StoreIdentity) {
         self.shared.lock().identity = identity;
     }
@@ -102,7 +102,7 @@ impl MemoryStore {
 
 impl Drop for MemoryStore {
     fn drop(&mut self) {
-        if let Some(task) = self.expirer.get() {
+        if let Some(task) = self.lease_task.get() {
             task.abort();
         }
     }
@@ -156,7 +156,7 @@ impl Keystore for MemoryStore {
 
     async fn commit(&self, txn: Txn, _: Deadline) -> Result<Commit, StoreError> {
         limits::check_txn(&txn)?;
-        if let Some(at) = self.shared.lock().applied_though_it_takes_no_more(txn.op) {
+        if let Some(at) = self.shared.lock().applied_despite_fault(txn.op) {
             return Ok(Commit::Applied { at, replayed: true });
         }
         self.shared.write(txn.writes.iter().all(|w| matches!(w, Write::Delete(_))), |state, now| {
@@ -174,7 +174,8 @@ impl Keystore for MemoryStore {
 
     async fn grant(&self, ttl: Duration, _: Deadline) -> Result<Lease, StoreError> {
         limits::check_ttl(ttl)?;
-        self.expirer.get_or_init(|| tokio::spawn(expire(Arc::downgrade(&self.shared))).abort_handle());
+        self.lease_task
+            .get_or_init(|| tokio::spawn(revoke_ended_leases(Arc::downgrade(&self.shared))).abort_handle());
         let lease = self.shared.write(false, |state, now| {
             state.last_lease += 1;
             let id = LeaseId(state.last_lease);
@@ -182,17 +183,17 @@ impl Keystore for MemoryStore {
             state.trim(now);
             Ok(Lease { id, ttl })
         })?;
-        self.shared.expiries.begin(lease.id, ttl);
+        self.shared.lease_timers.start(lease.id, ttl);
         Ok(lease)
     }
 
     async fn renew(&self, lease: LeaseId, _: Deadline) -> Result<Lease, StoreError> {
         self.shared.lock().read_fault()?;
-        self.shared.expiries.renew(lease)
+        self.shared.lease_timers.renew(lease)
     }
 
     async fn revoke(&self, lease: LeaseId, _: Deadline) -> Result<(), StoreError> {
-        self.shared.expiries.forget(lease);
+        self.shared.lease_timers.stop(lease);
         self.shared.write(true, |state, now| state.end_leases(&[lease], now))
     }
 }
@@ -203,16 +204,16 @@ impl WatchStream for MemoryWatch {
     }
 }
 
-/// Ends leases in their time, as long as the store lives.
-async fn expire(store: Weak<Shared>) {
-    let Some(expiries) = store.upgrade().map(|shared| Arc::clone(&shared.expiries)) else { return };
+/// Revokes leases when they end, until the store is dropped.
+async fn revoke_ended_leases(store: Weak<Shared>) {
+    let Some(timers) = store.upgrade().map(|shared| Arc::clone(&shared.lease_timers)) else { return };
     loop {
-        let ended = expiries.ended().await;
+        let ended = timers.wait_for_ended().await;
         let Some(shared) = store.upgrade() else { return };
         let now = shared.wall.now_ms();
         let mut state = shared.lock();
-        // A lease revoked in the meantime is gone already, which is all that was wanted.
-        let _gone = state.end_leases(&ended, now);
+        // Fails if all of them were revoked meanwhile, which is harmless.
+        let _ignored = state.end_leases(&ended, now);
         shared.publish(state.revision);
     }
 }
@@ -222,7 +223,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes watches if there is something new.
+    /// Wakes watches if the revision is new.
     fn publish(&self, revision: Revision) {
         self.tip.send_if_modified(|tip| std::mem::replace(tip, revision) != revision);
     }
@@ -239,9 +240,9 @@ impl Shared {
             Some(StoreError::Full) if only_deletes => {}
             Some(fault) => return Err(fault.clone()),
         }
-        let done = change(&mut state, self.wall.now_ms());
+        let result = change(&mut state, self.wall.now_ms());
         self.publish(state.revision);
-        if fault == Some(StoreError::Unknown) { Err(StoreError::Unknown) } else { done }
+        if fault == Some(StoreError::Unknown) { Err(StoreError::Unknown) } else { result }
     }
 }
 
@@ -277,13 +278,14 @@ impl State {
         }
     }
 
-    /// What was applied is not refused as if it were not.
-    fn applied_though_it_takes_no_more(&self, op: OpId) -> Option<Revision> {
+    /// The revision of an applied operation, if a fault would refuse its retry. A retry must not be refused as if the first
+    /// attempt had not been applied.
+    fn applied_despite_fault(&self, op: OpId) -> Option<Revision> {
         let refusing = matches!(self.fault, Some(StoreError::Full | StoreError::ReadOnly { .. }));
         self.ops.get(&op).filter(|_| refusing).copied()
     }
 
-    /// A revision that has not happened yet is one of another identity.
+    /// Checks that the revision was reached; a later one belongs to another identity.
     fn check_reached(&self, f: Freshness) -> Result<(), StoreError> {
         match f {
             Freshness::AtLeast(at) if at > self.revision => {
@@ -298,14 +300,14 @@ impl State {
         if at < self.oldest { Err(StoreError::Compacted { oldest: self.oldest }) } else { Ok(()) }
     }
 
-    /// A key as it stood at a revision.
+    /// The entry of a key at a revision.
     fn entry(&self, key: &Key, at: Revision) -> Option<Entry> {
-        let (modified, stored) = self.versions.get(key)?.range(..=at).next_back()?;
-        let stored = stored.as_ref()?;
+        let (modified, version) = self.versions.get(key)?.range(..=at).next_back()?;
+        let version = version.as_ref()?;
         Some(Entry {
             key: key.clone(),
-            value: stored.value.clone(),
-            created: stored.created,
+            value: version.value.clone(),
+            created: version.created,
             modified: *modified,
         })
     }
@@ -334,19 +336,19 @@ impl State {
         Ok(Commit::Applied { at, replayed: false })
     }
 
-    /// Ends the leases that are alive, and everything on them at one revision.
+    /// Ends those of the leases that exist, and deletes their keys at one revision.
     fn end_leases(&mut self, ids: &[LeaseId], now: u64) -> Result<(), StoreError> {
         let ended: Vec<_> = ids.iter().filter(|id| self.leases.remove(id).is_some()).collect();
         if ended.is_empty() {
             return Err(StoreError::LeaseGone);
         }
-        let hangs_on_one = |stored: &Option<Stored>| {
-            stored.as_ref().and_then(|s| s.lease).is_some_and(|id| ended.contains(&&id))
+        let is_leased = |version: &Option<Version>| {
+            version.as_ref().and_then(|s| s.lease).is_some_and(|id| ended.contains(&&id))
         };
         let deletes: Vec<_> = self
             .versions
             .iter()
-            .filter(|(_, versions)| versions.values().next_back().is_some_and(hangs_on_one))
+            .filter(|(_, versions)| versions.values().next_back().is_some_and(is_leased))
             .map(|(key, _)| Write::Delete(key.clone()))
             .collect();
         if !deletes.is_empty() {
@@ -361,15 +363,15 @@ impl State {
         let at = Revision(before.0 + 1);
         let mut changed = Vec::new();
         for write in writes {
-            let was = self.entry(write.key(), before);
-            let (key, stored) = match write {
+            let old = self.entry(write.key(), before);
+            let (key, version) = match write {
                 Write::Put { key, value, lease } => {
-                    (key, Some(Stored { value, created: was.map_or(at, |was| was.created), lease }))
+                    (key, Some(Version { value, created: old.map_or(at, |old| old.created), lease }))
                 }
-                Write::Delete(_) if was.is_none() => continue,
+                Write::Delete(_) if old.is_none() => continue,
                 Write::Delete(key) => (key, None),
             };
-            self.versions.entry(key.clone()).or_default().insert(at, stored);
+            self.versions.entry(key.clone()).or_default().insert(at, version);
             changed.push(key);
         }
         changed.sort();
@@ -386,7 +388,7 @@ impl State {
             self.oldest = oldest;
             for key in keys {
                 let Some(versions) = self.versions.get_mut(&key) else { continue };
-                // What stood at `oldest` is kept, unless it stood for nothing.
+                // The version of `oldest` is kept, unless it is a deletion.
                 let kept = versions.split_off(&oldest);
                 *versions = kept;
                 if versions.first_entry().is_some_and(|first| first.get().is_none()) {

@@ -1,4 +1,4 @@
-//! One way to follow a log, for every store that has one at hand.
+//! Watches over a log of transactions, for every store that keeps one.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -9,53 +9,53 @@ use tokio::sync::watch;
 
 use crate::{Batch, Key, Revision, StoreError, WatchEvent};
 
-/// How often an idle watch says that it is alive.
+/// How often a watch without changes sends [`WatchEvent::Progress`].
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where a store keeps its transactions in order.
+/// The transactions of a store, in order.
 pub(crate) trait Log: Send + Sync + 'static {
-    /// The next few transactions after `after` that touch the range, and the revision up to which they are all.
+    /// Reads the next transactions after `after`. Returns those that change the range, and the revision up to which it read.
     fn read(&self, range: &Range<Key>, after: Revision) -> Result<(VecDeque<Batch>, Revision), StoreError>;
 }
 
-/// A cursor in a log. The log is the only source, so nothing can be lost between past and present.
+/// A position in a log. Past and new transactions are read from the same log, so none is missed between them.
 #[derive(Debug)]
 pub(crate) struct Cursor<L> {
     log: Arc<L>,
-    /// The newest revision, for waking up; closed with the store.
+    /// The newest revision, to be woken by changes; closed with the store.
     tip: watch::Receiver<Revision>,
     range: Range<Key>,
     delivered: Revision,
-    read: VecDeque<Batch>,
-    read_to: Revision,
+    pending: VecDeque<Batch>,
+    read_up_to: Revision,
 }
 
 impl<L: Log> Cursor<L> {
-    /// Starts after a revision that the caller has found to be within the history.
+    /// Starts after `after`. The caller has checked that the history since then is kept.
     pub(crate) fn new(
         log: Arc<L>,
         tip: watch::Receiver<Revision>,
         range: Range<Key>,
         after: Revision,
     ) -> Self {
-        Self { log, tip, range, delivered: after, read: VecDeque::new(), read_to: after }
+        Self { log, tip, range, delivered: after, pending: VecDeque::new(), read_up_to: after }
     }
 
-    // Nothing is taken out of `self` before an await, so the future can be dropped at any time.
+    // Cancellation-safe: nothing is taken out of `self` before an await.
     pub(crate) async fn next(&mut self) -> Result<WatchEvent, StoreError> {
         loop {
-            if let Some(batch) = self.read.pop_front() {
+            if let Some(batch) = self.pending.pop_front() {
                 self.delivered = batch.at;
                 return Ok(WatchEvent::Batch(batch));
             }
-            if self.read_to > self.delivered {
-                self.delivered = self.read_to;
+            if self.read_up_to > self.delivered {
+                self.delivered = self.read_up_to;
                 return Ok(WatchEvent::Progress(self.delivered));
             }
-            // Marked as seen before the log is read: what comes in between wakes the wait below.
+            // Marked as seen before the log is read, so that a commit in between ends the wait below.
             self.tip.borrow_and_update();
-            (self.read, self.read_to) = self.log.read(&self.range, self.delivered)?;
-            if self.read_to > self.delivered {
+            (self.pending, self.read_up_to) = self.log.read(&self.range, self.delivered)?;
+            if self.read_up_to > self.delivered {
                 continue;
             }
             tokio::select! {

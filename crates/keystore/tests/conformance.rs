@@ -1,4 +1,4 @@
-//! Every store passes the one suite.
+//! The conformance suite, on every store.
 
 mod memory {
     use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Power cuts and failing disks at every step: each transaction is there whole or not at all, and every
-//! acknowledged one is there.
+//! Power cuts and disk failures at every step: each transaction is applied as a whole or not at all, and every
+//! acknowledged one is applied.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -17,7 +17,7 @@ const TXNS: u64 = 24;
 type State = BTreeMap<Vec<u8>, Vec<u8>>;
 
 fn options() -> RedbOptions {
-    // The clock moves far with each reading, so that trimming is among what is cut.
+    // The clock advances with each reading, so that trimming is interrupted too.
     let hours = std::sync::atomic::AtomicU64::new(0);
     let wall = WallClock::new(move || {
         Duration::from_secs(1000 * hours.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
@@ -29,7 +29,7 @@ fn op(i: u64) -> OpId {
     OpId(u128::from(i + 1).to_be_bytes())
 }
 
-/// The `i`th transaction of every run: some keys of its own, some that all write, some that go.
+/// The `i`th transaction of every run: writes shared keys and a key of its own, and deletes that of an earlier one.
 fn txn(i: u64) -> Txn {
     let random = &mut Random(i);
     let mut writes = BTreeMap::new();
@@ -53,7 +53,7 @@ fn txn(i: u64) -> Txn {
     }
 }
 
-/// The state after each number of transactions.
+/// The state after 0, 1, 2, … transactions.
 fn states() -> Vec<State> {
     let mut states = vec![State::new()];
     for i in 0..TXNS {
@@ -74,7 +74,7 @@ async fn state_of(store: &RedbStore) -> State {
     page.entries.iter().map(|e| (e.key.0.to_vec(), e.value.to_vec())).collect()
 }
 
-/// Runs the transactions until one fails. Gives how many were acknowledged, and how the next one ended.
+/// Runs the transactions until one fails. Returns how many were acknowledged, and the error of the next one.
 async fn run(store: &RedbStore) -> (u64, Option<StoreError>) {
     for i in 0..TXNS {
         match store.commit(txn(i), D).await {
@@ -86,22 +86,22 @@ async fn run(store: &RedbStore) -> (u64, Option<StoreError>) {
     (TXNS, None)
 }
 
-/// Opens what a crash left and says what is wrong with it.
-async fn verdict(image: Vec<u8>, states: &[State], acknowledged: u64) -> Result<(), String> {
+/// Opens the image that a crash left, and checks it. Returns what is wrong.
+async fn check_image(image: Vec<u8>, states: &[State], acknowledged: u64) -> Result<(), String> {
     let store =
         RedbStore::open_with_backend(Disk::with(image), options()).await.map_err(|e| format!("open: {e}"))?;
     let found = state_of(&store).await;
     let Some(reached) = states.iter().position(|state| *state == found) else {
-        return Err(format!("a state that never was, after {acknowledged} acknowledged"));
+        return Err(format!("a state that never existed, after {acknowledged} acknowledged"));
     };
     let reached = reached as u64;
     if reached < acknowledged {
-        return Err(format!("{acknowledged} acknowledged, {reached} there"));
+        return Err(format!("{acknowledged} acknowledged, {reached} applied"));
     }
     if reached > acknowledged + 1 {
-        return Err(format!("{acknowledged} acknowledged and one begun, {reached} there"));
+        return Err(format!("{acknowledged} acknowledged and one started, {reached} applied"));
     }
-    // The record of the operation went with it or stayed with it, and the store goes on from there.
+    // An operation is remembered exactly if its transaction was applied, and the store accepts more transactions.
     for i in acknowledged..TXNS.min(acknowledged + 2) {
         match store.commit(txn(i), D).await {
             Ok(Commit::Applied { replayed, .. }) if replayed == (i < reached) => {}
@@ -115,8 +115,8 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
 }
 
-/// A fresh store's file, and how many steps the transactions take on it.
-async fn begin() -> (Vec<u8>, u64) {
+/// Creates a store. Returns its file, and the number of disk operations of all transactions.
+async fn new_image() -> (Vec<u8>, u64) {
     let disk = Disk::default();
     RedbStore::open_with_backend(disk.clone(), options()).await.unwrap().close().await.unwrap();
     let image = disk.written();
@@ -127,8 +127,9 @@ async fn begin() -> (Vec<u8>, u64) {
     (image, disk.steps() - before)
 }
 
-/// One run with a fault at one step; gives the disk, how many were acknowledged, and the still open store.
-async fn faulty(image: &[u8], at: u64, fault: Fault) -> (Disk, u64, Option<StoreError>, RedbStore) {
+/// Runs the transactions with a fault at one disk operation. Returns the disk, the number of acknowledged transactions, the
+/// error, and the open store.
+async fn run_with_fault(image: &[u8], at: u64, fault: Fault) -> (Disk, u64, Option<StoreError>, RedbStore) {
     let disk = Disk::with(image.to_vec());
     let store = RedbStore::open_with_backend(disk.clone(), options()).await.unwrap();
     disk.fail_at(at, fault);
@@ -139,17 +140,17 @@ async fn faulty(image: &[u8], at: u64, fault: Fault) -> (Disk, u64, Option<Store
 #[test]
 fn power_cuts_at_every_step() {
     runtime().block_on(async {
-        let (image, steps) = begin().await;
+        let (image, steps) = new_image().await;
         let states = states();
         let mut cuts = 0;
         for round in 0..1400 / steps + 1 {
             for at in 0..steps {
                 let random = &mut Random(round << 32 | at);
-                let (disk, acknowledged, _, store) = faulty(&image, at, Fault::PowerCut).await;
+                let (disk, acknowledged, _, store) = run_with_fault(&image, at, Fault::PowerCut).await;
                 let left = disk.after_power_loss(random);
                 drop(store);
-                if let Err(wrong) = verdict(left, &states, acknowledged).await {
-                    panic!("round {round}, power cut at step {at}: {wrong}");
+                if let Err(error) = check_image(left, &states, acknowledged).await {
+                    panic!("round {round}, power cut at step {at}: {error}");
                 }
                 cuts += 1;
             }
@@ -161,11 +162,11 @@ fn power_cuts_at_every_step() {
 #[test]
 fn one_failed_write_or_flush_ends_all_commits() {
     runtime().block_on(async {
-        let (image, steps) = begin().await;
+        let (image, steps) = new_image().await;
         let states = states();
         let mut failed = 0;
         for at in 0..steps {
-            let (disk, acknowledged, error, store) = faulty(&image, at, Fault::IoError).await;
+            let (disk, acknowledged, error, store) = run_with_fault(&image, at, Fault::IoError).await;
             if let Some(error) = error {
                 assert!(
                     matches!(error, StoreError::Unknown | StoreError::Corrupt(_)),
@@ -183,8 +184,8 @@ fn one_failed_write_or_flush_ends_all_commits() {
             let left = disk.after_power_loss(&mut Random(at));
             drop(store);
             for image in [left, disk.written()] {
-                if let Err(wrong) = verdict(image, &states, acknowledged).await {
-                    panic!("failure of step {at}: {wrong}");
+                if let Err(error) = check_image(image, &states, acknowledged).await {
+                    panic!("failure of step {at}: {error}");
                 }
             }
         }
@@ -195,17 +196,17 @@ fn one_failed_write_or_flush_ends_all_commits() {
 #[test]
 fn a_disk_without_room_is_full_and_loses_nothing() {
     runtime().block_on(async {
-        let (image, steps) = begin().await;
+        let (image, steps) = new_image().await;
         let states = states();
         for at in (0..steps).step_by(3) {
-            let (disk, acknowledged, error, store) = faulty(&image, at, Fault::NoRoom).await;
+            let (disk, acknowledged, error, store) = run_with_fault(&image, at, Fault::NoRoom).await;
             if let Some(error) = error {
                 assert!(matches!(error, StoreError::Unknown | StoreError::Full), "step {at}: {error:?}");
                 assert_eq!(store.commit(txn(100), D).await, Err(StoreError::Full), "step {at}");
             }
             drop(store);
-            if let Err(wrong) = verdict(disk.written(), &states, acknowledged).await {
-                panic!("no room at step {at}: {wrong}");
+            if let Err(error) = check_image(disk.written(), &states, acknowledged).await {
+                panic!("no room at step {at}: {error}");
             }
         }
     });
@@ -257,11 +258,11 @@ fn cuts_while_many_share_a_commit() {
             let found = state_of(&store).await;
             for (i, outcome) in (0..).zip(outcomes) {
                 let there = ["a", "b"].map(|half| found.contains_key(format!("{i:03}/{half}").as_bytes()));
-                assert_eq!(there[0], there[1], "seed {seed}: half of transaction {i}");
+                assert_eq!(there[0], there[1], "seed {seed}: transaction {i} is applied in part");
                 match outcome {
                     Ok(Commit::Applied { .. }) => assert!(there[0], "seed {seed}: {i} acknowledged and lost"),
                     Err(StoreError::Unknown) => {}
-                    Err(StoreError::Corrupt(_)) => assert!(!there[0], "seed {seed}: {i} refused and there"),
+                    Err(StoreError::Corrupt(_)) => assert!(!there[0], "seed {seed}: {i} refused and applied"),
                     other => panic!("seed {seed}: {other:?}"),
                 }
                 let again = store.commit(pair(i), D).await;
@@ -274,16 +275,17 @@ fn cuts_while_many_share_a_commit() {
     });
 }
 
-/// Recovery itself is cut, again and again.
+/// Recovery is interrupted repeatedly.
 #[test]
 fn power_cuts_while_opening() {
     runtime().block_on(async {
-        let (image, steps) = begin().await;
+        let (image, steps) = new_image().await;
         let states = states();
         let mut cut_openings = 0;
         for seed in 0..40 {
             let random = &mut Random(seed);
-            let (disk, acknowledged, _, store) = faulty(&image, random.below(steps), Fault::PowerCut).await;
+            let (disk, acknowledged, _, store) =
+                run_with_fault(&image, random.below(steps), Fault::PowerCut).await;
             let mut left = disk.after_power_loss(random);
             drop(store);
             for at in 0..8 {
@@ -293,23 +295,23 @@ fn power_cuts_while_opening() {
                 cut_openings += u64::from(opened.is_err());
                 left = disk.after_power_loss(random);
             }
-            if let Err(wrong) = verdict(left, &states, acknowledged).await {
-                panic!("seed {seed}: {wrong}");
+            if let Err(error) = check_image(left, &states, acknowledged).await {
+                panic!("seed {seed}: {error}");
             }
         }
         assert!(cut_openings > 0, "no opening was cut");
     });
 }
 
-/// The canary: the same search finds what a disk does that lies about flushing.
+/// The canary: the same checks detect a disk that does not flush.
 #[test]
 fn a_lying_disk_is_caught() {
     runtime().block_on(async {
-        let (image, steps) = begin().await;
+        let (image, steps) = new_image().await;
         let states = states();
         let (mut runs, mut caught) = (0, 0);
-        // Where pages contradict each other redb panics, which counts as caught. The panic hook stays as it is: it is the
-        // process's, and other tests run at the same time.
+        // On inconsistent pages redb panics, which counts as detected. The panic hook is not replaced, because it belongs to
+        // the process and other tests run at the same time.
         for at in (steps / 4..steps).step_by(7) {
             let disk = Disk::with(image.clone());
             let store = RedbStore::open_with_backend(disk.clone(), options()).await.unwrap();
@@ -318,9 +320,9 @@ fn a_lying_disk_is_caught() {
             let (acknowledged, _) = run(&store).await;
             let left = disk.after_power_loss(&mut Random(at));
             drop(store);
-            let look = || runtime_free(verdict(left, &states, acknowledged));
+            let check = || block_on_new_runtime(check_image(left, &states, acknowledged));
             let outcome =
-                std::thread::scope(|s| s.spawn(|| std::panic::catch_unwind(AssertUnwindSafe(look))).join());
+                std::thread::scope(|s| s.spawn(|| std::panic::catch_unwind(AssertUnwindSafe(check))).join());
             runs += 1;
             caught += u64::from(!matches!(outcome, Ok(Ok(Ok(())))));
         }
@@ -328,6 +330,6 @@ fn a_lying_disk_is_caught() {
     });
 }
 
-fn runtime_free<T>(work: impl Future<Output = T>) -> T {
+fn block_on_new_runtime<T>(work: impl Future<Output = T>) -> T {
     runtime().block_on(work)
 }

@@ -1,4 +1,4 @@
-//! Every error of the contract can be met, and every store can stand behind [`AnyStore`].
+//! The errors of the contract on a store in memory, and [`AnyStore`].
 
 use std::time::Duration;
 
@@ -24,10 +24,10 @@ fn memory() -> MemoryStore {
 }
 
 #[tokio::test]
-async fn errors_that_promise_nothing_was_applied() {
+async fn errors_other_than_unknown_apply_nothing() {
     let store = memory();
     let errors = [
-        StoreError::Unavailable { retry_after: Duration::from_secs(1), why: "no quorum".into() },
+        StoreError::Unavailable { retry_after: Duration::from_secs(1), reason: "no quorum".into() },
         StoreError::Full,
         StoreError::ReadOnly { epoch: 7 },
         StoreError::IdentityChanged { now: StoreIdentity([2; 16]) },
@@ -38,15 +38,15 @@ async fn errors_that_promise_nothing_was_applied() {
         assert_eq!(store.commit(put(1), D).await, Err(error.clone()));
         assert_eq!(store.grant(Duration::from_secs(1), D).await, Err(error.clone()));
         let read = store.get(&[key()], NOW, D).await;
-        let reads_go_on = matches!(error, StoreError::Full | StoreError::ReadOnly { .. });
-        assert_eq!(read.is_ok(), reads_go_on, "{error}");
+        let reads_succeed = matches!(error, StoreError::Full | StoreError::ReadOnly { .. });
+        assert_eq!(read.is_ok(), reads_succeed, "{error}");
         store.set_fault(None);
         assert_eq!(store.get(&[key()], NOW, D).await.unwrap().at, Revision(0));
     }
 }
 
 #[tokio::test]
-async fn full_lets_deletions_through() {
+async fn a_full_store_accepts_deletions() {
     let store = memory();
     store.commit(put(1), D).await.unwrap();
     store.set_fault(Some(StoreError::Full));
@@ -55,7 +55,7 @@ async fn full_lets_deletions_through() {
 }
 
 #[tokio::test]
-async fn what_was_applied_is_never_refused_as_if_it_were_not() {
+async fn a_repeated_commit_succeeds_on_a_full_or_read_only_store() {
     for fault in [StoreError::Full, StoreError::ReadOnly { epoch: 7 }] {
         let store = memory();
         store.set_fault(Some(StoreError::Unknown));
@@ -66,7 +66,7 @@ async fn what_was_applied_is_never_refused_as_if_it_were_not() {
 }
 
 #[tokio::test]
-async fn unknown_is_resolved_by_the_same_operation() {
+async fn an_unknown_outcome_is_resolved_by_a_retry() {
     let store = memory();
     store.set_fault(Some(StoreError::Unknown));
     assert_eq!(store.commit(put(1), D).await, Err(StoreError::Unknown));
@@ -75,10 +75,10 @@ async fn unknown_is_resolved_by_the_same_operation() {
 }
 
 #[test]
-fn only_what_may_pass_is_retryable() {
-    let unavailable = StoreError::Unavailable { retry_after: Duration::ZERO, why: "".into() };
+fn temporary_errors_are_retryable() {
+    let unavailable = StoreError::Unavailable { retry_after: Duration::ZERO, reason: "".into() };
     assert!(unavailable.is_retryable() && StoreError::Unknown.is_retryable());
-    for lasting in [
+    for permanent in [
         StoreError::Full,
         StoreError::ReadOnly { epoch: 1 },
         StoreError::Compacted { oldest: Revision(1) },
@@ -86,12 +86,12 @@ fn only_what_may_pass_is_retryable() {
         StoreError::LeaseGone,
         StoreError::Corrupt(String::new()),
     ] {
-        assert!(!lasting.is_retryable(), "{lasting}");
+        assert!(!permanent.is_retryable(), "{permanent}");
     }
 }
 
 #[test]
-fn values_are_not_shown() {
+fn values_are_not_printed() {
     let txn = Txn {
         op: OpId([1; 16]),
         conds: Vec::new(),
@@ -102,7 +102,7 @@ fn values_are_not_shown() {
 }
 
 #[tokio::test]
-async fn any_store_is_the_store_in_it() {
+async fn any_store_behaves_like_the_store_inside() {
     let dir = tempfile::tempdir().unwrap();
     let options = RedbOptions::default().reserve_bytes(0);
     let redb = RedbStore::open(dir.path().join("store.redb"), options).await.unwrap();

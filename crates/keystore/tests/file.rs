@@ -1,4 +1,4 @@
-//! What is particular to a store in a file: opening, identity, room, failure, speed.
+//! The store in a file: opening, identity, free space, disk failures, concurrency.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::support::{Disk, Fault, Random};
 use keystore::conformance::model::MovableClock;
 use keystore::{
-    Commit, Deadline, Freshness, Key, Keystore, OpId, OpenError, RedbOptions, RedbStore, Revision,
-    StoreError, StoreIdentity, Txn, WatchStream, Write,
+    Commit, Deadline, Freshness, Key, Keystore, OpId, RedbOptions, RedbStore, Revision, StoreError,
+    StoreIdentity, StoreOpenError, Txn, WatchStream, Write,
 };
 
 const D: Deadline = Deadline(Duration::from_secs(20));
@@ -50,16 +50,16 @@ async fn open(path: &Path) -> RedbStore {
     RedbStore::open(path, options()).await.unwrap()
 }
 
-fn place() -> (tempfile::TempDir, PathBuf) {
+fn new_path() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.redb");
     (dir, path)
 }
 
-/// Waits until the committer hangs in a flush.
-async fn stalled(disk: &Disk) {
+/// Waits until the committer blocks in a flush.
+async fn wait_until_stalled(disk: &Disk) {
     let disk = disk.clone();
-    tokio::task::spawn_blocking(move || disk.wait_for_a_stall()).await.unwrap();
+    tokio::task::spawn_blocking(move || disk.wait_until_stalled()).await.unwrap();
 }
 
 fn mode(path: &Path) -> u32 {
@@ -68,7 +68,7 @@ fn mode(path: &Path) -> u32 {
 
 #[tokio::test]
 async fn files_are_private() {
-    let (dir, path) = place();
+    let (dir, path) = new_path();
     open(&path).await.close().await.unwrap();
     for file in std::fs::read_dir(dir.path()).unwrap() {
         let file = file.unwrap().path();
@@ -80,12 +80,12 @@ async fn files_are_private() {
 }
 
 #[tokio::test]
-async fn second_handle_is_told_who_has_it() {
-    let (_dir, path) = place();
+async fn a_second_handle_is_refused_with_the_process_id() {
+    let (_dir, path) = new_path();
     let store = open(&path).await;
     let refused = RedbStore::open(&path, options()).await.err().unwrap();
     assert!(
-        matches!(&refused, OpenError::InUse { process_id: Some(id), .. } if *id == std::process::id()),
+        matches!(&refused, StoreOpenError::InUse { process_id: Some(id), .. } if *id == std::process::id()),
         "{refused:?}"
     );
     assert!(refused.to_string().contains(&format!("process {}", std::process::id())));
@@ -94,8 +94,8 @@ async fn second_handle_is_told_who_has_it() {
 }
 
 #[tokio::test]
-async fn foreign_files_are_refused_and_untouched() {
-    let (_dir, path) = place();
+async fn other_files_are_refused_and_unchanged() {
+    let (_dir, path) = new_path();
     let foreign = {
         let other = path.with_extension("other");
         let db = redb::Database::create(&other).unwrap();
@@ -119,16 +119,16 @@ async fn foreign_files_are_refused_and_untouched() {
     {
         std::fs::write(&path, &content).unwrap();
         let refused = RedbStore::open(&path, options()).await.err().unwrap();
-        assert!(matches!(refused, OpenError::NotAKeystore { .. }), "{refused:?}");
+        assert!(matches!(refused, StoreOpenError::NotAKeystore { .. }), "{refused:?}");
         assert!(std::fs::read(&path).unwrap() == content, "the file was changed");
     }
     let missing = RedbStore::open(path.join("below/a/file"), options()).await.err().unwrap();
-    assert!(matches!(missing, OpenError::Io { .. }), "{missing:?}");
+    assert!(matches!(missing, StoreOpenError::Io { .. }), "{missing:?}");
 }
 
 #[tokio::test]
 async fn newer_format_is_named() {
-    let (_dir, path) = place();
+    let (_dir, path) = new_path();
     open(&path).await.close().await.unwrap();
     let db = redb::Database::open(&path).unwrap();
     let txn = db.begin_write().unwrap();
@@ -139,13 +139,13 @@ async fn newer_format_is_named() {
     txn.commit().unwrap();
     drop(db);
     let refused = RedbStore::open(&path, options()).await.err().unwrap();
-    assert!(matches!(refused, OpenError::NewerFormat { found: 9, .. }), "{refused:?}");
+    assert!(matches!(refused, StoreOpenError::NewerFormat { found: 9, .. }), "{refused:?}");
 }
 
-/// Whatever bytes rot while the store is closed: it opens with all its data, or says so and leaves the file alone.
+/// After a bit flip the store opens with all its data, or it is refused and the file is unchanged.
 #[tokio::test]
-async fn damage_is_found_and_nothing_is_touched() {
-    let (_dir, path) = place();
+async fn damage_is_detected_and_the_file_unchanged() {
+    let (_dir, path) = new_path();
     let store = open(&path).await;
     for i in 0..40 {
         apply(&store, put(&format!("{i}"), 2000)).await;
@@ -156,16 +156,16 @@ async fn damage_is_found_and_nothing_is_touched() {
     let random = &mut Random(1);
     let (mut refused, mut harmless) = (0, 0);
     for round in 0..120 {
-        let mut rotten = image.clone();
-        // Half of the rot strikes pages that hold something.
+        let mut damaged = image.clone();
+        // Half of the bit flips are in bytes that are not zero.
         let at = loop {
             let at = random.below(image.len() as u64) as usize;
             if round % 2 == 0 || image[at] != 0 {
                 break at;
             }
         };
-        rotten[at] ^= 1 << random.below(8);
-        std::fs::write(&path, &rotten).unwrap();
+        damaged[at] ^= 1 << random.below(8);
+        std::fs::write(&path, &damaged).unwrap();
         match RedbStore::open(&path, options()).await {
             Ok(store) => {
                 let found = store.scan(Key::with_prefix(b""), 1000, None, NOW, D).await.unwrap();
@@ -174,10 +174,10 @@ async fn damage_is_found_and_nothing_is_touched() {
             }
             Err(error) => {
                 assert!(
-                    matches!(error, OpenError::Damaged { .. } | OpenError::NotAKeystore { .. }),
+                    matches!(error, StoreOpenError::Damaged { .. } | StoreOpenError::NotAKeystore { .. }),
                     "byte {at}: {error:?}"
                 );
-                assert!(std::fs::read(&path).unwrap() == rotten, "byte {at}: the file was changed");
+                assert!(std::fs::read(&path).unwrap() == damaged, "byte {at}: the file was changed");
                 refused += 1;
             }
         }
@@ -187,7 +187,7 @@ async fn damage_is_found_and_nothing_is_touched() {
 
 #[tokio::test]
 async fn truncated_file_is_refused() {
-    let (_dir, path) = place();
+    let (_dir, path) = new_path();
     let store = open(&path).await;
     apply(&store, put("a", 100)).await;
     store.close().await.unwrap();
@@ -195,14 +195,14 @@ async fn truncated_file_is_refused() {
     for len in [9, 100, 4096, image.len() / 2] {
         std::fs::write(&path, &image[..len]).unwrap();
         let refused = RedbStore::open(&path, options()).await.err().unwrap();
-        assert!(matches!(refused, OpenError::Damaged { .. }), "{len} bytes: {refused:?}");
+        assert!(matches!(refused, StoreOpenError::Damaged { .. }), "{len} bytes: {refused:?}");
         assert_eq!(std::fs::read(&path).unwrap().len(), len);
     }
 }
 
 #[tokio::test]
 async fn identity_stays_until_the_data_go_back() {
-    let (dir, path) = place();
+    let (dir, path) = new_path();
     let store = open(&path).await;
     let first = store.identity();
     apply(&store, put("a", 10)).await;
@@ -212,7 +212,7 @@ async fn identity_stays_until_the_data_go_back() {
     assert_eq!(store.identity(), first);
     let later = apply(&store, put("b", 10)).await;
     store.close().await.unwrap();
-    // The older file put back in its place.
+    // An older copy of the file is restored.
     std::fs::write(&path, &backup).unwrap();
     let store = open(&path).await;
     let second = store.identity();
@@ -221,23 +221,23 @@ async fn identity_stays_until_the_data_go_back() {
     assert_eq!(read, Err(StoreError::IdentityChanged { now: second }));
     store.close().await.unwrap();
     assert_eq!(open(&path).await.identity(), second);
-    // Said to be restored.
+    // Opened as restored.
     let store = RedbStore::open(&path, options().restored(true)).await.unwrap();
     let third = store.identity();
     assert_ne!(third, second);
     store.close().await.unwrap();
-    // A note beside it that nobody could have written.
+    // The side file is invalid.
     std::fs::write(dir.path().join("store.redb.last"), "?").unwrap();
     let fourth = open(&path).await.identity();
     assert!(![first, second, third].contains(&fourth));
-    // Another store altogether.
+    // Another store.
     let other = open(&dir.path().join("other.redb")).await.identity();
     assert!(![first, second, third, fourth, StoreIdentity([0; 16])].contains(&other));
 }
 
 #[tokio::test]
-async fn full_store_takes_deletions_only() {
-    let (_dir, path) = place();
+async fn a_full_store_accepts_only_deletions() {
+    let (_dir, path) = new_path();
     let free = Arc::new(AtomicU64::new(1000));
     let options = RedbOptions::default().reserve_bytes(1000).free_space({
         let free = Arc::clone(&free);
@@ -257,8 +257,8 @@ async fn full_store_takes_deletions_only() {
 }
 
 #[tokio::test]
-async fn full_store_still_tells_what_it_has_done() {
-    let (_dir, path) = place();
+async fn a_full_store_answers_repeated_commits() {
+    let (_dir, path) = new_path();
     let free = Arc::new(AtomicU64::new(1000));
     let options = RedbOptions::default().reserve_bytes(1000).free_space({
         let free = Arc::clone(&free);
@@ -268,31 +268,31 @@ async fn full_store_still_tells_what_it_has_done() {
     let done = put("a", 10);
     let at = apply(&store, done.clone()).await;
     free.store(999, Ordering::Relaxed);
-    // `Full` promises that nothing was applied, which would not be true of this one.
+    // `Full` would mean that nothing was applied.
     assert_eq!(store.commit(done, D).await, Ok(Commit::Applied { at, replayed: true }));
 }
 
-/// A store that has failed in the act of committing, what it had committed, and what it was committing.
-async fn failed_in_the_act(fault: Fault) -> (RedbStore, Txn, Txn) {
+/// A store whose disk failed during a commit, the transaction before, and the one of unknown outcome.
+async fn fail_during_commit(fault: Fault) -> (RedbStore, Txn, Txn) {
     for step in 0..100 {
         let disk = Disk::default();
         let store = RedbStore::open_with_backend(disk.clone(), options()).await.unwrap();
-        let (done, doubtful) = (put("a", 10), put("a", 20));
-        apply(&store, done.clone()).await;
+        let (applied, unknown) = (put("a", 10), put("a", 20));
+        apply(&store, applied.clone()).await;
         disk.fail_at(step, fault);
-        if store.commit(doubtful.clone(), D).await == Err(StoreError::Unknown) {
-            return (store, done, doubtful);
+        if store.commit(unknown.clone(), D).await == Err(StoreError::Unknown) {
+            return (store, applied, unknown);
         }
     }
-    panic!("no step of a commit is of unknown outcome");
+    panic!("no fault led to an unknown outcome");
 }
 
 #[tokio::test]
-async fn what_failed_on_its_way_to_the_disk_stays_unknown() {
+async fn a_commit_that_failed_during_a_flush_stays_unknown() {
     for fault in [Fault::IoError, Fault::NoRoom] {
-        let (store, done, doubtful) = failed_in_the_act(fault).await;
-        assert_eq!(store.commit(doubtful, D).await, Err(StoreError::Unknown), "{fault:?}");
-        assert_eq!(store.commit(done, D).await, Ok(Commit::Applied { at: Revision(1), replayed: true }));
+        let (store, applied, unknown) = fail_during_commit(fault).await;
+        assert_eq!(store.commit(unknown, D).await, Err(StoreError::Unknown), "{fault:?}");
+        assert_eq!(store.commit(applied, D).await, Ok(Commit::Applied { at: Revision(1), replayed: true }));
         let other = store.commit(put("b", 10), D).await;
         match fault {
             Fault::NoRoom => assert_eq!(other, Err(StoreError::Full)),
@@ -302,7 +302,7 @@ async fn what_failed_on_its_way_to_the_disk_stays_unknown() {
 }
 
 #[tokio::test]
-async fn deadline_on_a_slow_disk_says_what_is_certain() {
+async fn a_missed_deadline_is_unknown_only_for_a_started_commit() {
     let disk = Disk::default();
     let store = Arc::new(RedbStore::open_with_backend(disk.clone(), options()).await.unwrap());
     let syncs = disk.syncs();
@@ -313,7 +313,7 @@ async fn deadline_on_a_slow_disk_says_what_is_certain() {
         let (store, txn) = (Arc::clone(&store), begun.clone());
         async move { store.commit(txn, Deadline(Duration::from_secs(1))).await }
     });
-    stalled(&disk).await;
+    wait_until_stalled(&disk).await;
     let second = store.commit(waiting.clone(), Deadline(Duration::from_millis(50))).await;
     assert!(matches!(second, Err(StoreError::Unavailable { .. })), "{second:?}");
     assert_eq!(first.await.unwrap(), Err(StoreError::Unknown));
@@ -325,7 +325,7 @@ async fn deadline_on_a_slow_disk_says_what_is_certain() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_commits_share_their_flushes() {
+async fn queued_commits_share_flushes() {
     let disk = Disk::default();
     let store = Arc::new(RedbStore::open_with_backend(disk.clone(), options()).await.unwrap());
     let before = disk.syncs();
@@ -340,7 +340,7 @@ async fn many_commits_share_their_flushes() {
             })
         })
         .collect();
-    // While the first batch hangs in its flush, the rest queue up behind it.
+    // While the first batch blocks in its flush, the others are queued.
     while asked.load(Ordering::Relaxed) < 256 {
         tokio::task::yield_now().await;
     }
@@ -353,7 +353,7 @@ async fn many_commits_share_their_flushes() {
 }
 
 #[tokio::test]
-async fn reads_never_wait() {
+async fn reads_do_not_wait_for_commits() {
     let disk = Disk::default();
     let store = Arc::new(RedbStore::open_with_backend(disk.clone(), options()).await.unwrap());
     apply(&store, put("a", 10)).await;
@@ -362,7 +362,7 @@ async fn reads_never_wait() {
         let store = Arc::clone(&store);
         async move { apply(&store, put("a", 20)).await }
     });
-    stalled(&disk).await;
+    wait_until_stalled(&disk).await;
     let keys = [key("a"), key("b")];
     let mut get = std::pin::pin!(store.get(&keys, NOW, D));
     let at_once = std::future::poll_fn(|cx| Poll::Ready(get.as_mut().poll(cx))).await;
@@ -373,8 +373,8 @@ async fn reads_never_wait() {
 }
 
 #[tokio::test]
-async fn watch_ends_with_its_store() {
-    let (_dir, path) = place();
+async fn a_watch_ends_with_its_store() {
+    let (_dir, path) = new_path();
     let store = open(&path).await;
     let mut watch = store.watch(Key::with_prefix(b""), Revision(0)).await.unwrap();
     store.close().await.unwrap();
@@ -382,8 +382,8 @@ async fn watch_ends_with_its_store() {
 }
 
 #[tokio::test]
-async fn leases_outlive_a_kill_of_the_handle() {
-    let (_dir, path) = place();
+async fn leases_survive_a_dropped_handle() {
+    let (_dir, path) = new_path();
     let store = open(&path).await;
     let lease = store.grant(Duration::from_secs(60), D).await.unwrap();
     drop(store);
@@ -391,9 +391,9 @@ async fn leases_outlive_a_kill_of_the_handle() {
     assert_eq!(store.renew(lease.id, D).await, Ok(lease));
 }
 
-/// Years of overwriting one key do not make the file grow.
+/// Overwriting one key for years does not make the file grow.
 #[tokio::test]
-async fn what_is_past_its_time_is_forgotten() {
+async fn old_history_is_deleted() {
     let disk = Disk::default();
     let clock = MovableClock::default();
     let options = options().without_threads().wall_clock(clock.wall());
@@ -409,7 +409,7 @@ async fn what_is_past_its_time_is_forgotten() {
     assert!(disk.written().len() <= len, "{len} bytes after 1000, {} after 3000", disk.written().len());
 }
 
-/// Time is paused and there are no threads: the same store serves in a simulation.
+/// As in a simulation.
 #[tokio::test(start_paused = true)]
 async fn without_threads_time_can_be_paused() {
     let options = options().without_threads();

@@ -1,4 +1,4 @@
-//! A process that is killed at any time has lost nothing that it acknowledged.
+//! A process that is killed at any time loses no acknowledged commit.
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keystore::{
-    Commit, Deadline, Freshness, Key, Keystore, OpId, OpenError, RedbOptions, RedbStore, Txn, Write,
+    Commit, Deadline, Freshness, Key, Keystore, OpId, RedbOptions, RedbStore, StoreOpenError, Txn, Write,
 };
 
 const D: Deadline = Deadline(Duration::from_secs(20));
-/// Set for the child only: where its store is.
+/// Environment variable of the child process, with the round and the path of its store.
 const CHILD: &str = "KEYSTORE_KILL_TEST_STORE";
 const WRITERS: u64 = 6;
 
@@ -30,7 +30,7 @@ fn txn(round: u64, writer: u64, i: u64) -> Txn {
     Txn { op, conds: Vec::new(), writes: vec![put(format!("{name}/a")), put(format!("{name}/b"))] }
 }
 
-/// The child: commits for ever, and says so after each acknowledgement. In an ordinary run it has nothing to do.
+/// The child process: commits in a loop and prints a line after each acknowledgement. Does nothing otherwise.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
     let Ok(job) = std::env::var(CHILD) else { return };
@@ -44,7 +44,7 @@ async fn child() {
                 for i in 0.. {
                     let done = store.commit(txn(round, writer, i), D).await;
                     assert!(matches!(done, Ok(Commit::Applied { replayed: false, .. })), "{done:?}");
-                    // One write, so that a kill cannot leave half a line that looks like a whole one.
+                    // Written in one call, so that a kill cannot leave a part that parses as a line.
                     std::io::stdout().write_all(format!("done {writer} {i}\n").as_bytes()).unwrap();
                 }
             })
@@ -60,7 +60,7 @@ fn acknowledged(line: &str) -> Option<(u64, u64)> {
     Some((writer.parse().ok()?, i.parse().ok()?))
 }
 
-/// Lets a child write until it has acknowledged `enough`, kills it, and gives everything it acknowledged.
+/// Kills a child after `enough` acknowledgements. Returns its process ID and everything it acknowledged.
 fn kill_while_writing(path: &Path, round: u64, enough: usize) -> (u32, Vec<(u64, u64)>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "kill::child", "--nocapture", "--test-threads=1"])
@@ -79,7 +79,7 @@ fn kill_while_writing(path: &Path, round: u64, enough: usize) -> (u32, Vec<(u64,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_acknowledged_is_lost_by_a_kill() {
+async fn a_killed_process_loses_no_acknowledged_commit() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.redb");
     let mut identity = None;
@@ -97,7 +97,7 @@ async fn nothing_acknowledged_is_lost_by_a_kill() {
                 "round {round}: {name} acknowledged and lost"
             );
         }
-        // What was under way is there whole or not at all, and its operation knows which.
+        // The next transaction is applied as a whole or not at all, and a retry returns which.
         for writer in 0..WRITERS {
             let last = done.iter().filter(|(w, _)| *w == writer).map(|(_, i)| *i).max();
             let next = last.map_or(0, |last| last + 1);
@@ -105,7 +105,7 @@ async fn nothing_acknowledged_is_lost_by_a_kill() {
             let keys = ["a", "b"].map(|half| Key::from(format!("{name}/{half}").as_bytes()));
             let there =
                 store.get(&keys, Freshness::Linearizable, D).await.unwrap().entries.iter().flatten().count();
-            assert_ne!(there, 1, "round {round}: half of {name}");
+            assert_ne!(there, 1, "round {round}: {name} is applied in part");
             let again = store.commit(txn(round, writer, next), D).await;
             assert!(
                 matches!(again, Ok(Commit::Applied { replayed, .. }) if replayed == (there == 2)),
@@ -119,7 +119,7 @@ async fn nothing_acknowledged_is_lost_by_a_kill() {
 }
 
 #[tokio::test]
-async fn a_second_process_is_told_who_has_it() {
+async fn a_second_process_is_refused_with_the_process_id() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.redb");
     let mut child = Command::new(std::env::current_exe().unwrap())
@@ -135,7 +135,7 @@ async fn a_second_process_is_told_who_has_it() {
     child.kill().unwrap();
     child.wait().unwrap();
     match refused {
-        Err(OpenError::InUse { process_id, .. }) => assert_eq!(process_id, Some(child.id())),
+        Err(StoreOpenError::InUse { process_id, .. }) => assert_eq!(process_id, Some(child.id())),
         other => panic!("{other:?}"),
     }
     RedbStore::open(&path, RedbOptions::default()).await.unwrap();

@@ -116,7 +116,7 @@ async fn a_store_that_certainly_did_nothing_is_told_apart() {
     w.store.set_fault(Some(StoreError::Full));
     let full = w.kms.create_key(&w.call(), op(), new_key(KeyKind::Root, None)).await.unwrap_err();
     assert!(matches!(full, KmsError::Store(StoreError::Full)) && !full.is_retryable());
-    let why = StoreError::Unavailable { retry_after: Duration::from_millis(1), why: "test".into() };
+    let why = StoreError::Unavailable { retry_after: Duration::from_millis(1), reason: "test".into() };
     w.store.set_fault(Some(why));
     let down = w.kms.metadata(&w.call(), &KeyRef::parse("x")).await.unwrap_err();
     assert!(matches!(down, KmsError::Store(StoreError::Unavailable { .. })) && down.is_retryable());

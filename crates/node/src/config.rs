@@ -1,6 +1,6 @@
 //! Configuration values, and the choice of a store.
 
-use keystore::{AnyStore, MemoryStore, OpenError, RedbOptions, RedbStore, StoreIdentity, WallClock};
+use keystore::{AnyStore, MemoryStore, RedbOptions, RedbStore, StoreIdentity, StoreOpenError, WallClock};
 use std::path::PathBuf;
 
 /// Where a node keeps its keys.
@@ -20,14 +20,14 @@ impl StoreConfig {
     /// Opens the store.
     ///
     /// # Errors
-    /// [`OpenError`]; an existing store is unchanged then.
-    pub async fn open(&self) -> Result<AnyStore, OpenError> {
+    /// [`StoreOpenError`]; an existing store is unchanged then.
+    pub async fn open(&self) -> Result<AnyStore, StoreOpenError> {
         match self {
             Self::Memory => {
                 let mut identity = [0; 16];
-                getrandom::fill(&mut identity).map_err(|source| OpenError::Io {
+                getrandom::fill(&mut identity).map_err(|source| StoreOpenError::Io {
                     path: "(memory)".into(),
-                    doing: "draw an identity for",
+                    operation: "draw an identity for",
                     source: source.into(),
                 })?;
                 Ok(AnyStore::Memory(MemoryStore::new(StoreIdentity(identity), WallClock::system())))

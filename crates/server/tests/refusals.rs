@@ -358,7 +358,7 @@ async fn faults_behind_the_api_are_told_apart() {
     assert_eq!(wrap().await.status, StatusCode::OK);
 
     let create = async || bench.post("/keys").json(&enveloped(json!({"name": "ab"}))).send().await;
-    let away = StoreError::Unavailable { retry_after: Duration::from_secs(2), why: "electing".into() };
+    let away = StoreError::Unavailable { retry_after: Duration::from_secs(2), reason: "electing".into() };
     for (fault, status, code) in [
         (away, 503, "KEYSTORE_UNAVAILABLE_ERR"),
         (StoreError::Unknown, 503, "OUTCOME_UNKNOWN_ERR"),

@@ -64,7 +64,7 @@ pub enum UpError {
     Supervisor(#[from] SupervisorError),
     /// The keystore cannot be opened.
     #[error(transparent)]
-    Store(#[from] keystore::OpenError),
+    Store(#[from] keystore::StoreOpenError),
     /// The node did not start.
     #[error(transparent)]
     Node(#[from] NodeError),

@@ -1,30 +1,30 @@
-//! Each kind of condition, true and false.
+//! Conditions of each kind, holding and failing.
 
 use std::sync::Arc;
 
 use super::{Cond, D, Fixture, Keystore, apply, current, delete, key, put, read, refuse, txn};
 use crate::{Commit, Revision};
 
-pub async fn absent_holds_where_nothing_is(f: &impl Fixture) {
+pub async fn absent_holds_for_a_missing_key(f: &impl Fixture) {
     let store = f.open().await;
     apply(&store, [Cond::Absent(key("a"))], [put("a", "1")]).await;
     apply(&store, [], [delete("a")]).await;
     apply(&store, [Cond::Absent(key("a"))], []).await;
 }
 
-pub async fn absent_refused_where_something_is(f: &impl Fixture) {
+pub async fn absent_is_refused_for_an_existing_key(f: &impl Fixture) {
     let store = f.open().await;
     apply(&store, [], [put("a", "1")]).await;
     assert_eq!(refuse(&store, [Cond::Absent(key("a"))]).await, (0, read(&store, "a").await));
 }
 
-pub async fn present_holds_where_something_is(f: &impl Fixture) {
+pub async fn present_holds_for_an_existing_key(f: &impl Fixture) {
     let store = f.open().await;
     apply(&store, [], [put("a", "")]).await;
     apply(&store, [Cond::Present(key("a"))], [put("b", "2")]).await;
 }
 
-pub async fn present_refused_where_nothing_is(f: &impl Fixture) {
+pub async fn present_is_refused_for_a_missing_key(f: &impl Fixture) {
     let store = f.open().await;
     apply(&store, [], [put("a", "1"), put("ab", "1")]).await;
     apply(&store, [], [delete("a")]).await;
@@ -38,7 +38,7 @@ pub async fn unchanged_holds_at_its_revision(f: &impl Fixture) {
     apply(&store, [Cond::Unchanged(key("a"), at)], [put("a", "2")]).await;
 }
 
-pub async fn unchanged_refused_after_a_write(f: &impl Fixture) {
+pub async fn unchanged_is_refused_after_a_write(f: &impl Fixture) {
     let store = f.open().await;
     let at = apply(&store, [], [put("a", "1")]).await;
     apply(&store, [], [put("a", "1")]).await;
@@ -47,7 +47,7 @@ pub async fn unchanged_refused_after_a_write(f: &impl Fixture) {
     assert!(now.unwrap().modified > at);
 }
 
-pub async fn unchanged_refused_after_deletion(f: &impl Fixture) {
+pub async fn unchanged_is_refused_after_deletion(f: &impl Fixture) {
     let store = f.open().await;
     let at = apply(&store, [], [put("a", "1")]).await;
     apply(&store, [], [delete("a")]).await;
@@ -55,7 +55,7 @@ pub async fn unchanged_refused_after_deletion(f: &impl Fixture) {
     assert_eq!(refuse(&store, [Cond::Unchanged(key("a"), Revision(0))]).await, (0, None));
 }
 
-pub async fn unchanged_refused_when_made_again(f: &impl Fixture) {
+pub async fn unchanged_is_refused_after_re_creation(f: &impl Fixture) {
     let store = f.open().await;
     let at = apply(&store, [], [put("a", "1")]).await;
     apply(&store, [], [delete("a")]).await;
@@ -63,7 +63,7 @@ pub async fn unchanged_refused_when_made_again(f: &impl Fixture) {
     assert_eq!(refuse(&store, [Cond::Unchanged(key("a"), at)]).await.0, 0);
 }
 
-pub async fn first_that_fails_is_named(f: &impl Fixture) {
+pub async fn the_first_failed_condition_is_reported(f: &impl Fixture) {
     let store = f.open().await;
     apply(&store, [], [put("a", "1"), put("c", "3")]).await;
     let conds =
@@ -71,7 +71,7 @@ pub async fn first_that_fails_is_named(f: &impl Fixture) {
     assert_eq!(refuse(&store, conds).await, (2, read(&store, "c").await));
 }
 
-pub async fn all_have_to_hold(f: &impl Fixture) {
+pub async fn all_conditions_have_to_hold(f: &impl Fixture) {
     let store = f.open().await;
     apply(&store, [], [put("a", "1")]).await;
     assert_eq!(refuse(&store, [Cond::Present(key("a")), Cond::Present(key("b"))]).await, (1, None));
@@ -79,7 +79,7 @@ pub async fn all_have_to_hold(f: &impl Fixture) {
     apply(&store, [Cond::Present(key("a")), Cond::Absent(key("b"))], [put("b", "2")]).await;
 }
 
-pub async fn refused_leaves_no_trace(f: &impl Fixture) {
+pub async fn a_refused_transaction_changes_nothing(f: &impl Fixture) {
     let store = f.open().await;
     let before = apply(&store, [], [put("a", "1")]).await;
     let refused = store
@@ -98,7 +98,7 @@ pub async fn refused_leaves_no_trace(f: &impl Fixture) {
     assert_eq!(&*read(&store, "a").await.unwrap().value, b"1");
 }
 
-pub async fn one_contender_of_many_wins(f: &impl Fixture) {
+pub async fn one_of_many_concurrent_creations_is_applied(f: &impl Fixture) {
     let store = Arc::new(f.open().await);
     let contenders: Vec<_> = (0..16)
         .map(|i| {

@@ -1,4 +1,4 @@
-//! Leases: never early, whole, and gone when gone.
+//! Leases: their duration, their keys, and their end.
 
 use std::time::{Duration, Instant};
 
@@ -7,22 +7,22 @@ use super::{
 };
 use crate::LeaseId;
 
-/// Long enough for a busy machine to do a few commits in.
+/// Long enough for a few commits on a busy machine.
 const TTL: Duration = Duration::from_millis(900);
 const LONG: Duration = Duration::from_secs(60);
 
-pub async fn keys_vanish_with_their_lease(f: &impl Fixture) {
+pub async fn keys_are_deleted_with_their_lease(f: &impl Fixture) {
     let store = f.open().await;
     let lease = store.grant(TTL, D).await.unwrap();
     apply(&store, [], [put_on(lease.id, "a"), put("b", "stays")]).await;
     let mut watch = store.watch(all(), current(&store).await).await.unwrap();
     let batch = next_batch(&mut watch).await.unwrap();
-    assert!(matches!(&batch.changes[..], [gone] if gone.key == super::key("a") && gone.now.is_none()));
+    assert!(matches!(&batch.changes[..], [change] if change.key == super::key("a") && change.now.is_none()));
     assert_eq!(read(&store, "a").await, None);
     assert!(read(&store, "b").await.is_some());
 }
 
-pub async fn never_early(f: &impl Fixture) {
+pub async fn a_lease_never_ends_early(f: &impl Fixture) {
     let store = f.open().await;
     let sent = Instant::now();
     let lease = store.grant(TTL, D).await.unwrap();
@@ -30,10 +30,10 @@ pub async fn never_early(f: &impl Fixture) {
     apply(&store, [], [put_on(lease.id, "a")]).await;
     let mut watch = store.watch(all(), current(&store).await).await.unwrap();
     next_batch(&mut watch).await.unwrap();
-    assert!(sent.elapsed() >= lease.ttl, "gone after {:?}", sent.elapsed());
+    assert!(sent.elapsed() >= lease.ttl, "ended after {:?}", sent.elapsed());
 }
 
-pub async fn renewal_keeps(f: &impl Fixture) {
+pub async fn renewal_extends_a_lease(f: &impl Fixture) {
     let store = f.open().await;
     let lease = store.grant(TTL, D).await.unwrap();
     apply(&store, [], [put_on(lease.id, "a")]).await;
@@ -41,18 +41,18 @@ pub async fn renewal_keeps(f: &impl Fixture) {
     let mut renewed = begun;
     while begun.elapsed() < 2 * TTL {
         let sent = Instant::now();
-        // On a machine that stalls for a TTL the lease may rightly end; what must not happen is that it ends early.
+        // On a machine that stalls for a TTL, the lease may end; it must not end early.
         match store.renew(lease.id, D).await {
             Ok(again) => assert_eq!(again.id, lease.id),
             Err(refused) => {
                 assert_eq!(refused, StoreError::LeaseGone);
-                assert!(renewed.elapsed() >= TTL, "gone {:?} after a renewal", renewed.elapsed());
+                assert!(renewed.elapsed() >= TTL, "ended {:?} after a renewal", renewed.elapsed());
                 return;
             }
         }
         renewed = sent;
         if read(&store, "a").await.is_none() {
-            assert!(renewed.elapsed() >= TTL, "gone {:?} after a renewal", renewed.elapsed());
+            assert!(renewed.elapsed() >= TTL, "ended {:?} after a renewal", renewed.elapsed());
             return;
         }
         tokio::time::sleep(TTL / 10).await;
@@ -62,7 +62,7 @@ pub async fn renewal_keeps(f: &impl Fixture) {
     assert!(renewed.elapsed() >= TTL);
 }
 
-pub async fn everything_goes_at_once(f: &impl Fixture) {
+pub async fn all_keys_of_a_lease_are_deleted_at_once(f: &impl Fixture) {
     let store = f.open().await;
     let lease = store.grant(TTL, D).await.unwrap();
     apply(&store, [], [put_on(lease.id, "a"), put_on(lease.id, "b")]).await;
@@ -73,7 +73,7 @@ pub async fn everything_goes_at_once(f: &impl Fixture) {
     assert!(batch.changes.iter().all(|c| c.now.is_none()));
 }
 
-pub async fn put_without_lease_stays(f: &impl Fixture) {
+pub async fn a_put_without_lease_detaches_the_key(f: &impl Fixture) {
     let store = f.open().await;
     let lease = store.grant(LONG, D).await.unwrap();
     apply(&store, [], [put_on(lease.id, "a"), put_on(lease.id, "b")]).await;
@@ -83,7 +83,7 @@ pub async fn put_without_lease_stays(f: &impl Fixture) {
     assert_eq!(read(&store, "b").await, None);
 }
 
-pub async fn put_moves_to_the_new_lease(f: &impl Fixture) {
+pub async fn a_put_attaches_the_key_to_the_new_lease(f: &impl Fixture) {
     let store = f.open().await;
     let one = store.grant(LONG, D).await.unwrap();
     let two = store.grant(LONG, D).await.unwrap();
@@ -96,7 +96,7 @@ pub async fn put_moves_to_the_new_lease(f: &impl Fixture) {
     assert_eq!(read(&store, "a").await, None);
 }
 
-pub async fn delete_takes_off_the_lease(f: &impl Fixture) {
+pub async fn a_delete_detaches_the_key(f: &impl Fixture) {
     let store = f.open().await;
     let lease = store.grant(LONG, D).await.unwrap();
     apply(&store, [], [put_on(lease.id, "a")]).await;
@@ -110,7 +110,7 @@ pub async fn delete_takes_off_the_lease(f: &impl Fixture) {
     assert_eq!(next_batch(&mut watch).await.unwrap().at, next);
 }
 
-pub async fn revoked_at_once(f: &impl Fixture) {
+pub async fn a_revoked_lease_ends_at_once(f: &impl Fixture) {
     let store = f.open().await;
     let lease = store.grant(LONG, D).await.unwrap();
     let before = apply(&store, [], [put_on(lease.id, "a"), put_on(lease.id, "b")]).await;
@@ -120,7 +120,7 @@ pub async fn revoked_at_once(f: &impl Fixture) {
     assert_eq!(next_batch(&mut watch).await.unwrap().changes.len(), 2);
 }
 
-pub async fn ended_is_gone(f: &impl Fixture) {
+pub async fn an_ended_lease_is_gone(f: &impl Fixture) {
     let store = f.open().await;
     let lease = store.grant(LONG, D).await.unwrap();
     store.revoke(lease.id, D).await.unwrap();

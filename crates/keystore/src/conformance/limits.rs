@@ -1,4 +1,4 @@
-//! Limits at their value and one above.
+//! Each limit at its value and one above.
 
 use std::time::Duration;
 
@@ -59,11 +59,11 @@ pub async fn key_len(f: &impl Fixture) {
     }
 }
 
-pub async fn key_twice(f: &impl Fixture) {
+pub async fn duplicate_key(f: &impl Fixture) {
     let store = f.open().await;
-    too_large(&store, txn([], [put("a", "1"), put("a", "2")]), Limit::KeyTwice).await;
-    too_large(&store, txn([], [put("a", "1"), Write::Delete(key("a"))]), Limit::KeyTwice).await;
-    too_large(&store, txn([Cond::Absent(key("a")), Cond::Absent(key("a"))], []), Limit::KeyTwice).await;
+    too_large(&store, txn([], [put("a", "1"), put("a", "2")]), Limit::DuplicateKey).await;
+    too_large(&store, txn([], [put("a", "1"), Write::Delete(key("a"))]), Limit::DuplicateKey).await;
+    too_large(&store, txn([Cond::Absent(key("a")), Cond::Absent(key("a"))], []), Limit::DuplicateKey).await;
     apply(&store, [Cond::Absent(key("a"))], [put("a", "1")]).await;
 }
 
@@ -97,7 +97,7 @@ pub async fn lease_ttl(f: &impl Fixture) {
     }
 }
 
-pub async fn too_large_leaves_no_trace(f: &impl Fixture) {
+pub async fn a_transaction_that_is_too_large_changes_nothing(f: &impl Fixture) {
     let store = f.open().await;
     let before = current(&store).await;
     let bad = txn([], [put("a", "1"), put_len("b", MAX_VALUE_LEN + 1)]);

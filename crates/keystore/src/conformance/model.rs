@@ -1,4 +1,4 @@
-//! Random steps, each compared with what the reference model says.
+//! Random steps, each compared with the reference model.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -10,7 +10,7 @@ use crate::{Cond, Key, LeaseId, MemoryStore, StoreError, Txn, WallClock, Write};
 const STEPS: u64 = 10_000;
 const RUNS: u64 = 8;
 
-/// SplitMix64: one seed, one sequence.
+/// SplitMix64, seeded.
 struct Random(u64);
 
 impl Random {
@@ -22,7 +22,7 @@ impl Random {
         (z ^ (z >> 31)) % n
     }
 
-    /// One of 24 keys that share prefixes, so that ranges and neighbours matter.
+    /// One of 24 keys that share prefixes, so that the bounds of ranges are tested.
     fn key(&mut self) -> Key {
         let name = ["a", "a/b", "a/b/c", "b", "b\u{0}", "c"].into_iter().nth(self.below(6) as usize);
         key(&format!("{}{}", name.unwrap_or_default(), "\u{0}x".repeat(self.below(4) as usize)))
@@ -34,7 +34,7 @@ impl Random {
     }
 
     fn txn(&mut self, revision: Revision, leases: &[LeaseId]) -> Txn {
-        // A small space of operations, so that some are repeated.
+        // From a small set of operations, so that some are repeated.
         let op = OpId(u128::from(self.below(revision.0 + 20)).to_be_bytes());
         let conds = self.distinct_keys(2).into_iter().map(|key| match self.below(3) {
             0 => Cond::Absent(key),
@@ -59,8 +59,8 @@ impl Random {
     }
 }
 
-/// Ten thousand steps in eight runs, with a new handle now and then, checked step by step.
-pub async fn random_steps_agree(f: &impl Fixture) {
+/// Ten thousand steps in eight runs, with the store closed and opened again at random.
+pub async fn random_steps_agree_with_the_model(f: &impl Fixture) {
     for seed in 0..RUNS {
         run(f, seed).await;
     }
@@ -75,7 +75,7 @@ async fn run(f: &impl Fixture, seed: u64) {
     });
     let mut store = f.open().await;
     let model = MemoryStore::new(store.identity(), wall);
-    // Revisions and leases as the store names them; the model names them alike, or the run stops.
+    // Lease identifiers of the store and of the model. Revisions have to be equal.
     let mut leases: Vec<(LeaseId, LeaseId)> = Vec::new();
     let mut watched = (Revision(0), Revision(0));
     for step in 0..STEPS / RUNS {
@@ -117,7 +117,7 @@ async fn run(f: &impl Fixture, seed: u64) {
                 leases.push((ours.id, modelled.id));
             }
             88..91 => {
-                // Half of them stay in the list, so that dead leases are used too.
+                // Half of them stay in the list, so that ended leases are used too.
                 if !leases.is_empty() {
                     let i = random.below(leases.len() as u64) as usize;
                     let (ours, modelled) = leases.swap_remove(i);
@@ -131,7 +131,7 @@ async fn run(f: &impl Fixture, seed: u64) {
                     );
                 }
             }
-            91..96 => watched = follow(&store, &model, watched, &what).await,
+            91..96 => watched = compare_watches(&store, &model, watched, &what).await,
             96..98 => {
                 let time = Duration::from_secs(600 + random.below(3000));
                 offset.fetch_add(time.as_secs(), Ordering::Relaxed);
@@ -147,8 +147,8 @@ async fn run(f: &impl Fixture, seed: u64) {
     }
 }
 
-/// Watches both from where the last look ended up to now, and compares what they tell.
-async fn follow<S: Keystore>(
+/// Watches both stores from the last watched revision up to now, and compares the transactions.
+async fn compare_watches<S: Keystore>(
     store: &S,
     model: &MemoryStore,
     from: (Revision, Revision),
@@ -178,19 +178,19 @@ async fn collect<S: Keystore>(store: &S, after: Revision) -> Result<Vec<crate::B
     Ok(batches)
 }
 
-/// A wall clock for fixtures, moved by hand.
+/// A wall clock for fixtures that is advanced explicitly.
 #[derive(Debug, Default)]
 pub struct MovableClock(Arc<std::sync::Mutex<Duration>>);
 
 impl MovableClock {
-    /// What the store under test is given.
+    /// The clock for the store under test.
     #[must_use]
     pub fn wall(&self) -> WallClock {
         let now = Arc::clone(&self.0);
         WallClock::new(move || *now.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Lets time pass.
+    /// Advances the clock.
     pub fn advance(&self, time: Duration) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) += time;
     }

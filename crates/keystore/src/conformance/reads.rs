@@ -1,4 +1,4 @@
-//! Reads of single keys.
+//! Reads of keys.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{D, Fixture, Freshness, Keystore, NOW, apply, current, key, put, read, txn};
 use crate::{Revision, StoreError};
 
-pub async fn answers_in_the_order_asked(f: &impl Fixture) {
+pub async fn entries_are_in_the_order_of_the_request(f: &impl Fixture) {
     let store = f.open().await;
     apply(&store, [], [put("a", "1"), put("c", "3")]).await;
     let got = store.get(&[key("c"), key("b"), key("a"), key("c")], NOW, D).await.unwrap();
@@ -35,7 +35,7 @@ async fn while_writing<S: Keystore, R: Future<Output = ()>>(store: &Arc<S>, read
     writer.await.unwrap();
 }
 
-pub async fn keys_of_one_read_are_of_one_revision(f: &impl Fixture) {
+pub async fn keys_of_one_read_have_one_revision(f: &impl Fixture) {
     let store = Arc::new(f.open().await);
     while_writing(&store, || async {
         let got = store.get(&[key("a"), key("b")], NOW, D).await.unwrap();
@@ -47,7 +47,7 @@ pub async fn keys_of_one_read_are_of_one_revision(f: &impl Fixture) {
     .await;
 }
 
-pub async fn acknowledged_is_seen(f: &impl Fixture) {
+pub async fn an_acknowledged_commit_is_visible(f: &impl Fixture) {
     let store = Arc::new(f.open().await);
     for i in 0..50 {
         let at = apply(&*store, [], [put("a", &format!("{i}"))]).await;
@@ -57,7 +57,7 @@ pub async fn acknowledged_is_seen(f: &impl Fixture) {
     }
 }
 
-pub async fn at_least_shows_own_commit(f: &impl Fixture) {
+pub async fn at_least_includes_the_own_commit(f: &impl Fixture) {
     let store = f.open().await;
     for i in 0..20 {
         let at = apply(&store, [], [put("a", &format!("{i}"))]).await;
@@ -67,7 +67,7 @@ pub async fn at_least_shows_own_commit(f: &impl Fixture) {
     }
 }
 
-pub async fn at_least_never_goes_back(f: &impl Fixture) {
+pub async fn at_least_never_returns_an_older_state(f: &impl Fixture) {
     let store = Arc::new(f.open().await);
     let last = std::cell::Cell::new(Revision(0));
     while_writing(&store, || async {
@@ -78,7 +78,7 @@ pub async fn at_least_never_goes_back(f: &impl Fixture) {
     .await;
 }
 
-pub async fn unheard_revision_is_another_identity(f: &impl Fixture) {
+pub async fn a_future_revision_means_another_identity(f: &impl Fixture) {
     let store = f.open().await;
     let now = store.identity();
     let next = Revision(current(&store).await.0 + 1000);

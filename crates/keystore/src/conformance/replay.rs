@@ -1,4 +1,4 @@
-//! Operations that are sent more than once.
+//! Repeated operations.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Cond, D, Fixture, Keystore, apply, bytes, current, delete, key, put, read, txn};
 use crate::{Commit, OP_RETENTION, Txn, WATCH_RETENTION};
 
-pub async fn repeated_is_told(f: &impl Fixture) {
+pub async fn a_repeated_commit_returns_the_first_outcome(f: &impl Fixture) {
     let store = f.open().await;
     let txn = txn([], [put("a", "1")]);
     let first = store.commit(txn.clone(), D).await.unwrap();
@@ -17,14 +17,14 @@ pub async fn repeated_is_told(f: &impl Fixture) {
     assert_eq!((read(&store, "a").await.unwrap().value, current(&store).await), (bytes("2"), before));
 }
 
-pub async fn repeated_though_conditions_changed(f: &impl Fixture) {
+pub async fn a_repeated_commit_ignores_changed_conditions(f: &impl Fixture) {
     let store = f.open().await;
     let txn = txn([Cond::Absent(key("a"))], [put("a", "1")]);
     let Commit::Applied { at, .. } = store.commit(txn.clone(), D).await.unwrap() else { panic!("refused") };
     assert_eq!(store.commit(txn, D).await, Ok(Commit::Applied { at, replayed: true }));
 }
 
-pub async fn refused_may_be_tried_again(f: &impl Fixture) {
+pub async fn a_refused_commit_may_be_repeated(f: &impl Fixture) {
     let store = f.open().await;
     apply(&store, [], [put("a", "1")]).await;
     let txn = txn([Cond::Absent(key("a"))], [put("a", "2")]);
@@ -33,7 +33,7 @@ pub async fn refused_may_be_tried_again(f: &impl Fixture) {
     assert!(matches!(store.commit(txn, D).await, Ok(Commit::Applied { replayed: false, .. })));
 }
 
-pub async fn concurrent_with_itself(f: &impl Fixture) {
+pub async fn concurrent_repeats_are_applied_once(f: &impl Fixture) {
     let store = Arc::new(f.open().await);
     for _ in 0..10 {
         let txn = txn([], [put("a", "1")]);
@@ -56,13 +56,13 @@ pub async fn concurrent_with_itself(f: &impl Fixture) {
     }
 }
 
-/// Lets time pass and gives the store the commit at which it may forget.
+/// Advances the clock and commits, because stores trim their history during commits.
 async fn advance(f: &impl Fixture, store: &impl Keystore, time: Duration) {
     f.advance(time);
     apply(store, [], []).await;
 }
 
-pub async fn remembered_for_a_day(f: &impl Fixture) {
+pub async fn operations_are_remembered_for_a_day(f: &impl Fixture) {
     let store = f.open().await;
     let txn: Txn = txn([], [put("a", "1")]);
     store.commit(txn.clone(), D).await.unwrap();
@@ -70,7 +70,7 @@ pub async fn remembered_for_a_day(f: &impl Fixture) {
     assert!(matches!(store.commit(txn, D).await, Ok(Commit::Applied { replayed: true, .. })));
 }
 
-pub async fn history_is_trimmed_not_the_record(f: &impl Fixture) {
+pub async fn operations_are_remembered_longer_than_history(f: &impl Fixture) {
     let store = f.open().await;
     let txn: Txn = txn([], [put("a", "1")]);
     store.commit(txn.clone(), D).await.unwrap();

@@ -1,4 +1,4 @@
-//! What outlives a handle. Stores whose data end with it have nothing to show here.
+//! What survives closing and opening a store. The cases pass for stores whose data ends with them.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{Commit, Cond};
 
-pub async fn keeps_everything(f: &impl Fixture) {
+pub async fn entries_survive(f: &impl Fixture) {
     let store = f.open().await;
     for i in 1..30 {
         apply(&store, [], [put(&format!("{i}"), "x"), delete(&format!("{}", i / 2))]).await;
@@ -17,7 +17,7 @@ pub async fn keeps_everything(f: &impl Fixture) {
     assert_eq!((store.identity(), page(&store, all(), 1000, None).await), (identity, before));
 }
 
-pub async fn keeps_history(f: &impl Fixture) {
+pub async fn history_survives(f: &impl Fixture) {
     let store = f.open().await;
     let first = apply(&store, [], [put("a", "1")]).await;
     let second = apply(&store, [], [put("a", "2"), put("b", "1")]).await;
@@ -31,7 +31,7 @@ pub async fn keeps_history(f: &impl Fixture) {
     assert_eq!((super::names(&past.entries), past.at), (vec!["a".into()], first));
 }
 
-pub async fn keeps_operations(f: &impl Fixture) {
+pub async fn operations_survive(f: &impl Fixture) {
     let store = f.open().await;
     let txn = txn([Cond::Absent(key("a"))], [put("a", "1")]);
     let Commit::Applied { at, .. } = store.commit(txn.clone(), D).await.unwrap() else { panic!("refused") };
@@ -39,7 +39,7 @@ pub async fn keeps_operations(f: &impl Fixture) {
     assert_eq!(store.commit(txn, D).await, Ok(Commit::Applied { at, replayed: true }));
 }
 
-pub async fn leases_get_their_whole_time(f: &impl Fixture) {
+pub async fn leases_get_their_full_ttl_again(f: &impl Fixture) {
     let ttl = Duration::from_millis(400);
     let store = f.open().await;
     let lease = store.grant(ttl, D).await.unwrap();
@@ -53,7 +53,7 @@ pub async fn leases_get_their_whole_time(f: &impl Fixture) {
     assert!(reopened.elapsed() >= ttl);
 }
 
-pub async fn revisions_go_on(f: &impl Fixture) {
+pub async fn revisions_continue(f: &impl Fixture) {
     let mut store = f.open().await;
     let mut last = current(&store).await;
     for _ in 0..4 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{D, Fixture, Keystore, NOW, all, apply, current, delete, key, names, page, put};
 use crate::{MAX_PAGE_LEN, Revision, StoreError, WATCH_RETENTION, Write};
 
-pub async fn range_is_half_open(f: &impl Fixture) {
+pub async fn a_range_is_half_open(f: &impl Fixture) {
     let store = f.open().await;
     apply(&store, [], ["a", "b", "ba", "b\u{1}", "c"].map(|k| put(k, k))).await;
     assert_eq!(names(&page(&store, key("b")..key("c"), 10, None).await.entries), ["b", "b\u{1}", "ba"]);
@@ -25,7 +25,7 @@ pub async fn empty_and_inverted_ranges(f: &impl Fixture) {
     }
 }
 
-pub async fn pages_join_to_the_whole(f: &impl Fixture) {
+pub async fn pages_together_are_the_whole_range(f: &impl Fixture) {
     let store = f.open().await;
     let mut expected: Vec<_> = (0..25).map(|i| format!("k{i}")).collect();
     apply(&store, [], expected.iter().map(|k| put(k, k)).collect::<Vec<_>>()).await;
@@ -44,7 +44,7 @@ pub async fn pages_join_to_the_whole(f: &impl Fixture) {
     }
 }
 
-pub async fn pages_are_of_one_revision_under_writes(f: &impl Fixture) {
+pub async fn pages_have_one_revision_during_writes(f: &impl Fixture) {
     let store = Arc::new(f.open().await);
     let fill = |value: &str| (0..40).map(|i| put(&format!("{i:02}"), value)).collect::<Vec<_>>();
     apply(&*store, [], fill("start")).await;
@@ -80,7 +80,7 @@ pub async fn pages_are_of_one_revision_under_writes(f: &impl Fixture) {
     writer.await.unwrap();
 }
 
-pub async fn past_state_is_whole(f: &impl Fixture) {
+pub async fn a_past_state_is_complete(f: &impl Fixture) {
     let store = f.open().await;
     let mut states = vec![(current(&store).await, Vec::new())];
     let steps = [
@@ -102,7 +102,7 @@ pub async fn past_state_is_whole(f: &impl Fixture) {
     }
 }
 
-pub async fn page_stops_at_its_bytes(f: &impl Fixture) {
+pub async fn a_page_is_limited_in_bytes(f: &impl Fixture) {
     let store = f.open().await;
     let len = 60_000;
     for i in 0..20 {
@@ -116,7 +116,7 @@ pub async fn page_stops_at_its_bytes(f: &impl Fixture) {
     assert_eq!((rest.entries.len(), rest.next), (20 - fit, None));
 }
 
-pub async fn compacted_is_said(f: &impl Fixture) {
+pub async fn compacted_history_is_reported(f: &impl Fixture) {
     let store = f.open().await;
     let old = apply(&store, [], [put("a", "1")]).await;
     let kept = apply(&store, [], [put("a", "2"), put("gone", "1")]).await;
@@ -130,7 +130,7 @@ pub async fn compacted_is_said(f: &impl Fixture) {
     assert_eq!(page(&store, all(), 10, Some(oldest)).await.entries.first().unwrap().modified, kept);
 }
 
-pub async fn unheard_revision_is_another_identity(f: &impl Fixture) {
+pub async fn a_future_revision_means_another_identity(f: &impl Fixture) {
     let store = f.open().await;
     let unheard = Revision(current(&store).await.0 + 1000);
     let refused = store.scan(all(), 10, Some(unheard), NOW, D).await;

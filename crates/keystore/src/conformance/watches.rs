@@ -1,4 +1,4 @@
-//! What a watch tells, and what it does not.
+//! Watches.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use super::{
 };
 use crate::{Batch, PROGRESS_INTERVAL, WATCH_RETENTION};
 
-fn told(batch: &Batch) -> Vec<(String, Option<String>)> {
+fn changes_of(batch: &Batch) -> Vec<(String, Option<String>)> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     batch.changes.iter().map(|c| (text(&c.key.0), c.now.as_ref().map(|e| text(&e.value)))).collect()
 }
 
-pub async fn from_the_past(f: &impl Fixture) {
+pub async fn a_watch_starts_in_the_past(f: &impl Fixture) {
     let store = f.open().await;
     let mut revisions = Vec::new();
     for i in 0..5 {
@@ -30,16 +30,16 @@ pub async fn from_the_past(f: &impl Fixture) {
     }
 }
 
-pub async fn from_the_present(f: &impl Fixture) {
+pub async fn a_watch_starts_now(f: &impl Fixture) {
     let store = f.open().await;
     let now = apply(&store, [], [put("a", "1")]).await;
     let mut watch = store.watch(all(), now).await.unwrap();
     let at = apply(&store, [], [put("b", "2")]).await;
     let batch = next_batch(&mut watch).await.unwrap();
-    assert_eq!((batch.at, told(&batch)), (at, vec![("b".into(), Some("2".into()))]));
+    assert_eq!((batch.at, changes_of(&batch)), (at, vec![("b".into(), Some("2".into()))]));
 }
 
-pub async fn whole_transactions(f: &impl Fixture) {
+pub async fn transactions_are_complete(f: &impl Fixture) {
     let store = f.open().await;
     apply(&store, [], [put("b", "0")]).await;
     let mut watch = store.watch(all(), current(&store).await).await.unwrap();
@@ -47,22 +47,22 @@ pub async fn whole_transactions(f: &impl Fixture) {
     let batch = next_batch(&mut watch).await.unwrap();
     assert_eq!(batch.at, at);
     assert_eq!(
-        told(&batch),
+        changes_of(&batch),
         [("a".into(), Some("1".into())), ("b".into(), None), ("c".into(), Some("1".into()))]
     );
     assert!(batch.changes.iter().flat_map(|c| &c.now).all(|e| e.modified == at));
 }
 
-pub async fn only_the_range(f: &impl Fixture) {
+pub async fn only_the_range_is_watched(f: &impl Fixture) {
     let store = f.open().await;
     let mut watch = store.watch(key("b")..key("c"), Revision(0)).await.unwrap();
     apply(&store, [], [put("a", "1"), put("c", "1")]).await;
     apply(&store, [], [put("a", "2"), put("b", "2"), put("bb", "2"), put("c", "2")]).await;
     let batch = next_batch(&mut watch).await.unwrap();
-    assert_eq!(told(&batch), [("b".into(), Some("2".into())), ("bb".into(), Some("2".into()))]);
+    assert_eq!(changes_of(&batch), [("b".into(), Some("2".into())), ("bb".into(), Some("2".into()))]);
 }
 
-pub async fn values_as_of_then(f: &impl Fixture) {
+pub async fn values_are_those_of_the_transaction(f: &impl Fixture) {
     let store = f.open().await;
     let created = apply(&store, [], [put("a", "1")]).await;
     apply(&store, [], [put("a", "2")]).await;
@@ -76,7 +76,7 @@ pub async fn values_as_of_then(f: &impl Fixture) {
     }
 }
 
-pub async fn progress_while_idle(f: &impl Fixture) {
+pub async fn progress_without_changes(f: &impl Fixture) {
     let store = f.open().await;
     let now = apply(&store, [], [put("a", "1")]).await;
     let mut watch = store.watch(all(), now).await.unwrap();
@@ -87,7 +87,7 @@ pub async fn progress_while_idle(f: &impl Fixture) {
     }
 }
 
-pub async fn progress_past_other_ranges(f: &impl Fixture) {
+pub async fn progress_past_changes_of_other_ranges(f: &impl Fixture) {
     let store = f.open().await;
     let mut watch = store.watch(key("b")..key("c"), Revision(0)).await.unwrap();
     let at = apply(&store, [], [put("a", "1")]).await;
@@ -100,7 +100,7 @@ pub async fn progress_past_other_ranges(f: &impl Fixture) {
     }
 }
 
-pub async fn compacted_at_the_beginning(f: &impl Fixture) {
+pub async fn compacted_at_the_start(f: &impl Fixture) {
     let store = f.open().await;
     let old = apply(&store, [], [put("a", "1")]).await;
     apply(&store, [], [put("a", "2")]).await;
@@ -108,14 +108,14 @@ pub async fn compacted_at_the_beginning(f: &impl Fixture) {
     let new = apply(&store, [], [put("a", "3")]).await;
     let refused = store.watch(all(), old).await.err();
     let Some(StoreError::Compacted { oldest }) = refused else { panic!("{refused:?}") };
-    // Scan, then watch from the scan's revision: the way that the error tells.
+    // Scan, then watch from the scan's revision, as the error's documentation says.
     let mut watch = store.watch(all(), oldest).await.unwrap();
     assert_eq!(next_batch(&mut watch).await.unwrap().at, new);
     let scanned = page(&store, all(), 10, None).await.at;
     store.watch(all(), scanned).await.unwrap();
 }
 
-pub async fn compacted_on_the_way(f: &impl Fixture) {
+pub async fn compacted_while_watching(f: &impl Fixture) {
     let store = f.open().await;
     let mut slow = store.watch(all(), Revision(0)).await.unwrap();
     apply(&store, [], [put("a", "1")]).await;
@@ -125,7 +125,7 @@ pub async fn compacted_on_the_way(f: &impl Fixture) {
     assert!(matches!(next_batch(&mut slow).await, Err(StoreError::Compacted { .. })));
 }
 
-pub async fn unheard_revision_is_another_identity(f: &impl Fixture) {
+pub async fn a_future_revision_means_another_identity(f: &impl Fixture) {
     let store = f.open().await;
     let unheard = Revision(current(&store).await.0 + 1000);
     assert_eq!(
@@ -134,7 +134,7 @@ pub async fn unheard_revision_is_another_identity(f: &impl Fixture) {
     );
 }
 
-pub async fn under_load_none_lost_none_twice(f: &impl Fixture) {
+pub async fn every_transaction_once_under_load(f: &impl Fixture) {
     const WRITERS: usize = 4;
     const EACH: usize = 40;
     let store = Arc::new(f.open().await);
@@ -173,12 +173,12 @@ pub async fn under_load_none_lost_none_twice(f: &impl Fixture) {
     }
 }
 
-pub async fn dropped_next_loses_nothing(f: &impl Fixture) {
+pub async fn a_dropped_next_loses_no_event(f: &impl Fixture) {
     let store = f.open().await;
     let mut watch = store.watch(all(), Revision(0)).await.unwrap();
     for i in 0..20 {
         if i % 2 == 0 {
-            // One look at the future, then it is dropped, with nothing there yet.
+            // The future is polled once and dropped before there is an event.
             let mut next = std::pin::pin!(watch.next());
             let waiting = std::future::poll_fn(|cx| std::task::Poll::Ready(next.as_mut().poll(cx))).await;
             assert!(!matches!(waiting, std::task::Poll::Ready(Ok(WatchEvent::Batch(_)))));

@@ -1,4 +1,4 @@
-//! What transactions do to keys and revisions.
+//! Effects of transactions on keys and revisions.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{Commit, Revision, Txn};
 
-pub async fn put_is_read_back(f: &impl Fixture) {
+pub async fn a_put_is_read_back(f: &impl Fixture) {
     let store = f.open().await;
     assert_eq!(read(&store, "a").await, None);
     let at = apply(&store, [], [put("a", "1")]).await;
@@ -15,7 +15,7 @@ pub async fn put_is_read_back(f: &impl Fixture) {
     assert_eq!((entry.key, entry.value, entry.created, entry.modified), (key("a"), bytes("1"), at, at));
 }
 
-pub async fn put_over_keeps_created(f: &impl Fixture) {
+pub async fn an_update_keeps_the_created_revision(f: &impl Fixture) {
     let store = f.open().await;
     let created = apply(&store, [], [put("a", "1")]).await;
     let modified = apply(&store, [], [put("a", "2")]).await;
@@ -23,7 +23,7 @@ pub async fn put_over_keeps_created(f: &impl Fixture) {
     assert_eq!((entry.value, entry.created, entry.modified), (bytes("2"), created, modified));
 }
 
-pub async fn delete_removes(f: &impl Fixture) {
+pub async fn delete_removes_the_key(f: &impl Fixture) {
     let store = f.open().await;
     apply(&store, [], [put("a", "1"), put("b", "2")]).await;
     apply(&store, [], [delete("a")]).await;
@@ -31,7 +31,7 @@ pub async fn delete_removes(f: &impl Fixture) {
     assert!(read(&store, "b").await.is_some());
 }
 
-pub async fn delete_of_nothing_tells_nothing(f: &impl Fixture) {
+pub async fn deleting_a_missing_key_is_not_watched(f: &impl Fixture) {
     let store = f.open().await;
     let mut watch = store.watch(all(), Revision(0)).await.unwrap();
     apply(&store, [], [delete("a")]).await;
@@ -40,7 +40,7 @@ pub async fn delete_of_nothing_tells_nothing(f: &impl Fixture) {
     assert_eq!((batch.at, batch.changes.len()), (at, 1));
 }
 
-pub async fn made_again_is_new(f: &impl Fixture) {
+pub async fn a_re_created_key_has_a_new_created_revision(f: &impl Fixture) {
     let store = f.open().await;
     apply(&store, [], [put("a", "1")]).await;
     apply(&store, [], [delete("a")]).await;
@@ -49,14 +49,14 @@ pub async fn made_again_is_new(f: &impl Fixture) {
     assert_eq!((entry.created, entry.modified), (again, again));
 }
 
-pub async fn empty_value_is_a_value(f: &impl Fixture) {
+pub async fn an_empty_value_is_stored(f: &impl Fixture) {
     let store = f.open().await;
     apply(&store, [], [put("a", "")]).await;
     assert!(read(&store, "a").await.unwrap().value.is_empty());
     apply(&store, [Cond::Present(key("a"))], []).await;
 }
 
-pub async fn one_transaction_has_one_revision(f: &impl Fixture) {
+pub async fn all_writes_of_a_transaction_have_one_revision(f: &impl Fixture) {
     let store = f.open().await;
     apply(&store, [], [put("c", "0")]).await;
     let at = apply(&store, [], [put("b", "1"), put("a", "1"), delete("c")]).await;
@@ -65,7 +65,7 @@ pub async fn one_transaction_has_one_revision(f: &impl Fixture) {
     assert!(entries.iter().all(|e| e.modified == at));
 }
 
-pub async fn revisions_only_grow(f: &impl Fixture) {
+pub async fn revisions_only_increase(f: &impl Fixture) {
     let store = f.open().await;
     let mut last = current(&store).await;
     for i in 0..20 {
@@ -76,13 +76,13 @@ pub async fn revisions_only_grow(f: &impl Fixture) {
     }
 }
 
-pub async fn empty_transaction_takes_a_revision(f: &impl Fixture) {
+pub async fn an_empty_transaction_takes_a_revision(f: &impl Fixture) {
     let store = f.open().await;
     let first = apply(&store, [], []).await;
     assert!(apply(&store, [Cond::Absent(key("a"))], []).await > first);
 }
 
-pub async fn contended_counter_loses_nothing(f: &impl Fixture) {
+pub async fn a_contended_counter_loses_no_increment(f: &impl Fixture) {
     const WRITERS: usize = 8;
     const STEPS: usize = 10;
     let store = Arc::new(f.open().await);
@@ -110,25 +110,25 @@ pub async fn contended_counter_loses_nothing(f: &impl Fixture) {
     assert_eq!(read(&*store, "n").await.unwrap().value, bytes(&format!("{}", WRITERS * STEPS)));
 }
 
-pub async fn dropped_commit_is_whole_or_nothing(f: &impl Fixture) {
+pub async fn a_dropped_commit_is_applied_as_a_whole_or_not(f: &impl Fixture) {
     let store = f.open().await;
     for i in 0..20 {
         let (a, b) = (format!("a{i}"), format!("b{i}"));
         let txn: Txn = txn([], [put(&a, "1"), put(&b, "1")]);
         {
             let mut commit = std::pin::pin!(store.commit(txn.clone(), D));
-            // One look at the future starts it; then it is dropped.
+            // The future is polled once, which starts the commit, and dropped.
             std::future::poll_fn(|cx| {
                 let _started = commit.as_mut().poll(cx);
                 std::task::Poll::Ready(())
             })
             .await;
         }
-        // Whatever was queued before is done when a later commit is.
+        // When a later commit is complete, the commits queued before are complete.
         apply(&store, [], [put("fence", "x")]).await;
         let both = store.get(&[key(&a), key(&b)], super::NOW, D).await.unwrap();
         let there = both.entries.iter().flatten().count();
-        assert!(there != 1, "half of a transaction");
+        assert!(there != 1, "a transaction is applied in part");
         let again = store.commit(txn, D).await.unwrap();
         assert!(matches!(again, Commit::Applied { replayed, .. } if replayed == (there == 2)), "{again:?}");
     }

@@ -1,4 +1,4 @@
-//! The one writer: a queue, a thread, one commit for many.
+//! The committer: the only writer, which commits queued changes in batches.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,90 +12,91 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::disk::Fault;
-use super::open::{self, Held};
+use super::disk::DiskError;
+use super::open::{self, FileLock};
 use super::record::{Header, LEASES, OPS};
-use super::view::{Published, View};
-use super::write_batch::{Batch, Request};
+use super::view::{LatestView, View};
+use super::write_batch::{Request, WriteBatch};
 use super::{MAX_BATCH, MAX_QUEUE};
 use crate::{Commit, Deadline, LeaseId, OpId, RedbOptions, Revision, StoreError};
 
 type Answer = Result<Commit, StoreError>;
 
-/// A request in the queue. Whoever sets `claimed` first decides: the committer that it will be done, the
-/// caller that it will not.
+/// A queued request. `claimed` is set by the committer when it starts the request, or by the caller when it gives up;
+/// whichever is first decides whether the request is done.
 pub(super) struct Job {
     request: Request,
     claimed: Arc<AtomicBool>,
     answer: oneshot::Sender<Answer>,
 }
 
-/// The database with everything that a commit changes beside it.
-pub(super) struct Core {
-    /// None once closed.
+/// The database, and the state that changes with every commit.
+pub(super) struct CommitterCore {
+    /// `None` once closed.
     db: Option<Database>,
     header: Header,
-    published: Arc<Published>,
+    latest_view: Arc<LatestView>,
     tip: watch::Sender<Revision>,
     options: RedbOptions,
-    /// Set by the first failure; from then on nothing is committed.
-    failed: Option<Failed>,
-    /// Where the last revision is noted at a clean stop.
+    /// Set by the first failure, after which nothing is committed.
+    failure: Option<Failure>,
+    /// File that records the last revision when the store is closed cleanly.
     side_file: Option<PathBuf>,
-    /// Held as long as the database is open; dropped after it.
-    _held: Option<Held>,
+    /// Declared last, so that the lock is released after the database is closed.
+    _lock: Option<FileLock>,
 }
 
-/// What is left to say after a failure.
-struct Failed {
+/// A failure of the disk.
+struct Failure {
+    /// The answer to further requests.
     error: StoreError,
-    /// Operations that failed in the act: a restart may show that they were applied.
-    doubtful: BTreeSet<OpId>,
+    /// Operations of the commit that failed, which may have been applied.
+    unknown: BTreeSet<OpId>,
 }
 
-/// Why a batch did not become durable.
-enum Failure {
-    /// Before the commit began.
-    Before(Fault),
-    /// While it went on: it may be there after a restart.
-    During(Fault),
+/// At which point a batch failed.
+enum BatchError {
+    /// Before the commit began; nothing was applied.
+    BeforeCommit(DiskError),
+    /// During the commit, which may have been applied.
+    DuringCommit(DiskError),
 }
 
-impl<F: Into<Fault>> From<F> for Failure {
-    fn from(fault: F) -> Self {
-        Self::Before(fault.into())
+impl<E: Into<DiskError>> From<E> for BatchError {
+    fn from(error: E) -> Self {
+        Self::BeforeCommit(error.into())
     }
 }
 
-impl Core {
+impl CommitterCore {
     pub(super) fn new(
         db: Database,
         options: RedbOptions,
         side_file: Option<PathBuf>,
-        held: Option<Held>,
-    ) -> Result<Self, Fault> {
+        lock: Option<FileLock>,
+    ) -> Result<Self, DiskError> {
         let view = View::open(&db)?;
         let header = view.header;
-        let published = Arc::new(Published::default());
-        published.set(Some(view));
+        let latest_view = Arc::new(LatestView::default());
+        latest_view.set(Some(view));
         let tip = watch::Sender::new(header.revision);
-        Ok(Self { db: Some(db), header, published, tip, options, failed: None, side_file, _held: held })
+        Ok(Self { db: Some(db), header, latest_view, tip, options, failure: None, side_file, _lock: lock })
     }
 
     pub(super) fn header(&self) -> Header {
         self.header
     }
 
-    pub(super) fn published(&self) -> Arc<Published> {
-        Arc::clone(&self.published)
+    pub(super) fn latest_view(&self) -> Arc<LatestView> {
+        Arc::clone(&self.latest_view)
     }
 
     pub(super) fn watch_tip(&self) -> watch::Receiver<Revision> {
         self.tip.subscribe()
     }
 
-    /// The leases that were there when the store was opened.
-    pub(super) fn leases(&self) -> Result<Vec<(LeaseId, Duration)>, Fault> {
+    /// The stored leases.
+    pub(super) fn leases(&self) -> Result<Vec<(LeaseId, Duration)>, DiskError> {
         let Some(db) = &self.db else { return Ok(Vec::new()) };
         let table = db.begin_read()?.open_table(LEASES)?;
         let mut leases = Vec::new();
@@ -106,57 +107,60 @@ impl Core {
         Ok(leases)
     }
 
-    /// Does the requests in order, commits once, and gives an answer for each.
+    /// Applies the requests in order, in one commit. Returns the answer to each.
     fn run(&mut self, requests: &[&Request]) -> Vec<Answer> {
-        if let Some(failed) = &self.failed {
-            return requests.iter().map(|request| self.answer_after(failed, request)).collect();
+        if let Some(failure) = &self.failure {
+            return requests.iter().map(|request| self.answer_after(failure, request)).collect();
         }
         match self.commit(requests) {
             Ok(answers) => answers,
-            Err(failure) => {
-                let (fault, in_the_act) = match failure {
-                    Failure::Before(fault) => (fault, false),
-                    Failure::During(fault) => (fault, true),
+            Err(batch_error) => {
+                let (error, during_commit) = match batch_error {
+                    BatchError::BeforeCommit(error) => (error, false),
+                    BatchError::DuringCommit(error) => (error, true),
                 };
-                let error = if fault.is_full() { StoreError::Full } else { fault.into() };
-                let doubtful = requests.iter().filter(|_| in_the_act).filter_map(|r| r.op()).collect();
-                let now = if in_the_act { StoreError::Unknown } else { error.clone() };
-                self.failed = Some(Failed { error, doubtful });
-                requests.iter().map(|_| Err(now.clone())).collect()
+                let error = if error.is_full() { StoreError::Full } else { error.into() };
+                let unknown = requests.iter().filter(|_| during_commit).filter_map(|r| r.op()).collect();
+                let answer = if during_commit { StoreError::Unknown } else { error.clone() };
+                self.failure = Some(Failure { error, unknown });
+                requests.iter().map(|_| Err(answer.clone())).collect()
             }
         }
     }
 
-    /// What a failure leaves to say. Whatever was applied, or may have been, is not refused as if it were not.
-    fn answer_after(&self, failed: &Failed, request: &Request) -> Answer {
-        let Some(op) = request.op() else { return Err(failed.error.clone()) };
-        if failed.doubtful.contains(&op) {
+    /// The answer to a request after a failure. A retry of an operation that was applied, or may have been, is not refused as
+    /// if it had not been.
+    fn answer_after(&self, failure: &Failure, request: &Request) -> Answer {
+        let Some(op) = request.op() else { return Err(failure.error.clone()) };
+        if failure.unknown.contains(&op) {
             return Err(StoreError::Unknown);
         }
         match self.applied(op) {
             Ok(Some(at)) => Ok(Commit::Applied { at, replayed: true }),
-            Ok(None) | Err(_) => Err(failed.error.clone()),
+            Ok(None) | Err(_) => Err(failure.error.clone()),
         }
     }
 
-    fn applied(&self, op: OpId) -> Result<Option<Revision>, Fault> {
+    fn applied(&self, op: OpId) -> Result<Option<Revision>, DiskError> {
         let Some(db) = &self.db else { return Ok(None) };
         Ok(db.begin_read()?.open_table(OPS)?.get(&op.0)?.map(|at| Revision(at.value())))
     }
 
-    fn commit(&mut self, requests: &[&Request]) -> Result<Vec<Answer>, Failure> {
-        let Some(db) = &self.db else { return Err(Fault::from(redb::StorageError::DatabaseClosed).into()) };
+    fn commit(&mut self, requests: &[&Request]) -> Result<Vec<Answer>, BatchError> {
+        let Some(db) = &self.db else {
+            return Err(DiskError::from(redb::StorageError::DatabaseClosed).into());
+        };
         let full = self.is_full()?;
         let mut txn = db.begin_write()?;
-        // What redb calls immediate is its default; all three are said because all three are promised.
-        txn.set_durability(Durability::Immediate).map_err(|e| Fault::Redb(e.into()))?;
+        // Set explicitly, although some are defaults, because the contract depends on them.
+        txn.set_durability(Durability::Immediate).map_err(|e| DiskError::Redb(e.into()))?;
         txn.set_two_phase_commit(true);
         txn.set_quick_repair(false);
-        let mut batch = Batch::open(&txn, self.header, self.options.wall.now_ms())?;
+        let mut batch = WriteBatch::open(&txn, self.header, self.options.wall.now_ms())?;
         let mut answers = Vec::with_capacity(requests.len());
         for request in requests {
             answers.push(if full && !request.only_deletes() {
-                batch.refuse_for_want_of_room(request)?
+                batch.refuse_as_full(request)?
             } else {
                 batch.run(request)?
             });
@@ -165,16 +169,16 @@ impl Core {
             txn.abort()?;
             return Ok(answers);
         };
-        txn.commit().map_err(|e| Failure::During(e.into()))?;
-        // Readers see it before anybody is told.
-        let view = View::open(db).map_err(Failure::During)?;
-        self.published.set(Some(view));
+        txn.commit().map_err(|e| BatchError::DuringCommit(e.into()))?;
+        // Published before the answers are sent, so that a reader sees every acknowledged commit.
+        let view = View::open(db).map_err(BatchError::DuringCommit)?;
+        self.latest_view.set(Some(view));
         self.header = header;
         self.tip.send_if_modified(|tip| std::mem::replace(tip, header.revision) != header.revision);
         Ok(answers)
     }
 
-    fn is_full(&self) -> Result<bool, Fault> {
+    fn is_full(&self) -> Result<bool, DiskError> {
         let Some(free) = &self.options.free_space else { return Ok(false) };
         free().map(|free| free < self.options.reserve).map_err(|e| redb::StorageError::from(e).into())
     }
@@ -186,17 +190,17 @@ impl Core {
         }
         let answers = self.run(&jobs.iter().map(|job| &job.request).collect::<Vec<_>>());
         for (job, answer) in jobs.drain(..).zip(answers) {
-            // A caller that has gone away does not want to know.
-            let _gone = job.answer.send(answer);
+            // Fails if the caller has dropped its future.
+            let _ignored = job.answer.send(answer);
         }
     }
 
-    /// Closes the file in good order and notes how far it got.
-    pub(super) fn close(&mut self) -> Result<(), Fault> {
-        self.published.set(None);
+    /// Closes the file and records the last revision.
+    pub(super) fn close(&mut self) -> Result<(), DiskError> {
+        self.latest_view.set(None);
         let Some(db) = self.db.take() else { return Ok(()) };
         db.close()?;
-        if self.failed.is_none()
+        if self.failure.is_none()
             && let Some(path) = &self.side_file
         {
             open::write_side_file(path, &self.header).map_err(redb::StorageError::from)?;
@@ -205,27 +209,27 @@ impl Core {
     }
 }
 
-impl Drop for Core {
+impl Drop for CommitterCore {
     fn drop(&mut self) {
-        // Only `RedbStore::close` reports; what is committed is safe either way.
-        let _reported_by_close = self.close();
+        // Only `RedbStore::close` returns errors; commits are durable either way.
+        let _ignored = self.close();
     }
 }
 
-/// The way to the one writer.
+/// Handle to the committer.
 pub(super) enum Committer {
-    Thread { queue: mpsc::Sender<Job>, thread: JoinHandle<Result<(), Fault>> },
-    Inline(Arc<Mutex<Core>>),
+    Thread { queue: mpsc::Sender<Job>, thread: JoinHandle<Result<(), DiskError>> },
+    Inline(Arc<Mutex<CommitterCore>>),
 }
 
-/// A way to the writer that does not keep it alive.
+/// Handle to the committer that does not keep it alive.
 pub(super) enum WeakCommitter {
     Thread(mpsc::WeakSender<Job>),
-    Inline(Weak<Mutex<Core>>),
+    Inline(Weak<Mutex<CommitterCore>>),
 }
 
 impl Committer {
-    pub(super) fn start(mut core: Core) -> std::io::Result<Self> {
+    pub(super) fn start(mut core: CommitterCore) -> std::io::Result<Self> {
         if !core.options.threads {
             return Ok(Self::Inline(Arc::new(Mutex::new(core))));
         }
@@ -240,24 +244,24 @@ impl Committer {
         Ok(Self::Thread { queue, thread })
     }
 
-    /// Hands a request to the writer and waits for its answer, or until the deadline.
+    /// Queues a request and waits for its answer, at most until the deadline.
     pub(super) async fn submit(&self, request: Request, d: Deadline) -> Answer {
         let queue = match self {
             Self::Inline(core) => return run_inline(core, &request),
             Self::Thread { queue, .. } => queue,
         };
         let end = Instant::now().checked_add(d.0);
-        let place = within(end, queue.reserve()).await;
-        let place = place.ok_or_else(|| busy("the queue of changes is full"))?.map_err(|_| stopped())?;
+        let permit = within(end, queue.reserve()).await;
+        let permit = permit.ok_or_else(|| busy("the queue of changes is full"))?.map_err(|_| stopped())?;
         let claimed = Arc::new(AtomicBool::new(false));
         let (answer, answered) = oneshot::channel();
-        place.send(Job { request, claimed: Arc::clone(&claimed), answer });
+        permit.send(Job { request, claimed: Arc::clone(&claimed), answer });
         match within(end, answered).await {
             Some(Ok(answer)) => answer,
-            // The writer died with the job in its hands.
+            // The committer panicked during the request.
             Some(Err(_)) => Err(StoreError::Unknown),
             None if claimed.swap(true, Ordering::AcqRel) => Err(StoreError::Unknown),
-            None => Err(busy("the deadline passed before the change was begun")),
+            None => Err(busy("the deadline passed before the change was started")),
         }
     }
 
@@ -268,7 +272,7 @@ impl Committer {
         }
     }
 
-    /// Waits until everything queued is done and the file is closed.
+    /// Waits until the queued changes are complete and the file is closed.
     pub(super) fn close(self) -> Result<(), StoreError> {
         match self {
             Self::Thread { queue, thread } => {
@@ -281,14 +285,14 @@ impl Committer {
 }
 
 impl WeakCommitter {
-    /// Hands over a request for which there is no hurry. False when the store is closed.
+    /// Queues a request without a deadline. Returns false when the store is closed.
     pub(super) async fn submit(&self, mut request: Request) -> bool {
         match self {
             Self::Inline(core) => core.upgrade().map(|core| run_inline(&core, &request)).is_some(),
             Self::Thread(queue) => loop {
                 let (answer, answered) = oneshot::channel();
                 let job = Job { request, claimed: Arc::new(AtomicBool::new(false)), answer };
-                // The strong sender lives for this line only: kept across an await, it would hold up a close.
+                // The strong sender is dropped before the await, because it would delay closing the store.
                 match queue.upgrade().map(|queue| queue.try_send(job)) {
                     Some(Ok(())) => return answered.await.is_ok(),
                     Some(Err(mpsc::error::TrySendError::Full(job))) => request = job.request,
@@ -300,12 +304,12 @@ impl WeakCommitter {
     }
 }
 
-fn run_inline(core: &Mutex<Core>, request: &Request) -> Answer {
+fn run_inline(core: &Mutex<CommitterCore>, request: &Request) -> Answer {
     let mut core = core.lock().map_err(|_| stopped())?;
     core.run(&[request]).pop().unwrap_or(Err(StoreError::Unknown))
 }
 
-/// None when the time is up. A deadline beyond all time is none.
+/// `None` when the deadline has passed; without a deadline, waits forever.
 async fn within<T>(end: Option<Instant>, wait: impl Future<Output = T>) -> Option<T> {
     match end {
         Some(end) => tokio::time::timeout_at(end, wait).await.ok(),
@@ -313,12 +317,12 @@ async fn within<T>(end: Option<Instant>, wait: impl Future<Output = T>) -> Optio
     }
 }
 
-fn busy(why: &'static str) -> StoreError {
-    StoreError::unavailable(Duration::from_millis(50), why)
+fn busy(reason: &'static str) -> StoreError {
+    StoreError::unavailable(Duration::from_millis(50), reason)
 }
 
 fn stopped() -> StoreError {
-    StoreError::Corrupt("the committer has stopped by a failure of its own; restart the service".into())
+    StoreError::Corrupt("the committer stopped after an internal error; restart the service".into())
 }
 
 impl fmt::Debug for Committer {

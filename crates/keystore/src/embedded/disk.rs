@@ -1,4 +1,4 @@
-//! What can go wrong between the store and its disk.
+//! Errors of the database file, and a read-only view of it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crate::StoreError;
 
-/// A failed step towards the disk, or something on it that nobody could have written.
+/// A failed access to the disk, or a malformed record on it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Fault {
+pub(crate) enum DiskError {
     #[error("the database failed")]
     Redb(#[source] redb::Error),
     #[error("a record of {0} is malformed")]
@@ -20,7 +20,7 @@ pub(crate) enum Fault {
 
 macro_rules! from_redb {
     ($($error:ident),+) => {
-        $(impl From<redb::$error> for Fault {
+        $(impl From<redb::$error> for DiskError {
             fn from(error: redb::$error) -> Self {
                 Self::Redb(error.into())
             }
@@ -29,13 +29,13 @@ macro_rules! from_redb {
 }
 from_redb!(StorageError, TableError, TransactionError, CommitError, DatabaseError);
 
-impl Fault {
+impl DiskError {
     pub(crate) fn is_full(&self) -> bool {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
         matches!(self, Self::Redb(redb::Error::Io(e)) if matches!(e.kind(), StorageFull | QuotaExceeded))
     }
 
-    /// The whole story in one line.
+    /// The message including its cause, in one line.
     pub(crate) fn text(&self) -> String {
         match self {
             Self::Redb(error) => error.to_string(),
@@ -44,15 +44,15 @@ impl Fault {
     }
 }
 
-impl From<Fault> for StoreError {
-    fn from(fault: Fault) -> Self {
-        match &fault {
-            Fault::Redb(redb::Error::DatabaseClosed) => {
+impl From<DiskError> for StoreError {
+    fn from(error: DiskError) -> Self {
+        match &error {
+            DiskError::Redb(redb::Error::DatabaseClosed) => {
                 Self::unavailable(Duration::from_secs(1), "the store has been closed")
             }
             _ => Self::Corrupt(format!(
                 "{}; stop the service, check the disk, then restart or restore a backup",
-                fault.text()
+                error.text()
             )),
         }
     }
@@ -60,7 +60,7 @@ impl From<Fault> for StoreError {
 
 const PAGE: u64 = 4096;
 
-/// A file to read from, with everything written kept in memory: for looking at a file without touching it.
+/// A file that is only read: writes are kept in memory. For checking a file without changing it.
 #[derive(Debug)]
 pub(super) struct Overlay {
     file: File,
@@ -70,7 +70,7 @@ pub(super) struct Overlay {
 #[derive(Debug)]
 struct OverlayState {
     len: u64,
-    /// How much of the file itself shows through.
+    /// Length up to which unwritten pages are read from the file.
     file_len: u64,
     pages: BTreeMap<u64, Box<[u8; PAGE as usize]>>,
 }
@@ -90,15 +90,15 @@ impl Overlay {
             return Ok(page.clone());
         }
         let mut page = Box::new([0; PAGE as usize]);
-        let there = state.file_len.saturating_sub(number * PAGE).min(PAGE) as usize;
-        if let Some(part) = page.get_mut(..there) {
+        let available = state.file_len.saturating_sub(number * PAGE).min(PAGE) as usize;
+        if let Some(part) = page.get_mut(..available) {
             self.file.read_exact_at(part, number * PAGE)?;
         }
         Ok(page)
     }
 }
 
-/// The pages that `len` bytes at `offset` touch: number, bytes within the page, bytes within the buffer.
+/// The pages that contain `len` bytes at `offset`: page number, range within the page, range within the buffer.
 fn pages(
     offset: u64,
     len: usize,

@@ -1,4 +1,4 @@
-//! From a path to a database that can be trusted, or to a plain reason why not.
+//! Opening, creating and checking the file of a store.
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -10,59 +10,59 @@ use std::sync::Arc;
 use redb::backends::FileBackend;
 use redb::{Builder, Database, ReadableDatabase, StorageBackend, TableHandle};
 
-use super::committer::Core;
-use super::disk::{Fault, Overlay};
+use super::committer::CommitterCore;
+use super::disk::{DiskError, Overlay};
 use super::record::{DATA, FORMAT, HEADER, HISTORY, Header, LEASE_KEYS, LEASES, LOG, META, OPS};
 use crate::{RedbOptions, Revision, StoreIdentity};
 
-/// What every redb file begins with, whatever is in it.
+/// First bytes of every redb file.
 const REDB_MAGIC: &[u8; 9] = b"redb\x1A\x0A\xA9\x0D\x0A";
 const PRIVATE: u32 = 0o600;
 
-/// Why a store could not be opened. The file is as it was.
+/// Why a store could not be opened. The file is unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum OpenError {
-    /// Another process, or another handle of this one, has it open.
+pub enum StoreOpenError {
+    /// Another process, or another handle in this process, has the file open.
     #[error("{} is in use by {}; stop it first, or use another data directory", .path.display(), holder(*.process_id))]
     InUse {
-        /// The store.
+        /// Path of the file.
         path: PathBuf,
-        /// Who has it, if that can be told.
+        /// Process that has it open, if known.
         process_id: Option<u32>,
     },
-    /// The file is something else.
-    #[error("{} is not a keystore: {found}; nothing was changed. Check the path", .path.display())]
+    /// The file is not a keystore.
+    #[error("{} is not a keystore: {found}; it was not changed. Check the path", .path.display())]
     NotAKeystore {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What it is instead.
+        /// What the file is instead.
         found: &'static str,
     },
     /// The file was written by a newer version of this program.
-    #[error("{} has format {found}, this program knows {FORMAT}; use the newer program", .path.display())]
+    #[error("{} has format {found}, but this program supports formats up to {FORMAT}; use a newer version", .path.display())]
     NewerFormat {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Its format number.
         found: u32,
     },
-    /// The file is a keystore, and does not pass its checks.
-    #[error("{} is damaged: {what}; nothing was changed. Keep a copy, check the disk, restore a backup", .path.display())]
+    /// The file is a keystore and failed a check.
+    #[error("{} is damaged: {reason}; it was not changed. Keep a copy, check the disk, restore a backup", .path.display())]
     Damaged {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Which check failed.
-        what: String,
+        /// The check that failed.
+        reason: String,
     },
-    /// The operating system refused.
-    #[error("cannot {doing} {}", .path.display())]
+    /// An OS call failed.
+    #[error("could not {operation} {}", .path.display())]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What was tried.
-        doing: &'static str,
-        /// Its reason.
+        /// The operation that failed.
+        operation: &'static str,
+        /// OS error.
         source: io::Error,
     },
 }
@@ -71,19 +71,19 @@ fn holder(process_id: Option<u32>) -> String {
     process_id.map_or_else(|| "another process".into(), |id| format!("process {id}"))
 }
 
-/// The advisory lock of a store. It ends with the process, however that ends.
+/// The advisory lock of a store. The OS releases it when the process ends.
 #[derive(Debug)]
-pub(super) struct Held(File);
+pub(super) struct FileLock(File);
 
-impl Drop for Held {
+impl Drop for FileLock {
     fn drop(&mut self) {
-        // An empty file says that nobody has it; if that fails, the lock itself still says so.
+        // An empty file means that no process holds the lock; if this fails, the lock itself is still released.
         let _stale = self.0.set_len(0);
     }
 }
 
-fn io_error<'a>(path: &'a Path, doing: &'static str) -> impl FnOnce(io::Error) -> OpenError + 'a {
-    move |source| OpenError::Io { path: path.into(), doing, source }
+fn io_error<'a>(path: &'a Path, operation: &'static str) -> impl FnOnce(io::Error) -> StoreOpenError + 'a {
+    move |source| StoreOpenError::Io { path: path.into(), operation, source }
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -92,9 +92,9 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Opens the store at a path, making it if there is none.
-pub(super) fn open_file(path: &Path, mut options: RedbOptions) -> Result<Core, OpenError> {
-    let held = hold(path)?;
+/// Opens the store at a path, or creates it.
+pub(super) fn open_file(path: &Path, mut options: RedbOptions) -> Result<CommitterCore, StoreOpenError> {
+    let lock = lock_file(path)?;
     match File::open(path) {
         Ok(file) => check(path, file)?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => create(path, &options)?,
@@ -110,74 +110,79 @@ pub(super) fn open_file(path: &Path, mut options: RedbOptions) -> Result<Core, O
         }));
     }
     let side_file = beside(path, ".last");
-    let db = build(&options, backend(path, file)?).map_err(|e| opening(path, e))?;
-    let header = stored_header(&db).map_err(|e| opening(path, e))?;
-    if options.restored || went_back(&side_file, &header) {
-        renew_identity(&db, header, &options).map_err(|e| opening(path, e))?;
+    let db = build(&options, backend(path, file)?).map_err(|e| open_error(path, e))?;
+    let header = stored_header(&db).map_err(|e| open_error(path, e))?;
+    if options.restored || is_older_than_recorded(&side_file, &header) {
+        renew_identity(&db, header, &options).map_err(|e| open_error(path, e))?;
     }
-    Core::new(db, options, Some(side_file), Some(held)).map_err(|e| opening(path, e))
+    CommitterCore::new(db, options, Some(side_file), Some(lock)).map_err(|e| open_error(path, e))
 }
 
-/// Opens a store on any storage, making it if that is empty. Locks and side files are the caller's business.
-pub(super) fn open_backend(backend: impl StorageBackend, options: RedbOptions) -> Result<Core, OpenError> {
+/// Opens the store on any storage, or creates it if that is empty. Uses no lock and no side file.
+pub(super) fn open_backend(
+    backend: impl StorageBackend,
+    options: RedbOptions,
+) -> Result<CommitterCore, StoreOpenError> {
     let path = Path::new("(storage)");
-    let db = build(&options, backend).map_err(|e| opening(path, e))?;
-    initialize(&db, &options).map_err(|e| opening(path, e))?;
-    let header = stored_header(&db).map_err(|e| opening(path, e))?;
+    let db = build(&options, backend).map_err(|e| open_error(path, e))?;
+    initialize(&db, &options).map_err(|e| open_error(path, e))?;
+    let header = stored_header(&db).map_err(|e| open_error(path, e))?;
     if options.restored {
-        renew_identity(&db, header, &options).map_err(|e| opening(path, e))?;
+        renew_identity(&db, header, &options).map_err(|e| open_error(path, e))?;
     }
-    Core::new(db, options, None, None).map_err(|e| opening(path, e))
+    CommitterCore::new(db, options, None, None).map_err(|e| open_error(path, e))
 }
 
-fn hold(path: &Path) -> Result<Held, OpenError> {
-    let path_of_lock = beside(path, ".lock");
+fn lock_file(path: &Path) -> Result<FileLock, StoreOpenError> {
+    let lock_path = beside(path, ".lock");
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(PRIVATE)
-        .open(&path_of_lock)
-        .map_err(io_error(&path_of_lock, "open"))?;
+        .open(&lock_path)
+        .map_err(io_error(&lock_path, "open"))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
             let process_id = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-            return Err(OpenError::InUse { path: path.into(), process_id });
+            return Err(StoreOpenError::InUse { path: path.into(), process_id });
         }
-        Err(TryLockError::Error(e)) => return Err(io_error(&path_of_lock, "lock")(e)),
+        Err(TryLockError::Error(e)) => return Err(io_error(&lock_path, "lock")(e)),
     }
-    let note = |file: &mut File| {
+    let write_process_id = |file: &mut File| {
         file.set_len(0)?;
         file.rewind()?;
         write!(file, "{}", std::process::id())
     };
-    note(&mut file).map_err(io_error(&path_of_lock, "write"))?;
-    Ok(Held(file))
+    write_process_id(&mut file).map_err(io_error(&lock_path, "write"))?;
+    Ok(FileLock(file))
 }
 
-fn backend(path: &Path, file: File) -> Result<FileBackend, OpenError> {
-    FileBackend::new(file).map_err(|e| opening(path, e.into()))
+fn backend(path: &Path, file: File) -> Result<FileBackend, StoreOpenError> {
+    FileBackend::new(file).map_err(|e| open_error(path, e.into()))
 }
 
-fn build(options: &RedbOptions, backend: impl StorageBackend) -> Result<Database, Fault> {
+fn build(options: &RedbOptions, backend: impl StorageBackend) -> Result<Database, DiskError> {
     Ok(Builder::new().set_cache_size(options.cache).create_with_backend(backend)?)
 }
 
-fn opening(path: &Path, fault: Fault) -> OpenError {
-    match fault {
-        Fault::Redb(redb::Error::Io(source)) => OpenError::Io { path: path.into(), doing: "open", source },
-        Fault::Redb(redb::Error::DatabaseAlreadyOpen) => {
-            OpenError::InUse { path: path.into(), process_id: None }
+fn open_error(path: &Path, error: DiskError) -> StoreOpenError {
+    match error {
+        DiskError::Redb(redb::Error::Io(source)) => {
+            StoreOpenError::Io { path: path.into(), operation: "open", source }
         }
-        fault => OpenError::Damaged { path: path.into(), what: fault.text() },
+        DiskError::Redb(redb::Error::DatabaseAlreadyOpen) => {
+            StoreOpenError::InUse { path: path.into(), process_id: None }
+        }
+        error => StoreOpenError::Damaged { path: path.into(), reason: error.text() },
     }
 }
 
-/// Makes an empty store under another name first, so that this one never stands for half a store.
-fn create(path: &Path, options: &RedbOptions) -> Result<(), OpenError> {
+/// Creates an empty store under a temporary name and renames it, so that the file is never incomplete.
+fn create(path: &Path, options: &RedbOptions) -> Result<(), StoreOpenError> {
     let new = beside(path, ".new");
     let file = OpenOptions::new()
         .read(true)
@@ -187,13 +192,13 @@ fn create(path: &Path, options: &RedbOptions) -> Result<(), OpenError> {
         .mode(PRIVATE)
         .open(&new)
         .map_err(io_error(&new, "create"))?;
-    let db = build(options, backend(&new, file)?).map_err(|e| opening(&new, e))?;
-    initialize(&db, options).map_err(|e| opening(&new, e))?;
-    db.close().map_err(|e| opening(&new, e.into()))?;
+    let db = build(options, backend(&new, file)?).map_err(|e| open_error(&new, e))?;
+    initialize(&db, options).map_err(|e| open_error(&new, e))?;
+    db.close().map_err(|e| open_error(&new, e.into()))?;
     replace(&new, path).map_err(io_error(path, "create"))
 }
 
-/// Puts a finished file under its name, durably.
+/// Renames a complete file to its final name, durably.
 fn replace(new: &Path, path: &Path) -> io::Result<()> {
     File::open(new)?.sync_all()?;
     std::fs::rename(new, path)?;
@@ -201,8 +206,8 @@ fn replace(new: &Path, path: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Gives an empty database its tables and its identity. Does nothing to one that has them.
-fn initialize(db: &Database, options: &RedbOptions) -> Result<(), Fault> {
+/// Creates the tables and the identity of an empty database. Does nothing if it has tables.
+fn initialize(db: &Database, options: &RedbOptions) -> Result<(), DiskError> {
     if db.begin_read()?.list_tables()?.next().is_some() {
         return Ok(());
     }
@@ -219,13 +224,13 @@ fn initialize(db: &Database, options: &RedbOptions) -> Result<(), Fault> {
     Ok(txn.commit()?)
 }
 
-fn new_identity(options: &RedbOptions) -> Result<StoreIdentity, Fault> {
+fn new_identity(options: &RedbOptions) -> Result<StoreIdentity, DiskError> {
     let mut identity = [0; 16];
     (options.random)(&mut identity).map_err(redb::StorageError::from)?;
     Ok(StoreIdentity(identity))
 }
 
-fn renew_identity(db: &Database, header: Header, options: &RedbOptions) -> Result<(), Fault> {
+fn renew_identity(db: &Database, header: Header, options: &RedbOptions) -> Result<(), DiskError> {
     let header = Header { identity: new_identity(options)?, ..header };
     let mut txn = db.begin_write()?;
     txn.set_two_phase_commit(true);
@@ -233,76 +238,78 @@ fn renew_identity(db: &Database, header: Header, options: &RedbOptions) -> Resul
     Ok(txn.commit()?)
 }
 
-fn stored_header(db: &Database) -> Result<Header, Fault> {
+fn stored_header(db: &Database) -> Result<Header, DiskError> {
     let table = db.begin_read()?.open_table(META)?;
-    let bytes = table.get(HEADER)?.ok_or(Fault::Record("header"))?;
-    Header::decode(bytes.value()).ok_or(Fault::Record("header"))
+    let bytes = table.get(HEADER)?.ok_or(DiskError::Record("header"))?;
+    Header::decode(bytes.value()).ok_or(DiskError::Record("header"))
 }
 
-/// Looks through the whole file without changing a byte of it: whose it is, and whether every page is whole.
-fn check(path: &Path, file: File) -> Result<(), OpenError> {
-    let not_ours = |found| OpenError::NotAKeystore { path: path.into(), found };
-    let damaged = |what: String| OpenError::Damaged { path: path.into(), what };
+/// Checks the whole file without changing it: whether it is a keystore, and whether every page is valid.
+fn check(path: &Path, file: File) -> Result<(), StoreOpenError> {
+    let not_a_keystore = |found| StoreOpenError::NotAKeystore { path: path.into(), found };
+    let damaged = |reason: String| StoreOpenError::Damaged { path: path.into(), reason };
     let mut magic = Vec::new();
     (&file).take(REDB_MAGIC.len() as u64).read_to_end(&mut magic).map_err(io_error(path, "read"))?;
     if magic != REDB_MAGIC {
-        return Err(not_ours(if magic.is_empty() { "it is empty" } else { "it is no database" }));
+        return Err(not_a_keystore(if magic.is_empty() { "it is empty" } else { "it is not a database" }));
     }
     let overlay = Overlay::new(file).map_err(io_error(path, "read"))?;
-    // A file that was altered outside may make redb panic, which is as good as its error.
-    let look = || -> Result<Option<u32>, Fault> {
+    // redb may panic on a modified file; the panic is handled like an error.
+    let inspect = || -> Result<Option<u32>, DiskError> {
         let mut db = Builder::new().create_with_backend(overlay)?;
         if !db.check_integrity()? {
-            return Err(Fault::Redb(redb::Error::Corrupted("its last committed state is not whole".into())));
+            return Err(DiskError::Redb(redb::Error::Corrupted(
+                "its last committed state is incomplete".into(),
+            )));
         }
         let txn = db.begin_read()?;
-        let ours = txn.list_tables()?.any(|table| table.name() == META.name());
-        if !ours {
+        let has_meta = txn.list_tables()?.any(|table| table.name() == META.name());
+        if !has_meta {
             return Ok(None);
         }
         let table = txn.open_table(META)?;
-        let header = table.get(HEADER)?.ok_or(Fault::Record("header"))?;
-        let format = Header::format(header.value()).ok_or(Fault::Record("header"))?;
+        let header = table.get(HEADER)?.ok_or(DiskError::Record("header"))?;
+        let format = Header::format(header.value()).ok_or(DiskError::Record("header"))?;
         if format <= FORMAT {
             for name in
                 [DATA.name(), HISTORY.name(), LOG.name(), OPS.name(), LEASES.name(), LEASE_KEYS.name()]
             {
                 if !txn.list_tables()?.any(|table| table.name() == name) {
-                    return Err(Fault::Record("tables"));
+                    return Err(DiskError::Record("tables"));
                 }
             }
         }
         Ok(Some(format))
     };
-    match std::panic::catch_unwind(AssertUnwindSafe(look)) {
+    match std::panic::catch_unwind(AssertUnwindSafe(inspect)) {
         Ok(Ok(Some(format))) if format <= FORMAT => Ok(()),
-        Ok(Ok(Some(found))) => Err(OpenError::NewerFormat { path: path.into(), found }),
-        Ok(Ok(None)) => Err(not_ours("it is another program's database")),
-        Ok(Err(Fault::Redb(redb::Error::TableTypeMismatch { .. }))) => {
-            Err(not_ours("it is another program's database"))
+        Ok(Ok(Some(found))) => Err(StoreOpenError::NewerFormat { path: path.into(), found }),
+        Ok(Ok(None)) => Err(not_a_keystore("it is another program's database")),
+        Ok(Err(DiskError::Redb(redb::Error::TableTypeMismatch { .. }))) => {
+            Err(not_a_keystore("it is another program's database"))
         }
-        Ok(Err(fault)) => Err(damaged(fault.text())),
-        Err(_) => Err(damaged("its pages contradict each other".into())),
+        Ok(Err(error)) => Err(damaged(error.text())),
+        Err(_) => Err(damaged("its pages are inconsistent".into())),
     }
 }
 
-/// Whether the file is older than what was noted when it was last closed. A note that cannot be read means the
-/// worst, which costs its readers no more than their caches.
-fn went_back(side_file: &Path, header: &Header) -> bool {
+/// Whether the file is older than recorded when it was last closed. A side file that cannot be read counts as older, which
+/// only costs the readers their caches.
+fn is_older_than_recorded(side_file: &Path, header: &Header) -> bool {
     let text = match std::fs::read_to_string(side_file) {
         Ok(text) => text,
         Err(e) => return e.kind() != io::ErrorKind::NotFound,
     };
-    let noted = text.trim().split_once(' ').and_then(|(identity, revision)| {
+    let recorded = text.trim().split_once(' ').and_then(|(identity, revision)| {
         Some((u128::from_str_radix(identity, 16).ok()?.to_be_bytes(), revision.parse::<u64>().ok()?))
     });
-    match noted {
+    match recorded {
         Some((identity, revision)) => identity == header.identity.0 && revision > header.revision.0,
         None => true,
     }
 }
 
-/// Notes how far a store got: its identity and its last revision.
+/// Records the identity and last revision of a store that is closed.
 pub(super) fn write_side_file(path: &Path, header: &Header) -> io::Result<()> {
     let new = beside(path, ".new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE).open(&new)?;

@@ -1,4 +1,4 @@
-//! What can be chosen when a file is opened.
+//! Options for opening a file.
 
 use std::fmt;
 use std::io;
@@ -8,10 +8,10 @@ use crate::WallClock;
 
 /// Fills a buffer with random bytes.
 type Random = Arc<dyn Fn(&mut [u8]) -> io::Result<()> + Send + Sync>;
-/// Bytes that can still be written to the file system.
+/// Returns the free bytes of the file system.
 type FreeSpace = Arc<dyn Fn() -> io::Result<u64> + Send + Sync>;
 
-/// How a [`RedbStore`](crate::RedbStore) is opened. The default is what a service wants.
+/// Options of a [`RedbStore`](crate::RedbStore). The defaults suit a service.
 #[derive(Clone)]
 pub struct RedbOptions {
     pub(crate) wall: WallClock,
@@ -38,50 +38,50 @@ impl Default for RedbOptions {
 }
 
 impl RedbOptions {
-    /// The clock by which history ages.
+    /// Clock that measures the age of history. Default: the system clock.
     #[must_use]
     pub fn wall_clock(mut self, wall: WallClock) -> Self {
         self.wall = wall;
         self
     }
 
-    /// Where identities and lease names come from.
+    /// Source of random identities and lease identifiers. Default: the OS.
     #[must_use]
     pub fn random(mut self, fill: impl Fn(&mut [u8]) -> io::Result<()> + Send + Sync + 'static) -> Self {
         self.random = Arc::new(fill);
         self
     }
 
-    /// How to find out how many bytes are free, where that isn't the file system's own answer.
+    /// Replaces the check of free space, which asks the file system by default.
     #[must_use]
     pub fn free_space(mut self, free: impl Fn() -> io::Result<u64> + Send + Sync + 'static) -> Self {
         self.free_space = Some(Arc::new(free));
         self
     }
 
-    /// Below how many free bytes only deletions are taken (64 MiB). The rest is what deletions write with.
+    /// Free bytes below which only deletions are accepted. Deletions write too, so the reserve is for them. Default: 64 MiB.
     #[must_use]
     pub const fn reserve_bytes(mut self, bytes: u64) -> Self {
         self.reserve = bytes;
         self
     }
 
-    /// Memory for pages of the file, in bytes (256 MiB).
+    /// Memory for the page cache, in bytes. Default: 256 MiB.
     #[must_use]
     pub const fn cache_bytes(mut self, bytes: usize) -> Self {
         self.cache = bytes;
         self
     }
 
-    /// Says that the file has been put in place from a backup: the store gets a new identity.
+    /// Whether the file was restored from a backup; the store then gets a new identity.
     #[must_use]
     pub const fn restored(mut self, restored: bool) -> Self {
         self.restored = restored;
         self
     }
 
-    /// Commits in the caller's task, one change at a time, instead of in a thread: for simulations, where
-    /// time is paused and order must repeat.
+    /// Commits in the caller's task, one change at a time, instead of in a thread. For simulations with paused time and
+    /// reproducible order.
     #[must_use]
     pub const fn without_threads(mut self) -> Self {
         self.threads = false;

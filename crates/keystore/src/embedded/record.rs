@@ -4,14 +4,14 @@
 //! |---|---|---|
 //! | `meta` | `header` | format u32, identity 16, last revision u64, oldest readable revision u64 |
 //! | `data` | key | created u64, modified u64, lease u64 (0: none), value |
-//! | `history` | key, modified | until u64, created u64, value: what stood from `modified` to before `until` |
-//! | `log` | revision | wall clock in ms u64, operation 16 (0: none), then for each key changed: length u16, key, modified before u64 (0: absent), 1 if it is there now |
+//! | `history` | key, modified | until u64, created u64, value: the version from `modified` to before `until` |
+//! | `log` | revision | wall clock in ms u64, operation 16 (0: none), then for each changed key: length u16, key, previous modified u64 (0: absent), 1 if it exists afterwards |
 //! | `ops` | operation | revision |
 //! | `leases` | lease | TTL in ms |
 //! | `lease_keys` | lease, key | – |
 //!
-//! A log record loses its changes, and the history they replaced, after the watch retention; it goes altogether
-//! with its operation after the operation retention.
+//! After the watch retention, a log record loses its changes, and the versions they replaced are deleted. After the
+//! operation retention, the record and its operation are deleted.
 
 use redb::TableDefinition;
 
@@ -29,7 +29,7 @@ pub(super) const LEASE_KEYS: TableDefinition<'static, (u64, &[u8]), ()> = TableD
 
 pub(super) const HEADER: &str = "header";
 
-/// What the store knows of itself; changes with every commit.
+/// The record of `meta`; changes with every commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) identity: StoreIdentity,
@@ -58,7 +58,7 @@ impl Header {
         })
     }
 
-    /// The format number alone, which every version of the header begins with.
+    /// The format number, with which every version of the header begins.
     pub(super) fn format(bytes: &[u8]) -> Option<u32> {
         u32_from(bytes).map(|(format, _)| format)
     }
@@ -66,14 +66,14 @@ impl Header {
 
 /// A record of `data`.
 #[derive(Clone, Copy)]
-pub(super) struct Live<'a> {
+pub(super) struct DataRecord<'a> {
     pub(super) created: Revision,
     pub(super) modified: Revision,
     pub(super) lease: Option<LeaseId>,
     pub(super) value: &'a [u8],
 }
 
-impl<'a> Live<'a> {
+impl<'a> DataRecord<'a> {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(24 + self.value.len());
         out.extend(self.created.0.to_be_bytes());
@@ -98,13 +98,13 @@ impl<'a> Live<'a> {
 
 /// A record of `history`.
 #[derive(Clone, Copy)]
-pub(super) struct Past<'a> {
+pub(super) struct HistoryRecord<'a> {
     pub(super) until: Revision,
     pub(super) created: Revision,
     pub(super) value: &'a [u8],
 }
 
-impl<'a> Past<'a> {
+impl<'a> HistoryRecord<'a> {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(16 + self.value.len());
         out.extend(self.until.0.to_be_bytes());
@@ -126,22 +126,22 @@ impl<'a> Past<'a> {
 
 /// A record of `log`, without its changes.
 #[derive(Clone, Copy)]
-pub(super) struct Logged<'a> {
+pub(super) struct LogRecord<'a> {
     pub(super) wall_ms: u64,
     pub(super) op: Option<OpId>,
     changes: &'a [u8],
 }
 
-/// What a log record says of one key.
+/// The change of one key in a log record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Changed<'a> {
+pub(super) struct KeyChange<'a> {
     pub(super) key: &'a [u8],
     pub(super) before: Option<Revision>,
     pub(super) present: bool,
 }
 
-impl<'a> Logged<'a> {
-    pub(super) fn encode(wall_ms: u64, op: Option<OpId>, changes: &[Changed<'_>]) -> Vec<u8> {
+impl<'a> LogRecord<'a> {
+    pub(super) fn encode(wall_ms: u64, op: Option<OpId>, changes: &[KeyChange<'_>]) -> Vec<u8> {
         let mut out = wall_ms.to_be_bytes().to_vec();
         out.extend(op.map_or([0; 16], |op| op.0));
         for change in changes {
@@ -160,7 +160,7 @@ impl<'a> Logged<'a> {
         Some(Self { wall_ms, op: (*op != [0; 16]).then_some(OpId(*op)), changes })
     }
 
-    pub(super) fn changes(&self) -> Option<Vec<Changed<'a>>> {
+    pub(super) fn changes(&self) -> Option<Vec<KeyChange<'a>>> {
         let mut rest = self.changes;
         let mut changes = Vec::new();
         while !rest.is_empty() {
@@ -168,7 +168,7 @@ impl<'a> Logged<'a> {
             let (key, bytes) = bytes.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
             let (before, bytes) = u64_from(bytes)?;
             let (present, bytes) = bytes.split_first()?;
-            changes.push(Changed {
+            changes.push(KeyChange {
                 key,
                 before: (before != 0).then_some(Revision(before)),
                 present: *present == 1,

@@ -1,4 +1,4 @@
-//! The store itself: reads here, changes through the committer.
+//! The store: reads directly, changes through the committer.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,12 +10,12 @@ use redb::StorageBackend;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::committer::{Committer, Core, WeakCommitter};
-use super::open::{self, OpenError};
+use super::committer::{Committer, CommitterCore, WeakCommitter};
+use super::open::{self, StoreOpenError};
 use super::options::RedbOptions;
-use super::view::Published;
+use super::view::LatestView;
 use super::write_batch::Request;
-use crate::lease::Expiries;
+use crate::lease::LeaseTimers;
 use crate::watch::Cursor;
 use crate::{
     Commit, Deadline, Freshness, Key, Keystore, Lease, LeaseId, Page, Revision, Snapshot, StoreError,
@@ -24,81 +24,82 @@ use crate::{
 
 /// A store in one file, for one machine and one process at a time.
 ///
-/// - Every acknowledged commit survives the end of the process and the loss of power.
-/// - After a write or a flush of the disk has failed nothing more is committed: [`StoreError::Corrupt`], or
-///   [`StoreError::Full`] when there was no room. Close it, see to the disk, open it again.
-/// - The file is private to its owner. Beside it stand `.lock`, with the holder's process ID, and `.last`, with
-///   the revision at the last clean stop: a file older than that was put back, and gets a new identity.
-/// - Opening checks every page of the file first, in the calling task and without changing a byte: a second for some
-///   hundred MiB.
+/// - Every acknowledged commit survives the end of the process and a loss of power.
+/// - After a failed write or flush, nothing more is committed: calls return [`StoreError::Corrupt`], or
+///   [`StoreError::Full`] if the disk was full. Close the store, repair the disk, open the store again.
+/// - The file can be read by its owner only. Next to it are `.lock`, with the process ID of the holder, and `.last`, with
+///   the revision at the last clean close: a file older than that was restored from a copy and gets a new identity.
+/// - Opening first checks every page of the file, in the calling task and without changing it. That takes about a second
+///   for some hundred MiB.
 ///
-/// Dropping the handle finishes what is queued and closes the file, which blocks for a flush or two;
-/// [`RedbStore::close`] also says whether that went well.
+/// Dropping the store completes the queued changes and closes the file, which blocks for one or two flushes.
+/// [`RedbStore::close`] does the same and returns errors.
 pub struct RedbStore {
-    /// None only while it is being closed.
+    /// `None` only while the store is being closed.
     committer: Option<Committer>,
-    published: Arc<Published>,
+    latest_view: Arc<LatestView>,
     tip: watch::Receiver<Revision>,
     identity: StoreIdentity,
     options: RedbOptions,
-    expiries: Arc<Expiries>,
-    expirer: AbortHandle,
+    lease_timers: Arc<LeaseTimers>,
+    lease_task: AbortHandle,
 }
 
-/// A watch of a [`RedbStore`].
-pub struct RedbWatch(Cursor<Published>);
+/// A watch on a [`RedbStore`].
+pub struct RedbWatch(Cursor<LatestView>);
 
 impl RedbStore {
-    /// Opens the store at a path; makes it, with a new identity, if there is no file.
+    /// Opens the store in the file at `path`, or creates it with a new identity.
     ///
     /// # Errors
-    /// [`OpenError`] says what is wrong, whose business it is and what to do; an existing file is as it was.
-    pub async fn open(path: impl AsRef<Path>, options: RedbOptions) -> Result<Self, OpenError> {
+    /// [`StoreOpenError`]. An existing file is unchanged.
+    pub async fn open(path: impl AsRef<Path>, options: RedbOptions) -> Result<Self, StoreOpenError> {
         let path = path.as_ref();
         let core = open::open_file(path, options.clone())?;
-        Self::start(core, options).map_err(|source| OpenError::Io {
+        Self::start(core, options).map_err(|source| StoreOpenError::Io {
             path: path.into(),
-            doing: "serve",
+            operation: "serve",
             source,
         })
     }
 
-    /// Opens the store on any storage, such as a simulated disk; makes it if that is empty. Nothing is locked
-    /// or noted beside it, and the integrity of what is found is redb's word.
+    /// Opens the store on any storage, such as a simulated disk, or creates it if that is empty. Uses no lock and no side
+    /// file, and does not check every page.
     ///
     /// # Errors
     /// As [`RedbStore::open`].
     pub async fn open_with_backend(
         backend: impl StorageBackend,
         options: RedbOptions,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, StoreOpenError> {
         let core = open::open_backend(backend, options.clone())?;
-        Self::start(core, options).map_err(|source| OpenError::Io {
+        Self::start(core, options).map_err(|source| StoreOpenError::Io {
             path: "(storage)".into(),
-            doing: "serve",
+            operation: "serve",
             source,
         })
     }
 
-    fn start(core: Core, options: RedbOptions) -> std::io::Result<Self> {
-        let published = core.published();
+    fn start(core: CommitterCore, options: RedbOptions) -> std::io::Result<Self> {
+        let latest_view = core.latest_view();
         let tip = core.watch_tip();
         let identity = core.header().identity;
-        let expiries = Arc::new(Expiries::default());
-        for (id, ttl) in core.leases().map_err(|fault| std::io::Error::other(fault.text()))? {
-            expiries.begin(id, ttl);
+        let lease_timers = Arc::new(LeaseTimers::default());
+        for (id, ttl) in core.leases().map_err(|error| std::io::Error::other(error.text()))? {
+            lease_timers.start(id, ttl);
         }
         let committer = Committer::start(core)?;
-        let expirer = tokio::spawn(expire(Arc::clone(&expiries), committer.downgrade())).abort_handle();
-        Ok(Self { committer: Some(committer), published, tip, identity, options, expiries, expirer })
+        let lease_task = tokio::spawn(revoke_ended_leases(Arc::clone(&lease_timers), committer.downgrade()));
+        let lease_task = lease_task.abort_handle();
+        Ok(Self { committer: Some(committer), latest_view, tip, identity, options, lease_timers, lease_task })
     }
 
-    /// Finishes what is queued and closes the file. Watches end.
+    /// Completes the queued changes and closes the file. Watches end.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when the last words could not be written. What was acknowledged is there.
+    /// [`StoreError::Corrupt`] when the file could not be closed cleanly. Acknowledged commits are durable even then.
     pub async fn close(mut self) -> Result<(), StoreError> {
-        self.expirer.abort();
+        self.lease_task.abort();
         self.committer.take().map_or(Ok(()), Committer::close)
     }
 
@@ -112,7 +113,7 @@ impl RedbStore {
 
 impl Drop for RedbStore {
     fn drop(&mut self) {
-        self.expirer.abort();
+        self.lease_task.abort();
         if let Some(committer) = self.committer.take() {
             let _reported_by_close = committer.close();
         }
@@ -128,7 +129,7 @@ impl Keystore for RedbStore {
 
     async fn get(&self, keys: &[Key], f: Freshness, _: Deadline) -> Result<Snapshot, StoreError> {
         limits::check_keys(keys)?;
-        let view = self.published.view()?;
+        let view = self.latest_view.view()?;
         view.check_reached(f)?;
         Ok(view.get(keys)?)
     }
@@ -142,7 +143,7 @@ impl Keystore for RedbStore {
         _: Deadline,
     ) -> Result<Page, StoreError> {
         limits::check_page(limit)?;
-        let view = self.published.view()?;
+        let view = self.latest_view.view()?;
         view.check_reached(f)?;
         let at = at.unwrap_or(view.header.revision);
         view.check_kept(at)?;
@@ -155,36 +156,36 @@ impl Keystore for RedbStore {
     }
 
     async fn watch(&self, range: Range<Key>, after: Revision) -> Result<RedbWatch, StoreError> {
-        self.published.view()?.check_kept(after)?;
-        Ok(RedbWatch(Cursor::new(Arc::clone(&self.published), self.tip.clone(), range, after)))
+        self.latest_view.view()?.check_kept(after)?;
+        Ok(RedbWatch(Cursor::new(Arc::clone(&self.latest_view), self.tip.clone(), range, after)))
     }
 
     async fn grant(&self, ttl: Duration, d: Deadline) -> Result<Lease, StoreError> {
         limits::check_ttl(ttl)?;
         let mut bytes = [0; 8];
         (self.options.random)(&mut bytes).map_err(|_| {
-            StoreError::unavailable(Duration::from_secs(1), "no random bytes for a lease's name")
+            StoreError::unavailable(Duration::from_secs(1), "no random bytes for a lease identifier")
         })?;
-        // Half of the numbers, and never 0, so that every engine can hold them.
+        // Positive as an i64, so that any database can store it.
         let id = LeaseId((u64::from_be_bytes(bytes) >> 1).max(1));
         let ttl_ms = u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         let ttl = Duration::from_millis(ttl_ms);
-        // Its time runs from here: if this future is dropped later, the lease still ends.
-        self.expiries.begin(id, ttl);
+        // Started first: the lease ends even if this future is dropped after the grant.
+        self.lease_timers.start(id, ttl);
         let granted = self.submit(Request::Grant { id, ttl_ms }, d).await;
         if granted.is_err() && granted != Err(StoreError::Unknown) {
-            self.expiries.forget(id);
+            self.lease_timers.stop(id);
         }
         granted.map(|_| Lease { id, ttl })
     }
 
     async fn renew(&self, lease: LeaseId, _: Deadline) -> Result<Lease, StoreError> {
-        self.expiries.renew(lease)
+        self.lease_timers.renew(lease)
     }
 
     async fn revoke(&self, lease: LeaseId, d: Deadline) -> Result<(), StoreError> {
         self.submit(Request::Revoke(vec![lease]), d).await?;
-        self.expiries.forget(lease);
+        self.lease_timers.stop(lease);
         Ok(())
     }
 }
@@ -195,10 +196,10 @@ impl WatchStream for RedbWatch {
     }
 }
 
-/// Ends leases in their time, as long as the store is open.
-async fn expire(expiries: Arc<Expiries>, committer: WeakCommitter) {
+/// Revokes leases when they end, until the store is closed.
+async fn revoke_ended_leases(timers: Arc<LeaseTimers>, committer: WeakCommitter) {
     loop {
-        let ended = expiries.ended().await;
+        let ended = timers.wait_for_ended().await;
         if !committer.submit(Request::Revoke(ended)).await {
             return;
         }

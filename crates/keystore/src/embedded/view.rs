@@ -1,4 +1,4 @@
-//! The newest committed state, for readers.
+//! The newest committed state, for reads.
 
 use std::collections::VecDeque;
 use std::iter::Peekable;
@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use redb::{Database, ReadOnlyTable, ReadableDatabase};
 
-use super::disk::Fault;
-use super::record::{DATA, HEADER, HISTORY, Header, LOG, Live, Logged, META, Past};
+use super::disk::DiskError;
+use super::record::{DATA, DataRecord, HEADER, HISTORY, Header, HistoryRecord, LOG, LogRecord, META};
 use crate::watch::Log;
 use crate::{Batch, Change, Entry, Freshness, Key, MAX_PAGE_LEN, Page, Revision, Snapshot, StoreError};
 
-/// Log records that a watch reads at a time.
+/// Log records that a watch reads at once.
 const LOG_CHUNK: usize = 64;
 
-/// One committed state. Its tables keep the pages alive; the tables are opened once, not for each read.
+/// One committed state. The open tables keep its pages; they are opened once, not for each read.
 pub(super) struct View {
     pub(super) header: Header,
     data: ReadOnlyTable<&'static [u8], &'static [u8]>,
@@ -24,11 +24,11 @@ pub(super) struct View {
     log: ReadOnlyTable<u64, &'static [u8]>,
 }
 
-/// Where the committer puts the newest view; empty when the store is closed.
+/// The newest view, set by the committer; `None` when the store is closed.
 #[derive(Default)]
-pub(super) struct Published(RwLock<Option<Arc<View>>>);
+pub(super) struct LatestView(RwLock<Option<Arc<View>>>);
 
-impl Published {
+impl LatestView {
     pub(super) fn set(&self, view: Option<View>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = view.map(Arc::new);
     }
@@ -40,10 +40,10 @@ impl Published {
 }
 
 impl View {
-    pub(super) fn open(db: &Database) -> Result<Self, Fault> {
+    pub(super) fn open(db: &Database) -> Result<Self, DiskError> {
         let txn = db.begin_read()?;
         let header = txn.open_table(META)?.get(HEADER)?;
-        let header = header.and_then(|h| Header::decode(h.value())).ok_or(Fault::Record("header"))?;
+        let header = header.and_then(|h| Header::decode(h.value())).ok_or(DiskError::Record("header"))?;
         Ok(Self {
             header,
             data: txn.open_table(DATA)?,
@@ -52,7 +52,7 @@ impl View {
         })
     }
 
-    /// A revision that has not happened yet is one of another identity.
+    /// Checks that the revision was reached; a later one belongs to another identity.
     pub(super) fn check_reached(&self, f: Freshness) -> Result<(), StoreError> {
         match f {
             Freshness::AtLeast(at) if at > self.header.revision => {
@@ -71,20 +71,20 @@ impl View {
         }
     }
 
-    pub(super) fn get(&self, keys: &[Key]) -> Result<Snapshot, Fault> {
+    pub(super) fn get(&self, keys: &[Key]) -> Result<Snapshot, DiskError> {
         let mut entries = Vec::with_capacity(keys.len());
         for key in keys {
             entries.push(match self.data.get(&*key.0)? {
-                Some(bytes) => {
-                    Some(Live::decode(bytes.value()).ok_or(Fault::Record("data"))?.entry(key.clone()))
-                }
+                Some(bytes) => Some(
+                    DataRecord::decode(bytes.value()).ok_or(DiskError::Record("data"))?.entry(key.clone()),
+                ),
                 None => None,
             });
         }
         Ok(Snapshot { at: self.header.revision, entries })
     }
 
-    pub(super) fn scan(&self, range: &Range<Key>, limit: usize, at: Revision) -> Result<Page, Fault> {
+    pub(super) fn scan(&self, range: &Range<Key>, limit: usize, at: Revision) -> Result<Page, DiskError> {
         let mut page = Page { at, entries: Vec::new(), next: None };
         if range.start >= range.end {
             return Ok(page);
@@ -102,59 +102,61 @@ impl View {
         Ok(page)
     }
 
-    /// A range as it stood at a revision: what stands since then or before, and what stood until later.
+    /// The entries of a range at a revision: current ones written by then, and past ones replaced later.
     fn entries_at(
         &self,
         range: &Range<Key>,
         at: Revision,
-    ) -> Result<impl Iterator<Item = Result<Entry, Fault>> + use<>, Fault> {
+    ) -> Result<impl Iterator<Item = Result<Entry, DiskError>> + use<>, DiskError> {
         let (start, end) = (&*range.start.0, &*range.end.0);
         let live = self.data.range(start..end)?.filter_map(move |item| {
             let decode = || {
                 let (key, bytes) = item?;
-                let live = Live::decode(bytes.value()).ok_or(Fault::Record("data"))?;
+                let live = DataRecord::decode(bytes.value()).ok_or(DiskError::Record("data"))?;
                 Ok((live.modified <= at).then(|| live.entry(Key::from(key.value()))))
             };
             decode().transpose()
         });
-        // Every transaction moves what it replaces to the history: without one since, there is nothing in it.
+        // The history has versions replaced after `at` only if there was a transaction since.
         let history =
             (at < self.header.revision).then(|| self.history.range((start, 0)..(end, 0))).transpose()?;
         let past = history.into_iter().flatten().filter_map(move |item| {
             let decode = || {
-                let (place, bytes) = item?;
-                let (key, modified) = place.value();
-                let past = Past::decode(bytes.value()).ok_or(Fault::Record("history"))?;
-                let stood = modified <= at.0 && at < past.until;
-                Ok(stood.then(|| past.entry(Key::from(key), Revision(modified))))
+                let (entry, bytes) = item?;
+                let (key, modified) = entry.value();
+                let past = HistoryRecord::decode(bytes.value()).ok_or(DiskError::Record("history"))?;
+                let is_version_at = modified <= at.0 && at < past.until;
+                Ok(is_version_at.then(|| past.entry(Key::from(key), Revision(modified))))
             };
             decode().transpose()
         });
         Ok(Merged { live: live.peekable(), past: past.peekable() })
     }
 
-    /// A key as a transaction left it.
-    fn entry_of(&self, key: &[u8], at: Revision) -> Result<Entry, Fault> {
+    /// The entry of a key as a transaction wrote it.
+    fn entry_of(&self, key: &[u8], at: Revision) -> Result<Entry, DiskError> {
         if let Some(bytes) = self.data.get(key)? {
-            let live = Live::decode(bytes.value()).ok_or(Fault::Record("data"))?;
+            let live = DataRecord::decode(bytes.value()).ok_or(DiskError::Record("data"))?;
             if live.modified == at {
                 return Ok(live.entry(Key::from(key)));
             }
         }
-        let bytes = self.history.get((key, at.0))?.ok_or(Fault::Record("history"))?;
-        Ok(Past::decode(bytes.value()).ok_or(Fault::Record("history"))?.entry(Key::from(key), at))
+        let bytes = self.history.get((key, at.0))?.ok_or(DiskError::Record("history"))?;
+        Ok(HistoryRecord::decode(bytes.value())
+            .ok_or(DiskError::Record("history"))?
+            .entry(Key::from(key), at))
     }
 
-    fn batches(&self, range: &Range<Key>, after: Revision) -> Result<(VecDeque<Batch>, Revision), Fault> {
+    fn batches(&self, range: &Range<Key>, after: Revision) -> Result<(VecDeque<Batch>, Revision), DiskError> {
         let mut batches = VecDeque::new();
         let mut records = self.log.range(after.0.saturating_add(1)..)?;
         let mut reached = after;
         for item in records.by_ref().take(LOG_CHUNK) {
             let (at, bytes) = item?;
             reached = Revision(at.value());
-            let logged = Logged::decode(bytes.value()).ok_or(Fault::Record("log"))?;
+            let record = LogRecord::decode(bytes.value()).ok_or(DiskError::Record("log"))?;
             let mut changes = Vec::new();
-            for changed in logged.changes().ok_or(Fault::Record("log"))? {
+            for changed in record.changes().ok_or(DiskError::Record("log"))? {
                 if changed.key < &*range.start.0 || changed.key >= &*range.end.0 {
                     continue;
                 }
@@ -169,7 +171,7 @@ impl View {
     }
 }
 
-/// Two ordered runs without a common key, as one.
+/// Merges two iterators that are ordered by key and have no key in common.
 struct Merged<A: Iterator, B: Iterator> {
     live: Peekable<A>,
     past: Peekable<B>,
@@ -177,10 +179,10 @@ struct Merged<A: Iterator, B: Iterator> {
 
 impl<A, B> Iterator for Merged<A, B>
 where
-    A: Iterator<Item = Result<Entry, Fault>>,
-    B: Iterator<Item = Result<Entry, Fault>>,
+    A: Iterator<Item = Result<Entry, DiskError>>,
+    B: Iterator<Item = Result<Entry, DiskError>>,
 {
-    type Item = Result<Entry, Fault>;
+    type Item = Result<Entry, DiskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         match (self.live.peek(), self.past.peek()) {
@@ -191,7 +193,7 @@ where
     }
 }
 
-impl Log for Published {
+impl Log for LatestView {
     fn read(&self, range: &Range<Key>, after: Revision) -> Result<(VecDeque<Batch>, Revision), StoreError> {
         let view = self.view()?;
         view.check_kept(after)?;

@@ -1,18 +1,19 @@
-//! Changes against one open write transaction, in order.
+//! Applying changes to one write transaction, in order.
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::disk::Fault;
+use super::disk::DiskError;
 use super::record::{
-    Changed, DATA, HEADER, HISTORY, Header, LEASE_KEYS, LEASES, LOG, Live, Logged, META, OPS, Past,
+    DATA, DataRecord, HEADER, HISTORY, Header, HistoryRecord, KeyChange, LEASE_KEYS, LEASES, LOG, LogRecord,
+    META, OPS,
 };
 use crate::clock::is_past;
 use crate::{Commit, Key, LeaseId, OP_RETENTION, OpId, Revision, StoreError, Txn, WATCH_RETENTION, Write};
 
-/// How many log records a commit may trim of each kind: what is behind is caught up with in steps.
+/// Most log records that one commit trims of each kind. Longer backlogs are trimmed by several commits.
 const TRIM_CHUNK: usize = 256;
 
-/// What the committer is asked for. Each is answered with the revision it was done at.
+/// A change requested from the committer. The answer has the revision at which it was applied.
 #[derive(Debug)]
 pub(super) enum Request {
     Commit(Txn),
@@ -21,7 +22,7 @@ pub(super) enum Request {
 }
 
 impl Request {
-    /// Its operation, if a repeat of it is to be told of the first.
+    /// The operation, if a retry has to be recognised.
     pub(super) const fn op(&self) -> Option<OpId> {
         match self {
             Self::Commit(txn) => Some(txn.op),
@@ -29,7 +30,7 @@ impl Request {
         }
     }
 
-    /// Whether it can only make room, so that it is taken even by a full store.
+    /// Whether the change only deletes, so that a full store accepts it.
     pub(super) fn only_deletes(&self) -> bool {
         match self {
             Self::Commit(txn) => txn.writes.iter().all(|write| matches!(write, Write::Delete(_))),
@@ -39,11 +40,11 @@ impl Request {
     }
 }
 
-/// The answer of the contract, or the fault that ends the whole write transaction.
-type Answer = Result<Result<Commit, StoreError>, Fault>;
+/// The answer to the request, or the error that aborts the whole write transaction.
+type Answer = Result<Result<Commit, StoreError>, DiskError>;
 
 /// The open tables of a write transaction.
-pub(super) struct Batch<'t> {
+pub(super) struct WriteBatch<'t> {
     meta: Table<'t, &'static str, &'static [u8]>,
     data: Table<'t, &'static [u8], &'static [u8]>,
     history: Table<'t, (&'static [u8], u64), &'static [u8]>,
@@ -56,8 +57,8 @@ pub(super) struct Batch<'t> {
     changed: bool,
 }
 
-impl<'t> Batch<'t> {
-    pub(super) fn open(txn: &'t WriteTransaction, header: Header, wall_ms: u64) -> Result<Self, Fault> {
+impl<'t> WriteBatch<'t> {
+    pub(super) fn open(txn: &'t WriteTransaction, header: Header, wall_ms: u64) -> Result<Self, DiskError> {
         Ok(Self {
             meta: txn.open_table(META)?,
             data: txn.open_table(DATA)?,
@@ -72,7 +73,7 @@ impl<'t> Batch<'t> {
         })
     }
 
-    /// Does one request, or refuses it without a trace.
+    /// Applies one request, or refuses it without any change.
     pub(super) fn run(&mut self, request: &Request) -> Answer {
         match request {
             Request::Commit(txn) => self.commit(txn),
@@ -85,22 +86,22 @@ impl<'t> Batch<'t> {
         }
     }
 
-    /// What a full store says: that it takes nothing, but for what it has already done.
-    pub(super) fn refuse_for_want_of_room(&self, request: &Request) -> Answer {
-        let done = match request {
+    /// Answers a request that is refused because the disk is full. A retry of an applied operation gets its outcome.
+    pub(super) fn refuse_as_full(&self, request: &Request) -> Answer {
+        let earlier = match request {
             Request::Commit(txn) => self.replay(txn.op)?,
             Request::Grant { .. } | Request::Revoke(_) => None,
         };
-        Ok(done.ok_or(StoreError::Full))
+        Ok(earlier.ok_or(StoreError::Full))
     }
 
-    fn replay(&self, op: OpId) -> Result<Option<Commit>, Fault> {
+    fn replay(&self, op: OpId) -> Result<Option<Commit>, DiskError> {
         let at = self.ops.get(&op.0)?;
         Ok(at.map(|at| Commit::Applied { at: Revision(at.value()), replayed: true }))
     }
 
-    /// Trims what is past its time and writes the header. Gives it back if there is anything to commit.
-    pub(super) fn finish(mut self) -> Result<Option<Header>, Fault> {
+    /// Trims the history and writes the header. Returns the header, or `None` if there is nothing to commit.
+    pub(super) fn finish(mut self) -> Result<Option<Header>, DiskError> {
         if !self.changed {
             return Ok(None);
         }
@@ -111,14 +112,16 @@ impl<'t> Batch<'t> {
     }
 
     fn commit(&mut self, txn: &Txn) -> Answer {
-        if let Some(done) = self.replay(txn.op)? {
-            return Ok(Ok(done));
+        if let Some(earlier) = self.replay(txn.op)? {
+            return Ok(Ok(earlier));
         }
         for (index, cond) in txn.conds.iter().enumerate() {
             let key = cond.key();
             let bytes = self.data.get(&*key.0)?;
-            let live =
-                bytes.as_ref().map(|b| Live::decode(b.value()).ok_or(Fault::Record("data"))).transpose()?;
+            let live = bytes
+                .as_ref()
+                .map(|b| DataRecord::decode(b.value()).ok_or(DiskError::Record("data")))
+                .transpose()?;
             if !cond.holds(live.map(|live| live.modified)) {
                 let now = live.map(|live| live.entry(key.clone()));
                 return Ok(Ok(Commit::Refused { index, now, at: self.header.revision }));
@@ -136,7 +139,7 @@ impl<'t> Batch<'t> {
         Ok(Ok(Commit::Applied { at, replayed: false }))
     }
 
-    /// Ends the leases that are there, and everything on them at one revision.
+    /// Ends those of the leases that exist, and deletes their keys at one revision.
     fn revoke(&mut self, ids: &[LeaseId]) -> Answer {
         let mut found = false;
         let mut deletes = Vec::new();
@@ -146,8 +149,8 @@ impl<'t> Batch<'t> {
             }
             found = true;
             for item in self.lease_keys.range((id.0, &[][..])..)? {
-                let (place, _) = item?;
-                let (lease, key) = place.value();
+                let (entry, _) = item?;
+                let (lease, key) = entry.value();
                 if lease != id.0 {
                     break;
                 }
@@ -162,16 +165,17 @@ impl<'t> Batch<'t> {
         Ok(Ok(Commit::Applied { at, replayed: false }))
     }
 
-    fn apply(&mut self, op: Option<OpId>, writes: &[Write]) -> Result<Revision, Fault> {
-        let at = Revision(self.header.revision.0.checked_add(1).ok_or(Fault::Record("header"))?);
+    fn apply(&mut self, op: Option<OpId>, writes: &[Write]) -> Result<Revision, DiskError> {
+        let at = Revision(self.header.revision.0.checked_add(1).ok_or(DiskError::Record("header"))?);
         let mut changes = Vec::with_capacity(writes.len());
         for write in writes {
             let key = &*write.key().0;
             let (before, created) = self.replace(key, at)?;
             let present = match write {
                 Write::Put { value, lease, .. } => {
-                    let live = Live { created: created.unwrap_or(at), modified: at, lease: *lease, value };
-                    self.data.insert(key, live.encode().as_slice())?;
+                    let record =
+                        DataRecord { created: created.unwrap_or(at), modified: at, lease: *lease, value };
+                    self.data.insert(key, record.encode().as_slice())?;
                     if let Some(lease) = lease {
                         self.lease_keys.insert((lease.0, key), ())?;
                     }
@@ -180,52 +184,52 @@ impl<'t> Batch<'t> {
                 Write::Delete(_) if before.is_none() => continue,
                 Write::Delete(_) => false,
             };
-            changes.push(Changed { key, before, present });
+            changes.push(KeyChange { key, before, present });
         }
         changes.sort_unstable();
-        self.log.insert(at.0, Logged::encode(self.wall_ms, op, &changes).as_slice())?;
+        self.log.insert(at.0, LogRecord::encode(self.wall_ms, op, &changes).as_slice())?;
         self.header.revision = at;
         self.changed = true;
         Ok(at)
     }
 
-    /// Moves what stands under a key to the history, and takes it off its lease. Says when it was last written
-    /// and when it was made.
+    /// Moves the entry of a key to the history and detaches it from its lease. Returns the revisions at which it was last
+    /// written and created.
     fn replace(
         &mut self,
         key: &[u8],
         until: Revision,
-    ) -> Result<(Option<Revision>, Option<Revision>), Fault> {
+    ) -> Result<(Option<Revision>, Option<Revision>), DiskError> {
         let Some(bytes) = self.data.remove(key)? else { return Ok((None, None)) };
-        let live = Live::decode(bytes.value()).ok_or(Fault::Record("data"))?;
-        let past = Past { until, created: live.created, value: live.value };
-        self.history.insert((key, live.modified.0), past.encode().as_slice())?;
+        let live = DataRecord::decode(bytes.value()).ok_or(DiskError::Record("data"))?;
+        let history = HistoryRecord { until, created: live.created, value: live.value };
+        self.history.insert((key, live.modified.0), history.encode().as_slice())?;
         if let Some(lease) = live.lease {
             self.lease_keys.remove((lease.0, key))?;
         }
         Ok((Some(live.modified), Some(live.created)))
     }
 
-    /// Forgets the changes of transactions that no watch may ask for any more, and what they replaced.
-    fn trim_history(&mut self) -> Result<(), Fault> {
+    /// Deletes the changes of transactions older than the watch retention, and the versions that they replaced.
+    fn trim_history(&mut self) -> Result<(), DiskError> {
         for _ in 0..TRIM_CHUNK {
             let next = self.header.oldest.0.saturating_add(1);
             let (op, wall_ms, replaced) = {
                 let Some(bytes) = self.log.get(next)? else { return Ok(()) };
-                let logged = Logged::decode(bytes.value()).ok_or(Fault::Record("log"))?;
-                if !is_past(logged.wall_ms, WATCH_RETENTION, self.wall_ms) {
+                let record = LogRecord::decode(bytes.value()).ok_or(DiskError::Record("log"))?;
+                if !is_past(record.wall_ms, WATCH_RETENTION, self.wall_ms) {
                     return Ok(());
                 }
-                let changes = logged.changes().ok_or(Fault::Record("log"))?;
+                let changes = record.changes().ok_or(DiskError::Record("log"))?;
                 let replaced: Vec<_> =
                     changes.iter().filter_map(|c| c.before.map(|before| (c.key.to_vec(), before))).collect();
-                (logged.op, logged.wall_ms, replaced)
+                (record.op, record.wall_ms, replaced)
             };
             for (key, modified) in &replaced {
                 self.history.remove((key.as_slice(), modified.0))?;
             }
             if op.is_some() {
-                self.log.insert(next, Logged::encode(wall_ms, op, &[]).as_slice())?;
+                self.log.insert(next, LogRecord::encode(wall_ms, op, &[]).as_slice())?;
             } else {
                 self.log.remove(next)?;
             }
@@ -234,16 +238,16 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    /// Forgets operations that may not be repeated any more.
-    fn trim_operations(&mut self) -> Result<(), Fault> {
+    /// Deletes operations older than the operation retention.
+    fn trim_operations(&mut self) -> Result<(), DiskError> {
         for _ in 0..TRIM_CHUNK {
             let (at, op) = {
                 let Some((at, bytes)) = self.log.first()? else { return Ok(()) };
-                let logged = Logged::decode(bytes.value()).ok_or(Fault::Record("log"))?;
-                if at.value() > self.header.oldest.0 || !is_past(logged.wall_ms, OP_RETENTION, self.wall_ms) {
+                let record = LogRecord::decode(bytes.value()).ok_or(DiskError::Record("log"))?;
+                if at.value() > self.header.oldest.0 || !is_past(record.wall_ms, OP_RETENTION, self.wall_ms) {
                     return Ok(());
                 }
-                (at.value(), logged.op)
+                (at.value(), record.op)
             };
             if let Some(op) = op {
                 self.ops.remove(&op.0)?;

@@ -1,14 +1,14 @@
-//! A disk that forgets, tears, refuses, stalls and lies on command.
+//! A simulated disk with faults: lost and torn writes, errors, stalls, flushes without effect.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
 
-/// Torn writes end at a sector.
+/// A torn write ends at the end of a sector.
 const SECTOR: usize = 512;
 
-/// SplitMix64: one seed, one sequence.
+/// SplitMix64, seeded.
 #[derive(Debug)]
 pub(crate) struct Random(pub(crate) u64);
 
@@ -22,14 +22,14 @@ impl Random {
     }
 }
 
-/// What happens at the chosen step.
+/// A fault at one disk operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It and everything after it fails: the power is gone.
+    /// The operation and all later ones fail.
     PowerCut,
-    /// It alone fails, whatever it is.
+    /// The operation fails, later ones succeed.
     IoError,
-    /// It fails if it writes, for want of room; so does every later write.
+    /// The operation, if it is a write, and all later writes fail because the disk is full.
     NoRoom,
 }
 
@@ -41,52 +41,52 @@ enum Step {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What survives for certain.
+    /// What survives a power loss in any case.
     durable: Vec<u8>,
     /// What reads see.
     cache: Vec<u8>,
-    /// What has been done since the last flush.
+    /// Operations since the last flush.
     unsynced: Vec<Step>,
     steps: u64,
     syncs: u64,
     fault: Option<(u64, Fault)>,
     lies: bool,
     stalled: bool,
-    /// A flush stands waiting.
+    /// Whether a flush waits for the end of a stall.
     waiting: bool,
 }
 
-/// A handle of the disk; clones are the same disk.
+/// A handle to the disk; clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Disk(Arc<(Mutex<State>, Condvar)>);
 
 impl Disk {
-    /// A disk with this on it, flushed.
+    /// A disk with this content, flushed.
     pub(crate) fn with(image: Vec<u8>) -> Self {
         let disk = Self::default();
         *disk.lock() = State { durable: image.clone(), cache: image, ..State::default() };
         disk
     }
 
-    /// Lets the `n`th write, flush or change of length from now on, counted from 0, meet a fault.
+    /// Injects a fault into the `n`th write, flush or change of length from now on, counted from 0.
     pub(crate) fn fail_at(&self, n: u64, fault: Fault) {
         let mut state = self.lock();
         state.fault = Some((state.steps + n, fault));
     }
 
-    /// From now on flushing does nothing and says that all is well.
+    /// From now on, flushes succeed without effect.
     pub(crate) fn lie(&self) {
         self.lock().lies = true;
     }
 
-    /// Makes flushes wait, or lets them go on.
+    /// Starts or ends a stall of flushes.
     pub(crate) fn stall(&self, stalled: bool) {
         self.lock().stalled = stalled;
         self.0.1.notify_all();
     }
 
-    /// Returns once a flush stands waiting. Blocks.
-    pub(crate) fn wait_for_a_stall(&self) {
+    /// Blocks until a flush waits.
+    pub(crate) fn wait_until_stalled(&self) {
         let _state = self.0.1.wait_while(self.lock(), |s| !s.waiting).unwrap_or_else(PoisonError::into_inner);
     }
 
@@ -98,20 +98,20 @@ impl Disk {
         self.lock().syncs
     }
 
-    /// Everything written, flushed or not: what is there after a process ends but the machine does not.
+    /// Everything written, flushed or not: the content after the process, but not the machine, has crashed.
     pub(crate) fn written(&self) -> Vec<u8> {
         self.lock().cache.clone()
     }
 
-    /// What a power loss leaves: all that was flushed, and any part of the rest, in any order, torn or not.
+    /// The content after a power loss: everything flushed, and any part of the other writes, in any order, possibly torn.
     pub(crate) fn after_power_loss(&self, random: &mut Random) -> Vec<u8> {
         let state = self.lock();
         let mut image = state.durable.clone();
         let mut steps = state.unsynced.clone();
-        // Now and then nothing, or everything, of what was not flushed survives.
+        // In some runs nothing, or everything, of what was not flushed survives.
         let odds = [0, 1, 2, 3, 4].into_iter().nth(random.below(5) as usize).unwrap_or(2);
         for i in (1..steps.len()).rev() {
-            // Changes of length keep their place among each other, as a journal would have it.
+            // Changes of length keep their order, as in a journaling file system.
             let j = random.below(i as u64 + 1) as usize;
             if matches!((&steps[i], &steps[j]), (Step::Write(..), Step::Write(..))) && random.below(2) == 0 {
                 steps.swap(i, j);
@@ -205,7 +205,7 @@ impl StorageBackend for Disk {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.lock();
-        // What fails may have been written in part.
+        // A write that fails is applied in part.
         let result = state.step(true);
         let part = if result.is_ok() { data } else { &data[..data.len() / 2] };
         put(&mut state.cache, offset as usize, part);
