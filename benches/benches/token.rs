@@ -5,7 +5,7 @@
 //! and the bare calls take turns, so that what else the machine does befalls both, and the ratio is to stay below 1.10.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
-use bench_unit::BenchUnit;
+use unit_testkit::BenchUnit;
 use criterion::Criterion;
 use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::aead::GcmParams;

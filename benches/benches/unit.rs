@@ -1,7 +1,7 @@
 //! What does a unit add to the cryptography of a command, and the socket to the unit?
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
-use bench_unit::{BenchUnit, generate_master_key, secure, soft_engine, target_of};
+use unit_testkit::{BenchUnit, generate_master_key, secure, soft_engine, target_of};
 use criterion::{Criterion, criterion_group, criterion_main};
 use engine::{CipherMechanism, Engine, KeyPart, KeySpec, KeyUses, MacMechanism, WrapMechanism};
 use host::UnitClient;

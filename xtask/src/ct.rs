@@ -66,12 +66,12 @@ fn run_under_valgrind(name: &str, program: PathBuf) -> Result<(), String> {
 fn build(name: &str, flags: &str) -> Outcome<PathBuf> {
     let (folder, target) = (target_dir().join("ct"), shell::host_target()?);
     let build =
-        ["build", "--release", "--locked", "--package", "engine-soft", "--features", "ct", "--example", "ct"];
+        ["build", "--release", "--locked", "--package", "constant-time", "--features", "valgrind"];
     shell::run(
         cargo(&build).args(["--target", &target]).env("CARGO_TARGET_DIR", &folder).env("RUSTFLAGS", flags),
     )?;
     // The next back end's program takes this one's place.
     let check = folder.join(name);
-    fs::copy(folder.join(target).join("release/examples/ct"), &check)?;
+    fs::copy(folder.join(target).join("release/constant-time"), &check)?;
     Ok(check)
 }

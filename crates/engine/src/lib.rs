@@ -29,6 +29,8 @@ pub use mechanism::{
     AES_GCM_IV_LEN, AES_GCM_TAG_LEN, CMAC_LEN, CipherMechanism, DigestMechanism, MacMechanism, Mechanism,
     MechanismInfo, SHA256_LEN, WrapMechanism,
 };
+#[cfg(feature = "declassify-hook")]
+pub use secret::DECLASSIFY_HOOK;
 pub use secret::{KEY_PART_LEN, KeyPart, declassify};
 
 /// The cryptographic hardware under a unit. Keys stay inside, or leave wrapped.

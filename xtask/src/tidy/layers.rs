@@ -35,7 +35,6 @@ const ARROWS: &[(&str, &[&str])] = &[
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("hsm-sim", "it runs, breaks and shows whole regions: services, units and the customer's tool"),
     ("benches", "it measures every layer"),
-    ("bench-unit", "a whole unit in memory, for tests and benchmarks of other crates"),
     ("unit-testkit", "a whole unit in memory, for tests and benchmarks of other crates"),
     ("constant-time", "the constant-time gate runs every crate that computes with secrets"),
 ];
@@ -82,7 +81,7 @@ const BOUNDARIES: &[Boundary] = &[
     },
     Boundary {
         of: &["engine", "key-wrap", "engine-soft", "engine-pkcs11"],
-        never: &[&["unit-api", "unit-core", "unit-testkit", "bench-unit"], SERVICE, SIMULATOR],
+        never: &[&["unit-api", "unit-core", "unit-testkit"], SERVICE, SIMULATOR],
         in_tests_too: true,
         why: "an engine holds no piece of a unit",
     },

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bench_unit::BenchUnit;
+use unit_testkit::BenchUnit;
 use kms::{Form, Forms, UnitReply, UnitState, Units, UnitsError};
 use unit_api::admin::AdminCommand;
 use unit_api::{Command, UnitStatus, VerificationPattern};

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use bench_unit::BenchUnit;
+use unit_testkit::BenchUnit;
 use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use keystore::{AnyStore, MemoryStore, StoreError, StoreIdentity, WallClock};

@@ -2,16 +2,19 @@
 //! which reports every branch and every address that depends on them.
 //!
 //! ```text
-//! cargo build --release --example ct -p engine-soft --features ct
-//! valgrind --quiet --error-limit=no target/release/examples/ct --all
-//! ct --list          names every case
-//! ct --all           runs every case, prints a line for each; canaries must be red
-//! ct <case>          runs one; exit status 1 if it made more or fewer reports than its verdicts
+//! cargo build --release -p constant-time --features valgrind
+//! valgrind --quiet --error-limit=no target/release/constant-time --all
+//! constant-time --list          prints the name of every case
+//! constant-time --all           runs every case and prints one line for each; canaries must be red
+//! constant-time <case>          runs one case; exit status 1 if it made more or fewer reports than its verdicts
 //! ```
 //!
-//! A verdict (was the tag right?) is the one bit that an operation makes public. Our code does it in one place,
-//! `engine::declassify`, which tells memcheck; such cases expect no report. A crate that branches on a verdict of its
-//! own cannot tell: its cases say how many such branches there are, and expect exactly as many reports.
+//! `cargo xtask ct` does all of this on both AES back ends.
+//!
+//! A verdict (was the tag right?) is the one bit that an operation makes public. This workspace's code does it in one
+//! function, `engine::declassify`, whose hook marks the bit as defined; such cases expect no report. A dependency that
+//! branches on a verdict of its own has no such hook: its cases state the number of those branches, and expect exactly as
+//! many reports.
 //!
 //! Build it a second time with `RUSTFLAGS='--cfg aes_backend="soft"'`, into another target directory: the portable
 //! cipher must hold as well. To add a family: a module beside these with its own `cases()`, and its line in [`cases`].
@@ -40,6 +43,8 @@ fn cases() -> Vec<Case> {
 }
 
 fn main() -> ExitCode {
+    // Nothing else in this process sets it.
+    let _ = engine::DECLASSIFY_HOOK.set(harness::public::<u8>);
     let argument = std::env::args().nth(1).unwrap_or_default();
     let cases = cases();
     match argument.as_str() {
@@ -50,11 +55,11 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         "" | "--help" => {
-            eprintln!("usage: valgrind --quiet --error-limit=no ct --list | --all | <case>");
+            eprintln!("usage: valgrind --quiet --error-limit=no constant-time --list | --all | <case>");
             ExitCode::from(2)
         }
         _ if !harness::under_valgrind() => {
-            eprintln!("ct: not under valgrind, so nothing would be seen");
+            eprintln!("constant-time: run this program under valgrind, which alone can see a leak");
             ExitCode::from(2)
         }
         "--all" => {
@@ -65,7 +70,7 @@ fn main() -> ExitCode {
         name => match cases.iter().find(|case| case.name == name) {
             Some(case) => ExitCode::from(u8::from(case.is_red())),
             None => {
-                eprintln!("ct: no case {name}");
+                eprintln!("constant-time: there is no case `{name}`");
                 ExitCode::from(2)
             }
         },
