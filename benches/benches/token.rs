@@ -5,7 +5,6 @@
 //! and the bare calls take turns, so that what else the machine does befalls both, and the ratio is to stay below 1.10.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
-use unit_testkit::BenchUnit;
 use criterion::Criterion;
 use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::aead::GcmParams;
@@ -19,6 +18,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 use unit_api::{Command, Response};
+use unit_testkit::BenchUnit;
 
 const DATA_SPEC: KeySpec = KeySpec::aes(32, KeyUses::ENCRYPT.with(KeyUses::DECRYPT));
 const KEK_SPEC: KeySpec = KeySpec::aes(32, KeyUses::WRAP);

@@ -1,7 +1,6 @@
 //! What does a unit add to the cryptography of a command, and the socket to the unit?
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
-use unit_testkit::{BenchUnit, generate_master_key, secure, soft_engine, target_of};
 use criterion::{Criterion, criterion_group, criterion_main};
 use engine::{CipherMechanism, Engine, KeyPart, KeySpec, KeyUses, MacMechanism, WrapMechanism};
 use host::UnitClient;
@@ -9,6 +8,7 @@ use hsm_sim::unit::UnitOptions;
 use std::hint::black_box;
 use std::time::Duration;
 use unit_api::{Command, Envelope, Response};
+use unit_testkit::{BenchUnit, generate_master_key, secure, soft_engine, target_of};
 
 const DATA_KEY: [u8; 32] = [7; 32];
 const SPEC: KeySpec = KeySpec::aes(32, KeyUses::ENCRYPT.with(KeyUses::DECRYPT));

@@ -65,8 +65,7 @@ fn run_under_valgrind(name: &str, program: PathBuf) -> Result<(), String> {
 /// With a target that is named, its flags are not those of build scripts: these are built once for both back ends.
 fn build(name: &str, flags: &str) -> Outcome<PathBuf> {
     let (folder, target) = (target_dir().join("ct"), shell::host_target()?);
-    let build =
-        ["build", "--release", "--locked", "--package", "constant-time", "--features", "valgrind"];
+    let build = ["build", "--release", "--locked", "--package", "constant-time", "--features", "valgrind"];
     shell::run(
         cargo(&build).args(["--target", &target]).env("CARGO_TARGET_DIR", &folder).env("RUSTFLAGS", flags),
     )?;

@@ -10,8 +10,9 @@ use crate::ports::UnitDirectory;
 use axum::Router;
 use host::{Host, LinkError};
 use keystore::AnyStore;
+use getrandom::SysRng;
 use kms::{
-    Call, Clock, InstanceError, InstanceHeader, InstanceId, KeyQuery, KeyState, OpenError, OsRng,
+    Call, Clock, InstanceError, InstanceHeader, InstanceId, KeyQuery, KeyState, OpenError,
     RotationProfile, StateSet,
 };
 use server::auth::Auth;
@@ -295,7 +296,7 @@ impl Shared {
     }
 
     pub(crate) async fn header(&self, instance: InstanceId) -> Result<Option<InstanceHeader>, InstanceError> {
-        InstanceHeader::read(&self.parts.store, &OsRng, instance, PATIENCE).await
+        InstanceHeader::read(&self.parts.store, &mut SysRng, instance, PATIENCE).await
     }
 
     /// Keys of all instances in every state but purged; `None` while no unit can open the instances' records.

@@ -5,7 +5,8 @@ use crate::node::{NodeError, PATIENCE, Parts};
 use crate::unit_status::{common_master_key, query_units};
 use crate::units::{HostUnits, OneUnit};
 use host::{Host, HostConfig, UnitAddress, UnitClient};
-use kms::{InstanceError, InstanceHeader, InstanceId, Kms, KmsOptions, OsRng};
+use getrandom::SysRng;
+use kms::{InstanceError, InstanceHeader, InstanceId, Kms, KmsOptions};
 use server::{KeyService, ServiceUnits};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -105,7 +106,7 @@ async fn find_or_create(
 }
 
 async fn read(parts: &Parts, instance: InstanceId) -> Result<Option<InstanceHeader>, NodeError> {
-    let header = InstanceHeader::read(&parts.store, &OsRng, instance, PATIENCE).await;
+    let header = InstanceHeader::read(&parts.store, &mut SysRng, instance, PATIENCE).await;
     header.map_err(|source| NodeError::Instance { instance, source })
 }
 
@@ -115,7 +116,7 @@ async fn create(
     instance: InstanceId,
     pattern: VerificationPattern,
 ) -> Result<InstanceHeader, NodeError> {
-    match InstanceHeader::create(&parts.store, unit, &OsRng, instance, pattern, PATIENCE).await {
+    match InstanceHeader::create(&parts.store, unit, &mut SysRng, instance, pattern, PATIENCE).await {
         Ok(header) => Ok(header),
         // Another node was faster.
         Err(InstanceError::Exists(_)) => {

@@ -5,7 +5,8 @@ use crate::node::{PATIENCE, SERVICE_CALLER, Shared};
 use crate::unit_link::administer;
 use crate::unit_status::{QueriedUnit, is_imprint, lifecycle, query_units};
 use host::Host;
-use kms::{Call, InstanceError, InstanceId, KeyQuery, KmsError, OsRng, StateSet, StoredInstance};
+use getrandom::SysRng;
+use kms::{Call, InstanceError, InstanceId, KeyQuery, KmsError, StateSet, StoredInstance};
 use server::tke::{
     AdministeredUnit, Administration, ForwardError, ForwardResult, ForwardedRequest, KeystoreReport,
     RemovalFailure, RemovalObstacles, RemovalOutcome, RotationAction, RotationFailure, RotationReport,
@@ -84,7 +85,7 @@ impl Administration for NodeAdministration {
         if !units.is_empty() || keys != 0 {
             return Ok(RemovalOutcome::Refused(RemovalObstacles { units, keys, unreadable }));
         }
-        let entries = stored.remove(store, &OsRng, PATIENCE).await?;
+        let entries = stored.remove(store, &mut SysRng, PATIENCE).await?;
         if stored.exists() {
             info!(%caller, %instance, entries, "the instance was deleted");
         }

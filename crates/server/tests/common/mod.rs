@@ -3,7 +3,6 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use unit_testkit::BenchUnit;
 use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use keystore::{AnyStore, MemoryStore, StoreError, StoreIdentity, WallClock};
@@ -20,6 +19,7 @@ use std::time::Duration;
 use tower::ServiceExt as _;
 use unit_api::admin::AdminCommand;
 use unit_api::{Command, UnitStatus, VerificationPattern};
+use unit_testkit::BenchUnit;
 use uuid::Uuid;
 
 pub(crate) const INSTANCE: InstanceId =
