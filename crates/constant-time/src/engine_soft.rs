@@ -1,11 +1,13 @@
 //! The software engine through its port: every method that meets a secret.
 
 use crate::harness::{Case, public, secret};
-use ::engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+use ::engine_soft::{DeviceSecret, SoftEngine};
 use engine::{
     Algorithm, CipherMechanism, Engine, EngineError, KeyHandle, KeyPart, KeySpec, KeyUses, MacMechanism,
     WrapMechanism,
 };
+use rand_core::utils::next_word_via_fill;
+use rand_core::{Infallible, TryCryptoRng, TryRng};
 use subtle::ConstantTimeEq;
 
 const IV: [u8; 12] = [9; 12];
@@ -22,20 +24,37 @@ pub(crate) fn tamper<const N: usize>(mut bytes: [u8; N], at: Option<bool>) -> [u
     bytes
 }
 
-/// Seeds that are secret, and differ from call to call.
-pub(crate) fn entropy() -> impl FnMut(&mut [u8]) -> Result<(), EntropyFailed> {
-    let mut calls = 0u8;
-    move |seed| {
-        calls += 1;
-        let bytes: [u8; 48] = secret(std::array::from_fn(|at| at as u8 ^ calls));
-        seed.copy_from_slice(&bytes);
+/// A source of seeds that are secret, and differ from call to call.
+#[derive(Default)]
+pub(crate) struct SecretEntropy {
+    calls: u8,
+}
+
+impl TryRng for SecretEntropy {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        next_word_via_fill(self)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        next_word_via_fill(self)
+    }
+
+    fn try_fill_bytes(&mut self, seed: &mut [u8]) -> Result<(), Infallible> {
+        self.calls += 1;
+        for (at, byte) in seed.iter_mut().enumerate() {
+            *byte = secret(at as u8 ^ self.calls);
+        }
         Ok(())
     }
 }
 
+impl TryCryptoRng for SecretEntropy {}
+
 /// An engine whose device secret and entropy are secret.
 fn engine() -> Box<dyn Engine> {
-    Box::new(SoftEngine::<_, 8>::new(&DeviceSecret::new(secret([3; 32])), entropy()).unwrap())
+    Box::new(SoftEngine::<_, 8>::new(&DeviceSecret::new(secret([3; 32])), SecretEntropy::default()).unwrap())
 }
 
 pub(crate) const fn spec(algorithm: Algorithm, key_len: u16) -> KeySpec {

@@ -1,8 +1,8 @@
 //! An [`Engine`](engine::Engine) in software: for laptops, CI and firmware.
 //!
 //! [`SoftEngine`] keeps its keys in a fixed table inside itself; it needs no heap and no operating system. What it
-//! is given from outside is a [`DeviceSecret`], which makes it the same device after a restart, and a source of
-//! [`Entropy`].
+//! is given from outside is a [`DeviceSecret`], which makes it the same device after a restart, and a source of entropy:
+//! any [`rand_core::TryCryptoRng`]. Random bits come from a [`ReseedingDrbg`] over that source.
 //!
 //! What it deliberately does not do: protect its memory from whoever can read it, store anything, or know blobs,
 //! registers and administrators.
@@ -30,11 +30,12 @@ mod device;
 mod drbg;
 mod kdf;
 mod key;
-mod random;
 mod reference;
+mod reseeding_drbg;
 mod soft_engine;
 mod table;
 
 pub use device::DeviceSecret;
-pub use random::{Entropy, EntropyFailed};
+pub use drbg::{CtrDrbg, DrbgError, DrbgSeed};
+pub use reseeding_drbg::{ReseedingDrbg, ReseedingError};
 pub use soft_engine::{DEFAULT_KEYS, SoftEngine};

@@ -4,7 +4,7 @@ use crate::cipher::Cipher;
 use crate::device::DeviceSecret;
 use crate::kdf;
 use crate::key::{Origin, SoftKey};
-use crate::random::{Entropy, Random};
+use crate::reseeding_drbg::ReseedingDrbg;
 use crate::reference::ReferenceKeys;
 use crate::table::KeyTable;
 use core::fmt;
@@ -14,6 +14,7 @@ use engine::{
     WrapMechanism, declassify,
 };
 use hmac::{Hmac, KeyInit, Mac};
+use rand_core::TryCryptoRng;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -33,20 +34,23 @@ const MECHANISMS: [MechanismInfo; 9] = [
     MechanismInfo { mechanism: Mechanism::HmacSha256, min_key_bits: 8, max_key_bits: 512 },
 ];
 
-/// An engine in software with room for `KEYS` keys, the device's own included.
-pub struct SoftEngine<E, const KEYS: usize = DEFAULT_KEYS> {
-    random: Random<E>,
+/// An engine in software with room for `KEYS` keys, the device's own included; `R` is its source of entropy.
+pub struct SoftEngine<R, const KEYS: usize = DEFAULT_KEYS> {
+    random: ReseedingDrbg<R>,
     references: ReferenceKeys,
     device_key: KeyHandle,
     keys: KeyTable<KEYS>,
 }
 
-impl<E: Entropy, const KEYS: usize> SoftEngine<E, KEYS> {
-    /// The engine of the device that `secret` makes it.
+impl<R: TryCryptoRng, const KEYS: usize> SoftEngine<R, KEYS> {
+    /// The engine of the device whose secret this is.
+    ///
+    /// `entropy` gives full entropy: a hardware source in firmware, `getrandom::SysRng` in a process, a seeded
+    /// [`CtrDrbg`](crate::CtrDrbg) in a test. It is first asked when random bits are needed.
     ///
     /// # Errors
-    /// None that the arguments could cause; entropy is first asked for when random bits are.
-    pub fn new(secret: &DeviceSecret, entropy: E) -> Result<Self, EngineError> {
+    /// None that the arguments could cause.
+    pub fn new(secret: &DeviceSecret, entropy: R) -> Result<Self, EngineError> {
         let mut keys = KeyTable::new();
         let spec = KeySpec::aes(32, KeyUses::ENCRYPT.with(KeyUses::DECRYPT));
         let value = secret.derive(b"device key")?;
@@ -55,7 +59,7 @@ impl<E: Entropy, const KEYS: usize> SoftEngine<E, KEYS> {
             Ok(())
         })?;
         let device_key = keys.insert(device_key)?;
-        Ok(Self { random: Random::new(entropy), references: ReferenceKeys::new(secret)?, device_key, keys })
+        Ok(Self { random: ReseedingDrbg::new(entropy), references: ReferenceKeys::new(secret)?, device_key, keys })
     }
 
     /// Puts in a key whose value `fill` writes.
@@ -117,13 +121,13 @@ fn or_zero<T>(
     result
 }
 
-impl<E: Entropy, const KEYS: usize> Engine for SoftEngine<E, KEYS> {
+impl<R: TryCryptoRng, const KEYS: usize> Engine for SoftEngine<R, KEYS> {
     fn mechanisms(&self) -> &[MechanismInfo] {
         &MECHANISMS
     }
 
     fn random(&mut self, out: &mut [u8]) -> Result<(), EngineError> {
-        self.random.fill(out)
+        self.random.fill(out).map_err(|_| EngineError::RandomFailed)
     }
 
     fn generate_key(&mut self, spec: &KeySpec) -> Result<KeyHandle, EngineError> {
@@ -131,7 +135,9 @@ impl<E: Entropy, const KEYS: usize> Engine for SoftEngine<E, KEYS> {
         // A key that can do nothing but derive is a master key made inside.
         let master = KeySpec { extractable: spec.extractable, ..KeySpec::aes(32, KeyUses::DERIVE) };
         let origin = if *spec == master { Origin::Master } else { Origin::User };
-        let key = SoftKey::new(spec, origin, |value| self.random.fill(value))?;
+        let key = SoftKey::new(spec, origin, |value| {
+            self.random.fill(value).map_err(|_| EngineError::RandomFailed)
+        })?;
         self.keys.insert(key)
     }
 
@@ -366,7 +372,7 @@ impl<E: Entropy, const KEYS: usize> Engine for SoftEngine<E, KEYS> {
     }
 }
 
-impl<E, const KEYS: usize> fmt::Debug for SoftEngine<E, KEYS> {
+impl<R, const KEYS: usize> fmt::Debug for SoftEngine<R, KEYS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SoftEngine")
     }
@@ -375,11 +381,11 @@ impl<E, const KEYS: usize> fmt::Debug for SoftEngine<E, KEYS> {
 #[cfg(test)]
 mod tests {
     use super::SoftEngine;
-    use crate::EntropyFailed;
+    use crate::CtrDrbg;
 
     #[test]
     fn an_engine_may_move_to_another_thread() {
         fn is_send<T: Send>() {}
-        is_send::<SoftEngine<fn(&mut [u8]) -> Result<(), EntropyFailed>>>();
+        is_send::<SoftEngine<CtrDrbg>>();
     }
 }

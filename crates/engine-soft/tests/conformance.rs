@@ -1,23 +1,12 @@
 //! The laws of every engine, held by this one.
 
 use engine::conformance::{LAWS, restart};
-use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+use engine_soft::{CtrDrbg, DeviceSecret, SoftEngine};
+use rand_core::SeedableRng;
 
-type Entropy = fn(&mut [u8]) -> Result<(), EntropyFailed>;
-
-/// An engine whose seeds are the process's own randomness.
-fn engine(device: u8) -> SoftEngine<Entropy> {
-    SoftEngine::new(&DeviceSecret::new([device; 32]), system_entropy as Entropy).unwrap()
-}
-
-/// Seeds from the keys that the standard library draws for its hash tables: no two calls give the same.
-fn system_entropy(seed: &mut [u8]) -> Result<(), EntropyFailed> {
-    use std::hash::{BuildHasher, RandomState};
-    for (at, chunk) in seed.chunks_mut(8).enumerate() {
-        let word = RandomState::new().hash_one(at).to_le_bytes();
-        chunk.copy_from_slice(&word[..chunk.len()]);
-    }
-    Ok(())
+/// An engine whose entropy is a seeded generator.
+fn engine(device: u8) -> SoftEngine<CtrDrbg> {
+    SoftEngine::new(&DeviceSecret::new([device; 32]), CtrDrbg::seed_from_u64(device.into())).unwrap()
 }
 
 #[test]

@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use keystore::{RedbOptions, RedbStore};
+use getrandom::SysRng;
 use kms::rotation::RegionRotation;
-use kms::{Call, InstanceHeader, InstanceId, KeyKind, Kms, KmsOptions, NewKey, OsRng, RotationPhase};
+use kms::{Call, InstanceHeader, InstanceId, KeyKind, Kms, KmsOptions, NewKey, RotationPhase};
 use real::RealFleet;
 use uuid::Uuid;
 
@@ -28,7 +29,7 @@ async fn main() {
     let (fleet, old) = RealFleet::new(2, [[1; 32], [2; 32]]);
     let fleet = Arc::new(fleet);
     let instances = [InstanceId(Uuid::from_u128(1))];
-    InstanceHeader::create(&store, &fleet, &OsRng, instances[0], old, PATIENCE).await.unwrap();
+    InstanceHeader::create(&store, &fleet, &mut SysRng, instances[0], old, PATIENCE).await.unwrap();
     let kms = Kms::open(store, Arc::clone(&fleet), KmsOptions::default(), PATIENCE).await.unwrap();
     let kms = Arc::new(kms);
     let call = Call { instance: instances[0], caller: "IBMid-alice", deadline: PATIENCE };

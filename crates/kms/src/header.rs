@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keystore::{Commit, Cond, Deadline, Freshness, Key, Keystore, OpId, StoreError, Txn, Write};
+use rand_core::TryCryptoRng;
 use serde::{Deserialize, Serialize};
 use unit_api::proof::{self, INSTANCE_SECRET_LEN, InstanceSecret};
 use unit_api::{BlobHeader, VerificationPattern, Wkid};
@@ -10,10 +11,10 @@ use unit_api::{BlobHeader, VerificationPattern, Wkid};
 use crate::call::Budget;
 use crate::forms::BlobForms;
 use crate::record::{decode, encode};
+use crate::rng::random_array;
 use crate::seal::InstanceKeys;
 use crate::{
-    Form, Forms, InstanceId, OpenError, RandomFailed, RecordError, Rng, StoreMeta, Units, UnitsError, ask,
-    layout,
+    Form, Forms, InstanceId, OpenError, RandomFailed, RecordError, StoreMeta, Units, UnitsError, ask, layout,
 };
 
 /// The proof of a master key, as an instance's header holds it.
@@ -120,7 +121,7 @@ impl InstanceHeader {
     pub async fn create<S: Keystore, U: Units>(
         store: &S,
         units: &U,
-        rng: &dyn Rng,
+        rng: &mut (impl TryCryptoRng + Send),
         instance: InstanceId,
         pattern: VerificationPattern,
         deadline: Duration,
@@ -133,10 +134,8 @@ impl InstanceHeader {
         let header = Self { epoch: 1, mode: Mode::ReadWrite, proof, next: None };
         let place = layout::header(instance);
         let value = header.encode(&place, &keys);
-        let mut op = [0; 16];
-        rng.fill(&mut op)?;
         let txn = Txn {
-            op: OpId(op),
+            op: OpId(random_array(rng)?),
             conds: vec![Cond::Absent(place.clone())],
             writes: vec![Write::Put { key: place, value: value.into(), lease: None }],
         };
@@ -161,7 +160,7 @@ impl InstanceHeader {
     /// [`InstanceError::Open`] for a store that is not ours, [`InstanceError::HeaderInvalid`] for a damaged header.
     pub async fn read<S: Keystore>(
         store: &S,
-        rng: &dyn Rng,
+        rng: &mut (impl TryCryptoRng + Send),
         instance: InstanceId,
         deadline: Duration,
     ) -> Result<Option<Self>, InstanceError> {

@@ -31,6 +31,7 @@ mod layout;
 mod meta;
 mod ports;
 mod record;
+mod rng;
 pub mod rotation;
 mod seal;
 mod secret;
@@ -49,7 +50,8 @@ pub use key::{
 };
 pub use keystore::OpId;
 pub use meta::{OpenError, StoreMeta};
-pub use ports::{Clock, OsRng, RandomFailed, Rng, SystemClock, UnitReply, Units, UnitsError};
+pub use ports::{Clock, SystemClock, UnitReply, Units, UnitsError};
+pub use rng::{RandomFailed, SharedRng};
 pub use rotation::{RotationError, RotationId, RotationPhase, RotationProfile, RotationStatus, UnitState};
 pub use secret::{Payload, Plaintext};
 pub use service::{Kms, KmsOptions, RemovalError, StoredInstance};

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use keystore::{Commit, Cond, Deadline, Freshness, Keystore, OpId, StoreError, Txn, Write};
+use rand_core::TryCryptoRng;
 
-use crate::{RandomFailed, Rng, layout};
+use crate::rng::random_array;
+use crate::{RandomFailed, layout};
 
 /// What the record begins with; anything else is somebody else's store.
 const MAGIC: [u8; 8] = *b"hsm-sim\0";
@@ -64,7 +66,7 @@ impl StoreMeta {
     /// [`OpenError`]; a store that is not ours is left as it is.
     pub async fn read_or_begin<S: Keystore>(
         store: &S,
-        rng: &dyn Rng,
+        rng: &mut (impl TryCryptoRng + Send),
         deadline: Duration,
     ) -> Result<Self, OpenError> {
         let place = layout::meta();
@@ -73,9 +75,7 @@ impl StoreMeta {
         if let Some(entry) = found.entries.first().and_then(Option::as_ref) {
             return Self::decode(&entry.value);
         }
-        let mut meta = Self { deployment: [0; 16], nonce: [0; 16] };
-        rng.fill(&mut meta.deployment)?;
-        rng.fill(&mut meta.nonce)?;
+        let meta = Self { deployment: random_array(rng)?, nonce: random_array(rng)? };
         let txn = Txn {
             op: OpId(meta.nonce),
             conds: vec![Cond::Absent(place.clone())],

@@ -1,4 +1,4 @@
-//! What the key service asks of the world outside: units, a clock, random bytes.
+//! What the key service needs from its surroundings: units and a clock.
 
 use std::time::Duration;
 
@@ -146,29 +146,5 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
-    }
-}
-
-/// Random bytes for the host's own use: IVs of sealed records, names. Keys are drawn by units.
-pub trait Rng: Send + Sync + 'static {
-    /// Fills the buffer with unpredictable bytes.
-    ///
-    /// # Errors
-    /// [`RandomFailed`]; nothing of the buffer may then be used.
-    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomFailed>;
-}
-
-/// The source of random bytes gave nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the system's source of random bytes failed")]
-pub struct RandomFailed;
-
-/// The operating system's generator.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct OsRng;
-
-impl Rng for OsRng {
-    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomFailed> {
-        getrandom::fill(bytes).map_err(|_| RandomFailed)
     }
 }

@@ -7,12 +7,14 @@ use aes_gcm::{Aes256Gcm, Nonce};
 use engine::{AES_GCM_IV_LEN, AES_GCM_TAG_LEN};
 use hmac::{Hmac, Mac};
 use keystore::Key;
+use rand_core::TryCryptoRng;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use unit_api::proof::InstanceSecret;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::{RandomFailed, RecordError, Rng};
+use crate::rng::random_array;
+use crate::{RandomFailed, RecordError};
 
 /// The number every sealed record begins with. A change of a record's form takes the next one.
 const FORMAT: u8 = 1;
@@ -136,10 +138,9 @@ impl InstanceKeys {
         kind: Sealed,
         place: &Key,
         plain: &[u8],
-        rng: &dyn Rng,
+        rng: &mut impl TryCryptoRng,
     ) -> Result<Vec<u8>, RandomFailed> {
-        let mut iv = [0; AES_GCM_IV_LEN];
-        rng.fill(&mut iv)?;
+        let iv: [u8; AES_GCM_IV_LEN] = random_array(rng)?;
         let mut sealed = Vec::with_capacity(1 + AES_GCM_IV_LEN + plain.len() + AES_GCM_TAG_LEN);
         sealed.push(kind.format());
         sealed.extend_from_slice(&iv);
@@ -189,7 +190,8 @@ impl fmt::Debug for InstanceKeys {
 #[cfg(test)]
 mod tests {
     use super::{InstanceKeys, InstanceSecret, Sealed};
-    use crate::{OsRng, RecordError};
+    use crate::RecordError;
+    use getrandom::SysRng;
     use keystore::Key;
 
     fn keys() -> InstanceKeys {
@@ -200,7 +202,7 @@ mod tests {
     fn a_record_opens_only_unchanged_at_its_place_and_as_what_it_is() {
         let keys = keys();
         let place = Key::from(*b"v1/a");
-        let sealed = keys.seal(Sealed::Record, &place, b"a name", &OsRng).unwrap();
+        let sealed = keys.seal(Sealed::Record, &place, b"a name", &mut SysRng).unwrap();
         assert_eq!(&**keys.open(Sealed::Record, &place, &sealed).unwrap(), b"a name");
         assert_eq!(
             keys.open(Sealed::Record, &Key::from(*b"v1/b"), &sealed).unwrap_err(),
@@ -208,7 +210,7 @@ mod tests {
             "moved"
         );
         assert_eq!(keys.open(Sealed::Blob, &place, &sealed).unwrap_err(), RecordError::Forged, "confused");
-        let two = keys.seal(Sealed::Blobs, &place, b"blobs", &OsRng).unwrap();
+        let two = keys.seal(Sealed::Blobs, &place, b"blobs", &mut SysRng).unwrap();
         assert!(matches!(Sealed::of_blob(&two), Sealed::Blobs));
         let renumbered = [&[1][..], &two[1..]].concat();
         assert_eq!(

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::common::{ALICE, PATIENCE, World, new_key, op};
 use keystore::StoreError;
+use getrandom::SysRng;
 use kms::{
     Call, Field, InstanceError, InstanceHeader, InstanceId, KeyKind, KeyOrigin, KeyQuery, KeyRef, KeyState,
-    Kms, KmsError, KmsOptions, Mode, NewKey, OpenError, OsRng, Payload, Plaintext, RecordError, SortBy,
+    Kms, KmsError, KmsOptions, Mode, NewKey, OpenError, Payload, Plaintext, RecordError, SortBy,
     SortProperty, StateSet, UnitsError,
 };
 use unit_api::{UnitError, VerificationPattern};
@@ -261,7 +262,7 @@ async fn names_that_nothing_bears() {
     let exists = InstanceHeader::create(
         &w.store,
         &w.unit,
-        &OsRng,
+        &mut SysRng,
         w.instance,
         VerificationPattern::from_bytes([3; 32]),
         PATIENCE,
@@ -330,7 +331,7 @@ async fn the_proof_is_what_a_host_expects() {
     use sha2::Digest;
     use unit_api::{Command, Response};
     let w = World::new().await;
-    let header = InstanceHeader::read(&w.store, &OsRng, w.instance, PATIENCE).await.unwrap().unwrap();
+    let header = InstanceHeader::read(&w.store, &mut SysRng, w.instance, PATIENCE).await.unwrap().unwrap();
     assert_eq!(header.pattern().as_bytes(), w.unit.pattern().as_bytes());
     let proof = header.proof;
     let (key, iv, ciphertext) = (&proof.root_blob, proof.iv, &proof.sealed_secret);

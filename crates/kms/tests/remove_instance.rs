@@ -3,8 +3,9 @@
 use crate::common::fleet::{OLD, Region};
 use crate::common::{PATIENCE, new_key, op, pattern};
 use keystore::{Deadline, Freshness, Key, Keystore};
+use getrandom::SysRng;
 use kms::{
-    InstanceHeader, InstanceId, KeyKind, KeyRef, KmsError, NewKey, OsRng, RemovalError, StoredInstance,
+    InstanceHeader, InstanceId, KeyKind, KeyRef, KmsError, NewKey, RemovalError, StoredInstance,
     UnitsError,
 };
 
@@ -41,7 +42,7 @@ async fn look(region: &Region, instance: InstanceId) -> StoredInstance {
 }
 
 async fn remove(region: &Region, seen: StoredInstance) -> Result<usize, RemovalError> {
-    seen.remove(&region.store, &OsRng, PATIENCE).await
+    seen.remove(&region.store, &mut SysRng, PATIENCE).await
 }
 
 #[tokio::test]
@@ -65,7 +66,7 @@ async fn everything_of_one_instance_goes_and_nothing_of_another() {
     assert_eq!(remove(&region, again).await.unwrap(), 0);
 
     region.fleet.units.iter().for_each(|unit| unit.set_fault(None));
-    let made = InstanceHeader::create(&region.store, &region.fleet, &OsRng, instance, pattern(OLD), PATIENCE);
+    let made = InstanceHeader::create(&region.store, &region.fleet, &mut SysRng, instance, pattern(OLD), PATIENCE);
     made.await.unwrap();
     region.keep(instance).await.unwrap();
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keystore::{MemoryStore, StoreIdentity, WallClock};
+use getrandom::SysRng;
 use kms::rotation::RegionRotation;
 use kms::{
-    Call, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsError, KmsOptions, NewKey, OsRng, Payload,
+    Call, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsError, KmsOptions, NewKey, Payload,
     Plaintext, RotationPhase, Timers, Units,
 };
 use real::RealFleet;
@@ -38,7 +39,7 @@ async fn every_use_of_units_is_one_that_a_real_unit_permits() {
     let (unit, pattern) = RealFleet::new(1, OLD);
     let unit = Arc::new(unit);
     let instance = InstanceId(Uuid::from_u128(1));
-    let header = InstanceHeader::create(&store, &unit, &OsRng, instance, pattern, PATIENCE).await.unwrap();
+    let header = InstanceHeader::create(&store, &unit, &mut SysRng, instance, pattern, PATIENCE).await.unwrap();
 
     // The canary answers a challenge, as a host will have it do.
     let by = engine::MacMechanism::AesCmac;
@@ -85,7 +86,7 @@ async fn real_units_go_on_to_another_master_key() {
     let (fleet, old) = RealFleet::new(2, OLD);
     let fleet = Arc::new(fleet);
     let instances = [InstanceId(Uuid::from_u128(1))];
-    InstanceHeader::create(&store, &fleet, &OsRng, instances[0], old, PATIENCE).await.unwrap();
+    InstanceHeader::create(&store, &fleet, &mut SysRng, instances[0], old, PATIENCE).await.unwrap();
     let options = KmsOptions { timers: Timers::UNGUARDED, ..KmsOptions::default() };
     let kms = Kms::open(store, Arc::clone(&fleet), options, PATIENCE).await.unwrap();
     let call = Call { instance: instances[0], caller: "IBMid-alice", deadline: PATIENCE };

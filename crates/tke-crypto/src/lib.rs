@@ -10,13 +10,10 @@
 //!     AdministratorCertificate, AdministratorName, CERTIFICATE_BUFFER_LEN, SEALED_PART_MAX_LEN, SigningKey, open_key_part,
 //!     seal_key_part,
 //! };
-//! # let mut fill = |out: &mut [u8]| {
-//! #     out.fill(0x5a);
-//! #     Ok(())
-//! # };
+//! use getrandom::SysRng;
 //!
-//! // The customer makes a key and a certificate; `fill` fills a slice with random bytes.
-//! let key = SigningKey::generate(&mut fill)?;
+//! // The customer makes a key and a certificate.
+//! let key = SigningKey::generate(&mut SysRng)?;
 //! let mut buffer = [0; CERTIFICATE_BUFFER_LEN];
 //! let name = AdministratorName::try_from("Alice")?;
 //! let der = tke_crypto::write_administrator_certificate(&key, &name, &mut buffer)?;
@@ -26,14 +23,14 @@
 //! alice.key.verify(b"a command", &key.sign(b"a command"))?;
 //!
 //! // A key part goes to the unit's importer key.
-//! let importer = SigningKey::generate(&mut fill)?;
+//! let importer = SigningKey::generate(&mut SysRng)?;
 //! let mut buffer = [0; SEALED_PART_MAX_LEN];
-//! let sealed = seal_key_part(&importer.public(), &[7; 32], &mut fill, &mut buffer)?;
+//! let sealed = seal_key_part(&importer.public(), &[7; 32], &mut SysRng, &mut buffer)?;
 //! assert_eq!(*open_key_part(&importer, sealed)?, [7; 32]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What it deliberately does not do: draw randomness (callers pass a closure), allocate, keep keys, decide who may
+//! What it deliberately does not do: generate randomness (callers pass a `rand_core` generator), allocate, keep keys, decide who may
 //! do what, read a clock (a certificate's validity is not compared with anything), or build certificate chains
 //! longer than a root and what it signed.
 //!

@@ -10,6 +10,7 @@ use core::fmt;
 use der::asn1::OctetStringRef;
 use der::{Decode, Header, Reader, SliceReader};
 use key_wrap::kw;
+use rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
 
 /// A buffer of this length, in bytes, holds every sealed key part.
@@ -101,22 +102,22 @@ impl From<BufferTooSmall> for SealError {
 
 /// Seals a part for an importer key.
 ///
-/// `fill` fills its argument with random bytes of full entropy. The result is at the end of `out`, and
-/// [`SEALED_PART_MAX_LEN`] bytes are enough. Nothing in it proves who sealed the part: it travels in a signed command.
+/// `rng` gives random bytes of full entropy. The result is at the end of `out`, and [`SEALED_PART_MAX_LEN`] bytes are
+/// enough. Nothing in it proves who sealed the part: it travels in a signed command.
 ///
 /// # Errors
 /// [`SealError`].
 ///
 /// Source: RFC 5753 §3.1.2.
-pub fn seal_key_part<'o>(
+pub fn seal_key_part<'o, R: TryCryptoRng + ?Sized>(
     importer: &PublicKey,
     part: &[u8; PART_LEN],
-    fill: &mut impl FnMut(&mut [u8]) -> Result<(), RandomFailed>,
+    rng: &mut R,
     out: &'o mut [u8],
 ) -> Result<&'o [u8], SealError> {
-    let ephemeral = SigningKey::generate(fill)?;
+    let ephemeral = SigningKey::generate(rng)?;
     let mut ukm = [0; UKM_LEN];
-    fill(&mut ukm)?;
+    rng.try_fill_bytes(&mut ukm).map_err(|_| SealError::RandomFailed)?;
     let kek = key_encryption_key(&ephemeral, importer, &ukm)?;
     let mut encrypted = [0; ENCRYPTED_LEN];
     kw::wrap(&Aes256::new((&*kek).into()), part, &mut encrypted).map_err(|_| SealError::BufferTooSmall)?;

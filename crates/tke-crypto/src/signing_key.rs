@@ -4,6 +4,7 @@ use crate::{KeyInvalid, PublicKey, RandomFailed, Signature};
 use core::fmt;
 use p521::FieldBytes;
 use p521::ecdsa::signature::Signer;
+use rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
 
 /// Length of a private scalar in bytes, big-endian.
@@ -21,22 +22,20 @@ pub struct SigningKey(p521::ecdsa::SigningKey);
 impl SigningKey {
     /// Draws a key: uniform in 1..n, by rejection.
     ///
-    /// `fill` fills its argument with random bytes of full entropy.
+    /// `rng` gives random bytes of full entropy.
     ///
     /// # Errors
-    /// [`RandomFailed`] if `fill` does, or if what it gives is out of range again and again.
+    /// [`RandomFailed`] if `rng` fails, or if four numbers in a row are out of range.
     ///
     /// Source: FIPS 186-5 A.2.2; SP 800-56A §5.6.1.2.2 (testing candidates).
-    pub fn generate(
-        fill: &mut impl FnMut(&mut [u8]) -> Result<(), RandomFailed>,
-    ) -> Result<Self, RandomFailed> {
+    pub fn generate<R: TryCryptoRng + ?Sized>(rng: &mut R) -> Result<Self, RandomFailed> {
         let mut candidate = Zeroizing::new([0; SCALAR_LEN]);
         for _ in 0..MAX_CANDIDATES {
-            fill(candidate.as_mut_slice())?;
+            rng.try_fill_bytes(candidate.as_mut_slice()).map_err(|_| RandomFailed)?;
             if let Some(first) = candidate.first_mut() {
                 *first &= FIRST_BYTE_MASK;
             }
-            // What a rejected candidate gives away is of no use: it is not the key.
+            // A rejected candidate may become public: it is not the key.
             if let Ok(key) = Self::from_scalar(&candidate) {
                 return Ok(key);
             }

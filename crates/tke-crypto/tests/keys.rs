@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use tke_crypto::{
     AdministratorKey, KeyInvalid, MAX_SIGNATURE_LEN, PublicKey, RandomFailed, RsaPublicKey, SigningKey, Ski,
 };
+use unit_testkit::ScriptedRng;
 
 /// The group's order n (SP 800-186 §3.2.1.5).
 const ORDER: &str = "01fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffa\
@@ -35,19 +36,19 @@ fn scalars_are_from_one_to_below_the_order() {
 fn what_a_generator_gives_is_masked_and_tested_and_given_up_at_last() {
     // All ones, masked to 521 bits, is above the order; the second candidate is taken.
     let mut calls = 0;
-    let key = SigningKey::generate(&mut |out| {
+    let key = SigningKey::generate(&mut ScriptedRng::new(|out: &mut [u8]| {
         calls += 1;
         out.fill(if calls == 1 { 0xff } else { 0x5a });
         Ok(())
-    });
+    }));
     let mut expected = [0x5a; 66];
     expected[0] = 0;
     assert_eq!(*key.unwrap().expose_scalar(), expected);
     for stuck in [0x00, 0xff] {
-        let mut stuck = |out: &mut [u8]| {
+        let mut stuck = ScriptedRng::new(|out: &mut [u8]| {
             out.fill(stuck);
             Ok(())
-        };
+        });
         assert_eq!(SigningKey::generate(&mut stuck).map(drop), Err(RandomFailed));
     }
 }

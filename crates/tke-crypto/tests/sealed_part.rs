@@ -1,10 +1,12 @@
 //! Key parts sealed and opened, altered and misdirected.
 
 use crate::common::{generator, signing_key};
+use rand_core::TryRng;
 use tke_crypto::{
     RandomFailed, SEALED_PART_MAX_LEN, SealError, SealedKeyPart, SealedPartInvalid, SigningKey,
     open_key_part, seal_key_part, sealed_for,
 };
+use unit_testkit::ScriptedRng;
 
 const PART: &[u8; 32] = b"one of three parts of a fine key";
 
@@ -69,11 +71,11 @@ fn a_failing_generator_and_a_small_buffer_seal_nothing() {
     // Fails at the ephemeral key, then at the keying material.
     for good in 0..2 {
         let (mut calls, mut random) = (0, generator(10));
-        let mut fill = |out: &mut [u8]| {
+        let mut failing = ScriptedRng::new(|out: &mut [u8]| {
             calls += 1;
-            if calls > good { Err(RandomFailed) } else { random(out) }
-        };
-        assert_eq!(seal_key_part(&importer, PART, &mut fill, &mut out), Err(SealError::RandomFailed));
+            if calls > good { Err(RandomFailed) } else { random.try_fill_bytes(out) }
+        });
+        assert_eq!(seal_key_part(&importer, PART, &mut failing, &mut out), Err(SealError::RandomFailed));
     }
     assert_eq!(out, [0; SEALED_PART_MAX_LEN]);
     let len = seal_key_part(&importer, PART, &mut generator(11), &mut out).unwrap().len();

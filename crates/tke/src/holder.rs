@@ -15,7 +15,7 @@ pub use file::{
     CreatedSignatureKey, KeyFileError, ListedSignatureKey, SameName, SignatureKeyFile, SignatureKeys,
     list_signature_keys,
 };
-pub(crate) use file::{fill, generate_key};
+pub(crate) use file::generate_key;
 pub use hpcs::{HpcsKeyFile, HpcsKeyFileError};
 
 use crate::card::{CardError, Serial};

@@ -84,6 +84,6 @@ pub enum PartError {
 
 pub(crate) fn seal(importer: &PublicKey, part: &engine::KeyPart) -> Result<SealedPart, SealError> {
     let mut buffer = [0; tke_crypto::SEALED_PART_MAX_LEN];
-    tke_crypto::seal_key_part(importer, part.expose(), &mut crate::holder::fill, &mut buffer)
+    tke_crypto::seal_key_part(importer, part.expose(), &mut getrandom::SysRng, &mut buffer)
         .map(|sealed| SealedPart(sealed.to_vec()))
 }

@@ -3,7 +3,8 @@
 use crate::token::{OpenEngine, TokenError, TokenOpener};
 use engine::EngineError;
 use engine_pkcs11::{TokenUri, UriError};
-use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+use engine_soft::{DeviceSecret, SoftEngine};
+use getrandom::SysRng;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -59,8 +60,7 @@ impl EngineChoice {
     ) -> Result<OpenEngine, EngineOpenError> {
         match self {
             Self::Soft => {
-                let entropy: OsEntropy = |seed| getrandom::fill(seed).map_err(|_| EntropyFailed);
-                let engine: SoftEngine<OsEntropy> = SoftEngine::new(&DeviceSecret::new(*secret), entropy)?;
+                let engine: SoftEngine<SysRng> = SoftEngine::new(&DeviceSecret::new(*secret), SysRng)?;
                 Ok((Box::new(engine), "software".to_owned()))
             }
             Self::SoftHsm => Ok(token.open_softhsm()?),
@@ -68,9 +68,6 @@ impl EngineChoice {
         }
     }
 }
-
-/// The operating system's generator.
-type OsEntropy = fn(&mut [u8]) -> Result<(), EntropyFailed>;
 
 /// Why an engine does not open.
 #[derive(Debug, thiserror::Error)]

@@ -1,8 +1,9 @@
 //! Who certifies the modules of units.
 
 use std::io;
+use getrandom::SysRng;
 use tke_crypto::{
-    CERTIFICATE_BUFFER_LEN, PublicKey, RandomFailed, RootName, SigningKey, issue_module_certificate,
+    CERTIFICATE_BUFFER_LEN, PublicKey, RootName, SigningKey, issue_module_certificate,
     root_certificate_key, write_root_certificate,
 };
 use unit_api::UnitId;
@@ -107,7 +108,7 @@ impl Manufacturer for RootManufacturer {
 
 /// A fresh private key on P-521.
 pub(crate) fn generate_key() -> Result<SigningKey, ManufacturerError> {
-    SigningKey::generate(&mut |bytes| getrandom::fill(bytes).map_err(|_| RandomFailed))
+    SigningKey::generate(&mut SysRng)
         .map_err(|_| ManufacturerError::Random)
 }
 

@@ -1,9 +1,10 @@
 //! The one administrator of the bench, and what he signs.
 
 use crate::output;
+use getrandom::SysRng;
 use std::sync::OnceLock;
 use tke_crypto::{
-    AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, RandomFailed, SCALAR_LEN, SEALED_PART_MAX_LEN,
+    AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, SCALAR_LEN, SEALED_PART_MAX_LEN,
     SigningKey, seal_key_part, write_administrator_certificate,
 };
 use unit_api::admin::{
@@ -95,11 +96,10 @@ pub fn generate_master_key(
 pub(crate) fn import_input(target: Target, counter: u128, importer: &[u8], parts: &[[u8; 32]]) -> Vec<u8> {
     let importer = ImporterKey::decode(importer).expect("an importer key");
     let importer = PublicKey::from_point(importer.point).expect("a point of the curve");
-    let mut fill = |bytes: &mut [u8]| getrandom::fill(bytes).map_err(|_| RandomFailed);
     let mut input = Vec::new();
     for part in parts {
         let mut out = [0; SEALED_PART_MAX_LEN];
-        let sealed = seal_key_part(&importer, part, &mut fill, &mut out).expect("the part is sealed");
+        let sealed = seal_key_part(&importer, part, &mut SysRng, &mut out).expect("the part is sealed");
         input.extend(request(target, counter, AdminCommand::ImportKeyParts, sealed, true));
     }
     input

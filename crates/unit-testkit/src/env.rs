@@ -2,7 +2,8 @@
 
 use crate::administrator::fixed_key;
 use engine::Engine;
-use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+use engine_soft::{DeviceSecret, SoftEngine};
+use getrandom::SysRng;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 use tke_crypto::{
@@ -12,11 +13,8 @@ use unit_api::UnitId;
 use unit_api::admin::InstanceId;
 use unit_core::{Clock, Env, Identity, Module, Slot, Storage, StorageFailed, Unit};
 
-/// The operating system's generator.
-pub type OsEntropy = fn(&mut [u8]) -> Result<(), EntropyFailed>;
-
 /// The environment of a unit on the bench: any engine, and nothing else that is real.
-pub struct BenchEnv<E = SoftEngine<OsEntropy>>(PhantomData<E>);
+pub struct BenchEnv<E = SoftEngine<SysRng>>(PhantomData<E>);
 
 impl<E: Engine> Env for BenchEnv<E> {
     type Engine = E;
@@ -90,14 +88,13 @@ impl Clock for NoClock {
     }
 }
 
-/// An engine of the operating system's randomness.
+/// A software engine with the operating system's entropy.
 ///
 /// # Panics
 /// If it does not start.
 #[must_use]
-pub fn soft_engine() -> SoftEngine<OsEntropy> {
-    let entropy: OsEntropy = |seed| getrandom::fill(seed).map_err(|_| EntropyFailed);
-    SoftEngine::new(&DeviceSecret::new([1; 32]), entropy).expect("a software engine starts")
+pub fn soft_engine() -> SoftEngine<SysRng> {
+    SoftEngine::new(&DeviceSecret::new([1; 32]), SysRng).expect("a software engine starts")
 }
 
 pub(crate) fn start<E: Engine>(number: u8, engine: E) -> Unit<BenchEnv<E>> {

@@ -8,9 +8,12 @@
 
 mod administrator;
 mod env;
+mod scripted_rng;
 
 pub use administrator::{generate_master_key, request, secure};
-pub use env::{BenchEnv, Memory, OsEntropy, soft_engine};
+pub use env::{BenchEnv, Memory, soft_engine};
+pub use getrandom::SysRng;
+pub use scripted_rng::ScriptedRng;
 
 use engine::{Engine, KeySpec, KeyUses};
 use engine_soft::SoftEngine;
@@ -22,7 +25,7 @@ use unit_api::{
 use unit_core::Unit;
 
 /// A unit in process, and a buffer for its answers.
-pub struct BenchUnit<E: Engine = SoftEngine<OsEntropy>> {
+pub struct BenchUnit<E: Engine = SoftEngine<SysRng>> {
     unit: Box<Unit<BenchEnv<E>>>,
     out: Vec<u8>,
 }

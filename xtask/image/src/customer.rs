@@ -1,8 +1,8 @@
 //! The unit's customer: an administrator who signs, and two parts of a master key.
 
-use crate::{Device, run};
+use crate::{Counter, Device, run};
 use tke_crypto::{
-    AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, RandomFailed, SCALAR_LEN, SEALED_PART_MAX_LEN,
+    AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, SCALAR_LEN, SEALED_PART_MAX_LEN,
     SigningKey, seal_key_part, write_administrator_certificate,
 };
 use unit_api::admin::{
@@ -40,12 +40,7 @@ pub(crate) fn load_a_master_key(unit: &mut Unit<Device>, out: &mut [u8]) -> Opti
     let mut len = 0;
     for byte in [3, 5] {
         let mut sealed = [0; SEALED_PART_MAX_LEN];
-        // Where a customer would ask its noise source.
-        let mut fill = |bytes: &mut [u8]| {
-            bytes.fill(byte);
-            Ok::<(), RandomFailed>(())
-        };
-        let sealed = seal_key_part(&importer, &[byte; 32], &mut fill, &mut sealed).ok()?;
+        let sealed = seal_key_part(&importer, &[byte; 32], &mut Counter(byte), &mut sealed).ok()?;
         len += request(unit, AdminCommand::ImportKeyParts, sealed, Some(&key), out, parts.get_mut(len..)?)?;
     }
     let shown = administer(unit, AdminCommand::ImportKeyParts, parts.get(..len)?, None, out)?;

@@ -11,7 +11,9 @@ mod customer;
 
 use core::ffi::{c_char, c_int};
 use engine::{KeySpec, KeyUses};
-use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+use engine_soft::{DeviceSecret, SoftEngine};
+use rand_core::utils::next_word_via_fill;
+use rand_core::{Infallible, TryCryptoRng, TryRng};
 use tke_crypto::{PublicKey, Signature, SigningKey, Ski};
 use unit_api::admin::InstanceId;
 use unit_api::{Command, Envelope, MAX_FRAME_LEN, Response, UnitId};
@@ -44,11 +46,21 @@ impl Storage for Memory {
     }
 }
 
-/// Where a device would ask its noise source. It must differ from call to call, and is good for nothing else.
+/// Stands for a device's noise source: it differs from call to call, and is good for nothing else.
 struct Counter(u8);
 
-impl engine_soft::Entropy for Counter {
-    fn fill(&mut self, seed: &mut [u8]) -> Result<(), EntropyFailed> {
+impl TryRng for Counter {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        next_word_via_fill(self)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        next_word_via_fill(self)
+    }
+
+    fn try_fill_bytes(&mut self, seed: &mut [u8]) -> Result<(), Infallible> {
         for byte in seed {
             self.0 = self.0.wrapping_mul(167).wrapping_add(13);
             *byte = self.0;
@@ -57,6 +69,8 @@ impl engine_soft::Entropy for Counter {
         Ok(())
     }
 }
+
+impl TryCryptoRng for Counter {}
 
 struct Device;
 

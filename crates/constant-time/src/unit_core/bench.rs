@@ -12,17 +12,18 @@
 //! unit as it was, so such cases lend each other one unit. A unit that was started from its storage would not do: all
 //! that it reads there, whether a register is full included, comes out of decryption and counts as secret.
 
-use crate::engine_soft::{entropy, spec};
+use crate::engine_soft::{SecretEntropy, spec};
 use crate::harness::{public_bytes, secret, secret_bytes, set_up};
-use ::engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+use ::engine_soft::{CtrDrbg, DeviceSecret, SoftEngine};
 use ::unit_core::{Clock, Env, Identity, Module, Slot, Storage, StorageFailed, Unit};
 use engine::Algorithm;
+use rand_core::SeedableRng;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::OnceLock;
 use tke_crypto::{
-    AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, RandomFailed, SCALAR_LEN, SEALED_PART_MAX_LEN,
+    AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, SCALAR_LEN, SEALED_PART_MAX_LEN,
     Signature, SigningKey, Ski, seal_key_part, write_administrator_certificate,
 };
 use unit_api::admin::{
@@ -57,10 +58,10 @@ pub(crate) const PARTS: [[u8; 32]; 2] = [[0x11; 32], [0x2e; 32]];
 const OTHER_PARTS: [[u8; 32]; 2] = [[0x11; 32], [0x2f; 32]];
 
 /// The engine under the unit.
-pub(crate) type UnitEngine = SoftEngine<Box<dyn FnMut(&mut [u8]) -> Result<(), EntropyFailed>>, 16>;
+pub(crate) type UnitEngine = SoftEngine<SecretEntropy, 16>;
 
 pub(crate) fn engine() -> UnitEngine {
-    SoftEngine::new(&DeviceSecret::new(secret([3; 32])), Box::new(entropy()) as _).unwrap()
+    SoftEngine::new(&DeviceSecret::new(secret([3; 32])), SecretEntropy::default()).unwrap()
 }
 
 /// Two slots in memory. What a unit writes is sealed, and public: storage is not trusted with a secret.
@@ -253,12 +254,9 @@ impl Bench {
         let importer = PublicKey::from_point(ImporterKey::decode(&shown).unwrap().point).unwrap();
         let mut input = Vec::new();
         for part in parts {
-            let mut fill = |bytes: &mut [u8]| {
-                bytes.fill(part[0]);
-                Ok::<(), RandomFailed>(())
-            };
+            let mut rng = CtrDrbg::seed_from_u64(part[0].into());
             let mut sealed = [0; SEALED_PART_MAX_LEN];
-            let sealed = seal_key_part(&importer, &part, &mut fill, &mut sealed).unwrap();
+            let sealed = seal_key_part(&importer, &part, &mut rng, &mut sealed).unwrap();
             input.extend(self.request(AdminCommand::ImportKeyParts, sealed, true));
         }
         pattern(&self.send(AdminCommand::ImportKeyParts, &input, false).unwrap())

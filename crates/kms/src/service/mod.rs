@@ -24,10 +24,11 @@ use uuid::Uuid;
 
 use crate::call::Budget;
 use crate::record::{BlobRecord, Record, decode, encode};
+use crate::rng::random_array;
 use crate::seal::{InstanceKeys, Sealed};
 use crate::{
     Action, Call, Clock, InstanceHeader, InstanceId, KeyId, KeyMetadata, KeyRef, KeyState, KmsError, Mode,
-    OpenError, OsRng, RandomFailed, RecordError, Rng, RotationProfile, StoreMeta, SystemClock, Timers, Units,
+    OpenError, RandomFailed, RecordError, RotationProfile, SharedRng, StoreMeta, SystemClock, Timers, Units,
     VersionId, layout,
 };
 
@@ -42,7 +43,7 @@ pub struct KmsOptions {
     /// What states, timers and dates go by.
     pub clock: Arc<dyn Clock>,
     /// Random bytes for names and sealed records.
-    pub rng: Arc<dyn Rng>,
+    pub rng: SharedRng,
     /// The lengths of the timers.
     pub timers: Timers,
     /// What requests see while the master key is being rotated.
@@ -54,7 +55,7 @@ impl Default for KmsOptions {
     fn default() -> Self {
         Self {
             clock: Arc::new(SystemClock),
-            rng: Arc::new(OsRng),
+            rng: SharedRng::default(),
             timers: Timers::STANDARD,
             rotation: RotationProfile::Online,
         }
@@ -121,7 +122,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         options: KmsOptions,
         deadline: Duration,
     ) -> Result<Self, OpenError> {
-        let meta = StoreMeta::read_or_begin(&store, &*options.rng, deadline).await?;
+        let meta = StoreMeta::read_or_begin(&store, &mut options.rng.clone(), deadline).await?;
         Ok(Self { store, units, options, meta, instances: RwLock::default() })
     }
 
@@ -136,9 +137,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     /// # Errors
     /// [`RandomFailed`].
     pub fn random_op(&self) -> Result<OpId, RandomFailed> {
-        let mut op = [0; 16];
-        self.options.rng.fill(&mut op)?;
-        Ok(OpId(op))
+        random_array(&mut self.options.rng.clone()).map(OpId)
     }
 
     /// The instance's header, checked with a secret that a unit has opened.
@@ -404,7 +403,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     }
 
     fn put(&self, instance: &Instance, kind: Sealed, key: StoreKey, plain: &[u8]) -> Result<Write, KmsError> {
-        let value = instance.keys.seal(kind, &key, plain, &*self.options.rng)?.into();
+        let value = instance.keys.seal(kind, &key, plain, &mut self.options.rng.clone())?.into();
         Ok(Write::Put { key, value, lease: None })
     }
 }

@@ -7,9 +7,11 @@ use keystore::{
     Commit, Cond, Entry, Freshness, Key as StoreKey, Keystore, MAX_KEYS_PER_TXN, MAX_PAGE_ENTRIES, OpId,
     Page, Revision, StoreError, Txn, Write,
 };
+use rand_core::TryCryptoRng;
 
 use crate::call::Budget;
-use crate::{InstanceId, RandomFailed, Rng, layout};
+use crate::rng::random_array;
+use crate::{InstanceId, RandomFailed, layout};
 
 /// Removals in one transaction; the header, on which all of them hold, is one more key.
 const BATCH: usize = MAX_KEYS_PER_TXN - 1;
@@ -101,10 +103,10 @@ impl StoredInstance {
     pub async fn remove<S: Keystore>(
         self,
         store: &S,
-        rng: &dyn Rng,
+        rng: &mut (impl TryCryptoRng + Send),
         deadline: Duration,
     ) -> Result<usize, RemovalError> {
-        let removal = Removal { seen: self, store, rng, budget: Budget::new(deadline) };
+        let mut removal = Removal { seen: self, store, rng, budget: Budget::new(deadline) };
         let whole = layout::instance(self.instance);
         let mut removed = 0;
         if let Some(header_at) = self.header_at {
@@ -122,17 +124,17 @@ impl StoredInstance {
     }
 }
 
-struct Removal<'a, S> {
+struct Removal<'a, S, R> {
     seen: StoredInstance,
     store: &'a S,
-    rng: &'a dyn Rng,
+    rng: &'a mut R,
     budget: Budget,
 }
 
-impl<S: Keystore> Removal<'_, S> {
+impl<S: Keystore, R: TryCryptoRng + Send> Removal<'_, S, R> {
     /// Removes what is in a range but header and journal, where nothing may have been written `since`.
     async fn clear(
-        &self,
+        &mut self,
         mut range: Range<StoreKey>,
         holds: &Cond,
         since: Option<Revision>,
@@ -161,10 +163,8 @@ impl<S: Keystore> Removal<'_, S> {
         }
     }
 
-    async fn commit(&self, conds: Vec<Cond>, writes: Vec<Write>) -> Result<(), RemovalError> {
-        let mut op = [0; 16];
-        self.rng.fill(&mut op)?;
-        let txn = Txn { op: OpId(op), conds, writes };
+    async fn commit(&mut self, conds: Vec<Cond>, writes: Vec<Write>) -> Result<(), RemovalError> {
+        let txn = Txn { op: OpId(random_array(self.rng)?), conds, writes };
         match self.store.commit(txn, left(self.budget)?).await? {
             Commit::Applied { .. } => Ok(()),
             Commit::Refused { .. } => Err(RemovalError::Changed(self.seen.instance)),

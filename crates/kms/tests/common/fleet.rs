@@ -10,9 +10,10 @@ use keystore::{
     Commit, Deadline, Freshness, Key, Keystore, Lease, LeaseId, MemoryStore, MemoryWatch, Page, Revision,
     Snapshot, StoreError, StoreIdentity, Txn, WallClock,
 };
+use getrandom::SysRng;
 use kms::rotation::{Position, RegionRotation, RegionStatus, Step, resume};
 use kms::{
-    Call, Forms, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsError, KmsOptions, OsRng, Plaintext,
+    Call, Forms, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsError, KmsOptions, Plaintext,
     RotationPhase, RotationProfile, Timers, UnitReply, UnitState, Units, UnitsError,
 };
 use unit_api::{Command, NewRegister, UnitError, VerificationPattern};
@@ -275,7 +276,7 @@ impl Region {
         let kms = open(&store, &fleet, RotationProfile::Online).await;
         let instances: Vec<_> = (1..=instances).map(|n| InstanceId(Uuid::from_u128(n))).collect();
         for instance in &instances {
-            InstanceHeader::create(&store, &fleet, &OsRng, *instance, pattern(OLD), PATIENCE).await.unwrap();
+            InstanceHeader::create(&store, &fleet, &mut SysRng, *instance, pattern(OLD), PATIENCE).await.unwrap();
         }
         Self { store, fleet, fuse, kms, instances }
     }

@@ -12,8 +12,9 @@ use aes_gcm::{Aes128Gcm, Aes256Gcm, AesGcm, Nonce, aes::Aes192};
 use engine::{KeySpec, KeyUses};
 use jiff::Timestamp;
 use keystore::{MemoryStore, StoreIdentity, WallClock};
+use getrandom::SysRng;
 use kms::{
-    Call, Clock, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsOptions, NewKey, OpId, OsRng, Payload,
+    Call, Clock, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsOptions, NewKey, OpId, Payload,
     Timers, UnitReply, Units, UnitsError,
 };
 use sha2::{Digest, Sha256};
@@ -236,7 +237,7 @@ impl World {
     /// Makes an instance.
     pub(crate) async fn begin(&self, instance: InstanceId) -> InstanceHeader {
         let pattern = self.unit.pattern();
-        InstanceHeader::create(&self.store, &self.unit, &OsRng, instance, pattern, PATIENCE).await.unwrap()
+        InstanceHeader::create(&self.store, &self.unit, &mut SysRng, instance, pattern, PATIENCE).await.unwrap()
     }
 
     /// Another service over the same store and units, as after a restart.

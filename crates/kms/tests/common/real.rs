@@ -8,12 +8,8 @@ use std::time::Duration;
 
 use kms::{Form, Forms, UnitReply, UnitState, Units, UnitsError};
 use unit_api::admin::AdminCommand;
-<<<<<<< HEAD
 use unit_api::{Command, UnitStatus, VerificationPattern};
-=======
-use unit_api::{Command, UnitStatus, VerificationPattern, Wkid};
 use unit_testkit::BenchUnit;
->>>>>>> 4403809 (Format)
 use zeroize::Zeroizing;
 
 /// A unit behind a lock, its answers as the frames they would be.

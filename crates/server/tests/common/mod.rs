@@ -6,8 +6,9 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use keystore::{AnyStore, MemoryStore, StoreError, StoreIdentity, WallClock};
+use getrandom::SysRng;
 use kms::{
-    Clock, Forms, InstanceHeader, InstanceId, Kms, KmsOptions, OsRng, RotationProfile, Timers, UnitReply,
+    Clock, Forms, InstanceHeader, InstanceId, Kms, KmsOptions, RotationProfile, Timers, UnitReply,
     UnitState, Units, UnitsError,
 };
 use serde_json::{Value, json};
@@ -206,7 +207,7 @@ impl Bench {
         let store = MemoryStore::new(StoreIdentity([1; 16]), WallClock::system());
         let store = Arc::new(AnyStore::Memory(store));
         for instance in [INSTANCE, OTHER_INSTANCE] {
-            InstanceHeader::create(&store, &units, &OsRng, instance, pattern, DEADLINE).await.unwrap();
+            InstanceHeader::create(&store, &units, &mut SysRng, instance, pattern, DEADLINE).await.unwrap();
         }
         let clock = Arc::new(HandClock(Mutex::new("2026-01-02T03:04:05.678Z".parse().unwrap())));
         let options = KmsOptions { clock: clock.clone(), timers, rotation, ..KmsOptions::default() };

@@ -5,6 +5,7 @@ use tke_crypto::{
     PublicKey, RandomFailed, SCALAR_LEN, SEALED_PART_MAX_LEN, SealError, SealedKeyPart, SealedPartInvalid,
     SigningKey, open_key_part, seal_key_part, sealed_for,
 };
+use unit_testkit::ScriptedRng;
 
 /// The part in every good file of the corpus.
 const PART: &[u8; 32] = b"one of three parts of a fine key";
@@ -30,14 +31,14 @@ fn good() -> &'static [u8] {
     static GOOD: OnceLock<Vec<u8>> = OnceLock::new();
     GOOD.get_or_init(|| {
         let mut next = 0_u8;
-        let mut fill = |out: &mut [u8]| {
+        let mut rng = ScriptedRng::new(|out: &mut [u8]| {
             out.iter_mut().for_each(|byte| {
                 next = next.wrapping_mul(5).wrapping_add(3);
                 *byte = next;
             });
             Ok(())
-        };
-        seal_key_part(&importer().1, PART, &mut fill, &mut [0; SEALED_PART_MAX_LEN]).unwrap().to_vec()
+        });
+        seal_key_part(&importer().1, PART, &mut rng, &mut [0; SEALED_PART_MAX_LEN]).unwrap().to_vec()
     })
 }
 
@@ -81,14 +82,14 @@ fn seal(data: &[u8]) {
     let (key, public) = importer();
     let Some((part, mut random)) = data.split_first_chunk() else { return };
     let bit = random.iter().fold(7_usize, |sum, byte| sum.wrapping_mul(31) ^ usize::from(*byte));
-    let mut fill = |out: &mut [u8]| {
+    let mut rng = ScriptedRng::new(|out: &mut [u8]| {
         let (drawn, rest) = random.split_at_checked(out.len()).ok_or(RandomFailed)?;
         out.copy_from_slice(drawn);
         random = rest;
         Ok(())
-    };
+    });
     let mut out = [0; SEALED_PART_MAX_LEN];
-    let mut der = match seal_key_part(public, part, &mut fill, &mut out) {
+    let mut der = match seal_key_part(public, part, &mut rng, &mut out) {
         Ok(der) => der.to_vec(),
         Err(error) => return assert_eq!(error, SealError::RandomFailed),
     };

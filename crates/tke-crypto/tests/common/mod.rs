@@ -1,8 +1,10 @@
 //! What the tests share.
 
+use rand_core::TryCryptoRng;
 use std::fs;
 use std::path::Path;
 use tke_crypto::{RandomFailed, SigningKey};
+use unit_testkit::ScriptedRng;
 
 /// Bytes for these hexadecimal digits.
 pub(crate) fn hex(digits: &str) -> Vec<u8> {
@@ -14,10 +16,10 @@ pub(crate) fn fixture(path: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(path)).unwrap()
 }
 
-/// A generator that repeats itself: xorshift64* (Vigna), seeded.
-pub(crate) fn generator(seed: u64) -> impl FnMut(&mut [u8]) -> Result<(), RandomFailed> {
+/// A reproducible generator: xorshift64* (Vigna).
+pub(crate) fn generator(seed: u64) -> impl TryCryptoRng<Error = RandomFailed> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    move |out| {
+    ScriptedRng::new(move |out: &mut [u8]| {
         for byte in out {
             state ^= state >> 12;
             state ^= state << 25;
@@ -25,7 +27,7 @@ pub(crate) fn generator(seed: u64) -> impl FnMut(&mut [u8]) -> Result<(), Random
             *byte = (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 56) as u8;
         }
         Ok(())
-    }
+    })
 }
 
 /// The key that this seed makes.

@@ -2,9 +2,10 @@
 
 use super::{Carrier, HpcsKeyFile, HpcsKeyFileError, SignatureKey, Signing};
 use crate::secret_file::{Folder, KdfCost, Password, PublicFields, SecretFile, SecretFileError};
+use getrandom::SysRng;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use tke_crypto::{AdministratorName, PublicKey, RandomFailed, SCALAR_LEN, SigningKey, Ski};
+use tke_crypto::{AdministratorName, PublicKey, SCALAR_LEN, SigningKey, Ski};
 use zeroize::Zeroizing;
 
 const PURPOSE: &str = "signature key";
@@ -208,10 +209,5 @@ fn listed(path: &Path, file: &SecretFile) -> Option<ListedSignatureKey> {
 }
 
 pub(crate) fn generate_key() -> Result<SigningKey, SecretFileError> {
-    SigningKey::generate(&mut fill).map_err(|_| SecretFileError::System)
-}
-
-/// The operating system's randomness, in the form that the cryptography takes it.
-pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), RandomFailed> {
-    getrandom::fill(bytes).map_err(|_| RandomFailed)
+    SigningKey::generate(&mut SysRng).map_err(|_| SecretFileError::System)
 }

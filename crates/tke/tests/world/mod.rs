@@ -1,7 +1,8 @@
 //! Crypto units in this process, whole and genuine, with every byte that goes to and fro written down.
 
 use engine::KeyPart;
-use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+use engine_soft::{DeviceSecret, SoftEngine};
+use getrandom::SysRng;
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -35,7 +36,7 @@ pub(crate) fn root() -> SigningKey {
 pub(crate) struct WorldEnv;
 
 impl Env for WorldEnv {
-    type Engine = SoftEngine<fn(&mut [u8]) -> Result<(), EntropyFailed>>;
+    type Engine = SoftEngine<SysRng>;
     type Storage = Disk;
     type Module = WorldModule;
     type Clock = NoClock;
@@ -130,9 +131,7 @@ impl Wired {
         let name = RootName::try_from("World Root").unwrap();
         let certificate =
             issue_module_certificate(&root(), &name, &unit.0, &key.public(), &mut out).unwrap().to_vec();
-        let entropy: fn(&mut [u8]) -> Result<(), EntropyFailed> =
-            |bytes| getrandom::fill(bytes).map_err(|_| EntropyFailed);
-        let engine = SoftEngine::new(&DeviceSecret::new([number; 32]), entropy).unwrap();
+        let engine = SoftEngine::new(&DeviceSecret::new([number; 32]), SysRng).unwrap();
         let module = WorldModule { key, certificate, root: root().public() };
         let identity = Identity { unit, domain_index: 0, instance };
         Self {
@@ -272,8 +271,7 @@ impl KeyPartHolder for MemoryPart {
     fn seal_for<'a>(&'a self, importer: &'a PublicKey) -> Sealing<'a> {
         Box::pin(async {
             let mut out = [0; SEALED_PART_MAX_LEN];
-            let mut fill = |bytes: &mut [u8]| getrandom::fill(bytes).map_err(|_| tke_crypto::RandomFailed);
-            Ok(SealedPart(seal_key_part(importer, self.part.expose(), &mut fill, &mut out)?.to_vec()))
+            Ok(SealedPart(seal_key_part(importer, self.part.expose(), &mut SysRng, &mut out)?.to_vec()))
         })
     }
 }

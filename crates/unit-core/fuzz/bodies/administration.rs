@@ -13,6 +13,7 @@ use unit_api::admin::{
     AdminBlock, AdminCommand, AdminRequest, AdminResponse, AdminResponseBlock, AdministratorEntries,
     Attributes, ExportTarget, ImporterKey, Permissions, SignatureAlgorithm, SignerInfo, SignerInfos,
 };
+use unit_testkit::ScriptedRng;
 
 /// Somebody with a key that is the same in every run.
 pub(crate) struct Somebody {
@@ -244,12 +245,12 @@ fn parts(bench: &mut Bench, fill: [u8; 2], signed: Signed) -> Vec<u8> {
         Err(_) => device_public().clone(),
     };
     let part = |fill: u8| {
-        let mut random = |out: &mut [u8]| {
+        let mut rng = ScriptedRng::new(|out: &mut [u8]| {
             out.fill(fill);
             Ok(())
-        };
+        });
         let mut out = [0; SEALED_PART_MAX_LEN];
-        let sealed = seal_key_part(&importer, &[fill; 32], &mut random, &mut out).unwrap();
+        let sealed = seal_key_part(&importer, &[fill; 32], &mut rng, &mut out).unwrap();
         request(&state, AdminCommand::ImportKeyParts.id(), sealed, signed)
     };
     fill.into_iter().flat_map(part).collect()

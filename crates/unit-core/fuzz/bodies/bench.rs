@@ -1,16 +1,17 @@
 //! A unit on the engine in software with everything round it in memory, the same at every start.
 
 use crate::administration::{certificate, device_public, device_ski, other_signature, root_public};
-use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+use engine_soft::{DeviceSecret, SoftEngine};
 use std::cell::RefCell;
 use std::rc::Rc;
-use tke_crypto::{PublicKey, Signature, Ski};
+use tke_crypto::{PublicKey, RandomFailed, Signature, Ski};
 use unit_api::admin::InstanceId;
 use unit_api::{
     Command, Condition, Envelope, FRAME_HEADER_LEN, MAX_FRAME_LEN, NewRegister, Refusal, Request, Response,
     UnitId, UnitStatus, decode_reply, encode_request, split_frame,
 };
 use unit_core::{Clock, Env, Identity, Module, REPLY_BUFFER_LEN, Slot, Storage, StorageFailed, Unit};
+use unit_testkit::ScriptedRng;
 
 pub(crate) const IDENTITY: Identity = Identity {
     unit: UnitId(*b"FUZZ0001\0\0\0\0\0\0\0\x01"),
@@ -30,7 +31,7 @@ impl Env for FuzzEnv {
 }
 
 /// Entropy that never repeats itself within a start, and does from start to start.
-type Noise = Box<dyn FnMut(&mut [u8]) -> Result<(), EntropyFailed>>;
+type Noise = ScriptedRng<Box<dyn FnMut(&mut [u8]) -> Result<(), RandomFailed>>>;
 
 /// Two slots in memory.
 #[derive(Clone, Default)]
@@ -108,13 +109,13 @@ impl Bench {
     pub(crate) fn start(disk: Disk) -> Self {
         let _ = device_public();
         let mut drawn = 0_u64;
-        let noise: Noise = Box::new(move |bytes| {
+        let noise: Noise = ScriptedRng::new(Box::new(move |bytes: &mut [u8]| {
             drawn += 1;
             for (at, byte) in (0..).zip(bytes.iter_mut()) {
                 *byte = (drawn.wrapping_mul(31).wrapping_add(at * 7) % 251) as u8;
             }
             Ok(())
-        });
+        }));
         let engine = SoftEngine::new(&DeviceSecret::new([7; 32]), noise).unwrap();
         let unit = Box::new(Unit::start(engine, disk.clone(), FuzzModule, FuzzClock, IDENTITY));
         let mut bench = Self { unit, disk, reply: vec![0; REPLY_BUFFER_LEN] };

@@ -3,7 +3,9 @@
 use super::verify::Parts;
 use crate::env::Identity;
 use crate::key_parts::KeyParts;
-use engine::Engine;
+use engine::{Engine, EngineError};
+use rand_core::utils::next_word_via_fill;
+use rand_core::{TryCryptoRng, TryRng};
 use tke_crypto::{ModuleCertificate, PublicKey, RandomFailed, SealError, SealedPartInvalid, SigningKey};
 use unit_api::admin::{
     AdminBlock, AdminCommand, AdminResponse, AdminResponseBlock, ExportTarget, ImporterKey, Permissions,
@@ -11,34 +13,45 @@ use unit_api::admin::{
 };
 use unit_api::{Refusal, UnitError};
 
-/// Where `tke_crypto` draws from; the engine's own error is kept for whoever asks why.
-struct Drawing<'e, E: Engine> {
+/// The engine as the generator that `tke_crypto` takes. Keeps the engine's error, which `tke_crypto` does not report.
+struct EngineRng<'e, E: Engine> {
     engine: &'e mut E,
-    failure: Option<Refusal>,
+    failure: Option<EngineError>,
 }
 
-impl<'e, E: Engine> Drawing<'e, E> {
-    const fn from(engine: &'e mut E) -> Self {
+impl<'e, E: Engine> EngineRng<'e, E> {
+    const fn new(engine: &'e mut E) -> Self {
         Self { engine, failure: None }
     }
 
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), RandomFailed> {
-        self.engine.random(bytes).map_err(|error| {
-            self.failure = Some(error.into());
-            RandomFailed
-        })
-    }
-
-    /// What the engine said; what it gave may also have been no randomness at all.
-    fn why(&self) -> Refusal {
-        self.failure.unwrap_or_else(|| engine::EngineError::RandomFailed.into())
+    /// The engine's error, or [`EngineError::RandomFailed`] if the engine reported success but its numbers were unusable.
+    fn refusal(&self) -> Refusal {
+        self.failure.unwrap_or(EngineError::RandomFailed).into()
     }
 }
 
+impl<E: Engine> TryRng for EngineRng<'_, E> {
+    type Error = EngineError;
+
+    fn try_next_u32(&mut self) -> Result<u32, EngineError> {
+        next_word_via_fill(self)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, EngineError> {
+        next_word_via_fill(self)
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), EngineError> {
+        self.engine.random(out).inspect_err(|error| self.failure = Some(*error))
+    }
+}
+
+impl<E: Engine> TryCryptoRng for EngineRng<'_, E> {}
+
 /// A fresh importer key.
 pub(crate) fn make_importer<E: Engine>(engine: &mut E) -> Result<SigningKey, Refusal> {
-    let mut drawing = Drawing::from(engine);
-    SigningKey::generate(&mut |bytes: &mut [u8]| drawing.fill(bytes)).map_err(|RandomFailed| drawing.why())
+    let mut rng = EngineRng::new(engine);
+    SigningKey::generate(&mut rng).map_err(|RandomFailed| rng.refusal())
 }
 
 /// Writes the public half of the importer key, as the module signs it.
@@ -113,11 +126,10 @@ pub(crate) fn seal_master_key<E: Engine>(
     output: &mut [u8],
 ) -> Result<usize, Refusal> {
     let part = engine.export_key_part(key)?;
-    let mut drawing = Drawing::from(engine);
-    let mut fill = |bytes: &mut [u8]| drawing.fill(bytes);
-    let len = match tke_crypto::seal_key_part(importer, part.expose(), &mut fill, output) {
+    let mut rng = EngineRng::new(engine);
+    let len = match tke_crypto::seal_key_part(importer, part.expose(), &mut rng, output) {
         Ok(sealed) => sealed.len(),
-        Err(SealError::RandomFailed) => return Err(drawing.why()),
+        Err(SealError::RandomFailed) => return Err(rng.refusal()),
         Err(SealError::BufferTooSmall) => return Err(UnitError::ResponseTooLong.into()),
     };
     // It is at the end of the buffer.

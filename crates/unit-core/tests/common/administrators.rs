@@ -14,6 +14,7 @@ use unit_api::admin::{
 };
 use unit_api::{Command, Target, UnitError, VerificationPattern};
 use unit_core::Unit;
+use unit_testkit::ScriptedRng;
 
 /// An administrator with a key that is the same in every run.
 pub(crate) struct Administrator {
@@ -167,12 +168,12 @@ pub(crate) fn importer_of(output: &[u8]) -> PublicKey {
 
 pub(crate) fn seal(importer: &PublicKey, part: &[u8; 32]) -> Vec<u8> {
     let mut counter = 0_u8;
-    let mut fill = |bytes: &mut [u8]| {
+    let mut rng = ScriptedRng::new(|bytes: &mut [u8]| {
         counter += 1;
         bytes.iter_mut().zip(part.iter().cycle()).for_each(|(to, from)| *to = from ^ counter);
         Ok(())
-    };
-    seal_key_part(importer, part, &mut fill, &mut [0; SEALED_PART_MAX_LEN]).unwrap().to_vec()
+    });
+    seal_key_part(importer, part, &mut rng, &mut [0; SEALED_PART_MAX_LEN]).unwrap().to_vec()
 }
 
 /// The requests of an import's parts, each signed by these, one after the other.

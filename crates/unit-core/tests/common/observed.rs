@@ -4,12 +4,14 @@ use engine::{
     CipherMechanism, DigestMechanism, Engine, EngineError, KeyHandle, KeyPart, KeySpec, MacMechanism,
     MechanismInfo, SHA256_LEN, WrapMechanism,
 };
-use engine_soft::{DeviceSecret, EntropyFailed, SoftEngine};
+use engine_soft::{DeviceSecret, SoftEngine};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use tke_crypto::RandomFailed;
+use unit_testkit::ScriptedRng;
 
-type Entropy = Box<dyn FnMut(&mut [u8]) -> Result<(), EntropyFailed>>;
+type Entropy = ScriptedRng<Box<dyn FnMut(&mut [u8]) -> Result<(), RandomFailed>>>;
 
 /// What goes wrong in the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,14 +67,14 @@ impl Device {
     pub(crate) fn power_on(&self) -> Observed {
         self.inner.borrow_mut().live.clear();
         let (seed, inner) = (self.seed, Rc::clone(&self.inner));
-        let entropy: Entropy = Box::new(move |bytes: &mut [u8]| {
+        let entropy: Entropy = ScriptedRng::new(Box::new(move |bytes: &mut [u8]| {
             inner.borrow_mut().seeds += 1;
             let counter = inner.borrow().seeds;
             for (i, byte) in bytes.iter_mut().enumerate() {
                 *byte = u8::try_from((counter * 31 + i as u64 * 7 + u64::from(seed) * 13) % 251).unwrap();
             }
             Ok(())
-        });
+        }));
         let engine = SoftEngine::new(&DeviceSecret::new([self.seed; 32]), entropy).unwrap();
         let (inner, numbered_references) = (Rc::clone(&self.inner), self.numbered_references);
         Observed { engine: Box::new(engine), numbered_references, inner, listed: Vec::new() }.listing()

@@ -4,13 +4,14 @@ use crate::region::DataError;
 use crate::{files, hex};
 use engine::{KEY_PART_LEN, KeyPart};
 use sha2::{Digest, Sha256};
+use getrandom::SysRng;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use tke::holder::{Carrier, SignatureKey, Signing};
 use tke::part::{KeyPartHolder, PartError, PartId, PartLabel, SealedPart, Sealing};
 use tke_crypto::{
-    AdministratorName, PublicKey, RandomFailed, SCALAR_LEN, SEALED_PART_MAX_LEN, SigningKey, seal_key_part,
+    AdministratorName, PublicKey, SCALAR_LEN, SEALED_PART_MAX_LEN, SigningKey, seal_key_part,
 };
 use unit_api::VerificationPattern;
 use zeroize::Zeroizing;
@@ -55,7 +56,7 @@ fn make(folder: &Path) -> io::Result<()> {
 fn make_signature_keys(folder: &Path) -> io::Result<()> {
     files::write_private(&folder.join("README"), NOTE.as_bytes())?;
     for number in (1..=COUNT).rev() {
-        let key = SigningKey::generate(&mut fill).map_err(|e| io::Error::other(e.to_string()))?;
+        let key = SigningKey::generate(&mut SysRng).map_err(|e| io::Error::other(e.to_string()))?;
         let scalar = hex::encode(key.expose_scalar().as_slice());
         files::write_private(&signature_key_file(folder, number), scalar.as_bytes())?;
     }
@@ -75,10 +76,6 @@ fn read<const N: usize>(path: &Path) -> Result<Zeroizing<[u8; N]>, DataError> {
     let text = Zeroizing::new(fs::read(path).map_err(unusable)?);
     let text = std::str::from_utf8(&text).ok();
     text.and_then(|text| hex::decode(text.trim())).ok_or_else(|| DataError::Damaged(path.to_owned()))
-}
-
-fn fill(bytes: &mut [u8]) -> Result<(), RandomFailed> {
-    getrandom::fill(bytes).map_err(|_| RandomFailed)
 }
 
 /// An administrator's signature key in a file, 132 hexadecimal digits.
@@ -160,7 +157,7 @@ impl KeyPartHolder for ClearKeyPart {
     fn seal_for<'a>(&'a self, importer: &'a PublicKey) -> Sealing<'a> {
         Box::pin(async {
             let mut buffer = [0; SEALED_PART_MAX_LEN];
-            let sealed = seal_key_part(importer, self.part.expose(), &mut fill, &mut buffer);
+            let sealed = seal_key_part(importer, self.part.expose(), &mut SysRng, &mut buffer);
             sealed.map(|sealed| SealedPart(sealed.to_vec())).map_err(PartError::from)
         })
     }
