@@ -1,7 +1,7 @@
 //! The secret that makes an engine the same device after a restart.
 
-use crate::cipher::Cipher;
-use crate::kdf;
+use crate::derivation::counter_cmac;
+use crate::symmetric::Cipher;
 use core::fmt;
 use engine::EngineError;
 use subtle::{Choice, ConstantTimeEq};
@@ -25,7 +25,7 @@ impl DeviceSecret {
     /// The key of 32 bytes that the device has for one purpose.
     pub(crate) fn derive(&self, purpose: &[u8]) -> Result<Zeroizing<[u8; 32]>, EngineError> {
         let mut key = Zeroizing::new([0; 32]);
-        kdf::counter_cmac(&Cipher::new(&self.0)?, purpose, b"engine-soft", &mut *key)?;
+        counter_cmac(&Cipher::new(&self.0)?, purpose, b"engine-soft", &mut *key)?;
         Ok(key)
     }
 }

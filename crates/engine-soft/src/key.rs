@@ -1,8 +1,14 @@
 //! A key in the table: its value, what it may do, and its schedules once it has worked.
 
-use crate::cipher::Cipher;
-use engine::{Algorithm, EngineError, KeySpec, KeyUses, MAX_KEY_LEN};
+use crate::symmetric::Cipher;
+use engine::{Algorithm, EngineError, KeySpec, KeyUses, MAX_KEY_LEN, Mechanism, MechanismInfo};
 use zeroize::Zeroizing;
+
+/// Generation of keys, a mechanism for each algorithm.
+pub(crate) const MECHANISMS: &[MechanismInfo] = &[
+    MechanismInfo { mechanism: Mechanism::AesKeyGen, min_key_bits: 128, max_key_bits: 256 },
+    MechanismInfo { mechanism: Mechanism::GenericSecretKeyGen, min_key_bits: 8, max_key_bits: 512 },
+];
 
 /// Where a key comes from, as far as its rights depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,14 +25,16 @@
 #[cfg(test)]
 extern crate std;
 
-mod cipher;
+mod derivation;
 mod device;
+mod digest;
 mod drbg;
-mod kdf;
 mod key;
+mod mac;
 mod reference;
 mod reseeding_drbg;
 mod soft_engine;
+mod symmetric;
 mod table;
 
 pub use device::DeviceSecret;

@@ -8,9 +8,10 @@
 //! flags: bit 0 extractable, bits 1 and 2 origin      uses: big-endian      CMAC: over all before it
 //! ```
 
-use crate::cipher::Cipher;
 use crate::device::DeviceSecret;
 use crate::key::{Origin, SoftKey};
+use crate::mac::cmac;
+use crate::symmetric::Cipher;
 use engine::{
     Algorithm, CMAC_LEN, EngineError, KeySpec, KeyUses, MAX_KEY_LEN, MAX_REFERENCE_LEN, WrapMechanism,
     declassify,
@@ -45,14 +46,14 @@ impl ReferenceKeys {
         let (header, wrapped) = body.split_first_chunk_mut().ok_or(EngineError::BufferTooSmall)?;
         *header = encode_header(key)?;
         key.expose(|value| self.wrapping.wrap(WrapMechanism::AesKwp, value, wrapped))?;
-        mac.copy_from_slice(&self.authenticating.cmac(&[body]));
+        mac.copy_from_slice(&*cmac(&self.authenticating, &[body]));
         Ok(body_len + CMAC_LEN)
     }
 
     /// Refuses a reference that this device did not write.
     pub(crate) fn authenticate<'r>(&self, reference: &'r [u8]) -> Result<&'r [u8], EngineError> {
         let (body, mac) = reference.split_last_chunk::<CMAC_LEN>().ok_or(EngineError::ReferenceInvalid)?;
-        if declassify(self.authenticating.cmac(&[body]).ct_eq(mac)) {
+        if declassify(cmac(&self.authenticating, &[body]).ct_eq(mac)) {
             Ok(body)
         } else {
             Err(EngineError::ReferenceInvalid)

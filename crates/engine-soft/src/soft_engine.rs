@@ -1,38 +1,59 @@
 //! The engine: the table of keys, the device's own keys, the generator, and the port's methods over them.
 
-use crate::cipher::Cipher;
+use crate::derivation::{self, counter_cmac};
 use crate::device::DeviceSecret;
-use crate::kdf;
-use crate::key::{Origin, SoftKey};
-use crate::reseeding_drbg::ReseedingDrbg;
+use crate::digest;
+use crate::key::{self, Origin, SoftKey};
+use crate::mac::{self, cmac, hmac_sha256};
 use crate::reference::ReferenceKeys;
+use crate::reseeding_drbg::ReseedingDrbg;
+use crate::symmetric::{self, Cipher};
 use crate::table::KeyTable;
 use core::fmt;
 use engine::{
-    AES_GCM_TAG_LEN, Algorithm, CipherMechanism, DigestMechanism, Engine, EngineError, KEY_PART_LEN,
-    KeyHandle, KeyPart, KeySpec, KeyUses, MAX_KEY_LEN, MacMechanism, Mechanism, MechanismInfo, SHA256_LEN,
-    WrapMechanism, declassify,
+    Algorithm, CipherMechanism, DigestMechanism, Engine, EngineError, KEY_PART_LEN, KeyHandle, KeyPart,
+    KeySpec, KeyUses, MAX_KEY_LEN, MacMechanism, Mechanism, MechanismInfo, SHA256_LEN, WrapMechanism,
+    declassify,
 };
-use hmac::{Hmac, KeyInit, Mac};
 use rand_core::TryCryptoRng;
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// Keys that a [`SoftEngine`] holds at a time unless said otherwise; one of them is the device's own.
 pub const DEFAULT_KEYS: usize = 64;
 
-const MECHANISMS: [MechanismInfo; 9] = [
-    MechanismInfo { mechanism: Mechanism::AesKeyGen, min_key_bits: 128, max_key_bits: 256 },
-    MechanismInfo { mechanism: Mechanism::GenericSecretKeyGen, min_key_bits: 8, max_key_bits: 512 },
-    MechanismInfo { mechanism: Mechanism::AesKw, min_key_bits: 128, max_key_bits: 256 },
-    MechanismInfo { mechanism: Mechanism::AesKwp, min_key_bits: 128, max_key_bits: 256 },
-    MechanismInfo { mechanism: Mechanism::AesGcm, min_key_bits: 128, max_key_bits: 256 },
-    MechanismInfo { mechanism: Mechanism::AesCmac, min_key_bits: 128, max_key_bits: 256 },
-    MechanismInfo { mechanism: Mechanism::Sp800108CounterCmac, min_key_bits: 128, max_key_bits: 256 },
-    MechanismInfo { mechanism: Mechanism::Sha256, min_key_bits: 0, max_key_bits: 0 },
-    MechanismInfo { mechanism: Mechanism::HmacSha256, min_key_bits: 8, max_key_bits: 512 },
-];
+/// What each family offers.
+const FAMILIES: [&[MechanismInfo]; 5] =
+    [key::MECHANISMS, symmetric::MECHANISMS, derivation::MECHANISMS, digest::MECHANISMS, mac::MECHANISMS];
+
+/// All of it.
+static MECHANISMS: [MechanismInfo; count(&FAMILIES)] = concat(&FAMILIES);
+
+const fn count(mut families: &[&[MechanismInfo]]) -> usize {
+    let mut count = 0;
+    while let [family, rest @ ..] = families {
+        count += family.len();
+        families = rest;
+    }
+    count
+}
+
+const fn concat<const N: usize>(mut families: &[&[MechanismInfo]]) -> [MechanismInfo; N] {
+    let mut all = [MechanismInfo { mechanism: Mechanism::Sha256, min_key_bits: 0, max_key_bits: 0 }; N];
+    let mut at = 0;
+    while let [mut family, others @ ..] = families {
+        while let [info, infos @ ..] = family {
+            #[expect(clippy::indexing_slicing, reason = "evaluated when compiled")]
+            {
+                all[at] = *info;
+            }
+            at += 1;
+            family = infos;
+        }
+        families = others;
+    }
+    all
+}
 
 /// An engine in software with room for `KEYS` keys, the device's own included; `R` is its source of entropy.
 pub struct SoftEngine<R, const KEYS: usize = DEFAULT_KEYS> {
@@ -59,7 +80,12 @@ impl<R: TryCryptoRng, const KEYS: usize> SoftEngine<R, KEYS> {
             Ok(())
         })?;
         let device_key = keys.insert(device_key)?;
-        Ok(Self { random: ReseedingDrbg::new(entropy), references: ReferenceKeys::new(secret)?, device_key, keys })
+        Ok(Self {
+            random: ReseedingDrbg::new(entropy),
+            references: ReferenceKeys::new(secret)?,
+            device_key,
+            keys,
+        })
     }
 
     /// Puts in a key whose value `fill` writes.
@@ -80,32 +106,24 @@ impl<R: TryCryptoRng, const KEYS: usize> SoftEngine<R, KEYS> {
         key.cipher()
     }
 
-    /// The MAC of `data`, in a buffer of the longest MAC there is.
-    fn mac(
+    /// Runs `with` on the MAC of `data`.
+    fn with_mac<T>(
         &mut self,
         by: MacMechanism,
         key: KeyHandle,
         uses: KeyUses,
         data: &[u8],
-    ) -> Result<Zeroizing<[u8; SHA256_LEN]>, EngineError> {
-        let mut mac = Zeroizing::new([0; SHA256_LEN]);
+        with: impl FnOnce(&[u8]) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
         match by {
-            MacMechanism::AesCmac => {
-                let cmac = self.aes_key(key, uses)?.cmac(&[data]);
-                for (to, from) in mac.iter_mut().zip(cmac) {
-                    *to = from;
-                }
-            }
+            MacMechanism::AesCmac => with(&*cmac(self.aes_key(key, uses)?, &[data])),
             MacMechanism::HmacSha256 => {
                 let key = self.keys.key(key)?;
                 key.permit(uses)?;
                 key.require(Algorithm::GenericSecret)?;
-                let hmac =
-                    key.expose(Hmac::<Sha256>::new_from_slice).map_err(|_| EngineError::KeySizeRange)?;
-                *mac = hmac.chain_update(data).finalize().into_bytes().into();
+                with(&*hmac_sha256(key, data)?)
             }
         }
-        Ok(mac)
     }
 }
 
@@ -192,7 +210,7 @@ impl<R: TryCryptoRng, const KEYS: usize> Engine for SoftEngine<R, KEYS> {
         spec: &KeySpec,
     ) -> Result<KeyHandle, EngineError> {
         let cipher = self.aes_key(base, KeyUses::DERIVE)?;
-        let mut key = SoftKey::new(spec, Origin::User, |to| kdf::counter_cmac(cipher, label, context, to))?;
+        let mut key = SoftKey::new(spec, Origin::User, |to| counter_cmac(cipher, label, context, to))?;
         if self.keys.key(base)?.origin == Origin::Master {
             key.origin = Origin::Derived;
         }
@@ -208,8 +226,7 @@ impl<R: TryCryptoRng, const KEYS: usize> Engine for SoftEngine<R, KEYS> {
         *digest = [0; SHA256_LEN];
         let key = self.keys.key(key)?;
         key.permit(KeyUses::DERIVE)?;
-        *digest =
-            key.expose(|value| Sha256::new().chain_update(prefix).chain_update(value).finalize().into());
+        *digest = digest::digest_key(prefix, key);
         Ok(())
     }
 
@@ -307,15 +324,7 @@ impl<R: TryCryptoRng, const KEYS: usize> Engine for SoftEngine<R, KEYS> {
         plaintext: &[u8],
         output: &mut [u8],
     ) -> Result<usize, EngineError> {
-        or_zero(output, |output| {
-            let cipher = self.aes_key(key, KeyUses::ENCRYPT)?;
-            let CipherMechanism::AesGcm { iv, aad } = by;
-            let (ciphertext, rest) =
-                output.split_at_mut_checked(plaintext.len()).ok_or(EngineError::BufferTooSmall)?;
-            let tag = rest.first_chunk_mut::<AES_GCM_TAG_LEN>().ok_or(EngineError::BufferTooSmall)?;
-            *tag = cipher.gcm_seal(iv, aad, plaintext, ciphertext)?;
-            Ok(plaintext.len() + AES_GCM_TAG_LEN)
-        })
+        or_zero(output, |output| self.aes_key(key, KeyUses::ENCRYPT)?.encrypt(by, plaintext, output))
     }
 
     fn decrypt(
@@ -325,14 +334,7 @@ impl<R: TryCryptoRng, const KEYS: usize> Engine for SoftEngine<R, KEYS> {
         ciphertext: &[u8],
         output: &mut [u8],
     ) -> Result<usize, EngineError> {
-        or_zero(output, |output| {
-            let cipher = self.aes_key(key, KeyUses::DECRYPT)?;
-            let CipherMechanism::AesGcm { iv, aad } = by;
-            let (body, tag) = ciphertext.split_last_chunk().ok_or(EngineError::EncryptedDataInvalid)?;
-            let plaintext = output.get_mut(..body.len()).ok_or(EngineError::BufferTooSmall)?;
-            cipher.gcm_open(iv, aad, body, tag, plaintext)?;
-            Ok(body.len())
-        })
+        or_zero(output, |output| self.aes_key(key, KeyUses::DECRYPT)?.decrypt(by, ciphertext, output))
     }
 
     fn sign(
@@ -343,10 +345,10 @@ impl<R: TryCryptoRng, const KEYS: usize> Engine for SoftEngine<R, KEYS> {
         signature: &mut [u8],
     ) -> Result<usize, EngineError> {
         or_zero(signature, |signature| {
-            let mac = self.mac(by, key, KeyUses::SIGN, data)?;
-            let signature = signature.get_mut(..by.mac_len()).ok_or(EngineError::BufferTooSmall)?;
-            signature.copy_from_slice(mac.get(..by.mac_len()).unwrap_or_default());
-            Ok(by.mac_len())
+            self.with_mac(by, key, KeyUses::SIGN, data, |mac| {
+                signature.get_mut(..mac.len()).ok_or(EngineError::BufferTooSmall)?.copy_from_slice(mac);
+                Ok(mac.len())
+            })
         })
     }
 
@@ -357,18 +359,13 @@ impl<R: TryCryptoRng, const KEYS: usize> Engine for SoftEngine<R, KEYS> {
         data: &[u8],
         signature: &[u8],
     ) -> Result<(), EngineError> {
-        let mac = self.mac(by, key, KeyUses::VERIFY, data)?;
-        let valid = mac.get(..by.mac_len()).unwrap_or_default().ct_eq(signature);
-        if declassify(valid) { Ok(()) } else { Err(EngineError::SignatureInvalid) }
+        self.with_mac(by, key, KeyUses::VERIFY, data, |mac| {
+            if declassify(mac.ct_eq(signature)) { Ok(()) } else { Err(EngineError::SignatureInvalid) }
+        })
     }
 
     fn digest(&mut self, by: DigestMechanism, data: &[u8], digest: &mut [u8]) -> Result<usize, EngineError> {
-        or_zero(digest, |digest| {
-            let DigestMechanism::Sha256 = by;
-            let digest = digest.first_chunk_mut::<SHA256_LEN>().ok_or(EngineError::BufferTooSmall)?;
-            *digest = Sha256::digest(data).into();
-            Ok(SHA256_LEN)
-        })
+        or_zero(digest, |digest| digest::digest(by, data, digest))
     }
 }
 

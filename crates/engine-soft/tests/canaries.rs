@@ -89,9 +89,9 @@ impl<E> Faulty<E> {
 }
 
 impl<E: Engine> Engine for Faulty<E> {
-    fn mechanisms(&self) -> &[MechanismInfo] {
-        self.sound.mechanisms()
-    }
+    engine::forward_engine!(self => self.sound;
+        mechanisms, generate_key, persist_key, forget_key, device_key, encrypt, sign, digest
+    );
 
     fn random(&mut self, out: &mut [u8]) -> Result<(), EngineError> {
         match self.fault {
@@ -100,10 +100,6 @@ impl<E: Engine> Engine for Faulty<E> {
             _ => self.sound.random(out)?,
         }
         Ok(())
-    }
-
-    fn generate_key(&mut self, spec: &KeySpec) -> Result<KeyHandle, EngineError> {
-        self.sound.generate_key(spec)
     }
 
     fn import_key(&mut self, spec: &KeySpec, value: &[u8]) -> Result<KeyHandle, EngineError> {
@@ -169,10 +165,6 @@ impl<E: Engine> Engine for Faulty<E> {
         self.sound.destroy_key(key)
     }
 
-    fn persist_key(&mut self, key: KeyHandle, reference: &mut [u8]) -> Result<usize, EngineError> {
-        self.sound.persist_key(key, reference)
-    }
-
     fn recall_key(&mut self, reference: &[u8]) -> Result<KeyHandle, EngineError> {
         let spec = KeySpec::aes(32, KeyUses::ALL);
         match self.sound.recall_key(reference) {
@@ -189,19 +181,11 @@ impl<E: Engine> Engine for Faulty<E> {
         }
     }
 
-    fn forget_key(&mut self, reference: &[u8]) -> Result<(), EngineError> {
-        self.sound.forget_key(reference)
-    }
-
     fn forget_all_but(&mut self, references: &[&[u8]]) -> Result<(), EngineError> {
         if references.len() > 1 && self.has(Fault::ForgetsTheNamed) {
             self.forgetful = true;
         }
         self.sound.forget_all_but(references)
-    }
-
-    fn device_key(&self) -> KeyHandle {
-        self.sound.device_key()
     }
 
     fn wrap_key(
@@ -232,16 +216,6 @@ impl<E: Engine> Engine for Faulty<E> {
         }
     }
 
-    fn encrypt(
-        &mut self,
-        by: CipherMechanism<'_>,
-        key: KeyHandle,
-        plaintext: &[u8],
-        output: &mut [u8],
-    ) -> Result<usize, EngineError> {
-        self.sound.encrypt(by, key, plaintext, output)
-    }
-
     fn decrypt(
         &mut self,
         by: CipherMechanism<'_>,
@@ -253,16 +227,6 @@ impl<E: Engine> Engine for Faulty<E> {
             Err(EngineError::EncryptedDataInvalid) if self.has(Fault::DecryptIgnoresTag) => Ok(0),
             result => self.leave(Fault::DecryptLeavesBytes, result, output),
         }
-    }
-
-    fn sign(
-        &mut self,
-        by: MacMechanism,
-        key: KeyHandle,
-        data: &[u8],
-        signature: &mut [u8],
-    ) -> Result<usize, EngineError> {
-        self.sound.sign(by, key, data, signature)
     }
 
     fn verify(
@@ -282,10 +246,6 @@ impl<E: Engine> Engine for Faulty<E> {
             }
             result => result,
         }
-    }
-
-    fn digest(&mut self, by: DigestMechanism, data: &[u8], digest: &mut [u8]) -> Result<usize, EngineError> {
-        self.sound.digest(by, data, digest)
     }
 }
 

@@ -15,12 +15,13 @@
 #[cfg(test)]
 extern crate std;
 
-mod borrowed;
 mod error;
+mod forward;
 mod key;
 mod mechanism;
 mod secret;
 
+#[cfg(feature = "conformance")]
 pub mod conformance;
 
 pub use error::EngineError;

@@ -1,32 +1,41 @@
-//! AES with prepared schedules, in the modes that work on one key: KW, KWP, GCM, CMAC.
+//! The symmetric family: AES with prepared schedules, its key wraps (KW, KWP) and its authenticated encryption (GCM).
 
 use aes::cipher::KeyInit;
 use aes::{Aes128, Aes192, Aes256};
 use aes_gcm::aead::{AeadInOut, inout::InOutBuf};
 use aes_gcm::{AesGcm, Nonce, Tag, aead::consts::U12};
-use cmac::digest::InnerInit;
-use cmac::{Cmac, Mac};
-use engine::{AES_GCM_IV_LEN, AES_GCM_TAG_LEN, CMAC_LEN, EngineError, WrapMechanism, declassify};
+use engine::{
+    AES_GCM_IV_LEN, AES_GCM_TAG_LEN, CipherMechanism, EngineError, Mechanism, MechanismInfo, WrapMechanism,
+    declassify,
+};
 use key_wrap::{kw, kwp};
 use subtle::{Choice, CtOption};
 
-/// An AES key of one of the three sizes, both schedules prepared; the crate wipes them on drop.
+/// The family's mechanisms, with the sizes of AES keys.
+pub(crate) const MECHANISMS: &[MechanismInfo] = &[
+    MechanismInfo { mechanism: Mechanism::AesKw, min_key_bits: 128, max_key_bits: 256 },
+    MechanismInfo { mechanism: Mechanism::AesKwp, min_key_bits: 128, max_key_bits: 256 },
+    MechanismInfo { mechanism: Mechanism::AesGcm, min_key_bits: 128, max_key_bits: 256 },
+];
+
+/// An AES key of one of the three sizes, with both schedules prepared; the `aes` crate wipes them on drop.
 pub(crate) enum Cipher {
     Aes128(Aes128),
     Aes192(Aes192),
     Aes256(Aes256),
 }
 
-/// Runs one expression with the cipher inside, whichever it is.
+/// Evaluates an expression with the cipher of the key's size.
 macro_rules! each_size {
     ($cipher:expr, $aes:ident => $run:expr) => {
         match $cipher {
-            Cipher::Aes128($aes) => $run,
-            Cipher::Aes192($aes) => $run,
-            Cipher::Aes256($aes) => $run,
+            $crate::symmetric::Cipher::Aes128($aes) => $run,
+            $crate::symmetric::Cipher::Aes192($aes) => $run,
+            $crate::symmetric::Cipher::Aes256($aes) => $run,
         }
     };
 }
+pub(crate) use each_size;
 
 impl Cipher {
     /// The schedules for a key of 16, 24 or 32 bytes.
@@ -39,7 +48,7 @@ impl Cipher {
         .map_err(|_| EngineError::KeySizeRange)
     }
 
-    /// Wraps `key` into the front of `wrapped`.
+    /// Wraps `key` into the front of `wrapped` and returns the number of bytes written.
     pub(crate) fn wrap(
         &self,
         by: WrapMechanism,
@@ -61,8 +70,37 @@ impl Cipher {
         })
     }
 
-    /// AES-GCM: `output` is exactly as long as `plaintext` and takes the ciphertext.
-    pub(crate) fn gcm_seal(
+    /// Encrypts `plaintext` to the front of `output` and returns the number of bytes written.
+    pub(crate) fn encrypt(
+        &self,
+        by: CipherMechanism<'_>,
+        plaintext: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize, EngineError> {
+        let CipherMechanism::AesGcm { iv, aad } = by;
+        let (ciphertext, rest) =
+            output.split_at_mut_checked(plaintext.len()).ok_or(EngineError::BufferTooSmall)?;
+        let tag = rest.first_chunk_mut::<AES_GCM_TAG_LEN>().ok_or(EngineError::BufferTooSmall)?;
+        *tag = self.gcm_seal(iv, aad, plaintext, ciphertext)?;
+        Ok(plaintext.len() + AES_GCM_TAG_LEN)
+    }
+
+    /// Decrypts `ciphertext` to the front of `output` and returns the number of bytes written.
+    pub(crate) fn decrypt(
+        &self,
+        by: CipherMechanism<'_>,
+        ciphertext: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize, EngineError> {
+        let CipherMechanism::AesGcm { iv, aad } = by;
+        let (body, tag) = ciphertext.split_last_chunk().ok_or(EngineError::EncryptedDataInvalid)?;
+        let plaintext = output.get_mut(..body.len()).ok_or(EngineError::BufferTooSmall)?;
+        self.gcm_open(iv, aad, body, tag, plaintext)?;
+        Ok(body.len())
+    }
+
+    /// AES-GCM: `output` has the length of `plaintext` and receives the ciphertext.
+    fn gcm_seal(
         &self,
         iv: &[u8; AES_GCM_IV_LEN],
         aad: &[u8],
@@ -76,8 +114,8 @@ impl Cipher {
             .map_err(|_| EngineError::DataLenRange)
     }
 
-    /// AES-GCM: `output` is exactly as long as `ciphertext` and takes the plaintext once the tag has passed.
-    pub(crate) fn gcm_open(
+    /// AES-GCM: `output` has the length of `ciphertext` and receives the plaintext once the tag has passed.
+    fn gcm_open(
         &self,
         iv: &[u8; AES_GCM_IV_LEN],
         aad: &[u8],
@@ -88,19 +126,8 @@ impl Cipher {
         let buffers = InOutBuf::new(ciphertext, output).map_err(|_| EngineError::BufferTooSmall)?;
         let (iv, tag) = (Nonce::<U12>::from(*iv), Tag::from(*tag));
         let opened = each_size!(self, aes => AesGcm::<_, U12>::from(aes).decrypt_inout_detached(&iv, aad, buffers, &tag));
-        // The crate has branched on its verdict; what it returns still depends on secrets, to the eye of memcheck.
+        // The crate has branched on its verdict; for memcheck its result still depends on secrets.
         let valid = declassify(Choice::from(u8::from(opened.is_ok())));
         if valid { Ok(()) } else { Err(EngineError::EncryptedDataInvalid) }
-    }
-
-    /// AES-CMAC over the parts, one after the other (SP 800-38B).
-    pub(crate) fn cmac(&self, parts: &[&[u8]]) -> [u8; CMAC_LEN] {
-        each_size!(self, aes => {
-            let mut mac = Cmac::inner_init(aes);
-            for part in parts {
-                mac.update(part);
-            }
-            mac.finalize().into_bytes().into()
-        })
     }
 }
