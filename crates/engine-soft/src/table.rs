@@ -2,6 +2,7 @@
 
 use crate::key::SoftKey;
 use engine::{EngineError, KeyHandle};
+use heapless::Vec;
 
 /// Keys by handle, at most `N` at a time.
 ///
@@ -9,9 +10,8 @@ use engine::{EngineError, KeyHandle};
 /// that a handle comes again only after 2³² / `N` keys in one place.
 pub(crate) struct KeyTable<const N: usize> {
     places: [Place; N],
-    /// The places without a key: the first `free_len` entries, used as a stack.
-    free: [u16; N],
-    free_len: usize,
+    /// The places without a key, used as a stack.
+    free: Vec<u16, N>,
 }
 
 struct Place {
@@ -24,34 +24,28 @@ impl<const N: usize> KeyTable<N> {
     const GENERATIONS: u32 = u32::MAX / N as u32;
 
     /// A table without keys.
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         const { assert!(N > 0 && N <= u16::MAX as usize) };
-        let mut free = [0; N];
-        let mut at = 0;
-        while at < N {
-            // Taken from the end: place 0 comes first.
-            #[expect(clippy::indexing_slicing, reason = "at is below N")]
-            {
-                free[at] = (N - 1 - at) as u16;
-            }
-            at += 1;
+        let mut table =
+            Self { places: [const { Place { generation: 1, key: None } }; N], free: Vec::new() };
+        // Place 0 is taken first, from the end of the stack.
+        for index in (0..N as u16).rev() {
+            let _ = table.free.push(index);
         }
-        Self { places: [const { Place { generation: 1, key: None } }; N], free, free_len: N }
+        table
     }
 
     /// Puts a key in a free place.
     pub(crate) fn insert(&mut self, key: SoftKey) -> Result<KeyHandle, EngineError> {
-        let last = self.free_len.checked_sub(1).ok_or(EngineError::DeviceMemory)?;
-        let index = *self.free.get(last).ok_or(EngineError::DeviceMemory)?;
+        let index = self.free.pop().ok_or(EngineError::DeviceMemory)?;
         let place = self.places.get_mut(usize::from(index)).ok_or(EngineError::DeviceMemory)?;
         place.key = Some(key);
-        self.free_len = last;
         Ok(KeyHandle::from_raw(place.generation * N as u32 + u32::from(index)))
     }
 
     /// Refuses when no place is free, before anything is done for a key that would have none.
-    pub(crate) const fn check_room(&self) -> Result<(), EngineError> {
-        if self.free_len > 0 { Ok(()) } else { Err(EngineError::DeviceMemory) }
+    pub(crate) fn check_room(&self) -> Result<(), EngineError> {
+        if self.free.is_empty() { Err(EngineError::DeviceMemory) } else { Ok(()) }
     }
 
     /// The key with this handle.
@@ -72,10 +66,8 @@ impl<const N: usize> KeyTable<N> {
         let place = self.place_mut(handle)?;
         place.key.take().ok_or(EngineError::KeyHandleInvalid)?;
         place.generation = place.generation % (Self::GENERATIONS - 1) + 1;
-        if let Some(free) = self.free.get_mut(self.free_len) {
-            *free = (handle.to_raw() % N as u32) as u16;
-            self.free_len += 1;
-        }
+        // There is room for every place, and this one was not free.
+        let _ = self.free.push((handle.to_raw() % N as u32) as u16);
         Ok(())
     }
 

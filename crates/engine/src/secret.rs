@@ -18,6 +18,11 @@ impl KeyPart {
         Self(value)
     }
 
+    /// Overwrites the value where it stands: a part that is moved leaves a copy behind.
+    pub const fn set(&mut self, value: &[u8; KEY_PART_LEN]) {
+        self.0.copy_from_slice(value);
+    }
+
     /// The value.
     #[must_use]
     pub const fn expose(&self) -> &[u8; KEY_PART_LEN] {

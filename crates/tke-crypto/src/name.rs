@@ -1,6 +1,7 @@
 //! Names that stand in certificates and in logs.
 
 use core::fmt;
+use heapless::String;
 
 /// The name of an administrator.
 pub type AdministratorName = Name<30>;
@@ -9,12 +10,8 @@ pub type AdministratorName = Name<30>;
 pub type RootName = Name<64>;
 
 /// A name of 1 to `MAX` printable ASCII characters that neither begins nor ends with a space.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name<const MAX: usize> {
-    /// The name and spaces behind it, as certificates have it.
-    padded: [u8; MAX],
-    len: usize,
-}
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name<const MAX: usize>(String<MAX, u8>);
 
 /// A name that is empty, too long, not printable ASCII, or has a space at an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +32,16 @@ impl<const MAX: usize> Name<MAX> {
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.padded.get(..self.len).and_then(|name| str::from_utf8(name).ok()).unwrap_or_default()
+        &self.0
     }
 
-    /// The name with spaces behind it, `MAX` bytes.
-    pub(crate) const fn padded(&self) -> &[u8; MAX] {
-        &self.padded
+    /// The name, padded with spaces to `MAX` bytes, as certificates have it.
+    pub(crate) fn padded(&self) -> [u8; MAX] {
+        let mut padded = [b' '; MAX];
+        for (to, from) in padded.iter_mut().zip(self.0.bytes()) {
+            *to = from;
+        }
+        padded
     }
 }
 
@@ -50,10 +51,8 @@ impl<const MAX: usize> TryFrom<&[u8]> for Name<MAX> {
     fn try_from(name: &[u8]) -> Result<Self, NameInvalid> {
         let printable = name.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
         let ends_well = ![None, Some(&b' ')].contains(&name.first()) && name.last() != Some(&b' ');
-        let mut padded = [b' '; MAX];
-        let to = padded.get_mut(..name.len()).filter(|_| printable && ends_well).ok_or(NameInvalid)?;
-        to.copy_from_slice(name);
-        Ok(Self { padded, len: name.len() })
+        let name = str::from_utf8(name).ok().filter(|_| printable && ends_well).ok_or(NameInvalid)?;
+        String::try_from(name).map(Self).map_err(|_| NameInvalid)
     }
 }
 

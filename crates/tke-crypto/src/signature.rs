@@ -7,6 +7,7 @@ use core::fmt;
 use core::ops::Deref;
 use der::asn1::UintRef;
 use der::{Decode, Reader};
+use heapless::Vec;
 use p521::FieldBytes;
 
 /// Longest signature in bytes: two integers of 66 bytes, whose top bit is never set, and their headers.
@@ -14,11 +15,7 @@ pub const MAX_SIGNATURE_LEN: usize = 139;
 
 /// An ECDSA signature on P-521, `SEQUENCE { r INTEGER, s INTEGER }` in DER; dereferences to these bytes.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Signature {
-    /// The encoding is at the end.
-    bytes: [u8; MAX_SIGNATURE_LEN],
-    start: usize,
-}
+pub struct Signature(Vec<u8, MAX_SIGNATURE_LEN, u8>);
 
 impl Signature {
     pub(crate) fn new(signature: &p521::ecdsa::Signature) -> Self {
@@ -31,8 +28,7 @@ impl Signature {
         });
         // The buffer is as long as the longest signature.
         debug_assert!(written.is_ok());
-        let start = MAX_SIGNATURE_LEN - writer.finish().len();
-        Self { bytes, start }
+        Self(Vec::from_slice(writer.finish()).unwrap_or_default())
     }
 }
 
@@ -40,7 +36,7 @@ impl Deref for Signature {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.bytes.get(self.start..).unwrap_or_default()
+        &self.0
     }
 }
 

@@ -9,11 +9,12 @@ use crate::command;
 use crate::domain::Domain;
 use crate::env::{Env, Module};
 use crate::keeping::Attempt;
+use crate::key_parts::KeyParts;
 use crate::key_scope::KeyScope;
 use crate::master_key::{Candidate, MasterKey, Reference};
 use crate::registers::RegisterCommand;
 use crate::unit::Unit;
-use engine::Engine;
+use engine::{Engine, KeyHandle};
 use unit_api::admin::{AdminBlock, AdminCommand, AdminRequest};
 use unit_api::{Refusal, UnitError, VerificationPattern};
 
@@ -185,12 +186,12 @@ impl<E: Env> Unit<E> {
                     persist(scope, candidate)
                 });
                 let made = made.map_err(Stop::Refused)?;
-                self.take_in(&underway, made, &RegisterCommand::Generate(made))?;
+                self.take_in(&underway, &made, &RegisterCommand::Generate(made.clone()))?;
                 show_pattern(&made.pattern, output)
             }
             Next::KeyParts => {
                 let made = self.combine_parts(block)?;
-                self.take_in(&underway, made, &RegisterCommand::Load(made))?;
+                self.take_in(&underway, &made, &RegisterCommand::Load(made.clone()))?;
                 self.importer = None;
                 show_pattern(&made.pattern, output)
             }
@@ -224,7 +225,7 @@ impl<E: Env> Unit<E> {
     fn renew_importer(&mut self, underway: &Underway<'_>, output: &mut [u8]) -> Result<usize, Stop> {
         let key = transport::make_importer(&mut self.engine).map_err(Stop::Refused)?;
         let len = transport::show_importer(&key, &self.state.identity, output).map_err(refused)?;
-        self.save(underway, self.state.domain, None)?;
+        self.save(underway, self.state.domain.clone(), None)?;
         self.importer = Some(key);
         Ok(len)
     }
@@ -232,7 +233,8 @@ impl<E: Env> Unit<E> {
     /// The master key that an import's parts make, persisted.
     fn combine_parts(&mut self, block: &AdminBlock<'_>) -> Result<MasterKey, Stop> {
         let importer = self.importer.as_ref().ok_or(refused(UnitError::ImporterMissing))?;
-        let parts = transport::open_parts(importer, block).map_err(refused)?;
+        let mut parts = KeyParts::none();
+        transport::open_parts(importer, block, &mut parts).map_err(refused)?;
         let Domain { registers, .. } = &self.state.domain;
         let may_leave = self.state.domain.may_ever_export();
         let made = KeyScope::run(&mut self.engine, |scope| {
@@ -246,11 +248,11 @@ impl<E: Env> Unit<E> {
     fn take_in(
         &mut self,
         underway: &Underway<'_>,
-        made: MasterKey,
+        made: &MasterKey,
         command: &RegisterCommand,
     ) -> Result<(), Stop> {
         match self.state.domain.with_registers(command) {
-            Ok(domain) => self.save(underway, domain, Some(&made)),
+            Ok(domain) => self.save(underway, domain, Some(made)),
             Err(error) => {
                 made.destroy(&mut self.engine).map_err(refused)?;
                 self.forget(&made.reference).map_err(Stop::Refused)?;
@@ -262,7 +264,7 @@ impl<E: Env> Unit<E> {
     fn export(
         &mut self,
         underway: &Underway<'_>,
-        key: MasterKey,
+        key: KeyHandle,
         input: &[u8],
         output: &mut [u8],
     ) -> Result<usize, Stop> {
@@ -270,10 +272,10 @@ impl<E: Env> Unit<E> {
         let identity = &self.state.identity;
         let importer = transport::check_target(input, self.module.root(), identity, attributes.permissions)
             .map_err(refused)?;
-        let sealed = transport::seal_master_key(&mut self.engine, key.handle, &importer, output);
+        let sealed = transport::seal_master_key(&mut self.engine, key, &importer, output);
         let len = sealed.map_err(Stop::Refused)?;
         // Nobody sees it before it is on record.
-        self.save(underway, self.state.domain, None)?;
+        self.save(underway, self.state.domain.clone(), None)?;
         Ok(len)
     }
 }

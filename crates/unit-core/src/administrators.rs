@@ -1,5 +1,6 @@
 //! Who rules a unit.
 
+use heapless::Vec;
 use tke_crypto::{AdministratorCertificate, AdministratorKey};
 use unit_api::UnitError;
 use unit_api::admin::{
@@ -75,21 +76,23 @@ impl Administrator {
 }
 
 /// At most eight administrators, in the order of their installation, no identifier twice.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Administrators {
-    list: [Option<Administrator>; MAX_ADMINISTRATORS],
+    list: Vec<Administrator, MAX_ADMINISTRATORS, u8>,
 }
 
 impl Administrators {
-    /// Nobody.
-    pub(crate) const NONE: Self = Self { list: [None; MAX_ADMINISTRATORS] };
+    /// No administrator.
+    pub(crate) const fn none() -> Self {
+        Self { list: Vec::new() }
+    }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Administrator> {
-        self.list.iter().flatten()
+        self.list.iter()
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.iter().count()
+        self.list.len()
     }
 
     pub(crate) fn find(&self, ski: &[u8; SKI_LEN]) -> Option<&Administrator> {
@@ -101,16 +104,15 @@ impl Administrators {
         if self.find(&new.entry.ski).is_some() {
             return Err(UnitError::AdministratorInstalled);
         }
-        let mut more = *self;
-        let free = more.list.iter_mut().find(|place| place.is_none());
-        *free.ok_or(UnitError::AdministratorsFull)? = Some(new);
+        let mut more = self.clone();
+        more.list.push(new).map_err(|_| UnitError::AdministratorsFull)?;
         Ok(more)
     }
 
     /// These but one.
     pub(crate) fn without(&self, ski: &[u8; SKI_LEN]) -> Result<Self, UnitError> {
-        let mut kept = self.iter().filter(|administrator| administrator.entry.ski != *ski);
-        let fewer = Self { list: core::array::from_fn(|_| kept.next().copied()) };
+        let mut fewer = self.clone();
+        fewer.list.retain(|administrator| administrator.entry.ski != *ski);
         if fewer.count() < self.count() { Ok(fewer) } else { Err(UnitError::AdministratorNotInstalled) }
     }
 
@@ -122,8 +124,8 @@ impl Administrators {
         if self.find(&new.entry.ski).is_some() {
             return Err(UnitError::AdministratorInstalled);
         }
-        let mut others = *self;
-        for place in others.list.iter_mut().flatten().filter(|place| place.entry.ski == *old) {
+        let mut others = self.clone();
+        for place in others.list.iter_mut().filter(|place| place.entry.ski == *old) {
             *place = new;
         }
         Ok(others)

@@ -6,7 +6,7 @@ use unit_api::UnitError;
 use unit_api::admin::{Attributes, ControlPoints, Permissions};
 
 /// Everything that zeroize does away with, and the number of the life that it belongs to.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Domain {
     /// Which life of the domain this is; 0 while it is not known.
     pub(crate) instance: u32,
@@ -22,7 +22,7 @@ impl Domain {
         Self {
             instance,
             attributes: Attributes::first(),
-            administrators: Administrators::NONE,
+            administrators: Administrators::none(),
             control_points: ControlPoints::first(),
             registers: Registers::Empty,
         }

@@ -7,6 +7,7 @@ use crate::slots::{Slots, WriteError};
 use crate::state::State;
 use crate::unit::Unit;
 use engine::{Engine, EngineError};
+use heapless::Vec;
 use sha2::{Digest, Sha256};
 use unit_api::admin::{AdminBlock, AdminRefusal, AdminRequest, AuditKind, AuditRecord};
 use unit_api::{Refusal, UnitError, WKID_LEN};
@@ -36,13 +37,13 @@ pub(crate) struct Attempt {
 impl Attempt {
     /// What no command is behind.
     pub(crate) const fn by_itself(kind: AuditKind) -> Self {
-        Self { kind, command: 0, block_hash: [0; 32], signers: Signers::NONE }
+        Self { kind, command: 0, block_hash: [0; 32], signers: Signers::none() }
     }
 
     /// A command, nobody's signature verified yet.
     pub(crate) fn command(request: &AdminRequest<'_>, block: &AdminBlock<'_>) -> Self {
         let block_hash = Sha256::digest(request.block).into();
-        Self { kind: AuditKind::Command, command: block.command, block_hash, signers: Signers::NONE }
+        Self { kind: AuditKind::Command, command: block.command, block_hash, signers: Signers::none() }
     }
 }
 
@@ -87,8 +88,8 @@ impl<E: Env> Unit<E> {
     /// and so is the key.
     pub(crate) fn adopt(&mut self, next: State, made: Option<&MasterKey>) -> Result<(), Refusal> {
         // Only what makes no key comes here while the end of an earlier write is unknown.
-        let abandoned = match self.residue {
-            Residue::Unknown(abandoned) => abandoned,
+        let abandoned = match &self.residue {
+            Residue::Unknown(abandoned) => abandoned.clone(),
             Residue::Old | Residue::None => None,
         };
         match self.slots.write(&mut self.engine, &mut self.storage, &next) {
@@ -101,7 +102,7 @@ impl<E: Env> Unit<E> {
                 return Err(refusal);
             }
             Err(WriteError::Unknown) => {
-                self.residue = Residue::Unknown(made.map(|made| made.reference).or(abandoned));
+                self.residue = Residue::Unknown(made.map(|made| made.reference.clone()).or(abandoned));
                 if let Some(made) = made {
                     made.destroy(&mut self.engine)?;
                 }
@@ -116,10 +117,12 @@ impl<E: Env> Unit<E> {
         if let Some(Err(failure)) = abandoned.map(|abandoned| self.forget(&abandoned)) {
             self.failure.get_or_insert(failure);
         }
-        let mut gone = [None; 2];
-        let keys = before.domain.registers.keys_gone_in(&self.state.domain.registers);
-        gone.iter_mut().zip(keys).for_each(|(place, key)| *place = Some(*key));
-        for gone in gone.iter().flatten() {
+        let mut gone: Vec<MasterKey, 2> = Vec::new();
+        for key in before.domain.registers.keys_gone_in(&self.state.domain.registers) {
+            // Two registers hold no more than two keys.
+            let _ = gone.push(key.clone());
+        }
+        for gone in &gone {
             self.residue = Residue::Old;
             // The change is durable and cannot be refused any more; a key that stays although it should be gone
             // puts the unit into its error state, and the next start tries again.
@@ -146,8 +149,8 @@ impl<E: Env> Unit<E> {
     fn settle(&mut self) -> Result<(), Refusal> {
         self.slots.write(&mut self.engine, &mut self.storage, &self.state).map_err(refusal)?;
         // A key that cannot be forgotten now stays noted, and so does its slot.
-        if let Residue::Unknown(Some(abandoned)) = self.residue {
-            self.forget(&abandoned)?;
+        if let Residue::Unknown(Some(abandoned)) = &self.residue {
+            self.forget(&abandoned.clone())?;
         }
         self.residue = Residue::None;
         Ok(())
@@ -193,7 +196,7 @@ impl<E: Env> Unit<E> {
         self.record(&mut state, &Attempt::by_itself(AuditKind::NewChain), None);
         self.record(&mut state, attempt, None);
         self.begin(slots, state)?;
-        for stored in outlines.iter().flatten().flat_map(|outline| outline.keys).flatten() {
+        for stored in outlines.iter().flatten().flat_map(|outline| &outline.keys).flatten() {
             self.forget(&stored.reference)?;
         }
         self.engine.forget_all_but(&[])?;
@@ -245,12 +248,12 @@ impl<E: Env> Unit<E> {
 
     /// Does away with everything that can still be reached, and remembers nothing.
     fn erase(&mut self) {
-        let keys = self.state.domain.registers;
-        for key in keys.keys() {
+        let registers = self.state.domain.registers.clone();
+        for key in registers.keys() {
             let _ = key.destroy(&mut self.engine);
             let _ = self.forget(&key.reference);
         }
-        if let Residue::Unknown(Some(abandoned)) = self.residue {
+        if let Residue::Unknown(Some(abandoned)) = core::mem::replace(&mut self.residue, Residue::None) {
             let _ = self.forget(&abandoned);
         }
         let _ = self.engine.forget_all_but(&[]);

@@ -2,6 +2,7 @@
 
 use crate::master_key::{Origins, pattern_of_part};
 use engine::{Engine, EngineError, KEY_PART_LEN, KeyPart};
+use heapless::Vec;
 use subtle::{Choice, ConstantTimeEq};
 use unit_api::{MAX_KEY_PARTS, UnitError, VerificationPattern};
 
@@ -13,26 +14,28 @@ const ZERO_KEY_PATTERN: VerificationPattern = VerificationPattern::from_bytes([
 
 /// Up to three parts; whether they are fit to be combined is not known yet. Zeroized on drop.
 pub(crate) struct KeyParts {
-    parts: [KeyPart; MAX_KEY_PARTS],
-    count: usize,
+    parts: Vec<KeyPart, MAX_KEY_PARTS, u8>,
 }
 
 impl KeyParts {
     /// No part yet.
     pub(crate) const fn none() -> Self {
-        Self { parts: [const { KeyPart::new([0; KEY_PART_LEN]) }; MAX_KEY_PARTS], count: 0 }
+        Self { parts: Vec::new() }
     }
 
     /// Takes in one more; the caller's copy is the caller's to wipe.
     pub(crate) fn push(&mut self, part: &[u8; KEY_PART_LEN]) -> Result<(), UnitError> {
-        *self.parts.get_mut(self.count).ok_or(UnitError::KeyPartsTooMany)? = KeyPart::new(*part);
-        self.count += 1;
+        self.parts.push(KeyPart::new([0; KEY_PART_LEN])).map_err(|_| UnitError::KeyPartsTooMany)?;
+        // Written in its place: a part that is moved there would leave a copy behind.
+        if let Some(last) = self.parts.last_mut() {
+            last.set(part);
+        }
         Ok(())
     }
 
     /// The patterns of the parts, by which custodians recognise them. That of a single one is the master key's own.
     pub(crate) fn origins<E: Engine + ?Sized>(&self, engine: &mut E) -> Result<Origins, EngineError> {
-        let mut origins = Origins::NONE;
+        let mut origins = Origins::none();
         if let several @ [_, _, ..] = self.as_slice() {
             for part in several {
                 origins.push(pattern_of_part(engine, part)?);
@@ -42,7 +45,7 @@ impl KeyParts {
     }
 
     pub(crate) fn as_slice(&self) -> &[KeyPart] {
-        self.parts.get(..self.count).unwrap_or_default()
+        &self.parts
     }
 }
 

@@ -1,6 +1,7 @@
 //! Keys that live no longer than a command.
 
 use engine::{Engine, EngineError, KeyHandle};
+use heapless::Vec;
 use unit_api::{Refusal, UnitError};
 
 /// Most keys that one command has open at once: a master key under way with its two derived keys, and one more.
@@ -10,7 +11,7 @@ const MAX_OPEN: usize = 4;
 /// the command ends.
 pub(crate) struct KeyScope<'e, E: Engine> {
     engine: &'e mut E,
-    open: [Option<KeyHandle>; MAX_OPEN],
+    open: Vec<KeyHandle, MAX_OPEN, u8>,
 }
 
 impl<'e, E: Engine> KeyScope<'e, E> {
@@ -19,7 +20,7 @@ impl<'e, E: Engine> KeyScope<'e, E> {
         engine: &'e mut E,
         work: impl FnOnce(&mut Self) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        let mut scope = Self { engine, open: [None; MAX_OPEN] };
+        let mut scope = Self { engine, open: Vec::new() };
         let done = work(&mut scope)?;
         scope.destroy_all()?;
         Ok(done)
@@ -31,8 +32,7 @@ impl<'e, E: Engine> KeyScope<'e, E> {
 
     /// Notes a key that was just made.
     pub(crate) fn keep(&mut self, key: KeyHandle) -> Result<KeyHandle, Refusal> {
-        if let Some(free) = self.open.iter_mut().find(|place| place.is_none()) {
-            *free = Some(key);
+        if self.open.push(key).is_ok() {
             return Ok(key);
         }
         self.engine.destroy_key(key)?;
@@ -40,14 +40,14 @@ impl<'e, E: Engine> KeyScope<'e, E> {
     }
 
     /// Lets everything noted live on: it has found another owner.
-    pub(crate) const fn release_all(&mut self) {
-        self.open = [None; MAX_OPEN];
+    pub(crate) fn release_all(&mut self) {
+        self.open.clear();
     }
 
     /// Tries all, and gives the first failure.
     pub(crate) fn destroy_all(&mut self) -> Result<(), EngineError> {
         let mut outcome = Ok(());
-        for key in self.open.iter_mut().filter_map(Option::take) {
+        for key in core::mem::take(&mut self.open) {
             outcome = outcome.and(self.engine.destroy_key(key));
         }
         outcome

@@ -5,6 +5,7 @@ use engine::{
     CMAC_LEN, DigestMechanism, Engine, EngineError, KEY_PART_LEN, KeyHandle, KeyPart, KeySpec, KeyUses,
     MAX_REFERENCE_LEN, MacMechanism, SHA256_LEN, WrapMechanism, declassify,
 };
+use heapless::Vec;
 use subtle::ConstantTimeEq;
 use unit_api::{MAX_KEY_PARTS, Refusal, VerificationPattern};
 use zeroize::Zeroizing;
@@ -77,58 +78,52 @@ impl BlobMacKey {
 }
 
 /// What finds a persisted key again: [`Engine::persist_key`].
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Reference {
-    bytes: [u8; MAX_REFERENCE_LEN],
-    len: u8,
+    bytes: Vec<u8, MAX_REFERENCE_LEN, u8>,
 }
 
 impl Reference {
     /// The reference with these bytes, unless they are too many.
     pub(crate) fn from_bytes(from: &[u8]) -> Option<Self> {
-        let mut bytes = [0; MAX_REFERENCE_LEN];
-        bytes.get_mut(..from.len())?.copy_from_slice(from);
-        Some(Self { bytes, len: u8::try_from(from.len()).ok()? })
+        Vec::from_slice(from).ok().map(|bytes| Self { bytes })
     }
 
     /// Persists a key and keeps its reference.
     pub(crate) fn persist<E: Engine + ?Sized>(engine: &mut E, key: KeyHandle) -> Result<Self, EngineError> {
         let mut bytes = [0; MAX_REFERENCE_LEN];
         let len = engine.persist_key(key, &mut bytes)?;
-        match u8::try_from(len) {
-            Ok(len) if usize::from(len) <= MAX_REFERENCE_LEN => Ok(Self { bytes, len }),
-            _ => Err(EngineError::DeviceError),
-        }
+        bytes.get(..len).and_then(Self::from_bytes).ok_or(EngineError::DeviceError)
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+        &self.bytes
     }
 }
 
 /// The patterns of the parts that a master key was combined from; none if it was drawn inside or came whole.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Origins {
-    patterns: [Option<VerificationPattern>; MAX_KEY_PARTS],
+    patterns: Vec<VerificationPattern, MAX_KEY_PARTS, u8>,
 }
 
 impl Origins {
-    pub(crate) const NONE: Self = Self { patterns: [None; MAX_KEY_PARTS] };
-
-    pub(crate) fn push(&mut self, pattern: VerificationPattern) {
-        // There are no more parts than places.
-        if let Some(free) = self.patterns.iter_mut().find(|place| place.is_none()) {
-            *free = Some(pattern);
-        }
+    pub(crate) const fn none() -> Self {
+        Self { patterns: Vec::new() }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = VerificationPattern> {
-        self.patterns.into_iter().flatten()
+    pub(crate) fn push(&mut self, pattern: VerificationPattern) {
+        // There is room for the pattern of every part.
+        let _ = self.patterns.push(pattern);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &VerificationPattern> {
+        self.patterns.iter()
     }
 }
 
 /// A master key in a register, with the two keys derived from it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct MasterKey {
     pub(crate) handle: KeyHandle,
     pub(crate) pattern: VerificationPattern,
@@ -158,14 +153,14 @@ impl Candidate {
         let mac_spec = KeySpec::aes(32, KeyUses::SIGN.with(KeyUses::VERIFY));
         let mac = scope.engine().derive_key(handle, MAC_LABEL, &wkid, &mac_spec)?;
         scope.keep(mac)?;
-        Ok(Self { handle, pattern, origins: Origins::NONE, wrap: BlobWrapKey(wrap), mac: BlobMacKey(mac) })
+        Ok(Self { handle, pattern, origins: Origins::none(), wrap: BlobWrapKey(wrap), mac: BlobMacKey(mac) })
     }
 
-    pub(crate) const fn with_origins(self, origins: Origins) -> Self {
+    pub(crate) fn with_origins(self, origins: Origins) -> Self {
         Self { origins, ..self }
     }
 
-    pub(crate) const fn with_reference(self, reference: Reference) -> MasterKey {
+    pub(crate) fn with_reference(self, reference: Reference) -> MasterKey {
         let Self { handle, pattern, origins, wrap, mac } = self;
         MasterKey { handle, pattern, origins, reference, wrap, mac }
     }
@@ -197,8 +192,8 @@ impl MasterKey {
         Self {
             handle: handle(0),
             pattern: VerificationPattern::from_digest([n; 32]),
-            origins: Origins::NONE,
-            reference: Reference { bytes: [n; MAX_REFERENCE_LEN], len: n },
+            origins: Origins::none(),
+            reference: Reference::from_bytes(&[n; 255][..usize::from(n).min(MAX_REFERENCE_LEN)]).unwrap(),
             wrap: BlobWrapKey(handle(1)),
             mac: BlobMacKey(handle(2)),
         }

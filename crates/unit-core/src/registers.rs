@@ -19,7 +19,7 @@ use unit_api::{NewRegister, UnitError, VerificationPattern};
 /// where they are carried out, need the register's pattern, else `PatternMismatch`; loading what Current holds is
 /// `SameAsCurrent`. Commands that find the state already as they would leave it succeed, so that a ceremony over many
 /// units can be taken up again.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) enum Registers {
     /// S0: no master key.
     Empty,
@@ -68,23 +68,23 @@ impl Registers {
     /// The registers after `command`; pure. The table stands at [`Registers`].
     pub(crate) fn after(&self, command: &RegisterCommand) -> Result<Self, UnitError> {
         match command {
-            RegisterCommand::Load(key) => self.after_load(*key),
+            RegisterCommand::Load(key) => self.after_load(key),
             RegisterCommand::Generate(key) => match self {
-                Self::Empty => Ok(Self::Ready { current: *key }),
-                _ => self.after_load(*key),
+                Self::Empty => Ok(Self::Ready { current: key.clone() }),
+                _ => self.after_load(key),
             },
             RegisterCommand::Commit(pattern) => self.after_commit(pattern),
             RegisterCommand::Activate(pattern) => self.after_activate(pattern),
-            RegisterCommand::ClearNew => Ok(match *self {
-                Self::Empty | Self::Loaded { .. } | Self::Approved { .. } => Self::Empty,
-                Self::Ready { current }
-                | Self::RotationLoaded { current, .. }
-                | Self::RotationApproved { current, .. } => Self::Ready { current },
+            RegisterCommand::ClearNew => Ok(match self.current() {
+                None => Self::Empty,
+                Some(current) => Self::Ready { current: current.clone() },
             }),
-            RegisterCommand::ClearCurrent => Ok(match *self {
+            RegisterCommand::ClearCurrent => Ok(match self {
                 Self::Empty | Self::Ready { .. } => Self::Empty,
-                Self::Loaded { new } | Self::RotationLoaded { new, .. } => Self::Loaded { new },
-                Self::Approved { new } | Self::RotationApproved { new, .. } => Self::Approved { new },
+                Self::Loaded { new } | Self::RotationLoaded { new, .. } => Self::Loaded { new: new.clone() },
+                Self::Approved { new } | Self::RotationApproved { new, .. } => {
+                    Self::Approved { new: new.clone() }
+                }
             }),
         }
     }
@@ -109,34 +109,36 @@ impl Registers {
         }
     }
 
-    fn after_load(&self, new: MasterKey) -> Result<Self, UnitError> {
+    fn after_load(&self, new: &MasterKey) -> Result<Self, UnitError> {
         self.check_load(&new.pattern)?;
-        Ok(match *self {
-            Self::Ready { current } => Self::RotationLoaded { current, new },
+        let new = new.clone();
+        Ok(match self {
+            Self::Ready { current } => Self::RotationLoaded { current: current.clone(), new },
             _ => Self::Loaded { new },
         })
     }
 
     fn after_commit(&self, pattern: &VerificationPattern) -> Result<Self, UnitError> {
-        match *self {
+        match self {
             Self::Empty | Self::Ready { .. } => Err(UnitError::NewMissing),
             Self::Loaded { new } | Self::Approved { new } => {
-                check_pattern(&new, pattern).map(|()| Self::Approved { new })
+                check_pattern(new, pattern).map(|()| Self::Approved { new: new.clone() })
             }
             Self::RotationLoaded { current, new } | Self::RotationApproved { current, new } => {
-                check_pattern(&new, pattern).map(|()| Self::RotationApproved { current, new })
+                check_pattern(new, pattern)?;
+                Ok(Self::RotationApproved { current: current.clone(), new: new.clone() })
             }
         }
     }
 
     fn after_activate(&self, pattern: &VerificationPattern) -> Result<Self, UnitError> {
-        match *self {
+        match self {
             Self::Empty => Err(UnitError::NewMissing),
             Self::Loaded { .. } | Self::RotationLoaded { .. } => Err(UnitError::NewNotCommitted),
-            Self::Ready { current } if current.has_pattern(pattern) => Ok(Self::Ready { current }),
+            Self::Ready { current } if current.has_pattern(pattern) => Ok(self.clone()),
             Self::Ready { .. } => Err(UnitError::NewMissing),
             Self::Approved { new } | Self::RotationApproved { new, .. } => {
-                check_pattern(&new, pattern).map(|()| Self::Ready { current: new })
+                check_pattern(new, pattern).map(|()| Self::Ready { current: new.clone() })
             }
         }
     }

@@ -55,7 +55,7 @@ impl State {
 }
 
 /// A master key as it is stored.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct StoredKey {
     pub(crate) pattern: VerificationPattern,
     pub(crate) origins: Origins,
@@ -67,8 +67,7 @@ pub(crate) struct StoredState {
     /// Without master keys.
     state: State,
     register_state: u8,
-    first: Option<StoredKey>,
-    second: Option<StoredKey>,
+    keys: [Option<StoredKey>; 2],
 }
 
 const STORED_KEY_LEN: usize = 32 + 1 + MAX_KEY_PARTS * 32 + 1 + MAX_REFERENCE_LEN;
@@ -190,8 +189,7 @@ impl StoredState {
         Some(Self {
             state: State { identity, transaction_counter, domain, audit },
             register_state: (register_state <= 5).then_some(register_state)?,
-            first: decode_if(register_state >= 1, first)?,
-            second: decode_if(register_state >= 4, second)?,
+            keys: [decode_if(register_state >= 1, first)?, decode_if(register_state >= 4, second)?],
         })
     }
 
@@ -200,8 +198,8 @@ impl StoredState {
     }
 
     /// The master keys to recall.
-    pub(crate) const fn keys(&self) -> [Option<StoredKey>; 2] {
-        [self.first, self.second]
+    pub(crate) const fn keys(&self) -> &[Option<StoredKey>; 2] {
+        &self.keys
     }
 
     /// The whole state, given the keys of [`StoredState::keys`] recalled.
@@ -223,7 +221,7 @@ impl StoredState {
 
 fn decode_administrators(places: &[u8], count: usize) -> Option<Administrators> {
     let (places, _) = places.as_chunks::<{ Administrator::LEN }>();
-    let mut administrators = Administrators::NONE;
+    let mut administrators = Administrators::none();
     for place in places.get(..count)? {
         administrators = administrators.with(Administrator::from_bytes(place)?).ok()?;
     }
@@ -234,7 +232,7 @@ fn decode_key(bytes: &[u8; STORED_KEY_LEN]) -> Option<StoredKey> {
     let (pattern, rest) = bytes.split_first_chunk::<32>()?;
     let (&parts, rest) = rest.split_first()?;
     let (places, rest) = rest.split_first_chunk::<{ MAX_KEY_PARTS * 32 }>()?;
-    let mut origins = Origins::NONE;
+    let mut origins = Origins::none();
     for place in places.as_chunks::<32>().0.get(..usize::from(parts))? {
         origins.push(VerificationPattern::from_bytes(*place));
     }
@@ -283,18 +281,18 @@ mod tests {
         new.origins.push(VerificationPattern::from_bytes([4; 32]));
         for registers in [
             Registers::Empty,
-            Registers::Loaded { new },
-            Registers::Approved { new },
-            Registers::Ready { current },
-            Registers::RotationLoaded { current, new },
-            Registers::RotationApproved { current, new },
+            Registers::Loaded { new: new.clone() },
+            Registers::Approved { new: new.clone() },
+            Registers::Ready { current: current.clone() },
+            Registers::RotationLoaded { current: current.clone(), new: new.clone() },
+            Registers::RotationApproved { current: current.clone(), new: new.clone() },
         ] {
             let written = encode(&state(registers));
             let stored = StoredState::decode(&written).unwrap();
-            let recalled = stored.keys().map(|key| {
+            let recalled = stored.keys().clone().map(|key| {
                 key.map(|key| {
-                    let known = [current, new].into_iter().find(|k| k.pattern.is_of_same_key(&key.pattern));
-                    MasterKey { origins: key.origins, ..known.unwrap() }
+                    let known = [&current, &new].into_iter().find(|k| k.pattern.is_of_same_key(&key.pattern));
+                    MasterKey { origins: key.origins, ..known.unwrap().clone() }
                 })
             });
             assert!(encode(&stored.with_keys(recalled).unwrap()) == written);

@@ -89,7 +89,7 @@ impl<E: Env> Unit<E> {
             return Err(UnitError::StateInvalid.into());
         }
         let settled = older.is_some_and(|older| older.is_of(&newest));
-        self.forget_orphans(&newest.state.keys())?;
+        self.forget_orphans(newest.state.keys())?;
         let keys = self.recall_both(newest.state.keys())?;
         self.state = newest.state.with_keys(keys).ok_or(UnitError::StateInvalid)?;
         self.slots = slots;
@@ -97,7 +97,7 @@ impl<E: Env> Unit<E> {
             return Ok(());
         }
         // The last change may have been cut short before the keys it did away with were forgotten.
-        for gone in older.iter().flat_map(|older| older.keys).flatten() {
+        for gone in older.iter().flat_map(|older| &older.keys).flatten() {
             let kept = |kept: &MasterKey| kept.reference.as_bytes() == gone.reference.as_bytes();
             if !self.state.domain.registers.keys().any(kept) {
                 self.forget(&gone.reference)?;
@@ -114,10 +114,10 @@ impl<E: Env> Unit<E> {
         Ok(self.engine.forget_all_but(&kept)?)
     }
 
-    fn recall_both(&mut self, stored: [Option<StoredKey>; 2]) -> Result<[Option<MasterKey>; 2], Refusal> {
+    fn recall_both(&mut self, stored: &[Option<StoredKey>; 2]) -> Result<[Option<MasterKey>; 2], Refusal> {
         let [first, second] = stored;
-        let first = first.map(|stored| self.recall(&stored)).transpose()?;
-        match second.map(|stored| self.recall(&stored)).transpose() {
+        let first = first.as_ref().map(|stored| self.recall(stored)).transpose()?;
+        match second.as_ref().map(|stored| self.recall(stored)).transpose() {
             Ok(second) => Ok([first, second]),
             Err(refusal) => {
                 first.iter().try_for_each(|first| first.destroy(&mut self.engine))?;
@@ -133,8 +133,8 @@ impl<E: Env> Unit<E> {
                     EngineError::ReferenceInvalid => UnitError::StateInvalid.into(),
                     device => Refusal::from(device),
                 })?;
-            let candidate = command::derive(scope, handle)?.with_origins(stored.origins);
-            let recalled = candidate.with_reference(stored.reference);
+            let candidate = command::derive(scope, handle)?.with_origins(stored.origins.clone());
+            let recalled = candidate.with_reference(stored.reference.clone());
             if !recalled.has_pattern(&stored.pattern) {
                 return Err(UnitError::StateInvalid.into());
             }

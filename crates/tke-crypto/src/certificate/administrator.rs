@@ -56,7 +56,8 @@ pub fn administrator_tbs<'o>(
     key: &PublicKey,
     out: &'o mut [u8],
 ) -> Result<&'o [u8], BufferTooSmall> {
-    let subject = DistinguishedName { unit: Some(UNIT), common_name: name.padded() };
+    let common_name = &name.padded();
+    let subject = DistinguishedName { unit: Some(UNIT), common_name };
     write::tbs(&Template { issuer: subject, subject, key, purpose: Purpose::Administrator }, out)
 }
 

@@ -4,8 +4,8 @@ use super::attributes;
 use super::order::Order;
 use crate::administrators::Administrators;
 use crate::domain::Domain;
-use crate::master_key::MasterKey;
 use crate::registers::RegisterCommand;
+use engine::KeyHandle;
 use unit_api::UnitError;
 use unit_api::admin::{
     AdminCommand, Attributes, ControlPoint, ControlPoints, Permissions, SKI_LEN, SignaturesNeeded,
@@ -23,7 +23,7 @@ pub(crate) enum Next {
     /// The parts are to be opened and combined, for [`RegisterCommand::Load`].
     KeyParts,
     /// This master key is to be sealed for the target.
-    Export(MasterKey),
+    Export(KeyHandle),
 }
 
 /// Why a command is not carried out.
@@ -101,15 +101,15 @@ fn carry_out(domain: &Domain, order: &Order) -> Result<Next, UnitError> {
     let permit = |needed: Permissions, otherwise: UnitError| {
         if permissions.contains(needed) { Ok(()) } else { Err(otherwise) }
     };
-    let ruled_by = |administrators| Next::Domain(Domain { administrators, ..*domain });
-    let switched = |control_points| Next::Domain(Domain { control_points, ..*domain });
+    let ruled_by = |administrators| Next::Domain(Domain { administrators, ..domain.clone() });
+    let switched = |control_points| Next::Domain(Domain { control_points, ..domain.clone() });
     Ok(match *order {
         Order::AddAdministrator(new) => ruled_by(domain.administrators.with(new)?),
         Order::RemoveAdministrator(ski) => ruled_by(removed(domain, &ski)?),
         Order::ReplaceAdministrator { old, new } => ruled_by(domain.administrators.replacing(&old, new)?),
         Order::SetAttributes(attributes) => {
             attributes::check(domain, &attributes)?;
-            Next::Domain(Domain { attributes, ..*domain })
+            Next::Domain(Domain { attributes, ..domain.clone() })
         }
         Order::GenerateImporterKey => Next::ImporterKey,
         Order::GenerateMasterKey => {
@@ -127,11 +127,11 @@ fn carry_out(domain: &Domain, order: &Order) -> Result<Next, UnitError> {
         }
         Order::ExportCurrent => {
             permit(Permissions::WK_EXPORT, UnitError::ExportForbidden)?;
-            Next::Export(*domain.registers.current().ok_or(UnitError::CurrentMissing)?)
+            Next::Export(domain.registers.current().ok_or(UnitError::CurrentMissing)?.handle)
         }
         Order::ExportNew => {
             permit(Permissions::WK_EXPORT, UnitError::ExportForbidden)?;
-            Next::Export(*domain.registers.new_key().ok_or(UnitError::NewMissing)?)
+            Next::Export(domain.registers.new_key().ok_or(UnitError::NewMissing)?.handle)
         }
         Order::CommitNew(pattern) => moved(domain, &RegisterCommand::Commit(pattern))?,
         Order::ActivateNew(pattern) => moved(domain, &RegisterCommand::Activate(pattern))?,
@@ -155,7 +155,7 @@ fn moved(domain: &Domain, command: &RegisterCommand) -> Result<Next, UnitError> 
 impl Domain {
     /// The domain after a command to its registers.
     pub(crate) fn with_registers(&self, command: &RegisterCommand) -> Result<Self, UnitError> {
-        Ok(Self { registers: self.registers.after(command)?, ..*self })
+        Ok(Self { registers: self.registers.after(command)?, ..self.clone() })
     }
 }
 

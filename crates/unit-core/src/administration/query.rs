@@ -55,7 +55,7 @@ pub(crate) fn answer(
         AdminCommand::QueryKeyOrigins => {
             let key = domain.registers.new_key().or(domain.registers.current());
             let patterns = key.into_iter().flat_map(|key| key.origins.iter());
-            copy(patterns.flat_map(|pattern| *pattern.as_bytes()), output)
+            copy(patterns.flat_map(|pattern| pattern.as_bytes()).copied(), output)
         }
         AdminCommand::QueryAudit => {
             let first = match input {

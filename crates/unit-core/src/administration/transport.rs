@@ -66,9 +66,12 @@ pub(crate) fn show_importer(
     shown.encode(output).map(<[u8]>::len).map_err(|_| UnitError::ResponseTooLong)
 }
 
-/// Opens the parts of an import whose signatures were verified.
-pub(crate) fn open_parts(importer: &SigningKey, around: &AdminBlock<'_>) -> Result<KeyParts, UnitError> {
-    let mut parts = KeyParts::none();
+/// Opens the parts of an import whose signatures were verified, and adds them to `parts`, which does not move meanwhile.
+pub(crate) fn open_parts(
+    importer: &SigningKey,
+    around: &AdminBlock<'_>,
+    parts: &mut KeyParts,
+) -> Result<(), UnitError> {
     for part in Parts::of(around) {
         let (_, block) = part?;
         let opened = tke_crypto::open_key_part(importer, block.input).map_err(|invalid| match invalid {
@@ -78,7 +81,7 @@ pub(crate) fn open_parts(importer: &SigningKey, around: &AdminBlock<'_>) -> Resu
         })?;
         parts.push(&opened)?;
     }
-    Ok(parts)
+    Ok(())
 }
 
 /// The importer key that a master key may be sealed for: a genuine module, of our own root, has signed that it is its

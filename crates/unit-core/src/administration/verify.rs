@@ -2,6 +2,7 @@
 
 use super::order::Order;
 use crate::administrators::Administrators;
+use heapless::Vec;
 use unit_api::admin::{
     AdminBlock, AdminCommand, AdminRequest, MAX_SIGNERS, SIGNER_PREFIX_LEN, SKI_LEN, SignerInfos,
 };
@@ -9,30 +10,33 @@ use unit_api::{MAX_KEY_PARTS, UnitError};
 
 /// Administrators whose signatures are right, each once however often he signed.
 pub(crate) struct Signers {
-    skis: [Option<[u8; SKI_LEN]>; MAX_SIGNERS],
+    skis: Vec<[u8; SKI_LEN], MAX_SIGNERS, u8>,
 }
 
 impl Signers {
-    /// Nobody yet.
-    pub(crate) const NONE: Self = Self { skis: [None; MAX_SIGNERS] };
+    /// No signer yet.
+    pub(crate) const fn none() -> Self {
+        Self { skis: Vec::new() }
+    }
 
     pub(crate) fn count(&self) -> usize {
-        self.skis.iter().flatten().count()
+        self.skis.len()
     }
 
     fn insert(&mut self, ski: [u8; SKI_LEN]) {
-        if self.skis.contains(&Some(ski)) {
-            return;
-        }
-        // There are no more administrators than places.
-        if let Some(free) = self.skis.iter_mut().find(|place| place.is_none()) {
-            *free = Some(ski);
+        if !self.skis.contains(&ski) {
+            // There is room for every administrator.
+            let _ = self.skis.push(ski);
         }
     }
 
     /// The first bytes of each, as audit records have them.
     pub(crate) fn prefixes(&self) -> [[u8; SIGNER_PREFIX_LEN]; MAX_SIGNERS] {
-        self.skis.map(|ski| ski.and_then(|ski| ski.first_chunk().copied()).unwrap_or_default())
+        let mut prefixes = [[0; SIGNER_PREFIX_LEN]; MAX_SIGNERS];
+        for (prefix, ski) in prefixes.iter_mut().zip(&self.skis) {
+            *prefix = ski.first_chunk().copied().unwrap_or_default();
+        }
+        prefixes
     }
 }
 
@@ -74,7 +78,7 @@ fn verify_request(
     if SignerInfos::new(request.signatures).count() > MAX_SIGNERS {
         return Err(UnitError::TooManySignatures);
     }
-    let mut here = Signers::NONE;
+    let mut here = Signers::none();
     for signer in SignerInfos::new(request.signatures) {
         let signer = signer.map_err(|_| UnitError::SignatureMalformed)?;
         let administrator = administrators.find(&signer.ski).ok_or(UnitError::SignerUnknown)?;

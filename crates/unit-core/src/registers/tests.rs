@@ -23,10 +23,10 @@ fn states() -> [Registers; 6] {
     let (current, new) = (key(CURRENT), key(NEW));
     [
         Registers::Empty,
-        Registers::Loaded { new },
-        Registers::Approved { new },
-        Registers::Ready { current },
-        Registers::RotationLoaded { current, new },
+        Registers::Loaded { new: new.clone() },
+        Registers::Approved { new: new.clone() },
+        Registers::Ready { current: current.clone() },
+        Registers::RotationLoaded { current: current.clone(), new: new.clone() },
         Registers::RotationApproved { current, new },
     ]
 }

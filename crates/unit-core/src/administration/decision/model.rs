@@ -295,7 +295,7 @@ impl Pure {
                 Next::Domain(domain) => Ok(domain),
                 Next::RandomMasterKey => with(RegisterCommand::Generate(made)),
                 Next::KeyParts => with(RegisterCommand::Load(made)),
-                Next::ImporterKey | Next::Export(_) => Ok(self.domain),
+                Next::ImporterKey | Next::Export(_) => Ok(self.domain.clone()),
             }
         });
         match next {

@@ -18,10 +18,10 @@ fn register_states() -> [Registers; 6] {
     let (current, new) = (MasterKey::for_test(CURRENT), MasterKey::for_test(NEW));
     [
         Registers::Empty,
-        Registers::Loaded { new },
-        Registers::Approved { new },
-        Registers::Ready { current },
-        Registers::RotationLoaded { current, new },
+        Registers::Loaded { new: new.clone() },
+        Registers::Approved { new: new.clone() },
+        Registers::Ready { current: current.clone() },
+        Registers::RotationLoaded { current: current.clone(), new: new.clone() },
         Registers::RotationApproved { current, new },
     ]
 }
@@ -42,7 +42,7 @@ fn permissions() -> [Permissions; 6] {
 /// Every legal state; who is installed bears number 1 and up.
 fn for_each_state(mut look: impl FnMut(&Domain)) {
     for count in 0..=8_u8 {
-        let mut administrators = Administrators::NONE;
+        let mut administrators = Administrators::none();
         for n in 1..=count {
             administrators = administrators.with(Administrator::for_test(n)).unwrap();
         }
