@@ -1,30 +1,30 @@
-//! One suite of laws that every engine has to hold.
+//! The suite of laws that every engine passes (feature `conformance`).
 //!
 //! ```text
 //! for law in engine::conformance::LAWS {
-//!     println!("{}", law.name); // shown by the test harness when the law is broken
+//!     println!("{}", law.name); // the last name printed is the broken law
 //!     law.check(&mut my_engine());
 //! }
 //! engine::conformance::restart(&mut my_engine(), &mut my_engine_again(), &mut another_engine());
 //! ```
 //!
-//! A law asserts, so a broken one panics; that is for tests, never for a unit at work. Each law leaves the engine as
-//! it was, but for keys it had no way to remove. What an engine does not list, it must refuse; what it lists, it must
-//! do as the standard's published examples say, and refuse to do to keys that may not.
+//! A broken law panics, which is for tests only. Each law leaves the engine as it was, except for keys that it cannot
+//! remove. An engine must refuse every mechanism that it does not list. A listed mechanism must give the results of its
+//! standard's published examples, and must refuse keys that are not permitted to use it.
 
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a broken law panics; that is how the suite reports"
+    reason = "a broken law panics"
 )]
 
-mod bench;
 mod data;
 mod keys;
 mod macs;
 mod master_keys;
 mod persistence;
+mod support;
 mod vectors;
 mod wrapping;
 
@@ -32,27 +32,27 @@ use crate::Engine;
 
 pub use persistence::restart;
 
-/// A law, by name.
+/// One law.
 pub struct Law {
-    /// What holds, as an identifier.
+    /// The law as an identifier, unique in the suite.
     pub name: &'static str,
     check: fn(&mut dyn Engine),
 }
 
 impl Law {
-    /// Holds the engine to the law.
+    /// Checks the law on this engine.
     ///
     /// # Panics
-    /// When it is broken.
+    /// When the law is broken.
     pub fn check(&self, engine: &mut dyn Engine) {
         (self.check)(engine);
     }
 }
 
-/// Holds the engine to every law.
+/// Checks every law on this engine.
 ///
 /// # Panics
-/// At the first that is broken.
+/// At the first broken law.
 pub fn run(engine: &mut dyn Engine) {
     for law in LAWS {
         law.check(engine);
@@ -61,7 +61,7 @@ pub fn run(engine: &mut dyn Engine) {
 
 macro_rules! laws {
     ($($module:ident::$law:ident),* $(,)?) => {
-        /// Every law that one engine alone can be held to.
+        /// Every law that concerns one engine; [`restart`] concerns several.
         pub const LAWS: &[Law] = &[
             $(Law { name: concat!(stringify!($module), "::", stringify!($law)), check: $module::$law }),*
         ];

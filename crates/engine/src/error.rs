@@ -1,14 +1,14 @@
-//! What an engine refuses, and why.
+//! The errors of an engine.
 
 use core::fmt;
 
-/// Why an engine refused or failed. Block `0x01xx` of the project's error numbers; never reused.
+/// Reason why an engine refused a call or failed. Block `0x01xx` of the project's error numbers; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum EngineError {
     /// The mechanism is not in [`crate::Engine::mechanisms`], or not for this kind of key.
     MechanismInvalid = 0x0101,
-    /// The handle was never given out, or its key is destroyed.
+    /// The handle was never issued, or its key is destroyed.
     KeyHandleInvalid = 0x0102,
     /// The key's length is not one that the algorithm has, or not the length of the value given.
     KeySizeRange = 0x0103,
@@ -22,21 +22,21 @@ pub enum EngineError {
     DataLenRange = 0x0107,
     /// Not 1 to 3 key parts.
     KeyPartsInvalid = 0x0108,
-    /// A wrapped key did not pass its check.
+    /// A wrapped key failed its check.
     WrappedKeyInvalid = 0x0109,
-    /// A ciphertext did not pass its check.
+    /// A ciphertext failed its check.
     EncryptedDataInvalid = 0x010a,
-    /// A MAC did not pass its check.
+    /// A MAC failed its check.
     SignatureInvalid = 0x010b,
-    /// A reference to a stored key is damaged, forgotten, or another engine's.
+    /// A reference to a stored key is damaged, forgotten, or written by another engine.
     ReferenceInvalid = 0x010c,
     /// No room for another key; destroy one and try again.
     DeviceMemory = 0x010d,
-    /// The random bit generator gave nothing; nothing that needs randomness works until it does.
+    /// The random bit generator or its source of entropy failed; whatever needs randomness fails until it works again.
     RandomFailed = 0x010e,
-    /// The device is gone for now (token removed, session lost); worth another try.
+    /// The device is temporarily gone (token removed, session lost); retry.
     DeviceRemoved = 0x010f,
-    /// The device answered wrongly or not at all, and will not recover by itself.
+    /// The device answered wrongly or not at all and does not recover by itself.
     DeviceError = 0x0110,
 }
 
@@ -67,8 +67,8 @@ impl EngineError {
         self as u16
     }
 
-    /// Whether the same command may succeed on another unit, or here a little later: the device failed, or the unit
-    /// lost track of its handles, which no caller of a unit ever names.
+    /// Whether the same command may succeed on another unit, or on this one a little later: the device failed, or the unit
+    /// used a wrong handle, which no caller of a unit can name.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         matches!(

@@ -7,13 +7,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// Longest key an engine holds, in bytes. Longer secrets are data, encrypted under a key.
 pub const MAX_KEY_LEN: usize = 64;
 
-/// What a key's bits are for.
+/// The algorithm that a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Algorithm {
     /// AES (FIPS 197): 16, 24 or 32 bytes.
     Aes = 1,
-    /// Bytes for HMAC and derivation (`CKK_GENERIC_SECRET`): 1 to [`MAX_KEY_LEN`] bytes.
+    /// Secret bytes for HMAC and derivation (`CKK_GENERIC_SECRET`): 1 to [`MAX_KEY_LEN`] bytes.
     GenericSecret = 2,
 }
 
@@ -43,7 +43,7 @@ impl Algorithm {
 pub struct KeyUses(u32);
 
 impl KeyUses {
-    /// No use at all.
+    /// No use.
     pub const NONE: Self = Self(0);
     /// May make a MAC.
     pub const SIGN: Self = Self(0x100);
@@ -57,9 +57,9 @@ impl KeyUses {
     pub const UNWRAP: Self = Self(0x2000);
     /// May wrap keys.
     pub const WRAP: Self = Self(0x4000);
-    /// May check a MAC.
+    /// May verify a MAC.
     pub const VERIFY: Self = Self(0x8000);
-    /// Every use there is.
+    /// Every use.
     pub const ALL: Self = Self(0xfd00);
 
     /// The uses with these bits, if every bit is a use.
@@ -87,24 +87,24 @@ impl KeyUses {
     }
 }
 
-/// As [`KeyUses::from_bits`]: whoever receives a use that does not exist refuses it, and never hands it on.
+/// Refuses bits that are no use, as [`KeyUses::from_bits`] does, so that they are never passed on.
 impl<'de> Deserialize<'de> for KeyUses {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let bits = u32::deserialize(deserializer)?;
-        Self::from_bits(bits).ok_or_else(|| D::Error::custom("a use that does not exist"))
+        Self::from_bits(bits).ok_or_else(|| D::Error::custom("unknown key use"))
     }
 }
 
-/// What a key is and what it may do.
+/// A key's specification: algorithm, length, permitted uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeySpec {
-    /// What the bits are for.
+    /// The algorithm that the key is for.
     pub algorithm: Algorithm,
     /// Length of the value in bytes.
     pub key_len: u16,
-    /// What it may do.
+    /// The permitted uses.
     pub uses: KeyUses,
-    /// Whether it may leave wrapped under a key other than the one that keeps it.
+    /// Whether the key may leave wrapped under another key of its owner, or a master key as a part.
     pub extractable: bool,
 }
 
@@ -121,7 +121,7 @@ impl KeySpec {
         self.key_len as usize
     }
 
-    /// Never: a key has at least one byte.
+    /// Whether the length is 0, which no key has.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.key_len == 0
@@ -136,7 +136,7 @@ impl KeySpec {
     }
 }
 
-/// A key inside one engine. Means nothing to another engine, nor after a restart.
+/// A key inside one engine. Meaningless to another engine and after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyHandle(u32);
 
@@ -147,7 +147,7 @@ impl KeyHandle {
         Self(number)
     }
 
-    /// The number an engine gave it.
+    /// The number that the engine assigned.
     #[must_use]
     pub const fn to_raw(self) -> u32 {
         self.0

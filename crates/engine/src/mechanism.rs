@@ -1,4 +1,4 @@
-//! Mechanisms by the names of their standards.
+//! Mechanisms, named after their standards.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,9 +15,9 @@ pub const SHA256_LEN: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[repr(u16)]
 pub enum Mechanism {
-    /// Making AES keys.
+    /// Generation of AES keys.
     AesKeyGen = 1,
-    /// Making generic secrets.
+    /// Generation of generic secrets.
     GenericSecretKeyGen = 2,
     /// AES key wrap, SP 800-38F §6.2, RFC 3394.
     AesKw = 3,
@@ -46,7 +46,7 @@ pub struct MechanismInfo {
     pub max_key_bits: u16,
 }
 
-/// How a key is wrapped by a key.
+/// A mechanism that wraps a key under another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum WrapMechanism {
@@ -57,7 +57,7 @@ pub enum WrapMechanism {
 }
 
 impl WrapMechanism {
-    /// Length of a key of `key_len` bytes once wrapped.
+    /// Length in bytes of a wrapped key of `key_len` bytes.
     #[must_use]
     pub const fn wrapped_len(self, key_len: usize) -> usize {
         match self {
@@ -67,10 +67,10 @@ impl WrapMechanism {
     }
 }
 
-/// How data is encrypted, with its parameters.
+/// A mechanism that encrypts data, with its parameters.
 #[derive(Clone, Copy, Debug)]
 pub enum CipherMechanism<'a> {
-    /// SP 800-38D with a 96-bit IV and a 128-bit tag. An IV must never serve twice under one key.
+    /// SP 800-38D with a 96-bit IV and a 128-bit tag. The same IV must never be used twice with one key.
     AesGcm {
         /// Initialisation vector.
         iv: &'a [u8; AES_GCM_IV_LEN],
@@ -79,7 +79,7 @@ pub enum CipherMechanism<'a> {
     },
 }
 
-/// How a MAC is made.
+/// A mechanism that computes a MAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum MacMechanism {
@@ -100,7 +100,7 @@ impl MacMechanism {
     }
 }
 
-/// How a digest is made.
+/// A mechanism that computes a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum DigestMechanism {

@@ -12,7 +12,7 @@ pub const KEY_PART_LEN: usize = 32;
 pub struct KeyPart([u8; KEY_PART_LEN]);
 
 impl KeyPart {
-    /// A part with this value; the caller's copy is the caller's to wipe.
+    /// A part with this value; the caller wipes its own copy.
     #[must_use]
     pub const fn new(value: [u8; KEY_PART_LEN]) -> Self {
         Self(value)
@@ -42,11 +42,11 @@ impl fmt::Debug for KeyPart {
     }
 }
 
-/// Makes the verdict of a check public: the one bit that an operation on secrets may give away.
+/// Makes the verdict of a check public: the one bit that an operation on secrets may reveal.
 ///
-/// Gather checks in a [`Choice`] and come here once. Every branch on a secret passes through this function, so that a
-/// review finds them all, and so that the constant-time gate can mark these verdicts, and no others, as public
-/// (feature `declassify-hook`).
+/// Combine all checks in one [`Choice`] and call this function once. Every branch on a secret passes through this
+/// function, so that a review finds them all, and so that the constant-time gate can mark these verdicts, and no others, as
+/// public (feature `declassify-hook`).
 #[must_use]
 pub fn declassify(verdict: Choice) -> bool {
     let bit = verdict.unwrap_u8();

@@ -1,6 +1,6 @@
 //! Laws of encryption.
 
-use super::bench::{DIRT, GCM, aes, assert_refused, destroy, offers_len};
+use super::support::{FILLER, GCM, aes, assert_refused, destroy, offers_len};
 use super::vectors::{self, GCM_AAD, GCM_IV, GCM_PLAINTEXT};
 use crate::{AES_GCM_TAG_LEN, CipherMechanism, Engine, EngineError, KeyUses, Mechanism};
 
@@ -13,14 +13,14 @@ pub(super) fn gcm_gives_the_published_values(engine: &mut dyn Engine) {
             continue;
         }
         let key = aes(engine, key, BOTH);
-        let mut ciphertext = [DIRT; 80];
+        let mut ciphertext = [FILLER; 80];
         assert_eq!(engine.encrypt(by, key, &GCM_PLAINTEXT, &mut ciphertext), Ok(expected.len()));
         assert_eq!(ciphertext[..76], expected);
-        assert_eq!(ciphertext[76..], [DIRT; 4], "bytes beyond the result were written");
-        let mut plaintext = [DIRT; 64];
+        assert_eq!(ciphertext[76..], [FILLER; 4], "bytes beyond the result were written");
+        let mut plaintext = [FILLER; 64];
         assert_eq!(engine.decrypt(by, key, &expected, &mut plaintext), Ok(60));
         assert_eq!(plaintext[..60], GCM_PLAINTEXT);
-        assert_eq!(plaintext[60..], [DIRT; 4], "bytes beyond the result were written");
+        assert_eq!(plaintext[60..], [FILLER; 4], "bytes beyond the result were written");
         destroy(engine, &[key]);
     }
 }
@@ -52,11 +52,11 @@ pub(super) fn a_tampered_ciphertext_is_refused(engine: &mut dyn Engine) {
     for at in 0..ciphertext.len() {
         let mut tampered = ciphertext;
         tampered[at] ^= 1 << (at % 8);
-        let mut plaintext = [DIRT; 60];
+        let mut plaintext = [FILLER; 60];
         assert_refused(engine.decrypt(by, key, &tampered, &mut plaintext), INVALID, &plaintext);
     }
     for len in 0..ciphertext.len() {
-        let mut plaintext = [DIRT; 60];
+        let mut plaintext = [FILLER; 60];
         assert_refused(engine.decrypt(by, key, &ciphertext[..len], &mut plaintext), INVALID, &plaintext);
     }
     let mut other_iv = GCM_IV;
@@ -65,7 +65,7 @@ pub(super) fn a_tampered_ciphertext_is_refused(engine: &mut dyn Engine) {
         CipherMechanism::AesGcm { iv: &other_iv, aad: &GCM_AAD },
         CipherMechanism::AesGcm { iv: &GCM_IV, aad: &[] },
     ] {
-        let mut plaintext = [DIRT; 60];
+        let mut plaintext = [FILLER; 60];
         assert_refused(engine.decrypt(other, key, &ciphertext, &mut plaintext), INVALID, &plaintext);
     }
     destroy(engine, &[key]);
@@ -79,12 +79,12 @@ pub(super) fn a_short_buffer_is_refused_and_zeroed(engine: &mut dyn Engine) {
     let mut ciphertext = [0; 48];
     engine.encrypt(GCM, key, &[7; 32], &mut ciphertext).unwrap();
     for len in [0, 1, 16, 31, 47] {
-        let mut buffer = [DIRT; 48];
+        let mut buffer = [FILLER; 48];
         let refused = engine.encrypt(GCM, key, &[7; 32], &mut buffer[..len]);
         assert_refused(refused, EngineError::BufferTooSmall, &buffer[..len]);
     }
     for len in [0, 1, 31] {
-        let mut buffer = [DIRT; 48];
+        let mut buffer = [FILLER; 48];
         let refused = engine.decrypt(GCM, key, &ciphertext, &mut buffer[..len]);
         assert_refused(refused, EngineError::BufferTooSmall, &buffer[..len]);
     }

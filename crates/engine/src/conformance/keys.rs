@@ -1,12 +1,12 @@
-//! Laws of keys as such: what is listed, made, permitted, destroyed.
+//! Laws of keys: listing, generation, permitted uses, destruction.
 
-use super::bench::{DIRT, GCM, WRAPPINGS, aes, assert_refused, destroy, offers, offers_len, secret, spec};
+use super::support::{FILLER, GCM, WRAPPINGS, aes, assert_refused, destroy, offers, offers_len, secret, spec};
 use crate::{
     Algorithm, DigestMechanism, Engine, EngineError, KeyHandle, KeySpec, KeyUses, MAX_KEY_LEN,
     MAX_REFERENCE_LEN, MacMechanism, Mechanism, SHA256_LEN, WrapMechanism,
 };
 
-/// Most keys that a law makes to find an engine full; an engine with more room is not held to be full.
+/// Most keys that a law makes to fill an engine; an engine with more room need not be full.
 const MOST_KEYS: usize = 512;
 
 pub(super) fn mechanisms_are_listed_once(engine: &mut dyn Engine) {
@@ -51,17 +51,17 @@ pub(super) fn unlisted_mechanisms_are_refused(engine: &mut dyn Engine) {
 }
 
 pub(super) fn random_bytes_differ(engine: &mut dyn Engine) {
-    let mut drawn = [[DIRT; 32]; 16];
+    let mut drawn = [[FILLER; 32]; 16];
     for bytes in &mut drawn {
         engine.random(bytes).unwrap();
     }
     for (at, bytes) in drawn.iter().enumerate() {
         assert!(drawn[at + 1..].iter().all(|other| other != bytes), "the same 32 bytes were drawn twice");
     }
-    // One byte of a long run may be anything; all of a run of 32 the same, at its end, means it was not written.
-    let mut long = [DIRT; 1000];
+    // A run of 32 unchanged bytes at the end means that the end was not written.
+    let mut long = [FILLER; 1000];
     engine.random(&mut long).unwrap();
-    assert!(long[968..].iter().any(|byte| *byte != DIRT), "the end of the buffer was not filled");
+    assert!(long[968..].iter().any(|byte| *byte != FILLER), "the end of the buffer was not filled");
     engine.random(&mut []).unwrap();
 }
 
@@ -87,7 +87,7 @@ pub(super) fn generated_keys_differ(engine: &mut dyn Engine) {
     let spec = spec(Algorithm::Aes, 32, KeyUses::NONE);
     let (a, b) = (engine.generate_key(&spec).unwrap(), engine.generate_key(&spec).unwrap());
     assert_ne!(a, b);
-    assert!(!super::bench::same_value(engine, a, b));
+    assert!(!super::support::same_value(engine, a, b));
     destroy(engine, &[a, b]);
 }
 
@@ -101,7 +101,7 @@ pub(super) fn imported_values_have_the_stated_length(engine: &mut dyn Engine) {
     assert_eq!(engine.import_key(&long, &[1; MAX_KEY_LEN + 1]), Err(EngineError::KeySizeRange));
 }
 
-/// Calls each method with a key that may do everything but what the method needs.
+/// Calls each method with a key that permits every use except the one that the method needs.
 pub(super) fn a_use_that_is_not_permitted_is_refused(engine: &mut dyn Engine) {
     const NOT_PERMITTED: EngineError = EngineError::KeyFunctionNotPermitted;
     let without = |needed: KeyUses| KeyUses::from_bits(KeyUses::ALL.bits() & !needed.bits()).unwrap();
@@ -111,7 +111,7 @@ pub(super) fn a_use_that_is_not_permitted_is_refused(engine: &mut dyn Engine) {
             continue;
         }
         let key = aes(engine, &[1; 32], without(KeyUses::WRAP));
-        let mut buffer = [DIRT; 80];
+        let mut buffer = [FILLER; 80];
         assert_refused(engine.wrap_key(by, key, other, &mut buffer), NOT_PERMITTED, &buffer);
         destroy(engine, &[key]);
 
@@ -123,13 +123,13 @@ pub(super) fn a_use_that_is_not_permitted_is_refused(engine: &mut dyn Engine) {
     }
     if offers(engine, Mechanism::AesGcm) {
         let key = aes(engine, &[1; 32], without(KeyUses::ENCRYPT));
-        let mut buffer = [DIRT; 80];
+        let mut buffer = [FILLER; 80];
         assert_refused(engine.encrypt(GCM, key, b"data", &mut buffer), NOT_PERMITTED, &buffer);
         destroy(engine, &[key]);
 
         let key = aes(engine, &[1; 32], without(KeyUses::DECRYPT));
         let len = engine.encrypt(GCM, key, b"data", &mut buffer).unwrap();
-        let mut plaintext = [DIRT; 80];
+        let mut plaintext = [FILLER; 80];
         assert_refused(engine.decrypt(GCM, key, &buffer[..len], &mut plaintext), NOT_PERMITTED, &plaintext);
         destroy(engine, &[key]);
     }
@@ -141,7 +141,7 @@ pub(super) fn a_use_that_is_not_permitted_is_refused(engine: &mut dyn Engine) {
         }
         let make = if by == MacMechanism::AesCmac { aes } else { secret };
         let key = make(engine, &[1; 32], without(KeyUses::SIGN));
-        let mut mac = [DIRT; SHA256_LEN];
+        let mut mac = [FILLER; SHA256_LEN];
         assert_refused(engine.sign(by, key, b"data", &mut mac), NOT_PERMITTED, &mac);
         destroy(engine, &[key]);
 
@@ -155,7 +155,7 @@ pub(super) fn a_use_that_is_not_permitted_is_refused(engine: &mut dyn Engine) {
         let refused = engine.derive_key(key, b"label", b"", &KeySpec::aes(32, KeyUses::ALL));
         assert_eq!(refused, Err(NOT_PERMITTED));
     }
-    let mut digest = [DIRT; SHA256_LEN];
+    let mut digest = [FILLER; SHA256_LEN];
     assert_refused(engine.digest_key(&[1], key, &mut digest), NOT_PERMITTED, &digest);
     destroy(engine, &[key, other]);
 }
@@ -164,18 +164,18 @@ pub(super) fn a_mechanism_takes_its_own_kind_of_key(engine: &mut dyn Engine) {
     const INVALID: EngineError = EngineError::MechanismInvalid;
     let generic = secret(engine, &[1; 32], KeyUses::ALL);
     let key = aes(engine, &[1; 32], KeyUses::ALL);
-    let mut buffer = [DIRT; 80];
+    let mut buffer = [FILLER; 80];
     assert_refused(engine.wrap_key(WrapMechanism::AesKw, generic, key, &mut buffer), INVALID, &buffer);
     let refused =
         engine.unwrap_key(WrapMechanism::AesKwp, generic, &[1; 40], &KeySpec::aes(32, KeyUses::ALL));
     assert_eq!(refused, Err(INVALID));
-    let mut buffer = [DIRT; 80];
+    let mut buffer = [FILLER; 80];
     assert_refused(engine.encrypt(GCM, generic, b"data", &mut buffer), INVALID, &buffer);
-    let mut buffer = [DIRT; 80];
+    let mut buffer = [FILLER; 80];
     assert_refused(engine.decrypt(GCM, generic, &[1; 40], &mut buffer), INVALID, &buffer);
-    let mut buffer = [DIRT; 80];
+    let mut buffer = [FILLER; 80];
     assert_refused(engine.sign(MacMechanism::AesCmac, generic, b"data", &mut buffer), INVALID, &buffer);
-    let mut buffer = [DIRT; 80];
+    let mut buffer = [FILLER; 80];
     assert_refused(engine.sign(MacMechanism::HmacSha256, key, b"data", &mut buffer), INVALID, &buffer);
     assert_eq!(engine.verify(MacMechanism::AesCmac, generic, b"data", &[0; 16]), Err(INVALID));
     let refused = engine.derive_key(generic, b"label", b"", &KeySpec::aes(32, KeyUses::ALL));
@@ -187,27 +187,27 @@ pub(super) fn a_destroyed_key_is_gone(engine: &mut dyn Engine) {
     const GONE: EngineError = EngineError::KeyHandleInvalid;
     let gone = aes(engine, &[1; 32], KeyUses::ALL);
     destroy(engine, &[gone]);
-    // A key that may take the destroyed one's place, but never its handle.
+    // This key may take the destroyed key's place, but never its handle.
     let next = aes(engine, &[2; 32], KeyUses::ALL);
     assert_ne!(gone, next);
     assert_eq!(engine.destroy_key(gone), Err(GONE));
-    let mut buffer = [DIRT; 80];
+    let mut buffer = [FILLER; 80];
     assert_refused(engine.wrap_key(WrapMechanism::AesKw, gone, next, &mut buffer), GONE, &buffer);
-    let mut buffer = [DIRT; 80];
+    let mut buffer = [FILLER; 80];
     assert_refused(engine.wrap_key(WrapMechanism::AesKw, next, gone, &mut buffer), GONE, &buffer);
     let spec = KeySpec::aes(32, KeyUses::ALL);
     assert_eq!(engine.unwrap_key(WrapMechanism::AesKw, gone, &[1; 40], &spec), Err(GONE));
-    let mut buffer = [DIRT; 80];
+    let mut buffer = [FILLER; 80];
     assert_refused(engine.encrypt(GCM, gone, b"data", &mut buffer), GONE, &buffer);
-    let mut buffer = [DIRT; 80];
+    let mut buffer = [FILLER; 80];
     assert_refused(engine.decrypt(GCM, gone, &[1; 40], &mut buffer), GONE, &buffer);
-    let mut buffer = [DIRT; 80];
+    let mut buffer = [FILLER; 80];
     assert_refused(engine.sign(MacMechanism::AesCmac, gone, b"data", &mut buffer), GONE, &buffer);
     assert_eq!(engine.verify(MacMechanism::AesCmac, gone, b"data", &[1; 16]), Err(GONE));
     assert_eq!(engine.derive_key(gone, b"label", b"", &spec), Err(GONE));
-    let mut digest = [DIRT; SHA256_LEN];
+    let mut digest = [FILLER; SHA256_LEN];
     assert_refused(engine.digest_key(&[1], gone, &mut digest), GONE, &digest);
-    let mut reference = [DIRT; MAX_REFERENCE_LEN];
+    let mut reference = [FILLER; MAX_REFERENCE_LEN];
     assert_refused(engine.persist_key(gone, &mut reference), GONE, &reference);
     destroy(engine, &[next]);
 }
@@ -247,7 +247,7 @@ pub(super) fn refusals_leave_nothing_behind(engine: &mut dyn Engine) {
         assert!(engine.derive_key(key, b"label", b"", &KeySpec::aes(31, KeyUses::ALL)).is_err());
         assert!(engine.recall_key(&[1; 40]).is_err());
     }
-    // Had each of them kept a key, the engine would be full.
+    // If each refusal had kept a key, the engine would be full.
     let keys: [KeyHandle; 8] = core::array::from_fn(|_| engine.import_key(&spec, &[1; 32]).unwrap());
     destroy(engine, &keys);
     destroy(engine, &[key]);
@@ -257,21 +257,21 @@ pub(super) fn the_device_key_stays_and_encrypts_only(engine: &mut dyn Engine) {
     const NOT_PERMITTED: EngineError = EngineError::KeyFunctionNotPermitted;
     let device_key = engine.device_key();
     assert_eq!(engine.destroy_key(device_key), Err(NOT_PERMITTED));
-    let mut reference = [DIRT; MAX_REFERENCE_LEN];
+    let mut reference = [FILLER; MAX_REFERENCE_LEN];
     assert_refused(engine.persist_key(device_key, &mut reference), NOT_PERMITTED, &reference);
     let key = aes(engine, &[1; 32], KeyUses::ALL);
-    let mut buffer = [DIRT; 80];
+    let mut buffer = [FILLER; 80];
     assert_refused(
         engine.wrap_key(WrapMechanism::AesKw, device_key, key, &mut buffer),
         NOT_PERMITTED,
         &buffer,
     );
-    let mut buffer = [DIRT; 80];
+    let mut buffer = [FILLER; 80];
     let refused = engine.wrap_key(WrapMechanism::AesKw, key, device_key, &mut buffer);
     assert_refused(refused, EngineError::KeyUnextractable, &buffer);
-    let mut digest = [DIRT; SHA256_LEN];
+    let mut digest = [FILLER; SHA256_LEN];
     assert_refused(engine.digest_key(&[1], device_key, &mut digest), NOT_PERMITTED, &digest);
-    let mut mac = [DIRT; 16];
+    let mut mac = [FILLER; 16];
     assert_refused(engine.sign(MacMechanism::AesCmac, device_key, b"data", &mut mac), NOT_PERMITTED, &mac);
 
     assert_eq!(engine.device_key(), device_key);

@@ -1,13 +1,13 @@
 //! Laws of MACs and digests.
 
-use super::bench::{DIRT, aes, assert_refused, destroy, offers, offers_len, secret};
+use super::support::{FILLER, aes, assert_refused, destroy, offers, offers_len, secret};
 use super::vectors::{CMAC, HMAC, SHA256};
 use crate::{DigestMechanism, Engine, EngineError, KeyHandle, KeyUses, MacMechanism, Mechanism};
 
 const BOTH: KeyUses = KeyUses::SIGN.with(KeyUses::VERIFY);
 
 fn gives(engine: &mut dyn Engine, by: MacMechanism, key: KeyHandle, data: &[u8], expected: &[u8]) {
-    let mut mac = [DIRT; 40];
+    let mut mac = [FILLER; 40];
     assert_eq!(engine.sign(by, key, data, &mut mac), Ok(expected.len()));
     assert_eq!(&mac[..expected.len()], expected);
     assert_eq!(engine.verify(by, key, data, expected), Ok(()));
@@ -37,10 +37,10 @@ pub(super) fn sha256_gives_the_published_values(engine: &mut dyn Engine) {
         return;
     }
     for (data, expected) in SHA256 {
-        let mut digest = [DIRT; 33];
+        let mut digest = [FILLER; 33];
         assert_eq!(engine.digest(DigestMechanism::Sha256, data, &mut digest), Ok(32));
         assert_eq!(digest[..32], expected);
-        assert_eq!(digest[32], DIRT);
+        assert_eq!(digest[32], FILLER);
     }
 }
 
@@ -76,14 +76,14 @@ pub(super) fn a_short_buffer_is_refused_and_zeroed(engine: &mut dyn Engine) {
     const TOO_SMALL: EngineError = EngineError::BufferTooSmall;
     for (by, key) in offered(engine) {
         for len in [0, 1, by.mac_len() - 1] {
-            let mut buffer = [DIRT; 32];
+            let mut buffer = [FILLER; 32];
             assert_refused(engine.sign(by, key, b"data", &mut buffer[..len]), TOO_SMALL, &buffer[..len]);
         }
         destroy(engine, &[key]);
     }
     if offers(engine, Mechanism::Sha256) {
         for len in [0, 1, 31] {
-            let mut buffer = [DIRT; 32];
+            let mut buffer = [FILLER; 32];
             let refused = engine.digest(DigestMechanism::Sha256, b"data", &mut buffer[..len]);
             assert_refused(refused, TOO_SMALL, &buffer[..len]);
         }

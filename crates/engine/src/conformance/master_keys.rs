@@ -1,13 +1,13 @@
-//! Laws of master keys: combined from parts, known by pattern, good for derivation and nothing else.
+//! Laws of master keys: combination from parts, verification patterns, derivation as the only use.
 
-use super::bench::{DIRT, GCM, aes, assert_refused, destroy, offers, offers_len, same_value, secret, spec};
+use super::support::{FILLER, GCM, aes, assert_refused, destroy, offers, offers_len, same_value, secret, spec};
 use super::vectors::{COUNTING, KDF, PATTERN_OF_ONE, PATTERN_OF_THREE, PATTERN_OF_TWO};
 use crate::{
     Algorithm, Engine, EngineError, KeyHandle, KeyPart, KeySpec, KeyUses, MacMechanism, Mechanism,
     SHA256_LEN, WrapMechanism,
 };
 
-/// A master key, and the three parts it may be combined of.
+/// A master key combined from the first two parts.
 pub(super) fn master_key(engine: &mut dyn Engine) -> KeyHandle {
     engine.combine_key_parts(&parts()[..2], false).unwrap()
 }
@@ -38,7 +38,7 @@ pub(super) fn parts_combine_to_the_published_patterns(engine: &mut dyn Engine) {
 
 const EXTRACTABLE: KeySpec = KeySpec { extractable: true, ..KeySpec::aes(32, KeyUses::DERIVE) };
 
-/// Not where the hardware lets no master key out at all.
+/// Skipped where the hardware exports no master key.
 pub(super) fn a_master_key_leaves_as_the_part_it_comes_back_from(engine: &mut dyn Engine) {
     let made = engine.generate_key(&EXTRACTABLE).unwrap();
     let combined = engine.combine_key_parts(&parts()[..2], true).unwrap();
@@ -101,14 +101,14 @@ pub(super) fn a_master_key_only_derives(engine: &mut dyn Engine) {
     const NOT_PERMITTED: EngineError = EngineError::KeyFunctionNotPermitted;
     let master = master_key(engine);
     let key = aes(engine, &[1; 32], KeyUses::ALL);
-    let mut buffer = [DIRT; 80];
+    let mut buffer = [FILLER; 80];
     assert_refused(engine.wrap_key(WrapMechanism::AesKw, master, key, &mut buffer), NOT_PERMITTED, &buffer);
-    // Wrapped it never leaves, not even one that may leave as a part, nor under a key of its own.
+    // A master key never leaves wrapped, even if it may leave as a part, and even under a key derived from it.
     let extractable = engine.combine_key_parts(&parts()[..2], true).unwrap();
     let derived = engine.derive_key(extractable, b"wrap", b"", &KeySpec::aes(32, KeyUses::WRAP)).ok();
     for kek in [Some(key), derived].into_iter().flatten() {
         for leaving in [master, extractable] {
-            let mut buffer = [DIRT; 80];
+            let mut buffer = [FILLER; 80];
             let refused = engine.wrap_key(WrapMechanism::AesKw, kek, leaving, &mut buffer);
             assert_refused(refused, EngineError::KeyUnextractable, &buffer);
         }
@@ -117,11 +117,11 @@ pub(super) fn a_master_key_only_derives(engine: &mut dyn Engine) {
     destroy(engine, &[extractable]);
     let spec = KeySpec::aes(32, KeyUses::ALL);
     assert_eq!(engine.unwrap_key(WrapMechanism::AesKw, master, &[1; 40], &spec), Err(NOT_PERMITTED));
-    let mut buffer = [DIRT; 80];
+    let mut buffer = [FILLER; 80];
     assert_refused(engine.encrypt(GCM, master, b"data", &mut buffer), NOT_PERMITTED, &buffer);
-    let mut buffer = [DIRT; 80];
+    let mut buffer = [FILLER; 80];
     assert_refused(engine.decrypt(GCM, master, &[1; 40], &mut buffer), NOT_PERMITTED, &buffer);
-    let mut buffer = [DIRT; 16];
+    let mut buffer = [FILLER; 16];
     assert_refused(engine.sign(MacMechanism::AesCmac, master, b"data", &mut buffer), NOT_PERMITTED, &buffer);
     assert_eq!(engine.verify(MacMechanism::AesCmac, master, b"data", &[1; 16]), Err(NOT_PERMITTED));
     destroy(engine, &[master, key]);
@@ -157,8 +157,8 @@ pub(super) fn derived_keys_differ_by_label_context_and_length(engine: &mut dyn E
     }
     let again = engine.derive_key(master, b"a", b"b", &spec).unwrap();
     assert!(same_value(engine, keys[0], again));
-    // A key does what it was derived for, and nothing else.
-    let mut buffer = [DIRT; 80];
+    // A derived key permits the uses it was derived for, and no other.
+    let mut buffer = [FILLER; 80];
     let refused = engine.encrypt(GCM, again, b"data", &mut buffer);
     assert_refused(refused, EngineError::KeyFunctionNotPermitted, &buffer);
     let refused = engine.derive_key(master, b"a", b"b", &KeySpec::aes(31, KeyUses::SIGN));

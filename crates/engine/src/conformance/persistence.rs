@@ -1,18 +1,18 @@
-//! Laws of keys that outlive a restart.
+//! Laws of persisted keys.
 
-use super::bench::{DIRT, GCM, aes, assert_refused, destroy, offers, same_value, secret};
+use super::support::{FILLER, GCM, aes, assert_refused, destroy, offers, same_value, secret};
 use super::master_keys::master_key;
 use crate::{
     Engine, EngineError, KeyHandle, KeySpec, KeyUses, MAX_KEY_LEN, MAX_REFERENCE_LEN, MacMechanism,
     Mechanism, SHA256_LEN, WrapMechanism,
 };
 
-/// A reference as long as the engine made it.
+/// A reference and its length.
 struct Reference([u8; MAX_REFERENCE_LEN], usize);
 
 impl Reference {
     fn of(engine: &mut dyn Engine, key: KeyHandle) -> Self {
-        let mut bytes = [DIRT; MAX_REFERENCE_LEN];
+        let mut bytes = [FILLER; MAX_REFERENCE_LEN];
         let len = engine.persist_key(key, &mut bytes).unwrap();
         Self(bytes, len)
     }
@@ -31,7 +31,7 @@ pub(super) fn a_persisted_key_comes_back_as_it_was(engine: &mut dyn Engine) {
         let reference = Reference::of(engine, key);
         let (mut before, mut after) = ([0; 32], [0; 32]);
         engine.sign(by_kind(at), key, b"data", &mut before).unwrap();
-        // The handle stays, and goes without taking the stored key along.
+        // Destroying the handle leaves the stored key.
         destroy(engine, &[key]);
         let recalled = engine.recall_key(reference.bytes()).unwrap();
         engine.sign(by_kind(at), recalled, b"data", &mut after).unwrap();
@@ -40,14 +40,14 @@ pub(super) fn a_persisted_key_comes_back_as_it_was(engine: &mut dyn Engine) {
         assert_eq!(refused, Err(EngineError::KeyFunctionNotPermitted), "recalling added a use");
         if at == 3 {
             let kek = aes(engine, &[1; 32], KeyUses::WRAP);
-            let mut wrapped = [DIRT; 40];
+            let mut wrapped = [FILLER; 40];
             let refused = engine.wrap_key(WrapMechanism::AesKw, kek, recalled, &mut wrapped);
             assert_refused(refused, EngineError::KeyUnextractable, &wrapped);
             destroy(engine, &[kek]);
         }
         engine.forget_key(reference.bytes()).unwrap();
         engine.forget_key(reference.bytes()).unwrap();
-        // The handle outlives what was stored.
+        // The handle stays valid after the stored key is removed.
         engine.sign(by_kind(at), recalled, b"data", &mut after).unwrap();
         destroy(engine, &[recalled]);
     }
@@ -70,14 +70,14 @@ pub(super) fn a_damaged_reference_is_refused(engine: &mut dyn Engine) {
     destroy(engine, &[key]);
 }
 
-/// Where the reference is all there is of a key, nothing can be forgotten but the reference.
+/// Where the engine stores nothing outside the reference, only the reference itself can be forgotten.
 pub(super) fn what_is_not_named_is_forgotten(engine: &mut dyn Engine) {
     let keys = [[1; 32], [2; 32], [3; 32]].map(|value| aes(engine, &value, KeyUses::SIGN));
     let references = keys.map(|key| Reference::of(engine, key));
     let [first, second, third] = &references;
     engine.forget_key(third.bytes()).unwrap();
     let kept_outside = engine.recall_key(third.bytes()).map(|key| destroy(engine, &[key])).is_ok();
-    engine.forget_all_but(&[second.bytes(), b"nobody's"]).unwrap();
+    engine.forget_all_but(&[second.bytes(), b"unknown"]).unwrap();
     let recalled = engine.recall_key(second.bytes()).unwrap();
     assert!(same_value(engine, recalled, keys[1]));
     match engine.recall_key(first.bytes()) {
@@ -88,7 +88,7 @@ pub(super) fn what_is_not_named_is_forgotten(engine: &mut dyn Engine) {
         Err(error) => assert_eq!(error, EngineError::ReferenceInvalid),
     }
     engine.forget_all_but(&[]).unwrap();
-    // Handles outlive what was stored.
+    // Handles stay valid after the stored keys are removed.
     assert!(same_value(engine, recalled, keys[1]));
     destroy(engine, &keys);
     destroy(engine, &[recalled]);
@@ -98,7 +98,7 @@ pub(super) fn a_short_buffer_is_refused_and_zeroed(engine: &mut dyn Engine) {
     let key = aes(engine, &[7; 32], KeyUses::SIGN);
     let reference = Reference::of(engine, key);
     for len in [0, 1, reference.1 - 1] {
-        let mut buffer = [DIRT; MAX_REFERENCE_LEN];
+        let mut buffer = [FILLER; MAX_REFERENCE_LEN];
         let refused = engine.persist_key(key, &mut buffer[..len]);
         assert_refused(refused, EngineError::BufferTooSmall, &buffer[..len]);
     }
@@ -106,12 +106,12 @@ pub(super) fn a_short_buffer_is_refused_and_zeroed(engine: &mut dyn Engine) {
     destroy(engine, &[key]);
 }
 
-/// What holds over a restart: `before` and `after` are the same engine, `other` is another.
+/// Checks the laws of a restart: `before` and `after` are the same engine before and after it, `other` is another engine.
 ///
 /// # Panics
 /// When a law is broken.
 pub fn restart(before: &mut dyn Engine, after: &mut dyn Engine, other: &mut dyn Engine) {
-    let (mut sealed, mut opened) = ([0; 20], [DIRT; 4]);
+    let (mut sealed, mut opened) = ([0; 20], [FILLER; 4]);
     let device_key = before.device_key();
     before.encrypt(GCM, device_key, b"data", &mut sealed).unwrap();
     let device_key = after.device_key();
@@ -133,7 +133,7 @@ pub fn restart(before: &mut dyn Engine, after: &mut dyn Engine, other: &mut dyn 
     after.digest_key(&[1], recalled, &mut digests[1]).unwrap();
     assert_eq!(digests[0], digests[1]);
 
-    // A recalled master key is still one: it derives what it derived before, and nothing turns that into other uses.
+    // A recalled master key derives what it derived before.
     if let Some(kek) = kek {
         let again = after.derive_key(recalled, b"wrap", b"", &wrapping).unwrap();
         let wrap = |engine: &mut dyn Engine, kek| {

@@ -1,4 +1,4 @@
-//! Published examples, and one computed by an independent implementation where none is published.
+//! Published examples; where none is published, values computed by an independent implementation.
 
 /// Bytes from hexadecimal digits.
 pub(super) const fn hex<const N: usize>(digits: &str) -> [u8; N] {
@@ -141,8 +141,8 @@ pub(super) const KDF: [(&[u8], &[u8]); 4] = [
 /// First 28 bytes of SHA-256 over `01 ‖ key`, for the key that is [`COUNTING`].
 pub(super) const PATTERN_OF_ONE: [u8; 28] = hex("491176b0f443c65a7c7d72df47d6cbc0d04e111fb5a619f60d3e7767");
 
-/// The same for the key combined of it and thirty-two times `a5`.
+/// The same for the exclusive or of that key and 32 bytes `a5`.
 pub(super) const PATTERN_OF_TWO: [u8; 28] = hex("0c7116b0cabdb39ac9ff6073862e2a4f470786265a3ce8723c237eb4");
 
-/// The same once the bytes `e0` to `ff` are combined in.
+/// The same for the exclusive or of that key and the bytes `e0` to `ff`.
 pub(super) const PATTERN_OF_THREE: [u8; 28] = hex("947d5b800a42f1596c6b39093bb9e21ed61bc86294c1469157395fe0");

@@ -1,7 +1,7 @@
 //! Laws of wrapping and unwrapping keys.
 
-use super::bench::{
-    DIRT, WRAPPINGS, aes, assert_refused, destroy, offers, offers_len, same_value, secret, spec,
+use super::support::{
+    FILLER, WRAPPINGS, aes, assert_refused, destroy, offers, offers_len, same_value, secret, spec,
 };
 use super::master_keys::master_key;
 use super::vectors::{KW, KWP, WrapVector};
@@ -16,7 +16,7 @@ fn gives(engine: &mut dyn Engine, by: WrapMechanism, listed: Mechanism, vectors:
         }
         let kek = aes(engine, kek, BOTH);
         let key = secret(engine, value, KeyUses::NONE);
-        let mut wrapped = [DIRT; 80];
+        let mut wrapped = [FILLER; 80];
         let len = engine.wrap_key(by, kek, key, &mut wrapped).unwrap();
         assert_eq!(&wrapped[..len], *expected);
         let spec = spec(Algorithm::GenericSecret, value.len(), KeyUses::NONE);
@@ -42,7 +42,7 @@ pub(super) fn every_length_comes_back(engine: &mut dyn Engine) {
         }
         for key_len in 1..=MAX_KEY_LEN {
             let key = secret(engine, &[5; MAX_KEY_LEN][..key_len], KeyUses::SIGN);
-            let mut wrapped = [DIRT; 80];
+            let mut wrapped = [FILLER; 80];
             let result = engine.wrap_key(by, kek, key, &mut wrapped);
             if by == WrapMechanism::AesKw && !(key_len >= 16 && key_len.is_multiple_of(8)) {
                 assert_refused(result, EngineError::KeySizeRange, &wrapped);
@@ -96,13 +96,13 @@ pub(super) fn another_length_or_mechanism_is_refused(engine: &mut dyn Engine) {
         let key = secret(engine, &[2; 32], KeyUses::NONE);
         let mut wrapped = [0; 40];
         engine.wrap_key(by, kek, key, &mut wrapped).unwrap();
-        // 25 to 31 bytes have the same length under KWP: only what is inside tells them apart.
+        // Keys of 25 to 31 bytes have the same wrapped length under KWP; only the length inside differs.
         for key_len in (1..=MAX_KEY_LEN).filter(|len| *len != 32) {
             let spec = spec(Algorithm::GenericSecret, key_len, KeyUses::NONE);
             assert_eq!(engine.unwrap_key(by, kek, &wrapped, &spec), Err(INVALID), "{key_len} bytes");
         }
         if by == WrapMechanism::AesKwp {
-            // The other way round: a key of 31 bytes is none of 32, and no AES key at all.
+            // A key of 31 bytes is refused as a key of 32 bytes.
             let shorter = secret(engine, &[2; 31], KeyUses::NONE);
             let mut wrapped = [0; 40];
             engine.wrap_key(by, kek, shorter, &mut wrapped).unwrap();
@@ -133,7 +133,7 @@ pub(super) fn an_unextractable_key_leaves_under_derived_keys_only(engine: &mut d
         if !offers_len(engine, listed, 32) {
             continue;
         }
-        let mut wrapped = [DIRT; 40];
+        let mut wrapped = [FILLER; 40];
         assert_refused(engine.wrap_key(by, imported, kept, &mut wrapped), STAYS, &wrapped);
         if !offers(engine, Mechanism::Sp800108CounterCmac) {
             continue;
@@ -144,21 +144,21 @@ pub(super) fn an_unextractable_key_leaves_under_derived_keys_only(engine: &mut d
         let leaving = aes(engine, &[2; 32], KeyUses::NONE);
         match engine.wrap_key(by, derived, kept, &mut wrapped) {
             Ok(len) => assert_eq!(len, 40),
-            // Hardware may keep it even so; then the same key, made extractable, stands in for it.
+            // Hardware may refuse even this; then the test wraps the same value as an extractable key.
             Err(error) => {
                 assert_eq!(error, STAYS);
                 assert_eq!(engine.wrap_key(by, derived, leaving, &mut wrapped), Ok(40));
             }
         }
         let back = engine.unwrap_key(by, derived, &wrapped, &KeySpec::aes(32, KeyUses::SIGN)).unwrap();
-        // Back inside, it is as little extractable as its new specification says.
-        let mut wrapped = [DIRT; 40];
+        // The unwrapped key is unextractable as its new specification says.
+        let mut wrapped = [FILLER; 40];
         assert_refused(engine.wrap_key(by, imported, back, &mut wrapped), STAYS, &wrapped);
 
-        // A key derived from one that a caller brought along is one that the caller knows.
+        // The caller knows a key that is derived from an imported key.
         let known = aes(engine, &[3; 32], KeyUses::DERIVE);
         let from_known = engine.derive_key(known, b"wrap", b"", &spec).unwrap();
-        let mut wrapped = [DIRT; 40];
+        let mut wrapped = [FILLER; 40];
         assert_refused(engine.wrap_key(by, from_known, kept, &mut wrapped), STAYS, &wrapped);
         destroy(engine, &[master, derived, leaving, back, known, from_known]);
     }
@@ -173,7 +173,7 @@ pub(super) fn a_short_buffer_is_refused_and_zeroed(engine: &mut dyn Engine) {
             continue;
         }
         for len in [0, 1, 8, 32, 39] {
-            let mut buffer = [DIRT; 40];
+            let mut buffer = [FILLER; 40];
             let refused = engine.wrap_key(by, kek, key, &mut buffer[..len]);
             assert_refused(refused, EngineError::BufferTooSmall, &buffer[..len]);
         }

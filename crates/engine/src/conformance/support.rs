@@ -1,17 +1,17 @@
-//! What the laws share: keys for one use, and whether an engine offers what a law is about.
+//! Helpers of the laws: keys for one use, and tests for whether an engine offers a mechanism.
 
 use crate::{
     AES_GCM_IV_LEN, Algorithm, CipherMechanism, Engine, EngineError, KeyHandle, KeySpec, KeyUses, Mechanism,
     WrapMechanism,
 };
 
-/// An IV for the laws; their keys live for a few calls.
+/// The IV of the laws, whose keys exist for a few calls only.
 pub(super) const IV: [u8; AES_GCM_IV_LEN] = *b"conformance!";
 
 /// AES-GCM with [`IV`] and without associated data.
 pub(super) const GCM: CipherMechanism<'static> = CipherMechanism::AesGcm { iv: &IV, aad: &[] };
 
-/// Both ways to wrap, each with the mechanism it is listed as.
+/// Both wrap mechanisms, each with the name under which engines list it.
 pub(super) const WRAPPINGS: [(WrapMechanism, Mechanism); 2] =
     [(WrapMechanism::AesKw, Mechanism::AesKw), (WrapMechanism::AesKwp, Mechanism::AesKwp)];
 
@@ -44,17 +44,17 @@ pub(super) fn secret(engine: &mut dyn Engine, value: &[u8], uses: KeyUses) -> Ke
     engine.import_key(&spec(Algorithm::GenericSecret, value.len(), uses), value).unwrap()
 }
 
-/// Destroys keys that a law made.
+/// Destroys the keys of a law.
 pub(super) fn destroy(engine: &mut dyn Engine, keys: &[KeyHandle]) {
     for key in keys {
         engine.destroy_key(*key).unwrap();
     }
 }
 
-/// A pattern to fill buffers with, so that zeros in them are somebody's doing.
-pub(super) const DIRT: u8 = 0xee;
+/// Fills buffers before a call, so that zeros in them are the engine's.
+pub(super) const FILLER: u8 = 0xee;
 
-/// The call was refused with this error, and its buffer, dirty before, is zero.
+/// Asserts that the call was refused with this error and that its buffer is zero.
 #[track_caller]
 pub(super) fn assert_refused<T: core::fmt::Debug>(
     result: Result<T, EngineError>,
