@@ -7,22 +7,21 @@ use engine::EngineError;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// What only one device knows: 32 random bytes, zeroized on drop, never printed.
+/// The secret of one device: 32 random bytes, zeroized on drop, never printed.
 ///
-/// Firmware has it in fuses, a process in a file that only it may read. Alone it opens no key blob. Together with a
-/// stored reference it gives the key that was persisted, master keys included, and with a master key every blob
-/// under it.
+/// Firmware keeps it in fuses, a process in a file that only it can read. Alone it opens no key blob. Together with a
+/// stored reference it reveals the persisted key, which may be a master key, and thereby every blob under that master key.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct DeviceSecret([u8; 32]);
 
 impl DeviceSecret {
-    /// A secret with this value; the caller's copy is the caller's to wipe.
+    /// A secret with this value; the caller wipes its own copy.
     #[must_use]
     pub const fn new(value: [u8; 32]) -> Self {
         Self(value)
     }
 
-    /// The key of 32 bytes that the device has for one purpose.
+    /// Derives the device's key for one purpose.
     pub(crate) fn derive(&self, purpose: &[u8]) -> Result<Zeroizing<[u8; 32]>, EngineError> {
         let mut key = Zeroizing::new([0; 32]);
         counter_cmac(&Cipher::new(&self.0)?, purpose, b"engine-soft", &mut *key)?;
@@ -53,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn purposes_and_devices_have_keys_of_their_own() {
+    fn each_purpose_and_each_device_has_its_own_key() {
         let derive = |secret, purpose| *DeviceSecret::new([secret; 32]).derive(purpose).unwrap();
         assert_eq!(derive(1, b"one"), derive(1, b"one"));
         assert_ne!(derive(1, b"one"), derive(1, b"two"));

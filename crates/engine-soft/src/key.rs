@@ -1,4 +1,4 @@
-//! A key in the table: its value, what it may do, and its schedules once it has worked.
+//! A key in the table: its value, its permitted uses, and its schedules after its first use.
 
 use crate::symmetric::Cipher;
 use engine::{Algorithm, EngineError, KeySpec, KeyUses, MAX_KEY_LEN, Mechanism, MechanismInfo};
@@ -10,22 +10,22 @@ pub(crate) const MECHANISMS: &[MechanismInfo] = &[
     MechanismInfo { mechanism: Mechanism::GenericSecretKeyGen, min_key_bits: 8, max_key_bits: 512 },
 ];
 
-/// Where a key comes from, as far as its rights depend on it.
+/// Origin of a key, as far as its permissions depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Origin {
-    /// Made, taken in or unwrapped for a user.
+    /// Generated, imported or unwrapped for a user.
     User = 0,
-    /// A master key: combined from parts, or made inside for derivation alone.
+    /// A master key: combined from parts, or generated for derivation alone.
     Master = 1,
     /// Derived from a master key; may wrap any key.
     Derived = 2,
-    /// The device's own key; lives as long as the engine.
+    /// The device key, which exists as long as the engine.
     Device = 3,
 }
 
 impl Origin {
-    /// The origin with this number, if a stored key may have it.
+    /// The origin with this number, if a persisted key may have it.
     pub(crate) const fn from_number(number: u8) -> Option<Self> {
         match number {
             0 => Some(Self::User),
@@ -40,13 +40,13 @@ impl Origin {
 pub(crate) struct SoftKey {
     pub(crate) spec: KeySpec,
     pub(crate) origin: Origin,
-    /// The value and zeros. Words, because those are wiped eight bytes at a time.
+    /// The value, then zeros. Words, because words are wiped eight bytes at a time.
     value: Zeroizing<[u64; MAX_KEY_LEN / 8]>,
     cipher: Option<Cipher>,
 }
 
 impl SoftKey {
-    /// A key whose value `fill` writes; its buffer is as long as the specification says.
+    /// A key whose value `fill` writes to a buffer of the specified length.
     pub(crate) fn new(
         spec: &KeySpec,
         origin: Origin,
@@ -81,7 +81,7 @@ impl SoftKey {
         if self.spec.algorithm == algorithm { Ok(()) } else { Err(EngineError::MechanismInvalid) }
     }
 
-    /// Prepares the schedules of an AES key, if they are not yet there.
+    /// Prepares the schedules of an AES key, unless they are prepared already.
     pub(crate) fn prepare(&mut self) -> Result<(), EngineError> {
         self.require(Algorithm::Aes)?;
         if self.cipher.is_none() {

@@ -24,7 +24,7 @@ const HEADER_LEN: usize = 8;
 const MAX_WRAPPED_LEN: usize = WrapMechanism::AesKwp.wrapped_len(MAX_KEY_LEN);
 const _: () = assert!(HEADER_LEN + MAX_WRAPPED_LEN + CMAC_LEN <= MAX_REFERENCE_LEN);
 
-/// The device's two keys for what it keeps outside, both AES-256, one use each.
+/// The device's two keys for references, both AES-256, with one use each.
 pub(crate) struct ReferenceKeys {
     wrapping: Cipher,
     authenticating: Cipher,
@@ -50,7 +50,7 @@ impl ReferenceKeys {
         Ok(body_len + CMAC_LEN)
     }
 
-    /// Refuses a reference that this device did not write.
+    /// Refuses a reference that this device did not write, and returns its bytes before the MAC.
     pub(crate) fn authenticate<'r>(&self, reference: &'r [u8]) -> Result<&'r [u8], EngineError> {
         let (body, mac) = reference.split_last_chunk::<CMAC_LEN>().ok_or(EngineError::ReferenceInvalid)?;
         if declassify(cmac(&self.authenticating, &[body]).ct_eq(mac)) {
@@ -60,7 +60,7 @@ impl ReferenceKeys {
         }
     }
 
-    /// The key that a reference holds.
+    /// The key in a reference.
     pub(crate) fn read(&self, reference: &[u8]) -> Result<SoftKey, EngineError> {
         let body = self.authenticate(reference)?;
         let (header, wrapped) = body.split_first_chunk().ok_or(EngineError::ReferenceInvalid)?;

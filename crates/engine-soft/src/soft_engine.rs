@@ -1,4 +1,4 @@
-//! The engine: the table of keys, the device's own keys, the generator, and the port's methods over them.
+//! The engine: key table, device keys, generator, and the methods of the port. The cryptography is in the families' modules.
 
 use crate::derivation::{self, counter_cmac};
 use crate::device::DeviceSecret;
@@ -19,14 +19,14 @@ use rand_core::TryCryptoRng;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// Keys that a [`SoftEngine`] holds at a time unless said otherwise; one of them is the device's own.
+/// Default capacity of a [`SoftEngine`] in keys, the device key included.
 pub const DEFAULT_KEYS: usize = 64;
 
-/// What each family offers.
+/// The mechanisms of each family.
 const FAMILIES: [&[MechanismInfo]; 5] =
     [key::MECHANISMS, symmetric::MECHANISMS, derivation::MECHANISMS, digest::MECHANISMS, mac::MECHANISMS];
 
-/// All of it.
+/// The mechanisms of all families.
 static MECHANISMS: [MechanismInfo; count(&FAMILIES)] = concat(&FAMILIES);
 
 const fn count(mut families: &[&[MechanismInfo]]) -> usize {
@@ -55,7 +55,7 @@ const fn concat<const N: usize>(mut families: &[&[MechanismInfo]]) -> [Mechanism
     all
 }
 
-/// An engine in software with room for `KEYS` keys, the device's own included; `R` is its source of entropy.
+/// An engine in software with room for `KEYS` keys, the device key included; `R` is its source of entropy.
 pub struct SoftEngine<R, const KEYS: usize = DEFAULT_KEYS> {
     random: ReseedingDrbg<R>,
     references: ReferenceKeys,
@@ -70,7 +70,7 @@ impl<R: TryCryptoRng, const KEYS: usize> SoftEngine<R, KEYS> {
     /// [`CtrDrbg`](crate::CtrDrbg) in a test. It is first asked when random bits are needed.
     ///
     /// # Errors
-    /// None that the arguments could cause.
+    /// Only for a defect of this crate; no argument causes one.
     pub fn new(secret: &DeviceSecret, entropy: R) -> Result<Self, EngineError> {
         let mut keys = KeyTable::new();
         let spec = KeySpec::aes(32, KeyUses::ENCRYPT.with(KeyUses::DECRYPT));
@@ -88,7 +88,7 @@ impl<R: TryCryptoRng, const KEYS: usize> SoftEngine<R, KEYS> {
         })
     }
 
-    /// Puts in a key whose value `fill` writes.
+    /// Adds a key whose value `fill` writes.
     fn insert(
         &mut self,
         spec: &KeySpec,
@@ -98,7 +98,7 @@ impl<R: TryCryptoRng, const KEYS: usize> SoftEngine<R, KEYS> {
         self.keys.insert(SoftKey::new(spec, origin, fill)?)
     }
 
-    /// The key, if it may be put to this use, and its schedules, prepared.
+    /// The prepared schedules of an AES key that permits these uses.
     fn aes_key(&mut self, handle: KeyHandle, uses: KeyUses) -> Result<&Cipher, EngineError> {
         let key = self.keys.key_mut(handle)?;
         key.permit(uses)?;
@@ -127,7 +127,7 @@ impl<R: TryCryptoRng, const KEYS: usize> SoftEngine<R, KEYS> {
     }
 }
 
-/// Zeroes a caller's buffer when what should have filled it was refused.
+/// Zeroes the caller's buffer when `run` fails.
 fn or_zero<T>(
     output: &mut [u8],
     run: impl FnOnce(&mut [u8]) -> Result<T, EngineError>,
@@ -150,7 +150,7 @@ impl<R: TryCryptoRng, const KEYS: usize> Engine for SoftEngine<R, KEYS> {
 
     fn generate_key(&mut self, spec: &KeySpec) -> Result<KeyHandle, EngineError> {
         self.keys.check_room()?;
-        // A key that can do nothing but derive is a master key made inside.
+        // A key for derivation alone is a master key generated inside.
         let master = KeySpec { extractable: spec.extractable, ..KeySpec::aes(32, KeyUses::DERIVE) };
         let origin = if *spec == master { Origin::Master } else { Origin::User };
         let key = SoftKey::new(spec, origin, |value| {
@@ -252,12 +252,12 @@ impl<R: TryCryptoRng, const KEYS: usize> Engine for SoftEngine<R, KEYS> {
     }
 
     fn forget_key(&mut self, reference: &[u8]) -> Result<(), EngineError> {
-        // The reference is all there is of the key; whoever drops it has forgotten it.
+        // Nothing of the key is stored outside the reference.
         self.references.authenticate(reference).map(|_| ())
     }
 
     fn forget_all_but(&mut self, _: &[&[u8]]) -> Result<(), EngineError> {
-        // References are kept by whoever has them, and nowhere else.
+        // Nothing is stored outside the references.
         Ok(())
     }
 
@@ -275,9 +275,9 @@ impl<R: TryCryptoRng, const KEYS: usize> Engine for SoftEngine<R, KEYS> {
         or_zero(wrapped, |wrapped| {
             self.aes_key(kek, KeyUses::WRAP)?;
             let (kek, key) = (self.keys.key(kek)?, self.keys.key(key)?);
-            let keeps = matches!(key.origin, Origin::Device | Origin::Master)
+            let stays = matches!(key.origin, Origin::Device | Origin::Master)
                 || !key.spec.extractable && kek.origin != Origin::Derived;
-            if keeps {
+            if stays {
                 return Err(EngineError::KeyUnextractable);
             }
             let cipher = kek.cipher()?;
@@ -298,13 +298,13 @@ impl<R: TryCryptoRng, const KEYS: usize> Engine for SoftEngine<R, KEYS> {
         self.keys.check_room()?;
         let cipher = self.aes_key(kek, KeyUses::UNWRAP)?;
         let mut buffer = Zeroizing::new([0; MAX_KEY_LEN + 8]);
-        // Of another length than the key's, it holds another length inside too, or nothing valid at all.
+        // A wrapped key of another length holds a key of another length, or is invalid.
         let expected_len = by.wrapped_len(spec.len());
         let buffer = buffer.get_mut(..wrapped.len()).filter(|_| wrapped.len() == expected_len);
         let buffer = buffer.ok_or(EngineError::WrappedKeyInvalid)?;
         buffer.copy_from_slice(wrapped);
         let key_len = cipher.unwrap_ct(by, buffer);
-        // The length inside is one more check of the same verdict; no key has length 0.
+        // The length inside is part of the same verdict; no key has length 0.
         let valid = key_len.unwrap_or(0).ct_eq(&u32::from(spec.key_len));
         if !declassify(valid) {
             return Err(EngineError::WrappedKeyInvalid);

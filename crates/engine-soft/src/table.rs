@@ -1,4 +1,4 @@
-//! A fixed table of keys, and handles that are never mistaken for an earlier key's.
+//! A key table of fixed size, whose handles never refer to an earlier key.
 
 use crate::key::SoftKey;
 use engine::{EngineError, KeyHandle};
@@ -6,8 +6,8 @@ use heapless::Vec;
 
 /// Keys by handle, at most `N` at a time.
 ///
-/// A handle's number is `generation · N + place`. A place's generation moves on whenever its key is destroyed, so
-/// that a handle comes again only after 2³² / `N` keys in one place.
+/// A handle's number is `generation · N + place`. The generation of a place is incremented whenever its key is destroyed,
+/// so that a handle repeats only after 2³² / `N` keys in one place.
 pub(crate) struct KeyTable<const N: usize> {
     places: [Place; N],
     /// The places without a key, used as a stack.
@@ -20,7 +20,7 @@ struct Place {
 }
 
 impl<const N: usize> KeyTable<N> {
-    /// Generations before they begin anew.
+    /// Number of generations before they wrap around.
     const GENERATIONS: u32 = u32::MAX / N as u32;
 
     /// A table without keys.
@@ -35,7 +35,7 @@ impl<const N: usize> KeyTable<N> {
         table
     }
 
-    /// Puts a key in a free place.
+    /// Puts a key into a free place.
     pub(crate) fn insert(&mut self, key: SoftKey) -> Result<KeyHandle, EngineError> {
         let index = self.free.pop().ok_or(EngineError::DeviceMemory)?;
         let place = self.places.get_mut(usize::from(index)).ok_or(EngineError::DeviceMemory)?;
@@ -43,7 +43,7 @@ impl<const N: usize> KeyTable<N> {
         Ok(KeyHandle::from_raw(place.generation * N as u32 + u32::from(index)))
     }
 
-    /// Refuses when no place is free, before anything is done for a key that would have none.
+    /// Refuses when no place is free, so that no work is done for a key that cannot be kept.
     pub(crate) fn check_room(&self) -> Result<(), EngineError> {
         if self.free.is_empty() { Err(EngineError::DeviceMemory) } else { Ok(()) }
     }
@@ -61,7 +61,7 @@ impl<const N: usize> KeyTable<N> {
         self.place_mut(handle)?.key.as_mut().ok_or(EngineError::KeyHandleInvalid)
     }
 
-    /// Wipes the key with this handle and gives its place free.
+    /// Wipes the key with this handle and frees its place.
     pub(crate) fn remove(&mut self, handle: KeyHandle) -> Result<(), EngineError> {
         let place = self.place_mut(handle)?;
         place.key.take().ok_or(EngineError::KeyHandleInvalid)?;
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn no_handle_comes_twice() {
+    fn no_handle_is_issued_twice() {
         let mut table = KeyTable::<3>::new();
         let mut given = BTreeSet::new();
         for _ in 0..1000 {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn generations_begin_anew_without_overflow() {
+    fn generations_wrap_around_without_overflow() {
         let mut table = KeyTable::<1>::new();
         table.places[0].generation = u32::MAX - 2;
         for _ in 0..5 {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn handles_never_given_out_are_refused() {
+    fn handles_that_were_never_issued_are_refused() {
         let table = KeyTable::<3>::new();
         for number in (0..100).chain([u32::MAX, u32::MAX - 1]) {
             assert_eq!(table.key(KeyHandle::from_raw(number)).err(), Some(EngineError::KeyHandleInvalid));

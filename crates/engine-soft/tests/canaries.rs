@@ -1,4 +1,4 @@
-//! Planted faults that the laws of every engine must catch.
+//! Planted faults that the conformance suite must detect.
 
 use engine::conformance::LAWS;
 use engine::{
@@ -9,7 +9,7 @@ use engine_soft::{CtrDrbg, DeviceSecret, SoftEngine};
 use rand_core::SeedableRng;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What is wrong with an engine.
+/// A fault of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
@@ -62,7 +62,7 @@ const FAULTS: [Fault; 22] = [
     Fault::VerifyTakesAnything,
 ];
 
-/// A sound engine behind one fault.
+/// A sound engine with one fault.
 struct Faulty<E> {
     sound: E,
     fault: Fault,
@@ -74,7 +74,7 @@ impl<E> Faulty<E> {
         self.fault == fault
     }
 
-    /// Spoils the buffer of a refused call.
+    /// Leaves a byte in the buffer of a refused call.
     fn leave<T>(
         &self,
         fault: Fault,
@@ -249,7 +249,7 @@ impl<E: Engine> Engine for Faulty<E> {
     }
 }
 
-/// How many laws an engine with this fault breaks.
+/// Number of laws that an engine with this fault breaks.
 fn broken_laws(fault: Fault) -> usize {
     let mut entropy = CtrDrbg::seed_from_u64(1);
     let broken = LAWS.iter().filter(|law| {
@@ -267,6 +267,6 @@ fn a_sound_engine_breaks_no_law() {
 #[test]
 fn every_planted_fault_breaks_a_law() {
     for fault in FAULTS {
-        assert!(broken_laws(fault) > 0, "{fault:?} was not noticed");
+        assert!(broken_laws(fault) > 0, "{fault:?} was not detected");
     }
 }

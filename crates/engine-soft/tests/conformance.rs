@@ -1,4 +1,4 @@
-//! The laws of every engine, held by this one.
+//! The conformance suite on this engine.
 
 use engine::conformance::{LAWS, restart};
 use engine_soft::{CtrDrbg, DeviceSecret, SoftEngine};
@@ -12,7 +12,7 @@ fn engine(device: u8) -> SoftEngine<CtrDrbg> {
 #[test]
 fn every_law_holds() {
     for law in LAWS {
-        // Shown when the law after it is the last: the broken one.
+        // The last name printed is the broken law.
         println!("{}", law.name);
         law.check(&mut engine(1));
     }
@@ -28,7 +28,7 @@ fn a_restart_changes_nothing() {
     restart(&mut engine(1), &mut engine(1), &mut engine(2));
 }
 
-/// Every method of a borrowed engine is the engine's of the same name.
+/// A borrowed engine forwards every method.
 #[test]
 fn a_borrowed_engine_is_the_engine() {
     let (mut before, mut after, mut other) = (engine(1), engine(1), engine(2));

@@ -237,7 +237,7 @@ pub(super) fn a_full_engine_refuses_and_recovers(engine: &mut dyn Engine) {
     destroy(engine, &[key]);
 }
 
-pub(super) fn refusals_leave_nothing_behind(engine: &mut dyn Engine) {
+pub(super) fn refusals_leave_no_key_behind(engine: &mut dyn Engine) {
     let key = aes(engine, &[1; 32], KeyUses::ALL);
     let spec = KeySpec::aes(32, KeyUses::ALL);
     for _ in 0..256 {

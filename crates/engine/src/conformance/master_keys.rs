@@ -39,7 +39,7 @@ pub(super) fn parts_combine_to_the_published_patterns(engine: &mut dyn Engine) {
 const EXTRACTABLE: KeySpec = KeySpec { extractable: true, ..KeySpec::aes(32, KeyUses::DERIVE) };
 
 /// Skipped where the hardware exports no master key.
-pub(super) fn a_master_key_leaves_as_the_part_it_comes_back_from(engine: &mut dyn Engine) {
+pub(super) fn an_exported_master_key_combines_to_the_same_key(engine: &mut dyn Engine) {
     let made = engine.generate_key(&EXTRACTABLE).unwrap();
     let combined = engine.combine_key_parts(&parts()[..2], true).unwrap();
     for master in [combined, made] {
@@ -59,7 +59,7 @@ pub(super) fn a_master_key_leaves_as_the_part_it_comes_back_from(engine: &mut dy
     }
 }
 
-pub(super) fn a_master_key_that_may_not_leave_stays(engine: &mut dyn Engine) {
+pub(super) fn an_unextractable_master_key_is_not_exported(engine: &mut dyn Engine) {
     let made = engine.generate_key(&KeySpec::aes(32, KeyUses::DERIVE)).unwrap();
     for master in [master_key(engine), made] {
         assert_eq!(engine.export_key_part(master).err(), Some(EngineError::KeyUnextractable));
@@ -67,7 +67,7 @@ pub(super) fn a_master_key_that_may_not_leave_stays(engine: &mut dyn Engine) {
     }
 }
 
-pub(super) fn nothing_else_leaves_as_a_part(engine: &mut dyn Engine) {
+pub(super) fn no_other_key_is_exported_as_a_part(engine: &mut dyn Engine) {
     let master = engine.combine_key_parts(&parts()[..2], true).unwrap();
     let others = [
         engine.generate_key(&KeySpec { extractable: true, ..KeySpec::aes(16, KeyUses::DERIVE) }).unwrap(),

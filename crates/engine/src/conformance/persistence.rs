@@ -22,7 +22,7 @@ impl Reference {
     }
 }
 
-pub(super) fn a_persisted_key_comes_back_as_it_was(engine: &mut dyn Engine) {
+pub(super) fn a_persisted_key_is_recalled_unchanged(engine: &mut dyn Engine) {
     let values: [&[u8]; 3] = [&[4; 1], &[5; 20], &[6; MAX_KEY_LEN]];
     let secrets = values.map(|value| secret(engine, value, KeyUses::SIGN));
     let unextractable = engine.import_key(&KeySpec::aes(32, KeyUses::SIGN), &[7; 32]).unwrap();
@@ -71,7 +71,7 @@ pub(super) fn a_damaged_reference_is_refused(engine: &mut dyn Engine) {
 }
 
 /// Where the engine stores nothing outside the reference, only the reference itself can be forgotten.
-pub(super) fn what_is_not_named_is_forgotten(engine: &mut dyn Engine) {
+pub(super) fn keys_of_unnamed_references_are_forgotten(engine: &mut dyn Engine) {
     let keys = [[1; 32], [2; 32], [3; 32]].map(|value| aes(engine, &value, KeyUses::SIGN));
     let references = keys.map(|key| Reference::of(engine, key));
     let [first, second, third] = &references;

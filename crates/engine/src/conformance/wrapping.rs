@@ -34,7 +34,7 @@ pub(super) fn kwp_gives_the_published_values(engine: &mut dyn Engine) {
     gives(engine, WrapMechanism::AesKwp, Mechanism::AesKwp, &KWP);
 }
 
-pub(super) fn every_length_comes_back(engine: &mut dyn Engine) {
+pub(super) fn every_length_unwraps_to_the_same_key(engine: &mut dyn Engine) {
     let kek = aes(engine, &[1; 32], BOTH);
     for (by, listed) in WRAPPINGS {
         if !offers_len(engine, listed, 32) {
