@@ -18,7 +18,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 use unit_api::{Command, Response};
-use unit_testkit::BenchUnit;
+use unit_testkit::TestUnit;
 
 const DATA_SPEC: KeySpec = KeySpec::aes(32, KeyUses::ENCRYPT.with(KeyUses::DECRYPT));
 const KEK_SPEC: KeySpec = KeySpec::aes(32, KeyUses::WRAP);
@@ -65,12 +65,12 @@ fn measure(module: &Path, folder: &Path) {
     let token = Token::open(&uri, pin, Box::new(|event| eprintln!("{event}"))).unwrap();
     let engine = Pkcs11Engine::open(&token, "bench", DeviceKeyMode::CreateIfMissing).unwrap();
     println!("{}", engine.describe());
-    let mut on_token = Bench::on(BenchUnit::ready_on(engine));
+    let mut on_token = Bench::on(TestUnit::ready_on(engine));
     let bare = Bare::beside(module);
     compare(&mut on_token, &bare);
     drop(bare);
 
-    let mut in_software = Bench::on(BenchUnit::ready());
+    let mut in_software = Bench::on(TestUnit::ready());
     let mut criterion = Criterion::default().configure_from_args();
     for what in WHAT {
         let mut group = criterion.benchmark_group(what.name());
@@ -107,7 +107,7 @@ impl What {
 
 /// A unit, and blobs of its keys.
 struct Bench<E: Engine> {
-    unit: BenchUnit<E>,
+    unit: TestUnit<E>,
     data: Vec<u8>,
     kek: Vec<u8>,
     leaving: Vec<u8>,
@@ -117,7 +117,7 @@ struct Bench<E: Engine> {
 }
 
 impl<E: Engine> Bench<E> {
-    fn on(mut unit: BenchUnit<E>) -> Self {
+    fn on(mut unit: TestUnit<E>) -> Self {
         let mut make = |spec| match unit.run(Command::GenerateKey { spec }) {
             Response::Blob(blob) => blob.to_vec(),
             other => panic!("{other:?}"),

@@ -8,14 +8,14 @@ use hsm_sim::unit::UnitOptions;
 use std::hint::black_box;
 use std::time::Duration;
 use unit_api::{Command, Envelope, Response};
-use unit_testkit::{BenchUnit, generate_master_key, secure, soft_engine, target_of};
+use unit_testkit::{TestUnit, generate_master_key, secure, soft_engine, target_of};
 
 const DATA_KEY: [u8; 32] = [7; 32];
 const SPEC: KeySpec = KeySpec::aes(32, KeyUses::ENCRYPT.with(KeyUses::DECRYPT));
 
 /// Sealing: an import makes a blob and nothing else. Opening: the shortest use of a key, less that use.
 fn blob(c: &mut Criterion) {
-    let mut unit = BenchUnit::ready();
+    let mut unit = TestUnit::ready();
     let blob = unit.data_key();
     let mut engine = soft_engine();
     let (wrap, mac) = blob_keys(&mut engine);
@@ -96,7 +96,7 @@ fn link(c: &mut Criterion) {
     let made = runtime.block_on(call(Command::GenerateKey { spec: SPEC }));
     let Ok(Response::Blob(blob)) = made.response() else { panic!("no blob") };
 
-    let mut in_process = BenchUnit::ready();
+    let mut in_process = TestUnit::ready();
     let own = in_process.data_key();
     let mut group = c.benchmark_group("Encrypt 32 bytes");
     group.bench_function("in process", |b| {

@@ -1,4 +1,4 @@
-//! Planted leaks. If one of them is green, the check is blind.
+//! Planted leaks. If one of them is green, the gate detects nothing.
 
 use crate::harness::{Case, secret};
 use std::hint::black_box;

@@ -1,4 +1,4 @@
-//! The software engine through its port: every method that meets a secret.
+//! The software engine: every method of the port that handles a secret.
 
 use crate::harness::{Case, public, secret};
 use ::engine_soft::{DeviceSecret, SoftEngine};
@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq;
 const IV: [u8; 12] = [9; 12];
 const GCM: CipherMechanism<'static> = CipherMechanism::AesGcm { iv: &IV, aad: b"associated" };
 
-/// Where a message, tag or wrapped key is tampered with: nowhere, in its first byte, in its last.
+/// Where a message, tag or wrapped key is changed: nowhere, in its first byte, in its last byte.
 pub(crate) const TAMPERINGS: [(&str, Option<bool>); 3] =
     [("good", None), ("first_half", Some(false)), ("last_half", Some(true))];
 
@@ -125,7 +125,7 @@ fn wrapping() -> Vec<Case> {
             }));
         }
     }
-    // Another length inside than the one stated: one more reason for the same verdict.
+    // A length inside that differs from the specified one is part of the same verdict.
     cases.push(Case::silent("engine_kwp_unwrap_other_length", move || {
         let mut engine = engine();
         let kek = key(&mut *engine, Algorithm::Aes, 1);
@@ -154,7 +154,7 @@ fn gcm() -> Vec<Case> {
         sealed(&mut *engine());
     })];
     for (tampering, at) in TAMPERINGS {
-        // Crate aes-gcm makes its verdict public itself, by the branch that decrypts.
+        // The crate aes-gcm makes its verdict public itself, by the branch that decrypts.
         cases.push(Case::with_verdicts(format!("engine_gcm_open_{tampering}"), 1, move || {
             let mut engine = engine();
             let (key, sealed) = sealed(&mut *engine);

@@ -1,4 +1,4 @@
-//! Crate `key-wrap`: wrap and unwrap at every size of AES key, with every padding, good and tampered.
+//! The crate `key-wrap`: wrap and unwrap, for every size of AES key and every padding, valid and changed.
 
 use crate::harness::{Case, public, secret};
 use ::key_wrap::{kw, kwp};
@@ -6,7 +6,7 @@ use aes::Aes256;
 use aes::cipher::KeyInit;
 use subtle::{ConditionallySelectable, CtOption};
 
-/// What is done to a wrapped key before it is unwrapped.
+/// A change to a wrapped key before it is unwrapped.
 type Tamper = fn(&mut [u8]);
 
 const TAMPERINGS: [(&str, Tamper); 3] =
@@ -20,7 +20,7 @@ fn flip_last(wrapped: &mut [u8]) {
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    // 16, 24 and 32 bytes have instances of their own; 64 stands for the rest.
+    // 16, 24 and 32 bytes have code of their own; 64 bytes stand for the other lengths.
     kw_cases::<16, 24>(&mut cases);
     kw_cases::<24, 32>(&mut cases);
     kw_cases::<32, 40>(&mut cases);
@@ -36,7 +36,7 @@ fn kek() -> Aes256 {
     Aes256::new(&secret([0x42; 32]).into())
 }
 
-/// The verdict, declared public.
+/// The verdict, marked as public.
 fn verdict<T: Default + ConditionallySelectable>(result: &CtOption<T>) -> bool {
     public(result.is_some().unwrap_u8()) == 1
 }

@@ -1,5 +1,5 @@
-//! The constant-time check: runs one operation at a time with its secrets marked undefined, under valgrind's memcheck,
-//! which reports every branch and every address that depends on them.
+//! The constant-time gate: runs one operation at a time with its secrets marked as undefined, under valgrind's memcheck, which
+//! reports every branch and every address that depends on them.
 //!
 //! ```text
 //! cargo build --release -p constant-time --features valgrind
@@ -16,13 +16,13 @@
 //! branches on a verdict of its own has no such hook: its cases state the number of those branches, and expect exactly as
 //! many reports.
 //!
-//! Build it a second time with `RUSTFLAGS='--cfg aes_backend="soft"'`, into another target directory: the portable
-//! cipher must hold as well. To add a family: a module beside these with its own `cases()`, and its line in [`cases`].
+//! Build it a second time with `RUSTFLAGS='--cfg aes_backend="soft"'` and another target directory, to check the portable
+//! cipher too. To add a family, add a module with its own `cases()`, and its line in [`cases`].
 
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a check that cannot run fails by panicking"
+    reason = "a gate that cannot run fails by panicking"
 )]
 
 mod canaries;
@@ -34,7 +34,7 @@ mod unit_core;
 use harness::Case;
 use std::process::ExitCode;
 
-/// Every case there is. Names are unique; those of canaries begin with `canary_`.
+/// Every case. Names are unique; those of canaries begin with `canary_`.
 fn cases() -> Vec<Case> {
     [canaries::cases(), key_wrap::cases(), engine_soft::cases(), unit_core::cases()]
         .into_iter()

@@ -1,14 +1,14 @@
-//! Administrative requests: from their bytes through every check to the one durable write and the signed answer.
+//! Administrative requests: from their bytes through every check to one durable write and a signed response.
 
-use crate::administration::decision::{Next, Refused, decide};
-use crate::administration::query::{self, Asked};
-use crate::administration::reply::{About, Space, write_malformed};
+use crate::administration::decision::{Decision, DecisionError, decide};
+use crate::administration::query::{self, QueryContext};
+use crate::administration::response::{ResponseHeader, ResponseBuffers, write_malformed};
 use crate::administration::verify::verify;
 use crate::administration::{target, transport};
 use crate::command;
 use crate::domain::Domain;
 use crate::env::{Env, Module};
-use crate::keeping::Attempt;
+use crate::persistence::AuditedAction;
 use crate::key_parts::KeyParts;
 use crate::key_scope::KeyScope;
 use crate::master_key::{Candidate, MasterKey, Reference};
@@ -18,42 +18,42 @@ use engine::{Engine, KeyHandle};
 use unit_api::admin::{AdminBlock, AdminCommand, AdminRequest};
 use unit_api::{Refusal, UnitError, VerificationPattern};
 
-/// Numbers above it are queries', which nobody signs and nobody records, also those of later units.
+/// Higher numbers are queries, also those of later versions: they are unsigned and not recorded.
 const LAST_COMMAND: u32 = 0x1_0000;
 
-/// Why a command that is for this unit ends without having been carried out.
-enum Stop {
-    /// It was not rightly signed: recorded, the counter stays.
+/// Reason why a command for this unit was not carried out.
+enum CommandFailure {
+    /// It was not signed by enough administrators: recorded, the counter stays.
     Unauthorised(UnitError),
-    /// It was rightly signed: recorded, the counter advances.
+    /// It was signed by enough administrators: recorded, the counter advances.
     Refused(Refusal),
-    /// What came of it could not be saved, so that nothing has come of it.
-    Unsaved(Refusal),
+    /// The new state could not be persisted; the command had no effect.
+    NotPersisted(Refusal),
 }
 
-impl From<Refused> for Stop {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Unauthorised(error) => Self::Unauthorised(error),
-            Refused::Rightly(error) => Self::Refused(error.into()),
+impl From<DecisionError> for CommandFailure {
+    fn from(error: DecisionError) -> Self {
+        match error {
+            DecisionError::Unauthorised(error) => Self::Unauthorised(error),
+            DecisionError::Refused(error) => Self::Refused(error.into()),
         }
     }
 }
 
-fn refused(refusal: impl Into<Refusal>) -> Stop {
-    Stop::Refused(refusal.into())
+fn refused(refusal: impl Into<Refusal>) -> CommandFailure {
+    CommandFailure::Refused(refusal.into())
 }
 
-/// A command that is under way, by what its record and its counter will be.
-struct Underway<'a> {
-    attempt: &'a Attempt,
+/// An authorised command whose effect is not persisted yet.
+struct PendingCommand<'a> {
+    attempt: &'a AuditedAction,
     counter: u128,
 }
 
 impl<E: Env> Unit<E> {
-    /// Answers an administrative request at the start of `out`.
+    /// Writes the response to an administrative request to the start of `out` and returns its length.
     pub(crate) fn administer(&mut self, request: &[u8], out: &mut [u8]) -> Result<usize, Refusal> {
-        let space = Space::of(out)?;
+        let space = ResponseBuffers::of(out)?;
         let parsed = AdminRequest::decode(request).and_then(|request| {
             let block = AdminBlock::decode(request.block)?;
             Ok((request, block))
@@ -61,20 +61,21 @@ impl<E: Env> Unit<E> {
         let Ok((request, block)) = parsed else {
             return Ok(write_malformed(self.state.identity.domain_index, out)?);
         };
-        let result = self.answer_to(&request, &block, space.output);
+        let result = self.handle_admin_request(&request, &block, space.output);
         if let Err(refusal) = result {
-            self.note_fault(refusal);
+            self.record_fault(refusal);
         }
-        let about = About {
+        let header = ResponseHeader {
             command: block.command,
             target: self.state.target(),
             transaction_counter: self.state.transaction_counter,
         };
-        Ok(space.finish(&self.module, &about, result)?)
+        Ok(space.finish(&self.module, &header, result)?)
     }
 
-    /// What is not for this unit is refused unseen. What is, in this life, is recorded however it ends.
-    fn answer_to(
+    /// Refuses a request for another unit without recording it. A command for this unit, in this life of its domain, is
+    /// recorded whether or not it succeeds.
+    fn handle_admin_request(
         &mut self,
         request: &AdminRequest<'_>,
         block: &AdminBlock<'_>,
@@ -89,20 +90,20 @@ impl<E: Env> Unit<E> {
             return Err(UnitError::CommandUnknown.into());
         }
         target::check_target(&self.state.identity, self.state.domain.instance, &block.target)?;
-        let attempt = Attempt::command(request, block);
-        if self.impediment().is_some() {
+        let attempt = AuditedAction::command(request, block);
+        if self.error_cause().is_some() {
             if command != Some(AdminCommand::Zeroize) {
                 return Err(UnitError::ErrorState.into());
             }
             if !self.state.is_known() {
-                return self.zeroize_lost(block, &attempt).map(|()| 0);
+                return self.zeroize_without_state(block, &attempt).map(|()| 0);
             }
         }
         self.attempt(command, request, block, attempt, output)
     }
 
     fn query(&mut self, query: AdminCommand, input: &[u8], output: &mut [u8]) -> Result<usize, Refusal> {
-        if self.impediment().is_some() && !query::is_answered_in_error(query) {
+        if self.error_cause().is_some() && !query::is_answered_in_error(query) {
             return Err(UnitError::ErrorState.into());
         }
         if query == AdminCommand::QueryImporterKey && input.is_empty() {
@@ -111,18 +112,18 @@ impl<E: Env> Unit<E> {
                 None => Ok(0),
             };
         }
-        let asked = Asked {
+        let context = QueryContext {
             state: &self.state,
             boot_nonce: self.boot_nonce,
             condition: self.condition(),
             certificate: self.module.certificate(),
         };
-        Ok(query::answer(&asked, query, input, output)?)
+        Ok(query::answer(&context, query, input, output)?)
     }
 
-    /// Zeroizes a unit that has lost its state. Nobody is known whose signature could be asked for; a unit that may yet
-    /// find its state again, once its engine or its storage works, stays as it is.
-    fn zeroize_lost(&mut self, block: &AdminBlock<'_>, attempt: &Attempt) -> Result<(), Refusal> {
+    /// Zeroizes a unit that has lost its state. No signature is needed, since no administrator is known. A unit whose state
+    /// may become readable again, once its engine or storage works, is not zeroized.
+    fn zeroize_without_state(&mut self, block: &AdminBlock<'_>, attempt: &AuditedAction) -> Result<(), Refusal> {
         if self.failure.and_then(Refusal::unit_error) != Some(UnitError::StateInvalid) {
             return Err(UnitError::ErrorState.into());
         }
@@ -138,124 +139,124 @@ impl<E: Env> Unit<E> {
         command: Option<AdminCommand>,
         request: &AdminRequest<'_>,
         block: &AdminBlock<'_>,
-        mut attempt: Attempt,
+        mut attempt: AuditedAction,
         output: &mut [u8],
     ) -> Result<usize, Refusal> {
-        // Zeroize waits for nothing.
+        // Zeroize does not wait for storage.
         if command != Some(AdminCommand::Zeroize) {
-            self.settle_unknown()?;
+            self.resolve_uncertain_write()?;
         }
         let before = self.state.transaction_counter;
-        let (refusal, counter) = match self.try_to(command, request, block, &mut attempt, output) {
+        let (refusal, counter) = match self.carry_out_signed(command, request, block, &mut attempt, output) {
             Ok(len) => return Ok(len),
-            Err(Stop::Unsaved(refusal)) => return Err(refusal),
-            Err(Stop::Unauthorised(error)) => (error.into(), before),
-            // The command named the counter's next value, so that there is one.
-            Err(Stop::Refused(refusal)) => (refusal, block.transaction_counter),
+            Err(CommandFailure::NotPersisted(refusal)) => return Err(refusal),
+            Err(CommandFailure::Unauthorised(error)) => (error.into(), before),
+            // The command named the counter's next value, so that value exists.
+            Err(CommandFailure::Refused(refusal)) => (refusal, block.transaction_counter),
         };
         let mut next = self.state.clone();
         next.transaction_counter = counter;
         self.record(&mut next, &attempt, Some(refusal));
-        self.adopt(next, None)?;
+        self.save_and_swap(next, None)?;
         Err(refusal)
     }
 
-    fn try_to(
+    fn carry_out_signed(
         &mut self,
         command: Option<AdminCommand>,
         request: &AdminRequest<'_>,
         block: &AdminBlock<'_>,
-        attempt: &mut Attempt,
+        attempt: &mut AuditedAction,
         output: &mut [u8],
-    ) -> Result<usize, Stop> {
+    ) -> Result<usize, CommandFailure> {
         let counter = target::check_counter(self.state.transaction_counter, block.transaction_counter)
-            .map_err(Stop::Unauthorised)?;
-        let command = command.ok_or(Stop::Unauthorised(UnitError::CommandUnknown))?;
+            .map_err(CommandFailure::Unauthorised)?;
+        let command = command.ok_or(CommandFailure::Unauthorised(UnitError::CommandUnknown))?;
         let administrators = &self.state.domain.administrators;
         let verified = verify(administrators, command, request, block, &mut attempt.signers)
-            .map_err(Stop::Unauthorised)?;
+            .map_err(CommandFailure::Unauthorised)?;
         let next = decide(&self.state.domain, command, verified.order, verified.signatures)?;
-        let underway = Underway { attempt, counter };
+        let pending = PendingCommand { attempt, counter };
         match next {
-            Next::Domain(domain) => self.change_domain(&underway, domain).map(|()| 0),
-            Next::ImporterKey => self.renew_importer(&underway, output),
-            Next::RandomMasterKey => {
-                let may_leave = self.state.domain.may_ever_export();
+            Decision::Domain(domain) => self.save_domain(&pending, domain).map(|()| 0),
+            Decision::ImporterKey => self.generate_importer(&pending, output),
+            Decision::RandomMasterKey => {
+                let extractable = self.state.domain.may_ever_export();
                 let made = KeyScope::run(&mut self.engine, |scope| {
-                    let candidate = command::generate_master_key(scope, may_leave)?;
+                    let candidate = command::generate_master_key(scope, extractable)?;
                     persist(scope, candidate)
                 });
-                let made = made.map_err(Stop::Refused)?;
-                self.take_in(&underway, &made, &RegisterCommand::Generate(made.clone()))?;
+                let made = made.map_err(CommandFailure::Refused)?;
+                self.put_into_register(&pending, &made, &RegisterCommand::Generate(made.clone()))?;
                 show_pattern(&made.pattern, output)
             }
-            Next::KeyParts => {
+            Decision::KeyParts => {
                 let made = self.combine_parts(block)?;
-                self.take_in(&underway, &made, &RegisterCommand::Load(made.clone()))?;
+                self.put_into_register(&pending, &made, &RegisterCommand::Load(made.clone()))?;
                 self.importer = None;
                 show_pattern(&made.pattern, output)
             }
-            Next::Export(key) => self.export(&underway, key, block.input, output),
+            Decision::Export(key) => self.export(&pending, key, block.input, output),
         }
     }
 
-    /// Saves the domain with the record of the command that made it so.
+    /// Persists the domain together with the audit record of the command.
     fn save(
         &mut self,
-        underway: &Underway<'_>,
+        pending: &PendingCommand<'_>,
         domain: Domain,
         made: Option<&MasterKey>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), CommandFailure> {
         let mut next = self.state.clone();
         next.domain = domain;
-        next.transaction_counter = underway.counter;
-        self.record(&mut next, underway.attempt, None);
-        self.adopt(next, made).map_err(Stop::Unsaved)
+        next.transaction_counter = pending.counter;
+        self.record(&mut next, pending.attempt, None);
+        self.save_and_swap(next, made).map_err(CommandFailure::NotPersisted)
     }
 
-    fn change_domain(&mut self, underway: &Underway<'_>, domain: Domain) -> Result<(), Stop> {
+    fn save_domain(&mut self, pending: &PendingCommand<'_>, domain: Domain) -> Result<(), CommandFailure> {
         let life = self.state.domain.instance;
-        self.save(underway, domain, None)?;
+        self.save(pending, domain, None)?;
         if self.state.domain.instance != life {
             self.importer = None;
         }
         Ok(())
     }
 
-    fn renew_importer(&mut self, underway: &Underway<'_>, output: &mut [u8]) -> Result<usize, Stop> {
-        let key = transport::make_importer(&mut self.engine).map_err(Stop::Refused)?;
+    fn generate_importer(&mut self, pending: &PendingCommand<'_>, output: &mut [u8]) -> Result<usize, CommandFailure> {
+        let key = transport::make_importer(&mut self.engine).map_err(CommandFailure::Refused)?;
         let len = transport::show_importer(&key, &self.state.identity, output).map_err(refused)?;
-        self.save(underway, self.state.domain.clone(), None)?;
+        self.save(pending, self.state.domain.clone(), None)?;
         self.importer = Some(key);
         Ok(len)
     }
 
-    /// The master key that an import's parts make, persisted.
-    fn combine_parts(&mut self, block: &AdminBlock<'_>) -> Result<MasterKey, Stop> {
+    /// Combines the parts of an import to a master key and persists it in the engine.
+    fn combine_parts(&mut self, block: &AdminBlock<'_>) -> Result<MasterKey, CommandFailure> {
         let importer = self.importer.as_ref().ok_or(refused(UnitError::ImporterMissing))?;
         let mut parts = KeyParts::none();
         transport::open_parts(importer, block, &mut parts).map_err(refused)?;
         let Domain { registers, .. } = &self.state.domain;
-        let may_leave = self.state.domain.may_ever_export();
+        let extractable = self.state.domain.may_ever_export();
         let made = KeyScope::run(&mut self.engine, |scope| {
-            let candidate = command::load_key_parts(scope, registers, &parts, may_leave)?;
+            let candidate = command::load_key_parts(scope, registers, &parts, extractable)?;
             persist(scope, candidate)
         });
-        made.map_err(Stop::Refused)
+        made.map_err(CommandFailure::Refused)
     }
 
-    /// Brings a master key that was just made and persisted into a register, or does away with it.
-    fn take_in(
+    /// Puts a master key that was just made into a register, or destroys it.
+    fn put_into_register(
         &mut self,
-        underway: &Underway<'_>,
+        pending: &PendingCommand<'_>,
         made: &MasterKey,
         command: &RegisterCommand,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), CommandFailure> {
         match self.state.domain.with_registers(command) {
-            Ok(domain) => self.save(underway, domain, Some(made)),
+            Ok(domain) => self.save(pending, domain, Some(made)),
             Err(error) => {
                 made.destroy(&mut self.engine).map_err(refused)?;
-                self.forget(&made.reference).map_err(Stop::Refused)?;
+                self.forget(&made.reference).map_err(CommandFailure::Refused)?;
                 Err(refused(error))
             }
         }
@@ -263,19 +264,19 @@ impl<E: Env> Unit<E> {
 
     fn export(
         &mut self,
-        underway: &Underway<'_>,
+        pending: &PendingCommand<'_>,
         key: KeyHandle,
         input: &[u8],
         output: &mut [u8],
-    ) -> Result<usize, Stop> {
+    ) -> Result<usize, CommandFailure> {
         let Domain { attributes, .. } = &self.state.domain;
         let identity = &self.state.identity;
         let importer = transport::check_target(input, self.module.root(), identity, attributes.permissions)
             .map_err(refused)?;
         let sealed = transport::seal_master_key(&mut self.engine, key, &importer, output);
-        let len = sealed.map_err(Stop::Refused)?;
-        // Nobody sees it before it is on record.
-        self.save(underway, self.state.domain.clone(), None)?;
+        let len = sealed.map_err(CommandFailure::Refused)?;
+        // The key is shown only after the export is recorded.
+        self.save(pending, self.state.domain.clone(), None)?;
         Ok(len)
     }
 }
@@ -286,10 +287,10 @@ fn persist<En: Engine>(scope: &mut KeyScope<'_, En>, candidate: Candidate) -> Re
     Ok(candidate.with_reference(reference))
 }
 
-/// The pattern of a master key that is in its register by now.
-fn show_pattern(pattern: &VerificationPattern, output: &mut [u8]) -> Result<usize, Stop> {
+/// Writes the pattern of a master key that is in its register.
+fn show_pattern(pattern: &VerificationPattern, output: &mut [u8]) -> Result<usize, CommandFailure> {
     let bytes = pattern.as_bytes();
-    // There is room for every output.
+    // The buffer holds every output.
     if let Some(to) = output.first_chunk_mut() {
         *to = *bytes;
     }

@@ -1,4 +1,4 @@
-//! Who rules a unit.
+//! A unit's administrators.
 
 use heapless::Vec;
 use tke_crypto::{AdministratorCertificate, AdministratorKey};
@@ -20,7 +20,7 @@ impl Administrator {
     /// Length of an administrator's bytes.
     pub(crate) const LEN: usize = KEY_LEN + AdministratorEntry::LEN;
 
-    /// Whom a certificate is about.
+    /// The administrator whom a certificate names.
     pub(crate) fn from_certificate(der: &[u8]) -> Result<Self, UnitError> {
         let certificate = AdministratorCertificate::parse(der).map_err(|_| UnitError::CertificateInvalid)?;
         let mut name = [b' '; ADMINISTRATOR_NAME_LEN];
@@ -31,10 +31,10 @@ impl Administrator {
         Ok(Self { key: certificate.key.to_bytes(), entry })
     }
 
-    /// Whether the signature is this administrator's over `message`.
+    /// Verifies a signature of this administrator over `message`.
     ///
     /// # Errors
-    /// [`UnitError::SignatureMalformed`] if it claims another algorithm than goes with the kind of key;
+    /// [`UnitError::SignatureMalformed`] if it claims an algorithm that does not match the key;
     /// [`UnitError::SignatureWrong`].
     pub(crate) fn verify(&self, message: &[u8], signer: &SignerInfo<'_>) -> Result<(), UnitError> {
         let key = AdministratorKey::from_bytes(&self.key).map_err(|_| UnitError::StateInvalid)?;
@@ -65,7 +65,7 @@ impl Administrator {
         Some(Self { key: *key, entry })
     }
 
-    /// Somebody whose signature nobody can make.
+    /// An administrator without a usable key.
     #[cfg(test)]
     pub(crate) const fn for_test(n: u8) -> Self {
         Self {
@@ -99,7 +99,7 @@ impl Administrators {
         self.iter().find(|administrator| administrator.entry.ski == *ski)
     }
 
-    /// These and one more, who comes last.
+    /// These administrators and a new one at the end.
     pub(crate) fn with(&self, new: Administrator) -> Result<Self, UnitError> {
         if self.find(&new.entry.ski).is_some() {
             return Err(UnitError::AdministratorInstalled);
@@ -109,14 +109,14 @@ impl Administrators {
         Ok(more)
     }
 
-    /// These but one.
+    /// These administrators without one of them.
     pub(crate) fn without(&self, ski: &[u8; SKI_LEN]) -> Result<Self, UnitError> {
         let mut fewer = self.clone();
         fewer.list.retain(|administrator| administrator.entry.ski != *ski);
         if fewer.count() < self.count() { Ok(fewer) } else { Err(UnitError::AdministratorNotInstalled) }
     }
 
-    /// These with one put in another's place.
+    /// These administrators with one replaced by another.
     pub(crate) fn replacing(&self, old: &[u8; SKI_LEN], new: Administrator) -> Result<Self, UnitError> {
         if self.find(old).is_none() {
             return Err(UnitError::AdministratorNotInstalled);

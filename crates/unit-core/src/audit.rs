@@ -1,21 +1,21 @@
-//! The unit's own record of what was asked of it: a chain of hashes, and the newest records of it.
+//! The unit's audit log: a hash chain over all records, and the newest records.
 
 use sha2::{Digest, Sha256};
 use unit_api::UnitError;
 use unit_api::admin::{AUDIT_RECORD_LEN, AuditChain, AuditRecord, MAX_AUDIT_RECORDS};
 
-/// The chain so far. Survives zeroize.
+/// The audit log. Survives zeroize.
 ///
-/// Hashes are worked out here and not by the engine: what an engine did before it broke has to be recorded too.
+/// Hashes are computed here and not by the engine, so that events can be recorded after the engine has failed.
 #[derive(Clone, Copy)]
 pub(crate) struct AuditLog {
-    /// Number of the newest record, which is how many there have been.
+    /// Number of the newest record; records are counted from 1.
     last: u64,
-    /// Hash of the newest record with all before it.
+    /// Hash of the newest record and all records before it.
     head: [u8; 32],
-    /// Hash up to the record before the oldest that is kept.
+    /// Hash up to the record before the oldest kept one.
     before: [u8; 32],
-    /// Record number n at (n − 1) modulo their number.
+    /// Record number n is at index (n − 1) modulo the length.
     ring: [[u8; AUDIT_RECORD_LEN]; MAX_AUDIT_RECORDS],
 }
 
@@ -23,7 +23,7 @@ impl AuditLog {
     /// Length of the log's bytes.
     pub(crate) const LEN: usize = 8 + 32 + 32 + MAX_AUDIT_RECORDS * AUDIT_RECORD_LEN;
 
-    /// Nothing recorded.
+    /// A log without records.
     pub(crate) const EMPTY: Self =
         Self { last: 0, head: [0; 32], before: [0; 32], ring: [[0; AUDIT_RECORD_LEN]; MAX_AUDIT_RECORDS] };
 
@@ -35,9 +35,9 @@ impl AuditLog {
         self.head
     }
 
-    /// Appends a record, numbering it; the oldest one gives way where there is no room.
+    /// Numbers a record and appends it; a full log drops its oldest record.
     pub(crate) fn append(&mut self, mut record: AuditRecord) {
-        // One record for each write: storage wears out long before the numbers do.
+        // One record is one write of storage, which wears out long before the numbers end.
         self.last = self.last.saturating_add(1);
         record.sequence = self.last;
         let bytes = record.to_bytes();
@@ -51,7 +51,7 @@ impl AuditLog {
         self.head = link(&self.head, &bytes);
     }
 
-    /// Writes the chain from record `first` on, or from the oldest that is kept, to the start of `out`.
+    /// Writes the chain from record `first`, or from the oldest kept record, to the start of `out`.
     pub(crate) fn write_chain<'o>(&self, first: u64, out: &'o mut [u8]) -> Result<&'o [u8], UnitError> {
         let oldest = self.last.saturating_sub(MAX_AUDIT_RECORDS as u64) + 1;
         let first = first.clamp(oldest, self.last.saturating_add(1));
@@ -65,7 +65,7 @@ impl AuditLog {
         numbers.filter_map(|number| self.ring.get(index(number)))
     }
 
-    /// Number of the last, hashes, ring.
+    /// Hashes and records, as they are stored after the number of the newest record.
     pub(crate) fn parts(&self) -> [&[u8]; 3] {
         [&self.head, &self.before, self.ring.as_flattened()]
     }
@@ -81,7 +81,7 @@ impl AuditLog {
 }
 
 const fn index(number: u64) -> usize {
-    // Less than the number of places.
+    // Less than the number of records.
     (number.wrapping_sub(1) % MAX_AUDIT_RECORDS as u64) as usize
 }
 
@@ -112,9 +112,9 @@ mod tests {
         }
     }
 
-    /// Whoever asks, from whichever record on, gets a stretch that leads from its first hash to the head.
+    /// From every first record, the chain leads from its first hash to the head.
     #[test]
-    fn every_stretch_leads_to_the_head() {
+    fn every_part_of_the_chain_leads_to_the_head() {
         let mut log = AuditLog::EMPTY;
         let mut heads = std::vec![[0; 32]];
         for total in 1..100_u64 {

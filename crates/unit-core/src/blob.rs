@@ -1,13 +1,13 @@
-//! The bytes of a key blob. Pure: nothing here knows a key.
+//! The bytes of a key blob. Pure: no key is needed here.
 //!
 //! A blob is a [`BlobHeader`], the wrapped key, and an AES-CMAC of 16 bytes over both.
 //!
-//! A blob has nothing random in it. AES-KW and AES-KWP are deterministic, so that two blobs of one key value
-//! under one master key hold the same wrapped bytes, and are the same throughout if their attributes are. An observer of
-//! blobs learns which of them hold equal keys, and nothing else about them; a caller who may import keys as well can
-//! confirm a guess of a key short enough to be guessed. Generated keys never repeat. To hide it, each blob would need a
-//! wrapping key of its own, derived from bytes in its header: one more derivation for every use of a key, and a wrapping
-//! key that no token could hold which does not derive inside. Bytes 71 to 80 and the version leave room for it.
+//! A blob contains nothing random. AES-KW and AES-KWP are deterministic, so that two blobs of one key value under one master
+//! key hold the same wrapped bytes, and are equal if their attributes are. A reader of blobs learns which of them hold equal
+//! keys, and nothing else; a caller who can also import keys can confirm a guess of a short key. Generated keys never repeat.
+//! To hide equality, each blob would need its own wrapping key, derived from bytes in its header: one more derivation for
+//! every use of a key, and a wrapping key that a token which cannot derive could not hold. Bytes 71 to 80 and the version
+//! leave room for it.
 
 use engine::{CMAC_LEN, WrapMechanism};
 use unit_api::{BLOB_HEADER_LEN, BlobHeader, MAX_BLOB_LEN, UnitError, Wkid};
@@ -15,7 +15,7 @@ use unit_api::{BLOB_HEADER_LEN, BlobHeader, MAX_BLOB_LEN, UnitError, Wkid};
 /// The shortest blob, in bytes: one byte of key, padded and wrapped.
 const MIN_LEN: usize = BLOB_HEADER_LEN + WrapMechanism::AesKwp.wrapped_len(1) + CMAC_LEN;
 
-/// Bytes with the length of a blob; nothing else is checked.
+/// Bytes of a blob's length, otherwise unchecked.
 #[derive(Clone, Copy)]
 pub(crate) struct UncheckedBlob<'a> {
     authenticated: &'a [u8],
@@ -33,12 +33,12 @@ impl<'a> UncheckedBlob<'a> {
         Ok(Self { authenticated, mac, wkid })
     }
 
-    /// The master key that the blob claims to be under; public.
+    /// WKID in the header, not authenticated yet; public.
     pub(crate) const fn wkid(&self) -> &Wkid {
         self.wkid
     }
 
-    /// All that the MAC is over.
+    /// The bytes that the MAC covers.
     pub(crate) const fn authenticated(&self) -> &'a [u8] {
         self.authenticated
     }
@@ -48,7 +48,7 @@ impl<'a> UncheckedBlob<'a> {
     }
 }
 
-/// A blob's header and wrapped key, from bytes whose MAC is right.
+/// The header and the wrapped key, from bytes whose MAC is valid.
 pub(crate) fn parse_authenticated(authenticated: &[u8]) -> Result<(BlobHeader, &[u8]), UnitError> {
     let (header, wrapped) = authenticated.split_first_chunk().ok_or(UnitError::BlobError)?;
     let header = BlobHeader::decode(header).ok_or(UnitError::BlobError)?;

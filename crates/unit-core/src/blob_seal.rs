@@ -1,4 +1,4 @@
-//! Making and opening key blobs.
+//! Sealing and opening key blobs.
 
 use crate::blob::{UncheckedBlob, parse_authenticated};
 use crate::key_scope::KeyScope;
@@ -7,25 +7,27 @@ use engine::{CMAC_LEN, Engine, EngineError, KeyHandle, KeySpec, KeyUses, declass
 use subtle::ConstantTimeEq;
 use unit_api::{BLOB_HEADER_LEN, BlobHeader, KeyAttributes, Refusal, UnitError};
 
-/// What a blob is opened for. The key in the engine can do this and nothing else, whatever its blob permits.
+/// The purpose of opening a blob. The key in the engine permits this purpose only, whatever else its blob permits.
 #[derive(Clone, Copy)]
 pub(crate) enum Purpose {
-    /// One use of the key, which the blob has to permit.
+    /// One use of the key, which the blob must permit.
     Use(KeyUses),
-    /// Leaving wrapped under another of the caller's keys: the key has to be extractable.
+    /// Wrapping the key under another key of the caller: the key must be extractable.
     Extract,
-    /// Becoming a blob under another master key: every key may.
+    /// Sealing the key under another master key: permitted for every key.
     Reencipher,
 }
 
-/// An opened blob. The key is destroyed with the scope it was opened in.
-pub(crate) struct Opened {
+/// An opened blob. The key is destroyed with its scope.
+pub(crate) struct OpenedBlob {
     pub(crate) key: KeyHandle,
     pub(crate) attributes: KeyAttributes,
 }
 
-/// Whether `mac` is that of a blob's bytes `authenticated`; anything but a yes, or a device that fails, is
-/// [`UnitError::BlobError`]. The comparison is the engine's, in constant time.
+/// Verifies the MAC of a blob's bytes `authenticated`, in the engine and in constant time.
+///
+/// # Errors
+/// [`UnitError::BlobError`] for a wrong MAC; the engine's error when the device fails.
 pub(crate) fn check_blob_mac<E: Engine + ?Sized>(
     engine: &mut E,
     key: BlobMacKey,
@@ -37,15 +39,15 @@ pub(crate) fn check_blob_mac<E: Engine + ?Sized>(
 
 /// Opens a blob under `master`.
 ///
-/// WKID, then MAC, then attributes, then the key: in this order, so that nothing is believed before it is checked.
+/// Checks WKID, MAC, attributes and wrapped key in this order, so that nothing is used before it is authenticated.
 pub(crate) fn open<E: Engine>(
     scope: &mut KeyScope<'_, E>,
     master: &MasterKey,
     blob: &[u8],
     purpose: Purpose,
-) -> Result<Opened, Refusal> {
+) -> Result<OpenedBlob, Refusal> {
     let unchecked = UncheckedBlob::parse(blob)?;
-    // Both are public, but the register's was worked out from the key: one more verdict.
+    // Both are public, but the register's WKID was computed from the key, so that the comparison is declassified.
     if !declassify(unchecked.wkid().ct_eq(&master.pattern.wkid())) {
         return Err(UnitError::WkidMismatch.into());
     }
@@ -54,7 +56,7 @@ pub(crate) fn open<E: Engine>(
     let spec = engine_spec(&header.attributes.spec, purpose)?;
     let key = master.wrap.unwrap(scope.engine(), header.wrap, wrapped, &spec);
     let key = scope.keep(key.map_err(refused_as_blob)?)?;
-    Ok(Opened { key, attributes: header.attributes })
+    Ok(OpenedBlob { key, attributes: header.attributes })
 }
 
 fn engine_spec(spec: &KeySpec, purpose: Purpose) -> Result<KeySpec, UnitError> {
@@ -66,7 +68,7 @@ fn engine_spec(spec: &KeySpec, purpose: Purpose) -> Result<KeySpec, UnitError> {
     }
 }
 
-/// How the engine holds a key that is about to be wrapped into a blob: able to leave, and good for nothing else.
+/// Specification in the engine of a key that will be wrapped into a blob: extractable, without any other use.
 pub(crate) const fn to_seal(spec: &KeySpec) -> KeySpec {
     KeySpec { uses: KeyUses::NONE, extractable: true, ..*spec }
 }

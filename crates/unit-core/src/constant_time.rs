@@ -1,6 +1,6 @@
-//! What has to take the same time for every secret of one length, in reach of a harness that measures it.
+//! Functions whose time must not depend on secrets, exposed for the constant-time gate.
 //!
-//! Nothing else should call these: a unit is entered by [`crate::Unit::execute`].
+//! Nothing else should call them; the entry of a unit is [`crate::Unit::execute`].
 
 use crate::blob::UncheckedBlob;
 use crate::key_scope::KeyScope;
@@ -11,13 +11,13 @@ use unit_api::{Refusal, VerificationPattern};
 
 pub use crate::key_parts::key_parts_are_sound;
 
-/// Whether a blob's MAC is right under `master`, a key for derivation, as [`crate::Unit::execute`] asks it.
+/// Verifies a blob's MAC under `master`, a key for derivation, as [`crate::Unit::execute`] does.
 ///
-/// Time depends on the blob's length alone, as far as the engine's derivation and [`Engine::verify`] do. The WKID
-/// is not looked at.
+/// Time depends on the blob's length alone, as far as this holds for the engine's derivation and [`Engine::verify`]. The
+/// WKID is not checked.
 ///
 /// # Errors
-/// [`unit_api::UnitError::BlobError`] for a wrong MAC or an impossible length; what the engine refuses.
+/// [`unit_api::UnitError::BlobError`] for a wrong MAC or an impossible length; the engine's errors.
 pub fn check_blob_mac<E: Engine>(engine: &mut E, master: KeyHandle, blob: &[u8]) -> Result<(), Refusal> {
     let blob = UncheckedBlob::parse(blob)?;
     KeyScope::run(engine, |scope| {
@@ -26,7 +26,7 @@ pub fn check_blob_mac<E: Engine>(engine: &mut E, master: KeyHandle, blob: &[u8])
     })
 }
 
-/// Whether two patterns are of the same key, on the bytes that count.
+/// Whether two patterns identify the same key, by the bytes that are compared.
 #[must_use]
 pub fn patterns_match(a: &VerificationPattern, b: &VerificationPattern) -> Choice {
     a.ct_eq(b)

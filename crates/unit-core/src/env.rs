@@ -1,4 +1,4 @@
-//! What surrounds a unit.
+//! The ports of a unit to its surroundings.
 
 use crate::Storage;
 use engine::Engine;
@@ -6,22 +6,22 @@ use tke_crypto::{PublicKey, Signature, Ski};
 use unit_api::UnitId;
 use unit_api::admin::InstanceId;
 
-/// The world of one unit: the hardware under it, the module that it is a domain of, where it keeps its state, a clock.
+/// The surroundings of one unit: engine, module, storage, clock.
 pub trait Env {
     /// Holds keys and runs mechanisms.
     type Engine: Engine;
-    /// Keeps two slots of bytes through power loss.
+    /// Keeps two slots of bytes durably.
     type Storage: Storage;
-    /// Signs what the unit answers to administrators.
+    /// Signs the unit's responses to administrators.
     type Module: Module;
-    /// Dates audit records.
+    /// Gives the time of audit records.
     type Clock: Clock;
 }
 
-/// Who a unit is, from the day it is made; the same at every start.
+/// The identity of a unit, the same at every start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The module.
+pub struct UnitIdentity {
+    /// Identifier of the module.
     pub unit: UnitId,
     /// Index of the domain in its module.
     pub domain_index: u32,
@@ -29,7 +29,7 @@ pub struct Identity {
     pub instance: InstanceId,
 }
 
-/// The module under a unit, by its device key.
+/// The module that a unit is a domain of, with its device key.
 pub trait Module {
     /// Signs with the device key: ECDSA over P-521 with SHA-512.
     fn sign(&self, message: &[u8]) -> Signature;
@@ -37,15 +37,15 @@ pub trait Module {
     /// Identifier of the device key: SHA-256 over its point.
     fn ski(&self) -> Ski;
 
-    /// The device key's certificate (DER), which the manufacturer's root issued; at most 12 KiB.
+    /// Certificate of the device key (DER, at most 12 KiB), issued by the manufacturer's root.
     fn certificate(&self) -> &[u8];
 
-    /// The manufacturer's root, by which other modules' certificates are checked.
+    /// Public key of the manufacturer's root, which verifies other modules' certificates.
     fn root(&self) -> &PublicKey;
 }
 
-/// A clock that nothing but the dates of audit records depends on.
+/// A clock, used for the times of audit records only.
 pub trait Clock {
-    /// Milliseconds since 1970; 0 where that is not known.
+    /// Milliseconds since 1970-01-01 UTC; 0 where the time is unknown.
     fn now_ms(&mut self) -> u64;
 }

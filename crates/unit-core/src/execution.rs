@@ -1,6 +1,6 @@
-//! From a command that the unit serves to the function that carries it out.
+//! Calls, for each command, the function that executes it.
 
-use crate::answer::Answer;
+use crate::response_layout::ResponseLayout;
 use crate::command;
 use crate::env::Env;
 use crate::key_scope::KeyScope;
@@ -9,14 +9,14 @@ use crate::unit::Unit;
 use engine::{AES_GCM_IV_LEN, KeySpec, MacMechanism, WrapMechanism};
 use unit_api::{CommandHandler, Refusal};
 
-/// One command on its way through a unit; its result is written to the start of `out`.
+/// One command that a unit executes; its result is written to the start of `out`.
 pub(crate) struct Execution<'u, E: Env> {
     unit: &'u mut Unit<E>,
     out: &'u mut [u8],
 }
 
 impl<'u, E: Env> Execution<'u, E> {
-    /// `unit` serves the command: error state and control points have been checked.
+    /// The caller has checked the error state and the control points of `unit`.
     pub(crate) const fn new(unit: &'u mut Unit<E>, out: &'u mut [u8]) -> Self {
         Self { unit, out }
     }
@@ -24,8 +24,8 @@ impl<'u, E: Env> Execution<'u, E> {
     /// Runs a command over keys, and destroys in the engine every key that it opened or made.
     fn with_keys(
         self,
-        run: impl FnOnce(&mut KeyScope<'_, E::Engine>, &Registers, &mut [u8]) -> Result<Answer, Refusal>,
-    ) -> Result<Answer, Refusal> {
+        run: impl FnOnce(&mut KeyScope<'_, E::Engine>, &Registers, &mut [u8]) -> Result<ResponseLayout, Refusal>,
+    ) -> Result<ResponseLayout, Refusal> {
         let Self { unit, out } = self;
         let registers = &unit.state.domain.registers;
         KeyScope::run(&mut unit.engine, |scope| run(scope, registers, out))
@@ -33,10 +33,10 @@ impl<'u, E: Env> Execution<'u, E> {
 }
 
 impl<E: Env> CommandHandler for Execution<'_, E> {
-    type Output = Result<Answer, Refusal>;
+    type Output = Result<ResponseLayout, Refusal>;
 
     fn status(self) -> Self::Output {
-        Ok(Answer::Status(self.unit.status()))
+        Ok(ResponseLayout::Status(self.unit.status()))
     }
 
     fn generate_random(self, len: u16) -> Self::Output {
@@ -84,6 +84,6 @@ impl<E: Env> CommandHandler for Execution<'_, E> {
     }
 
     fn administer(self, request: &[u8]) -> Self::Output {
-        self.unit.administer(request, self.out).map(Answer::Administered)
+        self.unit.administer(request, self.out).map(ResponseLayout::Administered)
     }
 }

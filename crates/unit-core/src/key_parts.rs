@@ -1,4 +1,4 @@
-//! The clear parts of a master key, and whether they are fit to make one.
+//! The clear parts of a master key, and the checks before they are combined.
 
 use crate::master_key::{Origins, pattern_of_part};
 use engine::{Engine, EngineError, KEY_PART_LEN, KeyPart};
@@ -12,28 +12,29 @@ const ZERO_KEY_PATTERN: VerificationPattern = VerificationPattern::from_bytes([
     0x2f, 0xf6, 0x47, 0x0f, 0x55, 0xcf, 0x30, 0x26, 0x0f, 0x55, 0x39, 0x00, 0x00, 0x00, 0x00,
 ]);
 
-/// Up to three parts; whether they are fit to be combined is not known yet. Zeroized on drop.
+/// Up to three parts, not checked yet. Zeroized on drop.
 pub(crate) struct KeyParts {
     parts: Vec<KeyPart, MAX_KEY_PARTS, u8>,
 }
 
 impl KeyParts {
-    /// No part yet.
+    /// No parts.
     pub(crate) const fn none() -> Self {
         Self { parts: Vec::new() }
     }
 
-    /// Takes in one more; the caller's copy is the caller's to wipe.
+    /// Adds a part; the caller wipes its own copy.
     pub(crate) fn push(&mut self, part: &[u8; KEY_PART_LEN]) -> Result<(), UnitError> {
         self.parts.push(KeyPart::new([0; KEY_PART_LEN])).map_err(|_| UnitError::KeyPartsTooMany)?;
-        // Written in its place: a part that is moved there would leave a copy behind.
+        // Written in its place, because moving a part would leave a copy behind.
         if let Some(last) = self.parts.last_mut() {
             last.set(part);
         }
         Ok(())
     }
 
-    /// The patterns of the parts, by which custodians recognise them. That of a single one is the master key's own.
+    /// The verification patterns of several parts, by which custodians recognise them. A single part has the master key's
+    /// own pattern, which is not repeated.
     pub(crate) fn origins<E: Engine + ?Sized>(&self, engine: &mut E) -> Result<Origins, EngineError> {
         let mut origins = Origins::none();
         if let several @ [_, _, ..] = self.as_slice() {
@@ -49,8 +50,8 @@ impl KeyParts {
     }
 }
 
-/// Whether parts are fit to make a master key whose pattern is `combined`: none of them zero, no two equal (they
-/// would cancel each other), their sum not zero. A single part is fit if it is not zero.
+/// Whether parts may be combined to a master key with the pattern `combined`: no part is zero, no two parts are equal (they
+/// would cancel each other), and their exclusive or is not zero. A single part is sound if it is not zero.
 ///
 /// Time depends on the number of parts alone.
 #[must_use]
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn three_parts_have_room_and_no_more() {
+    fn at_most_three_parts_are_taken() {
         let mut parts = KeyParts::none();
         for count in 1..=3 {
             parts.push(&[count; 32]).unwrap();

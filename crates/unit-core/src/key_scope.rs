@@ -1,21 +1,21 @@
-//! Keys that live no longer than a command.
+//! Keys that exist for one command.
 
 use engine::{Engine, EngineError, KeyHandle};
 use heapless::Vec;
 use unit_api::{Refusal, UnitError};
 
-/// Most keys that one command has open at once: a master key under way with its two derived keys, and one more.
+/// Most keys that one command has open at once: a new master key, its two derived keys, and one more.
 const MAX_OPEN: usize = 4;
 
-/// The engine for the length of one command: every key that is noted here is destroyed at the end, whichever way
-/// the command ends.
+/// The engine for the duration of one command: every key that is registered here is destroyed at the end, whether the
+/// command succeeds or fails.
 pub(crate) struct KeyScope<'e, E: Engine> {
     engine: &'e mut E,
     open: Vec<KeyHandle, MAX_OPEN, u8>,
 }
 
 impl<'e, E: Engine> KeyScope<'e, E> {
-    /// Does `work` and then destroys what it left open. A key that cannot be destroyed fails the work.
+    /// Runs `work` and then destroys its keys. A key that cannot be destroyed makes the work fail.
     pub(crate) fn run<T>(
         engine: &'e mut E,
         work: impl FnOnce(&mut Self) -> Result<T, Refusal>,
@@ -30,7 +30,7 @@ impl<'e, E: Engine> KeyScope<'e, E> {
         self.engine
     }
 
-    /// Notes a key that was just made.
+    /// Registers a key that was just made.
     pub(crate) fn keep(&mut self, key: KeyHandle) -> Result<KeyHandle, Refusal> {
         if self.open.push(key).is_ok() {
             return Ok(key);
@@ -39,12 +39,12 @@ impl<'e, E: Engine> KeyScope<'e, E> {
         Err(UnitError::ErrorState.into())
     }
 
-    /// Lets everything noted live on: it has found another owner.
+    /// Keeps all registered keys alive, because they have another owner now.
     pub(crate) fn release_all(&mut self) {
         self.open.clear();
     }
 
-    /// Tries all, and gives the first failure.
+    /// Tries to destroy every registered key, and returns the first failure.
     pub(crate) fn destroy_all(&mut self) -> Result<(), EngineError> {
         let mut outcome = Ok(());
         for key in core::mem::take(&mut self.open) {
@@ -56,7 +56,7 @@ impl<'e, E: Engine> KeyScope<'e, E> {
 
 impl<E: Engine> Drop for KeyScope<'_, E> {
     fn drop(&mut self) {
-        // After success nothing is left to do; on a refusal the refusal says more than a failure to tidy up.
+        // After success no key is left. After a refusal, the refusal is more informative than a failure to clean up.
         let _ = self.destroy_all();
     }
 }

@@ -1,4 +1,4 @@
-//! A master key as the unit knows it: by handle, pattern and reference, never by value.
+//! Master keys in the unit: by handle, pattern and reference, never by value.
 
 use crate::key_scope::KeyScope;
 use engine::{
@@ -10,20 +10,20 @@ use subtle::ConstantTimeEq;
 use unit_api::{MAX_KEY_PARTS, Refusal, VerificationPattern};
 use zeroize::Zeroizing;
 
-/// Labels of the derivation (SP 800-108r1 §4.1, `Label`), one for each use; the context is the WKID.
+/// Labels of the derivation (SP 800-108r1 §4.1, `Label`), one for each derived key; the context is the WKID.
 const WRAP_LABEL: &[u8] = b"hsm-sim blob wrap v1";
 const MAC_LABEL: &[u8] = b"hsm-sim blob mac v1";
 
-/// What goes before the key in the digest that a verification pattern is made of.
+/// Precedes the key in the digest of a verification pattern.
 const PATTERN_PREFIX: &[u8] = &[0x01];
 
-/// What a master key may do: be derived from, and digested for its pattern. It never leaves the engine wrapped; whether
-/// it may be exported is settled when it is made.
-pub(crate) const fn master_key_spec(may_leave: bool) -> KeySpec {
-    KeySpec { extractable: may_leave, ..KeySpec::aes(32, KeyUses::DERIVE) }
+/// Specification of a master key: derivation and digest only. It never leaves the engine wrapped; whether it may be exported
+/// is decided when it is made.
+pub(crate) const fn master_key_spec(extractable: bool) -> KeySpec {
+    KeySpec { extractable: extractable, ..KeySpec::aes(32, KeyUses::DERIVE) }
 }
 
-/// The key by which blobs are wrapped, and nothing else. Not to be confused with any key of a caller.
+/// The key that wraps blobs, and nothing else. A type of its own, so that no key of a caller takes its place.
 #[derive(Clone, Copy)]
 pub(crate) struct BlobWrapKey(KeyHandle);
 
@@ -51,12 +51,12 @@ impl BlobWrapKey {
     }
 }
 
-/// The key by which blobs are authenticated, and nothing else.
+/// The key that authenticates blobs, and nothing else.
 #[derive(Clone, Copy)]
 pub(crate) struct BlobMacKey(KeyHandle);
 
 impl BlobMacKey {
-    /// The MAC of a blob's bytes before it.
+    /// Computes the MAC of a blob's bytes before it.
     pub(crate) fn sign<E: Engine + ?Sized>(
         self,
         engine: &mut E,
@@ -66,7 +66,7 @@ impl BlobMacKey {
         engine.sign(MacMechanism::AesCmac, self.0, authenticated, mac)
     }
 
-    /// Whether a MAC is a blob's, in constant time.
+    /// Verifies a blob's MAC in constant time.
     pub(crate) fn verify<E: Engine + ?Sized>(
         self,
         engine: &mut E,
@@ -77,19 +77,19 @@ impl BlobMacKey {
     }
 }
 
-/// What finds a persisted key again: [`Engine::persist_key`].
+/// The reference of a persisted key: [`Engine::persist_key`].
 #[derive(Clone)]
 pub(crate) struct Reference {
     bytes: Vec<u8, MAX_REFERENCE_LEN, u8>,
 }
 
 impl Reference {
-    /// The reference with these bytes, unless they are too many.
+    /// The reference with these bytes, if they are at most [`MAX_REFERENCE_LEN`].
     pub(crate) fn from_bytes(from: &[u8]) -> Option<Self> {
         Vec::from_slice(from).ok().map(|bytes| Self { bytes })
     }
 
-    /// Persists a key and keeps its reference.
+    /// Persists a key and returns its reference.
     pub(crate) fn persist<E: Engine + ?Sized>(engine: &mut E, key: KeyHandle) -> Result<Self, EngineError> {
         let mut bytes = [0; MAX_REFERENCE_LEN];
         let len = engine.persist_key(key, &mut bytes)?;
@@ -101,7 +101,7 @@ impl Reference {
     }
 }
 
-/// The patterns of the parts that a master key was combined from; none if it was drawn inside or came whole.
+/// The patterns of the parts that a master key was combined from; none if it was generated or imported as a single part.
 #[derive(Clone)]
 pub(crate) struct Origins {
     patterns: Vec<VerificationPattern, MAX_KEY_PARTS, u8>,
@@ -133,7 +133,7 @@ pub(crate) struct MasterKey {
     pub(crate) mac: BlobMacKey,
 }
 
-/// A master key in the engine that nothing refers to yet; it becomes a [`MasterKey`] by a reference.
+/// A master key in the engine that is not persisted yet; with a reference it becomes a [`MasterKey`].
 pub(crate) struct Candidate {
     pub(crate) handle: KeyHandle,
     pub(crate) pattern: VerificationPattern,
@@ -143,7 +143,7 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
-    /// Works out the pattern of a key and derives its two blob keys; they are the scope's until they are released.
+    /// Computes the pattern of a key and derives its two blob keys, which the scope owns until it releases them.
     pub(crate) fn derive<E: Engine>(scope: &mut KeyScope<'_, E>, handle: KeyHandle) -> Result<Self, Refusal> {
         let pattern = verification_pattern(scope.engine(), handle)?;
         let wkid = pattern.wkid();
@@ -167,17 +167,17 @@ impl Candidate {
 }
 
 impl MasterKey {
-    /// Every key that this one holds in the engine.
+    /// The handles of the master key and its two derived keys.
     pub(crate) const fn handles(&self) -> [KeyHandle; 3] {
         [self.handle, self.wrap.0, self.mac.0]
     }
 
-    /// Whether the key is the one with this pattern. Patterns are public, but this one was worked out from the key.
+    /// Whether the key has this pattern. Patterns are public, but this one was computed from the key.
     pub(crate) fn has_pattern(&self, pattern: &VerificationPattern) -> bool {
         declassify(self.pattern.ct_eq(pattern))
     }
 
-    /// Destroys what is held in the engine; what is persisted stays. Tries all, and gives the first failure.
+    /// Destroys the keys in the engine; the persisted key stays. Tries all, and returns the first failure.
     pub(crate) fn destroy<E: Engine + ?Sized>(&self, engine: &mut E) -> Result<(), EngineError> {
         let mut outcome = Ok(());
         for handle in self.handles() {
@@ -200,7 +200,7 @@ impl MasterKey {
     }
 }
 
-/// The verification pattern of a key in the engine.
+/// Computes the verification pattern of a key in the engine.
 ///
 /// Source: `SHA-256(0x01 ‖ key)` with the last four bytes zero, as EP11's wire format defines it.
 pub(crate) fn verification_pattern<E: Engine + ?Sized>(
@@ -212,7 +212,7 @@ pub(crate) fn verification_pattern<E: Engine + ?Sized>(
     Ok(VerificationPattern::from_digest(digest))
 }
 
-/// The verification pattern of a part in the clear, by which its custodian recognises it.
+/// Computes the verification pattern of a clear part, by which its custodian recognises it.
 pub(crate) fn pattern_of_part<E: Engine + ?Sized>(
     engine: &mut E,
     part: &KeyPart,

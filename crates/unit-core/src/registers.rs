@@ -1,4 +1,4 @@
-//! The two master-key registers and how commands move them.
+//! The two master-key registers and their transitions.
 
 use crate::master_key::MasterKey;
 use unit_api::{NewRegister, UnitError, VerificationPattern};
@@ -14,47 +14,46 @@ use unit_api::{NewRegister, UnitError, VerificationPattern};
 /// | S4 `RotationLoaded` | `NewNotEmpty` | `NewNotEmpty` | S5 | `NewNotCommitted` | S3 | S1 | `NewNotCommitted` | Current |
 /// | S5 `RotationApproved` | `NewNotEmpty` | `NewNotEmpty` | S5 | S3 with New's key | S3 | S2 | allowed | Current |
 ///
-/// Zeroize begins a new life of the domain, in S0. Whether a command comes this far is decided at
-/// [`crate::administration::decision::decide`], where the rest of the table stands. In every state commit and activate,
-/// where they are carried out, need the register's pattern, else `PatternMismatch`; loading what Current holds is
-/// `SameAsCurrent`. Commands that find the state already as they would leave it succeed, so that a ceremony over many
-/// units can be taken up again.
+/// Zeroize begins a new life of the domain, in S0. [`crate::administration::decision::decide`] checks signatures and
+/// permissions first and has the rest of the table. Commit and activate need the register's pattern, else they are refused
+/// with `PatternMismatch`; loading the key of Current is refused with `SameAsCurrent`. A command that would not change the
+/// state succeeds, so that an interrupted ceremony over several units can be repeated.
 #[derive(Clone)]
 pub(crate) enum Registers {
     /// S0: no master key.
     Empty,
-    /// S1: a first load under way.
+    /// S1: a first master key is loaded.
     Loaded {
-        /// Not yet approved.
+        /// Loaded, not approved.
         new: MasterKey,
     },
-    /// S2: approved, waiting for activation.
+    /// S2: the first master key is approved and waits for activation.
     Approved {
-        /// Approved.
+        /// Loaded and approved.
         new: MasterKey,
     },
     /// S3: normal operation.
     Ready {
-        /// Serves.
+        /// The master key of the data path.
         current: MasterKey,
     },
-    /// S4: rotation, loaded.
+    /// S4: rotation; the next master key is loaded.
     RotationLoaded {
-        /// Serves.
+        /// The master key of the data path.
         current: MasterKey,
-        /// Not yet approved.
+        /// Loaded, not approved.
         new: MasterKey,
     },
-    /// S5: rotation, approved; blobs can be re-enciphered.
+    /// S5: rotation; the next master key is approved, and blobs can be re-enciphered.
     RotationApproved {
-        /// Serves.
+        /// The master key of the data path.
         current: MasterKey,
-        /// Approved.
+        /// Loaded and approved.
         new: MasterKey,
     },
 }
 
-/// A command to the registers, with the key that the engine has made for it.
+/// A command to the registers, with the master key that the engine has made for it.
 pub(crate) enum RegisterCommand {
     Load(MasterKey),
     Generate(MasterKey),
@@ -65,7 +64,7 @@ pub(crate) enum RegisterCommand {
 }
 
 impl Registers {
-    /// The registers after `command`; pure. The table stands at [`Registers`].
+    /// The registers after `command`; pure. The table is at [`Registers`].
     pub(crate) fn after(&self, command: &RegisterCommand) -> Result<Self, UnitError> {
         match command {
             RegisterCommand::Load(key) => self.after_load(key),
@@ -89,7 +88,7 @@ impl Registers {
         }
     }
 
-    /// Whether New is empty, which load and generate both need; asked before the engine is put to work.
+    /// Checks that New is empty, which load and generate need, before the engine makes a key.
     pub(crate) const fn check_room(&self) -> Result<(), UnitError> {
         match self {
             Self::Empty | Self::Ready { .. } => Ok(()),
@@ -100,7 +99,7 @@ impl Registers {
         }
     }
 
-    /// Whether a key with this pattern may come into New; asked before anything of it is made to last.
+    /// Checks that a key with this pattern may be loaded into New, before the key is persisted.
     pub(crate) fn check_load(&self, pattern: &VerificationPattern) -> Result<(), UnitError> {
         self.check_room()?;
         match self {
@@ -143,7 +142,7 @@ impl Registers {
         }
     }
 
-    /// Current, for the data path.
+    /// The master key of the data path.
     pub(crate) const fn serving(&self) -> Result<&MasterKey, UnitError> {
         match self.current() {
             Some(current) => Ok(current),
@@ -151,7 +150,7 @@ impl Registers {
         }
     }
 
-    /// From which key to which blobs are re-enciphered.
+    /// The master keys from which and to which blobs are re-enciphered.
     pub(crate) const fn re_enciphering(&self) -> Result<(&MasterKey, &MasterKey), UnitError> {
         match self {
             Self::Empty | Self::Loaded { .. } | Self::Approved { .. } => Err(UnitError::CurrentMissing),
@@ -180,17 +179,17 @@ impl Registers {
         }
     }
 
-    /// Every master key held, one or none for each register.
+    /// The master keys in the registers, at most two.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &MasterKey> {
         self.current().into_iter().chain(self.new_key())
     }
 
-    /// The master keys held here and no more in `next`.
-    pub(crate) fn keys_gone_in(&self, next: &Self) -> impl Iterator<Item = &MasterKey> {
+    /// The master keys in these registers that `next` no longer holds.
+    pub(crate) fn keys_removed_in(&self, next: &Self) -> impl Iterator<Item = &MasterKey> {
         self.keys().filter(|key| !next.keys().any(|kept| kept.handle == key.handle))
     }
 
-    /// New, as a status shows it.
+    /// The state of New in a status.
     pub(crate) const fn shown_new(&self) -> NewRegister {
         match self {
             Self::Empty | Self::Ready { .. } => NewRegister::Empty,

@@ -1,6 +1,6 @@
 //! The power-on self-test: known answers, through the engine, for every mechanism the unit uses.
 //!
-//! It catches an engine that computes wrongly and one that accepts what it should refuse. It proves nothing more.
+//! It detects an engine that computes wrong results, and one that accepts invalid input. It proves nothing more.
 
 use crate::command::derive;
 use crate::key_parts::KeyParts;
@@ -13,7 +13,7 @@ use engine::{
 use subtle::ConstantTimeEq;
 use unit_api::{Refusal, UnitError};
 
-/// Every mechanism that the unit's commands may come to need.
+/// The mechanisms that the unit's commands need.
 const NEEDED: [Mechanism; 9] = [
     Mechanism::AesKeyGen,
     Mechanism::GenericSecretKeyGen,
@@ -26,7 +26,7 @@ const NEEDED: [Mechanism; 9] = [
     Mechanism::HmacSha256,
 ];
 
-/// One test: an error of its own, or of the engine, is a failure.
+/// One test; any error is a failure.
 type Test<E> = fn(&mut KeyScope<'_, E>) -> Result<(), Refusal>;
 
 /// Runs every test.
@@ -293,12 +293,12 @@ const PARTS: [u8; 64] = [
     0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5,
 ];
 
-/// The verification pattern of what they combine to.
+/// The verification pattern of their exclusive or.
 const PATTERN: [u8; 32] = [
     0x0c, 0x71, 0x16, 0xb0, 0xca, 0xbd, 0xb3, 0x9a, 0xc9, 0xff, 0x60, 0x73, 0x86, 0x2e, 0x2a, 0x4f, 0x47,
     0x07, 0x86, 0x26, 0x5a, 0x3c, 0xe8, 0x72, 0x3c, 0x23, 0x7e, 0xb4, 0x00, 0x00, 0x00, 0x00,
 ];
 
-/// CMAC of [`CMAC_MESSAGE`] under the MAC key derived from it, worked out with another implementation of SP 800-108.
+/// CMAC of [`CMAC_MESSAGE`] under the MAC key derived from it, computed by another implementation of SP 800-108.
 const DERIVED_CMAC: [u8; 16] =
     [0x0d, 0xbc, 0x72, 0x94, 0x4b, 0x7b, 0xa7, 0x69, 0x63, 0x2d, 0x31, 0x40, 0xbc, 0x0d, 0x8f, 0x67];

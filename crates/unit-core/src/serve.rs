@@ -1,4 +1,4 @@
-//! A unit behind frames.
+//! Serving frames.
 
 use crate::env::Env;
 use crate::unit::Unit;
@@ -8,21 +8,21 @@ use unit_api::{
 };
 use zeroize::Zeroize;
 
-/// Length of a buffer for replies, in bytes: one frame, and as much again to work in.
+/// Length of a buffer for replies, in bytes: one frame, and working space of the same length.
 pub const REPLY_BUFFER_LEN: usize = FRAME_HEADER_LEN + 2 * MAX_FRAME_LEN;
 
 impl<E: Env> Unit<E> {
     /// Carries out the request in a frame's body and writes the reply, a whole frame, to the start of `reply`.
     ///
-    /// `waited_ms` is how long the request has waited since it arrived, by the caller's clock: what is as late as
-    /// its deadline is refused with [`UnitError::DeadlineExceeded`] and has changed nothing. `reply` is
-    /// [`REPLY_BUFFER_LEN`] bytes; its second half is working space, zeroized before the return. `body` and the
-    /// frame may hold secrets and are the caller's to wipe.
+    /// `waited_ms` is how long the request has waited since it arrived, by the caller's clock: a request that has waited
+    /// for its deadline is refused with [`UnitError::DeadlineExceeded`] and changes nothing. `reply` is
+    /// [`REPLY_BUFFER_LEN`] bytes; its second half is working space, zeroized before the return. `body` and the frame may
+    /// hold secrets; the caller wipes them.
     ///
-    /// Returns the frame's length. A body that is no request, or bears number 0, gets a reply with number 0 and
-    /// [`UnitError::FrameMalformed`], one above the limit [`UnitError::FrameTooLong`]: after a reply with number 0
-    /// the caller closes the connection, since what comes next on it means nothing. Returns 0, and nothing was
-    /// carried out, if `reply` is too short for any reply.
+    /// Returns the frame's length. A body that is no request, or has number 0, is answered with number 0 and
+    /// [`UnitError::FrameMalformed`], a body above the limit with [`UnitError::FrameTooLong`]. After a reply with number 0
+    /// the caller closes the connection, since the position in the stream is unknown. Returns 0, and nothing was carried
+    /// out, if `reply` is too short for any reply.
     pub fn handle_request(&mut self, body: &[u8], waited_ms: u32, reply: &mut [u8]) -> usize {
         let frame_len = (FRAME_HEADER_LEN + MAX_FRAME_LEN).min(reply.len() / 2);
         let (frame, scratch) = reply.split_at_mut(frame_len);
@@ -48,7 +48,7 @@ impl<E: Env> Unit<E> {
         let result = self.execute(&request.envelope, scratch);
         let used = result.as_ref().map_or(0, content_len);
         let written = write(frame, request.number, result);
-        // A refused command has left the whole of it zero.
+        // After a refused command the working space is zero already.
         if let Some(used) = scratch.get_mut(..used) {
             used.zeroize();
         }
@@ -56,7 +56,7 @@ impl<E: Env> Unit<E> {
     }
 }
 
-/// Room for every reply but one that carries bytes.
+/// Room for every reply without variable-length bytes.
 const MIN_FRAME_LEN: usize = 256;
 
 fn readable(body: &[u8]) -> Result<Request<'_>, Refusal> {
@@ -77,7 +77,7 @@ fn write(frame: &mut [u8], number: u64, result: Result<Response<'_>, Refusal>) -
     })
 }
 
-/// How many bytes of the working space a response borrows.
+/// Number of bytes that a response borrows from the working space.
 const fn content_len(response: &Response<'_>) -> usize {
     match response {
         Response::Random(bytes)

@@ -1,4 +1,4 @@
-//! The bytes of one slot: a state, sealed and dated.
+//! The bytes of one slot: a sealed state with a sequence number.
 //!
 //! | offset | bytes | content |
 //! |---|---|---|
@@ -10,7 +10,7 @@
 //! | 34 | n + 16 | the state and its tag: AES-GCM under the engine's device key, the 34 bytes before as AAD |
 //! | 50 + n | 32 | SHA-256 over all before it |
 //!
-//! The checksum tells a write cut short from a whole one; the tag tells this unit's state from anybody else's.
+//! The checksum detects an incomplete write; the tag proves that this unit wrote the state.
 
 use crate::state::{BODY_LEN, State, StoredKey, StoredState};
 use engine::{
@@ -23,23 +23,23 @@ const FORMAT_VERSION: u16 = 2;
 const HEADER_LEN: usize = 34;
 const SEALED_LEN: usize = BODY_LEN + AES_GCM_TAG_LEN;
 
-/// Longest content of a slot, in bytes; today every content is as long.
+/// Longest content of a slot, in bytes; every content has this length at present.
 pub const MAX_SLOT_LEN: usize = HEADER_LEN + SEALED_LEN + SHA256_LEN;
 
 /// A slot's content.
 pub(crate) type SlotBytes = [u8; MAX_SLOT_LEN];
 
-/// What is found in a slot.
+/// The content of a slot.
 pub(crate) enum Content<'a> {
     /// Never written.
     Empty,
-    /// A write cut short, or bytes that are no slot's.
+    /// An incomplete write, or bytes in another format.
     Damaged,
-    /// Written to its end, by whomever.
+    /// Completely written, by this unit or another one.
     Sound(SoundSlot<'a>),
 }
 
-/// A slot whose checksum is right.
+/// A slot whose checksum is valid.
 pub(crate) struct SoundSlot<'a> {
     pub(crate) sequence: u64,
     header: &'a [u8; HEADER_LEN],
@@ -63,7 +63,7 @@ fn sha256<E: Engine + ?Sized>(engine: &mut E, bytes: &[u8]) -> Result<[u8; SHA25
     Ok(digest)
 }
 
-/// Writes the bytes of a state as number `sequence`.
+/// Writes a state, sealed, with this sequence number.
 pub(crate) fn seal<E: Engine + ?Sized>(
     engine: &mut E,
     state: &State,
@@ -87,7 +87,7 @@ pub(crate) fn seal<E: Engine + ?Sized>(
     Ok(())
 }
 
-/// What the content of a slot is; its state stays sealed.
+/// Classifies the content of a slot without opening its state.
 pub(crate) fn inspect<'a, E: Engine + ?Sized>(
     engine: &mut E,
     content: &'a [u8],
@@ -114,7 +114,7 @@ fn parse(authenticated: &[u8]) -> Option<SoundSlot<'_>> {
 }
 
 impl SoundSlot<'_> {
-    /// The state inside; `None` if this unit's engine did not seal it, or not as it stands.
+    /// Opens the state; `None` if this unit's engine did not seal exactly these bytes.
     pub(crate) fn open<E: Engine + ?Sized>(&self, engine: &mut E) -> Result<Option<OpenSlot>, EngineError> {
         let mut body = Zeroizing::new([0; BODY_LEN]);
         let device_key = engine.device_key();
@@ -136,20 +136,20 @@ pub(crate) struct OpenSlot {
 }
 
 impl OpenSlot {
-    /// What has to be known of a slot that no longer counts.
-    pub(crate) fn outline(&self) -> Outline {
-        Outline { keys: self.state.keys().clone(), digest: self.digest }
+    /// Summary of a state that is no longer current.
+    pub(crate) fn summary(&self) -> StateSummary {
+        StateSummary { keys: self.state.keys().clone(), digest: self.digest }
     }
 }
 
-/// A state by its digest, and the master keys that it names.
-pub(crate) struct Outline {
+/// The digest of a state, and the master keys that it refers to.
+pub(crate) struct StateSummary {
     pub(crate) keys: [Option<StoredKey>; 2],
     digest: [u8; SHA256_LEN],
 }
 
-impl Outline {
-    /// Whether it is of this very state.
+impl StateSummary {
+    /// Whether this is the summary of exactly this state.
     pub(crate) fn is_of(&self, open: &OpenSlot) -> bool {
         self.digest == open.digest
     }

@@ -1,75 +1,75 @@
-//! Where the state is kept: two slots, written in turn.
+//! The two slots of the state, written alternately.
 
-use crate::slot::{Content, MAX_SLOT_LEN, OpenSlot, Outline, inspect, seal};
+use crate::slot::{Content, MAX_SLOT_LEN, OpenSlot, StateSummary, inspect, seal};
 use crate::state::State;
 use crate::storage::{Slot, Storage, StorageFailed};
 use engine::{Engine, EngineError};
 use unit_api::{Refusal, UnitError};
 
-/// No unit writes so often: what claims a higher number was written by somebody else, and is not gone by. Above it
-/// there is room for 2²⁸ lives.
+/// Bound on sequence numbers that a unit can reach. A higher number was not written by this unit and is ignored; it leaves
+/// room for 2²⁸ lives above the bound.
 const PLAUSIBLE_SEQUENCES: u64 = 0xf000_0000;
 
-/// Which slot holds the state that counts, and how far the numbers have got.
+/// The slot of the current state, and its sequence number.
 pub(crate) struct Slots {
     latest: Slot,
     sequence: u64,
 }
 
-/// How a write ended that did not succeed.
+/// Reason why a write did not succeed.
 pub(crate) enum WriteError {
-    /// Nothing reached the storage.
+    /// The storage was not changed.
     NotWritten(Refusal),
     /// The slot may hold the old content, the new one, or neither.
     Unknown,
 }
 
-/// What storage holds.
+/// The content of the storage.
 #[expect(
     clippy::large_enum_variant,
     reason = "without a heap there is nowhere else to put it; one lives at a start"
 )]
-pub(crate) enum Found {
-    /// No unit has lived here.
+pub(crate) enum StorageContent {
+    /// No unit has written here.
     Nothing,
-    /// A state, and that of the slot before it as far as it can be told.
-    State(Slots, OpenSlot, Option<Outline>),
-    /// Something, but no state of this unit.
+    /// A state, and the summary of the state before it, if it opens.
+    State(Slots, OpenSlot, Option<StateSummary>),
+    /// Other content, no state of this unit.
     Invalid,
 }
 
-/// What is in a slot, from outside.
-enum Sight {
+/// The content of a slot without its state.
+enum SlotSummary {
     Empty,
     Damaged,
-    /// Whole, with this number.
+    /// Complete, with this sequence number.
     Sound(u64),
 }
 
 impl Slots {
-    /// The slots of a unit that has written nothing.
+    /// The slots of a new unit.
     pub(crate) const fn unused() -> Self {
         Self { latest: Slot::B, sequence: 0 }
     }
 
-    /// The slots, to go on behind whatever they hold.
+    /// Slots whose next write has the number after `sequence`.
     pub(crate) const fn after_sequence(sequence: u64) -> Self {
         Self { latest: Slot::B, sequence }
     }
 
-    /// The number of the last write.
+    /// Sequence number of the last write.
     pub(crate) const fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// The number of the next write.
+    /// Sequence number of the next write.
     pub(crate) fn next_sequence(&self) -> Result<u64, Refusal> {
         self.sequence.checked_add(1).ok_or_else(|| UnitError::StateInvalid.into())
     }
 
-    /// Writes a state to the slot that can be done without. From here on it is the state that counts.
+    /// Writes a state to the slot of the older state; it becomes the current state.
     ///
-    /// Every attempt has a number of its own, so that two contents never claim the same.
+    /// Every attempt uses a new sequence number, so that two contents never have the same one.
     pub(crate) fn write<E: Engine, S: Storage>(
         &mut self,
         engine: &mut E,
@@ -87,67 +87,68 @@ impl Slots {
         Ok(())
     }
 
-    /// Looks for the newest state.
+    /// Finds the newest state.
     ///
-    /// A first write that was cut short counts as nothing: a unit writes both slots before it answers anybody.
-    pub(crate) fn find<E: Engine, S: Storage>(engine: &mut E, storage: &mut S) -> Result<Found, Refusal> {
-        let sights = [look_at(engine, storage, Slot::A)?, look_at(engine, storage, Slot::B)?];
-        let (latest, sequence, has_older) = match sights {
-            [Sight::Empty | Sight::Damaged, Sight::Empty] => return Ok(Found::Nothing),
-            [Sight::Sound(a), Sight::Sound(b)] if a > b => (Slot::A, a, true),
-            [Sight::Sound(_), Sight::Sound(b)] => (Slot::B, b, true),
-            [Sight::Sound(a), _] => (Slot::A, a, false),
-            [_, Sight::Sound(b)] => (Slot::B, b, false),
-            [_, Sight::Damaged] => return Ok(Found::Invalid),
+    /// An incomplete first write counts as no state, because a new unit writes both slots before it answers any request.
+    pub(crate) fn find<E: Engine, S: Storage>(engine: &mut E, storage: &mut S) -> Result<StorageContent, Refusal> {
+        let summaries = [summarize(engine, storage, Slot::A)?, summarize(engine, storage, Slot::B)?];
+        let (latest, sequence, has_older) = match summaries {
+            [SlotSummary::Empty | SlotSummary::Damaged, SlotSummary::Empty] => return Ok(StorageContent::Nothing),
+            [SlotSummary::Sound(a), SlotSummary::Sound(b)] if a > b => (Slot::A, a, true),
+            [SlotSummary::Sound(_), SlotSummary::Sound(b)] => (Slot::B, b, true),
+            [SlotSummary::Sound(a), _] => (Slot::A, a, false),
+            [_, SlotSummary::Sound(b)] => (Slot::B, b, false),
+            [_, SlotSummary::Damaged] => return Ok(StorageContent::Invalid),
         };
-        let Some(newest) = open(engine, storage, latest)? else { return Ok(Found::Invalid) };
-        let older = if has_older { outline(engine, storage, latest.other())? } else { None };
-        Ok(Found::State(Self { latest, sequence }, newest, older))
+        let Some(newest) = open(engine, storage, latest)? else { return Ok(StorageContent::Invalid) };
+        let older = if has_older { summary(engine, storage, latest.other())? } else { None };
+        Ok(StorageContent::State(Self { latest, sequence }, newest, older))
     }
 
-    /// The highest plausible number that storage shows, and whatever opens; for a unit that has no state to go by.
+    /// The highest plausible sequence number in the storage, and the summaries of the states that open; for a unit that has
+    /// lost its state.
     pub(crate) fn salvage<E: Engine, S: Storage>(
         engine: &mut E,
         storage: &mut S,
-    ) -> Result<(Option<u64>, [Option<Outline>; 2]), Refusal> {
+    ) -> Result<(Option<u64>, [Option<StateSummary>; 2]), Refusal> {
         let mut highest = None;
-        let mut outlines = [None, None];
-        for (slot, place) in Slot::ALL.into_iter().zip(&mut outlines) {
-            if let Sight::Sound(number) = look_at(engine, storage, slot)? {
+        let mut summaries = [None, None];
+        for (slot, place) in Slot::ALL.into_iter().zip(&mut summaries) {
+            if let SlotSummary::Sound(number) = summarize(engine, storage, slot)? {
                 highest = highest.max(Some(number).filter(|number| *number < PLAUSIBLE_SEQUENCES));
-                *place = outline(engine, storage, slot)?;
+                *place = summary(engine, storage, slot)?;
             }
         }
-        Ok((highest, outlines))
+        Ok((highest, summaries))
     }
 
-    /// Makes both slots bytes that are no slot's, where nothing better can be written. Tries both.
+    /// Overwrites both slots with zeros, for an engine that cannot seal a state. Tries both.
     pub(crate) fn erase<S: Storage>(storage: &mut S) -> Result<(), StorageFailed> {
         let [a, b] = Slot::ALL.map(|slot| storage.write(slot, &[0; MAX_SLOT_LEN]));
         a.and(b)
     }
 }
 
-/// Reads a slot and does `work` with what is in it.
+/// Reads a slot and runs `work` on its content.
 fn read<E: Engine, S: Storage, T>(
     engine: &mut E,
     storage: &mut S,
     slot: Slot,
     work: impl FnOnce(&mut E, &Content<'_>) -> Result<T, EngineError>,
 ) -> Result<T, Refusal> {
-    // One byte more than any content: what is longer is seen to be.
+    // One byte more than the longest content, so that a longer one is detected.
     let mut buffer = [0; MAX_SLOT_LEN + 1];
     let len = storage.read(slot, &mut buffer).map_err(|StorageFailed| UnitError::StorageFailed)?;
     let content = inspect(engine, buffer.get(..len).unwrap_or(&buffer))?;
     Ok(work(engine, &content)?)
 }
 
-fn look_at<E: Engine, S: Storage>(engine: &mut E, storage: &mut S, slot: Slot) -> Result<Sight, Refusal> {
+fn summarize<E: Engine, S: Storage>(engine: &mut E, storage: &mut S, slot: Slot) -> Result<SlotSummary, Refusal> {
     read(engine, storage, slot, |_, content| {
         Ok(match content {
-            Content::Empty => Sight::Empty,
-            Content::Damaged => Sight::Damaged,
-            Content::Sound(sound) => Sight::Sound(sound.sequence),
+            Content::Empty => SlotSummary::Empty,
+            Content::Damaged => SlotSummary::Damaged,
+            Content::Sound(sound) => SlotSummary::Sound(sound.sequence),
         })
     })
 }
@@ -163,10 +164,10 @@ fn open<E: Engine, S: Storage>(
     })
 }
 
-fn outline<E: Engine, S: Storage>(
+fn summary<E: Engine, S: Storage>(
     engine: &mut E,
     storage: &mut S,
     slot: Slot,
-) -> Result<Option<Outline>, Refusal> {
-    Ok(open(engine, storage, slot)?.map(|open| open.outline()))
+) -> Result<Option<StateSummary>, Refusal> {
+    Ok(open(engine, storage, slot)?.map(|open| open.summary()))
 }

@@ -1,55 +1,55 @@
-//! What a unit is at one moment, and its bytes.
+//! A unit's state and its bytes.
 
 use crate::administrators::{Administrator, Administrators};
 use crate::audit::AuditLog;
 use crate::domain::Domain;
-use crate::env::Identity;
+use crate::env::UnitIdentity;
 use crate::master_key::{MasterKey, Origins, Reference};
 use crate::registers::Registers;
 use engine::MAX_REFERENCE_LEN;
 use unit_api::admin::{Attributes, CONTROL_POINTS_LEN, ControlPoints, InstanceId, MAX_ADMINISTRATORS};
 use unit_api::{MAX_KEY_PARTS, Refusal, Target, UnitError, UnitId, VerificationPattern};
 
-/// Everything a unit has to remember. Some 9 KiB: it is handed on by reference wherever that will do.
+/// Everything that a unit stores, about 9 KiB. It is passed by reference wherever possible.
 #[derive(Clone)]
 pub(crate) struct State {
-    pub(crate) identity: Identity,
-    /// Administrative commands rightly signed, over all lives.
+    pub(crate) identity: UnitIdentity,
+    /// Administrative commands with enough valid signatures, over all lives.
     pub(crate) transaction_counter: u128,
     pub(crate) domain: Domain,
     pub(crate) audit: AuditLog,
 }
 
 impl State {
-    /// Of a unit fresh from the factory, with nothing recorded yet.
-    pub(crate) fn first(identity: Identity) -> Self {
-        Self { identity, transaction_counter: 0, domain: Domain::born(1), audit: AuditLog::EMPTY }
+    /// The first state of a new unit, without audit records.
+    pub(crate) fn first(identity: UnitIdentity) -> Self {
+        Self { identity, transaction_counter: 0, domain: Domain::new(1), audit: AuditLog::EMPTY }
     }
 
-    /// Of a unit that cannot say what it has been.
-    pub(crate) fn unknown(identity: Identity) -> Self {
-        Self { identity, transaction_counter: 0, domain: Domain::born(0), audit: AuditLog::EMPTY }
+    /// The state of a unit that does not know its stored state.
+    pub(crate) fn unknown(identity: UnitIdentity) -> Self {
+        Self { identity, transaction_counter: 0, domain: Domain::new(0), audit: AuditLog::EMPTY }
     }
 
-    /// Of a unit zeroized without knowing what it has been: `unused` is above every number used before.
-    pub(crate) fn born_again(identity: Identity, unused: u64) -> Result<Self, Refusal> {
+    /// The state of a unit that was zeroized after its state was lost; `unused` is above every number used before.
+    pub(crate) fn after_lost_state(identity: UnitIdentity, unused: u64) -> Result<Self, Refusal> {
         let instance = u32::try_from(unused).map_err(|_| UnitError::StateInvalid)?;
         Ok(Self {
             identity,
             transaction_counter: unused.into(),
-            domain: Domain::born(instance),
+            domain: Domain::new(instance),
             audit: AuditLog::EMPTY,
         })
     }
 
-    /// Whether the unit knows what it is: there is no life with number 0.
+    /// Whether the unit knows its state: no life has number 0.
     pub(crate) const fn is_known(&self) -> bool {
         self.domain.instance != 0
     }
 
-    /// What an administrative command for this unit names.
+    /// The target that an administrative command for this unit names.
     pub(crate) const fn target(&self) -> Target {
-        let Identity { unit, domain_index, .. } = self.identity;
+        let UnitIdentity { unit, domain_index, .. } = self.identity;
         Target { unit, domain_index, domain_instance: self.domain.instance }
     }
 }
@@ -62,7 +62,7 @@ pub(crate) struct StoredKey {
     pub(crate) reference: Reference,
 }
 
-/// A state as it is stored, its master keys not yet recalled.
+/// A stored state whose master keys are not recalled yet.
 pub(crate) struct StoredState {
     /// Without master keys.
     state: State,
@@ -71,7 +71,7 @@ pub(crate) struct StoredState {
 }
 
 const STORED_KEY_LEN: usize = 32 + 1 + MAX_KEY_PARTS * 32 + 1 + MAX_REFERENCE_LEN;
-/// Length of a stored state: the same in every state, so that storage learns nothing from it.
+/// Length of a stored state in bytes, the same for every state, so that it reveals nothing.
 pub(crate) const BODY_LEN: usize = 16
     + 4
     + 16
@@ -85,12 +85,12 @@ pub(crate) const BODY_LEN: usize = 16
     + 2 * STORED_KEY_LEN
     + AuditLog::LEN;
 
-/// Fills a buffer from its start.
-struct Filling<'b> {
+/// Writes fields to a buffer, one after the other.
+struct FieldWriter<'b> {
     rest: core::slice::IterMut<'b, u8>,
 }
 
-impl Filling<'_> {
+impl FieldWriter<'_> {
     fn put(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if let Some(place) = self.rest.next() {
@@ -101,13 +101,13 @@ impl Filling<'_> {
 }
 
 impl State {
-    /// The state's bytes: module, domain index, service instance, life, counter, attributes, control points, number of
-    /// administrators and eight places for them, the registers' state (0 to 5), a place for each of two master keys,
-    /// Current before New (pattern, number of parts' patterns, places for three, length of the reference, reference,
-    /// zero), the audit log (number, hashes, records).
+    /// Writes the state's bytes: module, domain index, service instance, life, counter, attributes, control points, number of
+    /// administrators and eight places for them, the registers' state (0 to 5), two places for master keys, Current before
+    /// New (pattern, number of parts' patterns, three places for them, length of the reference, reference, zeros), the audit
+    /// log (number, hashes, records).
     pub(crate) fn encode(&self, body: &mut [u8; BODY_LEN]) {
         let Self { identity, transaction_counter, domain, audit } = self;
-        let mut to = Filling { rest: body.iter_mut() };
+        let mut to = FieldWriter { rest: body.iter_mut() };
         to.put(&identity.unit.0);
         to.put(&identity.domain_index.to_be_bytes());
         to.put(&identity.instance.0);
@@ -143,7 +143,7 @@ impl State {
 fn encode_key(key: Option<&MasterKey>) -> [u8; STORED_KEY_LEN] {
     let mut bytes = [0; STORED_KEY_LEN];
     if let Some(key) = key {
-        let mut to = Filling { rest: bytes.iter_mut() };
+        let mut to = FieldWriter { rest: bytes.iter_mut() };
         to.put(key.pattern.as_bytes());
         to.put(&[u8::try_from(key.origins.iter().count()).unwrap_or_default()]);
         let mut origins = key.origins.iter();
@@ -158,7 +158,7 @@ fn encode_key(key: Option<&MasterKey>) -> [u8; STORED_KEY_LEN] {
 }
 
 impl StoredState {
-    /// The state in these bytes; `None` for bytes that [`State::encode`] does not write.
+    /// Reads a state; `None` for bytes that [`State::encode`] does not write.
     pub(crate) fn decode(body: &[u8; BODY_LEN]) -> Option<Self> {
         let (unit, rest) = body.split_first_chunk::<16>()?;
         let (domain_index, rest) = rest.split_first_chunk::<4>()?;
@@ -178,9 +178,9 @@ impl StoredState {
             attributes: Attributes::from_bytes(attributes).ok()?,
             administrators: decode_administrators(places, administrators.into())?,
             control_points: ControlPoints::from_bytes(control_points).ok()?,
-            ..Domain::born(u32::from_be_bytes(*domain_instance))
+            ..Domain::new(u32::from_be_bytes(*domain_instance))
         };
-        let identity = Identity {
+        let identity = UnitIdentity {
             unit: UnitId(*unit),
             domain_index: u32::from_be_bytes(*domain_index),
             instance: InstanceId(*instance),
@@ -193,7 +193,7 @@ impl StoredState {
         })
     }
 
-    pub(crate) const fn identity(&self) -> &Identity {
+    pub(crate) const fn identity(&self) -> &UnitIdentity {
         &self.state.identity
     }
 
@@ -202,7 +202,7 @@ impl StoredState {
         &self.keys
     }
 
-    /// The whole state, given the keys of [`StoredState::keys`] recalled.
+    /// The state with the recalled keys of [`StoredState::keys`].
     pub(crate) fn with_keys(self, keys: [Option<MasterKey>; 2]) -> Option<State> {
         let registers = match (self.register_state, keys) {
             (0, [None, None]) => Registers::Empty,
@@ -247,21 +247,21 @@ mod tests {
     use crate::administrators::Administrator;
     use crate::audit::AuditLog;
     use crate::domain::Domain;
-    use crate::env::Identity;
+    use crate::env::UnitIdentity;
     use crate::master_key::MasterKey;
     use crate::registers::Registers;
     use unit_api::admin::{Attributes, InstanceId, Permissions};
     use unit_api::{UnitId, VerificationPattern};
 
     fn state(registers: Registers) -> State {
-        let identity = Identity { unit: UnitId([7; 16]), domain_index: 9, instance: InstanceId([6; 16]) };
+        let identity = UnitIdentity { unit: UnitId([7; 16]), domain_index: 9, instance: InstanceId([6; 16]) };
         let attributes = Attributes {
             signature_threshold: 2,
             revocation_threshold: 1,
             permissions: Permissions::recovery(),
             mode: 1,
         };
-        let mut domain = Domain { attributes, registers, ..Domain::born(4) };
+        let mut domain = Domain { attributes, registers, ..Domain::new(4) };
         for n in 1..=8 {
             domain.administrators = domain.administrators.with(Administrator::for_test(n)).unwrap();
         }
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_do_not_exist_are_refused() {
+    fn unknown_numbers_are_refused() {
         let sound = encode(&state(Registers::Empty));
         assert!(StoredState::decode(&sound).is_some());
         let administrators = 16 + 4 + 16 + 4 + 16 + 32 + 16;

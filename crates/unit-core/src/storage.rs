@@ -2,20 +2,20 @@
 
 use core::fmt;
 
-/// One of the two places a unit's state is written to, in turn.
+/// One of the two places that a unit's state is written to alternately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
-    /// The first.
+    /// The first slot.
     A,
-    /// The second.
+    /// The second slot.
     B,
 }
 
 impl Slot {
-    /// Both, in order.
+    /// Both slots in order.
     pub const ALL: [Self; 2] = [Self::A, Self::B];
 
-    /// The other one.
+    /// The other slot.
     #[must_use]
     pub const fn other(self) -> Self {
         match self {
@@ -25,33 +25,33 @@ impl Slot {
     }
 }
 
-/// Two slots of bytes that outlive the unit's power.
+/// Two slots of bytes that survive power loss.
 ///
-/// A unit writes to the slot whose content it can do without, so that a write cut short at any byte costs nothing.
-/// What is written is sealed: storage learns sizes and times. It is trusted in one thing, to keep what it confirmed: it
-/// neither brings back an old content of both slots, nor loses the newer one, nor both. A unit cannot tell the first
-/// from a restart, nor the last from its first day; without the newer slot it is as it was one change before, its
-/// counter included, but without a key that was cleared, for those are overwritten in both slots as soon as storage
-/// takes it. Only storage that cannot be set back protects from replay by whoever owns the disk.
+/// A unit writes to the slot of the older state, so that a write that is interrupted at any byte loses nothing. The content is
+/// sealed: the storage sees lengths and times. It is trusted in one respect, to keep what it confirmed: it does not restore an
+/// old content of both slots, and does not lose the newer slot or both. A unit cannot distinguish a restored old content from
+/// a restart, nor the loss of both slots from its first start. After the loss of the newer slot it is in the state before its
+/// last change, with the counter of that state, but without keys that were cleared, which are overwritten in both slots as
+/// soon as storage permits. Only storage that cannot be rolled back protects against replay by the owner of the disk.
 pub trait Storage {
-    /// Reads a slot into the start of `content` and returns how many bytes it holds, 0 if it was never written.
+    /// Reads a slot into the start of `content` and returns the number of bytes, 0 if the slot was never written.
     ///
-    /// Content longer than the buffer is cut to it; a buffer of [`crate::MAX_SLOT_LEN`] cuts nothing a unit wrote.
+    /// Content that is longer than the buffer is truncated; [`crate::MAX_SLOT_LEN`] bytes hold everything that a unit writes.
     ///
     /// # Errors
     /// [`StorageFailed`] when the slot cannot be read. A slot never written is not a failure.
     fn read(&mut self, slot: Slot, content: &mut [u8]) -> Result<usize, StorageFailed>;
 
-    /// Replaces a slot's content by at most [`crate::MAX_SLOT_LEN`] bytes. On return they are durable.
+    /// Replaces a slot's content with at most [`crate::MAX_SLOT_LEN`] bytes. On return they are durable.
     ///
-    /// A write that is cut short may leave anything in this slot, and nothing in the other.
+    /// An interrupted write may leave any bytes in this slot; it does not change the other slot.
     ///
     /// # Errors
-    /// [`StorageFailed`] when the content may not be durable; the unit takes it that either may be there, old or new.
+    /// [`StorageFailed`] when the content may not be durable; the unit then assumes that the slot holds either content.
     fn write(&mut self, slot: Slot, content: &[u8]) -> Result<(), StorageFailed>;
 }
 
-/// Storage did not do what was asked; the cause is the storage's to report.
+/// The storage failed; it reports the cause itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StorageFailed;
 

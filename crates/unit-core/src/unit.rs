@@ -1,15 +1,15 @@
-//! The unit itself: what it holds, how it starts, and the one way in.
+//! The unit: its parts, its start, and its entry [`Unit::execute`].
 
-use crate::answer::Answer;
+use crate::response_layout::ResponseLayout;
 use crate::command;
-use crate::env::{Env, Identity};
+use crate::env::{Env, UnitIdentity};
 use crate::execution::Execution;
-use crate::keeping::{Attempt, Residue};
+use crate::persistence::{AuditedAction, StaleSlot};
 use crate::key_scope::KeyScope;
 use crate::master_key::MasterKey;
 use crate::self_test;
-use crate::slot::{OpenSlot, Outline};
-use crate::slots::{Found, Slots};
+use crate::slot::{OpenSlot, StateSummary};
+use crate::slots::{StorageContent, Slots};
 use crate::state::{State, StoredKey};
 use engine::{Engine, EngineError};
 use tke_crypto::SigningKey;
@@ -18,15 +18,15 @@ use unit_api::{Command, Condition, Envelope, Refusal, Response, UnitError, UnitS
 
 /// One crypto unit.
 ///
-/// It begins in imprint mode: administrators are added and thresholds set, and only then are master keys let in. What
-/// needs a master key and what does not: `GenerateRandom` and `Status` do not; of the rest the registers' table says
-/// which state serves what, and control points which mechanisms are open.
+/// It begins in imprint mode: administrators are installed and thresholds set, and only then can master keys be loaded.
+/// `GenerateRandom` and `Status` need no master key; for the other commands the table of the registers shows which state
+/// serves them, and control points which mechanisms are enabled.
 ///
-/// A unit in its error state answers `Status`, the queries for domain, device certificate and audit records, and zeroize.
-/// Stored state that is lost is replaced by zeroize, which nobody has to sign then, since nobody is known, and after
-/// which the unit works. What is wrong with the engine lasts until a start that finds it right; until then administrators
-/// who are known can zeroize as ever, and nobody else. Where storage holds on to a key that was done away with, the unit
-/// serves nothing until the slot is overwritten, which every command tries first.
+/// A unit in its error state answers `Status`, the queries for domain, device certificate and audit records, and zeroize. A
+/// lost state is replaced by zeroize, which then needs no signature, since no administrator is known; afterwards the unit
+/// works. A failure of the engine lasts until a start that passes the self-test; until then only the known administrators
+/// can zeroize. While a slot of the storage refers to a removed key, the unit serves nothing; every command tries to
+/// overwrite the slot first.
 pub struct Unit<E: Env> {
     pub(crate) engine: E::Engine,
     pub(crate) storage: E::Storage,
@@ -35,24 +35,24 @@ pub struct Unit<E: Env> {
     pub(crate) state: State,
     pub(crate) slots: Slots,
     pub(crate) boot_nonce: [u8; 16],
-    /// What key parts are sealed for. Volatile: gone with the power, with what it was made for, and with every other.
+    /// Importer key, which key parts are sealed for. Volatile; removed by an import, by zeroize and by power loss.
     pub(crate) importer: Option<SigningKey>,
-    /// Why the unit is in its error state, if it is for good.
+    /// The failure that put the unit into its error state until a restart or zeroize.
     pub(crate) failure: Option<Refusal>,
-    pub(crate) residue: Residue,
+    pub(crate) stale_slot: StaleSlot,
 }
 
 impl<E: Env> Unit<E> {
-    /// Powers a unit up: self-test, boot nonce, then the state that storage holds, or a first one if it holds none.
+    /// Starts a unit: self-test, boot nonce, then the stored state, or the first state if none is stored.
     ///
-    /// Always gives a unit: one that could not start is in its error state, and says why in its status.
-    /// `identity` is the same at every start; a state stored by another identity is refused.
+    /// Always returns a unit: a unit that could not start is in its error state, and its status has the error. `identity` is
+    /// the same at every start; a state stored under another identity is refused.
     pub fn start(
         engine: E::Engine,
         storage: E::Storage,
         module: E::Module,
         clock: E::Clock,
-        identity: Identity,
+        identity: UnitIdentity,
     ) -> Self {
         let mut unit = Self {
             engine,
@@ -64,7 +64,7 @@ impl<E: Env> Unit<E> {
             boot_nonce: [0; 16],
             importer: None,
             failure: None,
-            residue: Residue::None,
+            stale_slot: StaleSlot::Harmless,
         };
         unit.failure = unit.power_on().err();
         unit
@@ -74,41 +74,41 @@ impl<E: Env> Unit<E> {
         self_test::run(&mut self.engine)?;
         self.engine.random(&mut self.boot_nonce)?;
         match Slots::find(&mut self.engine, &mut self.storage)? {
-            Found::Nothing => {
+            StorageContent::Nothing => {
                 let mut first = State::first(self.state.identity);
-                self.record(&mut first, &Attempt::by_itself(AuditKind::NewChain), None);
+                self.record(&mut first, &AuditedAction::without_command(AuditKind::NewChain), None);
                 self.begin(Slots::unused(), first)
             }
-            Found::State(slots, newest, older) => self.restore(slots, newest, older.as_ref()),
-            Found::Invalid => Err(UnitError::StateInvalid.into()),
+            StorageContent::State(slots, newest, older) => self.restore(slots, newest, older.as_ref()),
+            StorageContent::Invalid => Err(UnitError::StateInvalid.into()),
         }
     }
 
-    fn restore(&mut self, slots: Slots, newest: OpenSlot, older: Option<&Outline>) -> Result<(), Refusal> {
+    fn restore(&mut self, slots: Slots, newest: OpenSlot, older: Option<&StateSummary>) -> Result<(), Refusal> {
         if *newest.state.identity() != self.state.identity {
             return Err(UnitError::StateInvalid.into());
         }
-        let settled = older.is_some_and(|older| older.is_of(&newest));
+        let is_clean = older.is_some_and(|older| older.is_of(&newest));
         self.forget_orphans(newest.state.keys())?;
         let keys = self.recall_both(newest.state.keys())?;
         self.state = newest.state.with_keys(keys).ok_or(UnitError::StateInvalid)?;
         self.slots = slots;
-        if settled {
+        if is_clean {
             return Ok(());
         }
-        // The last change may have been cut short before the keys it did away with were forgotten.
+        // The last change may have been interrupted before the keys that it removed were forgotten.
         for gone in older.iter().flat_map(|older| &older.keys).flatten() {
             let kept = |kept: &MasterKey| kept.reference.as_bytes() == gone.reference.as_bytes();
             if !self.state.domain.registers.keys().any(kept) {
                 self.forget(&gone.reference)?;
             }
         }
-        self.residue = Residue::Old;
-        self.tidy_up();
+        self.stale_slot = StaleSlot::Outdated;
+        self.clean_up();
         Ok(())
     }
 
-    /// Removes what no register refers to: keys persisted by a change that was cut short before its state was written.
+    /// Removes keys that no register refers to, persisted by a change that was interrupted before its state was written.
     fn forget_orphans(&mut self, stored: &[Option<StoredKey>; 2]) -> Result<(), Refusal> {
         let kept = stored.each_ref().map(|key| key.as_ref().map_or(&[][..], |key| key.reference.as_bytes()));
         Ok(self.engine.forget_all_but(&kept)?)
@@ -143,40 +143,40 @@ impl<E: Env> Unit<E> {
         })
     }
 
-    /// Carries out a command: the customer's only way in.
+    /// Carries out a command. This is the only entry for customers.
     ///
-    /// What the response borrows is at the start of `out`; [`unit_api::MAX_FRAME_LEN`] bytes are enough for every
-    /// answer. `out` may hold secrets afterwards and is the caller's to wipe. Administrative requests are always answered
-    /// if there is room for the answer, which tells by itself whether they were carried out.
+    /// The response borrows from the start of `out`; [`unit_api::MAX_FRAME_LEN`] bytes are enough for every response. `out`
+    /// may hold secrets afterwards; the caller wipes it. An administrative request is always answered if `out` has room for
+    /// the answer, which states whether the command was carried out.
     ///
     /// # Errors
-    /// The refusal; `out` is zero then, and the unit is as it was, but that a refusal for a fault of the unit's own
+    /// The refusal; `out` is zero then, and the unit is unchanged, except that a refusal for a fault of the unit itself
     /// ([`EngineError::DeviceError`], [`EngineError::KeyHandleInvalid`]) puts it into its error state.
     pub fn execute<'o>(
         &mut self,
         envelope: &Envelope<'_>,
         out: &'o mut [u8],
     ) -> Result<Response<'o>, Refusal> {
-        self.tidy_up();
+        self.clean_up();
         match self.carry_out(&envelope.command, out) {
             Ok(answer) => answer.into_response(out),
             Err(refusal) => {
                 out.fill(0);
-                self.note_fault(refusal);
+                self.record_fault(refusal);
                 Err(refusal)
             }
         }
     }
 
-    /// Puts the unit into its error state if a refusal is for a fault of its own.
-    pub(crate) fn note_fault(&mut self, refusal: Refusal) {
+    /// Puts the unit into its error state if a refusal is for a fault of the unit itself.
+    pub(crate) fn record_fault(&mut self, refusal: Refusal) {
         if matches!(refusal.engine_error(), Some(EngineError::DeviceError | EngineError::KeyHandleInvalid)) {
             self.failure.get_or_insert(refusal);
         }
     }
 
-    fn carry_out(&mut self, command: &Command<'_>, out: &mut [u8]) -> Result<Answer, Refusal> {
-        if self.impediment().is_some() && !command.kind().is_handled_in_error_state() {
+    fn carry_out(&mut self, command: &Command<'_>, out: &mut [u8]) -> Result<ResponseLayout, Refusal> {
+        if self.error_cause().is_some() && !command.kind().is_handled_in_error_state() {
             return Err(UnitError::ErrorState.into());
         }
         if let Some(point) = command.kind().control_point() {
@@ -188,14 +188,14 @@ impl<E: Env> Unit<E> {
         command.dispatch(Execution::new(self, out))
     }
 
-    /// Why the unit is in its error state, if it is.
-    pub(crate) fn impediment(&self) -> Option<Refusal> {
-        let kept = matches!(self.residue, Residue::Old).then(|| UnitError::StorageFailed.into());
+    /// The reason for the error state, if the unit is in it.
+    pub(crate) fn error_cause(&self) -> Option<Refusal> {
+        let kept = matches!(self.stale_slot, StaleSlot::Outdated).then(|| UnitError::StorageFailed.into());
         self.failure.or(kept)
     }
 
     pub(crate) fn condition(&self) -> Condition {
-        self.impediment().map_or(Condition::Operational, |why| Condition::Error(why.code()))
+        self.error_cause().map_or(Condition::Operational, |why| Condition::Error(why.code()))
     }
 
     pub(crate) fn status(&self) -> UnitStatus {

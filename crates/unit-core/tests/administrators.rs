@@ -5,7 +5,7 @@ use crate::common::administrators::{
     query, seal, secure, send, send_raw, sign, signed_parts, signer_info, with_domain,
 };
 use crate::common::{
-    Bench, BenchEnv, OTHER_PARTS, PARTS, activate, bring_into_service, commit, load, run, status,
+    Fixture, TestEnv, OTHER_PARTS, PARTS, activate, bring_into_service, commit, load, run, status,
 };
 use unit_api::admin::{
     AdminCommand, AdminRequest, AdminResponse, AdministratorEntries, Attributes, AuditChain, ControlPoint,
@@ -17,8 +17,8 @@ use unit_core::Unit;
 const ALL: Permissions = Permissions::recovery();
 
 /// A secured unit with this many administrators and these thresholds.
-fn ruled(administrators: usize, sign: u32, revoke: u32, permissions: Permissions) -> Unit<BenchEnv> {
-    let mut unit = Bench::quick(1).start();
+fn ruled(administrators: usize, sign: u32, revoke: u32, permissions: Permissions) -> Unit<TestEnv> {
+    let mut unit = Fixture::quick(1).start();
     secure(&mut unit, administrators, attributes(sign, revoke, permissions));
     unit
 }
@@ -27,11 +27,11 @@ fn first(count: usize) -> Vec<usize> {
     (0..count).collect()
 }
 
-fn set(unit: &mut Unit<BenchEnv>, to: Attributes, signers: &[usize]) -> Result<(), UnitError> {
+fn set(unit: &mut Unit<TestEnv>, to: Attributes, signers: &[usize]) -> Result<(), UnitError> {
     administer(unit, AdminCommand::SetAttributes, &to.to_bytes(), signers).map(drop)
 }
 
-fn installed(unit: &mut Unit<BenchEnv>) -> Vec<[u8; 32]> {
+fn installed(unit: &mut Unit<TestEnv>) -> Vec<[u8; 32]> {
     let bytes = query(unit, AdminCommand::QueryAdministrators, b"");
     AdministratorEntries::decode(&bytes).unwrap().iter().map(|entry| entry.ski).collect()
 }
@@ -41,7 +41,7 @@ fn installed(unit: &mut Unit<BenchEnv>) -> Vec<[u8; 32]> {
 #[test]
 fn each_command_needs_its_signatures_and_no_more() {
     use AdminCommand::*;
-    let mut unit = Bench::new(1).start();
+    let mut unit = Fixture::new(1).start();
     secure(&mut unit, 5, attributes(3, 2, ALL.with(Permissions::CP_1SIGN)));
     bring_into_service(&mut unit, &PARTS);
     let pattern = load(&mut unit, &OTHER_PARTS);
@@ -145,7 +145,7 @@ fn one_bad_signature_spoils_all() {
 
 #[test]
 fn a_broken_signature_is_refused_in_imprint_mode_too() {
-    let mut unit = Bench::quick(1).start();
+    let mut unit = Fixture::quick(1).start();
     let certificate = &administrator(0).certificate;
     let refused = administer(&mut unit, AdminCommand::AddAdministrator, certificate, &[0]);
     assert_eq!(refused, Err(UnitError::SignerUnknown));
@@ -252,7 +252,7 @@ fn a_refused_command_uses_up_its_counter_if_it_was_rightly_signed() {
 
 #[test]
 fn what_is_no_request_is_answered_unsigned() {
-    let mut unit = Bench::new(1).start();
+    let mut unit = Fixture::new(1).start();
     for request in [&b""[..], b"x", &[0x30, 0x00], &[0xff; 100]] {
         let response = send_raw(&mut unit, request);
         let response = AdminResponse::decode(&response).unwrap();
@@ -268,7 +268,7 @@ fn what_is_no_request_is_answered_unsigned() {
 #[test]
 fn administrators_come_and_go_by_the_rules() {
     use AdminCommand::{AddAdministrator, RemoveAdministrator, ReplaceAdministrator};
-    let mut unit = Bench::quick(1).start();
+    let mut unit = Fixture::quick(1).start();
     let certificate = |n: usize| &administrator(n).certificate;
     // In imprint mode anybody may come, and the last may go.
     administer(&mut unit, AddAdministrator, certificate(0), &[]).unwrap();
@@ -326,7 +326,7 @@ fn administrators_come_and_go_by_the_rules() {
 
 #[test]
 fn imprint_mode_is_left_by_those_who_will_rule() {
-    let mut unit = Bench::quick(1).start();
+    let mut unit = Fixture::quick(1).start();
     for n in 0..3 {
         let certificate = &administrator(n).certificate;
         administer(&mut unit, AdminCommand::AddAdministrator, certificate, &[]).unwrap();
@@ -414,7 +414,7 @@ fn thresholds_and_permissions_change_by_the_rules() {
 
 #[test]
 fn imprint_mode_knows_no_master_keys_and_no_control_points() {
-    let mut unit = Bench::quick(1).start();
+    let mut unit = Fixture::quick(1).start();
     for installed in [false, true] {
         if installed {
             let certificate = &administrator(0).certificate;
@@ -505,7 +505,7 @@ fn inputs_of_the_wrong_form_are_refused() {
 /// Queries need to know the domain and nothing else, and change nothing.
 #[test]
 fn queries_are_answered_to_anybody() {
-    let mut unit = Bench::new(1).start();
+    let mut unit = Fixture::new(1).start();
     secure(&mut unit, 2, attributes(2, 1, ALL));
     let nowhere = Target { unit: UnitId([0; 16]), domain_index: 3, domain_instance: 0 };
     let before = domain(&mut unit);
@@ -551,7 +551,7 @@ fn registers_and_origins_are_shown() {
 /// Every command for this unit leaves a record, who signed it included, and every record its trace in the chain.
 #[test]
 fn the_audit_chain_tells_everything_in_order() {
-    let mut unit = Bench::new(1).start();
+    let mut unit = Fixture::new(1).start();
     secure(&mut unit, 3, attributes(2, 2, ALL));
     let pattern = bring_into_service(&mut unit, &PARTS);
     use AdminCommand::*;

@@ -1,7 +1,7 @@
 //! Key blobs that are not as a unit made them, or not for it.
 
 use crate::common::{
-    Bench, BenchEnv, OTHER_PARTS, activate, bring_into_service, bytes, commit, generate, import, load,
+    Fixture, TestEnv, OTHER_PARTS, activate, bring_into_service, bytes, commit, generate, import, load,
     refusal, spec, status,
 };
 use engine::{Algorithm, Engine, KeyPart, KeyUses, MacMechanism, WrapMechanism};
@@ -12,7 +12,7 @@ use unit_core::constant_time::check_blob_mac;
 const WKID: core::ops::Range<usize> = 32..48;
 
 /// A blob of each kind: both algorithms, wrapped without and with padding, brought in and made inside.
-fn every_kind(unit: &mut Unit<BenchEnv>) -> Vec<Vec<u8>> {
+fn every_kind(unit: &mut Unit<TestEnv>) -> Vec<Vec<u8>> {
     let mut blobs = Vec::new();
     for (algorithm, lens) in
         [(Algorithm::Aes, &[16, 24, 32][..]), (Algorithm::GenericSecret, &[1, 15, 16, 20, 64])]
@@ -39,9 +39,9 @@ fn openers(blob: &[u8]) -> [Command<'_>; 3] {
 
 #[test]
 fn every_bit_of_every_byte_counts() {
-    let bench = Bench::new(1);
-    let mut unit = bench.rotating();
-    let keys_at_rest = bench.device.live();
+    let fixture = Fixture::new(1);
+    let mut unit = fixture.rotating();
+    let keys_at_rest = fixture.device.live();
     for mut blob in every_kind(&mut unit) {
         for bit in 0..blob.len() * 8 {
             let byte = bit / 8;
@@ -53,12 +53,12 @@ fn every_bit_of_every_byte_counts() {
             blob[byte] ^= 1 << (bit % 8);
         }
     }
-    assert_eq!(bench.device.live(), keys_at_rest);
+    assert_eq!(fixture.device.live(), keys_at_rest);
 }
 
 #[test]
 fn truncated_and_extended_blobs_are_refused() {
-    let mut unit = Bench::new(1).rotating();
+    let mut unit = Fixture::new(1).rotating();
     for blob in every_kind(&mut unit) {
         let mut extended = blob.clone();
         extended.extend([0; 200]);
@@ -72,7 +72,7 @@ fn truncated_and_extended_blobs_are_refused() {
 
 #[test]
 fn blobs_show_the_offsets_that_ep11_shows() {
-    let mut unit = Bench::new(1).ready();
+    let mut unit = Fixture::new(1).ready();
     let current = status(&mut unit).current.unwrap();
     let blob = generate(&mut unit, KeyUses::ENCRYPT.with(KeyUses::DECRYPT), false);
     assert_eq!(blob.len(), 80 + 40 + 16);
@@ -92,7 +92,7 @@ fn blobs_show_the_offsets_that_ep11_shows() {
 /// The blob of a known key under a known master key, worked out with another implementation of every mechanism.
 #[test]
 fn kat_blob_openssl() {
-    let mut unit = Bench::new(1).in_service();
+    let mut unit = Fixture::new(1).in_service();
     let parts = [(0..32).collect::<Vec<u8>>(), vec![0xa5; 32]].concat();
     bring_into_service(&mut unit, &parts);
     let aes = import(&mut unit, Algorithm::Aes, &(0x40..0x60).collect::<Vec<u8>>(), KeyUses::ENCRYPT);
@@ -117,11 +117,11 @@ const SECRET_BLOB: &str = "\
 
 #[test]
 fn a_blob_opens_in_another_unit_with_the_same_master_key_only() {
-    let (mut first, mut second) = (Bench::new(1).ready(), Bench::new(2).ready());
+    let (mut first, mut second) = (Fixture::new(1).ready(), Fixture::new(2).ready());
     let key = import(&mut first, Algorithm::Aes, &[3; 32], KeyUses::SIGN);
     let sign = Command::Sign { by: MacMechanism::AesCmac, key: &key, data: b"data" };
     assert_eq!(bytes(&mut first, sign), bytes(&mut second, sign));
-    let mut foreign = Bench::new(3).in_service();
+    let mut foreign = Fixture::new(3).in_service();
     assert_eq!(refusal(&mut foreign, sign), UnitError::WkNotInitialized);
     let pattern = load(&mut foreign, &OTHER_PARTS);
     commit(&mut foreign, pattern);
@@ -137,11 +137,11 @@ fn a_blob_opens_in_another_unit_with_the_same_master_key_only() {
 
 #[test]
 fn a_blob_under_new_serves_nobody_before_activation() {
-    let mut elsewhere = Bench::new(2).in_service();
+    let mut elsewhere = Fixture::new(2).in_service();
     let pattern = bring_into_service(&mut elsewhere, &OTHER_PARTS);
     let key = generate(&mut elsewhere, KeyUses::SIGN, false);
     let sign = Command::Sign { by: MacMechanism::AesCmac, key: &key, data: b"" };
-    let mut unit = Bench::new(1).ready();
+    let mut unit = Fixture::new(1).ready();
     load(&mut unit, &OTHER_PARTS);
     assert!(matches!(status(&mut unit).new, NewRegister::FullUncommitted(_)));
     assert_eq!(refusal(&mut unit, sign), UnitError::WkidMismatch);
@@ -153,7 +153,7 @@ fn a_blob_under_new_serves_nobody_before_activation() {
 
 #[test]
 fn reenciphering_keeps_every_attribute_and_the_key() {
-    let mut unit = Bench::new(1).rotating();
+    let mut unit = Fixture::new(1).rotating();
     let blobs = every_kind(&mut unit);
     let moved: Vec<_> = blobs.iter().map(|blob| bytes(&mut unit, Command::Reencipher { blob })).collect();
     let NewRegister::FullCommitted(pattern) = status(&mut unit).new else { panic!() };
@@ -171,9 +171,9 @@ fn reenciphering_keeps_every_attribute_and_the_key() {
 
 #[test]
 fn the_constant_time_surface_says_what_the_unit_says() {
-    let bench = Bench::new(1);
-    let mut blob = generate(&mut bench.ready(), KeyUses::SIGN, false);
-    let mut engine = bench.device.power_on();
+    let fixture = Fixture::new(1);
+    let mut blob = generate(&mut fixture.ready(), KeyUses::SIGN, false);
+    let mut engine = fixture.device.power_on();
     let parts = [KeyPart::new([1; 32]), KeyPart::new([2; 32])];
     let other = engine.combine_key_parts(&[KeyPart::new([4; 32]), KeyPart::new([8; 32])], false).unwrap();
     let refused = check_blob_mac(&mut engine, other, &blob).unwrap_err();
@@ -183,5 +183,5 @@ fn the_constant_time_surface_says_what_the_unit_says() {
     blob[100] ^= 1;
     let refused = check_blob_mac(&mut engine, master, &blob).unwrap_err();
     assert_eq!(refused.unit_error(), Some(UnitError::BlobError));
-    assert_eq!(bench.device.live(), 2, "the two master keys lent to it");
+    assert_eq!(fixture.device.live(), 2, "the two master keys lent to it");
 }

@@ -2,7 +2,7 @@
 
 use crate::common::administrators::{attributes, secure};
 use crate::common::{
-    Answer, Bench, OTHER_PARTS, PARTS, activate, bring_into_service, bytes, commit, done, execute, generate,
+    Answer, Fixture, OTHER_PARTS, PARTS, activate, bring_into_service, bytes, commit, done, execute, generate,
     import, load, refusal, run, spec, status, try_load, zeroize,
 };
 use engine::{Algorithm, KeyUses, MacMechanism, WrapMechanism};
@@ -15,10 +15,10 @@ const BOTH: KeyUses = KeyUses::ENCRYPT.with(KeyUses::DECRYPT);
 
 #[test]
 fn a_new_unit_has_nothing_in_it() {
-    let bench = Bench::new(1);
-    let status = status(&mut bench.start());
-    assert_eq!(status.unit, bench.identity.unit);
-    assert_eq!(status.domain_index, bench.identity.domain_index);
+    let fixture = Fixture::new(1);
+    let status = status(&mut fixture.start());
+    assert_eq!(status.unit, fixture.identity.unit);
+    assert_eq!(status.domain_index, fixture.identity.domain_index);
     assert_eq!((status.domain_instance, status.transaction_counter), (1, 0));
     assert_eq!(status.condition, Condition::Operational);
     assert!(status.current.is_none() && matches!(status.new, NewRegister::Empty));
@@ -43,21 +43,21 @@ fn kat_verification_pattern_ep11() {
         ),
     ];
     for (parts, expected) in vectors {
-        assert_eq!(load(&mut Bench::quick(1).in_service(), &parts).to_string(), expected);
+        assert_eq!(load(&mut Fixture::quick(1).in_service(), &parts).to_string(), expected);
     }
     let singles = [
         (first, "491176b0f443c65a7c7d72df47d6cbc0d04e111fb5a619f60d3e776700000000"),
         (second.to_vec(), "a06d2a8e43c60eee8e674e0ff528a69f148cd49752e3db09caba4dd000000000"),
     ];
     for (part, expected) in singles {
-        assert_eq!(load(&mut Bench::quick(1).in_service(), &part).to_string(), expected);
+        assert_eq!(load(&mut Fixture::quick(1).in_service(), &part).to_string(), expected);
     }
 }
 
 #[test]
 fn unfit_key_parts_are_refused_and_change_nothing() {
-    let bench = Bench::quick(1);
-    let mut unit = bench.in_service();
+    let fixture = Fixture::quick(1);
+    let mut unit = fixture.in_service();
     let part = |byte| [byte; 32];
     let unfit: [(Vec<u8>, UnitError); 7] = [
         (vec![], UnitError::KeyPartsMissing),
@@ -73,13 +73,13 @@ fn unfit_key_parts_are_refused_and_change_nothing() {
     }
     let status = status(&mut unit);
     assert!(status.current.is_none() && matches!(status.new, NewRegister::Empty));
-    assert_eq!((bench.device.live(), bench.device.persisted()), (0, 0));
+    assert_eq!((fixture.device.live(), fixture.device.persisted()), (0, 0));
 }
 
 #[test]
 fn a_ceremony_leads_to_a_serving_unit() {
-    let bench = Bench::new(1);
-    let mut unit = bench.in_service();
+    let fixture = Fixture::new(1);
+    let mut unit = fixture.in_service();
     let key = spec(Algorithm::Aes, 32, BOTH, false);
     assert_eq!(refusal(&mut unit, Command::GenerateKey { spec: key }), UnitError::WkNotInitialized);
     let pattern = load(&mut unit, &PARTS);
@@ -92,13 +92,13 @@ fn a_ceremony_leads_to_a_serving_unit() {
     // Add, set attributes; importer key, import, early activation, wrong commit, commit, activation.
     assert_eq!(status(&mut unit).transaction_counter, 8);
     assert_eq!(try_load(&mut unit, &PARTS).unwrap_err(), UnitError::SameAsCurrent);
-    assert_eq!(bench.device.persisted(), 1);
+    assert_eq!(fixture.device.persisted(), 1);
     bytes(&mut unit, Command::GenerateKey { spec: key });
 }
 
 #[test]
 fn a_random_master_key_goes_to_current_and_then_to_new() {
-    let mut unit = Bench::new(1).in_service();
+    let mut unit = Fixture::new(1).in_service();
     let generate = |unit: &mut _| {
         let output = run(unit, AdminCommand::GenerateMasterKey, b"");
         output.map(|output| VerificationPattern::from_bytes(output.try_into().unwrap()))
@@ -113,7 +113,7 @@ fn a_random_master_key_goes_to_current_and_then_to_new() {
 
 #[test]
 fn resumed_ceremonies_succeed_without_change() {
-    let mut unit = Bench::new(1).rotating();
+    let mut unit = Fixture::new(1).rotating();
     let pattern = match status(&mut unit).new {
         NewRegister::FullCommitted(pattern) => pattern,
         other => panic!("{other:?}"),
@@ -130,7 +130,7 @@ fn resumed_ceremonies_succeed_without_change() {
 
 #[test]
 fn encrypted_data_decrypts_with_its_associated_data_only() {
-    let mut unit = Bench::new(1).ready();
+    let mut unit = Fixture::new(1).ready();
     let key = generate(&mut unit, BOTH, false);
     let encrypt = Command::Encrypt { key: &key, aad: b"about", plaintext: b"secret" };
     let Ok(Answer::Ciphertext { iv, ciphertext }) = execute(&mut unit, encrypt) else { panic!() };
@@ -145,7 +145,7 @@ fn encrypted_data_decrypts_with_its_associated_data_only() {
 
 #[test]
 fn macs_verify_and_wrong_ones_do_not() {
-    let mut unit = Bench::new(1).ready();
+    let mut unit = Fixture::new(1).ready();
     let uses = KeyUses::SIGN.with(KeyUses::VERIFY);
     let keys = [
         (MacMechanism::AesCmac, Algorithm::Aes, 16),
@@ -166,7 +166,7 @@ fn macs_verify_and_wrong_ones_do_not() {
 
 #[test]
 fn a_key_wrapped_by_a_key_unwraps_as_what_the_caller_says() {
-    let mut unit = Bench::new(1).ready();
+    let mut unit = Fixture::new(1).ready();
     let kek = generate(&mut unit, KeyUses::WRAP.with(KeyUses::UNWRAP), false);
     let key = import(&mut unit, Algorithm::Aes, &[7; 32], KeyUses::SIGN);
     for by in [WrapMechanism::AesKw, WrapMechanism::AesKwp] {
@@ -184,7 +184,7 @@ fn a_key_wrapped_by_a_key_unwraps_as_what_the_caller_says() {
 
 #[test]
 fn a_use_that_a_key_does_not_permit_is_refused() {
-    let mut unit = Bench::new(1).ready();
+    let mut unit = Fixture::new(1).ready();
     let everything_but = |not: KeyUses| KeyUses::from_bits(KeyUses::ALL.bits() & !not.bits()).unwrap();
     let kek = generate(&mut unit, KeyUses::ALL, false);
     let some = generate(&mut unit, KeyUses::ALL, true);
@@ -223,7 +223,7 @@ fn a_use_that_a_key_does_not_permit_is_refused() {
 
 #[test]
 fn a_mechanism_that_does_not_go_with_the_key_is_refused() {
-    let mut unit = Bench::new(1).ready();
+    let mut unit = Fixture::new(1).ready();
     let secret = bytes(
         &mut unit,
         Command::GenerateKey { spec: spec(Algorithm::GenericSecret, 32, KeyUses::ALL, true) },
@@ -236,7 +236,7 @@ fn a_mechanism_that_does_not_go_with_the_key_is_refused() {
 
 #[test]
 fn sizes_out_of_range_are_refused() {
-    let mut unit = Bench::new(1).ready();
+    let mut unit = Fixture::new(1).ready();
     for (algorithm, key_len) in [(Algorithm::Aes, 0), (Algorithm::Aes, 33), (Algorithm::GenericSecret, 65)] {
         let spec = spec(algorithm, key_len, KeyUses::ALL, true);
         assert_eq!(refusal(&mut unit, Command::GenerateKey { spec }), UnitError::KeySizeRange);
@@ -260,7 +260,7 @@ fn sizes_out_of_range_are_refused() {
 
 #[test]
 fn an_output_without_room_is_refused_and_zeroed() {
-    let mut unit = Bench::new(1).ready();
+    let mut unit = Fixture::new(1).ready();
     let spec = spec(Algorithm::Aes, 32, KeyUses::ALL, true);
     let full = bytes(&mut unit, Command::GenerateKey { spec }).len();
     for len in 0..full {
@@ -273,7 +273,7 @@ fn an_output_without_room_is_refused_and_zeroed() {
 
 #[test]
 fn every_command_over_keys_has_its_control_point() {
-    let mut unit = Bench::new(1).ready();
+    let mut unit = Fixture::new(1).ready();
     let (spec, by, mac) =
         (spec(Algorithm::Aes, 32, KeyUses::ALL, true), WrapMechanism::AesKw, MacMechanism::AesCmac);
     let key = generate(&mut unit, KeyUses::ALL, true);
@@ -317,8 +317,8 @@ fn every_command_over_keys_has_its_control_point() {
 
 #[test]
 fn zeroize_begins_a_new_life_and_keeps_identity_and_counter() {
-    let bench = Bench::new(1);
-    let mut unit = bench.rotating();
+    let fixture = Fixture::new(1);
+    let mut unit = fixture.rotating();
     let before = status(&mut unit);
     let key = generate(&mut unit, BOTH, false);
     zeroize(&mut unit);
@@ -327,7 +327,7 @@ fn zeroize_begins_a_new_life_and_keeps_identity_and_counter() {
     assert_eq!(after.domain_instance, before.domain_instance + 1);
     assert_eq!(after.transaction_counter, before.transaction_counter + 1);
     assert!(after.current.is_none() && matches!(after.new, NewRegister::Empty));
-    assert_eq!((bench.device.live(), bench.device.persisted()), (0, 0));
+    assert_eq!((fixture.device.live(), fixture.device.persisted()), (0, 0));
     let encrypt = Command::Encrypt { key: &key, aad: b"", plaintext: b"" };
     assert_eq!(refusal(&mut unit, encrypt), UnitError::WkNotInitialized);
     // The same parts bring the same master key back, and with it every blob.
@@ -338,13 +338,13 @@ fn zeroize_begins_a_new_life_and_keeps_identity_and_counter() {
 
 #[test]
 fn every_boot_draws_another_nonce() {
-    let bench = Bench::new(1);
-    assert_ne!(status(&mut bench.start()).boot_nonce, status(&mut bench.start()).boot_nonce);
+    let fixture = Fixture::new(1);
+    assert_ne!(status(&mut fixture.start()).boot_nonce, status(&mut fixture.start()).boot_nonce);
 }
 
 #[test]
 fn rotation_serves_with_current_until_activation_and_with_new_afterwards() {
-    let mut unit = Bench::new(1).ready();
+    let mut unit = Fixture::new(1).ready();
     let key = generate(&mut unit, BOTH, false);
     let reencipher = Command::Reencipher { blob: &key };
     assert_eq!(refusal(&mut unit, reencipher), UnitError::NewMissing);

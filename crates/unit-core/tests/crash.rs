@@ -6,7 +6,7 @@ use crate::common::administrators::{
 };
 use crate::common::disk::Fault;
 use crate::common::{
-    Bench, BenchEnv, Lasting, PARTS, execute, lasting, refusal, run, status, try_load, zeroize,
+    Fixture, TestEnv, Lasting, PARTS, execute, lasting, refusal, run, status, try_load, zeroize,
 };
 use engine::{DigestMechanism, Engine};
 use sha2::{Digest, Sha256};
@@ -68,7 +68,7 @@ const CEREMONY: [AdminCommand; 39] = [
 
 /// The next command of the ceremony with an input that fits the state, signed. A refused one is refused in any state
 /// that the ceremony comes to it in.
-fn request(unit: &mut Unit<BenchEnv>, command: AdminCommand) -> Vec<u8> {
+fn request(unit: &mut Unit<TestEnv>, command: AdminCommand) -> Vec<u8> {
     let shown = status(unit);
     let pattern = match shown.new {
         NewRegister::FullUncommitted(pattern) | NewRegister::FullCommitted(pattern) => *pattern.as_bytes(),
@@ -102,11 +102,11 @@ fn request(unit: &mut Unit<BenchEnv>, command: AdminCommand) -> Vec<u8> {
 
 fn target() -> &'static Vec<u8> {
     static TARGET: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
-    TARGET.get_or_init(|| export_target(&Bench::new(7)))
+    TARGET.get_or_init(|| export_target(&Fixture::new(7)))
 }
 
 /// Parts for the importer key that the unit has; another one is made if a restart has done away with it.
-fn parts_of_import(unit: &mut Unit<BenchEnv>) -> Vec<u8> {
+fn parts_of_import(unit: &mut Unit<TestEnv>) -> Vec<u8> {
     let importer = importer_of(&query(unit, AdminCommand::QueryImporterKey, b""));
     let base = if status(unit).current.is_some() { 4 } else { 1 };
     let sealed: Vec<_> = [base, 2 * base].map(|byte| seal(&importer, &[byte; 32])).into();
@@ -114,7 +114,7 @@ fn parts_of_import(unit: &mut Unit<BenchEnv>) -> Vec<u8> {
 }
 
 /// Takes a step; gives whether it was carried out, or the failure of storage.
-fn take(unit: &mut Unit<BenchEnv>, step: AdminCommand) -> Result<bool, UnitError> {
+fn take(unit: &mut Unit<TestEnv>, step: AdminCommand) -> Result<bool, UnitError> {
     let request = request(unit, step);
     match send(unit, &request) {
         Ok(_) => Ok(true),
@@ -132,7 +132,7 @@ struct Kept {
     head: [u8; 32],
 }
 
-fn kept(unit: &mut Unit<BenchEnv>) -> Kept {
+fn kept(unit: &mut Unit<TestEnv>) -> Kept {
     let (records, head) = with_domain(unit, |info| (info.audit_records, info.audit_head));
     Kept { state: lasting(unit), records, head }
 }
@@ -146,7 +146,7 @@ fn shape(kept: &Kept) -> (u32, u128, bool, Option<bool>, u8, [u8; 2], u64) {
 }
 
 /// Checks the chain that the unit keeps, and gives its records' bytes with the hash up to each.
-fn checked_chain(unit: &mut Unit<BenchEnv>) -> Vec<(u64, [u8; 32])> {
+fn checked_chain(unit: &mut Unit<TestEnv>) -> Vec<(u64, [u8; 32])> {
     let bytes = audit(unit);
     let chain = AuditChain::decode(&bytes).unwrap();
     let mut hash = chain.before;
@@ -167,31 +167,31 @@ fn checked_chain(unit: &mut Unit<BenchEnv>) -> Vec<(u64, [u8; 32])> {
     hashes
 }
 
-/// A bench before each step of the ceremony, with the state it is in, and at last the one behind it.
+/// A fixture before each step of the ceremony, with the state it is in, and at last the one behind it.
 ///
-/// Importer keys are volatile: where the step is an import, the bench is before the command that makes the key.
+/// Importer keys are volatile: where the step is an import, the fixture is before the command that makes the key.
 struct Stage {
-    bench: Bench,
+    fixture: Fixture,
     steps: &'static [AdminCommand],
     before: Vec<Kept>,
     writes: usize,
 }
 
-fn stages(bench: &Bench) -> Vec<Stage> {
-    let mut unit = bench.start();
+fn stages(fixture: &Fixture) -> Vec<Stage> {
+    let mut unit = fixture.start();
     let mut stages = Vec::new();
     let mut at = 0;
     while at < CEREMONY.len() {
         let len = if CEREMONY[at] == GenerateImporterKey { 2 } else { 1 };
         let steps = &CEREMONY[at..at + len];
-        let stage_bench = bench.copy();
-        let begun = bench.disk.writes();
+        let stage_fixture = fixture.copy();
+        let begun = fixture.disk.writes();
         let mut before = vec![kept(&mut unit)];
         for step in steps {
             take(&mut unit, *step).unwrap();
             before.push(kept(&mut unit));
         }
-        stages.push(Stage { bench: stage_bench, steps, before, writes: bench.disk.writes() - begun });
+        stages.push(Stage { fixture: stage_fixture, steps, before, writes: fixture.disk.writes() - begun });
         at += len;
     }
     stages
@@ -199,15 +199,15 @@ fn stages(bench: &Bench) -> Vec<Stage> {
 
 #[test]
 fn an_undisturbed_ceremony_survives_a_restart_after_every_step() {
-    for bench in Bench::of_both_kinds() {
-        for stage in stages(&bench) {
-            let found = kept(&mut stage.bench.start());
+    for fixture in Fixture::of_both_kinds() {
+        for stage in stages(&fixture) {
+            let found = kept(&mut stage.fixture.start());
             assert_eq!(found, stage.before[0], "{:?}", stage.steps);
-            assert_eq!(stage.bench.device.persisted(), found.state.master_keys());
+            assert_eq!(stage.fixture.device.persisted(), found.state.master_keys());
         }
-        let mut unit = bench.start();
+        let mut unit = fixture.start();
         checked_chain(&mut unit);
-        assert_eq!((bench.device.live(), bench.device.persisted()), (0, 0));
+        assert_eq!((fixture.device.live(), fixture.device.persisted()), (0, 0));
     }
 }
 
@@ -216,8 +216,8 @@ fn power_that_goes_at_any_write_leaves_before_or_after() {
     let tears = [0, 1, 20, 40, MAX_SLOT_LEN / 2, MAX_SLOT_LEN - 1];
     let faults = [Fault::CutBefore, Fault::CutAfter, Fault::Truncated(1)];
     let faults: Vec<_> = faults.into_iter().chain(tears.map(Fault::Torn)).collect();
-    for bench in Bench::of_both_kinds() {
-        for stage in stages(&bench) {
+    for fixture in Fixture::of_both_kinds() {
+        for stage in stages(&fixture) {
             for fault in &faults {
                 for nth in 0..stage.writes {
                     crash_at(&stage, nth, *fault);
@@ -228,10 +228,10 @@ fn power_that_goes_at_any_write_leaves_before_or_after() {
 }
 
 fn crash_at(stage: &Stage, nth: usize, fault: Fault) {
-    let (steps, bench) = (stage.steps, stage.bench.copy());
-    let mut unit = bench.start();
+    let (steps, fixture) = (stage.steps, stage.fixture.copy());
+    let mut unit = fixture.start();
     let chain_before = checked_chain(&mut unit);
-    bench.disk.plan(bench.disk.writes() + nth, fault);
+    fixture.disk.plan(fixture.disk.writes() + nth, fault);
     let mut taken = 0;
     for step in steps {
         if take(&mut unit, *step).is_err() {
@@ -242,8 +242,8 @@ fn crash_at(stage: &Stage, nth: usize, fault: Fault) {
     // Where the last write only tidied up, the step was answered as done.
     let answered = taken;
     drop(unit);
-    bench.disk.repair();
-    let mut unit = bench.start();
+    fixture.disk.repair();
+    let mut unit = fixture.start();
     let found = kept(&mut unit);
     let context = format!("{fault:?} at write {nth} of {steps:?}: {found:?}");
     let acknowledged = &stage.before[answered];
@@ -254,7 +254,7 @@ fn crash_at(stage: &Stage, nth: usize, fault: Fault) {
     let common: Vec<_> = chain.iter().filter(|(n, _)| chain_before.iter().any(|(m, _)| m == n)).collect();
     assert!(common.iter().all(|link| chain_before.contains(link)), "{context}: the chain was rewritten");
     // A key made for a write of which nothing is left is the only one that nobody can know of.
-    let orphans = bench.device.persisted() - found.state.master_keys();
+    let orphans = fixture.device.persisted() - found.state.master_keys();
     let was_before = answered < steps.len() && shape(&found) == shape(&stage.before[answered]);
     let made_one = matches!(steps.get(answered), Some(ImportKeyParts | GenerateMasterKey));
     assert!(orphans <= usize::from(was_before && made_one), "{context}");
@@ -266,7 +266,7 @@ fn crash_at(stage: &Stage, nth: usize, fault: Fault) {
     }
     let after = stage.before.last().unwrap();
     assert_eq!(kept(&mut unit).state.master_keys(), after.state.master_keys(), "{context}");
-    assert!(bench.device.persisted() <= after.state.master_keys() + orphans, "{context}");
+    assert!(fixture.device.persisted() <= after.state.master_keys() + orphans, "{context}");
     checked_chain(&mut unit);
 }
 
@@ -274,8 +274,8 @@ fn crash_at(stage: &Stage, nth: usize, fault: Fault) {
 fn a_write_that_fails_changes_nothing_and_the_step_can_be_taken_again() {
     for fault in [Fault::Refused, Fault::Unconfirmed] {
         for count in 1..=5 {
-            for bench in Bench::of_both_kinds() {
-                for stage in stages(&bench) {
+            for fixture in Fixture::of_both_kinds() {
+                for stage in stages(&fixture) {
                     for nth in 0..stage.writes {
                         fail_at(&stage, nth, count, fault);
                     }
@@ -286,9 +286,9 @@ fn a_write_that_fails_changes_nothing_and_the_step_can_be_taken_again() {
 }
 
 fn fail_at(stage: &Stage, nth: usize, count: usize, fault: Fault) {
-    let bench = stage.bench.copy();
-    let mut unit = bench.start();
-    bench.disk.plan_many(bench.disk.writes() + nth, count, fault);
+    let fixture = stage.fixture.copy();
+    let mut unit = fixture.start();
+    fixture.disk.plan_many(fixture.disk.writes() + nth, count, fault);
     for (taken, step) in stage.steps.iter().enumerate() {
         let context = format!("{count} × {fault:?} at write {nth} of {:?}", stage.steps);
         let mut attempts = 0;
@@ -304,32 +304,32 @@ fn fail_at(stage: &Stage, nth: usize, count: usize, fault: Fault) {
         let after = &stage.before[taken + 1];
         assert_eq!(shape(&kept(&mut unit)), shape(after), "{context}");
         let keys = after.state.master_keys();
-        assert_eq!((bench.device.live(), bench.device.persisted()), (3 * keys, keys), "{context}");
+        assert_eq!((fixture.device.live(), fixture.device.persisted()), (3 * keys, keys), "{context}");
     }
     checked_chain(&mut unit);
     drop(unit);
-    assert_eq!(shape(&kept(&mut bench.start())), shape(stage.before.last().unwrap()));
+    assert_eq!(shape(&kept(&mut fixture.start())), shape(stage.before.last().unwrap()));
 }
 
 /// A key that was cleared and is still in a slot is not passed over in silence.
 #[test]
 fn a_slot_that_cannot_be_tidied_up_takes_the_unit_out_of_service_until_it_can() {
     for clear in [ClearNew, ClearCurrent, ActivateNew, Zeroize] {
-        let bench = Bench::quick(1);
-        let mut unit = bench.rotating();
+        let fixture = Fixture::quick(1);
+        let mut unit = fixture.rotating();
         let asked = request(&mut unit, clear);
-        bench.disk.plan_many(bench.disk.writes() + 1, 1000, Fault::Refused);
+        fixture.disk.plan_many(fixture.disk.writes() + 1, 1000, Fault::Refused);
         send(&mut unit, &asked).unwrap();
         let out_of_service = Condition::Error(UnitError::StorageFailed as u16);
         assert_eq!(status(&mut unit).condition, out_of_service, "{clear:?}");
         assert_eq!(refusal(&mut unit, Command::GenerateRandom { len: 1 }), UnitError::ErrorState);
         assert_eq!(with_domain(&mut unit, |info| info.condition), out_of_service);
-        bench.disk.repair();
+        fixture.disk.repair();
         assert_eq!(status(&mut unit).condition, Condition::Operational, "{clear:?}");
         execute(&mut unit, Command::GenerateRandom { len: 1 }).unwrap();
         let after = lasting(&mut unit);
         for damaged in Slot::ALL {
-            let other = bench.copy();
+            let other = fixture.copy();
             other.disk.set_content(damaged, vec![0; 7]);
             assert_eq!(lasting(&mut other.start()), after, "{clear:?}");
         }
@@ -341,16 +341,16 @@ fn zeroize_does_away_with_a_key_whose_load_has_no_known_end() {
     for fault in [Fault::Refused, Fault::Unconfirmed] {
         // The load's write and the attempt to settle it fail; with more, so do writes of the zeroize.
         for failing in 2..6 {
-            for bench in Bench::of_both_kinds() {
-                let mut unit = bench.ready();
-                bench.disk.plan_many(bench.disk.writes(), failing, fault);
+            for fixture in Fixture::of_both_kinds() {
+                let mut unit = fixture.ready();
+                fixture.disk.plan_many(fixture.disk.writes(), failing, fault);
                 let refused = run(&mut unit, GenerateMasterKey, b"");
                 assert_eq!(refused, Err(UnitError::StorageFailed));
                 let failed = (0..).take_while(|_| take(&mut unit, Zeroize).is_err()).count();
                 assert!(failed < failing, "{fault:?}, {failing} times");
                 while status(&mut unit).condition != Condition::Operational {}
                 assert_eq!(lasting(&mut unit).master_keys(), 0);
-                let left = (bench.device.live(), bench.device.persisted());
+                let left = (fixture.device.live(), fixture.device.persisted());
                 assert_eq!(left, (0, 0), "{fault:?}, {failing} times");
             }
         }
@@ -360,17 +360,17 @@ fn zeroize_does_away_with_a_key_whose_load_has_no_known_end() {
 #[test]
 fn a_restart_while_the_end_of_a_write_is_unknown_finds_a_whole_state() {
     for fault in [Fault::Refused, Fault::Unconfirmed] {
-        for stage in stages(&Bench::quick(1)) {
+        for stage in stages(&Fixture::quick(1)) {
             for nth in 0..stage.writes {
-                let bench = stage.bench.copy();
-                let mut unit = bench.start();
+                let fixture = stage.fixture.copy();
+                let mut unit = fixture.start();
                 // The attempt to settle it fails as well.
-                bench.disk.plan_many(bench.disk.writes() + nth, 2, fault);
+                fixture.disk.plan_many(fixture.disk.writes() + nth, 2, fault);
                 let refused = stage.steps.iter().position(|step| take(&mut unit, *step).is_err());
                 let Some(taken) = refused else { continue };
                 drop(unit);
-                bench.disk.repair();
-                let mut unit = bench.start();
+                fixture.disk.repair();
+                let mut unit = fixture.start();
                 let found = kept(&mut unit);
                 let last = if fault == Fault::Refused { taken } else { taken + 1 };
                 let expected = &stage.before[taken..=last];
@@ -384,24 +384,24 @@ fn a_restart_while_the_end_of_a_write_is_unknown_finds_a_whole_state() {
 #[test]
 fn a_key_that_is_cleared_is_in_no_slot_any_more() {
     for step in [ClearNew, ClearCurrent, ActivateNew, Zeroize] {
-        let bench = Bench::quick(1);
-        let mut unit = bench.rotating();
+        let fixture = Fixture::quick(1);
+        let mut unit = fixture.rotating();
         take(&mut unit, step).unwrap();
         let after = lasting(&mut unit);
         for damaged in Slot::ALL {
-            let content = bench.disk.content(damaged);
-            bench.disk.set_content(damaged, vec![0; 7]);
-            let found = lasting(&mut bench.start());
+            let content = fixture.disk.content(damaged);
+            fixture.disk.set_content(damaged, vec![0; 7]);
+            let found = lasting(&mut fixture.start());
             assert_eq!(found, after, "{step:?}: {damaged:?} was the only slot with the state after");
-            bench.disk.set_content(damaged, content);
+            fixture.disk.set_content(damaged, content);
         }
     }
 }
 
 #[test]
 fn every_damaged_byte_of_the_newest_slot_is_noticed() {
-    let bench = Bench::quick(1);
-    let mut unit = bench.ready();
+    let fixture = Fixture::quick(1);
+    let mut unit = fixture.ready();
     let before = lasting(&mut unit);
     drop(unit);
     for slot in Slot::ALL {
@@ -409,29 +409,29 @@ fn every_damaged_byte_of_the_newest_slot_is_noticed() {
         let bytes =
             (0..100).chain((100..MAX_SLOT_LEN - 64).step_by(41)).chain(MAX_SLOT_LEN - 64..MAX_SLOT_LEN);
         for byte in bytes {
-            let content = bench.disk.content(slot);
+            let content = fixture.disk.content(slot);
             let mut damaged = content.clone();
             damaged[byte] ^= 0x04;
-            bench.disk.set_content(slot, damaged);
-            let mut unit = bench.start();
+            fixture.disk.set_content(slot, damaged);
+            let mut unit = fixture.start();
             let found = lasting(&mut unit);
             assert!(found.transaction_counter >= before.transaction_counter - 1, "{slot:?}, byte {byte}");
             drop(unit);
-            bench.disk.set_content(slot, content);
+            fixture.disk.set_content(slot, content);
         }
     }
 }
 
 #[test]
 fn both_slots_damaged_is_an_error_state_that_only_zeroize_ends() {
-    let bench = Bench::quick(1);
-    let mut unit = bench.ready();
+    let fixture = Fixture::quick(1);
+    let mut unit = fixture.ready();
     let before = lasting(&mut unit);
     drop(unit);
     for slot in Slot::ALL {
-        bench.disk.set_content(slot, vec![0x55; MAX_SLOT_LEN]);
+        fixture.disk.set_content(slot, vec![0x55; MAX_SLOT_LEN]);
     }
-    let after = only_zeroize_helps(&bench);
+    let after = only_zeroize_helps(&fixture);
     assert!(after.domain_instance > before.domain_instance);
     assert!(after.transaction_counter > before.transaction_counter);
 }
@@ -440,19 +440,19 @@ fn both_slots_damaged_is_an_error_state_that_only_zeroize_ends() {
 #[test]
 fn a_forged_number_keeps_no_unit_from_being_zeroized() {
     for forged in [u64::MAX, u64::from(u32::MAX), u64::from(u32::MAX) - 2] {
-        let bench = Bench::quick(1);
-        let mut unit = bench.ready();
+        let fixture = Fixture::quick(1);
+        let mut unit = fixture.ready();
         let before = lasting(&mut unit);
         drop(unit);
-        let mut content = bench.disk.content(Slot::A);
+        let mut content = fixture.disk.content(Slot::A);
         content[10..18].copy_from_slice(&forged.to_be_bytes());
         let (dated, checksum) = content.split_at_mut(MAX_SLOT_LEN - 32);
-        bench.device.power_on().digest(DigestMechanism::Sha256, dated, checksum).unwrap();
-        bench.disk.set_content(Slot::A, content);
-        let after = only_zeroize_helps(&bench);
+        fixture.device.power_on().digest(DigestMechanism::Sha256, dated, checksum).unwrap();
+        fixture.disk.set_content(Slot::A, content);
+        let after = only_zeroize_helps(&fixture);
         assert!(after.domain_instance > before.domain_instance, "{forged:#x}");
         assert!(after.transaction_counter > before.transaction_counter, "{forged:#x}");
-        let mut unit = bench.start();
+        let mut unit = fixture.start();
         for _ in 0..3 {
             zeroize(&mut unit);
         }
@@ -461,11 +461,11 @@ fn a_forged_number_keeps_no_unit_from_being_zeroized() {
 
 #[test]
 fn a_state_sealed_by_another_engine_is_refused() {
-    let bench = Bench::quick(1);
-    let mut unit = bench.ready();
+    let fixture = Fixture::quick(1);
+    let mut unit = fixture.ready();
     let before = lasting(&mut unit);
     drop(unit);
-    let other = Bench { device: Bench::quick(2).device, ..bench };
+    let other = Fixture { device: Fixture::quick(2).device, ..fixture };
     let after = only_zeroize_helps(&other);
     // Nothing could be opened, yet the numbers go on above all that were used.
     assert!(after.domain_instance > before.domain_instance);
@@ -474,53 +474,53 @@ fn a_state_sealed_by_another_engine_is_refused() {
 
 #[test]
 fn a_state_of_another_identity_is_refused() {
-    type Change = fn(&mut Bench);
+    type Change = fn(&mut Fixture);
     let changes: [Change; 3] = [
         |other| other.identity.domain_index += 1,
         |other| other.identity.instance.0[0] ^= 1,
         |other| other.identity.unit.0[0] ^= 1,
     ];
     for change in changes {
-        let bench = Bench::quick(1);
-        drop(bench.ready());
-        let mut other = bench.clone();
+        let fixture = Fixture::quick(1);
+        drop(fixture.ready());
+        let mut other = fixture.clone();
         change(&mut other);
         only_zeroize_helps(&other);
-        assert_eq!(bench.device.persisted(), 0, "zeroize forgot what the other identity's state named");
+        assert_eq!(fixture.device.persisted(), 0, "zeroize forgot what the other identity's state named");
     }
 }
 
 #[test]
 fn a_state_whose_master_key_is_gone_is_refused() {
-    let bench = Bench::quick(1);
-    drop(bench.ready());
-    let emptied = Bench { device: Bench::quick(1).device, ..bench };
+    let fixture = Fixture::quick(1);
+    drop(fixture.ready());
+    let emptied = Fixture { device: Fixture::quick(1).device, ..fixture };
     only_zeroize_helps(&emptied);
 }
 
 #[test]
 fn storage_that_cannot_be_read_is_an_error_state_and_not_a_new_unit() {
-    let bench = Bench::quick(1);
-    let mut unit = bench.ready();
+    let fixture = Fixture::quick(1);
+    let mut unit = fixture.ready();
     let before = lasting(&mut unit);
     drop(unit);
-    bench.disk.fail_reads();
-    let mut unit = bench.start();
+    fixture.disk.fail_reads();
+    let mut unit = fixture.start();
     assert_eq!(status(&mut unit).condition, Condition::Error(UnitError::StorageFailed as u16));
     // The state may come back, and with it administrators who did not sign.
     assert_eq!(run(&mut unit, Zeroize, b""), Err(UnitError::ErrorState));
     drop(unit);
-    bench.disk.repair();
-    assert_eq!(lasting(&mut bench.start()), before);
+    fixture.disk.repair();
+    assert_eq!(lasting(&mut fixture.start()), before);
 }
 
 #[test]
 fn zeroize_of_a_unit_without_state_survives_power_that_goes_at_any_write() {
     for fault in [Fault::CutBefore, Fault::CutAfter, Fault::Torn(50), Fault::Refused, Fault::Unconfirmed] {
         for nth in 0..2 {
-            let bench = Bench::quick(1);
-            drop(bench.ready());
-            let other = Bench { device: Bench::quick(2).device, ..bench };
+            let fixture = Fixture::quick(1);
+            drop(fixture.ready());
+            let other = Fixture { device: Fixture::quick(2).device, ..fixture };
             let mut unit = other.start();
             other.disk.plan(other.disk.writes() + nth, fault);
             assert_eq!(run(&mut unit, Zeroize, b""), Err(UnitError::StorageFailed));
@@ -534,12 +534,12 @@ fn zeroize_of_a_unit_without_state_survives_power_that_goes_at_any_write() {
 }
 
 /// Checks that a unit answers status, three queries and zeroize only, and works after the latter; gives its state then.
-fn only_zeroize_helps(bench: &Bench) -> Lasting {
-    let mut unit = bench.start();
+fn only_zeroize_helps(fixture: &Fixture) -> Lasting {
+    let mut unit = fixture.start();
     let shown = status(&mut unit);
     assert_eq!(shown.condition, Condition::Error(UnitError::StateInvalid as u16));
     assert_eq!((shown.domain_instance, shown.transaction_counter), (0, 0));
-    assert_eq!(bench.device.live(), 0);
+    assert_eq!(fixture.device.live(), 0);
     assert_eq!(refusal(&mut unit, Command::GenerateRandom { len: 1 }), UnitError::ErrorState);
     for command in AdminCommand::ALL {
         let answered =
@@ -555,7 +555,7 @@ fn only_zeroize_helps(bench: &Bench) -> Lasting {
     let after = lasting(&mut unit);
     assert_eq!(after.master_keys(), 0);
     drop(unit);
-    let mut unit = bench.start();
+    let mut unit = fixture.start();
     assert_eq!(lasting(&mut unit), after);
     checked_chain(&mut unit);
     secure(&mut unit, 1, attributes(1, 1, Permissions::first()));

@@ -3,7 +3,7 @@
 use crate::common::administrators::{Ask, export_target, importer_of, query, seal, send_raw, signed_parts};
 use crate::common::observed::Misbehaviour;
 use crate::common::{
-    Answer, Bench, BenchEnv, Lasting, bytes, execute, generate, import, lasting, spec, status,
+    Answer, Fixture, TestEnv, Lasting, bytes, execute, generate, import, lasting, spec, status,
 };
 use engine::{Algorithm, EngineError, KeyUses, MacMechanism, WrapMechanism};
 use unit_api::admin::{AdminCommand, AdminResponse};
@@ -11,8 +11,8 @@ use unit_api::{Command, Condition, NewRegister};
 use unit_core::Unit;
 
 /// Every command that puts the engine to work, over keys of a unit that is rotating.
-fn commands(bench: &Bench) -> Vec<Command<'static>> {
-    let mut unit = bench.rotating();
+fn commands(fixture: &Fixture) -> Vec<Command<'static>> {
+    let mut unit = fixture.rotating();
     let key: &'static [u8] = generate(&mut unit, KeyUses::ALL, true).leak();
     let secret: &'static [u8] = import(&mut unit, Algorithm::GenericSecret, &[1; 21], KeyUses::ALL).leak();
     let by = WrapMechanism::AesKw;
@@ -52,7 +52,7 @@ const CEREMONY: [AdminCommand; 11] = [
     AdminCommand::Zeroize,
 ];
 
-fn request_of(unit: &mut Unit<BenchEnv>, command: AdminCommand) -> Vec<u8> {
+fn request_of(unit: &mut Unit<TestEnv>, command: AdminCommand) -> Vec<u8> {
     let pattern = match status(unit).new {
         NewRegister::FullUncommitted(pattern) | NewRegister::FullCommitted(pattern) => {
             Some(*pattern.as_bytes())
@@ -72,16 +72,16 @@ fn request_of(unit: &mut Unit<BenchEnv>, command: AdminCommand) -> Vec<u8> {
             Ask { input: &parts, ..ask }.signed_by(&[])
         }
         AdminCommand::ExportCurrent | AdminCommand::ExportNew => {
-            Ask { input: &export_target(&Bench::new(7)), ..ask }.signed_by(&[0])
+            Ask { input: &export_target(&Fixture::new(7)), ..ask }.signed_by(&[0])
         }
         _ => ask.signed_by(&[0]),
     }
 }
 
 /// What every call leaves: three handles and one persisted key for each master key held.
-fn assert_no_key_is_left(bench: &Bench, unit: &mut Unit<BenchEnv>, after: &str) {
+fn assert_no_key_is_left(fixture: &Fixture, unit: &mut Unit<TestEnv>, after: &str) {
     let held = lasting(unit).master_keys();
-    assert_eq!((bench.device.live(), bench.device.persisted()), (3 * held, held), "{after}");
+    assert_eq!((fixture.device.live(), fixture.device.persisted()), (3 * held, held), "{after}");
 }
 
 const FAULTS: [EngineError; 3] =
@@ -90,17 +90,17 @@ const FAULTS: [EngineError; 3] =
 #[test]
 fn no_key_is_left_whichever_call_fails_and_however() {
     for error in FAULTS {
-        let bench = Bench::quick(1);
-        let commands = commands(&bench);
-        let mut unit = bench.start();
+        let fixture = Fixture::quick(1);
+        let commands = commands(&fixture);
+        let mut unit = fixture.start();
         for command in commands {
             for nth in 0.. {
                 let before = lasting(&mut unit);
-                bench.device.misbehave(Some(Misbehaviour::Refuses(nth, error)));
+                fixture.device.misbehave(Some(Misbehaviour::Refuses(nth, error)));
                 let answer = execute(&mut unit, command);
-                let calls = bench.device.calls();
-                bench.device.misbehave(None);
-                assert_no_key_is_left(&bench, &mut unit, &format!("{command:?} at call {nth}"));
+                let calls = fixture.device.calls();
+                fixture.device.misbehave(None);
+                assert_no_key_is_left(&fixture, &mut unit, &format!("{command:?} at call {nth}"));
                 assert_eq!(lasting(&mut unit), before, "{command:?} at call {nth}");
                 if answer.is_ok() {
                     break;
@@ -115,17 +115,17 @@ fn no_key_is_left_whichever_call_fails_and_however() {
 #[test]
 fn no_key_is_left_by_an_administrative_command_either() {
     for error in FAULTS {
-        let bench = Bench::quick(1);
-        let mut unit = bench.rotating();
+        let fixture = Fixture::quick(1);
+        let mut unit = fixture.rotating();
         for command in CEREMONY {
             for nth in 0.. {
                 let before = lasting(&mut unit);
                 let request = request_of(&mut unit, command);
-                bench.device.misbehave(Some(Misbehaviour::Refuses(nth, error)));
+                fixture.device.misbehave(Some(Misbehaviour::Refuses(nth, error)));
                 let response = send_raw(&mut unit, &request);
-                let calls = bench.device.calls();
-                bench.device.misbehave(None);
-                assert_no_key_is_left(&bench, &mut unit, &format!("{command:?} at call {nth}"));
+                let calls = fixture.device.calls();
+                fixture.device.misbehave(None);
+                assert_no_key_is_left(&fixture, &mut unit, &format!("{command:?} at call {nth}"));
                 let after = lasting(&mut unit);
                 if AdminResponse::decode(&response).unwrap().return_code == 0 {
                     assert_eq!(after.transaction_counter, before.transaction_counter + 1);
@@ -144,16 +144,16 @@ fn no_key_is_left_by_an_administrative_command_either() {
 #[test]
 fn a_device_that_fails_for_good_puts_the_unit_into_its_error_state() {
     for error in [EngineError::DeviceError, EngineError::KeyHandleInvalid] {
-        let bench = Bench::quick(1);
-        let mut unit = bench.ready();
-        bench.device.misbehave(Some(Misbehaviour::Refuses(0, error)));
+        let fixture = Fixture::quick(1);
+        let mut unit = fixture.ready();
+        fixture.device.misbehave(Some(Misbehaviour::Refuses(0, error)));
         let refused = execute(&mut unit, Command::GenerateRandom { len: 1 }).unwrap_err();
         assert_eq!(refused.engine_error(), Some(error));
         assert_eq!(status(&mut unit).condition, Condition::Error(error.code()));
         let refused = execute(&mut unit, Command::GenerateRandom { len: 1 }).unwrap_err();
         assert_eq!(refused.unit_error(), Some(unit_api::UnitError::ErrorState));
         drop(unit);
-        bench.device.misbehave(None);
-        assert_eq!(status(&mut bench.start()).condition, Condition::Operational);
+        fixture.device.misbehave(None);
+        assert_eq!(status(&mut fixture.start()).condition, Condition::Operational);
     }
 }

@@ -6,7 +6,7 @@ use crate::common::administrators::{
     Ask, administer, attributes, import_sealed, importer_of, pattern_of, seal, secure, send, with_domain,
 };
 use crate::common::disk::Fault;
-use crate::common::{self, Answer, Bench, BenchEnv, OTHER_PARTS, PARTS, THIRD_PARTS, execute, lasting};
+use crate::common::{self, Answer, Fixture, TestEnv, OTHER_PARTS, PARTS, THIRD_PARTS, execute, lasting};
 use engine::{KeySpec, KeyUses, MacMechanism};
 use proptest::prelude::*;
 use unit_api::admin::{AdminCommand, Permissions};
@@ -154,7 +154,7 @@ impl Model {
         }
     }
 
-    fn agrees_with(&self, unit: &mut Unit<BenchEnv>) {
+    fn agrees_with(&self, unit: &mut Unit<TestEnv>) {
         let found = lasting(unit);
         assert_eq!(found.current, self.current);
         assert_eq!(found.new, self.new);
@@ -164,13 +164,13 @@ impl Model {
     }
 }
 
-fn run(unit: &mut Unit<BenchEnv>, command: Command<'_>) -> Result<Answer, UnitError> {
+fn run(unit: &mut Unit<TestEnv>, command: Command<'_>) -> Result<Answer, UnitError> {
     execute(unit, command).map_err(|refusal| refusal.unit_error().unwrap())
 }
 
 /// Sends the administrator's next command and keeps it, to be sent again.
 fn signed(
-    unit: &mut Unit<BenchEnv>,
+    unit: &mut Unit<TestEnv>,
     last: &mut Vec<u8>,
     command: AdminCommand,
     input: &[u8],
@@ -183,38 +183,38 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
     fn model_of_registers_blobs_and_restarts(ops in ops()) {
-        let [bench, numbered] = Bench::of_both_kinds();
-        let bench = if ops.len() % 2 == 0 { bench } else { numbered };
-        let mut unit = bench.start();
+        let [fixture, numbered] = Fixture::of_both_kinds();
+        let fixture = if ops.len() % 2 == 0 { fixture } else { numbered };
+        let mut unit = fixture.start();
         let mut model = Model { records: 1, ..Model::default() };
         in_service(&mut unit, &mut model);
         let patterns = *PATTERNS.get_or_init(|| {
             [PARTS, OTHER_PARTS, THIRD_PARTS]
-                .map(|parts| *common::load(&mut Bench::quick(9).in_service(), &parts).as_bytes())
+                .map(|parts| *common::load(&mut Fixture::quick(9).in_service(), &parts).as_bytes())
         });
         let mut last = Vec::new();
         for op in ops {
-            step(&bench, &mut unit, &mut model, &patterns, &mut last, op);
+            step(&fixture, &mut unit, &mut model, &patterns, &mut last, op);
             model.agrees_with(&mut unit);
             let held = usize::from(model.current.is_some()) + usize::from(model.new.is_some());
-            prop_assert_eq!(bench.device.persisted(), held);
-            prop_assert_eq!(bench.device.live(), 3 * held);
+            prop_assert_eq!(fixture.device.persisted(), held);
+            prop_assert_eq!(fixture.device.live(), 3 * held);
         }
     }
 }
 
-/// The patterns of the three sets of parts, learnt on another bench.
+/// The patterns of the three sets of parts, learnt on another fixture.
 static PATTERNS: std::sync::OnceLock<[Pattern; 3]> = std::sync::OnceLock::new();
 
-fn in_service(unit: &mut Unit<BenchEnv>, model: &mut Model) {
+fn in_service(unit: &mut Unit<TestEnv>, model: &mut Model) {
     secure(unit, 1, attributes(1, 1, Permissions::recovery()));
     model.count();
     model.count();
 }
 
 fn step(
-    bench: &Bench,
-    unit: &mut Unit<BenchEnv>,
+    fixture: &Fixture,
+    unit: &mut Unit<TestEnv>,
     model: &mut Model,
     patterns: &[Pattern; 3],
     last: &mut Vec<u8>,
@@ -315,12 +315,12 @@ fn step(
         }
         Op::FailNextWrite { unconfirmed } => {
             let fault = if unconfirmed { Fault::Unconfirmed } else { Fault::Refused };
-            bench.disk.plan(bench.disk.writes(), fault);
+            fixture.disk.plan(fixture.disk.writes(), fault);
             // To be forgotten: where the write was done and not confirmed, nothing but its settling undid it.
             let refused = administer(unit, AdminCommand::Zeroize, b"", &[0]);
             assert_eq!(refused, Err(UnitError::StorageFailed));
         }
-        Op::Restart => *unit = bench.start(),
+        Op::Restart => *unit = fixture.start(),
     }
 }
 

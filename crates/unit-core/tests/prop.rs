@@ -1,7 +1,7 @@
 //! Laws of the data commands, and of frames from anywhere.
 
 use crate::common::administrators::Ask;
-use crate::common::{self, Answer, Bench, BenchEnv, bytes, done, execute, generate, import, spec, status};
+use crate::common::{self, Answer, Fixture, TestEnv, bytes, done, execute, generate, import, spec, status};
 use engine::{Algorithm, KeyUses, MacMechanism, WrapMechanism};
 use proptest::prelude::*;
 use std::cell::RefCell;
@@ -16,10 +16,10 @@ const BOTH: KeyUses = KeyUses::ENCRYPT.with(KeyUses::DECRYPT);
 
 thread_local! {
     /// One serving unit for all cases: units remember nothing of data commands, which is a law of its own.
-    static UNIT: RefCell<Unit<BenchEnv>> = RefCell::new(Bench::quick(1).ready());
+    static UNIT: RefCell<Unit<TestEnv>> = RefCell::new(Fixture::quick(1).ready());
 }
 
-fn with_unit<T>(work: impl FnOnce(&mut Unit<BenchEnv>) -> T) -> T {
+fn with_unit<T>(work: impl FnOnce(&mut Unit<TestEnv>) -> T) -> T {
     UNIT.with_borrow_mut(work)
 }
 
@@ -101,7 +101,7 @@ proptest! {
         // A damaged command may have become another one that is right; what it did is undone.
         UNIT.with_borrow_mut(|unit| {
             if status(unit).current.is_none() {
-                *unit = Bench::quick(1).ready();
+                *unit = Fixture::quick(1).ready();
             }
         });
     }
@@ -117,7 +117,7 @@ fn request(number: u64, deadline_ms: u32, command: Command<'_>) -> Vec<u8> {
 
 /// Hands a body over and checks that what comes back is one whole reply, with nothing left behind it.
 fn answered(
-    unit: &mut Unit<BenchEnv>,
+    unit: &mut Unit<TestEnv>,
     body: &[u8],
     waited_ms: u32,
     reply: &mut [u8],
@@ -142,7 +142,7 @@ fn refused(answer: &(u64, Result<Vec<u8>, Refusal>)) -> (u64, Option<UnitError>)
 
 #[test]
 fn a_request_is_answered_under_its_number() {
-    let mut unit = Bench::new(1).ready();
+    let mut unit = Fixture::new(1).ready();
     let mut reply = vec![0; REPLY_BUFFER_LEN];
     let (number, content) =
         answered(&mut unit, &request(42, 10, Command::GenerateRandom { len: 99 }), 9, &mut reply);
@@ -151,7 +151,7 @@ fn a_request_is_answered_under_its_number() {
 
 #[test]
 fn a_late_request_is_refused_and_changes_nothing() {
-    let mut unit = Bench::new(1).ready();
+    let mut unit = Fixture::new(1).ready();
     let mut reply = vec![0; REPLY_BUFFER_LEN];
     for (deadline_ms, waited_ms) in [(0, 0), (5, 5), (5, 6), (0, u32::MAX)] {
         let zeroize = Ask::of(&mut unit, AdminCommand::Zeroize, b"").signed_by(&[0]);
@@ -164,7 +164,7 @@ fn a_late_request_is_refused_and_changes_nothing() {
 
 #[test]
 fn what_is_no_request_is_answered_under_number_0() {
-    let mut unit = Bench::new(1).ready();
+    let mut unit = Fixture::new(1).ready();
     let mut reply = vec![0; REPLY_BUFFER_LEN];
     let status = request(1, 10, Command::Status);
     let malformed = [
@@ -183,7 +183,7 @@ fn what_is_no_request_is_answered_under_number_0() {
 
 #[test]
 fn an_imported_key_cannot_be_made_to_claim_that_it_was_made_inside() {
-    let mut unit = Bench::new(1).ready();
+    let mut unit = Fixture::new(1).ready();
     let mut reply = vec![0; REPLY_BUFFER_LEN];
     let spec = spec(Algorithm::Aes, 32, KeyUses::SIGN, false);
     let body = request(1, 10, Command::ImportKey { spec, value: &[7; 32] });
@@ -201,7 +201,7 @@ fn an_imported_key_cannot_be_made_to_claim_that_it_was_made_inside() {
 
 #[test]
 fn a_reply_without_room_is_refused_as_such() {
-    let mut unit = Bench::new(1).ready();
+    let mut unit = Fixture::new(1).ready();
     let body = request(3, 10, Command::GenerateRandom { len: 1000 });
     for len in [512, 513, 1000, 1999, 2000] {
         let mut reply = vec![0; len];
@@ -219,7 +219,7 @@ fn a_reply_without_room_is_refused_as_such() {
 
 #[test]
 fn the_longest_answers_fit_a_frame() {
-    let mut unit = Bench::new(1).ready();
+    let mut unit = Fixture::new(1).ready();
     let key = generate(&mut unit, BOTH, false);
     let plaintext = vec![0x5a; unit_api::MAX_DATA_LEN];
     let encrypt = Command::Encrypt { key: &key, aad: b"", plaintext: &plaintext };

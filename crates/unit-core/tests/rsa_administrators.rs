@@ -3,7 +3,7 @@
 use crate::common::administrators::{
     Ask, administer, administrator, attributes, importer_of, query, seal, send, sign, signer_info,
 };
-use crate::common::{Bench, BenchEnv, status};
+use crate::common::{Fixture, TestEnv, status};
 use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
 use crypto_bigint::{Odd, U2048};
 use sha2::{Digest, Sha256};
@@ -86,14 +86,14 @@ fn signed_with(rosa: &Rosa, ask: &Ask<'_>, others: &[usize]) -> Vec<u8> {
     ask.with_signatures(&signers)
 }
 
-fn installed(unit: &mut Unit<BenchEnv>) -> Vec<[u8; 32]> {
+fn installed(unit: &mut Unit<TestEnv>) -> Vec<[u8; 32]> {
     let bytes = query(unit, AdminCommand::QueryAdministrators, b"");
     AdministratorEntries::decode(&bytes).unwrap().iter().map(|entry| entry.ski).collect()
 }
 
 /// A unit that Rosa and administrator 0 rule, both of whom have to sign.
-fn ruled_by_both(bench: &Bench, rosa: &Rosa) -> Unit<BenchEnv> {
-    let mut unit = bench.start();
+fn ruled_by_both(fixture: &Fixture, rosa: &Rosa) -> Unit<TestEnv> {
+    let mut unit = fixture.start();
     for certificate in [&rosa.certificate, &administrator(0).certificate] {
         administer(&mut unit, AdminCommand::AddAdministrator, certificate, &[]).unwrap();
     }
@@ -106,10 +106,10 @@ fn ruled_by_both(bench: &Bench, rosa: &Rosa) -> Unit<BenchEnv> {
 
 #[test]
 fn an_rsa_administrator_reaches_a_threshold_with_one_on_p521() {
-    let (bench, rosa) = (Bench::quick(1), rosa());
-    drop(ruled_by_both(&bench, &rosa));
+    let (fixture, rosa) = (Fixture::quick(1), rosa());
+    drop(ruled_by_both(&fixture, &rosa));
     // Her key is longer than one on P-521, and survives a restart all the same.
-    let mut unit = bench.start();
+    let mut unit = fixture.start();
     assert_eq!(installed(&mut unit), [rosa.ski, administrator(0).ski]);
     let ask = Ask::of(&mut unit, AdminCommand::AddAdministrator, &administrator(1).certificate);
     for too_few in [signed_with(&rosa, &ask, &[]), ask.signed_by(&[0])] {
@@ -128,7 +128,7 @@ fn an_rsa_administrator_reaches_a_threshold_with_one_on_p521() {
 #[test]
 fn key_parts_may_be_signed_with_rsa() {
     let rosa = rosa();
-    let mut unit = ruled_by_both(&Bench::quick(1), &rosa);
+    let mut unit = ruled_by_both(&Fixture::quick(1), &rosa);
     let shown = administer(&mut unit, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3], &[0]).unwrap();
     let importer = importer_of(&shown);
     let ask = Ask::of(&mut unit, AdminCommand::ImportKeyParts, b"");
@@ -145,7 +145,7 @@ fn key_parts_may_be_signed_with_rsa() {
 #[test]
 fn who_signs_in_another_way_than_his_own_is_refused() {
     let rosa = rosa();
-    let mut unit = ruled_by_both(&Bench::quick(1), &rosa);
+    let mut unit = ruled_by_both(&Fixture::quick(1), &rosa);
     let ask = Ask::of(&mut unit, AdminCommand::ClearNew, b"");
     let block = ask.block();
     let (hers, theirs) = (rosa.sign(&block), sign(0, &block));

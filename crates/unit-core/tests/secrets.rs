@@ -1,7 +1,7 @@
 //! No secret is where anybody could look: in a slot, in an answer, in what a refused command leaves.
 
 use crate::common::administrators::{Ask, export_target, import_sealed, importer_of, seal, send_raw};
-use crate::common::{Bench, BenchEnv, activate, commit, run, status};
+use crate::common::{Fixture, TestEnv, activate, commit, run, status};
 use unit_api::admin::{AdminCommand, AdminResponse, AdminResponseBlock};
 use unit_core::{Slot, Unit};
 
@@ -12,14 +12,14 @@ const PART_B: [u8; 32] = *b"the other part, B, of that key..";
 struct Seen(Vec<Vec<u8>>);
 
 impl Seen {
-    fn look_at_disk(&mut self, bench: &Bench) {
-        self.0.extend(Slot::ALL.map(|slot| bench.disk.content(slot)));
+    fn look_at_disk(&mut self, fixture: &Fixture) {
+        self.0.extend(Slot::ALL.map(|slot| fixture.disk.content(slot)));
     }
 
     fn send(
         &mut self,
-        bench: &Bench,
-        unit: &mut Unit<BenchEnv>,
+        fixture: &Fixture,
+        unit: &mut Unit<TestEnv>,
         command: AdminCommand,
         input: &[u8],
     ) -> Vec<u8> {
@@ -28,7 +28,7 @@ impl Seen {
         let block = AdminResponse::decode(&response).unwrap().block;
         let output = AdminResponseBlock::decode(block).unwrap().output.to_vec();
         self.0.push(response);
-        self.look_at_disk(bench);
+        self.look_at_disk(fixture);
         output
     }
 
@@ -41,29 +41,29 @@ impl Seen {
 
 #[test]
 fn no_part_and_no_master_key_is_in_any_slot_or_answer() {
-    let bench = Bench::quick(1);
-    let mut unit = bench.in_service();
+    let fixture = Fixture::quick(1);
+    let mut unit = fixture.in_service();
     let mut seen = Seen(Vec::new());
-    let shown = seen.send(&bench, &mut unit, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3]);
+    let shown = seen.send(&fixture, &mut unit, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3]);
     let importer = importer_of(&shown);
     let sealed: Vec<_> = [PART_A, PART_B].iter().map(|part| seal(&importer, part)).collect();
     // One damaged, so that the others are opened and the import is refused.
     let mut spoilt = sealed.clone();
     *spoilt[1].last_mut().unwrap() ^= 1;
     import_sealed(&mut unit, &spoilt, &[0]).unwrap_err();
-    seen.look_at_disk(&bench);
+    seen.look_at_disk(&fixture);
     let pattern = import_sealed(&mut unit, &sealed, &[0]).unwrap();
-    seen.look_at_disk(&bench);
-    let target = export_target(&Bench::new(7));
-    seen.send(&bench, &mut unit, AdminCommand::ExportNew, &target);
+    seen.look_at_disk(&fixture);
+    let target = export_target(&Fixture::new(7));
+    seen.send(&fixture, &mut unit, AdminCommand::ExportNew, &target);
     commit(&mut unit, pattern);
     activate(&mut unit, pattern);
-    seen.send(&bench, &mut unit, AdminCommand::ExportCurrent, &target);
+    seen.send(&fixture, &mut unit, AdminCommand::ExportCurrent, &target);
     for query in AdminCommand::ALL.iter().filter(|command| command.is_query()) {
-        seen.send(&bench, &mut unit, *query, b"");
+        seen.send(&fixture, &mut unit, *query, b"");
     }
     run(&mut unit, AdminCommand::Zeroize, b"").unwrap();
-    seen.look_at_disk(&bench);
+    seen.look_at_disk(&fixture);
     let combined: Vec<u8> = PART_A.iter().zip(PART_B).map(|(a, b)| a ^ b).collect();
     for (name, secret) in [("part A", &PART_A[..]), ("part B", &PART_B), ("the master key", &combined)] {
         assert!(!seen.shows(secret), "{name} can be seen");
@@ -75,12 +75,12 @@ fn no_part_and_no_master_key_is_in_any_slot_or_answer() {
 /// An importer key is drawn from the engine and put nowhere: what was sealed for it is lost with the power.
 #[test]
 fn no_importer_key_outlives_the_power() {
-    let bench = Bench::quick(1);
-    let mut unit = bench.in_service();
+    let fixture = Fixture::quick(1);
+    let mut unit = fixture.in_service();
     let shown = run(&mut unit, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3]).unwrap();
     let sealed = [seal(&importer_of(&shown), &PART_A)];
     drop(unit);
-    let mut unit = bench.start();
+    let mut unit = fixture.start();
     let refused = import_sealed(&mut unit, &sealed, &[0]).unwrap_err();
     assert_eq!(refused, unit_api::UnitError::ImporterMissing);
     // Two keys drawn one after the other are two keys.

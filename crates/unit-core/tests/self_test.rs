@@ -2,7 +2,7 @@
 
 use crate::common::administrators::{Ask, send};
 use crate::common::observed::Misbehaviour;
-use crate::common::{self, Bench, generate, refusal, status};
+use crate::common::{self, Fixture, generate, refusal, status};
 use engine::{EngineError, KeyUses};
 use unit_api::admin::AdminCommand;
 use unit_api::{Command, Condition, UnitError};
@@ -11,9 +11,9 @@ const FAILED: Condition = Condition::Error(UnitError::SelfTestFailed as u16);
 
 #[test]
 fn self_test_passes_on_a_sound_engine_and_leaves_no_key() {
-    let bench = Bench::new(1);
-    assert_eq!(status(&mut bench.start()).condition, Condition::Operational);
-    assert_eq!((bench.device.live(), bench.device.persisted()), (0, 0));
+    let fixture = Fixture::new(1);
+    assert_eq!(status(&mut fixture.start()).condition, Condition::Operational);
+    assert_eq!((fixture.device.live(), fixture.device.persisted()), (0, 0));
 }
 
 #[test]
@@ -49,35 +49,35 @@ fn self_test_fails_on_a_missing_mechanism() {
 
 #[test]
 fn self_test_fails_on_an_error_at_any_call() {
-    let bench = Bench::quick(1);
-    bench.ready();
-    bench.device.misbehave(None);
-    bench.start();
+    let fixture = Fixture::quick(1);
+    fixture.ready();
+    fixture.device.misbehave(None);
+    fixture.start();
     let mut nth = 0;
     loop {
-        bench.device.misbehave(Some(Misbehaviour::Refuses(nth, EngineError::DeviceRemoved)));
-        let mut unit = bench.start();
-        if bench.device.calls() <= nth {
+        fixture.device.misbehave(Some(Misbehaviour::Refuses(nth, EngineError::DeviceRemoved)));
+        let mut unit = fixture.start();
+        if fixture.device.calls() <= nth {
             break;
         }
         let condition = status(&mut unit).condition;
         assert_ne!(condition, Condition::Operational, "call {nth}");
         assert_eq!(refusal(&mut unit, Command::GenerateRandom { len: 1 }), UnitError::ErrorState);
-        assert_eq!(bench.device.live(), 0, "call {nth}");
+        assert_eq!(fixture.device.live(), 0, "call {nth}");
         nth += 1;
     }
-    bench.device.misbehave(None);
+    fixture.device.misbehave(None);
     assert!(nth > 40, "{nth} calls at a start");
-    assert!(status(&mut bench.start()).current.is_some());
+    assert!(status(&mut fixture.start()).current.is_some());
 }
 
 /// A unit on such an engine answers nothing but status and zeroize; on a sound one it is what it was.
 fn fails(misbehaviour: Misbehaviour) {
-    let bench = Bench::quick(1);
-    let mut unit = bench.ready();
+    let fixture = Fixture::quick(1);
+    let mut unit = fixture.ready();
     let key = generate(&mut unit, KeyUses::SIGN, false);
-    bench.device.misbehave(Some(misbehaviour));
-    let mut unit = bench.start();
+    fixture.device.misbehave(Some(misbehaviour));
+    let mut unit = fixture.start();
     let shown = status(&mut unit);
     assert_eq!(shown.condition, FAILED, "{misbehaviour:?}");
     assert!(shown.current.is_none());
@@ -90,7 +90,7 @@ fn fails(misbehaviour: Misbehaviour) {
         let request = Ask::of(&mut unit, command, b"").signed_by(&[]);
         assert_eq!(send(&mut unit, &request), Err(UnitError::ErrorState), "{misbehaviour:?}");
     }
-    bench.device.misbehave(None);
-    let mut unit = bench.start();
+    fixture.device.misbehave(None);
+    let mut unit = fixture.start();
     common::bytes(&mut unit, sign);
 }

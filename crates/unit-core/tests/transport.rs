@@ -5,7 +5,7 @@ use crate::common::administrators::{
 };
 use crate::common::module::{certificate, fixed_key, root};
 use crate::common::{
-    Bench, BenchEnv, OTHER_PARTS, PARTS, activate, bring_into_service, bytes, commit, generate, load, run,
+    Fixture, TestEnv, OTHER_PARTS, PARTS, activate, bring_into_service, bytes, commit, generate, load, run,
     status,
 };
 use engine::{KeyUses, MacMechanism};
@@ -13,28 +13,28 @@ use unit_api::admin::{AdminCommand, AdminResponse, ExportTarget, InstanceId, Per
 use unit_api::{Command, UnitError, UnitId};
 use unit_core::Unit;
 
-/// A bench of another module.
-fn other_bench() -> Bench {
-    let mut bench = Bench::new(2);
-    bench.identity.unit = UnitId(*b"BENCH002\0\0\0\0\0\0\0\x02");
-    bench
+/// A fixture of another module.
+fn other_fixture() -> Fixture {
+    let mut fixture = Fixture::new(2);
+    fixture.identity.unit = UnitId(*b"BENCH002\0\0\0\0\0\0\0\x02");
+    fixture
 }
 
 /// The response to a command of a unit that one administrator rules.
-fn response(unit: &mut Unit<BenchEnv>, command: AdminCommand, input: &[u8]) -> Vec<u8> {
+fn response(unit: &mut Unit<TestEnv>, command: AdminCommand, input: &[u8]) -> Vec<u8> {
     let request = Ask::of(unit, command, input).signed_by(&[0]);
     send_raw(unit, &request)
 }
 
 #[test]
 fn a_recovery_unit_hands_its_master_key_on() {
-    let mut source = Bench::new(1).in_service();
+    let mut source = Fixture::new(1).in_service();
     run(&mut source, AdminCommand::GenerateMasterKey, b"").unwrap();
     let blob = generate(&mut source, KeyUses::SIGN, false);
     let sign = Command::Sign { by: MacMechanism::AesCmac, key: &blob, data: b"data" };
     let signature = bytes(&mut source, sign);
-    let bench = other_bench();
-    let mut target = bench.in_service();
+    let fixture = other_fixture();
+    let mut target = fixture.in_service();
     let shown = response(&mut target, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3]);
     let certificate = query(&mut target, AdminCommand::QueryDeviceCertificate, b"");
     let sealed = run(&mut source, AdminCommand::ExportCurrent, &target_of(&shown, &certificate)).unwrap();
@@ -47,13 +47,13 @@ fn a_recovery_unit_hands_its_master_key_on() {
 
 #[test]
 fn new_is_handed_on_as_current_is() {
-    let mut source = Bench::new(1).ready();
+    let mut source = Fixture::new(1).ready();
     let pattern = load(&mut source, &OTHER_PARTS);
-    let mut target = other_bench().in_service();
+    let mut target = other_fixture().in_service();
     response(&mut target, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3]);
     // The answer to the query is as good as the one to the command.
     let shown = response(&mut target, AdminCommand::QueryImporterKey, b"");
-    let certificate = certificate(other_bench().identity.unit, root());
+    let certificate = certificate(other_fixture().identity.unit, root());
     let sealed = run(&mut source, AdminCommand::ExportNew, &target_of(&shown, &certificate)).unwrap();
     let imported = import_sealed(&mut target, &[sealed], &[0]).unwrap();
     assert!(imported.is_of_same_key(&pattern));
@@ -61,12 +61,12 @@ fn new_is_handed_on_as_current_is() {
 
 #[test]
 fn only_what_a_genuine_module_signed_is_a_target() {
-    let mut source = Bench::new(1).ready();
-    let mut target = other_bench().in_service();
+    let mut source = Fixture::new(1).ready();
+    let mut target = other_fixture().in_service();
     let shown = response(&mut target, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3]);
     let other_answer = response(&mut target, AdminCommand::QueryAttributes, b"");
     let refused_answer = response(&mut target, AdminCommand::GenerateImporterKey, &[0, 0, 0, 4]);
-    let unit = other_bench().identity.unit;
+    let unit = other_fixture().identity.unit;
     let genuine = certificate(unit, root());
     let mut unsigned = AdminResponse::decode(&shown).unwrap();
     unsigned.signature = b"";
@@ -74,12 +74,12 @@ fn only_what_a_genuine_module_signed_is_a_target() {
     let mut other_key = shown.clone();
     let at = other_key.windows(2).position(|bytes| bytes == [0x81, 0xb5]).unwrap() + 20;
     other_key[at] ^= 1;
-    let forged_source = Bench { genuine: false, ..other_bench() };
+    let forged_source = Fixture { genuine: false, ..other_fixture() };
     let forged = export_target(&forged_source);
     let forged = ExportTarget::decode(&forged).unwrap();
     let targets = [
         ("of another root", target_of(&shown, &certificate(unit, &fixed_key(0x73)))),
-        ("of another module", target_of(&shown, &certificate(Bench::new(1).identity.unit, root()))),
+        ("of another module", target_of(&shown, &certificate(Fixture::new(1).identity.unit, root()))),
         ("without a certificate", target_of(&shown, b"")),
         ("about something else", target_of(&other_answer, &genuine)),
         ("that was refused", target_of(&refused_answer, &genuine)),
@@ -99,10 +99,10 @@ fn only_what_a_genuine_module_signed_is_a_target() {
 
 #[test]
 fn another_instance_gets_nothing_unless_permitted() {
-    let mut bench = other_bench();
-    bench.identity.instance = InstanceId([0x2e; 16]);
-    let target = export_target(&bench);
-    let mut source = Bench::new(1).ready();
+    let mut fixture = other_fixture();
+    fixture.identity.instance = InstanceId([0x2e; 16]);
+    let target = export_target(&fixture);
+    let mut source = Fixture::new(1).ready();
     let refused = run(&mut source, AdminCommand::ExportCurrent, &target);
     assert_eq!(refused, Err(UnitError::ExportTargetForeign));
     let open = attributes(1, 1, Permissions::recovery().with(Permissions::EXPORT_FOREIGN));
@@ -112,8 +112,8 @@ fn another_instance_gets_nothing_unless_permitted() {
 
 #[test]
 fn exporting_needs_permission_a_quorum_and_a_key() {
-    let target = export_target(&other_bench());
-    let mut unit = Bench::new(1).start();
+    let target = export_target(&other_fixture());
+    let mut unit = Fixture::new(1).start();
     secure(&mut unit, 2, attributes(2, 2, Permissions::recovery()));
     for (command, expected) in [
         (AdminCommand::ExportCurrent, UnitError::CurrentMissing),

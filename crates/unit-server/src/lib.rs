@@ -83,4 +83,4 @@ pub use manufacturer::{Manufacturer, ManufacturerError, ModuleIdentity, RootManu
 pub use server::{OperatorError, ServeError, UnitServer, UnitServerError};
 pub use storage::FileStorage;
 pub use token::TokenError;
-pub use unit_core::Identity;
+pub use unit_core::UnitIdentity;

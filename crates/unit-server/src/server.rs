@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 use unit_api::{Command, Condition, Envelope, MAX_FRAME_LEN, Refusal, Response, UnitId};
-use unit_core::{Clock, Env, Identity, Unit};
+use unit_core::{Clock, Env, Unit, UnitIdentity};
 
 /// Why a unit cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +131,7 @@ impl UnitServer {
 
     /// Module, domain and service instance of the unit.
     #[must_use]
-    pub fn identity(&self) -> Identity {
+    pub fn identity(&self) -> UnitIdentity {
         self.shared.identity
     }
 
@@ -199,7 +199,7 @@ impl Clock for SystemClock {
 /// What all connections of a unit share.
 pub(crate) struct Shared {
     unit: Mutex<Unit<ServerEnv>>,
-    identity: Identity,
+    identity: UnitIdentity,
     engine: String,
     losses: Arc<AtomicU64>,
     pub(crate) before_command: Option<CommandHook>,
@@ -233,7 +233,7 @@ fn lock(folder: &Path) -> Result<File, UnitServerError> {
 fn open(
     config: &UnitConfig,
     losses: &Arc<AtomicU64>,
-) -> Result<(Unit<ServerEnv>, Identity, String), UnitServerError> {
+) -> Result<(Unit<ServerEnv>, UnitIdentity, String), UnitServerError> {
     let folder = &config.folder;
     let kept_error = |source| UnitServerError::EngineChoice { folder: folder.clone(), source };
     // Before the device: a folder without one holds no unit, and the choice of engine is then free.
@@ -246,7 +246,7 @@ fn open(
         .map_err(|source| UnitServerError::Folder { folder: folder.clone(), source })?;
     let (engine, description) = open_engine(config, &kept, &device, losses)?;
     kept.confirm_keys(folder).map_err(kept_error)?;
-    let identity = Identity { unit: device.id, domain_index: device.domain_index, instance: device.instance };
+    let identity = UnitIdentity { unit: device.id, domain_index: device.domain_index, instance: device.instance };
     // It lives as long as the process does.
     let engine = Box::leak(engine);
     let mut unit = Unit::start(engine, storage, device.module, SystemClock, identity);

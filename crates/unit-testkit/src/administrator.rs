@@ -1,4 +1,4 @@
-//! The one administrator of the bench, and what he signs.
+//! The administrator of a test unit, and the requests that this administrator signs.
 
 use crate::output;
 use getrandom::SysRng;
@@ -13,7 +13,7 @@ use unit_api::admin::{
 };
 use unit_api::{Target, VerificationPattern};
 
-/// The key with a scalar of these bytes, of which the first is 0.
+/// The key whose scalar is a zero byte followed by these bytes.
 pub(crate) fn fixed_key(byte: u8) -> SigningKey {
     let mut scalar = [byte; SCALAR_LEN];
     if let Some(first) = scalar.first_mut() {
@@ -27,10 +27,10 @@ fn key() -> &'static SigningKey {
     KEY.get_or_init(|| fixed_key(0x01))
 }
 
-/// The DER of a request to a unit at a counter, signed by the administrator or by nobody.
+/// The DER of a request to a unit with this counter value, signed by the administrator or unsigned.
 ///
 /// # Panics
-/// For an input that fits no request.
+/// If the input is too long for a request.
 #[must_use]
 pub fn request(target: Target, counter: u128, command: AdminCommand, input: &[u8], signed: bool) -> Vec<u8> {
     let block = AdminBlock { command: command.id(), target, transaction_counter: counter, input };
@@ -52,8 +52,8 @@ pub fn request(target: Target, counter: u128, command: AdminCommand, input: &[u8
     request.encode(&mut out).expect("there is room for the request").to_vec()
 }
 
-/// Installs the administrator in a unit in imprint mode and leaves that mode, with thresholds of 1 and a recovery unit's
-/// permissions. `exchange` has the unit answer a request.
+/// Installs the administrator in a unit in imprint mode and leaves that mode, with thresholds of 1 and the permissions of a
+/// recovery unit. `exchange` sends a request to the unit and returns the response.
 ///
 /// # Panics
 /// If the unit refuses.
@@ -75,7 +75,7 @@ pub fn secure(target: Target, counter: u128, mut exchange: impl FnMut(&[u8]) -> 
     }
 }
 
-/// Draws a random master key in a secured unit.
+/// Generates a random master key in a secured unit.
 ///
 /// # Panics
 /// If the unit refuses.
@@ -89,7 +89,7 @@ pub fn generate_master_key(
     VerificationPattern::from_bytes(made.try_into().expect("a pattern of 32 bytes"))
 }
 
-/// The input of an import: each part sealed for an importer key and signed on its own.
+/// The input of an import: each part sealed for an importer key and signed separately.
 ///
 /// # Panics
 /// If a part cannot be sealed.

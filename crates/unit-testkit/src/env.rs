@@ -1,4 +1,4 @@
-//! The world of a unit on the bench.
+//! The surroundings of a test unit.
 
 use crate::administrator::fixed_key;
 use engine::Engine;
@@ -11,19 +11,19 @@ use tke_crypto::{
 };
 use unit_api::UnitId;
 use unit_api::admin::InstanceId;
-use unit_core::{Clock, Env, Identity, Module, Slot, Storage, StorageFailed, Unit};
+use unit_core::{Clock, Env, UnitIdentity, Module, Slot, Storage, StorageFailed, Unit};
 
-/// The environment of a unit on the bench: any engine, and nothing else that is real.
-pub struct BenchEnv<E = SoftEngine<SysRng>>(PhantomData<E>);
+/// The surroundings of a test unit: any engine, storage in memory, a module with fixed keys, no clock.
+pub struct TestEnv<E = SoftEngine<SysRng>>(PhantomData<E>);
 
-impl<E: Engine> Env for BenchEnv<E> {
+impl<E: Engine> Env for TestEnv<E> {
     type Engine = E;
     type Storage = Memory;
-    type Module = BenchModule;
+    type Module = TestModule;
     type Clock = NoClock;
 }
 
-/// Slots in memory: what is measured and tested here are commands, not disks.
+/// Slots in memory.
 #[derive(Default)]
 pub struct Memory([Vec<u8>; 2]);
 
@@ -42,8 +42,8 @@ impl Storage for Memory {
     }
 }
 
-/// A module whose keys are in this source.
-pub struct BenchModule {
+/// A module whose keys are in this source file.
+pub struct TestModule {
     certificate: Vec<u8>,
 }
 
@@ -61,7 +61,7 @@ fn root() -> &'static (SigningKey, PublicKey) {
     })
 }
 
-impl Module for BenchModule {
+impl Module for TestModule {
     fn sign(&self, message: &[u8]) -> Signature {
         device_key().sign(message)
     }
@@ -79,7 +79,7 @@ impl Module for BenchModule {
     }
 }
 
-/// A clock that has stopped.
+/// A clock that always shows 0.
 pub struct NoClock;
 
 impl Clock for NoClock {
@@ -97,13 +97,13 @@ pub fn soft_engine() -> SoftEngine<SysRng> {
     SoftEngine::new(&DeviceSecret::new([1; 32]), SysRng).expect("a software engine starts")
 }
 
-pub(crate) fn start<E: Engine>(number: u8, engine: E) -> Unit<BenchEnv<E>> {
+pub(crate) fn start<E: Engine>(number: u8, engine: E) -> Unit<TestEnv<E>> {
     let unit = UnitId([b'B', b'E', b'N', b'C', b'H', b'0', b'0', b'0', 0, 0, 0, 0, 0, 0, 0, number]);
     let mut out = [0; CERTIFICATE_BUFFER_LEN];
     let name = RootName::try_from("Bench Root").expect("a short name");
     let certificate = issue_module_certificate(&root().0, &name, &unit.0, &device_key().public(), &mut out)
         .expect("there is room for a certificate")
         .to_vec();
-    let identity = Identity { unit, domain_index: 0, instance: InstanceId([0x1d; 16]) };
-    Unit::start(engine, Memory::default(), BenchModule { certificate }, NoClock, identity)
+    let identity = UnitIdentity { unit, domain_index: 0, instance: InstanceId([0x1d; 16]) };
+    Unit::start(engine, Memory::default(), TestModule { certificate }, NoClock, identity)
 }

@@ -1,17 +1,17 @@
-//! A whole crypto unit in memory, with an administrator whose key is in this source: for tests and benchmarks.
+//! A whole crypto unit in memory, with one administrator whose key is in this source: for tests and benchmarks.
 //!
-//! Nothing is faked but durability, and nothing is secret: never let a key that matters near it.
+//! Everything is real except durability, and nothing is secret: never use it with a key that matters.
 //!
-//! What it deliberately has no: sockets, files, ceremonies of more than one person. Failures panic, as tests do.
+//! It deliberately has no sockets, files, or ceremonies of several people. Failures panic.
 
-#![expect(clippy::panic, reason = "what goes wrong here is a test that fails")]
+#![expect(clippy::panic, reason = "a test fails by panicking")]
 
 mod administrator;
 mod env;
 mod scripted_rng;
 
 pub use administrator::{generate_master_key, request, secure};
-pub use env::{BenchEnv, Memory, soft_engine};
+pub use env::{TestEnv, Memory, soft_engine};
 pub use getrandom::SysRng;
 pub use scripted_rng::ScriptedRng;
 
@@ -24,14 +24,14 @@ use unit_api::{
 };
 use unit_core::Unit;
 
-/// A unit in process, and a buffer for its answers.
-pub struct BenchUnit<E: Engine = SoftEngine<SysRng>> {
-    unit: Box<Unit<BenchEnv<E>>>,
+/// A unit in this process, and a buffer for its responses.
+pub struct TestUnit<E: Engine = SoftEngine<SysRng>> {
+    unit: Box<Unit<TestEnv<E>>>,
     out: Vec<u8>,
 }
 
-impl BenchUnit {
-    /// Unit number `number` as it leaves the factory: in imprint mode.
+impl TestUnit {
+    /// A new unit with this number, in imprint mode.
     ///
     /// # Panics
     /// If the unit does not start.
@@ -40,7 +40,7 @@ impl BenchUnit {
         Self::imprint_on(number, soft_engine())
     }
 
-    /// A unit that the one administrator rules, without a master key. Its permissions are a recovery unit's.
+    /// A secured unit without a master key, with one administrator and the permissions of a recovery unit.
     ///
     /// # Panics
     /// If the unit refuses.
@@ -59,7 +59,7 @@ impl BenchUnit {
     }
 }
 
-impl<E: Engine> BenchUnit<E> {
+impl<E: Engine> TestUnit<E> {
     /// Unit number 1 with a random master key in Current, on this engine.
     ///
     /// # Panics
@@ -81,7 +81,7 @@ impl<E: Engine> BenchUnit<E> {
         self
     }
 
-    /// Draws a random master key: into Current when both registers are empty, else into New.
+    /// Generates a random master key: in Current when both registers are empty, else in New.
     ///
     /// # Panics
     /// If the unit refuses.
@@ -107,13 +107,13 @@ impl<E: Engine> BenchUnit<E> {
         VerificationPattern::from_bytes(pattern.try_into().expect("a pattern of 32 bytes"))
     }
 
-    /// Has the administrator sign a command, and gives what the command gives.
+    /// Sends a command signed by the administrator, and returns its output.
     ///
     /// # Errors
     /// The unit's refusal.
     ///
     /// # Panics
-    /// If the answer is none.
+    /// If the response is malformed.
     pub fn administer(&mut self, command: AdminCommand, input: &[u8]) -> Result<Vec<u8>, AdminRefusal> {
         let (target, counter) = self.target();
         let answer = self.exchange(&request(target, counter + 1, command, input, true));
@@ -128,19 +128,19 @@ impl<E: Engine> BenchUnit<E> {
         self.unit.execute(&Envelope::plain(command), &mut self.out)
     }
 
-    /// Carries out a command that succeeds.
+    /// Carries out a command that must succeed.
     ///
     /// # Panics
-    /// If it does not.
+    /// If the unit refuses.
     pub fn run(&mut self, command: Command<'_>) -> Response<'_> {
         let name = command.name();
         self.execute(command).unwrap_or_else(|refusal| panic!("the unit refused {name}: {refusal}"))
     }
 
-    /// The body of the frame that answers a command, refused or not.
+    /// The body of the frame that replies to a command, whether or not it is refused.
     ///
     /// # Panics
-    /// If it does not fit a frame.
+    /// If the reply does not fit a frame.
     pub fn reply_body(&mut self, command: Command<'_>) -> Vec<u8> {
         let mut frame = vec![0; FRAME_HEADER_LEN + MAX_FRAME_LEN];
         let result = self.unit.execute(&Envelope::plain(command), &mut self.out);
@@ -150,7 +150,7 @@ impl<E: Engine> BenchUnit<E> {
         frame.split_off(FRAME_HEADER_LEN)
     }
 
-    /// A fresh AES-256 key for encryption and decryption, as a blob.
+    /// The blob of a new AES-256 key for encryption and decryption.
     ///
     /// # Panics
     /// If the unit refuses.
@@ -163,10 +163,10 @@ impl<E: Engine> BenchUnit<E> {
         }
     }
 
-    /// What the unit says of itself.
+    /// The unit's status.
     ///
     /// # Panics
-    /// If it says nothing.
+    /// If the unit refuses.
     #[must_use]
     pub fn status(&mut self) -> UnitStatus {
         match self.run(Command::Status) {
@@ -175,7 +175,7 @@ impl<E: Engine> BenchUnit<E> {
         }
     }
 
-    /// The unit in its present life, and its transaction counter.
+    /// The target of a command to this unit, and the transaction counter.
     fn target(&mut self) -> (Target, u128) {
         target_of(&self.status())
     }
@@ -188,14 +188,14 @@ impl<E: Engine> BenchUnit<E> {
     }
 }
 
-/// The unit whose status this is, in its present life, and its transaction counter.
+/// The target of a command to the unit with this status, and its transaction counter.
 #[must_use]
 pub const fn target_of(status: &UnitStatus) -> (Target, u128) {
     let UnitStatus { unit, domain_index, domain_instance, transaction_counter, .. } = *status;
     (Target { unit, domain_index, domain_instance }, transaction_counter)
 }
 
-/// What a command gave, by the unit's answer to its request.
+/// The output of a command, from the unit's response.
 fn output(answer: &[u8]) -> Result<Vec<u8>, AdminRefusal> {
     let decoded = AdminResponse::decode(answer).and_then(|answer| AdminResponseBlock::decode(answer.block));
     match decoded {
@@ -206,13 +206,13 @@ fn output(answer: &[u8]) -> Result<Vec<u8>, AdminRefusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::BenchUnit;
+    use super::TestUnit;
     use unit_api::NewRegister;
     use unit_api::admin::AdminCommand;
 
     #[test]
-    fn a_unit_is_brought_into_service_and_through_a_rotation() {
-        let mut unit = BenchUnit::ready();
+    fn a_unit_is_set_up_and_rotated() {
+        let mut unit = TestUnit::ready();
         let old = unit.status().current.unwrap();
         let new = unit.generate_master_key();
         unit.administer(AdminCommand::CommitNew, new.as_bytes()).unwrap();

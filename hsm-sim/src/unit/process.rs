@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use unit_api::admin::InstanceId;
-use unit_server::{EngineChoice, Identity, UnitConfig, UnitServer, UnitServerError};
+use unit_server::{EngineChoice, UnitIdentity, UnitConfig, UnitServer, UnitServerError};
 
 /// What a unit process is started with.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ pub fn run(options: &UnitOptions) -> Result<(), UnitServerError> {
         }
     })?;
     let listener = server.listen(&options.socket)?;
-    let Identity { unit, domain_index, .. } = server.identity();
+    let UnitIdentity { unit, domain_index, .. } = server.identity();
     announce(&Announcement { unit, domain_index, state: Announced::Ready(server.engine().to_owned()) });
     if options.supervised {
         end_with_parent();

@@ -17,7 +17,7 @@ use rand_core::{Infallible, TryCryptoRng, TryRng};
 use tke_crypto::{PublicKey, Signature, SigningKey, Ski};
 use unit_api::admin::InstanceId;
 use unit_api::{Command, Envelope, MAX_FRAME_LEN, Response, UnitId};
-use unit_core::{Clock, Env, Identity, MAX_SLOT_LEN, Module, Slot, Storage, StorageFailed, Unit};
+use unit_core::{Clock, Env, UnitIdentity, MAX_SLOT_LEN, Module, Slot, Storage, StorageFailed, Unit};
 
 unsafe extern "C" {
     safe fn abort() -> !;
@@ -120,7 +120,7 @@ fn use_a_key() -> Option<()> {
     let storage = Memory([([0; MAX_SLOT_LEN], 0); 2]);
     let key = customer::fixed_key(2)?;
     let public = key.public();
-    let identity = Identity { unit: UnitId([1; 16]), domain_index: 0, instance: InstanceId([2; 16]) };
+    let identity = UnitIdentity { unit: UnitId([1; 16]), domain_index: 0, instance: InstanceId([2; 16]) };
     let mut unit: Unit<Device> = Unit::start(engine, storage, DeviceKey(key, public), NoClock, identity);
     let mut out = [0; MAX_FRAME_LEN];
     customer::load_a_master_key(&mut unit, &mut out)?;

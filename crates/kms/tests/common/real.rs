@@ -9,16 +9,16 @@ use std::time::Duration;
 use kms::{Form, Forms, UnitReply, UnitState, Units, UnitsError};
 use unit_api::admin::AdminCommand;
 use unit_api::{Command, UnitStatus, VerificationPattern};
-use unit_testkit::BenchUnit;
+use unit_testkit::TestUnit;
 use zeroize::Zeroizing;
 
 /// A unit behind a lock, its answers as the frames they would be.
-pub(crate) struct RealUnit(Mutex<BenchUnit>);
+pub(crate) struct RealUnit(Mutex<TestUnit>);
 
 impl RealUnit {
     /// A unit without a master key.
     pub(crate) fn new(number: u8) -> Self {
-        Self(Mutex::new(BenchUnit::secured(number)))
+        Self(Mutex::new(TestUnit::secured(number)))
     }
 
     /// Loads and commits a master key; its pattern.

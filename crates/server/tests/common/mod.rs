@@ -20,7 +20,7 @@ use std::time::Duration;
 use tower::ServiceExt as _;
 use unit_api::admin::AdminCommand;
 use unit_api::{Command, UnitStatus, VerificationPattern};
-use unit_testkit::BenchUnit;
+use unit_testkit::TestUnit;
 use uuid::Uuid;
 
 pub(crate) const INSTANCE: InstanceId =
@@ -35,14 +35,14 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// One real unit behind the port, that fails on command.
 pub(crate) struct OneUnit {
-    unit: Mutex<BenchUnit>,
+    unit: Mutex<TestUnit>,
     fault: Mutex<Option<UnitsError>>,
 }
 
 impl OneUnit {
     /// A unit with a master key of its own, and the key's pattern.
     fn new() -> (Self, VerificationPattern) {
-        let mut unit = BenchUnit::secured(1);
+        let mut unit = TestUnit::secured(1);
         let pattern = unit.generate_master_key();
         (Self { unit: Mutex::new(unit), fault: Mutex::default() }, pattern)
     }

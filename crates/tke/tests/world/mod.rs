@@ -19,7 +19,7 @@ use tke_crypto::{
 };
 use unit_api::admin::InstanceId;
 use unit_api::{Command, Envelope, MAX_FRAME_LEN, Response, UnitId, VerificationPattern};
-use unit_core::{Clock, Env, Identity, Module, Slot, Storage, StorageFailed, Unit};
+use unit_core::{Clock, Env, UnitIdentity, Module, Slot, Storage, StorageFailed, Unit};
 
 pub(crate) const INSTANCE: InstanceId = InstanceId([0x1d; 16]);
 
@@ -133,7 +133,7 @@ impl Wired {
             issue_module_certificate(&root(), &name, &unit.0, &key.public(), &mut out).unwrap().to_vec();
         let engine = SoftEngine::new(&DeviceSecret::new([number; 32]), SysRng).unwrap();
         let module = WorldModule { key, certificate, root: root().public() };
-        let identity = Identity { unit, domain_index: 0, instance };
+        let identity = UnitIdentity { unit, domain_index: 0, instance };
         Self {
             unit: Arc::new(Mutex::new(Unit::start(engine, disk.clone(), module, NoClock, identity))),
             disk,

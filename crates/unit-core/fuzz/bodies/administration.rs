@@ -1,6 +1,6 @@
 //! Administrators, a stranger, the module and its root, and what they sign.
 
-use crate::bench::{Bench, Disk, IDENTITY, Lasting};
+use crate::fixture::{Fixture, Disk, IDENTITY, Lasting};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -189,23 +189,23 @@ pub(crate) fn request(state: &Lasting, command: u32, input: &[u8], signed: Signe
 }
 
 /// Carries out what is rightly signed, and gives its output.
-pub(crate) fn carry_out(bench: &mut Bench, command: AdminCommand, input: &[u8], signed: Signed) -> Vec<u8> {
-    let state = bench.lasting();
-    let response = bench.administer(&request(&state, command.id(), input, signed));
+pub(crate) fn carry_out(fixture: &mut Fixture, command: AdminCommand, input: &[u8], signed: Signed) -> Vec<u8> {
+    let state = fixture.lasting();
+    let response = fixture.administer(&request(&state, command.id(), input, signed));
     let response = AdminResponse::decode(&response).unwrap();
     let block = AdminResponseBlock::decode(response.block).unwrap();
     block.result().unwrap_or_else(|refusal| panic!("{command:?}: {refusal}")).to_vec()
 }
 
 /// The subject key identifiers of a unit's administrators.
-pub(crate) fn installed(bench: &mut Bench) -> Vec<[u8; 32]> {
-    let entries = carry_out(bench, AdminCommand::QueryAdministrators, b"", Signed::Nobody);
+pub(crate) fn installed(fixture: &mut Fixture) -> Vec<[u8; 32]> {
+    let entries = carry_out(fixture, AdminCommand::QueryAdministrators, b"", Signed::Nobody);
     AdministratorEntries::decode(&entries).unwrap().iter().map(|entry| entry.ski).collect()
 }
 
 /// Good input for a command, as far as there is one.
-pub(crate) fn good_input(bench: &mut Bench, command: AdminCommand, signed: Signed) -> Vec<u8> {
-    let state = bench.lasting();
+pub(crate) fn good_input(fixture: &mut Fixture, command: AdminCommand, signed: Signed) -> Vec<u8> {
+    let state = fixture.lasting();
     match command {
         AdminCommand::AddAdministrator => {
             somebody(usize::from(state.administrators).min(2)).certificate.clone()
@@ -217,7 +217,7 @@ pub(crate) fn good_input(bench: &mut Bench, command: AdminCommand, signed: Signe
         AdminCommand::SetAttributes => attributes(1, 1).to_bytes().to_vec(),
         AdminCommand::GenerateImporterKey => vec![0, 0, 0, 3],
         AdminCommand::ExportCurrent | AdminCommand::ExportNew => export_target().to_vec(),
-        AdminCommand::ImportKeyParts => parts(bench, [4, 8], signed),
+        AdminCommand::ImportKeyParts => parts(fixture, [4, 8], signed),
         AdminCommand::CommitNew | AdminCommand::ActivateNew => {
             state.new.map_or_else(Vec::new, |(_, pattern)| pattern.to_vec())
         }
@@ -237,9 +237,9 @@ pub(crate) fn attributes(sign: u32, revoke: u32) -> Attributes {
 }
 
 /// Two key parts for the unit's importer key, or for nobody's if it has none, each signed.
-fn parts(bench: &mut Bench, fill: [u8; 2], signed: Signed) -> Vec<u8> {
-    let state = bench.lasting();
-    let shown = carry_out(bench, AdminCommand::QueryImporterKey, b"", Signed::Nobody);
+fn parts(fixture: &mut Fixture, fill: [u8; 2], signed: Signed) -> Vec<u8> {
+    let state = fixture.lasting();
+    let shown = carry_out(fixture, AdminCommand::QueryImporterKey, b"", Signed::Nobody);
     let importer = match ImporterKey::decode(&shown) {
         Ok(shown) => PublicKey::from_point(shown.point).unwrap(),
         Err(_) => device_public().clone(),
@@ -286,32 +286,32 @@ fn export_target() -> &'static [u8] {
 }
 
 /// Loads, commits and, if wished, activates a master key.
-fn load(bench: &mut Bench, fill: [u8; 2], signed: Signed, activate: bool) {
-    carry_out(bench, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3], signed);
-    let parts = parts(bench, fill, signed);
-    let pattern = carry_out(bench, AdminCommand::ImportKeyParts, &parts, Signed::Nobody);
-    carry_out(bench, AdminCommand::CommitNew, &pattern, signed);
+fn load(fixture: &mut Fixture, fill: [u8; 2], signed: Signed, activate: bool) {
+    carry_out(fixture, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3], signed);
+    let parts = parts(fixture, fill, signed);
+    let pattern = carry_out(fixture, AdminCommand::ImportKeyParts, &parts, Signed::Nobody);
+    carry_out(fixture, AdminCommand::CommitNew, &pattern, signed);
     if activate {
-        carry_out(bench, AdminCommand::ActivateNew, &pattern, signed);
+        carry_out(fixture, AdminCommand::ActivateNew, &pattern, signed);
     }
 }
 
 /// The disk of a unit that so many administrators rule, all thresholds at that number but 2, with a master key in Current
 /// and another one, committed, in New; of a new unit if there are none.
 pub(crate) fn ruled_by(administrators: u8) -> Disk {
-    let mut bench = Bench::start(Disk::default());
+    let mut fixture = Fixture::start(Disk::default());
     if administrators == 0 {
-        return bench.disk;
+        return fixture.disk;
     }
     let threshold = administrators.min(2);
     let signed = if threshold == 1 { Signed::First } else { Signed::FirstAndSecond };
     for n in 0..administrators {
         let certificate = &somebody(usize::from(n)).certificate;
-        carry_out(&mut bench, AdminCommand::AddAdministrator, certificate, Signed::Nobody);
+        carry_out(&mut fixture, AdminCommand::AddAdministrator, certificate, Signed::Nobody);
     }
     let attributes = attributes(threshold.into(), threshold.into());
-    carry_out(&mut bench, AdminCommand::SetAttributes, &attributes.to_bytes(), signed);
-    load(&mut bench, [1, 2], signed, true);
-    load(&mut bench, [16, 32], signed, false);
-    bench.disk
+    carry_out(&mut fixture, AdminCommand::SetAttributes, &attributes.to_bytes(), signed);
+    load(&mut fixture, [1, 2], signed, true);
+    load(&mut fixture, [16, 32], signed, false);
+    fixture.disk
 }

@@ -1,14 +1,14 @@
 //! Any bytes as a key blob to a unit in service. What no unit has made opens nothing.
 
 use crate::administration::ruled_by;
-use crate::bench::{Answer, Bench, Bytes, Lasting};
+use crate::fixture::{Answer, Fixture, Bytes, Lasting};
 use engine::{Algorithm, KeySpec, KeyUses, MacMechanism, WrapMechanism};
 use std::cell::RefCell;
 use unit_api::{Command, UnitError};
 
 /// A unit with two master keys, and blobs that it has made.
 struct Made {
-    bench: Bench,
+    fixture: Fixture,
     state: Lasting,
     /// Under Current; each key may do everything.
     blobs: Vec<Vec<u8>>,
@@ -32,18 +32,18 @@ const KEYS: [(Algorithm, u16); 5] = [
 ];
 
 fn make() -> Made {
-    let mut bench = Bench::start(ruled_by(1));
+    let mut fixture = Fixture::start(ruled_by(1));
     let mut blobs = Vec::new();
     for (algorithm, key_len) in KEYS {
         for extractable in [false, true] {
             let spec = KeySpec { algorithm, key_len, uses: KeyUses::ALL, extractable };
             let value = vec![0x5c; usize::from(key_len)];
-            blobs.push(bench.bytes(Command::ImportKey { spec, value: &value }));
+            blobs.push(fixture.bytes(Command::ImportKey { spec, value: &value }));
         }
     }
-    let moved = blobs.iter().map(|blob| bench.bytes(Command::Reencipher { blob })).collect();
-    let mac = bench.bytes(Command::Sign { by: MacMechanism::AesCmac, key: &blobs[0], data: b"still there" });
-    Made { state: bench.lasting(), bench, blobs, moved, mac }
+    let moved = blobs.iter().map(|blob| fixture.bytes(Command::Reencipher { blob })).collect();
+    let mac = fixture.bytes(Command::Sign { by: MacMechanism::AesCmac, key: &blobs[0], data: b"still there" });
+    Made { state: fixture.lasting(), fixture, blobs, moved, mac }
 }
 
 /// Panics if the unit does, if a blob opens that no unit has made, or if something is left behind.
@@ -76,7 +76,7 @@ fn open(made: &mut Made, how: u8, blob: &[u8], data: &[u8]) {
         6 => Command::UnwrapKey { by: by_wrap, kek: blob, wrapped: data, spec },
         _ => Command::Reencipher { blob },
     };
-    let answer = made.bench.execute(command);
+    let answer = made.fixture.execute(command);
     let refusal = answer.as_ref().err().and_then(|refusal| refusal.unit_error());
     if !made.blobs.iter().any(|made| made == blob) {
         let elsewhere = made.moved.iter().any(|moved| moved == blob);
@@ -95,8 +95,8 @@ fn open(made: &mut Made, how: u8, blob: &[u8], data: &[u8]) {
         );
     }
     let sign = Command::Sign { by: MacMechanism::AesCmac, key: &made.blobs[0], data: b"still there" };
-    assert_eq!(made.bench.execute(sign), Ok(Answer::Bytes(made.mac.clone())), "the unit serves no more");
-    assert_eq!(made.bench.lasting(), made.state, "a blob changed the unit");
+    assert_eq!(made.fixture.execute(sign), Ok(Answer::Bytes(made.mac.clone())), "the unit serves no more");
+    assert_eq!(made.fixture.lasting(), made.state, "a blob changed the unit");
 }
 
 /// Every good blob as it is and as a fuzzer's own bytes, and some that were altered, to start from.

@@ -1,7 +1,7 @@
 //! Requests of any kind to a unit in one of its states: what is not rightly signed changes nothing, what is counts once.
 
 use crate::administration::{Signed, good_input, installed, request, ruled_by};
-use crate::bench::{Answer, Bench, Bytes, Disk, Lasting, body};
+use crate::fixture::{Answer, Fixture, Bytes, Disk, Lasting, body};
 use engine::{Algorithm, KeySpec, KeyUses, MacMechanism, WrapMechanism};
 use std::cell::OnceCell;
 use unit_api::admin::{
@@ -17,33 +17,33 @@ thread_local! {
     static SCENES: [OnceCell<Disk>; 3] = const { [OnceCell::new(), OnceCell::new(), OnceCell::new()] };
 }
 
-fn scene(n: u8) -> Bench {
+fn scene(n: u8) -> Fixture {
     let n = n % 3;
     let administrators = if n == 2 { 3 } else { n };
     let disk = SCENES.with(|all| all[usize::from(n)].get_or_init(|| ruled_by(administrators)).copy());
-    Bench::start(disk)
+    Fixture::start(disk)
 }
 
 /// Panics if the unit does, if a reply is none, or if something changed that nobody has signed for.
 pub(crate) fn check(data: &[u8]) {
     let mut bytes = Bytes(data);
-    let mut bench = scene(bytes.byte());
-    let first = bench.lasting();
+    let mut fixture = scene(bytes.byte());
+    let first = fixture.lasting();
     for _ in 0..STEPS {
         if bytes.0.is_empty() {
             break;
         }
         match bytes.byte() % 4 {
-            0 => anything(&mut bench, bytes.slice()),
-            1 => data_command(&mut bench, &mut bytes),
-            2 => administration(&mut bench, &mut bytes),
-            _ => anything(&mut bench, &body(Command::Administer { request: bytes.slice() })),
+            0 => anything(&mut fixture, bytes.slice()),
+            1 => data_command(&mut fixture, &mut bytes),
+            2 => administration(&mut fixture, &mut bytes),
+            _ => anything(&mut fixture, &body(Command::Administer { request: bytes.slice() })),
         }
     }
-    let last = bench.lasting();
+    let last = fixture.lasting();
     if last != first {
         assert_eq!(
-            Bench::start(bench.disk.copy()).lasting(),
+            Fixture::start(fixture.disk.copy()).lasting(),
             last,
             "the power went, and what was confirmed with it"
         );
@@ -51,8 +51,8 @@ pub(crate) fn check(data: &[u8]) {
 }
 
 /// How a request that nobody here has signed ends: only a new unit, which is nobody's yet, may change by one step.
-fn changes_nothing(bench: &mut Bench, before: &Lasting, answer: &Result<Answer, unit_api::Refusal>) {
-    let after = bench.lasting();
+fn changes_nothing(fixture: &mut Fixture, before: &Lasting, answer: &Result<Answer, unit_api::Refusal>) {
+    let after = fixture.lasting();
     if before.thresholds[0] != 0 || !matches!(answer, Ok(Answer::Administered(_))) {
         assert_eq!(&after, before, "a request changed the unit that nobody has signed");
     }
@@ -61,26 +61,26 @@ fn changes_nothing(bench: &mut Bench, before: &Lasting, answer: &Result<Answer, 
 }
 
 /// Any bytes as a request's body.
-fn anything(bench: &mut Bench, body: &[u8]) {
-    let before = bench.lasting();
-    let (number, answer) = bench.handle(body);
+fn anything(fixture: &mut Fixture, body: &[u8]) {
+    let before = fixture.lasting();
+    let (number, answer) = fixture.handle(body);
     if number == 0 {
         let refusal = answer.as_ref().err().and_then(|refusal| refusal.unit_error());
         assert_eq!(refusal, Some(UnitError::FrameMalformed), "a reply to no request");
-        assert_eq!(bench.lasting(), before);
+        assert_eq!(fixture.lasting(), before);
     }
     if let Ok(Answer::Administered(response)) = &answer {
-        read(bench, response);
+        read(fixture, response);
     }
-    changes_nothing(bench, &before, &answer);
+    changes_nothing(fixture, &before, &answer);
 }
 
 /// A good data command, altered.
-fn data_command(bench: &mut Bench, bytes: &mut Bytes<'_>) {
-    let before = bench.lasting();
+fn data_command(fixture: &mut Fixture, bytes: &mut Bytes<'_>) {
+    let before = fixture.lasting();
     let key = |algorithm, key_len| KeySpec { algorithm, key_len, uses: KeyUses::ALL, extractable: true };
     let (aes, secret) = (key(Algorithm::Aes, 32), key(Algorithm::GenericSecret, 20));
-    let made = bench.execute(Command::ImportKey { spec: aes, value: &[0x5c; 32] });
+    let made = fixture.execute(Command::ImportKey { spec: aes, value: &[0x5c; 32] });
     let blob = match made {
         Ok(Answer::Bytes(blob)) => blob,
         // Only a unit without a master key makes none.
@@ -106,13 +106,13 @@ fn data_command(bench: &mut Bench, bytes: &mut Bytes<'_>) {
     };
     let mut body = body(command);
     bytes.alter(&mut body);
-    anything(bench, &body);
+    anything(fixture, &body);
 }
 
 /// An administrative command with good input or any, signed by whomever, altered or not.
-fn administration(bench: &mut Bench, bytes: &mut Bytes<'_>) {
-    let before = bench.lasting();
-    let administrators = installed(bench);
+fn administration(fixture: &mut Fixture, bytes: &mut Bytes<'_>) {
+    let before = fixture.lasting();
+    let administrators = installed(fixture);
     let number = bytes.byte();
     let listed = AdminCommand::ALL.get(usize::from(number));
     let id = listed.map_or(u32::from(number), |command| command.id());
@@ -121,7 +121,7 @@ fn administration(bench: &mut Bench, bytes: &mut Bytes<'_>) {
     let signed = Signed::ALL[usize::from(flags & 0x0f) % Signed::ALL.len()];
     let in_parts = command == Some(AdminCommand::ImportKeyParts);
     let mut input = match command {
-        Some(command) if flags & 0x10 == 0 => good_input(bench, command, signed),
+        Some(command) if flags & 0x10 == 0 => good_input(fixture, command, signed),
         _ => bytes.slice().to_vec(),
     };
     if flags & 0x20 != 0 {
@@ -133,10 +133,10 @@ fn administration(bench: &mut Bench, bytes: &mut Bytes<'_>) {
     if flags & 0x40 != 0 {
         bytes.alter(&mut altered);
     }
-    let answer = bench.execute(Command::Administer { request: &altered });
+    let answer = fixture.execute(Command::Administer { request: &altered });
     let Ok(Answer::Administered(response)) = &answer else { panic!("{answer:?}") };
-    let returned = read(bench, response);
-    let after = bench.lasting();
+    let returned = read(fixture, response);
+    let after = fixture.lasting();
     let counted = after.transaction_counter - before.transaction_counter;
     let context = format!("{command:?} {signed:?} {returned:?}: {before:?} {after:?}");
     let query = command.is_some_and(AdminCommand::is_query);
@@ -181,8 +181,8 @@ fn needed(command: Option<AdminCommand>, before: &Lasting) -> usize {
 }
 
 /// An answer to administrators: what it says twice is said alike, and is what the unit's status says.
-fn read(bench: &mut Bench, response: &[u8]) -> Option<Result<(), AdminRefusal>> {
-    let state = bench.lasting();
+fn read(fixture: &mut Fixture, response: &[u8]) -> Option<Result<(), AdminRefusal>> {
+    let state = fixture.lasting();
     let response = AdminResponse::decode(response).expect("an administrative response");
     if response.block.is_empty() {
         assert!(

@@ -4,8 +4,8 @@
 
 #[path = "../bodies/administration.rs"]
 mod administration;
-#[path = "../bodies/bench.rs"]
-mod bench;
+#[path = "../bodies/fixture.rs"]
+mod fixture;
 #[path = "../bodies/blob.rs"]
 mod blob;
 #[path = "../bodies/unit_request.rs"]

@@ -3,9 +3,9 @@
 #[path = "../bodies/administration.rs"]
 #[allow(dead_code, reason = "each target uses its own part of it")]
 mod administration;
-#[path = "../bodies/bench.rs"]
+#[path = "../bodies/fixture.rs"]
 #[allow(dead_code, reason = "each target uses its own part of it")]
-mod bench;
+mod fixture;
 #[path = "../bodies/unit_request.rs"]
 mod unit_request;
 

@@ -1,24 +1,24 @@
-//! What thresholds and permissions may become. Pure.
+//! Rules for changes of thresholds and permissions. Pure.
 
 use crate::domain::Domain;
 use unit_api::UnitError;
 use unit_api::admin::{Attributes, MODE_LEFT_IMPRINT, Permissions};
 
-/// Whether `domain` may have these attributes next.
+/// Checks whether the attributes of `domain` may be replaced by `next`.
 ///
-/// In imprint mode the permissions alone may be set, with both thresholds 0; with thresholds it is left. Everything is
-/// judged against the attributes as they are before the command, so that one command may use a change-control bit and
-/// clear it. Checks, in this order, the first that fails is the refusal:
+/// In imprint mode, permissions can be set while both thresholds stay 0; setting thresholds leaves imprint mode. All checks
+/// use the attributes before the command, so that one command can use a change-control bit and clear it. The checks in
+/// order; the first that fails is the refusal:
 ///
 /// | check | refusal (reason) |
 /// |---|---|
-/// | a secured unit's thresholds are not 0; imprint mode is left with neither of them 0 | `SignatureThresholdZero` (76), `RevocationThresholdZero` (77), leaving imprint mode `RevocationThresholdMissing` (36) |
-/// | no threshold above the number of administrators, and so none above 8 | `SignatureThresholdTooHigh` (57), `RevocationThresholdTooHigh` (58) |
+/// | a secured unit has thresholds above 0; leaving imprint mode needs both above 0 | `SignatureThresholdZero` (76), `RevocationThresholdZero` (77), leaving imprint mode `RevocationThresholdMissing` (36) |
+/// | no threshold is above the number of administrators, and so none above 8 | `SignatureThresholdTooHigh` (57), `RevocationThresholdTooHigh` (58) |
 /// | the mode is 1 if the thresholds are set, else 0 | `ModeReadOnly` (72) |
-/// | no change-control bit comes back | `ChangeControlReset` (69) |
+/// | no cleared change-control bit is set again | `ChangeControlReset` (69) |
 /// | a permission changes only while its change-control bit is set | `PermissionProtected` (70) |
 /// | a threshold changes only while `CHG_SIGN_THR`, `CHG_REVOKE_THR` is set | `ThresholdProtected` (71) |
-/// | a threshold of 1 that stays needs `1SIGN` to stay | `OneSignNeeded` (74) |
+/// | a threshold that stays 1 needs `1SIGN` to stay set | `OneSignNeeded` (74) |
 /// | a threshold set to 1 needs `1SIGN` | `SignatureThresholdOne` (78), `RevocationThresholdOne` (79) |
 pub(crate) fn check(domain: &Domain, next: &Attributes) -> Result<(), UnitError> {
     let before = &domain.attributes;

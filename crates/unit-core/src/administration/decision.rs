@@ -1,7 +1,7 @@
-//! Whether an administrative command may be carried out, and what comes of it. Pure.
+//! Decides whether an administrative command may be carried out, and what it changes. Pure.
 
 use super::attributes;
-use super::order::Order;
+use super::parsed_command::ParsedCommand;
 use crate::administrators::Administrators;
 use crate::domain::Domain;
 use crate::registers::RegisterCommand;
@@ -11,42 +11,42 @@ use unit_api::admin::{
     AdminCommand, Attributes, ControlPoint, ControlPoints, Permissions, SKI_LEN, SignaturesNeeded,
 };
 
-/// What comes of a command that may be carried out.
+/// The effect of a command that may be carried out.
 #[expect(clippy::large_enum_variant, reason = "one lives at a time, and there is no heap to put it on")]
-pub(crate) enum Next {
-    /// The domain as it is afterwards; only to be saved.
+pub(crate) enum Decision {
+    /// The domain after the command; it only has to be persisted.
     Domain(Domain),
-    /// A fresh importer key is to be made.
+    /// Generate an importer key.
     ImporterKey,
-    /// A random master key is to be made, for [`RegisterCommand::Generate`].
+    /// Generate a random master key, for [`RegisterCommand::Generate`].
     RandomMasterKey,
-    /// The parts are to be opened and combined, for [`RegisterCommand::Load`].
+    /// Open and combine the parts, for [`RegisterCommand::Load`].
     KeyParts,
-    /// This master key is to be sealed for the target.
+    /// Seal this master key for the target.
     Export(KeyHandle),
 }
 
-/// Why a command is not carried out.
+/// Reason why a command is not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// Too few have signed: the transaction counter stays.
+pub(crate) enum DecisionError {
+    /// Too few administrators have signed: the transaction counter stays.
     Unauthorised(UnitError),
-    /// It was rightly signed, so that it must never be carried out later: the transaction counter advances.
-    Rightly(UnitError),
+    /// Enough administrators have signed, so that the command must not be repeated later: the transaction counter advances.
+    Refused(UnitError),
 }
 
-/// What comes of `command` in `domain`, given its input as far as it could be read and the number of administrators
-/// whose signatures are right (of an import, the fewest on any of its parts).
+/// Decides `command` in `domain`. `order` is the parsed input or the error in it; `signatures` is the number of administrators
+/// with valid signatures (of an import, the smallest number on any part).
 ///
-/// The registers' part of the table stands at [`crate::registers::Registers`], attributes' at [`attributes::check`]. ST
-/// and RT are the thresholds, ST′ the new one; numbers are reason codes.
+/// The rules of the registers are at [`crate::registers::Registers`], those of attributes at [`attributes::check`]. ST and
+/// RT are the thresholds, ST′ the new signature threshold; numbers are reason codes.
 ///
 /// | command | imprint mode | secured, signatures | refused, in this order |
 /// |---|---|---|---|
 /// | add administrator | unsigned | ST | 40, installed already 38, eight installed 39 |
 /// | remove administrator | unsigned, the last one too | RT | 32, not installed 33, last 68, second-last without `1SIGN` 67, fewer left than a threshold 66 |
 /// | replace administrator | unsigned | ST | 32, 40, old not installed 33, new installed already 38 |
-/// | set attributes | unsigned, but ST′ if imprint mode is left | ST | 41, then [`attributes::check`] |
+/// | set attributes | unsigned, or ST′ to leave imprint mode | ST | 41, then [`attributes::check`] |
 /// | generate importer key | 34 | 1 | another type 55 |
 /// | import key parts | 34 | 1 on each part | without `WK_IMPORT` 80, one part without `WK_1PART` 81, New full 53 |
 /// | generate master key | 34 | 1 | without `WK_RANDOM` 52, New full 53 |
@@ -56,26 +56,26 @@ pub(crate) enum Refused {
 /// | set, add, delete control points | 34 | ST, or 1 with `CP_1SIGN` | 44, on without `ADD_CPBS` 46, off without `DELETE_CPBS` 47 |
 /// | zeroize | unsigned | 1 with `ZERO_1SIGN`, else ST | never |
 ///
-/// With `QUORUM_DESTRUCTIVE` activate, clear Current and zeroize need ST. What imprint mode refuses is refused first of
-/// all; in a secured unit the number of signatures comes first (21), then the form of the input, then the rest. In imprint
-/// mode nobody has to sign what is refused.
+/// With `QUORUM_DESTRUCTIVE`, activate, clear Current and zeroize need ST. A command that imprint mode forbids is refused
+/// before any other check. In a secured unit the number of signatures is checked first (21), then the form of the input,
+/// then the rest. In imprint mode a refusal needs no signature.
 pub(crate) fn decide(
     domain: &Domain,
     command: AdminCommand,
-    order: Result<Order, UnitError>,
+    order: Result<ParsedCommand, UnitError>,
     signatures: usize,
-) -> Result<Next, Refused> {
+) -> Result<Decision, DecisionError> {
     let imprint = domain.attributes.imprint();
     if imprint && command.needs_secured_unit() {
-        return Err(Refused::Rightly(UnitError::ImprintMode));
+        return Err(DecisionError::Refused(UnitError::ImprintMode));
     }
     if signatures < needed(domain, command) {
-        return Err(Refused::Unauthorised(UnitError::NotEnoughSignatures));
+        return Err(DecisionError::Unauthorised(UnitError::NotEnoughSignatures));
     }
-    let next = order.and_then(|order| carry_out(domain, &order)).map_err(Refused::Rightly)?;
+    let next = order.and_then(|order| carry_out(domain, &order)).map_err(DecisionError::Refused)?;
     match &next {
-        Next::Domain(left) if imprint && signatures < count(left.attributes.signature_threshold) => {
-            Err(Refused::Unauthorised(UnitError::NotEnoughSignatures))
+        Decision::Domain(left) if imprint && signatures < count(left.attributes.signature_threshold) => {
+            Err(DecisionError::Unauthorised(UnitError::NotEnoughSignatures))
         }
         _ => Ok(next),
     }
@@ -85,7 +85,7 @@ fn count(threshold: u32) -> usize {
     usize::try_from(threshold).unwrap_or(usize::MAX)
 }
 
-/// How many have to sign, but for leaving imprint mode, where only the outcome tells.
+/// Number of signatures needed. For leaving imprint mode it depends on the decision, and [`decide`] checks it.
 fn needed(domain: &Domain, command: AdminCommand) -> usize {
     let Attributes { signature_threshold, revocation_threshold, permissions, .. } = domain.attributes;
     match command.signatures_needed(domain.attributes.imprint(), permissions) {
@@ -96,60 +96,60 @@ fn needed(domain: &Domain, command: AdminCommand) -> usize {
     }
 }
 
-fn carry_out(domain: &Domain, order: &Order) -> Result<Next, UnitError> {
+fn carry_out(domain: &Domain, order: &ParsedCommand) -> Result<Decision, UnitError> {
     let permissions = domain.attributes.permissions;
     let permit = |needed: Permissions, otherwise: UnitError| {
         if permissions.contains(needed) { Ok(()) } else { Err(otherwise) }
     };
-    let ruled_by = |administrators| Next::Domain(Domain { administrators, ..domain.clone() });
-    let switched = |control_points| Next::Domain(Domain { control_points, ..domain.clone() });
+    let with_administrators = |administrators| Decision::Domain(Domain { administrators, ..domain.clone() });
+    let with_control_points = |control_points| Decision::Domain(Domain { control_points, ..domain.clone() });
     Ok(match *order {
-        Order::AddAdministrator(new) => ruled_by(domain.administrators.with(new)?),
-        Order::RemoveAdministrator(ski) => ruled_by(removed(domain, &ski)?),
-        Order::ReplaceAdministrator { old, new } => ruled_by(domain.administrators.replacing(&old, new)?),
-        Order::SetAttributes(attributes) => {
+        ParsedCommand::AddAdministrator(new) => with_administrators(domain.administrators.with(new)?),
+        ParsedCommand::RemoveAdministrator(ski) => with_administrators(removed(domain, &ski)?),
+        ParsedCommand::ReplaceAdministrator { old, new } => with_administrators(domain.administrators.replacing(&old, new)?),
+        ParsedCommand::SetAttributes(attributes) => {
             attributes::check(domain, &attributes)?;
-            Next::Domain(Domain { attributes, ..domain.clone() })
+            Decision::Domain(Domain { attributes, ..domain.clone() })
         }
-        Order::GenerateImporterKey => Next::ImporterKey,
-        Order::GenerateMasterKey => {
+        ParsedCommand::GenerateImporterKey => Decision::ImporterKey,
+        ParsedCommand::GenerateMasterKey => {
             permit(Permissions::WK_RANDOM, UnitError::GenerateForbidden)?;
             domain.registers.check_room()?;
-            Next::RandomMasterKey
+            Decision::RandomMasterKey
         }
-        Order::ImportKeyParts { parts } => {
+        ParsedCommand::ImportKeyParts { parts } => {
             permit(Permissions::WK_IMPORT, UnitError::ImportForbidden)?;
             if parts == 1 {
                 permit(Permissions::WK_1PART, UnitError::SinglePartForbidden)?;
             }
             domain.registers.check_room()?;
-            Next::KeyParts
+            Decision::KeyParts
         }
-        Order::ExportCurrent => {
+        ParsedCommand::ExportCurrent => {
             permit(Permissions::WK_EXPORT, UnitError::ExportForbidden)?;
-            Next::Export(domain.registers.current().ok_or(UnitError::CurrentMissing)?.handle)
+            Decision::Export(domain.registers.current().ok_or(UnitError::CurrentMissing)?.handle)
         }
-        Order::ExportNew => {
+        ParsedCommand::ExportNew => {
             permit(Permissions::WK_EXPORT, UnitError::ExportForbidden)?;
-            Next::Export(domain.registers.new_key().ok_or(UnitError::NewMissing)?.handle)
+            Decision::Export(domain.registers.new_key().ok_or(UnitError::NewMissing)?.handle)
         }
-        Order::CommitNew(pattern) => moved(domain, &RegisterCommand::Commit(pattern))?,
-        Order::ActivateNew(pattern) => moved(domain, &RegisterCommand::Activate(pattern))?,
-        Order::ClearNew => moved(domain, &RegisterCommand::ClearNew)?,
-        Order::ClearCurrent => moved(domain, &RegisterCommand::ClearCurrent)?,
-        Order::Zeroize => Next::Domain(domain.next_life()?),
-        Order::SetControlPoints(points) => switched(switch(domain.control_points, points)?),
-        Order::AddControlPoints(points) => {
-            switched(switch(domain.control_points, domain.control_points.with(points))?)
+        ParsedCommand::CommitNew(pattern) => with_register_command(domain, &RegisterCommand::Commit(pattern))?,
+        ParsedCommand::ActivateNew(pattern) => with_register_command(domain, &RegisterCommand::Activate(pattern))?,
+        ParsedCommand::ClearNew => with_register_command(domain, &RegisterCommand::ClearNew)?,
+        ParsedCommand::ClearCurrent => with_register_command(domain, &RegisterCommand::ClearCurrent)?,
+        ParsedCommand::Zeroize => Decision::Domain(domain.next_life()?),
+        ParsedCommand::SetControlPoints(points) => with_control_points(switch(domain.control_points, points)?),
+        ParsedCommand::AddControlPoints(points) => {
+            with_control_points(switch(domain.control_points, domain.control_points.with(points))?)
         }
-        Order::DeleteControlPoints(points) => {
-            switched(switch(domain.control_points, domain.control_points.without(points))?)
+        ParsedCommand::DeleteControlPoints(points) => {
+            with_control_points(switch(domain.control_points, domain.control_points.without(points))?)
         }
     })
 }
 
-fn moved(domain: &Domain, command: &RegisterCommand) -> Result<Next, UnitError> {
-    Ok(Next::Domain(domain.with_registers(command)?))
+fn with_register_command(domain: &Domain, command: &RegisterCommand) -> Result<Decision, UnitError> {
+    Ok(Decision::Domain(domain.with_registers(command)?))
 }
 
 impl Domain {
@@ -159,7 +159,7 @@ impl Domain {
     }
 }
 
-/// The administrators without one, if those who are left can still rule.
+/// The administrators without one of them, if enough remain for the thresholds.
 fn removed(domain: &Domain, ski: &[u8; SKI_LEN]) -> Result<Administrators, UnitError> {
     let left = domain.administrators.without(ski)?;
     let Attributes { signature_threshold, revocation_threshold, permissions, .. } = domain.attributes;
@@ -176,7 +176,7 @@ fn removed(domain: &Domain, ski: &[u8; SKI_LEN]) -> Result<Administrators, UnitE
     }
 }
 
-/// The control points after a change, if those who rule over changes permit it.
+/// The control points after a change, if the control points for changes permit it.
 fn switch(before: ControlPoints, after: ControlPoints) -> Result<ControlPoints, UnitError> {
     if !before.contains(after) && !before.is_on(ControlPoint::AddCpbs) {
         return Err(UnitError::ControlPointsAddForbidden);

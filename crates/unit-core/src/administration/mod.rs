@@ -1,23 +1,23 @@
-//! Administration: from the bytes of a request to a signed answer.
+//! Administration: from the bytes of a request to a signed response.
 //!
 //! | step | here | knows |
 //! |---|---|---|
-//! | what the request is for | [`target`] | the unit's identity, life and counter |
-//! | whose signatures are right | [`verify`] | administrators' keys |
-//! | what it asks | [`order`] | the form of each command's input |
-//! | whether it may, and what comes of it | [`decision`], [`attributes`] | the domain; pure, and the table stands there |
-//! | the engine's part in it | [`transport`] | the importer key, the master keys |
-//! | questions | [`query`] | all that is public |
-//! | the answer | [`reply`] | the module |
+//! | check the addressed unit | [`target`] | the unit's identity, life and counter |
+//! | verify signatures | [`verify`] | administrators' keys |
+//! | parse the input | [`parsed_command`] | the form of each command's input |
+//! | decide | [`decision`], [`attributes`] | the domain; pure; the table of rules is there |
+//! | transport key parts and master keys | [`transport`] | the importer key, the master keys |
+//! | answer queries | [`query`] | public state |
+//! | write and sign the response | [`response`] | the module |
 //!
-//! What is verified and what is decided are kept apart: the decision is told how many administrators have signed and
-//! never sees a signature, so that every state and every command can be walked through without a key.
+//! Verification and decision are separate: the decision receives the number of valid signatures and never a signature, so
+//! that tests can walk through every state and every command without a key.
 
 pub(crate) mod attributes;
 pub(crate) mod decision;
-pub(crate) mod order;
+pub(crate) mod parsed_command;
 pub(crate) mod query;
-pub(crate) mod reply;
+pub(crate) mod response;
 pub(crate) mod target;
 pub(crate) mod transport;
 pub(crate) mod verify;

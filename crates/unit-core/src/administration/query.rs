@@ -1,19 +1,19 @@
-//! Questions that anybody may ask.
+//! Queries, which are unsigned and answer with public state.
 
 use crate::state::State;
 use unit_api::admin::{AdminCommand, DomainInfo, MAX_NONCE_LEN};
 use unit_api::{Condition, NewRegister, UnitError, VerificationPattern};
 
-/// What a unit knows beside its state.
-pub(crate) struct Asked<'a> {
+/// The unit's public values, for queries.
+pub(crate) struct QueryContext<'a> {
     pub(crate) state: &'a State,
     pub(crate) boot_nonce: [u8; 16],
     pub(crate) condition: Condition,
-    /// The module's.
+    /// Certificate of the module's device key, DER.
     pub(crate) certificate: &'a [u8],
 }
 
-/// Whether a unit in its error state still answers: what tells which unit it is, what it was asked, what is wrong.
+/// Whether a unit in its error state answers the query: identity, audit records and condition are shown.
 pub(crate) const fn is_answered_in_error(command: AdminCommand) -> bool {
     matches!(
         command,
@@ -21,14 +21,14 @@ pub(crate) const fn is_answered_in_error(command: AdminCommand) -> bool {
     )
 }
 
-/// Writes the answer to the start of `output` and gives its length. The importer key is not asked for here.
+/// Writes the answer to the start of `output` and returns its length. The caller answers queries for the importer key.
 pub(crate) fn answer(
-    asked: &Asked<'_>,
+    context: &QueryContext<'_>,
     command: AdminCommand,
     input: &[u8],
     output: &mut [u8],
 ) -> Result<usize, UnitError> {
-    let State { identity, domain, audit, .. } = asked.state;
+    let State { identity, domain, audit, .. } = context.state;
     if !input.is_empty() && !matches!(command, AdminCommand::QueryAudit | AdminCommand::QueryDomain) {
         return Err(UnitError::RequestMalformed);
     }
@@ -37,15 +37,15 @@ pub(crate) fn answer(
             let entries = domain.administrators.iter().map(|administrator| administrator.entry.to_bytes());
             copy(entries.flatten(), output)
         }
-        AdminCommand::QueryDeviceCertificate => copy(asked.certificate.iter().copied(), output),
+        AdminCommand::QueryDeviceCertificate => copy(context.certificate.iter().copied(), output),
         AdminCommand::QueryControlPoints => copy(domain.control_points.to_bytes(), output),
         AdminCommand::QueryCurrent => {
-            let (state, pattern) = domain.registers.current().map_or((0, NOTHING), |key| (1, key.pattern));
+            let (state, pattern) = domain.registers.current().map_or((0, NO_PATTERN), |key| (1, key.pattern));
             copy([state].into_iter().chain(*pattern.as_bytes()), output)
         }
         AdminCommand::QueryNew => {
             let (state, pattern) = match domain.registers.shown_new() {
-                NewRegister::Empty => (0, NOTHING),
+                NewRegister::Empty => (0, NO_PATTERN),
                 NewRegister::FullUncommitted(pattern) => (1, pattern),
                 NewRegister::FullCommitted(pattern) => (2, pattern),
             };
@@ -76,8 +76,8 @@ pub(crate) fn answer(
                 attributes: domain.attributes,
                 control_points: domain.control_points,
                 instance: identity.instance,
-                boot_nonce: asked.boot_nonce,
-                condition: asked.condition,
+                boot_nonce: context.boot_nonce,
+                condition: context.condition,
                 administrators: u8::try_from(domain.administrators.count()).unwrap_or(u8::MAX),
                 audit_records: audit.records(),
                 audit_head: audit.head(),
@@ -89,8 +89,8 @@ pub(crate) fn answer(
     }
 }
 
-/// The pattern of an empty register.
-const NOTHING: VerificationPattern = VerificationPattern::from_bytes([0; 32]);
+/// Shown as the pattern of an empty register.
+const NO_PATTERN: VerificationPattern = VerificationPattern::from_bytes([0; 32]);
 
 fn copy(bytes: impl IntoIterator<Item = u8>, output: &mut [u8]) -> Result<usize, UnitError> {
     let mut places = output.iter_mut();

@@ -1,12 +1,12 @@
-//! Whether a command is for this unit, in this life, now.
+//! Checks that a command is for this unit, this life of its domain, and the next counter value.
 
-use crate::env::Identity;
+use crate::env::UnitIdentity;
 use unit_api::admin::{AdminBlock, AdminRequest};
 use unit_api::{Target, UnitError};
 
-/// Whether request and block name this domain of the module. Of a query no more is asked.
+/// Checks that request and block name this domain of the module. Queries are checked no further.
 pub(crate) fn check_domain(
-    identity: &Identity,
+    identity: &UnitIdentity,
     request: &AdminRequest<'_>,
     block: &AdminBlock<'_>,
 ) -> Result<(), UnitError> {
@@ -14,8 +14,8 @@ pub(crate) fn check_domain(
     if named == [identity.domain_index; 2] { Ok(()) } else { Err(UnitError::DomainIndexMismatch) }
 }
 
-/// Whether the command is for this module and this life of the domain.
-pub(crate) fn check_target(identity: &Identity, instance: u32, target: &Target) -> Result<(), UnitError> {
+/// Checks that the command is for this module and this life of the domain.
+pub(crate) fn check_target(identity: &UnitIdentity, instance: u32, target: &Target) -> Result<(), UnitError> {
     let (serial, module_instance) = identity.unit.0.split_at(8);
     let (named_serial, named_instance) = target.unit.0.split_at(8);
     if named_serial != serial {
@@ -30,8 +30,8 @@ pub(crate) fn check_target(identity: &Identity, instance: u32, target: &Target) 
     Ok(())
 }
 
-/// The counter after a command that names the one that is next. No other is taken: a command that somebody has kept is
-/// void as soon as another one was carried out.
+/// Checks that a command names the next counter value, and returns it. A retained command is void as soon as another
+/// command was accepted.
 pub(crate) fn check_counter(last: u128, named: u128) -> Result<u128, UnitError> {
     last.checked_add(1).filter(|next| *next == named).ok_or(UnitError::TransactionCounter)
 }
@@ -39,7 +39,7 @@ pub(crate) fn check_counter(last: u128, named: u128) -> Result<u128, UnitError> 
 #[cfg(test)]
 mod tests {
     use super::{check_counter, check_target};
-    use crate::env::Identity;
+    use crate::env::UnitIdentity;
     use unit_api::admin::InstanceId;
     use unit_api::{Target, UnitError, UnitId};
 
@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn each_field_of_the_target_counts() {
         let unit = UnitId(*b"SERIAL01instance");
-        let identity = Identity { unit, domain_index: 3, instance: InstanceId([9; 16]) };
+        let identity = UnitIdentity { unit, domain_index: 3, instance: InstanceId([9; 16]) };
         let right = Target { unit, domain_index: 3, domain_instance: 5 };
         assert_eq!(check_target(&identity, 5, &right), Ok(()));
         let wrong = [

@@ -1,7 +1,7 @@
-//! Master keys on their way from custodians and from unit to unit, sealed for an importer key.
+//! Transport of master keys from custodians and between units, sealed for an importer key.
 
 use super::verify::Parts;
-use crate::env::Identity;
+use crate::env::UnitIdentity;
 use crate::key_parts::KeyParts;
 use engine::{Engine, EngineError};
 use rand_core::utils::next_word_via_fill;
@@ -48,16 +48,16 @@ impl<E: Engine> TryRng for EngineRng<'_, E> {
 
 impl<E: Engine> TryCryptoRng for EngineRng<'_, E> {}
 
-/// A fresh importer key.
+/// Generates an importer key.
 pub(crate) fn make_importer<E: Engine>(engine: &mut E) -> Result<SigningKey, Refusal> {
     let mut rng = EngineRng::new(engine);
     SigningKey::generate(&mut rng).map_err(|RandomFailed| rng.refusal())
 }
 
-/// Writes the public half of the importer key, as the module signs it.
+/// Writes the public half of the importer key in the form that the module signs.
 pub(crate) fn show_importer(
     key: &SigningKey,
-    identity: &Identity,
+    identity: &UnitIdentity,
     output: &mut [u8],
 ) -> Result<usize, UnitError> {
     let public = key.public();
@@ -84,12 +84,13 @@ pub(crate) fn open_parts(
     Ok(())
 }
 
-/// The importer key that a master key may be sealed for: a genuine module, of our own root, has signed that it is its
-/// own, and unless permitted otherwise the module's unit belongs to our instance.
+/// Checks the target of an export and returns its importer key: a module with a certificate of the same root has signed
+/// that the key is its own, and the module's unit belongs to the same service instance, unless exports to other instances
+/// are permitted.
 pub(crate) fn check_target(
     input: &[u8],
     root: &PublicKey,
-    identity: &Identity,
+    identity: &UnitIdentity,
     permissions: Permissions,
 ) -> Result<PublicKey, UnitError> {
     let (importer, instance) = genuine_importer(input, root).ok_or(UnitError::ExportTargetInvalid)?;
@@ -135,7 +136,7 @@ pub(crate) fn seal_master_key<E: Engine>(
         Err(SealError::RandomFailed) => return Err(rng.refusal()),
         Err(SealError::BufferTooSmall) => return Err(UnitError::ResponseTooLong.into()),
     };
-    // It is at the end of the buffer.
+    // The sealed part is at the end of the buffer.
     let start = output.len().saturating_sub(len);
     output.copy_within(start.., 0);
     Ok(len)

@@ -1,6 +1,6 @@
-//! Whose signatures are right.
+//! Verification of signatures.
 
-use super::order::Order;
+use super::parsed_command::ParsedCommand;
 use crate::administrators::Administrators;
 use heapless::Vec;
 use unit_api::admin::{
@@ -8,7 +8,7 @@ use unit_api::admin::{
 };
 use unit_api::{MAX_KEY_PARTS, UnitError};
 
-/// Administrators whose signatures are right, each once however often he signed.
+/// Administrators with valid signatures, without repetition.
 pub(crate) struct Signers {
     skis: Vec<[u8; SKI_LEN], MAX_SIGNERS, u8>,
 }
@@ -30,7 +30,7 @@ impl Signers {
         }
     }
 
-    /// The first bytes of each, as audit records have them.
+    /// The first bytes of each identifier, for audit records.
     pub(crate) fn prefixes(&self) -> [[u8; SIGNER_PREFIX_LEN]; MAX_SIGNERS] {
         let mut prefixes = [[0; SIGNER_PREFIX_LEN]; MAX_SIGNERS];
         for (prefix, ski) in prefixes.iter_mut().zip(&self.skis) {
@@ -40,21 +40,21 @@ impl Signers {
     }
 }
 
-/// A command whose every signature is right.
+/// A command whose signatures are all valid.
 pub(crate) struct Verified {
-    /// How many administrators have signed; of an import, the fewest on any part.
+    /// Number of administrators who have signed; of an import, the smallest number on any part.
     pub(crate) signatures: usize,
-    /// What it asks for, or what is wrong with its input.
-    pub(crate) order: Result<Order, UnitError>,
+    /// The parsed command, or the error in its input.
+    pub(crate) order: Result<ParsedCommand, UnitError>,
 }
 
-/// Verifies every signature of a request, or of an import's parts, and reads the input. `signers` is filled as far as
-/// it goes, for the record.
+/// Verifies every signature of a request, or of an import's parts, and parses the input. `signers` receives the valid signers
+/// up to the first error, for the audit record.
 ///
 /// # Errors
-/// The first signature that is not right: one more than there may be administrators (87), malformed (193), nobody's here
-/// (257), wrong (192). Of an import also that it has no part (2) or too many (75), or one for another unit (7) or another
-/// command or counter (20): until then nobody has signed anything that could be held against the counter.
+/// The first invalid signature: more signatures than a unit can have administrators (87), malformed (193), by an unknown key
+/// (257), wrong (192). Of an import also: no part (2), too many parts (75), a part for another unit (7), or for another
+/// command or counter value (20). None of these uses up the counter.
 pub(crate) fn verify(
     administrators: &Administrators,
     command: AdminCommand,
@@ -66,10 +66,10 @@ pub(crate) fn verify(
     if command == AdminCommand::ImportKeyParts {
         return verify_parts(administrators, block, signers);
     }
-    Ok(Verified { signatures, order: Order::parse(command, block.input) })
+    Ok(Verified { signatures, order: ParsedCommand::parse(command, block.input) })
 }
 
-/// Verifies the signatures of one request and gives the number of administrators who made them.
+/// Verifies the signatures of one request and returns the number of administrators who made them.
 fn verify_request(
     administrators: &Administrators,
     request: &AdminRequest<'_>,
@@ -78,15 +78,15 @@ fn verify_request(
     if SignerInfos::new(request.signatures).count() > MAX_SIGNERS {
         return Err(UnitError::TooManySignatures);
     }
-    let mut here = Signers::none();
+    let mut of_this_request = Signers::none();
     for signer in SignerInfos::new(request.signatures) {
         let signer = signer.map_err(|_| UnitError::SignatureMalformed)?;
         let administrator = administrators.find(&signer.ski).ok_or(UnitError::SignerUnknown)?;
         administrator.verify(request.block, &signer)?;
-        here.insert(signer.ski);
+        of_this_request.insert(signer.ski);
         signers.insert(signer.ski);
     }
-    Ok(here.count())
+    Ok(of_this_request.count())
 }
 
 fn verify_parts(
@@ -111,16 +111,16 @@ fn verify_parts(
         }
         signatures = signatures.min(verify_request(administrators, &request, signers)?);
     }
-    Ok(Verified { signatures, order: Ok(Order::ImportKeyParts { parts }) })
+    Ok(Verified { signatures, order: Ok(ParsedCommand::ImportKeyParts { parts }) })
 }
 
-/// The requests in an import's input, one for each part. Ends behind the first that is malformed.
+/// The requests in an import's input, one for each part. Ends after the first malformed one.
 pub(crate) struct Parts<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Parts<'a> {
-    /// The parts inside of an import.
+    /// The parts of an import.
     pub(crate) const fn of(around: &AdminBlock<'a>) -> Self {
         Self { rest: around.input }
     }

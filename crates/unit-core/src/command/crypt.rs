@@ -1,7 +1,7 @@
 //! Random bytes, encryption, decryption.
 
 use super::check_data_len;
-use crate::answer::Answer;
+use crate::response_layout::ResponseLayout;
 use crate::blob_seal::{Purpose, open};
 use crate::key_scope::KeyScope;
 use crate::registers::Registers;
@@ -13,17 +13,17 @@ pub(crate) fn generate_random<E: Engine>(
     engine: &mut E,
     len: u16,
     out: &mut [u8],
-) -> Result<Answer, Refusal> {
+) -> Result<ResponseLayout, Refusal> {
     let len = usize::from(len);
     if len > MAX_RANDOM_LEN {
         return Err(UnitError::DataLenRange.into());
     }
     engine.random(out.get_mut(..len).ok_or(UnitError::ResponseTooLong)?)?;
-    Ok(Answer::Random(len))
+    Ok(ResponseLayout::Random(len))
 }
 
-/// AES-GCM under an IV that the unit draws: 96 random bits, SP 800-38D §8.2.2. At most 2³² messages for one key
-/// keep a repeated IV out of reach (§8.3); counting them is for whoever keeps the key.
+/// AES-GCM with an IV of 96 random bits from the unit (SP 800-38D §8.2.2). One key may encrypt at most 2³² messages, so that
+/// IVs do not repeat (§8.3); the owner of the key counts them.
 pub(crate) fn encrypt<E: Engine>(
     scope: &mut KeyScope<'_, E>,
     registers: &Registers,
@@ -31,7 +31,7 @@ pub(crate) fn encrypt<E: Engine>(
     aad: &[u8],
     plaintext: &[u8],
     out: &mut [u8],
-) -> Result<Answer, Refusal> {
+) -> Result<ResponseLayout, Refusal> {
     let master = registers.serving()?;
     check_data_len(aad)?;
     check_data_len(plaintext)?;
@@ -40,7 +40,7 @@ pub(crate) fn encrypt<E: Engine>(
     scope.engine().random(&mut iv)?;
     let by = CipherMechanism::AesGcm { iv: &iv, aad };
     let len = scope.engine().encrypt(by, opened.key, plaintext, out)?;
-    Ok(Answer::Ciphertext { iv, len })
+    Ok(ResponseLayout::Ciphertext { iv, len })
 }
 
 pub(crate) fn decrypt<E: Engine>(
@@ -51,7 +51,7 @@ pub(crate) fn decrypt<E: Engine>(
     aad: &[u8],
     ciphertext: &[u8],
     out: &mut [u8],
-) -> Result<Answer, Refusal> {
+) -> Result<ResponseLayout, Refusal> {
     let master = registers.serving()?;
     check_data_len(aad)?;
     if ciphertext.len() >= AES_GCM_TAG_LEN {
@@ -59,5 +59,5 @@ pub(crate) fn decrypt<E: Engine>(
     }
     let opened = open(scope, master, key, Purpose::Use(KeyUses::DECRYPT))?;
     let len = scope.engine().decrypt(CipherMechanism::AesGcm { iv, aad }, opened.key, ciphertext, out)?;
-    Ok(Answer::Plaintext(len))
+    Ok(ResponseLayout::Plaintext(len))
 }

@@ -1,6 +1,6 @@
-//! Keys into blobs, out of blobs, and from blob to blob.
+//! Commands that make, wrap, unwrap and re-encipher keys.
 
-use crate::answer::Answer;
+use crate::response_layout::ResponseLayout;
 use crate::blob_seal::{Purpose, open, seal, to_seal};
 use crate::key_scope::KeyScope;
 use crate::registers::Registers;
@@ -12,12 +12,12 @@ pub(crate) fn generate_key<E: Engine>(
     registers: &Registers,
     spec: &KeySpec,
     out: &mut [u8],
-) -> Result<Answer, Refusal> {
+) -> Result<ResponseLayout, Refusal> {
     let master = registers.serving()?;
     spec.check()?;
     let made = scope.engine().generate_key(&to_seal(spec))?;
     let key = scope.keep(made)?;
-    seal(scope.engine(), master, key, KeyAttributes::generated(*spec), out).map(Answer::Blob)
+    seal(scope.engine(), master, key, KeyAttributes::generated(*spec), out).map(ResponseLayout::Blob)
 }
 
 pub(crate) fn import_key<E: Engine>(
@@ -26,7 +26,7 @@ pub(crate) fn import_key<E: Engine>(
     spec: &KeySpec,
     value: &[u8],
     out: &mut [u8],
-) -> Result<Answer, Refusal> {
+) -> Result<ResponseLayout, Refusal> {
     let master = registers.serving()?;
     spec.check()?;
     if value.len() != spec.len() {
@@ -34,7 +34,7 @@ pub(crate) fn import_key<E: Engine>(
     }
     let made = scope.engine().import_key(&to_seal(spec), value)?;
     let key = scope.keep(made)?;
-    seal(scope.engine(), master, key, KeyAttributes::imported(*spec), out).map(Answer::Blob)
+    seal(scope.engine(), master, key, KeyAttributes::imported(*spec), out).map(ResponseLayout::Blob)
 }
 
 pub(crate) fn wrap_key<E: Engine>(
@@ -44,11 +44,11 @@ pub(crate) fn wrap_key<E: Engine>(
     kek: &[u8],
     key: &[u8],
     out: &mut [u8],
-) -> Result<Answer, Refusal> {
+) -> Result<ResponseLayout, Refusal> {
     let master = registers.serving()?;
     let kek = open(scope, master, kek, Purpose::Use(KeyUses::WRAP))?;
     let key = open(scope, master, key, Purpose::Extract)?;
-    Ok(Answer::Wrapped(scope.engine().wrap_key(by, kek.key, key.key, out)?))
+    Ok(ResponseLayout::Wrapped(scope.engine().wrap_key(by, kek.key, key.key, out)?))
 }
 
 pub(crate) fn unwrap_key<E: Engine>(
@@ -59,23 +59,23 @@ pub(crate) fn unwrap_key<E: Engine>(
     wrapped: &[u8],
     spec: &KeySpec,
     out: &mut [u8],
-) -> Result<Answer, Refusal> {
+) -> Result<ResponseLayout, Refusal> {
     let master = registers.serving()?;
     spec.check()?;
     let kek = open(scope, master, kek, Purpose::Use(KeyUses::UNWRAP))?;
     let made = scope.engine().unwrap_key(by, kek.key, wrapped, &to_seal(spec))?;
     let key = scope.keep(made)?;
-    seal(scope.engine(), master, key, KeyAttributes::imported(*spec), out).map(Answer::Blob)
+    seal(scope.engine(), master, key, KeyAttributes::imported(*spec), out).map(ResponseLayout::Blob)
 }
 
-/// The same key with the same attributes under New. The blob that was given stays good until New is activated.
+/// Seals the same key with the same attributes under New. The given blob stays valid until New is activated.
 pub(crate) fn reencipher<E: Engine>(
     scope: &mut KeyScope<'_, E>,
     registers: &Registers,
     blob: &[u8],
     out: &mut [u8],
-) -> Result<Answer, Refusal> {
+) -> Result<ResponseLayout, Refusal> {
     let (current, new) = registers.re_enciphering()?;
     let opened = open(scope, current, blob, Purpose::Reencipher)?;
-    seal(scope.engine(), new, opened.key, opened.attributes, out).map(Answer::Blob)
+    seal(scope.engine(), new, opened.key, opened.attributes, out).map(ResponseLayout::Blob)
 }

@@ -1,7 +1,7 @@
 //! MACs over data.
 
 use super::check_data_len;
-use crate::answer::Answer;
+use crate::response_layout::ResponseLayout;
 use crate::blob_seal::{Purpose, open};
 use crate::key_scope::KeyScope;
 use crate::registers::Registers;
@@ -15,12 +15,12 @@ pub(crate) fn sign<E: Engine>(
     key: &[u8],
     data: &[u8],
     out: &mut [u8],
-) -> Result<Answer, Refusal> {
+) -> Result<ResponseLayout, Refusal> {
     let master = registers.serving()?;
     check_data_len(data)?;
     let opened = open(scope, master, key, Purpose::Use(KeyUses::SIGN))?;
     let len = scope.engine().sign(by, opened.key, data, out)?;
-    Ok(Answer::Signature(len))
+    Ok(ResponseLayout::Signature(len))
 }
 
 pub(crate) fn verify<E: Engine>(
@@ -30,10 +30,10 @@ pub(crate) fn verify<E: Engine>(
     key: &[u8],
     data: &[u8],
     signature: &[u8],
-) -> Result<Answer, Refusal> {
+) -> Result<ResponseLayout, Refusal> {
     let master = registers.serving()?;
     check_data_len(data)?;
     let opened = open(scope, master, key, Purpose::Use(KeyUses::VERIFY))?;
     scope.engine().verify(by, opened.key, data, signature)?;
-    Ok(Answer::Done)
+    Ok(ResponseLayout::Done)
 }

@@ -1,7 +1,7 @@
-//! What each command does, a file for each family.
+//! The commands, a file for each family.
 //!
-//! Every function writes its result to the start of `out` and gives its length; the keys it opens are the scope's
-//! to destroy. Nothing here changes the unit.
+//! Every function writes its result to the start of `out` and returns its length; the scope destroys the keys it opens.
+//! Nothing here changes the unit.
 
 mod crypt;
 mod keys;

@@ -129,9 +129,9 @@ fn exhaustive_room_is_refused_exactly_where_loading_is() {
 }
 
 #[test]
-fn keys_gone_are_those_that_activation_replaces() {
+fn activation_removes_the_replaced_key() {
     let [.., rotated] = states();
     let next = rotated.after(&RegisterCommand::Activate(pattern(NEW))).unwrap();
-    let gone: Vec<_> = rotated.keys_gone_in(&next).map(|k| k.handle.to_raw() / 3).collect();
+    let gone: Vec<_> = rotated.keys_removed_in(&next).map(|k| k.handle.to_raw() / 3).collect();
     assert_eq!(gone, [u32::from(CURRENT)]);
 }

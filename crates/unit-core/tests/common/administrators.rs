@@ -1,7 +1,7 @@
-//! Administrators on the bench: they sign requests, send them, and read the answers.
+//! Administrators on the fixture: they sign requests, send them, and read the answers.
 
 use super::module::{certificate, device_public, fixed_key, root};
-use super::{Answer, Bench, BenchEnv, execute, status};
+use super::{Answer, Fixture, TestEnv, execute, status};
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
 use tke_crypto::{
@@ -67,7 +67,7 @@ pub(crate) struct Ask<'a> {
 
 impl<'a> Ask<'a> {
     /// The unit's next command.
-    pub(crate) fn of(unit: &mut Unit<BenchEnv>, command: AdminCommand, input: &'a [u8]) -> Self {
+    pub(crate) fn of(unit: &mut Unit<TestEnv>, command: AdminCommand, input: &'a [u8]) -> Self {
         let status = status(unit);
         let target = Target {
             unit: status.unit,
@@ -109,7 +109,7 @@ pub(crate) fn signer_info(n: usize, signature: &[u8]) -> SignerInfo<'_> {
 }
 
 /// Sends a request and gives the whole answer.
-pub(crate) fn send_raw(unit: &mut Unit<BenchEnv>, request: &[u8]) -> Vec<u8> {
+pub(crate) fn send_raw(unit: &mut Unit<TestEnv>, request: &[u8]) -> Vec<u8> {
     match execute(unit, Command::Administer { request }) {
         Ok(Answer::Administered(response)) => response,
         other => panic!("{other:?}"),
@@ -117,7 +117,7 @@ pub(crate) fn send_raw(unit: &mut Unit<BenchEnv>, request: &[u8]) -> Vec<u8> {
 }
 
 /// Sends a request. What the answer says of unit and counter is what the unit's status says.
-pub(crate) fn send(unit: &mut Unit<BenchEnv>, request: &[u8]) -> Result<Vec<u8>, UnitError> {
+pub(crate) fn send(unit: &mut Unit<TestEnv>, request: &[u8]) -> Result<Vec<u8>, UnitError> {
     let response = send_raw(unit, request);
     let response = AdminResponse::decode(&response).unwrap();
     let block = AdminResponseBlock::decode(response.block).unwrap();
@@ -138,7 +138,7 @@ pub(crate) fn send(unit: &mut Unit<BenchEnv>, request: &[u8]) -> Result<Vec<u8>,
 }
 
 /// Whether the module of this unit signs for real.
-fn is_genuine(unit: &mut Unit<BenchEnv>) -> bool {
+fn is_genuine(unit: &mut Unit<TestEnv>) -> bool {
     let query = Ask::of(unit, AdminCommand::QueryDeviceCertificate, b"");
     let response = send_raw(unit, &Ask { counter: 0, ..query }.signed_by(&[]));
     let response = AdminResponse::decode(&response).unwrap();
@@ -147,7 +147,7 @@ fn is_genuine(unit: &mut Unit<BenchEnv>) -> bool {
 
 /// A command that is right in all but perhaps its signers.
 pub(crate) fn administer(
-    unit: &mut Unit<BenchEnv>,
+    unit: &mut Unit<TestEnv>,
     command: AdminCommand,
     input: &[u8],
     signers: &[usize],
@@ -156,7 +156,7 @@ pub(crate) fn administer(
     send(unit, &request)
 }
 
-pub(crate) fn query(unit: &mut Unit<BenchEnv>, command: AdminCommand, input: &[u8]) -> Vec<u8> {
+pub(crate) fn query(unit: &mut Unit<TestEnv>, command: AdminCommand, input: &[u8]) -> Vec<u8> {
     let ask = Ask { counter: 0, ..Ask::of(unit, command, input) };
     send(unit, &ask.signed_by(&[])).unwrap()
 }
@@ -183,7 +183,7 @@ pub(crate) fn signed_parts(ask: &Ask<'_>, sealed: &[Vec<u8>], signers: &[usize])
 
 /// Generates an importer key and imports parts, 32 bytes each, everything signed by these.
 pub(crate) fn import_parts(
-    unit: &mut Unit<BenchEnv>,
+    unit: &mut Unit<TestEnv>,
     parts: &[u8],
     signers: &[usize],
 ) -> Result<VerificationPattern, UnitError> {
@@ -194,7 +194,7 @@ pub(crate) fn import_parts(
 }
 
 pub(crate) fn import_sealed(
-    unit: &mut Unit<BenchEnv>,
+    unit: &mut Unit<TestEnv>,
     sealed: &[Vec<u8>],
     signers: &[usize],
 ) -> Result<VerificationPattern, UnitError> {
@@ -213,7 +213,7 @@ pub(crate) fn attributes(sign: u32, revoke: u32, permissions: Permissions) -> At
 }
 
 /// Installs administrators 0 to `count` − 1 and leaves imprint mode.
-pub(crate) fn secure(unit: &mut Unit<BenchEnv>, count: usize, attributes: Attributes) {
+pub(crate) fn secure(unit: &mut Unit<TestEnv>, count: usize, attributes: Attributes) {
     for n in 0..count {
         administer(unit, AdminCommand::AddAdministrator, &administrator(n).certificate, &[]).unwrap();
     }
@@ -222,31 +222,31 @@ pub(crate) fn secure(unit: &mut Unit<BenchEnv>, count: usize, attributes: Attrib
 }
 
 /// As many administrators as the unit's threshold, from the first on.
-pub(crate) fn quorum(unit: &mut Unit<BenchEnv>) -> Vec<usize> {
+pub(crate) fn quorum(unit: &mut Unit<TestEnv>) -> Vec<usize> {
     (0..usize::from(status(unit).signature_threshold)).collect()
 }
 
-pub(crate) fn domain(unit: &mut Unit<BenchEnv>) -> Vec<u8> {
+pub(crate) fn domain(unit: &mut Unit<TestEnv>) -> Vec<u8> {
     query(unit, AdminCommand::QueryDomain, b"")
 }
 
-pub(crate) fn with_domain<T>(unit: &mut Unit<BenchEnv>, look: impl FnOnce(&DomainInfo<'_>) -> T) -> T {
+pub(crate) fn with_domain<T>(unit: &mut Unit<TestEnv>, look: impl FnOnce(&DomainInfo<'_>) -> T) -> T {
     look(&DomainInfo::decode(&domain(unit)).unwrap())
 }
 
 /// The bytes of the audit records that the unit keeps.
-pub(crate) fn audit(unit: &mut Unit<BenchEnv>) -> Vec<u8> {
+pub(crate) fn audit(unit: &mut Unit<TestEnv>) -> Vec<u8> {
     let bytes = query(unit, AdminCommand::QueryAudit, b"");
     AuditChain::decode(&bytes).unwrap();
     bytes
 }
 
-/// An export's target: what this bench's unit, made ready for it, says of its importer key, and its certificate.
-pub(crate) fn export_target(bench: &Bench) -> Vec<u8> {
-    let mut unit = bench.in_service();
+/// An export's target: what this fixture's unit, made ready for it, says of its importer key, and its certificate.
+pub(crate) fn export_target(fixture: &Fixture) -> Vec<u8> {
+    let mut unit = fixture.in_service();
     let ask = Ask::of(&mut unit, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3]);
     let response = send_raw(&mut unit, &ask.signed_by(&[0]));
-    target_of(&response, &certificate(bench.identity.unit, root()))
+    target_of(&response, &certificate(fixture.identity.unit, root()))
 }
 
 pub(crate) fn target_of(response: &[u8], certificate: &[u8]) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! A unit on a bench: its engine watched, its disk in reach, both able to fail on command.
+//! A unit on a fixture: its engine watched, its disk in reach, both able to fail on command.
 
 pub(crate) mod administrators;
 pub(crate) mod disk;
@@ -8,38 +8,38 @@ pub(crate) mod observed;
 use administrators::{administer, attributes, import_parts, quorum, secure};
 use disk::Disk;
 use engine::{Algorithm, KeySpec, KeyUses};
-use module::{BenchClock, BenchModule};
+use module::{TestClock, TestModule};
 use observed::{Device, Observed};
 use unit_api::admin::{AdminCommand, InstanceId, Permissions};
 use unit_api::{Command, Condition, Envelope, NewRegister, Refusal, Response, UnitError, UnitId, UnitStatus};
 use unit_api::{MAX_FRAME_LEN, VerificationPattern};
-use unit_core::{Env, Identity, Unit};
+use unit_core::{Env, UnitIdentity, Unit};
 
-/// The environment on the bench.
-pub(crate) struct BenchEnv;
+/// The environment on the fixture.
+pub(crate) struct TestEnv;
 
-impl Env for BenchEnv {
+impl Env for TestEnv {
     type Engine = Observed;
     type Storage = Disk;
-    type Module = BenchModule;
-    type Clock = BenchClock;
+    type Module = TestModule;
+    type Clock = TestClock;
 }
 
 /// Everything that outlives the power of one unit.
 #[derive(Clone)]
-pub(crate) struct Bench {
+pub(crate) struct Fixture {
     pub(crate) device: Device,
     pub(crate) disk: Disk,
-    pub(crate) identity: Identity,
+    pub(crate) identity: UnitIdentity,
     /// Whether the module signs its answers for real.
     pub(crate) genuine: bool,
 }
 
-impl Bench {
-    /// A bench whose device is number `seed`; the same seed gives the same random bits.
+impl Fixture {
+    /// A fixture whose device is number `seed`; the same seed gives the same random bits.
     pub(crate) fn new(seed: u8) -> Self {
         let unit = UnitId(*b"BENCH001\0\0\0\0\0\0\0\x01");
-        let identity = Identity { unit, domain_index: 3, instance: InstanceId([0x1d; 16]) };
+        let identity = UnitIdentity { unit, domain_index: 3, instance: InstanceId([0x1d; 16]) };
         Self { device: Device::new(seed), disk: Disk::default(), identity, genuine: true }
     }
 
@@ -48,39 +48,39 @@ impl Bench {
         Self { genuine: false, ..Self::new(seed) }
     }
 
-    /// Two quick benches: one whose engine gives a key the same reference each time, one that never does.
+    /// Two quick fixtures: one whose engine gives a key the same reference each time, one whose engine never does.
     pub(crate) fn of_both_kinds() -> [Self; 2] {
         let (software, token) = (Self::quick(1), Self::quick(1));
         [software, Self { device: token.device.with_numbered_references(), ..token }]
     }
 
-    /// Another bench in the same state, free of this one.
+    /// Another fixture in the same state, free of this one.
     pub(crate) fn copy(&self) -> Self {
         Self { device: self.device.copy(), disk: self.disk.copy(), ..self.clone() }
     }
 
     /// Powers the unit up.
-    pub(crate) fn start(&self) -> Unit<BenchEnv> {
-        let module = BenchModule::new(self.identity.unit, self.genuine);
-        Unit::start(self.device.power_on(), self.disk.clone(), module, BenchClock(0), self.identity)
+    pub(crate) fn start(&self) -> Unit<TestEnv> {
+        let module = TestModule::new(self.identity.unit, self.genuine);
+        Unit::start(self.device.power_on(), self.disk.clone(), module, TestClock(0), self.identity)
     }
 
     /// A secured unit without a master key; one administrator rules it, who may do everything.
-    pub(crate) fn in_service(&self) -> Unit<BenchEnv> {
+    pub(crate) fn in_service(&self) -> Unit<TestEnv> {
         let mut unit = self.start();
         secure(&mut unit, 1, attributes(1, 1, Permissions::recovery()));
         unit
     }
 
     /// A unit in service whose Current is the master key of `PARTS`.
-    pub(crate) fn ready(&self) -> Unit<BenchEnv> {
+    pub(crate) fn ready(&self) -> Unit<TestEnv> {
         let mut unit = self.in_service();
         bring_into_service(&mut unit, &PARTS);
         unit
     }
 
     /// A unit whose Current is that of `PARTS` and whose New, committed, is that of `OTHER_PARTS`.
-    pub(crate) fn rotating(&self) -> Unit<BenchEnv> {
+    pub(crate) fn rotating(&self) -> Unit<TestEnv> {
         let mut unit = self.ready();
         let pattern = load(&mut unit, &OTHER_PARTS);
         commit(&mut unit, pattern);
@@ -89,7 +89,7 @@ impl Bench {
 }
 
 /// Loads, commits and activates the master key of these parts.
-pub(crate) fn bring_into_service(unit: &mut Unit<BenchEnv>, parts: &[u8]) -> VerificationPattern {
+pub(crate) fn bring_into_service(unit: &mut Unit<TestEnv>, parts: &[u8]) -> VerificationPattern {
     let pattern = load(unit, parts);
     commit(unit, pattern);
     activate(unit, pattern);
@@ -122,13 +122,13 @@ pub(crate) enum Answer {
     Done,
 }
 
-pub(crate) fn execute(unit: &mut Unit<BenchEnv>, command: Command<'_>) -> Result<Answer, Refusal> {
+pub(crate) fn execute(unit: &mut Unit<TestEnv>, command: Command<'_>) -> Result<Answer, Refusal> {
     execute_envelope(unit, &Envelope::plain(command))
 }
 
 /// Executes, and checks what holds of every answer: a refusal leaves the output zero.
 pub(crate) fn execute_envelope(
-    unit: &mut Unit<BenchEnv>,
+    unit: &mut Unit<TestEnv>,
     envelope: &Envelope<'_>,
 ) -> Result<Answer, Refusal> {
     let mut out = vec![0xee; MAX_FRAME_LEN];
@@ -145,7 +145,7 @@ pub(crate) fn execute_envelope(
             }
             Response::Administered(response) => Answer::Administered(response.to_vec()),
             Response::Done => Answer::Done,
-            other => panic!("an answer that this bench does not know: {other:?}"),
+            other => panic!("an answer that this fixture does not know: {other:?}"),
         }),
         Err(refusal) => Err(refusal),
     };
@@ -155,21 +155,21 @@ pub(crate) fn execute_envelope(
     answer
 }
 
-pub(crate) fn bytes(unit: &mut Unit<BenchEnv>, command: Command<'_>) -> Vec<u8> {
+pub(crate) fn bytes(unit: &mut Unit<TestEnv>, command: Command<'_>) -> Vec<u8> {
     match execute(unit, command) {
         Ok(Answer::Bytes(bytes)) => bytes,
         other => panic!("{command:?}: {other:?}"),
     }
 }
 
-pub(crate) fn done(unit: &mut Unit<BenchEnv>, command: Command<'_>) {
+pub(crate) fn done(unit: &mut Unit<TestEnv>, command: Command<'_>) {
     let answer = execute(unit, command);
     assert!(matches!(answer, Ok(Answer::Done)), "{command:?}: {answer:?}");
 }
 
 /// A command signed by a quorum of the unit's administrators.
 pub(crate) fn run(
-    unit: &mut Unit<BenchEnv>,
+    unit: &mut Unit<TestEnv>,
     command: AdminCommand,
     input: &[u8],
 ) -> Result<Vec<u8>, UnitError> {
@@ -177,35 +177,35 @@ pub(crate) fn run(
     administer(unit, command, input, &signers)
 }
 
-pub(crate) fn try_load(unit: &mut Unit<BenchEnv>, parts: &[u8]) -> Result<VerificationPattern, UnitError> {
+pub(crate) fn try_load(unit: &mut Unit<TestEnv>, parts: &[u8]) -> Result<VerificationPattern, UnitError> {
     let signers = quorum(unit);
     import_parts(unit, parts, &signers)
 }
 
-pub(crate) fn load(unit: &mut Unit<BenchEnv>, parts: &[u8]) -> VerificationPattern {
+pub(crate) fn load(unit: &mut Unit<TestEnv>, parts: &[u8]) -> VerificationPattern {
     try_load(unit, parts).unwrap()
 }
 
-pub(crate) fn commit(unit: &mut Unit<BenchEnv>, pattern: VerificationPattern) {
+pub(crate) fn commit(unit: &mut Unit<TestEnv>, pattern: VerificationPattern) {
     run(unit, AdminCommand::CommitNew, pattern.as_bytes()).unwrap();
 }
 
-pub(crate) fn activate(unit: &mut Unit<BenchEnv>, pattern: VerificationPattern) {
+pub(crate) fn activate(unit: &mut Unit<TestEnv>, pattern: VerificationPattern) {
     run(unit, AdminCommand::ActivateNew, pattern.as_bytes()).unwrap();
 }
 
-pub(crate) fn zeroize(unit: &mut Unit<BenchEnv>) {
+pub(crate) fn zeroize(unit: &mut Unit<TestEnv>) {
     run(unit, AdminCommand::Zeroize, b"").unwrap();
 }
 
-pub(crate) fn status(unit: &mut Unit<BenchEnv>) -> UnitStatus {
+pub(crate) fn status(unit: &mut Unit<TestEnv>) -> UnitStatus {
     match execute(unit, Command::Status) {
         Ok(Answer::Status(status)) => status,
         other => panic!("{other:?}"),
     }
 }
 
-pub(crate) fn refusal(unit: &mut Unit<BenchEnv>, command: Command<'_>) -> UnitError {
+pub(crate) fn refusal(unit: &mut Unit<TestEnv>, command: Command<'_>) -> UnitError {
     match execute(unit, command) {
         Err(refusal) => refusal.unit_error().unwrap_or_else(|| panic!("{refusal}")),
         Ok(_) => panic!("{command:?} was carried out"),
@@ -223,7 +223,7 @@ pub(crate) struct Lasting {
     pub(crate) thresholds: [u8; 2],
 }
 
-pub(crate) fn lasting(unit: &mut Unit<BenchEnv>) -> Lasting {
+pub(crate) fn lasting(unit: &mut Unit<TestEnv>) -> Lasting {
     let status = status(unit);
     assert_eq!(status.condition, Condition::Operational);
     Lasting {
@@ -251,12 +251,12 @@ pub(crate) const fn spec(algorithm: Algorithm, key_len: u16, uses: KeyUses, extr
     KeySpec { algorithm, key_len, uses, extractable }
 }
 
-pub(crate) fn generate(unit: &mut Unit<BenchEnv>, uses: KeyUses, extractable: bool) -> Vec<u8> {
+pub(crate) fn generate(unit: &mut Unit<TestEnv>, uses: KeyUses, extractable: bool) -> Vec<u8> {
     bytes(unit, Command::GenerateKey { spec: spec(Algorithm::Aes, 32, uses, extractable) })
 }
 
 pub(crate) fn import(
-    unit: &mut Unit<BenchEnv>,
+    unit: &mut Unit<TestEnv>,
     algorithm: Algorithm,
     value: &[u8],
     uses: KeyUses,

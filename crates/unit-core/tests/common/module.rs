@@ -1,4 +1,4 @@
-//! The module under the bench: its device key and certificate, the manufacturer's root, a clock.
+//! The module under the fixture: its device key and certificate, the manufacturer's root, a clock.
 
 use std::sync::OnceLock;
 use tke_crypto::{
@@ -29,15 +29,15 @@ fn device_key() -> &'static (SigningKey, Signature) {
     })
 }
 
-/// A module; all modules of the bench have one device key, and certificates of their own.
-pub(crate) struct BenchModule {
+/// A module; all modules of the fixture have one device key, and certificates of their own.
+pub(crate) struct TestModule {
     certificate: Vec<u8>,
     root: PublicKey,
     /// Whether what it signs is signed: a signature takes longer than all else that a command does.
     genuine: bool,
 }
 
-impl BenchModule {
+impl TestModule {
     pub(crate) fn new(unit: UnitId, genuine: bool) -> Self {
         let root_key = root();
         let certificate = if genuine { certificate(unit, root_key) } else { Vec::new() };
@@ -45,9 +45,9 @@ impl BenchModule {
     }
 }
 
-/// The certificate of the bench's device key as that of a module, issued by `root`.
+/// The certificate of the fixture's device key as that of a module, issued by `root`.
 pub(crate) fn certificate(unit: UnitId, root: &SigningKey) -> Vec<u8> {
-    let name = RootName::try_from("Bench Root").unwrap();
+    let name = RootName::try_from("Fixture Root").unwrap();
     let mut out = [0; CERTIFICATE_BUFFER_LEN];
     issue_module_certificate(root, &name, &unit.0, &device_key().0.public(), &mut out).unwrap().to_vec()
 }
@@ -56,7 +56,7 @@ pub(crate) fn device_public() -> PublicKey {
     device_key().0.public()
 }
 
-impl Module for BenchModule {
+impl Module for TestModule {
     fn sign(&self, message: &[u8]) -> Signature {
         let (key, other) = device_key();
         if self.genuine { key.sign(message) } else { other.clone() }
@@ -76,9 +76,9 @@ impl Module for BenchModule {
 }
 
 /// A clock that goes on by a second at each look.
-pub(crate) struct BenchClock(pub(crate) u64);
+pub(crate) struct TestClock(pub(crate) u64);
 
-impl Clock for BenchClock {
+impl Clock for TestClock {
     fn now_ms(&mut self) -> u64 {
         self.0 += 1000;
         self.0

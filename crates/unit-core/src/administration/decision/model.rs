@@ -2,8 +2,8 @@
 //!
 //! No signature is made: a client hands in how many have signed, which is all that a decision is told.
 
-use super::{Next, Refused, decide};
-use crate::administration::order::Order;
+use super::{Decision, DecisionError, decide};
+use crate::administration::parsed_command::ParsedCommand;
 use crate::administration::target::check_counter;
 use crate::administrators::Administrator;
 use crate::domain::Domain;
@@ -78,7 +78,7 @@ struct Model {
 }
 
 impl Model {
-    fn born(life: u32, counter: u128) -> Self {
+    fn new(life: u32, counter: u128) -> Self {
         Self {
             life,
             counter,
@@ -259,7 +259,7 @@ impl Model {
             Wish::ClearNew => self.new = None,
             Wish::ClearCurrent => self.current = None,
             Wish::Switch(on) => self.btc = on,
-            Wish::Zeroize => *self = Self::born(self.life + 1, self.counter),
+            Wish::Zeroize => *self = Self::new(self.life + 1, self.counter),
         }
     }
 }
@@ -290,12 +290,12 @@ impl Pure {
             _ => MasterKey::for_test(random_key(self.counter)),
         };
         let next = decide(&self.domain, command, Ok(order), handed.signatures).and_then(|next| {
-            let with = |command| self.domain.with_registers(&command).map_err(Refused::Rightly);
+            let with = |command| self.domain.with_registers(&command).map_err(DecisionError::Refused);
             match next {
-                Next::Domain(domain) => Ok(domain),
-                Next::RandomMasterKey => with(RegisterCommand::Generate(made)),
-                Next::KeyParts => with(RegisterCommand::Load(made)),
-                Next::ImporterKey | Next::Export(_) => Ok(self.domain.clone()),
+                Decision::Domain(domain) => Ok(domain),
+                Decision::RandomMasterKey => with(RegisterCommand::Generate(made)),
+                Decision::KeyParts => with(RegisterCommand::Load(made)),
+                Decision::ImporterKey | Decision::Export(_) => Ok(self.domain.clone()),
             }
         });
         match next {
@@ -303,25 +303,25 @@ impl Pure {
                 (self.domain, self.counter) = (domain, counter);
                 Outcome::Done
             }
-            Err(Refused::Rightly(error)) => {
+            Err(DecisionError::Refused(error)) => {
                 self.counter = counter;
                 Outcome::Rightly(error)
             }
-            Err(Refused::Unauthorised(error)) => Outcome::Unauthorised(error),
+            Err(DecisionError::Unauthorised(error)) => Outcome::Unauthorised(error),
         }
     }
 }
 
-fn order_of(domain: &Domain, wish: Wish) -> (AdminCommand, Order) {
+fn order_of(domain: &Domain, wish: Wish) -> (AdminCommand, ParsedCommand) {
     let ski = |n: u8| Administrator::for_test(n).entry.ski;
     let pattern = |key: u8| MasterKey::for_test(key).pattern;
     let btc = ControlPoint::Btc.alone();
     match wish {
-        Wish::Add(n) => (AdminCommand::AddAdministrator, Order::AddAdministrator(Administrator::for_test(n))),
-        Wish::Remove(n) => (AdminCommand::RemoveAdministrator, Order::RemoveAdministrator(ski(n))),
+        Wish::Add(n) => (AdminCommand::AddAdministrator, ParsedCommand::AddAdministrator(Administrator::for_test(n))),
+        Wish::Remove(n) => (AdminCommand::RemoveAdministrator, ParsedCommand::RemoveAdministrator(ski(n))),
         Wish::Replace(old, new) => {
             let new = Administrator::for_test(new);
-            (AdminCommand::ReplaceAdministrator, Order::ReplaceAdministrator { old: ski(old), new })
+            (AdminCommand::ReplaceAdministrator, ParsedCommand::ReplaceAdministrator { old: ski(old), new })
         }
         Wish::Thresholds { sign, revoke, flip } => {
             let attributes = Attributes {
@@ -330,18 +330,18 @@ fn order_of(domain: &Domain, wish: Wish) -> (AdminCommand, Order) {
                 permissions: Permissions(domain.attributes.permissions.0 ^ flip),
                 mode: u32::from(sign != 0),
             };
-            (AdminCommand::SetAttributes, Order::SetAttributes(attributes))
+            (AdminCommand::SetAttributes, ParsedCommand::SetAttributes(attributes))
         }
-        Wish::Importer => (AdminCommand::GenerateImporterKey, Order::GenerateImporterKey),
-        Wish::Random => (AdminCommand::GenerateMasterKey, Order::GenerateMasterKey),
-        Wish::Import { parts, .. } => (AdminCommand::ImportKeyParts, Order::ImportKeyParts { parts }),
-        Wish::Commit(key) => (AdminCommand::CommitNew, Order::CommitNew(pattern(key))),
-        Wish::Activate(key) => (AdminCommand::ActivateNew, Order::ActivateNew(pattern(key))),
-        Wish::ClearNew => (AdminCommand::ClearNew, Order::ClearNew),
-        Wish::ClearCurrent => (AdminCommand::ClearCurrent, Order::ClearCurrent),
-        Wish::Switch(true) => (AdminCommand::AddControlPoints, Order::AddControlPoints(btc)),
-        Wish::Switch(false) => (AdminCommand::DeleteControlPoints, Order::DeleteControlPoints(btc)),
-        Wish::Zeroize => (AdminCommand::Zeroize, Order::Zeroize),
+        Wish::Importer => (AdminCommand::GenerateImporterKey, ParsedCommand::GenerateImporterKey),
+        Wish::Random => (AdminCommand::GenerateMasterKey, ParsedCommand::GenerateMasterKey),
+        Wish::Import { parts, .. } => (AdminCommand::ImportKeyParts, ParsedCommand::ImportKeyParts { parts }),
+        Wish::Commit(key) => (AdminCommand::CommitNew, ParsedCommand::CommitNew(pattern(key))),
+        Wish::Activate(key) => (AdminCommand::ActivateNew, ParsedCommand::ActivateNew(pattern(key))),
+        Wish::ClearNew => (AdminCommand::ClearNew, ParsedCommand::ClearNew),
+        Wish::ClearCurrent => (AdminCommand::ClearCurrent, ParsedCommand::ClearCurrent),
+        Wish::Switch(true) => (AdminCommand::AddControlPoints, ParsedCommand::AddControlPoints(btc)),
+        Wish::Switch(false) => (AdminCommand::DeleteControlPoints, ParsedCommand::DeleteControlPoints(btc)),
+        Wish::Zeroize => (AdminCommand::Zeroize, ParsedCommand::Zeroize),
     }
 }
 
@@ -401,8 +401,8 @@ fn model_of_administration_by_several_clients() {
     let mut done = BTreeSet::new();
     for seed in 1..=SEQUENCES {
         let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        let mut pure = Pure { domain: Domain::born(1), counter: 0 };
-        let mut model = Model::born(1, 0);
+        let mut pure = Pure { domain: Domain::new(1), counter: 0 };
+        let mut model = Model::new(1, 0);
         // Each client reads life and counter now and then, and hands in its command later; some hand it in twice.
         let mut waiting: Vec<Handed> = Vec::new();
         for _ in 0..30 {

@@ -1,8 +1,8 @@
 //! The whole table, cell by cell: every lifecycle, register state, pair of thresholds and number of administrators, times
 //! every command with every kind of input, times every number of signatures.
 
-use super::{Next, Refused, decide};
-use crate::administration::order::Order;
+use super::{Decision, DecisionError, decide};
+use crate::administration::parsed_command::ParsedCommand;
 use crate::administrators::{Administrator, Administrators};
 use crate::domain::Domain;
 use crate::master_key::MasterKey;
@@ -48,7 +48,7 @@ fn for_each_state(mut look: impl FnMut(&Domain)) {
         }
         for permissions in permissions() {
             let imprint = Attributes { permissions, ..Attributes::first() };
-            look(&Domain { attributes: imprint, administrators, ..Domain::born(1) });
+            look(&Domain { attributes: imprint, administrators, ..Domain::new(1) });
             for sign in 1..=u32::from(count) {
                 for revoke in 1..=u32::from(count) {
                     if sign.min(revoke) == 1 && !permissions.contains(Permissions::ONE_SIGN) {
@@ -61,7 +61,7 @@ fn for_each_state(mut look: impl FnMut(&Domain)) {
                         mode: 1,
                     };
                     for registers in register_states() {
-                        look(&Domain { attributes, administrators, registers, ..Domain::born(1) });
+                        look(&Domain { attributes, administrators, registers, ..Domain::new(1) });
                     }
                 }
             }
@@ -72,44 +72,44 @@ fn for_each_state(mut look: impl FnMut(&Domain)) {
 const LAST: usize = 8;
 
 /// Every command with every kind of input that could make a difference.
-fn orders() -> Vec<(AdminCommand, Result<Order, UnitError>)> {
+fn orders() -> Vec<(AdminCommand, Result<ParsedCommand, UnitError>)> {
     use AdminCommand as C;
     let ski = |n: u8| Administrator::for_test(n).entry.ski;
     let pattern = |n: u8| MasterKey::for_test(n).pattern;
     let mut all = std::vec![
-        (C::AddAdministrator, Ok(Order::AddAdministrator(Administrator::for_test(1)))),
-        (C::AddAdministrator, Ok(Order::AddAdministrator(Administrator::for_test(9)))),
+        (C::AddAdministrator, Ok(ParsedCommand::AddAdministrator(Administrator::for_test(1)))),
+        (C::AddAdministrator, Ok(ParsedCommand::AddAdministrator(Administrator::for_test(9)))),
         (C::AddAdministrator, Err(UnitError::CertificateInvalid)),
-        (C::RemoveAdministrator, Ok(Order::RemoveAdministrator(ski(1)))),
-        (C::RemoveAdministrator, Ok(Order::RemoveAdministrator(ski(9)))),
+        (C::RemoveAdministrator, Ok(ParsedCommand::RemoveAdministrator(ski(1)))),
+        (C::RemoveAdministrator, Ok(ParsedCommand::RemoveAdministrator(ski(9)))),
         (C::RemoveAdministrator, Err(UnitError::SkiMalformed)),
-        (C::GenerateImporterKey, Ok(Order::GenerateImporterKey)),
+        (C::GenerateImporterKey, Ok(ParsedCommand::GenerateImporterKey)),
         (C::GenerateImporterKey, Err(UnitError::ImporterTypeInvalid)),
-        (C::GenerateMasterKey, Ok(Order::GenerateMasterKey)),
+        (C::GenerateMasterKey, Ok(ParsedCommand::GenerateMasterKey)),
         (C::GenerateMasterKey, Err(UnitError::RequestMalformed)),
-        (C::ExportCurrent, Ok(Order::ExportCurrent)),
-        (C::ExportNew, Ok(Order::ExportNew)),
-        (C::ClearNew, Ok(Order::ClearNew)),
+        (C::ExportCurrent, Ok(ParsedCommand::ExportCurrent)),
+        (C::ExportNew, Ok(ParsedCommand::ExportNew)),
+        (C::ClearNew, Ok(ParsedCommand::ClearNew)),
         (C::ClearNew, Err(UnitError::RequestMalformed)),
-        (C::ClearCurrent, Ok(Order::ClearCurrent)),
-        (C::Zeroize, Ok(Order::Zeroize)),
+        (C::ClearCurrent, Ok(ParsedCommand::ClearCurrent)),
+        (C::Zeroize, Ok(ParsedCommand::Zeroize)),
         (C::Zeroize, Err(UnitError::RequestMalformed)),
-        (C::SetControlPoints, Ok(Order::SetControlPoints(ControlPoints::NONE))),
-        (C::AddControlPoints, Ok(Order::AddControlPoints(ControlPoints::known()))),
-        (C::DeleteControlPoints, Ok(Order::DeleteControlPoints(ControlPoints::known()))),
+        (C::SetControlPoints, Ok(ParsedCommand::SetControlPoints(ControlPoints::NONE))),
+        (C::AddControlPoints, Ok(ParsedCommand::AddControlPoints(ControlPoints::known()))),
+        (C::DeleteControlPoints, Ok(ParsedCommand::DeleteControlPoints(ControlPoints::known()))),
         (C::DeleteControlPoints, Err(UnitError::ControlPointsMalformed)),
         (C::SetAttributes, Err(UnitError::AttributesMalformed)),
     ];
     for (old, new) in [(1, 9), (9, 1), (1, 1), (9, 10), (1, 2)] {
-        let order = Order::ReplaceAdministrator { old: ski(old), new: Administrator::for_test(new) };
+        let order = ParsedCommand::ReplaceAdministrator { old: ski(old), new: Administrator::for_test(new) };
         all.push((C::ReplaceAdministrator, Ok(order)));
     }
     for parts in 1..=3 {
-        all.push((C::ImportKeyParts, Ok(Order::ImportKeyParts { parts })));
+        all.push((C::ImportKeyParts, Ok(ParsedCommand::ImportKeyParts { parts })));
     }
     for n in [CURRENT, NEW, 103] {
-        all.push((C::CommitNew, Ok(Order::CommitNew(pattern(n)))));
-        all.push((C::ActivateNew, Ok(Order::ActivateNew(pattern(n)))));
+        all.push((C::CommitNew, Ok(ParsedCommand::CommitNew(pattern(n)))));
+        all.push((C::ActivateNew, Ok(ParsedCommand::ActivateNew(pattern(n)))));
     }
     for sign in 0..=9 {
         for revoke in 0..=9 {
@@ -117,7 +117,7 @@ fn orders() -> Vec<(AdminCommand, Result<Order, UnitError>)> {
                 let mode = u32::from(sign != 0);
                 let attributes =
                     Attributes { signature_threshold: sign, revocation_threshold: revoke, permissions, mode };
-                all.push((C::SetAttributes, Ok(Order::SetAttributes(attributes))));
+                all.push((C::SetAttributes, Ok(ParsedCommand::SetAttributes(attributes))));
             }
         }
     }
@@ -128,9 +128,9 @@ fn orders() -> Vec<(AdminCommand, Result<Order, UnitError>)> {
 fn expected(
     domain: &Domain,
     command: AdminCommand,
-    order: &Result<Order, UnitError>,
+    order: &Result<ParsedCommand, UnitError>,
     signatures: usize,
-) -> Result<(), Refused> {
+) -> Result<(), DecisionError> {
     let Attributes { signature_threshold, revocation_threshold, permissions, mode } = domain.attributes;
     let (st, rt) = (signature_threshold as usize, revocation_threshold as usize);
     let has = |bit: Permissions| permissions.0 & bit.0 != 0;
@@ -150,22 +150,22 @@ fn expected(
         }
         _ => Some(1),
     };
-    let Some(needed) = needed else { return Err(Refused::Rightly(UnitError::ImprintMode)) };
+    let Some(needed) = needed else { return Err(DecisionError::Refused(UnitError::ImprintMode)) };
     if signatures < needed {
-        return Err(Refused::Unauthorised(UnitError::NotEnoughSignatures));
+        return Err(DecisionError::Unauthorised(UnitError::NotEnoughSignatures));
     }
-    let order = (*order).map_err(Refused::Rightly)?;
-    let outcome = permitted(domain, &order).map_err(Refused::Rightly);
-    if let (Order::SetAttributes(next), false, Ok(())) = (order, secured, outcome)
+    let order = (*order).map_err(DecisionError::Refused)?;
+    let outcome = permitted(domain, &order).map_err(DecisionError::Refused);
+    if let (ParsedCommand::SetAttributes(next), false, Ok(())) = (order, secured, outcome)
         && signatures < next.signature_threshold as usize
     {
-        return Err(Refused::Unauthorised(UnitError::NotEnoughSignatures));
+        return Err(DecisionError::Unauthorised(UnitError::NotEnoughSignatures));
     }
     outcome
 }
 
 /// The same of a command that enough have signed.
-fn permitted(domain: &Domain, order: &Order) -> Result<(), UnitError> {
+fn permitted(domain: &Domain, order: &ParsedCommand) -> Result<(), UnitError> {
     let Attributes { signature_threshold, revocation_threshold, permissions, mode } = domain.attributes;
     let has = |bit: Permissions| permissions.0 & bit.0 != 0;
     let count = domain.administrators.count();
@@ -176,11 +176,11 @@ fn permitted(domain: &Domain, order: &Order) -> Result<(), UnitError> {
     let is = |pattern: &unit_api::VerificationPattern, n: u8| pattern.as_bytes()[0] == n;
     let check = |holds: bool, error| if holds { Ok(()) } else { Err(error) };
     match order {
-        Order::AddAdministrator(who) => {
+        ParsedCommand::AddAdministrator(who) => {
             check(!installed(&who.entry.ski), UnitError::AdministratorInstalled)?;
             check(count < LAST, UnitError::AdministratorsFull)
         }
-        Order::RemoveAdministrator(ski) => {
+        ParsedCommand::RemoveAdministrator(ski) => {
             check(installed(ski), UnitError::AdministratorNotInstalled)?;
             if mode == 0 {
                 return Ok(());
@@ -190,34 +190,34 @@ fn permitted(domain: &Domain, order: &Order) -> Result<(), UnitError> {
             let highest = signature_threshold.max(revocation_threshold) as usize;
             check(count > highest, UnitError::RemovalBreaksThreshold)
         }
-        Order::ReplaceAdministrator { old, new } => {
+        ParsedCommand::ReplaceAdministrator { old, new } => {
             check(installed(old), UnitError::AdministratorNotInstalled)?;
             check(!installed(&new.entry.ski), UnitError::AdministratorInstalled)
         }
-        Order::SetAttributes(next) => attributes(domain, next),
-        Order::GenerateImporterKey | Order::ClearNew | Order::ClearCurrent | Order::Zeroize => Ok(()),
-        Order::GenerateMasterKey => {
+        ParsedCommand::SetAttributes(next) => attributes(domain, next),
+        ParsedCommand::GenerateImporterKey | ParsedCommand::ClearNew | ParsedCommand::ClearCurrent | ParsedCommand::Zeroize => Ok(()),
+        ParsedCommand::GenerateMasterKey => {
             check(has(Permissions::WK_RANDOM), UnitError::GenerateForbidden)?;
             check(!new, UnitError::NewNotEmpty)
         }
-        Order::ImportKeyParts { parts } => {
+        ParsedCommand::ImportKeyParts { parts } => {
             check(has(Permissions::WK_IMPORT), UnitError::ImportForbidden)?;
             check(*parts > 1 || has(Permissions::WK_1PART), UnitError::SinglePartForbidden)?;
             check(!new, UnitError::NewNotEmpty)
         }
-        Order::ExportCurrent => {
+        ParsedCommand::ExportCurrent => {
             check(has(Permissions::WK_EXPORT), UnitError::ExportForbidden)?;
             check(current, UnitError::CurrentMissing)
         }
-        Order::ExportNew => {
+        ParsedCommand::ExportNew => {
             check(has(Permissions::WK_EXPORT), UnitError::ExportForbidden)?;
             check(new, UnitError::NewMissing)
         }
-        Order::CommitNew(pattern) => {
+        ParsedCommand::CommitNew(pattern) => {
             check(new, UnitError::NewMissing)?;
             check(is(pattern, NEW), UnitError::PatternMismatch)
         }
-        Order::ActivateNew(pattern) => {
+        ParsedCommand::ActivateNew(pattern) => {
             if current && !new && is(pattern, CURRENT) {
                 return Ok(());
             }
@@ -226,7 +226,7 @@ fn permitted(domain: &Domain, order: &Order) -> Result<(), UnitError> {
             check(is(pattern, NEW), UnitError::PatternMismatch)
         }
         // Every state here has both switches on.
-        Order::SetControlPoints(_) | Order::AddControlPoints(_) | Order::DeleteControlPoints(_) => Ok(()),
+        ParsedCommand::SetControlPoints(_) | ParsedCommand::AddControlPoints(_) | ParsedCommand::DeleteControlPoints(_) => Ok(()),
     }
 }
 
@@ -294,7 +294,7 @@ fn exhaustive_states_commands_and_signatures() {
                     domain.attributes,
                     domain.administrators.count()
                 );
-                if let Err(Refused::Rightly(error) | Refused::Unauthorised(error)) = found {
+                if let Err(DecisionError::Refused(error) | DecisionError::Unauthorised(error)) = found {
                     seen.insert(error.code());
                 }
                 cells += 1;
@@ -306,14 +306,14 @@ fn exhaustive_states_commands_and_signatures() {
 }
 
 /// Whatever comes of a command, the domain can still be ruled: no threshold is out of reach.
-fn assert_is_sound(before: &Domain, order: &Result<Order, UnitError>, next: &Next) {
-    let Next::Domain(after) = next else { return };
+fn assert_is_sound(before: &Domain, order: &Result<ParsedCommand, UnitError>, next: &Decision) {
+    let Decision::Domain(after) = next else { return };
     let Attributes { signature_threshold: sign, revocation_threshold: revoke, permissions, mode } =
         after.attributes;
     let count = after.administrators.count() as u32;
     if mode == 0 {
         assert!((sign, revoke) == (0, 0) && after.registers.keys().count() == 0);
-        let zeroized = matches!(order, Ok(Order::Zeroize));
+        let zeroized = matches!(order, Ok(ParsedCommand::Zeroize));
         assert!(zeroized || before.attributes.mode == 0, "back in imprint mode without being zeroized");
     } else {
         assert!((1..=count).contains(&sign) && (1..=count).contains(&revoke));
@@ -333,23 +333,23 @@ fn exhaustive_control_points() {
     for before in 0..16 {
         let attributes =
             Attributes { signature_threshold: 1, revocation_threshold: 1, mode: 1, ..Attributes::first() };
-        let domain = Domain { attributes, control_points: set(before), ..Domain::born(1) };
+        let domain = Domain { attributes, control_points: set(before), ..Domain::new(1) };
         for given in 0..16 {
             let orders = [
-                (AdminCommand::SetControlPoints, Order::SetControlPoints(set(given)), given),
-                (AdminCommand::AddControlPoints, Order::AddControlPoints(set(given)), before | given),
-                (AdminCommand::DeleteControlPoints, Order::DeleteControlPoints(set(given)), before & !given),
+                (AdminCommand::SetControlPoints, ParsedCommand::SetControlPoints(set(given)), given),
+                (AdminCommand::AddControlPoints, ParsedCommand::AddControlPoints(set(given)), before | given),
+                (AdminCommand::DeleteControlPoints, ParsedCommand::DeleteControlPoints(set(given)), before & !given),
             ];
             for (command, order, after) in orders {
                 let expected = if after & !before != 0 && before & 1 == 0 {
-                    Err(Refused::Rightly(UnitError::ControlPointsAddForbidden))
+                    Err(DecisionError::Refused(UnitError::ControlPointsAddForbidden))
                 } else if before & !after != 0 && before & 2 == 0 {
-                    Err(Refused::Rightly(UnitError::ControlPointsDeleteForbidden))
+                    Err(DecisionError::Refused(UnitError::ControlPointsDeleteForbidden))
                 } else {
                     Ok(set(after))
                 };
                 let found = decide(&domain, command, Ok(order), 1).map(|next| match next {
-                    Next::Domain(domain) => domain.control_points,
+                    Decision::Domain(domain) => domain.control_points,
                     _ => panic!("not a domain"),
                 });
                 assert_eq!(found, expected, "{command:?} {given:04b} in {before:04b}");
@@ -362,7 +362,7 @@ fn exhaustive_control_points() {
 #[test]
 fn exhaustive_change_control() {
     let bits: Vec<u32> = Permissions::TABLE.iter().map(|(_, bit, _)| bit.0).collect();
-    let mut domain = Domain::born(1);
+    let mut domain = Domain::new(1);
     for n in 1..=3 {
         domain.administrators = domain.administrators.with(Administrator::for_test(n)).unwrap();
     }
@@ -390,9 +390,9 @@ fn exhaustive_change_control() {
                         Ok(()) if thresholds_protected => Err(UnitError::ThresholdProtected),
                         other => other,
                     };
-                    let order = Ok(Order::SetAttributes(next));
+                    let order = Ok(ParsedCommand::SetAttributes(next));
                     let found = decide(&domain, AdminCommand::SetAttributes, order, 2).map(|_| ());
-                    assert_eq!(found, expected.map_err(Refused::Rightly), "{was:08x} to {is:08x}");
+                    assert_eq!(found, expected.map_err(DecisionError::Refused), "{was:08x} to {is:08x}");
                 }
             }
         }

@@ -10,10 +10,10 @@ use unit_api::{
     Command, Condition, Envelope, FRAME_HEADER_LEN, MAX_FRAME_LEN, NewRegister, Refusal, Request, Response,
     UnitId, UnitStatus, decode_reply, encode_request, split_frame,
 };
-use unit_core::{Clock, Env, Identity, Module, REPLY_BUFFER_LEN, Slot, Storage, StorageFailed, Unit};
+use unit_core::{Clock, Env, UnitIdentity, Module, REPLY_BUFFER_LEN, Slot, Storage, StorageFailed, Unit};
 use unit_testkit::ScriptedRng;
 
-pub(crate) const IDENTITY: Identity = Identity {
+pub(crate) const IDENTITY: UnitIdentity = UnitIdentity {
     unit: UnitId(*b"FUZZ0001\0\0\0\0\0\0\0\x01"),
     domain_index: 3,
     instance: InstanceId([0x1d; 16]),
@@ -88,7 +88,7 @@ impl Clock for FuzzClock {
 }
 
 /// A unit whose power is on.
-pub(crate) struct Bench {
+pub(crate) struct Fixture {
     unit: Box<Unit<FuzzEnv>>,
     pub(crate) disk: Disk,
     reply: Vec<u8>,
@@ -104,7 +104,7 @@ pub(crate) enum Answer {
     Done,
 }
 
-impl Bench {
+impl Fixture {
     /// Powers a unit up over this disk.
     pub(crate) fn start(disk: Disk) -> Self {
         let _ = device_public();
@@ -118,9 +118,9 @@ impl Bench {
         }));
         let engine = SoftEngine::new(&DeviceSecret::new([7; 32]), noise).unwrap();
         let unit = Box::new(Unit::start(engine, disk.clone(), FuzzModule, FuzzClock, IDENTITY));
-        let mut bench = Self { unit, disk, reply: vec![0; REPLY_BUFFER_LEN] };
-        assert_eq!(bench.status().condition, Condition::Operational);
-        bench
+        let mut fixture = Self { unit, disk, reply: vec![0; REPLY_BUFFER_LEN] };
+        assert_eq!(fixture.status().condition, Condition::Operational);
+        fixture
     }
 
     /// Hands over a frame's body. What comes back is one whole reply, nothing behind it, nothing left in the working space.

@@ -1,10 +1,10 @@
-//! What a command gives back, before it borrows from the caller's buffer.
+//! A response before it borrows from the caller's buffer.
 
 use engine::AES_GCM_IV_LEN;
 use unit_api::{Refusal, Response, UnitError, UnitStatus};
 
-/// A response by length: its bytes are the first of the output buffer.
-pub(crate) enum Answer {
+/// A response whose bytes are given by their length at the start of the output buffer.
+pub(crate) enum ResponseLayout {
     Status(UnitStatus),
     Random(usize),
     Blob(usize),
@@ -16,8 +16,8 @@ pub(crate) enum Answer {
     Done,
 }
 
-impl Answer {
-    /// The response whose bytes stand at the start of `out`.
+impl ResponseLayout {
+    /// The response with its bytes from the start of `out`.
     pub(crate) fn into_response(self, out: &[u8]) -> Result<Response<'_>, Refusal> {
         let first = |len: usize| out.get(..len).ok_or(UnitError::ResponseTooLong);
         Ok(match self {

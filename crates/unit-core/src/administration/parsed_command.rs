@@ -1,4 +1,4 @@
-//! What an administrative command asks for, read from its input.
+//! Administrative commands, parsed from their input.
 
 use crate::administrators::Administrator;
 use unit_api::admin::{AdminCommand, Attributes, ControlPoints, Permissions, SKI_LEN};
@@ -7,9 +7,9 @@ use unit_api::{UnitError, VerificationPattern};
 /// The type of importer keys on P-521.
 const IMPORTER_P521: u32 = 3;
 
-/// A command with its input, well-formed.
+/// A command with its well-formed input.
 #[derive(Clone, Copy)]
-pub(crate) enum Order {
+pub(crate) enum ParsedCommand {
     AddAdministrator(Administrator),
     RemoveAdministrator([u8; SKI_LEN]),
     ReplaceAdministrator {
@@ -19,11 +19,11 @@ pub(crate) enum Order {
     SetAttributes(Attributes),
     GenerateImporterKey,
     GenerateMasterKey,
-    /// What it is sealed for is looked at once it may be exported at all.
+    /// The target in the input is checked after the decision that export is permitted.
     ExportCurrent,
     ExportNew,
     ImportKeyParts {
-        /// How many, 1 to 3.
+        /// Number of parts, 1 to 3.
         parts: usize,
     },
     CommitNew(VerificationPattern),
@@ -36,11 +36,11 @@ pub(crate) enum Order {
     DeleteControlPoints(ControlPoints),
 }
 
-impl Order {
-    /// What `command` asks for with this input. How many parts an import has is [`super::verify`]'s to find out.
+impl ParsedCommand {
+    /// Parses the input of `command`. Imports are parsed by [`super::verify`], which counts their parts.
     ///
     /// # Errors
-    /// What is wrong with the input; [`UnitError::CommandUnknown`] for what is no command to change anything.
+    /// The error in the input; [`UnitError::CommandUnknown`] for queries and unknown commands.
     pub(crate) fn parse(command: AdminCommand, input: &[u8]) -> Result<Self, UnitError> {
         Ok(match command {
             AdminCommand::AddAdministrator => Self::AddAdministrator(Administrator::from_certificate(input)?),
@@ -75,7 +75,7 @@ impl Order {
     }
 }
 
-fn empty(input: &[u8], order: Order) -> Result<Order, UnitError> {
+fn empty(input: &[u8], order: ParsedCommand) -> Result<ParsedCommand, UnitError> {
     if input.is_empty() { Ok(order) } else { Err(UnitError::RequestMalformed) }
 }
 
@@ -83,7 +83,7 @@ fn parse_pattern(input: &[u8]) -> Result<VerificationPattern, UnitError> {
     input.try_into().map(VerificationPattern::from_bytes).map_err(|_| UnitError::RequestMalformed)
 }
 
-/// Only bits that mean something; whether they may be set is the domain's to say.
+/// Refuses unknown bits; the decision checks whether the known ones may be set.
 fn parse_attributes(input: &[u8]) -> Result<Attributes, UnitError> {
     let attributes = Attributes::from_bytes(input).map_err(|_| UnitError::AttributesMalformed)?;
     if Permissions::known().contains(attributes.permissions) {

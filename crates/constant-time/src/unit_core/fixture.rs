@@ -1,21 +1,21 @@
-//! A unit in which everything is secret that can be: device secret, entropy, master key, key values.
+//! A unit whose device secret, entropy, master key and key values are all secret.
 //!
-//! One administrator rules it, whose key is not secret here: how signatures are made, and how key parts are sealed and
-//! opened, is not what these cases are about. Parts come in sealed for an importer key that is secret, and so are secret.
+//! The key of its one administrator is not secret: these cases do not check how signatures are made, or how key parts are
+//! sealed and opened. Parts are sealed for an importer key that is secret, and are therefore secret.
 //!
-//! Making an importer key, opening parts and sealing an export are set up, and no case of their own: what RustCrypto's
-//! P-521 reports there are verdicts on what is public – whether a candidate is in range, whether its point is infinity,
-//! the form in which that point is written – and, in a build with overflow checks, a million branches to panics that are
-//! never taken. Release builds have no such checks in those crates.
+//! Generating an importer key, opening parts and sealing an export are part of the set-up and have no cases. RustCrypto's
+//! P-521 reports verdicts on public values there: whether a candidate is in range, whether its point is infinity, the form in
+//! which the point is written. In a build with overflow checks it also reports branches to panics that are never taken;
+//! release builds have no such checks in those crates.
 //!
-//! Nearly all the time of a case used to go into the ceremony that gives its unit a master key. What uses keys leaves a
-//! unit as it was, so such cases lend each other one unit. A unit that was started from its storage would not do: all
-//! that it reads there, whether a register is full included, comes out of decryption and counts as secret.
+//! The ceremony that loads a master key takes most of the time. Cases that only use keys do not change their unit, so that
+//! they share one. A unit that was restarted from its storage would not do: all that it reads, including the states of the
+//! registers, comes out of decryption and counts as secret.
 
 use crate::engine_soft::{SecretEntropy, spec};
 use crate::harness::{public_bytes, secret, secret_bytes, set_up};
 use ::engine_soft::{CtrDrbg, DeviceSecret, SoftEngine};
-use ::unit_core::{Clock, Env, Identity, Module, Slot, Storage, StorageFailed, Unit};
+use ::unit_core::{Clock, Env, UnitIdentity, Module, Slot, Storage, StorageFailed, Unit};
 use engine::Algorithm;
 use rand_core::SeedableRng;
 use std::cell::RefCell;
@@ -39,10 +39,10 @@ use unit_api::{
 const BLOB_HEADER_LEN: usize = 80;
 const MAC_LEN: usize = 16;
 
-/// Where a blob is tampered with, given its length.
+/// The position of a change in a blob, given its length.
 type Place = fn(usize) -> usize;
 
-/// Nowhere, in either half of the wrapped key, in either half of the MAC.
+/// No change; a change in each half of the wrapped key; a change in each half of the MAC.
 pub(crate) const BLOB_TAMPERINGS: [(&str, Option<Place>); 5] = [
     ("good", None),
     ("first_half", Some(|_| BLOB_HEADER_LEN)),
@@ -51,10 +51,10 @@ pub(crate) const BLOB_TAMPERINGS: [(&str, Option<Place>); 5] = [
     ("mac_last_half", Some(|len| len - 1)),
 ];
 
-/// Two key parts, fit to be combined; the master key of a bench that is ready.
+/// Two sound key parts: the master key of a fixture that is ready.
 pub(crate) const PARTS: [[u8; 32]; 2] = [[0x11; 32], [0x2e; 32]];
 
-/// Two others.
+/// Two other sound key parts.
 const OTHER_PARTS: [[u8; 32]; 2] = [[0x11; 32], [0x2f; 32]];
 
 /// The engine under the unit.
@@ -64,7 +64,7 @@ pub(crate) fn engine() -> UnitEngine {
     SoftEngine::new(&DeviceSecret::new(secret([3; 32])), SecretEntropy::default()).unwrap()
 }
 
-/// Two slots in memory. What a unit writes is sealed, and public: storage is not trusted with a secret.
+/// Two slots in memory. Their content is sealed and therefore public.
 #[derive(Default)]
 struct Memory([Vec<u8>; 2]);
 
@@ -102,7 +102,7 @@ fn fixed_key() -> &'static (SigningKey, Signature) {
     })
 }
 
-/// A module whose signatures are all the same: what it would sign depends on what a unit shows.
+/// A module whose signatures are all the same, so that they do not depend on what a unit shows.
 struct DeviceKey(PublicKey);
 
 impl Module for DeviceKey {
@@ -131,79 +131,79 @@ impl Clock for NoClock {
     }
 }
 
-/// A unit and its caller.
-pub(crate) struct Bench(Box<Unit<World>>);
+/// A unit for the cases.
+pub(crate) struct Fixture(Box<Unit<World>>);
 
-impl Bench {
-    /// A unit on its first day.
+impl Fixture {
+    /// A new unit.
     pub(crate) fn new() -> Self {
-        let identity = Identity { unit: UnitId([7; 16]), domain_index: 0, instance: InstanceId([8; 16]) };
+        let identity = UnitIdentity { unit: UnitId([7; 16]), domain_index: 0, instance: InstanceId([8; 16]) };
         let module = DeviceKey(fixed_key().0.public());
         let unit = Unit::start(engine(), Memory::default(), module, NoClock, identity);
-        let mut bench = Self(Box::new(unit));
-        assert_eq!(bench.status().condition, Condition::Operational);
-        bench
+        let mut fixture = Self(Box::new(unit));
+        assert_eq!(fixture.status().condition, Condition::Operational);
+        fixture
     }
 
     /// A secured unit without a master key.
     pub(crate) fn in_service() -> Self {
         set_up(|| {
-            let mut bench = Self::new();
+            let mut fixture = Self::new();
             let mut certificate = [0; CERTIFICATE_BUFFER_LEN];
             let name = AdministratorName::try_from("Administrator").unwrap();
             let certificate =
                 write_administrator_certificate(&fixed_key().0, &name, &mut certificate).unwrap();
-            bench.send(AdminCommand::AddAdministrator, certificate, false).unwrap();
+            fixture.send(AdminCommand::AddAdministrator, certificate, false).unwrap();
             let attributes = Attributes {
                 signature_threshold: 1,
                 revocation_threshold: 1,
                 permissions: Permissions::recovery(),
                 mode: 1,
             };
-            bench.send(AdminCommand::SetAttributes, &attributes.to_bytes(), true).unwrap();
-            bench
+            fixture.send(AdminCommand::SetAttributes, &attributes.to_bytes(), true).unwrap();
+            fixture
         })
     }
 
-    /// A unit with a secret master key in Current, for what leaves it as it is.
-    pub(crate) fn ready() -> Lent {
-        Lent::out(Stage::Ready)
+    /// A unit with a secret master key in Current, for cases that do not change it.
+    pub(crate) fn ready() -> Shared {
+        Shared::take(Stage::Ready)
     }
 
     /// The same with another master key.
-    pub(crate) fn ready_with_other() -> Lent {
-        Lent::out(Stage::ReadyWithOther)
+    pub(crate) fn ready_with_other() -> Shared {
+        Shared::take(Stage::ReadyWithOther)
     }
 
-    /// A unit with a master key in Current, and another, committed, in New; for what leaves it as it is.
-    pub(crate) fn rotating() -> Lent {
-        Lent::out(Stage::Rotating)
+    /// A unit with a master key in Current, and another, committed, in New; for cases that do not change it.
+    pub(crate) fn rotating() -> Shared {
+        Shared::take(Stage::Rotating)
     }
 
-    /// A unit with a master key in Current, and another in New, to be changed; the pattern of that in New.
+    /// A unit with a master key in Current and another in New, for cases that change it; and the pattern of New.
     pub(crate) fn loaded() -> (Self, VerificationPattern) {
         set_up(|| {
-            let mut bench = Self::activated(PARTS);
-            let pattern = bench.load(OTHER_PARTS);
-            (bench, pattern)
+            let mut fixture = Self::activated(PARTS);
+            let pattern = fixture.load(OTHER_PARTS);
+            (fixture, pattern)
         })
     }
 
     /// The same, with New committed.
     pub(crate) fn committed() -> (Self, VerificationPattern) {
         set_up(|| {
-            let (mut bench, pattern) = Self::loaded();
-            bench.administer(AdminCommand::CommitNew, pattern.as_bytes()).unwrap();
-            (bench, pattern)
+            let (mut fixture, pattern) = Self::loaded();
+            fixture.administer(AdminCommand::CommitNew, pattern.as_bytes()).unwrap();
+            (fixture, pattern)
         })
     }
 
     fn activated(parts: [[u8; 32]; 2]) -> Self {
-        let mut bench = Self::in_service();
-        let pattern = bench.load(parts);
-        bench.administer(AdminCommand::CommitNew, pattern.as_bytes()).unwrap();
-        bench.administer(AdminCommand::ActivateNew, pattern.as_bytes()).unwrap();
-        bench
+        let mut fixture = Self::in_service();
+        let pattern = fixture.load(parts);
+        fixture.administer(AdminCommand::CommitNew, pattern.as_bytes()).unwrap();
+        fixture.administer(AdminCommand::ActivateNew, pattern.as_bytes()).unwrap();
+        fixture
     }
 
     fn status(&mut self) -> UnitStatus {
@@ -262,8 +262,7 @@ impl Bench {
         pattern(&self.send(AdminCommand::ImportKeyParts, &input, false).unwrap())
     }
 
-    /// Carries out a command. What it gives is secret as far as it depends on secrets; whether it was refused, and
-    /// why, is public.
+    /// Carries out a command. Its result is secret as far as it depends on secrets; a refusal is public.
     pub(crate) fn run(&mut self, command: Command<'_>) -> Result<Vec<u8>, UnitError> {
         let mut out = [0; 256];
         match self.0.execute(&Envelope::plain(command), &mut out) {
@@ -284,14 +283,14 @@ impl Bench {
         self.0.handle_request(body, 0, reply)
     }
 
-    /// The blob of a key with a secret value, as the unit made it.
+    /// The blob of an imported key with a secret value.
     pub(crate) fn import(&mut self, algorithm: Algorithm, key_len: usize) -> Vec<u8> {
         let spec = spec(algorithm, u16::try_from(key_len).unwrap());
         self.run(Command::ImportKey { spec, value: &secret_bytes(&vec![5; key_len]) }).unwrap()
     }
 }
 
-/// What a unit that is lent has been through.
+/// The state of a shared unit.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Ready,
@@ -300,59 +299,59 @@ enum Stage {
 }
 
 thread_local! {
-    /// Units that no case has.
-    static AT_HOME: RefCell<BTreeMap<Stage, Bench>> = const { RefCell::new(BTreeMap::new()) };
+    /// Shared units that no case uses at present.
+    static UNUSED: RefCell<BTreeMap<Stage, Fixture>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// A bench that comes back for the next case.
-pub(crate) struct Lent {
+/// A shared fixture, returned for the next case on drop.
+pub(crate) struct Shared {
     stage: Stage,
-    /// There until it goes back.
-    bench: Option<Bench>,
+    /// Present until it is returned.
+    fixture: Option<Fixture>,
 }
 
-impl Lent {
-    fn out(stage: Stage) -> Self {
-        let at_home = AT_HOME.with_borrow_mut(|at_home| at_home.remove(&stage));
-        let bench = at_home.unwrap_or_else(|| {
+impl Shared {
+    fn take(stage: Stage) -> Self {
+        let unused = UNUSED.with_borrow_mut(|unused| unused.remove(&stage));
+        let fixture = unused.unwrap_or_else(|| {
             set_up(|| match stage {
-                Stage::Ready => Bench::activated(PARTS),
-                Stage::ReadyWithOther => Bench::activated(OTHER_PARTS),
-                Stage::Rotating => Bench::committed().0,
+                Stage::Ready => Fixture::activated(PARTS),
+                Stage::ReadyWithOther => Fixture::activated(OTHER_PARTS),
+                Stage::Rotating => Fixture::committed().0,
             })
         });
-        Self { stage, bench: Some(bench) }
+        Self { stage, fixture: Some(fixture) }
     }
 }
 
-impl Deref for Lent {
-    type Target = Bench;
+impl Deref for Shared {
+    type Target = Fixture;
 
-    fn deref(&self) -> &Bench {
-        self.bench.as_ref().unwrap()
+    fn deref(&self) -> &Fixture {
+        self.fixture.as_ref().unwrap()
     }
 }
 
-impl DerefMut for Lent {
-    fn deref_mut(&mut self) -> &mut Bench {
-        self.bench.as_mut().unwrap()
+impl DerefMut for Shared {
+    fn deref_mut(&mut self) -> &mut Fixture {
+        self.fixture.as_mut().unwrap()
     }
 }
 
-impl Drop for Lent {
+impl Drop for Shared {
     fn drop(&mut self) {
-        if let Some(bench) = self.bench.take() {
-            AT_HOME.with_borrow_mut(|at_home| at_home.insert(self.stage, bench));
+        if let Some(fixture) = self.fixture.take() {
+            UNUSED.with_borrow_mut(|unused| unused.insert(self.stage, fixture));
         }
     }
 }
 
-/// A pattern that the unit showed. It is public: the unit shows it to whoever asks for its status.
+/// A pattern that the unit showed, which is public from then on.
 fn pattern(shown: &[u8]) -> VerificationPattern {
     VerificationPattern::from_bytes(public_bytes(shown).try_into().unwrap())
 }
 
-/// A blob as a caller hands it in: header public, wrapped key and MAC secret, tampered with or not.
+/// A blob from a caller: header public, wrapped key and MAC secret, changed at a position or not.
 pub(crate) fn handed_in(blob: &[u8], at: Option<Place>) -> Vec<u8> {
     let mut blob = public_bytes(blob);
     if let Some(at) = at {
