@@ -1,10 +1,10 @@
-//! The commands this service gives to units, each with the one answer it takes.
+//! The unit commands of this service, each with the one response that it accepts.
 
 use engine::{AES_GCM_IV_LEN, KeySpec, KeyUses};
 use unit_api::{BlobHeader, Command, Response, UnitError, Wkid};
 use zeroize::Zeroizing;
 
-use crate::call::Budget;
+use crate::call::TimeBudget;
 use crate::forms::BlobForms;
 use crate::{Forms, UnitReply, Units, UnitsError};
 
@@ -13,14 +13,14 @@ pub(crate) fn cipher_key(key_len: u16) -> KeySpec {
     KeySpec::aes(key_len, KeyUses::ENCRYPT.with(KeyUses::DECRYPT))
 }
 
-/// What a unit made of a plaintext.
+/// A plaintext encrypted by a unit.
 pub(crate) struct Encrypted {
     pub(crate) iv: [u8; AES_GCM_IV_LEN],
-    /// With the tag at its end.
+    /// Ciphertext ‖ tag.
     pub(crate) ciphertext: Vec<u8>,
 }
 
-async fn ask<U: Units>(units: &U, forms: &Forms<'_>, budget: Budget) -> Result<UnitReply, UnitsError> {
+async fn ask<U: Units>(units: &U, forms: &Forms<'_>, budget: TimeBudget) -> Result<UnitReply, UnitsError> {
     let left = budget.remaining().ok_or(UnitsError::DeadlineExceeded)?;
     units.execute_forms(forms, left).await
 }
@@ -29,11 +29,11 @@ const fn unexpected(command: Command<'_>, response: &Response<'_>) -> UnitsError
     UnitsError::Unexpected { command: command.name(), found: response.name() }
 }
 
-/// The blob that the command makes, and the master key that it is under.
+/// The blob that the command returns, and the WKID in it.
 pub(crate) async fn blob<U: Units>(
     units: &U,
     forms: &Forms<'_>,
-    budget: Budget,
+    budget: TimeBudget,
 ) -> Result<(Vec<u8>, Wkid), UnitsError> {
     match ask(units, forms, budget).await?.response()? {
         Response::Blob(blob) => {
@@ -47,22 +47,22 @@ pub(crate) async fn blob<U: Units>(
     }
 }
 
-/// The blob that the command makes under this master key.
+/// The blob that the command returns, which must be under this master key.
 pub(crate) async fn blob_under<U: Units>(
     units: &U,
     forms: &Forms<'_>,
     wanted: Wkid,
-    budget: Budget,
+    budget: TimeBudget,
 ) -> Result<Vec<u8>, UnitsError> {
     let (blob, wkid) = blob(units, forms, budget).await?;
-    // A unit with another master key than the one that is wanted: as if it had been asked to open something of ours.
+    // A blob under another master key is treated like the refusal of a blob under the wanted one.
     if wkid == wanted { Ok(blob) } else { Err(UnitsError::Refused(UnitError::WkidMismatch.into())) }
 }
 
 pub(crate) async fn random<U: Units>(
     units: &U,
     len: u16,
-    budget: Budget,
+    budget: TimeBudget,
 ) -> Result<Zeroizing<Vec<u8>>, UnitsError> {
     let command = Command::GenerateRandom { len };
     match ask(units, &Forms::of(command), budget).await?.response()? {
@@ -76,16 +76,16 @@ pub(crate) async fn encrypt<U: Units>(
     key: BlobForms<'_>,
     aad: &[u8],
     plaintext: &[u8],
-    budget: Budget,
+    budget: TimeBudget,
 ) -> Result<Encrypted, UnitsError> {
     encrypted(units, &key.each(|key| Command::Encrypt { key, aad, plaintext }), budget).await
 }
 
-/// The ciphertext that the command makes.
+/// The ciphertext that the command returns.
 pub(crate) async fn encrypted<U: Units>(
     units: &U,
     forms: &Forms<'_>,
-    budget: Budget,
+    budget: TimeBudget,
 ) -> Result<Encrypted, UnitsError> {
     match ask(units, forms, budget).await?.response()? {
         Response::Ciphertext { iv, ciphertext } => Ok(Encrypted { iv, ciphertext: ciphertext.to_vec() }),
@@ -93,23 +93,23 @@ pub(crate) async fn encrypted<U: Units>(
     }
 }
 
-/// The plaintext; none when this key did not make this ciphertext with this associated data.
+/// The plaintext; `None` when the ciphertext was not made with this key and this associated data.
 pub(crate) async fn decrypt<U: Units>(
     units: &U,
     key: BlobForms<'_>,
     iv: [u8; AES_GCM_IV_LEN],
     aad: &[u8],
     ciphertext: &[u8],
-    budget: Budget,
+    budget: TimeBudget,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, UnitsError> {
     plaintext(units, &key.each(|key| Command::Decrypt { key, iv, aad, ciphertext }), budget).await
 }
 
-/// The plaintext that the command gives; `None` if the unit reports that key, ciphertext and associated data do not fit.
+/// The plaintext that the command returns; `None` if the unit reports that key, ciphertext and associated data do not fit.
 pub(crate) async fn plaintext<U: Units>(
     units: &U,
     forms: &Forms<'_>,
-    budget: Budget,
+    budget: TimeBudget,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, UnitsError> {
     // The port may return a refusal as its own error or inside the reply.
     let reply = ask(units, forms, budget).await;
@@ -121,12 +121,12 @@ pub(crate) async fn plaintext<U: Units>(
     }
 }
 
-/// The same key under the units' New master key, which must be this one.
+/// Re-enciphers a blob to the New master key of the units, which must be this one.
 pub(crate) async fn reencipher<U: Units>(
     units: &U,
     blob: &[u8],
     new: Wkid,
-    budget: Budget,
+    budget: TimeBudget,
 ) -> Result<Vec<u8>, UnitsError> {
     blob_under(units, &Forms::of(Command::Reencipher { blob }), new, budget).await
 }

@@ -1,4 +1,4 @@
-//! What every operation is told of the request it serves.
+//! The context of a request.
 
 use std::time::{Duration, Instant};
 
@@ -9,24 +9,24 @@ use crate::{InstanceId, KmsError};
 /// One request of one caller.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
-    /// The instance it is about.
+    /// The instance that the request concerns.
     pub instance: InstanceId,
-    /// Who asks: the caller's `iam_id`, authenticated.
+    /// The authenticated caller's `iam_id`.
     pub caller: &'a str,
-    /// How long the caller still waits.
+    /// Time that remains for the request.
     pub deadline: Duration,
 }
 
-/// A deadline that runs while an operation takes its steps. By the machine's clock, which nobody moves.
+/// The time that remains for an operation, by the monotonic clock of the machine.
 #[derive(Clone, Copy)]
-pub(crate) struct Budget(Option<Instant>);
+pub(crate) struct TimeBudget(Option<Instant>);
 
-impl Budget {
+impl TimeBudget {
     pub(crate) fn new(deadline: Duration) -> Self {
         Self(Instant::now().checked_add(deadline))
     }
 
-    /// What remains, if anything does.
+    /// The remaining time, if there is any.
     pub(crate) fn remaining(self) -> Option<Duration> {
         match self.0 {
             None => Some(Duration::MAX),
@@ -34,15 +34,15 @@ impl Budget {
         }
     }
 
-    /// A part of what remains, for a step after which there is another way.
+    /// A part of the remaining time, for a step that has an alternative.
     pub(crate) fn share(self, part: u32) -> Self {
         self.remaining().map_or(self, |left| Self::new(left / part))
     }
 
-    /// What remains for a step in the keystore.
+    /// The remaining time as the deadline of a keystore operation.
     ///
     /// # Errors
-    /// [`KmsError::DeadlineExceeded`] when nothing does.
+    /// [`KmsError::DeadlineExceeded`] when no time remains.
     pub(crate) fn for_store(self) -> Result<Deadline, KmsError> {
         self.remaining().map(Deadline).ok_or(KmsError::DeadlineExceeded)
     }

@@ -1,4 +1,4 @@
-//! What wrap gives to callers, and what its associated data is.
+//! The ciphertext that wrap returns, and its associated data.
 //!
 //! A ciphertext is base64 of the JSON object `{"ciphertext", "iv", "version", "handle"}`: base64 of AES-GCM's
 //! ciphertext ‖ tag, base64 of the IV of 12 bytes, `"4.0.0"`, and the id of the version that made it. The handle is a
@@ -19,21 +19,21 @@ pub(crate) const MAX_PLAINTEXT_LEN: usize = 32 * 1024;
 pub(crate) const MAX_AAD_LEN: usize = 16 * 1024;
 /// Longest entry of the associated data, in characters.
 pub(crate) const MAX_AAD_CHARS: usize = 255;
-/// Longest text looked at: the longest that [`Ciphertext::encode`] makes is shorter.
+/// Longest text that is parsed; [`Ciphertext::encode`] makes shorter ones.
 const MAX_TEXT_LEN: usize = 2 * (MAX_PLAINTEXT_LEN + 512);
 
 const VERSION: &str = "4.0.0";
 
-/// What the associated data begins with: no other use of a root key has associated data like it.
+/// Prefix of the associated data, which distinguishes it from every other use of a root key.
 const AAD_LABEL: &[u8] = b"hsm-sim wrap v1";
 
-/// A wrapped plaintext, taken apart.
+/// The parts of a ciphertext.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ciphertext {
     pub(crate) iv: [u8; AES_GCM_IV_LEN],
-    /// With the tag at its end.
+    /// Ciphertext ‖ tag of AES-GCM.
     pub(crate) body: Vec<u8>,
-    /// The version to try first, if it names one at all.
+    /// The version to try first, if the handle names one.
     pub(crate) hint: Option<VersionId>,
 }
 
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_text_is_told() {
+    fn each_malformed_text_has_its_error() {
         let decode = |json: &str| Ciphertext::decode(&STANDARD.encode(json)).unwrap_err();
         assert_eq!(Ciphertext::decode("?").unwrap_err(), CiphertextError::NotBase64);
         assert_eq!(decode("hello"), CiphertextError::NotEnvelope);
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(decode(&newer), CiphertextError::UnknownVersion);
     }
 
-    /// Stored ciphertexts hang on these bytes: they never change.
+    /// Stored ciphertexts depend on these bytes.
     #[test]
     fn associated_data_is_label_count_and_each_entry_with_its_length() {
         let none: [&str; 0] = [];

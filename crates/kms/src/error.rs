@@ -1,153 +1,154 @@
-//! Why the key service did not do what was asked.
+//! The errors of the key service.
 
 use jiff::Timestamp;
 use keystore::StoreError;
 
-use crate::{Action, InstanceId, KeyRef, KeyState, Mode, RandomFailed, UnitsError};
+use crate::{KeyAction, InstanceId, KeyRef, KeyState, Mode, RandomFailed, UnitsError};
 
-/// Why an operation on keys did not happen.
+/// Reason why an operation on keys was not carried out.
 ///
-/// Every variant but [`Self::OutcomeUnknown`] promises that nothing has changed.
+/// Every variant except [`Self::OutcomeUnknown`] guarantees that nothing has changed.
 #[derive(Debug, thiserror::Error)]
 pub enum KmsError {
-    /// The caller named an instance that this store does not have.
+    /// The store does not have the instance.
     #[error("there is no instance {0}")]
     InstanceNotFound(InstanceId),
-    /// The caller named a key that the instance does not have, or no longer has.
+    /// The instance does not have the key, or no longer has it.
     #[error("there is no key {0} in the instance")]
     KeyNotFound(KeyRef),
-    /// The action is for root keys, the key is a standard key.
-    #[error("{action} needs a root key, and this is a standard key")]
+    /// The action is for root keys, and the key is a standard key.
+    #[error("{action} needs a root key; this is a standard key")]
     RootKeyRequired {
-        /// What was asked.
-        action: Action,
+        /// The requested action.
+        action: KeyAction,
     },
     /// The key's state forbids the action.
     #[error("{action} is not possible in state {state:?}")]
     WrongState {
-        /// What was asked.
-        action: Action,
+        /// The requested action.
+        action: KeyAction,
         /// The key's state.
         state: KeyState,
     },
-    /// The key is destroyed, and the action is not one that brings it back.
+    /// The key is destroyed, and the action is not a restore or purge.
     #[error("{action} is not possible: the key was deleted on {at}")]
     KeyDeleted {
-        /// What was asked.
-        action: Action,
-        /// When it was deleted.
+        /// The requested action.
+        action: KeyAction,
+        /// Time of the deletion.
         at: Timestamp,
     },
-    /// Another lifecycle action has just happened.
+    /// The pause after the last lifecycle action is not over.
     #[error("{action} is not possible before {allowed_from}")]
     TooEarly {
-        /// What was asked.
-        action: Action,
-        /// When it will be.
+        /// The requested action.
+        action: KeyAction,
+        /// Time from which the action is possible.
         allowed_from: Timestamp,
     },
-    /// The key was rotated within the hour.
+    /// The interval since the last rotation is not over.
     #[error("the key was rotated on {rotated_at}; the next rotation is possible on {allowed_from}")]
     RotationTooEarly {
-        /// When it was last rotated.
+        /// Time of the last rotation.
         rotated_at: Timestamp,
-        /// When it may be rotated again.
+        /// Time from which the next rotation is possible.
         allowed_from: Timestamp,
     },
-    /// The time for a restore is over.
+    /// The period for a restore is over.
     #[error("the key could be restored until {until}")]
     RestoreExpired {
-        /// When it was over.
+        /// Last time of a restore.
         until: Timestamp,
     },
-    /// A key whose expiry has passed is not restored.
+    /// An expired key cannot be restored.
     #[error("the key expired on {expired_at}")]
     KeyExpired {
-        /// When it expired.
+        /// Time of the expiry.
         expired_at: Timestamp,
     },
-    /// An imported key is rotated with new material from its owner.
-    #[error("an imported key is rotated with a payload, and there is none")]
+    /// Rotating an imported key needs new material from its owner.
+    #[error("rotating an imported key needs a payload")]
     PayloadRequired,
-    /// A generated key is rotated without material.
-    #[error("a generated key is rotated without a payload, and there is one")]
+    /// Rotating a generated key takes no material.
+    #[error("rotating a generated key takes no payload")]
     PayloadNotAllowed,
-    /// Something the caller gave is not as it must be.
+    /// A field of the request breaks its rule.
     #[error("the field `{field}` must be: {rule}")]
     InvalidField {
-        /// Which.
+        /// The field.
         field: Field,
-        /// What it must be.
+        /// The broken rule.
         rule: FieldRule,
     },
-    /// The alias is another key's.
+    /// Another key of the instance has the alias.
     #[error("the alias {alias:?} is in use in the instance")]
     AliasNotUnique {
-        /// Which.
+        /// The alias.
         alias: String,
     },
     /// The operation id was used for a creation or a rotation with other content.
-    #[error("the operation id was used before, for another key or version than the one described now")]
+    #[error("the operation id was used before for a different creation or rotation")]
     OpIdReused,
-    /// The ciphertext is not in the form that wrap gives.
-    #[error("the ciphertext is not as wrap gave it")]
+    /// The ciphertext does not have the format of wrap.
+    #[error("the ciphertext is malformed")]
     CiphertextMalformed(#[source] CiphertextError),
-    /// No version of the key made this ciphertext with this additional data, or it was changed. Not told apart.
+    /// No version of the key made this ciphertext with this additional data, or the ciphertext was changed; not
+    /// distinguished.
     #[error("the ciphertext cannot be opened with this key and this additional data")]
     CiphertextRejected,
-    /// A named limit of this service.
+    /// A limit of this service is reached.
     #[error("{what} are limited to {limit}")]
     LimitReached {
-        /// Of what.
+        /// The limited items, in the plural.
         what: &'static str,
-        /// How many there may be.
+        /// The limit.
         limit: usize,
     },
-    /// The instance takes no writes.
-    #[error("the instance takes no writes: it is {mode:?} in epoch {epoch}")]
+    /// The instance accepts no writes.
+    #[error("the instance accepts no writes: it is {mode:?} in epoch {epoch}")]
     ReadOnly {
-        /// Why.
+        /// The instance's mode.
         mode: Mode,
-        /// Since.
+        /// The epoch in which the mode was set.
         epoch: u64,
     },
-    /// The instance's master key is being rotated, and the service's profile is to wait until it has been.
+    /// The instance's master key is being rotated, and the strict profile refuses the operation meanwhile.
     #[error(
-        "{doing} is not possible while the instance's master key is being rotated: repeat it when the rotation is done"
+        "{doing} is not possible while the instance's master key is being rotated; retry after the rotation"
     )]
     RotationInProgress {
-        /// What was asked.
+        /// The operation.
         doing: &'static str,
     },
-    /// Others changed the same records every time; nothing was applied.
+    /// Other requests changed the same records at every attempt; nothing was written.
     #[error("other requests changed the same records {attempts} times in a row")]
     Contended {
-        /// How often it was tried.
+        /// Number of attempts.
         attempts: u32,
     },
     /// The deadline passed before anything was changed.
     #[error("the deadline passed")]
     DeadlineExceeded,
-    /// The change may or may not have been made. The same operation id sent again tells.
-    #[error("the outcome is not known; the same operation sent again will tell")]
+    /// The change may or may not have been made; a repeat with the same operation id finds out.
+    #[error("the outcome is unknown; repeat the request with the same operation id to find out")]
     OutcomeUnknown(#[source] StoreError),
-    /// No unit did its part.
-    #[error("the crypto units did not serve")]
+    /// No unit carried out the command.
+    #[error("no crypto unit carried out the command")]
     Units(#[from] UnitsError),
     /// The keystore failed or refused; nothing has changed.
-    #[error("the keystore did not serve")]
+    #[error("the keystore failed")]
     Store(#[source] StoreError),
     /// A stored record is damaged, forged or missing.
     #[error("the stored record {key} is not valid")]
     RecordInvalid {
-        /// Its name in the store.
+        /// The record's name in the store.
         key: String,
-        /// What is wrong.
+        /// The cause.
         #[source]
         why: RecordError,
     },
-    /// Random bytes could not be had.
-    #[error("no random bytes")]
+    /// The source of random bytes failed.
+    #[error("no random bytes are available")]
     Random(#[from] RandomFailed),
 }
 
@@ -159,7 +160,7 @@ impl KmsError {
 
     /// Whether the same call may succeed a little later without anything else changing.
     ///
-    /// A write repeated after [`Self::OutcomeUnknown`] must bear the same operation id.
+    /// A write that is repeated after [`Self::OutcomeUnknown`] must have the same operation id.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -192,7 +193,7 @@ impl KmsError {
     }
 }
 
-/// `Unknown` is an unknown outcome whoever asked; everything else certainly changed nothing.
+/// [`StoreError::Unknown`] is an unknown outcome; after every other error nothing has changed.
 impl From<StoreError> for KmsError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -202,7 +203,7 @@ impl From<StoreError> for KmsError {
     }
 }
 
-/// A field that a caller gives, by the name it has in the API.
+/// A field of a request, by its name in the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     /// `name`.
@@ -226,7 +227,7 @@ pub enum Field {
 }
 
 impl Field {
-    /// The name.
+    /// The field's name in the API.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -249,95 +250,95 @@ impl std::fmt::Display for Field {
     }
 }
 
-/// What a field must be, and what came instead. Shows lengths, never content.
+/// The rule that a field breaks. It shows lengths, never content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FieldRule {
-    /// Of a length in characters.
+    /// A length in characters.
     #[error("{min}-{max} characters long")]
     Characters {
-        /// Fewest.
+        /// Minimum.
         min: usize,
-        /// Most.
+        /// Maximum.
         max: usize,
-        /// What came.
+        /// Length or number in the request.
         found: usize,
     },
-    /// Of a length in bytes.
+    /// A length in bytes.
     #[error("{min}-{max} bytes long")]
     Bytes {
-        /// Fewest.
+        /// Minimum.
         min: usize,
-        /// Most.
+        /// Maximum.
         max: usize,
-        /// What came.
+        /// Length or number in the request.
         found: usize,
     },
     /// The length of a root key.
     #[error("16, 24 or 32 bytes long")]
     RootKeyLen {
-        /// What came, in bytes.
+        /// Length in the request, in bytes.
         found: usize,
     },
-    /// Not zeros alone.
+    /// Not all bytes zero.
     #[error("other than zeros only")]
     NotAllZero,
-    /// No more than so many entries.
+    /// A number of entries.
     #[error("at most {max} entries")]
     Entries {
-        /// Most.
+        /// Maximum.
         max: usize,
-        /// What came.
+        /// Length or number in the request.
         found: usize,
     },
-    /// Each entry once.
+    /// No repeated entries.
     #[error("free of repeated entries")]
     Distinct,
-    /// An alias's alphabet.
+    /// The alphabet of aliases.
     #[error("of the characters A-Z, a-z, 0-9, `_` and `-`")]
     AliasAlphabet,
-    /// No UUID, and no word that the paths of the API use.
+    /// Not a UUID, and not a word in the paths of the API.
     #[error("neither a UUID nor a reserved word")]
     NotReserved,
-    /// A tag's alphabet.
+    /// The alphabet of tags.
     #[error("free of the characters `<`, `>`, `,`, `:`, `&` and `|`")]
     TagAlphabet,
-    /// A time to come.
-    #[error("a time ahead of now")]
+    /// A time in the future.
+    #[error("a time in the future")]
     Future,
 }
 
-/// Why text is no ciphertext of ours.
+/// Reason why a text is not a ciphertext of this service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CiphertextError {
-    /// Not base64. A client's mistake in handling it.
+    /// Not base64.
     #[error("it is not base64")]
     NotBase64,
-    /// Base64 of something else: tampered with, or another service's.
+    /// Base64 of something else: changed, or made by another service.
     #[error("it is not a wrapped key")]
     NotEnvelope,
-    /// A form that only a newer or an older service knows.
-    #[error("it is of another version than 4.0.0")]
+    /// A version that this service does not know.
+    #[error("its version is not 4.0.0")]
     UnknownVersion,
 }
 
-/// Why a stored record is not valid.
+/// Reason why a stored record is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// It is not there, though another record says so.
+    /// The record is missing, although another record refers to it.
     #[error("it is missing")]
     Missing,
-    /// Its format number is not known here.
-    #[error("its format {found} is not {expected}")]
+    /// The format number is unknown.
+    #[error("its format is {found}, and this program knows {expected}")]
     Format {
-        /// What came.
+        /// Length or number in the request.
         found: u8,
-        /// What is known.
+        /// Format number that this program knows.
         expected: u8,
     },
     /// Damaged, forged, or moved from another place.
-    #[error("it does not pass its check")]
+    #[error("its authentication failed")]
     Forged,
-    /// It passes its check but does not decode: a bug.
+    /// Authentic, but it does not decode: a bug.
     #[error("it does not decode")]
     Malformed,
 }

@@ -1,4 +1,4 @@
-//! The rules for what callers give.
+//! The rules for fields of requests.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -15,7 +15,7 @@ pub(crate) const MAX_ALIASES: usize = 5;
 /// Longest material of a standard key, in bytes.
 pub(crate) const MAX_STANDARD_LEN: usize = 7500;
 
-/// Words that stand in the API's paths where an alias may stand.
+/// Words in the API's paths, at positions where an alias is possible.
 const RESERVED: [&str; 16] = [
     "allowed_ip",
     "key",
@@ -85,7 +85,7 @@ fn check_tags(tags: &[String]) -> Result<(), KmsError> {
     })
 }
 
-/// Lengths, and not zeros alone; by its length only does the time depend on the material.
+/// Checks the length, and that not all bytes are zero. The time depends on the length alone.
 pub(crate) fn check_payload(kind: KeyKind, payload: &Payload) -> Result<(), KmsError> {
     let bytes = payload.expose();
     let found = bytes.len();

@@ -1,4 +1,4 @@
-//! The instance's header: what fences every write, and the proof of the master key.
+//! The instance's header, on which every write depends, and the proof of the master key.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use unit_api::proof::{self, INSTANCE_SECRET_LEN, InstanceSecret};
 use unit_api::{BlobHeader, VerificationPattern, Wkid};
 
-use crate::call::Budget;
+use crate::call::TimeBudget;
 use crate::forms::BlobForms;
 use crate::record::{decode, encode};
 use crate::rng::random_array;
@@ -26,7 +26,7 @@ const FORMAT: u8 = 1;
 const FORMAT_ROTATING: u8 = 2;
 const TAG_LEN: usize = 32;
 
-/// Whether an instance takes writes.
+/// Whether an instance accepts writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Mode {
@@ -34,49 +34,50 @@ pub enum Mode {
     ReadWrite = 0,
     /// Reads only: a standby.
     ReadOnly = 1,
-    /// Reads only, while the instance is moved or fenced.
+    /// Reads only, while the instance is being moved or is fenced.
     Frozen = 2,
 }
 
-/// An instance as its store knows it.
+/// The header of an instance.
 #[derive(Clone, Debug)]
 pub struct InstanceHeader {
-    /// Grows whenever the mode changes or another side takes over the writing.
+    /// Incremented when the mode changes or another side takes over writing.
     pub epoch: u64,
-    /// Whether writes are taken.
+    /// Whether writes are accepted.
     pub mode: Mode,
-    /// The master key in force.
+    /// Verification pattern and proof of the current master key.
     pub proof: MasterKeyProof,
-    /// The master key that is to follow it, while it is being rotated: every key is then kept under both.
+    /// The next master key during a rotation, while every key is kept under both master keys.
     pub next: Option<NextMasterKey>,
 }
 
-/// The master key that an instance goes over to.
+/// The master key that a rotation leads to.
 #[derive(Clone, Debug)]
 pub struct NextMasterKey {
-    /// The same secret and the same keys, under the next master key.
+    /// Verification pattern and proof of the next master key; the same secret and the same keys.
     pub proof: MasterKeyProof,
-    /// Units go on to it: from here on there is no way back, and a new key may exist under it alone.
+    /// Whether units are being activated: the rotation can no longer be cancelled, and a new key may exist under the next
+    /// master key alone.
     pub activating: bool,
 }
 
-/// Why an instance could not be made or its header not be read.
+/// Reason why an instance was not created or its header not read.
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceError {
-    /// The store has it already.
-    #[error("the instance {0} exists")]
+    /// The store has the instance already.
+    #[error("the instance {0} exists already")]
     Exists(InstanceId),
-    /// The store is not one to work with.
-    #[error("the store cannot be worked with")]
+    /// The store cannot be opened.
+    #[error("the store cannot be opened")]
     Open(#[from] OpenError),
-    /// No unit did its part.
-    #[error("the crypto units did not serve")]
+    /// No unit carried out the command.
+    #[error("no crypto unit carried out the command")]
     Units(#[from] UnitsError),
     /// The deadline passed before anything was changed.
     #[error("the deadline passed")]
     DeadlineExceeded,
-    /// The instance may or may not have been made; reading its header tells.
-    #[error("the outcome is not known; the instance's header will tell")]
+    /// The instance may or may not have been created; reading its header finds out.
+    #[error("the outcome is unknown; read the instance's header to find out")]
     OutcomeUnknown(#[source] StoreError),
     /// The header is damaged.
     #[error("the instance's header is not valid")]
@@ -112,12 +113,12 @@ impl From<RandomFailed> for InstanceError {
 }
 
 impl InstanceHeader {
-    /// Makes an instance: units make its proof, the store takes its header. Once, at its birth.
+    /// Creates an instance: units make its proof, and the store takes its header.
     ///
-    /// `pattern` is the pattern of the master key that the units hold, as the ceremony worked it out.
+    /// `pattern` is the verification pattern of the master key in the units, from the ceremony.
     ///
     /// # Errors
-    /// [`InstanceError::Exists`] when there is one already, which stays as it is.
+    /// [`InstanceError::Exists`] when the instance exists already; it is not changed.
     pub async fn create<S: Keystore, U: Units>(
         store: &S,
         units: &U,
@@ -126,7 +127,7 @@ impl InstanceHeader {
         pattern: VerificationPattern,
         deadline: Duration,
     ) -> Result<Self, InstanceError> {
-        let budget = Budget::new(deadline);
+        let budget = TimeBudget::new(deadline);
         if Self::read(store, rng, instance, deadline).await?.is_some() {
             return Err(InstanceError::Exists(instance));
         }
@@ -146,25 +147,25 @@ impl InstanceHeader {
         }
     }
 
-    /// The key of the store that the header of `instance` stands under, to be watched.
+    /// The store's key of the header of `instance`, for a watch.
     #[must_use]
     pub fn key(instance: InstanceId) -> Key {
         layout::header(instance)
     }
 
-    /// The header of an instance, if there is one, read without any unit.
+    /// Reads the header of an instance, if there is one, without a unit.
     ///
-    /// Its tag is checked once a unit has opened the secret; until then a proof that units accept vouches for it.
+    /// Its tag is checked after a unit has opened the secret; until then only a proof that units accept authenticates it.
     ///
     /// # Errors
-    /// [`InstanceError::Open`] for a store that is not ours, [`InstanceError::HeaderInvalid`] for a damaged header.
+    /// [`InstanceError::Open`] for a store of another program, [`InstanceError::HeaderInvalid`] for a damaged header.
     pub async fn read<S: Keystore>(
         store: &S,
         rng: &mut (impl TryCryptoRng + Send),
         instance: InstanceId,
         deadline: Duration,
     ) -> Result<Option<Self>, InstanceError> {
-        let budget = Budget::new(deadline);
+        let budget = TimeBudget::new(deadline);
         StoreMeta::read_or_begin(store, rng, deadline).await?;
         let left = budget.remaining().ok_or(InstanceError::DeadlineExceeded)?;
         let place = layout::header(instance);
@@ -180,7 +181,7 @@ impl InstanceHeader {
 
     /// Format number ‖ body ‖ HMAC-SHA-256 over place and both.
     pub(crate) fn encode(&self, place: &Key, keys: &InstanceKeys) -> Vec<u8> {
-        let stored = Stored {
+        let stored = StoredHeader {
             epoch: self.epoch,
             mode: self.mode as u8,
             pattern: *self.proof.pattern.as_bytes(),
@@ -193,7 +194,7 @@ impl InstanceHeader {
         let mut value = match &self.next {
             None => [&[FORMAT][..], &encode(&stored)].concat(),
             Some(next) => {
-                let next = StoredNext {
+                let next = StoredNextMasterKey {
                     pattern: *next.proof.pattern.as_bytes(),
                     root_blob: next.proof.root_blob.clone(),
                     canary: next.proof.canary_blob.clone(),
@@ -207,11 +208,11 @@ impl InstanceHeader {
         value
     }
 
-    /// A header, the bytes its tag is over, and the tag, which is the caller's to check.
+    /// The header, the bytes that its tag covers, and the tag, which the caller checks.
     pub(crate) fn decode(value: &[u8]) -> Result<(Self, &[u8], &[u8; TAG_LEN]), RecordError> {
         let (body, tag) = value.split_last_chunk::<TAG_LEN>().ok_or(RecordError::Malformed)?;
         let (&format, fields) = body.split_first().ok_or(RecordError::Malformed)?;
-        let (stored, next): (Stored, Option<StoredNext>) = match format {
+        let (stored, next): (StoredHeader, Option<StoredNextMasterKey>) = match format {
             FORMAT => (decode(fields)?, None),
             FORMAT_ROTATING => decode(fields).map(|(stored, next)| (stored, Some(next)))?,
             found => return Err(RecordError::Format { found, expected: FORMAT_ROTATING }),
@@ -233,13 +234,14 @@ impl InstanceHeader {
         Ok((Self { epoch: stored.epoch, mode, proof, next }, body, tag))
     }
 
-    /// The verification pattern of the master key in force.
+    /// Verification pattern of the current master key.
     #[must_use]
     pub const fn pattern(&self) -> VerificationPattern {
         self.proof.pattern
     }
 
-    /// Of a key's blobs, those that some unit can open. One that is under no legal master key is left to units to refuse.
+    /// The blobs that a unit can open: under the current master key, the next one, or both. A blob under another master key
+    /// is returned too, for units to refuse.
     pub(crate) fn serving<'a>(&self, blobs: &'a [Vec<u8>]) -> BlobForms<'a> {
         let under = |wkid: Wkid| {
             blobs.iter().find(|blob| BlobHeader::claimed_wkid(blob) == Some(&wkid)).map(Vec::as_slice)
@@ -253,12 +255,12 @@ impl InstanceHeader {
         }
     }
 
-    /// Has a unit open the instance secret, and derives the instance's keys from it; `None` if the secret is not the one
-    /// that the header commits to.
+    /// Opens the instance secret by a unit and derives the instance's keys from it; `None` if the secret does not match the
+    /// header's commitment.
     pub(crate) async fn open_keys<U: Units>(
         &self,
         units: &U,
-        budget: Budget,
+        budget: TimeBudget,
     ) -> Result<Option<InstanceKeys>, UnitsError> {
         let second = self.next.as_ref().map(|next| Form { command: next.proof.open_secret(), under: None });
         let forms = Forms { second, ..Forms::of(self.proof.open_secret()) };
@@ -278,9 +280,9 @@ impl Mode {
     }
 }
 
-/// The header's fields as stored. Appended to only together with a new format number.
+/// The header's fields as stored. A new field needs a new format number.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct StoredHeader {
     epoch: u64,
     mode: u8,
     pattern: [u8; 32],
@@ -291,20 +293,21 @@ struct Stored {
     canary: Vec<u8>,
 }
 
-/// What format 2 has beyond format 1.
+/// The additional fields of format 2.
 #[derive(Serialize, Deserialize)]
-struct StoredNext {
+struct StoredNextMasterKey {
     pattern: [u8; 32],
     root_blob: Vec<u8>,
     canary: Vec<u8>,
     activating: bool,
 }
 
-/// Has units draw a new instance secret: the keys derived from it, and the proof of the master key.
+/// Makes a new instance secret and the proof of the master key by units; returns the keys derived from the secret, and the
+/// proof.
 async fn prove<U: Units>(
     units: &U,
     pattern: VerificationPattern,
-    budget: Budget,
+    budget: TimeBudget,
 ) -> Result<(InstanceKeys, MasterKeyProof), UnitsError> {
     let drawn = ask::random(units, INSTANCE_SECRET_LEN as u16, budget).await?;
     let secret = InstanceSecret::from_slice(&drawn).expect("a unit gives as many bytes as it is asked for");
@@ -322,12 +325,12 @@ async fn prove<U: Units>(
     Ok((InstanceKeys::derived_from(secret), proof))
 }
 
-/// The proof under the units' New master key, which must be the one of this pattern.
+/// Re-enciphers a proof to the New master key of the units, which must have the pattern `new`.
 pub(crate) async fn reencipher_proof<U: Units>(
     units: &U,
     proof: &MasterKeyProof,
     new: VerificationPattern,
-    budget: Budget,
+    budget: TimeBudget,
 ) -> Result<MasterKeyProof, UnitsError> {
     let root_blob = ask::reencipher(units, &proof.root_blob, new.wkid(), budget).await?;
     let canary_blob = ask::reencipher(units, &proof.canary_blob, new.wkid(), budget).await?;

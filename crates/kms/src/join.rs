@@ -1,9 +1,9 @@
-//! Waiting for many things at once, in one task.
+//! Waiting for several futures in one task.
 
 use std::future::poll_fn;
 use std::task::Poll;
 
-/// Runs all futures together; their outputs in the order of the futures. For some dozens: each wake-up looks at all.
+/// Runs all futures concurrently and returns their outputs in order. For some dozens of futures: each wake-up polls all.
 pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut futures: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
     poll_fn(|cx| {

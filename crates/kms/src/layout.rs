@@ -1,4 +1,4 @@
-//! Where things stand in the store.
+//! The names of records in the store.
 //!
 //! | key | value |
 //! |---|---|
@@ -24,7 +24,7 @@ pub(crate) fn meta() -> Key {
     key("v1/meta".to_owned())
 }
 
-/// Everything of an instance.
+/// The range of an instance.
 pub(crate) fn instance(instance: InstanceId) -> Range<Key> {
     Key::with_prefix(format!("v1/i/{instance}/").as_bytes())
 }
@@ -68,7 +68,7 @@ pub(crate) fn alias(instance: InstanceId, mac: &[u8; 32]) -> Key {
     key(text)
 }
 
-/// A store key as text, for messages.
+/// A name as text, for messages.
 pub(crate) fn show(key: &Key) -> String {
     key.0.escape_ascii().to_string()
 }

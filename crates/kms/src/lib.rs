@@ -55,4 +55,4 @@ pub use rng::{RandomFailed, SharedRng};
 pub use rotation::{RotationError, RotationId, RotationPhase, RotationProfile, RotationStatus, UnitState};
 pub use secret::{Payload, Plaintext};
 pub use service::{Kms, KmsOptions, RemovalError, StoredInstance};
-pub use state::{Action, Timers};
+pub use state::{KeyAction, Timers};

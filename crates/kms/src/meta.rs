@@ -1,4 +1,4 @@
-//! The store's own record: whose it is and in which form it is written.
+//! The store's own record: deployment and format.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use rand_core::TryCryptoRng;
 use crate::rng::random_array;
 use crate::{RandomFailed, layout};
 
-/// What the record begins with; anything else is somebody else's store.
+/// Prefix of the record; a store without it was written by another program.
 const MAGIC: [u8; 8] = *b"hsm-sim\0";
 /// The layout of keys and values that this program reads and writes.
 const FORMAT: u32 = 1;
@@ -18,32 +18,32 @@ const FORMAT: u32 = 1;
 pub struct StoreMeta {
     /// The deployment the store belongs to; random.
     pub deployment: [u8; 16],
-    /// Drawn when the store was begun: tells two stores of one deployment apart.
+    /// Random number from the initialisation of the store, which distinguishes the stores of one deployment.
     pub nonce: [u8; 16],
 }
 
-/// Why a store cannot be worked with.
+/// Reason why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Its record does not begin as ours does.
-    #[error("the store was not written by this program: its record is {found_len} bytes of something else")]
+    /// The store was written by another program.
+    #[error("the store was not written by this program: its record has {found_len} bytes in another format")]
     ForeignStore {
-        /// Length of what stands there.
+        /// Length of the record.
         found_len: usize,
     },
-    /// Written by a newer or an older program.
+    /// The store was written by a newer or an older version of this program.
     #[error("the store has format {found}; this program reads and writes format {supported}")]
     UnsupportedFormat {
-        /// What stands there.
+        /// Format number in the store.
         found: u32,
-        /// What is known here.
+        /// Format number that this program reads and writes.
         supported: u32,
     },
     /// The keystore failed or refused.
-    #[error("the keystore did not serve")]
+    #[error("the keystore failed")]
     Store(#[from] StoreError),
-    /// Random bytes could not be had.
-    #[error("no random bytes")]
+    /// The source of random bytes failed.
+    #[error("no random bytes are available")]
     Random(#[from] RandomFailed),
 }
 
@@ -60,10 +60,10 @@ impl OpenError {
 }
 
 impl StoreMeta {
-    /// The store's record, written now if the store is new.
+    /// Reads the store's record, or writes it if the store is new.
     ///
     /// # Errors
-    /// [`OpenError`]; a store that is not ours is left as it is.
+    /// [`OpenError`]; a store of another program is not changed.
     pub async fn read_or_begin<S: Keystore>(
         store: &S,
         rng: &mut (impl TryCryptoRng + Send),

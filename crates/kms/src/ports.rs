@@ -133,13 +133,13 @@ impl UnitsError {
     }
 }
 
-/// The service's clock. Tests and the simulator move it; only states, timers and dates go by it, never a deadline.
+/// The clock of states, timers and dates, never of deadlines. Tests and the simulator can move it.
 pub trait Clock: Send + Sync + 'static {
-    /// The time.
+    /// The present time.
     fn now(&self) -> Timestamp;
 }
 
-/// The system's clock.
+/// The operating system's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

@@ -1,4 +1,4 @@
-//! Keys as the store keeps them, before sealing.
+//! Records of keys before sealing.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -10,14 +10,14 @@ use crate::seal::Sealed;
 use crate::state::{Denial, permit};
 use crate::time::Millis;
 use crate::{
-    Action, Deletion, KeyId, KeyKind, KeyMetadata, KeyOrigin, KeyState, KeyVersion, KmsError, RecordError,
+    KeyAction, Deletion, KeyId, KeyKind, KeyMetadata, KeyOrigin, KeyState, KeyVersion, KmsError, RecordError,
     Timers, VersionId,
 };
 
-/// Most versions of one key: as many as keep its record below the store's longest value.
+/// Most versions of one key, so that its record fits the longest value of the store.
 pub(crate) const MAX_VERSIONS: usize = 2000;
 
-/// One key. Fields are never moved or removed; a new form takes a new format number.
+/// The record of one key. Fields are never moved or removed; another layout needs a new format number.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) standard: bool,
@@ -31,12 +31,12 @@ pub(crate) struct Record {
     pub(crate) created_by: String,
     pub(crate) updated_at: Millis,
     pub(crate) rotated_at: Option<Millis>,
-    /// The last disable, enable, delete or restore, and the operation that did it.
+    /// The last disable, enable, delete or restore, with its operation id.
     pub(crate) last_action: Option<LastAction>,
     pub(crate) lifecycle: Lifecycle,
     /// Oldest first, never empty.
     pub(crate) versions: Vec<Version>,
-    /// The MAC of the creation as it was asked for: what a repeat is compared with.
+    /// MAC of the request that created the key, to recognise a repeated request.
     pub(crate) request: [u8; 32],
 }
 
@@ -52,14 +52,14 @@ pub(crate) struct Version {
     pub(crate) created_at: Millis,
 }
 
-/// What is stored of the state. Whether a key has expired follows from the clock.
+/// The stored part of the state; the clock decides whether a key has expired.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) enum Lifecycle {
     /// Not destroyed.
     Live(Live),
-    /// Destroyed, with what a restore brings back.
+    /// Destroyed, with the state that a restore restores.
     Destroyed { was: Live, at: Millis, by: String },
-    /// Being removed for good, in several transactions: for callers it is no longer there.
+    /// Being removed in several transactions; callers no longer find it.
     Purging,
 }
 
@@ -69,23 +69,23 @@ pub(crate) enum Live {
     Disabled,
 }
 
-/// What stands beside a key: one for each version.
+/// The record of a key version, beside the record of its key.
 pub(crate) struct BlobRecord {
-    /// The key blob of the version; of a standard key, of the key that its material is encrypted under. While the master
-    /// key is being rotated, under both master keys; what is under which, the blobs say.
+    /// Key blob of the version; of a standard key, blob of the key that encrypts its material. During a rotation of the
+    /// master key, one blob under each master key; each blob names its master key.
     pub(crate) blobs: Vec<Vec<u8>>,
     /// A standard key's material.
     pub(crate) payload: Option<EncryptedPayload>,
 }
 
-/// A record with one blob, as stored: format 1.
+/// Format 1: a record with one blob.
 #[derive(Serialize, Deserialize)]
 struct OneBlob {
     blob: Vec<u8>,
     payload: Option<EncryptedPayload>,
 }
 
-/// A record with more, as stored: format 2.
+/// Format 2: a record with several blobs.
 #[derive(Serialize, Deserialize)]
 struct SeveralBlobs {
     blobs: Vec<Vec<u8>>,
@@ -93,7 +93,7 @@ struct SeveralBlobs {
 }
 
 impl BlobRecord {
-    /// How it is sealed, and what.
+    /// The kind of sealing, and the bytes to seal.
     pub(crate) fn encode(&self) -> (Sealed, Zeroizing<Vec<u8>>) {
         match self.blobs.as_slice() {
             [blob] => (Sealed::Blob, encode(&(blob, &self.payload))),
@@ -145,7 +145,7 @@ impl Record {
         if self.standard { KeyKind::Standard } else { KeyKind::Root }
     }
 
-    /// The state now; none once the key is gone for good.
+    /// The present state; `None` after the key was purged.
     pub(crate) fn state(&self, now: Timestamp, timers: &Timers) -> Option<KeyState> {
         match &self.lifecycle {
             Lifecycle::Live(Live::Disabled) => Some(KeyState::Suspended),
@@ -162,7 +162,7 @@ impl Record {
     }
 
     /// Refuses an action that the key's kind or state does not permit.
-    pub(crate) fn check(&self, action: Action, state: KeyState) -> Result<(), KmsError> {
+    pub(crate) fn check(&self, action: KeyAction, state: KeyState) -> Result<(), KmsError> {
         permit(self.kind(), state, action).map_err(|denial| match (denial, &self.lifecycle) {
             (Denial::RootKeyRequired, _) => KmsError::RootKeyRequired { action },
             (Denial::Deleted, Lifecycle::Destroyed { at, .. }) => {
@@ -172,10 +172,10 @@ impl Record {
         })
     }
 
-    /// Refuses what comes too soon after the last lifecycle action.
+    /// Refuses an action during the pause after the last lifecycle action.
     pub(crate) fn check_pause(
         &self,
-        action: Action,
+        action: KeyAction,
         now: Timestamp,
         timers: &Timers,
     ) -> Result<(), KmsError> {
@@ -195,7 +195,7 @@ impl Record {
         self.versions.iter().any(|version| version.id() == id)
     }
 
-    /// Whether this operation was the last that changed the state.
+    /// Whether this operation was the last change of the state.
     pub(crate) fn was_last_changed_by(&self, op: &[u8; 16]) -> bool {
         self.last_action.is_some_and(|last| last.op == *op)
     }
@@ -269,7 +269,7 @@ mod tests {
     use crate::time::Millis;
     use jiff::Timestamp;
 
-    /// The bytes that stores have had from the beginning.
+    /// Existing stores depend on these bytes.
     #[test]
     fn wire_a_blob_record_is_as_ever_unless_it_has_two_forms() {
         let payload = || EncryptedPayload { iv: [9; 12], ciphertext: vec![7, 8] };

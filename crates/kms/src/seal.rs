@@ -16,16 +16,16 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::rng::random_array;
 use crate::{RandomFailed, RecordError};
 
-/// The number every sealed record begins with. A change of a record's form takes the next one.
+/// First byte of every sealed record. Another layout of a record needs the next number.
 const FORMAT: u8 = 1;
 /// A blob record with more than one blob.
 const FORMAT_BLOBS: u8 = 2;
 
-/// A 32-byte authentication key derived from the instance secret.
+/// A MAC key of 32 bytes, derived from the instance secret.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub(crate) struct MacKey(Box<[u8; 32]>);
 
-/// The keys of an instance that its host may hold.
+/// The record keys of an instance, which a host may hold.
 pub(crate) struct InstanceKeys {
     records: Aes256Gcm,
     blobs: Aes256Gcm,
@@ -34,14 +34,14 @@ pub(crate) struct InstanceKeys {
     header: MacKey,
 }
 
-/// Which key a record is sealed under.
+/// The kind of a sealed record, which decides its key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sealed {
-    /// What is known of a key; an alias.
+    /// The record of a key, or an alias.
     Record,
     /// A key blob.
     Blob,
-    /// A key blob under more than one master key. In the place of a [`Self::Blob`], under the same key.
+    /// Key blobs under several master keys; takes the place of a [`Self::Blob`] and uses the same key.
     Blobs,
 }
 
@@ -53,12 +53,12 @@ impl Sealed {
         }
     }
 
-    /// Which of the two forms of a blob record this is, by its number; that it is one, opening it will tell.
+    /// Format of a blob record by its first byte; opening it checks the rest.
     pub(crate) fn of_blob(sealed: &[u8]) -> Self {
         if sealed.first() == Some(&FORMAT_BLOBS) { Self::Blobs } else { Self::Blob }
     }
 
-    /// The associated data of the record at its place. The first format's number is not in it.
+    /// The associated data of the record at its place; it does not contain the number of the first format.
     fn aad(self, place: &Key) -> Vec<u8> {
         match self {
             Self::Record | Self::Blob => place.0.to_vec(),
@@ -67,7 +67,7 @@ impl Sealed {
     }
 }
 
-/// HMAC as PRF, the label naming the one use of the derived key (SP 800-108r1 §4, one block of output).
+/// Derives a key for the use that the label names, with HMAC as PRF (SP 800-108r1 §4, one block of output).
 fn derive(secret: InstanceSecret<'_>, label: &[u8]) -> MacKey {
     let mut key = MacKey(Box::new([0; 32]));
     let mut out = hmac(secret.expose()).chain_update(label).finalize().into_bytes();
@@ -81,7 +81,7 @@ fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {
 }
 
 impl MacKey {
-    /// The MAC of a list: each part with its length, so that no two lists make the same bytes.
+    /// The MAC of a list, in which each part is preceded by its length, so that two lists never have the same bytes.
     fn mac(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
         let mut mac = hmac(&self.0);
         for part in parts {

@@ -32,12 +32,12 @@ macro_rules! secret_bytes {
 }
 
 secret_bytes! {
-    /// Key material that a caller brings or, for a standard key, gets back. Zeroized on drop, never printed.
+    /// Key material of a request, or of a standard key in a response. Zeroized on drop, never printed.
     Payload
 }
 
 secret_bytes! {
-    /// What a root key wraps, as a rule a data key. Zeroized on drop, never printed.
+    /// The plaintext that a root key wraps, usually a data key. Zeroized on drop, never printed.
     Plaintext
 }
 

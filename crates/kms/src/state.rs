@@ -1,14 +1,14 @@
-//! What may be done to a key in which state.
+//! The actions that each state of a key permits.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::{KeyKind, KeyState};
 
-/// What a caller asks of a key.
+/// An action on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Read it, without material.
+pub enum KeyAction {
+    /// Read the key without its material.
     Read,
     /// Read the material of a standard key.
     ReadPayload,
@@ -16,25 +16,25 @@ pub enum Action {
     Wrap,
     /// Unwrap a data key.
     Unwrap,
-    /// Wrap a wrapped data key anew.
+    /// Wrap a wrapped data key again under the latest version.
     Rewrap,
     /// Make a new version.
     Rotate,
-    /// Suspend it.
+    /// Suspend the key.
     Disable,
-    /// Make it active again.
+    /// Make a suspended key active.
     Enable,
-    /// Destroy it.
+    /// Destroy the key.
     Delete,
-    /// Bring it back.
+    /// Restore a destroyed key.
     Restore,
-    /// Remove it for good.
+    /// Remove a destroyed key.
     Purge,
-    /// List its versions.
+    /// List the versions.
     ListVersions,
 }
 
-impl Action {
+impl KeyAction {
     /// Every action, for tables and tests.
     pub const ALL: [Self; 12] = [
         Self::Read,
@@ -51,7 +51,7 @@ impl Action {
         Self::ListVersions,
     ];
 
-    /// The word the API has for it.
+    /// The action's name in messages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -70,20 +70,20 @@ impl Action {
     }
 }
 
-impl fmt::Display for Action {
+impl fmt::Display for KeyAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// Why a state does not permit an action.
+/// Reason why an action is not permitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Denial {
-    /// Only root keys have it.
+    /// The action is for root keys only.
     RootKeyRequired,
     /// The key is destroyed.
     Deleted,
-    /// Not in this state.
+    /// The state does not permit the action.
     WrongState,
 }
 
@@ -102,50 +102,50 @@ pub(crate) enum Denial {
 /// | restore, purge | 5 | 5 |
 /// | list versions | 1 | 1 |
 ///
-/// That a root key is needed is said before anything about its state, and that it is destroyed before any other
-/// state. Restoring, purging and listing are not refused because a key is destroyed, but because of its state.
+/// The kind is checked before the state, and `Destroyed` before other states. Restore, purge and list are never refused
+/// because the key is destroyed, only because of the state that they need.
 ///
 /// Source: Key Protect's documentation of key states, with the rotation rule of Hyper Protect Crypto Services.
-pub(crate) const fn permit(kind: KeyKind, state: KeyState, action: Action) -> Result<(), Denial> {
+pub(crate) const fn permit(kind: KeyKind, state: KeyState, action: KeyAction) -> Result<(), Denial> {
     use KeyState::{Active, Deactivated, Destroyed, Suspended};
     let (permitted, root_only) = match action {
-        Action::Read => (true, false),
-        Action::ReadPayload => (matches!(kind, KeyKind::Standard) && !matches!(state, Destroyed), false),
-        Action::Wrap | Action::Rotate | Action::Disable => (matches!(state, Active), true),
-        Action::Unwrap | Action::Rewrap => (matches!(state, Active | Deactivated), true),
-        Action::Enable => (matches!(state, Suspended), true),
-        Action::Delete => (matches!(state, Active | Suspended | Deactivated), false),
-        Action::Restore | Action::Purge => (matches!(state, Destroyed), false),
-        Action::ListVersions => (matches!(state, Active), false),
+        KeyAction::Read => (true, false),
+        KeyAction::ReadPayload => (matches!(kind, KeyKind::Standard) && !matches!(state, Destroyed), false),
+        KeyAction::Wrap | KeyAction::Rotate | KeyAction::Disable => (matches!(state, Active), true),
+        KeyAction::Unwrap | KeyAction::Rewrap => (matches!(state, Active | Deactivated), true),
+        KeyAction::Enable => (matches!(state, Suspended), true),
+        KeyAction::Delete => (matches!(state, Active | Suspended | Deactivated), false),
+        KeyAction::Restore | KeyAction::Purge => (matches!(state, Destroyed), false),
+        KeyAction::ListVersions => (matches!(state, Active), false),
     };
     if root_only && matches!(kind, KeyKind::Standard) {
         Err(Denial::RootKeyRequired)
     } else if permitted {
         Ok(())
-    } else if matches!(state, Destroyed) && !matches!(action, Action::ListVersions) {
+    } else if matches!(state, Destroyed) && !matches!(action, KeyAction::ListVersions) {
         Err(Denial::Deleted)
     } else {
         Err(Denial::WrongState)
     }
 }
 
-/// The lengths of the timers, measured by the service's clock.
+/// Durations between actions, by the service's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timers {
-    /// From any lifecycle action to an enable or a restore.
+    /// Shortest time from a lifecycle action to an enable or a restore.
     pub lifecycle_pause: Duration,
-    /// From one rotation to the next; the first is free.
+    /// Shortest time from one rotation to the next.
     pub rotation_interval: Duration,
-    /// From a deletion to the first moment of a purge.
+    /// Shortest time from a deletion to a purge.
     pub purge_after: Duration,
-    /// From a deletion to the last moment of a restore.
+    /// Longest time from a deletion to a restore.
     pub restore_within: Duration,
-    /// From a deletion to the moment the key is gone by itself.
+    /// Time from a deletion until the service purges the key.
     pub purged_after: Duration,
 }
 
 impl Timers {
-    /// As the service has them: 30 s, 1 h, 4 h, 30 days, 90 days.
+    /// The durations of Key Protect: 30 s, 1 h, 4 h, 30 days, 90 days.
     pub const STANDARD: Self = Self {
         lifecycle_pause: Duration::from_secs(30),
         rotation_interval: Duration::from_secs(3600),
@@ -154,7 +154,7 @@ impl Timers {
         purged_after: Duration::from_secs(90 * 86_400),
     };
 
-    /// Without the three that make a caller wait; for fast tests of clients.
+    /// Without the three minimum durations, for fast tests of clients.
     pub const UNGUARDED: Self = Self {
         lifecycle_pause: Duration::ZERO,
         rotation_interval: Duration::ZERO,
@@ -165,45 +165,45 @@ impl Timers {
 
 #[cfg(test)]
 mod tests {
-    use super::{Action, Denial, permit};
+    use super::{KeyAction, Denial, permit};
     use crate::{KeyKind, KeyState};
 
     /// The table once more, by number and in another form: `+` permitted, `r` root key required, `d` deleted,
     /// `-` wrong state; columns are the states 0 1 2 3 5.
-    const ROOT: [(Action, &str); 12] = [
-        (Action::Read, "+++++"),
-        (Action::ReadPayload, "----d"),
-        (Action::Wrap, "-+--d"),
-        (Action::Unwrap, "-+-+d"),
-        (Action::Rewrap, "-+-+d"),
-        (Action::Rotate, "-+--d"),
-        (Action::Disable, "-+--d"),
-        (Action::Enable, "--+-d"),
-        (Action::Delete, "-+++d"),
-        (Action::Restore, "----+"),
-        (Action::Purge, "----+"),
-        (Action::ListVersions, "-+---"),
+    const ROOT: [(KeyAction, &str); 12] = [
+        (KeyAction::Read, "+++++"),
+        (KeyAction::ReadPayload, "----d"),
+        (KeyAction::Wrap, "-+--d"),
+        (KeyAction::Unwrap, "-+-+d"),
+        (KeyAction::Rewrap, "-+-+d"),
+        (KeyAction::Rotate, "-+--d"),
+        (KeyAction::Disable, "-+--d"),
+        (KeyAction::Enable, "--+-d"),
+        (KeyAction::Delete, "-+++d"),
+        (KeyAction::Restore, "----+"),
+        (KeyAction::Purge, "----+"),
+        (KeyAction::ListVersions, "-+---"),
     ];
-    const STANDARD: [(Action, &str); 12] = [
-        (Action::Read, "+++++"),
-        (Action::ReadPayload, "++++d"),
-        (Action::Wrap, "rrrrr"),
-        (Action::Unwrap, "rrrrr"),
-        (Action::Rewrap, "rrrrr"),
-        (Action::Rotate, "rrrrr"),
-        (Action::Disable, "rrrrr"),
-        (Action::Enable, "rrrrr"),
-        (Action::Delete, "-+++d"),
-        (Action::Restore, "----+"),
-        (Action::Purge, "----+"),
-        (Action::ListVersions, "-+---"),
+    const STANDARD: [(KeyAction, &str); 12] = [
+        (KeyAction::Read, "+++++"),
+        (KeyAction::ReadPayload, "++++d"),
+        (KeyAction::Wrap, "rrrrr"),
+        (KeyAction::Unwrap, "rrrrr"),
+        (KeyAction::Rewrap, "rrrrr"),
+        (KeyAction::Rotate, "rrrrr"),
+        (KeyAction::Disable, "rrrrr"),
+        (KeyAction::Enable, "rrrrr"),
+        (KeyAction::Delete, "-+++d"),
+        (KeyAction::Restore, "----+"),
+        (KeyAction::Purge, "----+"),
+        (KeyAction::ListVersions, "-+---"),
     ];
 
     #[test]
     fn exhaustive_every_action_in_every_state() {
         let mut walked = 0;
         for (kind, table) in [(KeyKind::Root, ROOT), (KeyKind::Standard, STANDARD)] {
-            assert_eq!(table.map(|(action, _)| action), Action::ALL);
+            assert_eq!(table.map(|(action, _)| action), KeyAction::ALL);
             for (action, row) in table {
                 for (state, expected) in KeyState::ALL.into_iter().zip(row.chars()) {
                     let expected = match expected {

@@ -1,4 +1,4 @@
-//! Moments as records keep them.
+//! Times in records.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Millis(i64);
 
 impl Millis {
-    /// This long after.
+    /// The time after this duration.
     pub(crate) fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// The moment, or the last one a calendar has.
+    /// The time, limited to the range of the calendar.
     pub(crate) fn timestamp(self) -> Timestamp {
         Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::MAX)
     }

@@ -1,4 +1,4 @@
-//! The journal of a rotation, as the store keeps it.
+//! The journal of a rotation.
 
 use keystore::Key;
 use serde::{Deserialize, Serialize};
@@ -13,14 +13,14 @@ use crate::time::Millis;
 const FORMAT: u8 = 1;
 const TAG_LEN: usize = 32;
 
-/// The journal. Nothing in it is secret; its tag keeps the store from making one up.
+/// The journal. Nothing in it is secret; its tag prevents the store from forging it.
 #[derive(Clone)]
 pub(crate) struct Journal {
     pub(crate) id: RotationId,
     pub(crate) old: VerificationPattern,
     pub(crate) new: VerificationPattern,
     pub(crate) phase: RotationPhase,
-    /// Where the present phase goes on: the first name in the store that it has not gone through.
+    /// First name in the store that the present phase has not processed.
     pub(crate) position: Option<Key>,
     pub(crate) done: u64,
     pub(crate) total: u64,
@@ -28,9 +28,9 @@ pub(crate) struct Journal {
     pub(crate) changed_at: Millis,
 }
 
-/// The fields as stored. Appended to only together with a new format number.
+/// The fields as stored. A new field needs a new format number.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct StoredJournal {
     id: [u8; 16],
     old: [u8; 32],
     new: [u8; 32],
@@ -43,8 +43,8 @@ struct Stored {
 }
 
 impl Journal {
-    /// The beginning of another phase.
-    pub(crate) fn turned(self, phase: RotationPhase, total: u64, now: Millis) -> Self {
+    /// The journal at the beginning of another phase.
+    pub(crate) fn in_phase(self, phase: RotationPhase, total: u64, now: Millis) -> Self {
         Self { phase, position: None, done: 0, total, changed_at: now, ..self }
     }
 
@@ -63,7 +63,7 @@ impl Journal {
 
     /// Format number ‖ body ‖ HMAC-SHA-256 over place and both.
     pub(crate) fn encode(&self, place: &Key, keys: &InstanceKeys) -> Vec<u8> {
-        let stored = Stored {
+        let stored = StoredJournal {
             id: self.id.0,
             old: *self.old.as_bytes(),
             new: *self.new.as_bytes(),
@@ -88,7 +88,7 @@ impl Journal {
         if !keys.header_is_authentic(place, body, tag) {
             return Err(RecordError::Forged);
         }
-        let stored: Stored = decode(fields)?;
+        let stored: StoredJournal = decode(fields)?;
         Ok(Self {
             id: RotationId(stored.id),
             old: VerificationPattern::from_bytes(stored.old),

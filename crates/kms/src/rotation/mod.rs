@@ -1,7 +1,7 @@
-//! The rotation of the master key under an instance's keys.
+//! Rotation of the master key of an instance.
 //!
-//! While a rotation is under way every key is kept under both master keys, so that it can be used, made, rotated and
-//! removed as always, whichever master key the unit has that serves the request.
+//! During a rotation every key is kept under both master keys, so that it can be used, made, rotated and removed as always,
+//! whichever of the two master keys the serving unit has.
 //!
 //! | phase | units | header | what is done | leads to |
 //! |---|---|---|---|---|
@@ -13,8 +13,8 @@
 //! | done | Current new | new | nothing | – |
 //! | cancelling | Current old | old | second forms are removed, in batches | – |
 //!
-//! [`cancel_rotation`](crate::Kms::cancel_rotation) leads from the first two phases to cancelling; from `activating` on
-//! there is no way back.
+//! [`cancel_rotation`](crate::Kms::cancel_rotation) leads from the first two phases to cancelling; from `activating` on a
+//! rotation cannot be cancelled.
 //!
 //! Source: the concurrent change of master keys of openCryptoki, its EP11 token.
 
@@ -38,7 +38,7 @@ pub fn journal_key(instance: InstanceId) -> keystore::Key {
     layout::journal(instance)
 }
 
-/// Which rotation: the same for all instances that share their units.
+/// Identifier of a rotation, the same for all instances that share their units.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct RotationId(pub [u8; 16]);
 
@@ -55,21 +55,21 @@ impl std::fmt::Debug for RotationId {
     }
 }
 
-/// How far a rotation has come.
+/// The phase of a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum RotationPhase {
-    /// Keys get their form under the next master key.
+    /// Every key gets its form under the next master key.
     ReEnciphering = 1,
     /// Every key has both forms.
     ReEnciphered = 2,
-    /// Units go on to the next master key. There is no way back.
+    /// Units activate the next master key. The rotation can no longer be cancelled.
     Activating = 3,
-    /// The next master key is the instance's; what is under the old one is being removed.
+    /// The next master key is the instance's; forms under the old one are being removed.
     Finishing = 4,
-    /// Nothing is under the old master key any more.
+    /// No form under the old master key is left.
     Done = 5,
-    /// The old master key stays; what is under the next one is being removed.
+    /// The old master key stays; forms under the next one are being removed.
     Cancelling = 6,
 }
 
@@ -101,7 +101,7 @@ impl RotationPhase {
         }
     }
 
-    /// Whether keys have to be gone through, batch by batch.
+    /// Whether the phase processes keys in batches.
     #[must_use]
     pub const fn has_batches(self) -> bool {
         matches!(self, Self::ReEnciphering | Self::Finishing | Self::Cancelling)
@@ -120,81 +120,81 @@ impl std::fmt::Display for RotationPhase {
     }
 }
 
-/// A rotation as its instance's journal has it.
+/// The rotation in an instance's journal.
 #[derive(Clone, Copy, Debug)]
 pub struct RotationStatus {
-    /// Which.
+    /// The rotation's identifier.
     pub id: RotationId,
-    /// The pattern of the master key that it began with.
+    /// Verification pattern of the old master key.
     pub old: VerificationPattern,
-    /// The pattern of the master key that it leads to.
+    /// Verification pattern of the new master key.
     pub new: VerificationPattern,
-    /// How far it has come.
+    /// The present phase.
     pub phase: RotationPhase,
-    /// Key versions that the present phase has gone through.
+    /// Key versions that the present phase has processed.
     pub done: u64,
-    /// Key versions there were when the phase began; while keys are made, `done` may come to exceed it.
+    /// Number of key versions at the beginning of the phase; `done` may exceed it if keys are made meanwhile.
     pub total: u64,
-    /// When it began.
+    /// Time of its beginning.
     pub started_at: Timestamp,
-    /// When its journal was last written.
+    /// Time of the last change of the journal.
     pub changed_at: Timestamp,
 }
 
-/// What requests see while the master key is being rotated.
+/// The operations that are possible while the master key is being rotated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RotationProfile {
-    /// Everything works.
+    /// All operations.
     #[default]
     Online,
-    /// As Hyper Protect Crypto Services has it: keys are listed, shown and deleted; what needs a crypto unit is refused
-    /// until the rotation has finished.
+    /// As in Hyper Protect Crypto Services: keys can be listed, shown and deleted; operations that need a crypto unit are
+    /// refused until the rotation has finished.
     Strict,
 }
 
-/// Why a step of a rotation was not taken. Nothing has changed, unless the cause says that it is not known.
+/// Reason why a step of a rotation was not carried out. Nothing has changed, unless the cause is an unknown outcome.
 #[derive(Debug, thiserror::Error)]
 pub enum RotationError {
-    /// As with any operation.
+    /// An error of the key service.
     #[error(transparent)]
     Kms(#[from] KmsError),
-    /// The instance's master key is this already.
-    #[error("{pattern} is the instance's master key already: load another one")]
+    /// The new master key is already the instance's.
+    #[error("{pattern} is already the instance's master key; load another one")]
     SameMasterKey {
-        /// The pattern.
+        /// Verification pattern of the master key.
         pattern: VerificationPattern,
     },
-    /// Another rotation has to end first.
+    /// Another rotation must end first.
     #[error(
-        "a rotation to {} is {}: finish or cancel it first", under_way.new, under_way.phase
+        "a rotation to {} is {}; finish or cancel it first", under_way.new, under_way.phase
     )]
     UnderWay {
-        /// That one.
+        /// The other rotation.
         under_way: Box<RotationStatus>,
     },
-    /// There is nothing to go on with.
-    #[error("no rotation is under way: commit the new master key on every unit, then begin")]
+    /// No rotation is in progress.
+    #[error("no rotation is in progress; commit the new master key on every unit, then begin")]
     NotUnderWay,
     /// The phase does not permit the step.
     #[error("{doing} is not possible while the rotation is {phase}: {instead}")]
     WrongPhase {
-        /// The step.
+        /// The step that is not possible.
         doing: &'static str,
-        /// The phase.
+        /// The present phase.
         phase: RotationPhase,
-        /// What is possible.
+        /// The possible steps.
         instead: &'static str,
     },
-    /// Not every unit that counts has the new master key.
+    /// Not every unit that is not excluded has the new master key.
     #[error("the crypto units are not ready: {}", advice.next)]
     UnitsBehind {
-        /// What to do first.
+        /// The next step.
         advice: Box<Advice>,
     },
-    /// A key lacks its second form: going on would lose it.
-    #[error("{missing} key versions are not under the new master key: cancel the rotation and begin it anew")]
+    /// A key lacks its second form and would be lost.
+    #[error("{missing} key versions are not under the new master key; cancel the rotation and begin again")]
     Incomplete {
-        /// How many.
+        /// Number of key versions.
         missing: u64,
     },
 }

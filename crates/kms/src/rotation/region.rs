@@ -8,50 +8,50 @@ use crate::{Call, InstanceId, Kms, KmsError, RotationError, RotationStatus, Unit
 
 /// A rotation of all instances whose keys are under the master key of the same units.
 ///
-/// It keeps nothing: every call reads where each instance stands, takes the step where it has not been taken, and can be
-/// repeated after any failure, by this process or the next.
+/// It has no state: every call reads the position of each instance, carries out the step where it is missing, and can be
+/// repeated after any failure, also by another process.
 pub struct RegionRotation<'a, S, U> {
     kms: &'a Kms<S, U>,
     instances: &'a [InstanceId],
     call: Call<'a>,
 }
 
-/// The instances together.
+/// The rotation of all instances.
 #[derive(Clone, Debug)]
 pub struct RegionStatus {
-    /// Where they stand, for [`resume`].
+    /// Their common position, for [`resume`].
     pub position: Position,
-    /// The rotation of each that has one, in the order of the instances.
+    /// The rotation of each instance, if it has one.
     pub instances: Vec<(InstanceId, Option<RotationStatus>)>,
 }
 
-/// Why a step of a region's rotation was not taken everywhere; where it was, it stays taken.
+/// Reason why a step was not carried out in every instance; completed steps are kept.
 #[derive(Debug, thiserror::Error)]
 pub enum RegionError {
-    /// One instance stood in the way.
+    /// The step failed in one instance.
     #[error("instance {instance}")]
     Instance {
-        /// Which.
+        /// The instance.
         instance: InstanceId,
-        /// Why.
+        /// The cause.
         source: RotationError,
     },
     /// The instances are not under one master key, or not in one rotation.
-    #[error("the instances do not agree: {0}")]
+    #[error("the instances disagree: {0}")]
     Disagreement(&'static str),
-    /// There is nothing to rotate.
+    /// No instance exists.
     #[error("there is no instance")]
     NoInstance,
 }
 
 impl<'a, S: Keystore, U: Units> RegionRotation<'a, S, U> {
-    /// Over these instances; `call` gives caller and deadline of each step.
+    /// A rotation of these instances; `call` has the caller, and the deadline of each step.
     #[must_use]
     pub const fn new(kms: &'a Kms<S, U>, instances: &'a [InstanceId], call: Call<'a>) -> Self {
         Self { kms, instances, call }
     }
 
-    /// Where the instances stand together.
+    /// The common position of the instances.
     ///
     /// # Errors
     /// [`RegionError`].
@@ -70,7 +70,7 @@ impl<'a, S: Keystore, U: Units> RegionRotation<'a, S, U> {
         Ok(RegionStatus { position, instances: self.instances.iter().copied().zip(statuses).collect() })
     }
 
-    /// What to do next.
+    /// The next step.
     ///
     /// # Errors
     /// [`RegionError`].
@@ -78,7 +78,7 @@ impl<'a, S: Keystore, U: Units> RegionRotation<'a, S, U> {
         Ok(resume(&self.status().await?.position, units))
     }
 
-    /// Begins the rotation of every instance in which it has not begun.
+    /// Begins the rotation in every instance in which it has not begun.
     ///
     /// # Errors
     /// [`RegionError`].
@@ -97,8 +97,8 @@ impl<'a, S: Keystore, U: Units> RegionRotation<'a, S, U> {
         self.status().await
     }
 
-    /// Goes through the batches of the present phase in every instance, having begun the rotation where an interrupted
-    /// [`Self::begin`] has not.
+    /// Processes the batches of the present phase in every instance. First begins the rotation in instances that an interrupted
+    /// [`Self::begin`] has not reached.
     ///
     /// # Errors
     /// [`RegionError`].
@@ -123,7 +123,7 @@ impl<'a, S: Keystore, U: Units> RegionRotation<'a, S, U> {
         self.status().await
     }
 
-    /// Says of every instance that units are about to be activated, once all keys of all of them have both forms.
+    /// Records in every instance that units will be activated, after all keys of all instances have both forms.
     ///
     /// # Errors
     /// [`RegionError`].
@@ -139,7 +139,7 @@ impl<'a, S: Keystore, U: Units> RegionRotation<'a, S, U> {
         self.status().await
     }
 
-    /// Makes the new master key that of every instance, once every unit that counts shows it.
+    /// Makes the new master key the master key of every instance, when every unit that is not excluded shows it.
     ///
     /// # Errors
     /// [`RegionError`].
@@ -151,7 +151,7 @@ impl<'a, S: Keystore, U: Units> RegionRotation<'a, S, U> {
         self.status().await
     }
 
-    /// Gives the rotation of every instance up, before the first activation; [`Self::run`] then removes what is left.
+    /// Cancels the rotation of every instance before the first activation; [`Self::run`] then removes the new forms.
     ///
     /// # Errors
     /// [`RegionError`].
@@ -162,7 +162,7 @@ impl<'a, S: Keystore, U: Units> RegionRotation<'a, S, U> {
             })
         };
         self.check_all(cancellable, "cancelling").await?;
-        // All are marked before anything is removed: one that is free of it must not look as if it had yet to begin.
+        // All instances are marked before anything is removed, so that a cleaned one does not look as if it had to begin.
         for (call, (_, status)) in self.calls().zip(self.status().await?.instances) {
             let failed = |error| failed(call.instance, error);
             if status.is_some_and(|status| status.phase.is_cancellable()) {
@@ -180,7 +180,7 @@ impl<'a, S: Keystore, U: Units> RegionRotation<'a, S, U> {
         for (instance, status) in self.status().await?.instances {
             if !is_ready(&status) {
                 let source = status.map_or(RotationError::NotUnderWay, |status| {
-                    let instead = "ask what to resume with";
+                    let instead = "query the next step";
                     RotationError::WrongPhase { doing, phase: status.phase, instead }
                 });
                 return Err(RegionError::Instance { instance, source });
@@ -196,7 +196,7 @@ impl<'a, S: Keystore, U: Units> RegionRotation<'a, S, U> {
 }
 
 impl RegionStatus {
-    /// The rotation that is under way in some instance.
+    /// The rotation that is in progress in some instance.
     #[must_use]
     pub fn under_way(&self) -> Option<RotationStatus> {
         let statuses = self.instances.iter().filter_map(|(_, status)| *status);
@@ -208,7 +208,7 @@ fn failed(instance: InstanceId, source: RotationError) -> RegionError {
     RegionError::Instance { instance, source }
 }
 
-/// Where several instances stand together: header and journal of each. `Err(None)` without any.
+/// The common position of several instances, from the header and journal of each. `Err(None)` without instances.
 fn combine(
     instances: &[(VerificationPattern, Option<RotationStatus>)],
 ) -> Result<Position, Option<&'static str>> {
@@ -218,7 +218,7 @@ fn combine(
     let Some(&first) = active.first() else {
         let (header, _) = *instances.first().ok_or(None)?;
         if !instances.iter().all(|(other, _)| other.is_of_same_key(&header)) {
-            return Err(Some("they are under different master keys, and no rotation is under way"));
+            return Err(Some("they are under different master keys, and no rotation is in progress"));
         }
         return Ok(Position { header, journal: None });
     };
@@ -226,7 +226,7 @@ fn combine(
         return Err(Some("they are in different rotations"));
     }
     let any = |wanted: Phase| active.iter().any(|status| status.phase == wanted);
-    // One that is done already counts as finishing.
+    // An instance that is done counts as finishing.
     let is_over = |status: &RotationStatus| status.id == first.id && status.phase == Phase::Done;
     let over = any(Phase::Finishing) || instances.iter().any(|(_, s)| s.as_ref().is_some_and(is_over));
     let begun = |status: &Option<RotationStatus>| status.is_some_and(|status| status.id == first.id);
@@ -284,9 +284,9 @@ mod tests {
         (pattern(header), status)
     }
 
-    /// Every pair of phases that an interrupted step can leave, and that no other can.
+    /// Every pair of phases: those that an interrupted step can leave, and all others.
     #[test]
-    fn exhaustive_two_instances_stand_where_the_one_behind_stands() {
+    fn exhaustive_two_instances_are_in_the_phase_of_the_one_behind() {
         use RotationPhase::{Activating, Cancelling, Done, Finishing, ReEnciphered, ReEnciphering};
         let all = [None].into_iter().chain(RotationPhase::ALL.map(Some));
         for (a, b) in all.clone().flat_map(|a| all.clone().map(move |b| (a, b))) {

@@ -1,4 +1,4 @@
-//! What to do next, decided from what is stored and what the units show; never from what somebody remembers.
+//! The next step of a rotation, decided from the stored state and the state of the units alone.
 
 use std::fmt;
 
@@ -6,126 +6,126 @@ use unit_api::{NewRegister, VerificationPattern};
 
 use super::RotationPhase;
 
-/// A unit as the one who asks sees it.
+/// The state of a unit.
 #[derive(Clone, Copy, Debug)]
 pub struct UnitState {
-    /// Its number in the instance.
+    /// Number of the unit in the instance.
     pub number: u16,
-    /// Its Current and New registers; none while it cannot be reached.
+    /// Current and New; `None` while the unit is unreachable.
     pub registers: Option<(Option<VerificationPattern>, NewRegister)>,
-    /// It was taken out by decision: it does not count, and must not serve until it is reloaded.
+    /// Whether the unit was excluded by decision: it is ignored, and must not serve until it is reloaded.
     pub excluded: bool,
 }
 
-/// Where a rotation stands, by what is stored.
+/// The stored position of a rotation.
 #[derive(Clone, Copy, Debug)]
 pub struct Position {
-    /// The pattern in the instance's header.
+    /// Verification pattern in the instance's header.
     pub header: VerificationPattern,
-    /// The journal, if there is one of a rotation that is not done.
+    /// The journal of a rotation that is not done.
     pub journal: Option<JournalState>,
 }
 
-/// What the journal of a rotation says.
+/// The journal of a rotation.
 #[derive(Clone, Copy, Debug)]
 pub struct JournalState {
-    /// How far the rotation has come; of several instances, the one furthest behind.
+    /// The present phase; of several instances, the earliest one.
     pub phase: RotationPhase,
-    /// The pattern that it began with.
+    /// Verification pattern of the old master key.
     pub old: VerificationPattern,
-    /// The pattern that it leads to.
+    /// Verification pattern of the new master key.
     pub new: VerificationPattern,
-    /// Whether it can still be cancelled.
+    /// Whether the rotation can still be cancelled.
     pub cancellable: bool,
 }
 
-/// One thing to do. Each can be repeated, and left half done.
+/// One step. Each can be repeated after an interruption.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Nothing: no rotation is under way, and the units are as they should be.
+    /// No step: no rotation is in progress, and the units have the right master key.
     Nothing,
-    /// Make the units answer, or exclude them by decision.
+    /// Make the units reachable, or exclude them by decision.
     Reach {
-        /// Which.
+        /// The units.
         units: Vec<u16>,
     },
-    /// Load this master key, from the same parts as on the others, into New. Never another, never a random one.
+    /// Load this master key into New, from the same parts as on the other units.
     LoadNew {
-        /// Into which.
+        /// The units.
         units: Vec<u16>,
-        /// What it has to be.
+        /// Verification pattern of the master key.
         pattern: VerificationPattern,
     },
     /// Commit New.
     CommitNew {
-        /// On which.
+        /// The units.
         units: Vec<u16>,
-        /// What it has to be.
+        /// Verification pattern of the master key.
         pattern: VerificationPattern,
     },
-    /// Clear New. Nothing is lost with it.
+    /// Clear New, which no key needs.
     ClearNew {
-        /// On which.
+        /// The units.
         units: Vec<u16>,
     },
     /// Begin the rotation.
     Begin {
-        /// To which master key.
+        /// Verification pattern of the new master key.
         new: VerificationPattern,
     },
-    /// Go on re-enciphering keys.
+    /// Continue re-enciphering keys.
     Reencipher,
-    /// Say that units will be activated: the last moment to cancel.
+    /// Record that units will be activated; afterwards the rotation cannot be cancelled.
     BeginActivation,
     /// Activate New.
     Activate {
-        /// On which.
+        /// The units.
         units: Vec<u16>,
-        /// What it has to be.
+        /// Verification pattern of the master key.
         pattern: VerificationPattern,
     },
     /// Make the new master key the instance's.
     Finish,
-    /// Go on removing what is under the old master key.
+    /// Continue removing forms under the old master key.
     RemoveOldForms,
-    /// Give the rotation up.
+    /// Cancel the rotation.
     Cancel,
-    /// Go on removing what is under the master key that was given up.
+    /// Continue removing forms under the new master key of a cancelled rotation.
     RemoveNewForms,
-    /// Take the units out and bring this master key into Current.
+    /// Exclude the units and load this master key into Current.
     Reload {
-        /// Which.
+        /// The units.
         units: Vec<u16>,
-        /// What it has to be.
+        /// Verification pattern of the master key.
         pattern: VerificationPattern,
     },
-    /// No unit can re-encipher what is left: one has to get the old master key back into Current, and the new one into
+    /// No unit can re-encipher the remaining keys: one unit needs the old master key in Current again, and the new one in
     /// New.
     RestoreOld {
-        /// Which could.
+        /// The units to choose from.
         units: Vec<u16>,
-        /// Into Current.
+        /// Verification pattern for Current.
         old: VerificationPattern,
-        /// Into New.
+        /// Verification pattern for New.
         new: VerificationPattern,
     },
-    /// What is stored contradicts itself; nothing is safe but to restore the keystore.
+    /// The stored state contradicts itself; the keystore must be restored.
     Contradiction(&'static str),
 }
 
-/// What to do.
+/// The next step and its alternatives.
 #[derive(Clone, Debug)]
 pub struct Advice {
-    /// First.
+    /// The next step.
     pub next: Step,
-    /// What may be done as well, or instead; nothing else may.
+    /// Other permitted steps; no step beyond these is permitted.
     pub also: Vec<Step>,
 }
 
-/// How a unit's registers stand to a rotation.
+/// The registers of a unit in relation to a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stand {
-    /// Does not count.
+    /// Excluded by decision.
     Excluded,
     Unreachable,
     /// Current is the new master key.
@@ -136,15 +136,15 @@ enum Stand {
     Uncommitted,
     /// Current is the old one, New is empty.
     Behind,
-    /// Current is the old one, New is another than the new one: it serves, and cannot re-encipher.
+    /// Current is the old one, New is a different one: the unit serves and cannot re-encipher.
     Astray,
     /// Current is empty or another, New the new one and committed.
     Approved,
-    /// Anything else: it serves nothing, and is no part of this rotation.
+    /// Anything else: the unit does not serve and takes no part in the rotation.
     Stale,
 }
 
-/// Decides what to do next.
+/// Decides the next step of a rotation.
 ///
 /// | journal | units | next | also |
 /// |---|---|---|---|
@@ -166,10 +166,9 @@ enum Stand {
 /// | finishing | any | remove old forms | reload those left behind |
 /// | cancelling | any | remove new forms | clear New |
 ///
-/// New is never cleared, and never loaded with anything else, while keys may depend on it; a random master key is never
-/// asked for.
+/// New is never cleared or replaced while keys may depend on it, and a random master key is never requested.
 ///
-/// Source: the rows are those in which HPCS leaves an interrupted rotation, told there by what its tool had printed.
+/// Source: the rows are the states in which HPCS can leave an interrupted rotation.
 #[must_use]
 pub fn resume(position: &Position, units: &[UnitState]) -> Advice {
     let Some(journal) = position.journal.filter(|journal| journal.phase != RotationPhase::Done) else {
@@ -249,7 +248,7 @@ fn without_journal(header: VerificationPattern, units: &[UnitState]) -> Advice {
     Advice { next, also: strays }
 }
 
-/// What to do about units whose Current is not the instance's master key, where no rotation waits for them.
+/// The steps for units whose Current is not the instance's master key, outside a rotation.
 fn strays(header: VerificationPattern, units: &[UnitState]) -> Vec<Step> {
     let (mut activate, mut commit, mut reload) = (Vec::new(), Vec::new(), Vec::new());
     for unit in units.iter().filter(|unit| !unit.excluded) {
@@ -274,7 +273,7 @@ fn strays(header: VerificationPattern, units: &[UnitState]) -> Vec<Step> {
     .collect()
 }
 
-/// What New holds, and whether it is committed.
+/// The pattern of New, and whether it is committed.
 const fn full(new: NewRegister) -> Option<(VerificationPattern, bool)> {
     match new {
         NewRegister::Empty => None,
@@ -283,7 +282,7 @@ const fn full(new: NewRegister) -> Option<(VerificationPattern, bool)> {
     }
 }
 
-/// The units as they stand to a rotation that has begun.
+/// The units in relation to a rotation in progress.
 struct Stands<'a> {
     journal: &'a JournalState,
     units: Vec<(u16, Stand)>,
@@ -346,7 +345,7 @@ impl<'a> Stands<'a> {
 
     fn re_enciphering(&self) -> Advice {
         let (old, new) = (self.journal.old, self.journal.new);
-        // A unit that serves and cannot re-encipher would refuse its share of the work.
+        // A unit that serves and cannot re-encipher would refuse its share of the commands.
         let next = self.load().or_else(|| self.commit());
         let next = next.or_else(|| self.reload(&[Stand::Astray], old));
         let next = next.or_else(|| self.any(&[Stand::Ready]).then_some(Step::Reencipher));
@@ -365,7 +364,7 @@ impl<'a> Stands<'a> {
         let next = self.load().or_else(|| self.commit()).or_else(|| self.reach());
         match (next, reload) {
             (Some(next), reload) => Self::advise(next, [self.cancel(), reload]),
-            // Every unit that counts has to take part.
+            // Every unit that is not excluded must take part.
             (None, Some(reload)) => Self::advise(reload, [self.cancel(), None]),
             (None, None) if self.any(&[Stand::Ready, Stand::Moved]) => {
                 Self::advise(Step::BeginActivation, [self.cancel(), None])
@@ -422,7 +421,7 @@ fn stand(journal: &JournalState, unit: &UnitState) -> Stand {
     }
 }
 
-/// The units' numbers, as a person says them.
+/// The numbers of units as text.
 struct Numbers<'a>(&'a [u16]);
 
 impl fmt::Display for Numbers<'_> {
@@ -438,8 +437,8 @@ impl fmt::Display for Numbers<'_> {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nothing => f.write_str("nothing is to be done"),
-            Self::Reach { units } => write!(f, "make {} answer, or exclude them", Numbers(units)),
+            Self::Nothing => f.write_str("no step is needed"),
+            Self::Reach { units } => write!(f, "make {} reachable, or exclude them", Numbers(units)),
             Self::LoadNew { units, pattern } => {
                 write!(f, "load the key parts of {pattern} into {}", Numbers(units))
             }
@@ -448,23 +447,23 @@ impl fmt::Display for Step {
             }
             Self::ClearNew { units } => write!(f, "clear the new master key of {}", Numbers(units)),
             Self::Begin { new } => write!(f, "begin the rotation to {new}"),
-            Self::Reencipher => f.write_str("go on re-enciphering keys"),
+            Self::Reencipher => f.write_str("continue re-enciphering keys"),
             Self::BeginActivation => {
                 f.write_str("begin the activation; after it the rotation cannot be cancelled")
             }
             Self::Activate { units, pattern } => write!(f, "activate {pattern} on {}", Numbers(units)),
             Self::Finish => f.write_str("finish: make the new master key the instance's"),
-            Self::RemoveOldForms => f.write_str("go on removing what is under the old master key"),
+            Self::RemoveOldForms => f.write_str("continue removing the forms under the old master key"),
             Self::Cancel => f.write_str("cancel the rotation"),
             Self::RemoveNewForms => {
-                f.write_str("go on removing what is under the master key that was given up")
+                f.write_str("continue removing the forms under the cancelled master key")
             }
             Self::Reload { units, pattern } => {
-                write!(f, "take {} out and load, commit and activate {pattern} there", Numbers(units))
+                write!(f, "exclude {} and load, commit and activate {pattern} there", Numbers(units))
             }
             Self::RestoreOld { units, old, new } => write!(
                 f,
-                "bring {old} back into the current and {new} into the new register of one of {}",
+                "load {old} into the current and {new} into the new register of one of {}",
                 Numbers(units)
             ),
             Self::Contradiction(what) => write!(f, "restore the keystore: {what}"),

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use keystore::{Cond, Keystore, OpId, Revision, Txn};
 use unit_api::Command;
 
-use super::{Attempt, Instance, Kms, MAX_ATTEMPTS, View, first_16, not_found};
+use super::{CommitOutcome, OpenInstance, Kms, MAX_ATTEMPTS, InstanceView, first_16, not_found};
 use crate::ask::{self, Encrypted};
-use crate::call::Budget;
+use crate::call::TimeBudget;
 use crate::record::{BlobRecord, EncryptedPayload, Lifecycle, Live, Record, Version, encode};
 use crate::seal::Sealed;
 use crate::time::Millis;
@@ -16,14 +16,14 @@ use crate::{Call, KeyId, KeyKind, KeyMetadata, KmsError, NewKey, Payload, Units,
 const GENERATED_STANDARD_LEN: u16 = 32;
 
 impl<S: Keystore, U: Units> Kms<S, U> {
-    /// Creates a key, active at once. Two creations by one caller with one `op` are one key.
+    /// Creates an active key. Repeated creations by one caller with one `op` create one key.
     ///
     /// # Errors
-    /// [`KmsError`]; [`KmsError::AliasNotUnique`], [`KmsError::OpIdReused`] when `op` made another key than this.
+    /// [`KmsError`]; [`KmsError::AliasNotUnique`], [`KmsError::OpIdReused`] when `op` has created a different key.
     pub async fn create_key(&self, call: &Call<'_>, op: OpId, new: NewKey) -> Result<KeyMetadata, KmsError> {
-        let budget = Budget::new(call.deadline);
+        let budget = TimeBudget::new(call.deadline);
         new.check(self.now())?;
-        // A blob is under the master key that the header names, so that it serves as long as the header stays.
+        // A blob is under the master key in the header, so that it stays usable while the header is unchanged.
         let mut made: Option<(Revision, BlobRecord)> = None;
         let mut instance = match self.known(call.instance) {
             Some(instance) => instance,
@@ -35,7 +35,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let names = places(call, &instance, id, &new);
             let view = self.view(call, budget, &names).await?;
             if view.instance.header.proof.commitment != instance.header.proof.commitment {
-                // The instance was begun anew since it was opened: every name is another now.
+                // The instance was created again since it was opened, so that all names have changed.
                 instance = view.instance;
                 continue;
             }
@@ -61,22 +61,22 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let record = new.record(id, call.caller, now, request);
             let txn = self.creation(call, op, &view, id, (&record, &blob, &names))?;
             match self.try_commit(txn, budget).await? {
-                Attempt::Applied => {
+                CommitOutcome::Applied => {
                     let timers = &self.options.timers;
                     let state = record.state(now, timers).ok_or_else(|| not_found(id))?;
                     return Ok(record.metadata(id, state, now, timers));
                 }
-                Attempt::Replayed => return self.metadata_within(call, budget, &id.into()).await,
-                Attempt::Lost => made = Some((view.header_at, blob)),
+                CommitOutcome::Replayed => return self.metadata_within(call, budget, &id.into()).await,
+                CommitOutcome::Lost => made = Some((view.header_at, blob)),
             }
         }
         Err(KmsError::Contended { attempts: MAX_ATTEMPTS })
     }
 
-    /// The key that an earlier attempt made, if one did.
+    /// The key that an earlier attempt has created, if any.
     fn find_created(
         &self,
-        view: &View,
+        view: &InstanceView,
         id: KeyId,
         request: &[u8; 32],
     ) -> Result<Option<KeyMetadata>, KmsError> {
@@ -94,7 +94,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         &self,
         call: &Call<'_>,
         op: OpId,
-        view: &View,
+        view: &InstanceView,
         id: KeyId,
         (record, blob, names): (&Record, &BlobRecord, &[keystore::Key]),
     ) -> Result<Txn, KmsError> {
@@ -117,10 +117,10 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     async fn material(
         &self,
         call: &Call<'_>,
-        instance: &Instance,
+        instance: &OpenInstance,
         id: KeyId,
         new: &NewKey,
-        budget: Budget,
+        budget: TimeBudget,
     ) -> Result<BlobRecord, KmsError> {
         match new.kind {
             KeyKind::Root => {
@@ -155,8 +155,8 @@ pub(super) fn payload_aad(call: &Call<'_>, id: KeyId) -> Vec<u8> {
     [&b"hsm-sim standard key v1"[..], &place.0].concat()
 }
 
-/// The names that have to be free: the record's, then the aliases'.
-fn places(call: &Call<'_>, instance: &Instance, id: KeyId, new: &NewKey) -> Vec<keystore::Key> {
+/// The names that must be free: of the record, then of the aliases.
+fn places(call: &Call<'_>, instance: &OpenInstance, id: KeyId, new: &NewKey) -> Vec<keystore::Key> {
     let aliases = new.aliases.iter().map(|alias| instance.keys.alias_mac(alias));
     std::iter::once(layout::record(call.instance, id))
         .chain(aliases.map(|mac| layout::alias(call.instance, &mac)))
@@ -164,13 +164,13 @@ fn places(call: &Call<'_>, instance: &Instance, id: KeyId, new: &NewKey) -> Vec<
 }
 
 impl NewKey {
-    /// A MAC over all that was asked for.
-    fn request(&self, instance: &Instance) -> [u8; 32] {
+    /// A MAC over the whole request.
+    fn request(&self, instance: &OpenInstance) -> [u8; 32] {
         let standard = self.kind == KeyKind::Standard;
         let expires_at = self.expires_at.map(Millis::from);
         let text = (&self.name, &self.description, &self.aliases, &self.tags);
         let open = encode(&(standard, self.payload.is_some(), expires_at, text));
-        // The material is not encoded with the rest: a growing buffer leaves copies behind.
+        // The material is not encoded with the rest, because a growing buffer leaves copies behind.
         let material = self.payload.as_ref().map_or(&[][..], Payload::expose);
         instance.keys.name(&[b"creation", &open, material])
     }

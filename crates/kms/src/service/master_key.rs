@@ -1,10 +1,10 @@
-//! The steps of a rotation of the master key. Each is durable before the next, and can be repeated.
+//! The steps of a rotation of the master key. Each step is durable and can be repeated.
 
 use keystore::{Cond, Entry, Freshness, Key as StoreKey, Keystore, Revision, Txn, Write};
 use unit_api::{VerificationPattern, Wkid};
 
-use super::{Attempt, Instance, Kms, MAX_ATTEMPTS, invalid};
-use crate::call::Budget;
+use super::{CommitOutcome, OpenInstance, Kms, MAX_ATTEMPTS, invalid};
+use crate::call::TimeBudget;
 use crate::header::reencipher_proof;
 use crate::join::join_all;
 use crate::record::BlobRecord;
@@ -14,47 +14,47 @@ use crate::{
     Units, UnitsError, ask, layout,
 };
 
-/// Key versions that get or lose a form in one transaction: with header and journal they are within the store's limit.
+/// Key versions that one transaction changes; with header and journal they are within the limit of the store.
 const BATCH: usize = 64;
-/// How often a unit is asked to re-encipher a blob, if another may do what it refuses.
+/// Attempts to re-encipher a blob, since another unit may accept what one refuses.
 const TRIES: usize = 3;
 
 /// An instance and its journal at one revision.
 struct Rotating {
-    instance: std::sync::Arc<Instance>,
+    instance: std::sync::Arc<OpenInstance>,
     header_at: Revision,
     journal: Option<(Journal, Revision)>,
 }
 
-/// The next piece of a phase: what to write, and how far it leads.
+/// The next batch of a phase.
 struct Batch {
     conds: Vec<Cond>,
     writes: Vec<Write>,
-    /// Key versions looked at.
+    /// Key versions that were read.
     seen: u64,
-    /// Where to go on; none at the end.
+    /// Start of the next batch; `None` at the end.
     next: Option<StoreKey>,
 }
 
 impl<S: Keystore, U: Units> Kms<S, U> {
-    /// The rotation of the instance's master key that is under way, or was the last.
+    /// The current rotation of the instance's master key, or else the last one.
     ///
     /// # Errors
     /// [`KmsError`].
     pub async fn rotation(&self, call: &Call<'_>) -> Result<Option<RotationStatus>, KmsError> {
-        let rotating = self.rotating(call, Budget::new(call.deadline)).await?;
+        let rotating = self.rotating(call, TimeBudget::new(call.deadline)).await?;
         Ok(rotating.journal.map(|(journal, _)| journal.status()))
     }
 
-    /// Where the instance stands, for [`resume`].
+    /// The position of the instance, for [`resume`].
     ///
     /// # Errors
     /// [`KmsError`].
     pub async fn rotation_position(&self, call: &Call<'_>) -> Result<Position, KmsError> {
-        Ok(self.rotating(call, Budget::new(call.deadline)).await?.position())
+        Ok(self.rotating(call, TimeBudget::new(call.deadline)).await?.position())
     }
 
-    /// An id for a rotation, which nobody has used.
+    /// A new id for a rotation.
     ///
     /// # Errors
     /// [`RandomFailed`](crate::RandomFailed).
@@ -62,22 +62,21 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         self.random_op().map(|op| RotationId(op.0))
     }
 
-    /// Begins a rotation to the master key that is committed in the units' New registers: the instance's proof gets its
-    /// second form, and from then on so does every key that is made.
+    /// Begins a rotation to the master key that is committed in the units' New registers: the instance's proof gets its second
+    /// form, and so does every key that is made from then on.
     ///
-    /// Any creation that had begun before is either stored by then, and will be re-enciphered, or is refused by the store
-    /// and made anew in both forms.
+    /// A creation that began before is either stored by then, and will be re-enciphered, or is refused by the store and
+    /// repeated in both forms.
     ///
     /// # Errors
-    /// [`RotationError`]; [`UnitsError::Refused`] with the unit's reason when New is not committed. A repeat finds the
-    /// rotation begun and succeeds.
+    /// [`RotationError`]; [`UnitsError::Refused`] with the unit's reason when New is not committed. A repeat succeeds.
     pub async fn begin_rotation(
         &self,
         call: &Call<'_>,
         id: RotationId,
         new: VerificationPattern,
     ) -> Result<RotationStatus, RotationError> {
-        let budget = Budget::new(call.deadline);
+        let budget = TimeBudget::new(call.deadline);
         for _ in 0..MAX_ATTEMPTS {
             let now = self.rotating(call, budget).await?;
             if let Some((journal, _)) = now.journal.as_ref().filter(|(j, _)| j.phase != RotationPhase::Done) {
@@ -118,13 +117,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         Err(KmsError::Contended { attempts: MAX_ATTEMPTS }.into())
     }
 
-    /// Goes through the next [batch](RotationPhase::has_batches) of the present phase; `None` once a cancelled rotation
-    /// has left nothing behind.
+    /// Processes the next [batch](RotationPhase::has_batches) of the present phase; `None` when a cancelled rotation is
+    /// completely removed.
     ///
     /// # Errors
     /// [`RotationError`]; [`RotationError::NotUnderWay`].
     pub async fn rotation_step(&self, call: &Call<'_>) -> Result<Option<RotationStatus>, RotationError> {
-        let budget = Budget::new(call.deadline);
+        let budget = TimeBudget::new(call.deadline);
         for _ in 0..MAX_ATTEMPTS {
             let now = self.rotating(call, budget).await?;
             let (journal, journal_at) = now.journal.as_ref().ok_or(RotationError::NotUnderWay)?;
@@ -142,11 +141,11 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         Err(KmsError::Contended { attempts: MAX_ATTEMPTS }.into())
     }
 
-    /// Goes through all batches of the present phase, telling after each how far it has come. Each batch has the call's
-    /// whole deadline. Gives what the rotation then is; `None` once a cancelled one has left nothing behind.
+    /// Processes all batches of the present phase and reports the progress after each. Each batch has the call's whole
+    /// deadline. Returns the rotation; `None` when a cancelled rotation is completely removed.
     ///
     /// # Errors
-    /// [`RotationError`]; what is done stays done, and the next call goes on from there.
+    /// [`RotationError`]; completed batches are kept, and the next call continues after them.
     pub async fn run_rotation(
         &self,
         call: &Call<'_>,
@@ -165,15 +164,15 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         }
     }
 
-    /// Says that units are about to be activated. From here on the rotation can only be finished; a key may from now on be
-    /// made under the new master key alone, when no unit with the old one is left.
+    /// Records that units will be activated. From then on the rotation can only be finished, and a key may be made under the
+    /// new master key alone when no unit with the old one is left.
     ///
     /// # Errors
-    /// [`RotationError::WrongPhase`] before every key has both forms, [`RotationError::Incomplete`] if one has lost its
-    /// second.
+    /// [`RotationError::WrongPhase`] before every key has both forms, [`RotationError::Incomplete`] if a key has lost its
+    /// second form.
     pub async fn begin_activation(&self, call: &Call<'_>) -> Result<RotationStatus, RotationError> {
         const DOING: &str = "beginning the activation";
-        let budget = Budget::new(call.deadline);
+        let budget = TimeBudget::new(call.deadline);
         for _ in 0..MAX_ATTEMPTS {
             let now = self.rotating(call, budget).await?;
             let (journal, _) = now.journal.as_ref().ok_or(RotationError::NotUnderWay)?;
@@ -191,7 +190,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let next = header.next.clone().map(|next| NextMasterKey { activating: true, ..next });
             let header = InstanceHeader { next, ..header.clone() };
             let at = self.now().into();
-            let journal = journal.clone().turned(RotationPhase::Activating, 0, at);
+            let journal = journal.clone().in_phase(RotationPhase::Activating, 0, at);
             if let Some(status) = self.turn(call, budget, &now, Some(&header), &journal).await? {
                 return Ok(status);
             }
@@ -199,18 +198,18 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         Err(KmsError::Contended { attempts: MAX_ATTEMPTS }.into())
     }
 
-    /// Makes the new master key the instance's, once every unit that counts shows it. What is under the old one is then
-    /// removed by [`Self::run_rotation`].
+    /// Makes the new master key the instance's, when every unit that is not excluded shows it. [`Self::run_rotation`] then
+    /// removes the forms under the old one.
     ///
     /// # Errors
-    /// [`RotationError::UnitsBehind`] with what to do first.
+    /// [`RotationError::UnitsBehind`] with the next step.
     pub async fn finish_rotation(
         &self,
         call: &Call<'_>,
         units: &[UnitState],
     ) -> Result<RotationStatus, RotationError> {
         const DOING: &str = "finishing";
-        let budget = Budget::new(call.deadline);
+        let budget = TimeBudget::new(call.deadline);
         for _ in 0..MAX_ATTEMPTS {
             let now = self.rotating(call, budget).await?;
             let (journal, _) = now.journal.as_ref().ok_or(RotationError::NotUnderWay)?;
@@ -228,7 +227,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let next = header.next.clone().ok_or_else(|| damaged(call))?;
             let header = InstanceHeader { proof: next.proof, next: None, ..header.clone() };
             let total = self.count_blobs(call, budget).await?;
-            let journal = journal.clone().turned(RotationPhase::Finishing, total, self.now().into());
+            let journal = journal.clone().in_phase(RotationPhase::Finishing, total, self.now().into());
             if let Some(status) = self.turn(call, budget, &now, Some(&header), &journal).await? {
                 return Ok(status);
             }
@@ -236,13 +235,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         Err(KmsError::Contended { attempts: MAX_ATTEMPTS }.into())
     }
 
-    /// Gives a rotation up before its first activation. What is under the new master key is then removed by
-    /// [`Self::run_rotation`], and the units' New registers can be cleared.
+    /// Cancels a rotation before its first activation. [`Self::run_rotation`] then removes the forms under the new master key,
+    /// and the units' New registers can be cleared.
     ///
     /// # Errors
-    /// [`RotationError::WrongPhase`] from the activation on.
+    /// [`RotationError::WrongPhase`] from phase `activating` on.
     pub async fn cancel_rotation(&self, call: &Call<'_>) -> Result<RotationStatus, RotationError> {
-        let budget = Budget::new(call.deadline);
+        let budget = TimeBudget::new(call.deadline);
         for _ in 0..MAX_ATTEMPTS {
             let now = self.rotating(call, budget).await?;
             let (journal, _) = now.journal.as_ref().ok_or(RotationError::NotUnderWay)?;
@@ -254,7 +253,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             now.instance.check_writable()?;
             let header = InstanceHeader { next: None, ..now.instance.header.clone() };
             let total = self.count_blobs(call, budget).await?;
-            let journal = journal.clone().turned(RotationPhase::Cancelling, total, self.now().into());
+            let journal = journal.clone().in_phase(RotationPhase::Cancelling, total, self.now().into());
             if let Some(status) = self.turn(call, budget, &now, Some(&header), &journal).await? {
                 return Ok(status);
             }
@@ -262,19 +261,19 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         Err(KmsError::Contended { attempts: MAX_ATTEMPTS }.into())
     }
 
-    /// Has a unit re-encipher a key blob that its owner keeps: the same key under the next master key, good once that is
-    /// activated. Units do it while their New register is committed, whether or not a rotation has begun here.
+    /// Re-enciphers a key blob that its owner keeps: the same key under the next master key, usable after its activation. Units
+    /// do this while their New register is committed, whether or not a rotation has begun here.
     ///
     /// # Errors
     /// [`KmsError::Units`] with the unit's own reason.
     pub async fn reencipher_external(&self, call: &Call<'_>, blob: &[u8]) -> Result<Vec<u8>, KmsError> {
         let command = unit_api::Command::Reencipher { blob };
         let (blob, _) =
-            ask::blob(&self.units, &crate::Forms::of(command), Budget::new(call.deadline)).await?;
+            ask::blob(&self.units, &crate::Forms::of(command), TimeBudget::new(call.deadline)).await?;
         Ok(blob)
     }
 
-    async fn rotating(&self, call: &Call<'_>, budget: Budget) -> Result<Rotating, KmsError> {
+    async fn rotating(&self, call: &Call<'_>, budget: TimeBudget) -> Result<Rotating, KmsError> {
         let place = layout::journal(call.instance);
         let view = self.view(call, budget, std::slice::from_ref(&place)).await?;
         let journal = match view.entries.into_iter().flatten().next() {
@@ -287,11 +286,11 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         Ok(Rotating { instance: view.instance, header_at: view.header_at, journal })
     }
 
-    /// Writes header and journal together, if both still are as they were read. `None` when they are not.
+    /// Writes header and journal together if both are unchanged; `None` if they are not.
     async fn turn(
         &self,
         call: &Call<'_>,
-        budget: Budget,
+        budget: TimeBudget,
         now: &Rotating,
         header: Option<&InstanceHeader>,
         journal: &Journal,
@@ -311,17 +310,17 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let conds = vec![Cond::Unchanged(header_place, now.header_at), unchanged];
         let txn = Txn { op: self.random_op().map_err(KmsError::from)?, conds, writes };
         Ok(match self.try_commit(txn, budget).await? {
-            Attempt::Applied | Attempt::Replayed => Some(journal.status()),
-            Attempt::Lost => None,
+            CommitOutcome::Applied | CommitOutcome::Replayed => Some(journal.status()),
+            CommitOutcome::Lost => None,
         })
     }
 
-    /// Works out the next batch of the phase, without writing anything.
+    /// Prepares the next batch of the phase without writing it.
     async fn batch(
         &self,
         call: &Call<'_>,
-        budget: Budget,
-        instance: &Instance,
+        budget: TimeBudget,
+        instance: &OpenInstance,
         journal: &Journal,
     ) -> Result<Batch, RotationError> {
         let mut range = layout::blobs(call.instance);
@@ -352,14 +351,14 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         Ok(batch)
     }
 
-    /// Gives a record its blob under the new master key; whether it lacked one.
+    /// Adds the blob under the new master key to a record; returns whether it was missing.
     async fn add_form(
         &self,
-        instance: &Instance,
+        instance: &OpenInstance,
         entry: &Entry,
         record: &mut BlobRecord,
         journal: &Journal,
-        budget: Budget,
+        budget: TimeBudget,
     ) -> Result<bool, KmsError> {
         if record.under(journal.new.wkid()).is_some() {
             return Ok(false);
@@ -367,17 +366,17 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let old = record.under(instance.header.pattern().wkid());
         let old = old.ok_or_else(|| invalid(&entry.key, RecordError::Missing))?;
         let new = self.reencipher(old, journal.new.wkid(), budget).await?;
-        // Whatever else stood there is of a master key that is nobody's.
+        // Any other blob is under a master key that is not in use.
         record.blobs = vec![old.to_vec(), new];
         Ok(true)
     }
 
-    /// Has some unit re-encipher a blob: one may have lost what another still has in New.
+    /// Re-enciphers a blob by any unit; another unit may still have the New master key that one has lost.
     pub(super) async fn reencipher(
         &self,
         blob: &[u8],
         new: Wkid,
-        budget: Budget,
+        budget: TimeBudget,
     ) -> Result<Vec<u8>, UnitsError> {
         let mut tries = 1;
         loop {
@@ -388,11 +387,11 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         }
     }
 
-    /// Writes a batch, and how far the phase has come with it. `None` when something was changed since it was read.
+    /// Writes a batch and the progress of the phase; `None` when something has changed since it was read.
     async fn commit_batch(
         &self,
         call: &Call<'_>,
-        budget: Budget,
+        budget: TimeBudget,
         now: &Rotating,
         (journal, journal_at): (Journal, Revision),
         batch: Batch,
@@ -406,12 +405,12 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             }
             (None, RotationPhase::ReEnciphering) => {
                 let total = journal.done + seen;
-                let done = journal.turned(RotationPhase::ReEnciphered, total, at);
+                let done = journal.in_phase(RotationPhase::ReEnciphered, total, at);
                 Some(Journal { done: total, ..done })
             }
             (None, RotationPhase::Finishing) => {
                 let total = journal.done + seen;
-                let done = journal.turned(RotationPhase::Done, total, at);
+                let done = journal.in_phase(RotationPhase::Done, total, at);
                 Some(Journal { done: total, ..done })
             }
             (None, _) => None,
@@ -427,12 +426,12 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         });
         let txn = Txn { op: self.random_op().map_err(KmsError::from)?, conds, writes };
         Ok(match self.try_commit(txn, budget).await? {
-            Attempt::Applied | Attempt::Replayed => Some(after.map(|journal| journal.status())),
-            Attempt::Lost => None,
+            CommitOutcome::Applied | CommitOutcome::Replayed => Some(after.map(|journal| journal.status())),
+            CommitOutcome::Lost => None,
         })
     }
 
-    async fn count_blobs(&self, call: &Call<'_>, budget: Budget) -> Result<u64, KmsError> {
+    async fn count_blobs(&self, call: &Call<'_>, budget: TimeBudget) -> Result<u64, KmsError> {
         let mut count = 0;
         self.each_page(call, budget, |entries| {
             count += entries.len() as u64;
@@ -442,12 +441,12 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         Ok(count)
     }
 
-    /// How many key versions lack a blob under this master key.
+    /// Number of key versions without a blob under this master key.
     async fn missing_under(
         &self,
         call: &Call<'_>,
-        budget: Budget,
-        instance: &Instance,
+        budget: TimeBudget,
+        instance: &OpenInstance,
         wkid: Wkid,
     ) -> Result<u64, KmsError> {
         let mut missing = 0;
@@ -464,7 +463,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     async fn each_page(
         &self,
         call: &Call<'_>,
-        budget: Budget,
+        budget: TimeBudget,
         mut visit: impl FnMut(&[Entry]) -> Result<(), KmsError> + Send,
     ) -> Result<(), KmsError> {
         let mut range = layout::blobs(call.instance);
@@ -494,8 +493,7 @@ impl Rotating {
     }
 }
 
-/// Leaves of a record's blobs the one under this master key; whether there were others. A record without one is left as
-/// it is.
+/// Keeps only the blob under this master key; returns whether there were others. A record without such a blob is unchanged.
 fn drop_forms(record: &mut BlobRecord, kept: Wkid) -> bool {
     match record.under(kept).map(<[u8]>::to_vec) {
         Some(blob) if record.blobs.len() > 1 => {
@@ -506,21 +504,21 @@ fn drop_forms(record: &mut BlobRecord, kept: Wkid) -> bool {
     }
 }
 
-/// The journal says that there is a next master key, and the header has none.
+/// The journal has a next master key and the header has none.
 fn damaged(call: &Call<'_>) -> KmsError {
     invalid(&layout::header(call.instance), RecordError::Malformed)
 }
 
 const fn wrong_phase(doing: &'static str, phase: RotationPhase) -> RotationError {
     let instead = match phase {
-        RotationPhase::ReEnciphering => "go on re-enciphering, or cancel",
+        RotationPhase::ReEnciphering => "continue re-enciphering, or cancel",
         RotationPhase::ReEnciphered => "begin the activation, or cancel",
         RotationPhase::Activating => "activate the remaining units, then finish",
         RotationPhase::Finishing => {
-            "the new master key is in force; go on removing what is under the old one"
+            "the new master key is in use; continue removing the forms under the old one"
         }
-        RotationPhase::Done => "it is over",
-        RotationPhase::Cancelling => "go on removing what is under the new master key",
+        RotationPhase::Done => "the rotation has finished",
+        RotationPhase::Cancelling => "continue removing the forms under the new master key",
     };
     RotationError::WrongPhase { doing, phase, instead }
 }

@@ -1,4 +1,4 @@
-//! The service: what every operation needs to read, decide and write.
+//! The service, and what its operations share: reading, deciding, writing.
 
 mod create;
 mod lifecycle;
@@ -22,35 +22,35 @@ use keystore::{
 };
 use uuid::Uuid;
 
-use crate::call::Budget;
+use crate::call::TimeBudget;
 use crate::record::{BlobRecord, Record, decode, encode};
 use crate::rng::random_array;
 use crate::seal::{InstanceKeys, Sealed};
 use crate::{
-    Action, Call, Clock, InstanceHeader, InstanceId, KeyId, KeyMetadata, KeyRef, KeyState, KmsError, Mode,
+    KeyAction, Call, Clock, InstanceHeader, InstanceId, KeyId, KeyMetadata, KeyRef, KeyState, KmsError, Mode,
     OpenError, RandomFailed, RecordError, RotationProfile, SharedRng, StoreMeta, SystemClock, Timers, Units,
     VersionId, layout,
 };
 
-/// How often a lost race is run again; each time at least one other request has got through.
+/// Attempts after concurrent writes; at each one, at least one other request has succeeded.
 const MAX_ATTEMPTS: u32 = 64;
-/// How often an operation is run anew because the master key has moved on in the middle of it.
+/// Repetitions of an operation during which the master key of the instance has changed.
 const MAX_MOVES: u32 = 3;
 
-/// What the service takes from its surroundings besides store and units.
+/// Options of the service, beside store and units.
 #[derive(Clone)]
 pub struct KmsOptions {
-    /// What states, timers and dates go by.
+    /// The clock of states, timers and dates.
     pub clock: Arc<dyn Clock>,
     /// Random bytes for names and sealed records.
     pub rng: SharedRng,
-    /// The lengths of the timers.
+    /// Durations between actions.
     pub timers: Timers,
-    /// What requests see while the master key is being rotated.
+    /// The operations that are possible while the master key is being rotated.
     pub rotation: RotationProfile,
 }
 
-/// The system's clock and generator, the timers as the service has them, everything works during a rotation.
+/// The operating system's clock and generator, the timers of Key Protect, and [`RotationProfile::Online`].
 impl Default for KmsOptions {
     fn default() -> Self {
         Self {
@@ -64,33 +64,33 @@ impl Default for KmsOptions {
 
 /// The key service over one store and the units of its instances.
 ///
-/// Usable from many tasks at once. Holds no state that another such service over the same store could miss.
+/// Usable from several tasks concurrently. Several services over one store see the same state.
 pub struct Kms<S, U> {
     store: S,
     units: U,
     options: KmsOptions,
     meta: StoreMeta,
-    instances: RwLock<BTreeMap<InstanceId, Arc<Instance>>>,
+    instances: RwLock<BTreeMap<InstanceId, Arc<OpenInstance>>>,
 }
 
 /// An instance whose secret a unit has opened.
-struct Instance {
-    /// The header as stored when it was last looked at; another value is decoded and checked anew.
+struct OpenInstance {
+    /// The header as it was last read; another value is decoded and checked again.
     value: Bytes,
     header: InstanceHeader,
     keys: Arc<InstanceKeys>,
 }
 
 /// An instance and some of its records at one revision.
-struct View {
-    instance: Arc<Instance>,
+struct InstanceView {
+    instance: Arc<OpenInstance>,
     header_at: Revision,
     entries: Vec<Option<Entry>>,
 }
 
-/// A key as it stands at one revision and one moment.
-struct Loaded {
-    instance: Arc<Instance>,
+/// A key at one revision and one time.
+struct LoadedKey {
+    instance: Arc<OpenInstance>,
     header_at: Revision,
     id: KeyId,
     record: Record,
@@ -98,24 +98,24 @@ struct Loaded {
     /// By the service's clock.
     now: Timestamp,
     state: KeyState,
-    /// Blobs that were read together with the record.
+    /// Blobs that were read with the record.
     blobs: Vec<Entry>,
 }
 
-/// How an attempt to write ended.
-enum Attempt {
+/// The result of an attempt to write.
+enum CommitOutcome {
     Applied,
-    /// An earlier attempt with the same operation id had been applied; what is stored is its doing.
+    /// An earlier attempt with the same operation id has been applied.
     Replayed,
-    /// Another request came between; nothing was written.
+    /// Another request has changed the records; nothing was written.
     Lost,
 }
 
 impl<S: Keystore, U: Units> Kms<S, U> {
-    /// A service over this store, which is begun if it is new. Instances are opened when they are first named.
+    /// Opens a service over this store, which is initialised if it is new. Instances are opened at their first use.
     ///
     /// # Errors
-    /// [`OpenError`] for a store that is not ours or cannot be read.
+    /// [`OpenError`] for a store of another program, or one that cannot be read.
     pub async fn open(
         store: S,
         units: U,
@@ -126,13 +126,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         Ok(Self { store, units, options, meta, instances: RwLock::default() })
     }
 
-    /// The record of the store.
+    /// The store's own record.
     #[must_use]
     pub const fn store_meta(&self) -> &StoreMeta {
         &self.meta
     }
 
-    /// An operation id that nobody has used, for a request that brings none.
+    /// A new operation id, for a request without one.
     ///
     /// # Errors
     /// [`RandomFailed`].
@@ -140,23 +140,23 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         random_array(&mut self.options.rng.clone()).map(OpId)
     }
 
-    /// The instance's header, checked with a secret that a unit has opened.
+    /// Reads the instance's header and authenticates it with the instance secret, which a unit opens.
     ///
     /// # Errors
     /// [`KmsError::InstanceNotFound`], [`KmsError::Units`] while no unit opens the secret.
     pub async fn header(&self, call: &Call<'_>) -> Result<InstanceHeader, KmsError> {
-        let view = self.view(call, Budget::new(call.deadline), &[]).await?;
+        let view = self.view(call, TimeBudget::new(call.deadline), &[]).await?;
         Ok(view.instance.header.clone())
     }
 
-    /// Changes whether the instance takes writes; the epoch grows by one.
+    /// Changes whether the instance accepts writes, and increments the epoch.
     ///
-    /// Every write that has read an older header is refused by the store from then on.
+    /// From then on the store refuses every write that depends on an older header.
     ///
     /// # Errors
-    /// [`KmsError`]; in the mode asked for already, nothing changes.
+    /// [`KmsError`]; an instance in the requested mode is not changed.
     pub async fn set_mode(&self, call: &Call<'_>, op: OpId, mode: Mode) -> Result<InstanceHeader, KmsError> {
-        let budget = Budget::new(call.deadline);
+        let budget = TimeBudget::new(call.deadline);
         for _ in 0..MAX_ATTEMPTS {
             let view = self.view(call, budget, &[]).await?;
             let mut header = view.instance.header.clone();
@@ -174,9 +174,9 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 writes: vec![Write::Put { key, value, lease: None }],
             };
             match self.try_commit(txn, budget).await? {
-                Attempt::Applied => return Ok(header),
-                Attempt::Replayed => return self.header(call).await,
-                Attempt::Lost => {}
+                CommitOutcome::Applied => return Ok(header),
+                CommitOutcome::Replayed => return self.header(call).await,
+                CommitOutcome::Lost => {}
             }
         }
         Err(KmsError::Contended { attempts: MAX_ATTEMPTS })
@@ -186,8 +186,8 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         self.options.clock.now()
     }
 
-    /// The instance and the records of these names, all as they stand at one revision.
-    async fn view(&self, call: &Call<'_>, budget: Budget, names: &[StoreKey]) -> Result<View, KmsError> {
+    /// Reads the instance and the records with these names, all at one revision.
+    async fn view(&self, call: &Call<'_>, budget: TimeBudget, names: &[StoreKey]) -> Result<InstanceView, KmsError> {
         let mut keys = Vec::with_capacity(names.len() + 1);
         keys.push(layout::header(call.instance));
         keys.extend_from_slice(names);
@@ -200,14 +200,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 Err(error) if error.is_key_mismatch() && moves < MAX_MOVES => moves += 1,
                 instance => {
                     let (instance, entries) = (instance?, entries.collect());
-                    return Ok(View { instance, header_at: header.modified, entries });
+                    return Ok(InstanceView { instance, header_at: header.modified, entries });
                 }
             }
         }
     }
 
-    /// Runs an operation that changes nothing; anew when the master key moved on between its reading of a blob and the
-    /// blob's use.
+    /// Runs an operation that changes nothing, and repeats it if the master key has changed between reading and using a blob.
     async fn unmoved<T, F: Future<Output = Result<T, KmsError>> + Send>(
         &self,
         operation: impl Fn() -> F + Send + Sync,
@@ -221,13 +220,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         }
     }
 
-    /// Whether the header was changed since: what units would not do by the old one, they may do by the new.
-    async fn has_moved(&self, call: &Call<'_>, budget: Budget, header_at: Revision) -> bool {
+    /// Whether the header has changed since, so that units may carry out the command with the new one.
+    async fn has_moved(&self, call: &Call<'_>, budget: TimeBudget, header_at: Revision) -> bool {
         self.view(call, budget, &[]).await.is_ok_and(|view| view.header_at != header_at)
     }
 
-    /// Refuses what the profile does not permit while the master key is being rotated.
-    fn check_rotation_profile(&self, instance: &Instance, doing: &'static str) -> Result<(), KmsError> {
+    /// Refuses an operation that the profile does not permit during a rotation of the master key.
+    fn check_rotation_profile(&self, instance: &OpenInstance, doing: &'static str) -> Result<(), KmsError> {
         match self.options.rotation {
             RotationProfile::Strict if instance.header.next.is_some() => {
                 Err(KmsError::RotationInProgress { doing })
@@ -240,8 +239,8 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         &self,
         id: InstanceId,
         entry: &Entry,
-        budget: Budget,
-    ) -> Result<Arc<Instance>, KmsError> {
+        budget: TimeBudget,
+    ) -> Result<Arc<OpenInstance>, KmsError> {
         let known = self.known(id);
         if let Some(known) = &known
             && known.value == entry.value
@@ -260,18 +259,18 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         if !keys.header_is_authentic(&entry.key, body, tag) {
             return Err(invalid(RecordError::Forged));
         }
-        let instance = Arc::new(Instance { value: Arc::clone(&entry.value), header, keys });
+        let instance = Arc::new(OpenInstance { value: Arc::clone(&entry.value), header, keys });
         let mut instances = self.instances.write().unwrap_or_else(PoisonError::into_inner);
         instances.insert(id, Arc::clone(&instance));
         Ok(instance)
     }
 
-    fn known(&self, id: InstanceId) -> Option<Arc<Instance>> {
+    fn known(&self, id: InstanceId) -> Option<Arc<OpenInstance>> {
         self.instances.read().unwrap_or_else(PoisonError::into_inner).get(&id).map(Arc::clone)
     }
 
-    /// The id that a caller's name stands for; of an id, whether or not there is such a key.
-    async fn resolve(&self, call: &Call<'_>, budget: Budget, key: &KeyRef) -> Result<KeyId, KmsError> {
+    /// The id of a key; an id is returned even if no such key exists.
+    async fn resolve(&self, call: &Call<'_>, budget: TimeBudget, key: &KeyRef) -> Result<KeyId, KmsError> {
         let alias = match key {
             KeyRef::Id(id) => return Ok(*id),
             KeyRef::Alias(alias) => alias,
@@ -288,14 +287,14 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         decode(&id).map(|id| KeyId(Uuid::from_bytes(id))).map_err(|why| invalid(&entry.key, why))
     }
 
-    /// The key with this name, and of the versions that `also` names the blobs there are.
+    /// Reads a key, and the existing blobs of the versions that `also` returns.
     async fn load(
         &self,
         call: &Call<'_>,
-        budget: Budget,
+        budget: TimeBudget,
         key: &KeyRef,
         also: impl Fn(KeyId) -> Vec<VersionId> + Send,
-    ) -> Result<Loaded, KmsError> {
+    ) -> Result<LoadedKey, KmsError> {
         let id = self.resolve(call, budget, key).await?;
         let mut names = vec![layout::record(call.instance, id)];
         names.extend(also(id).into_iter().map(|version| layout::blob(call.instance, id, version)));
@@ -308,15 +307,15 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let state = record.state(now, &self.options.timers).ok_or_else(not_found)?;
         let blobs = entries.flatten().collect();
         let (instance, header_at) = (view.instance, view.header_at);
-        Ok(Loaded { instance, header_at, id, record, record_at: entry.modified, now, state, blobs })
+        Ok(LoadedKey { instance, header_at, id, record, record_at: entry.modified, now, state, blobs })
     }
 
     /// The blob of a version, from what was loaded or from the store.
     async fn blob(
         &self,
         call: &Call<'_>,
-        budget: Budget,
-        loaded: &Loaded,
+        budget: TimeBudget,
+        loaded: &LoadedKey,
         version: VersionId,
     ) -> Result<BlobRecord, KmsError> {
         let name = layout::blob(call.instance, loaded.id, version);
@@ -330,24 +329,24 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         }
     }
 
-    /// A key that was purged since it was loaded has no blobs; of any other key none may be missing.
-    async fn missing_blob(&self, call: &Call<'_>, budget: Budget, id: KeyId, name: &StoreKey) -> KmsError {
+    /// The error for a missing blob, which is valid only for a key that was purged since it was read.
+    async fn missing_blob(&self, call: &Call<'_>, budget: TimeBudget, id: KeyId, name: &StoreKey) -> KmsError {
         match self.load(call, budget, &KeyRef::Id(id), |_| Vec::new()).await {
             Ok(_) => invalid(name, RecordError::Missing),
             Err(error) => error,
         }
     }
 
-    /// Reads a key, decides, writes it back; anew whenever another request came between.
+    /// Reads a key, decides and writes it; repeats this after concurrent writes.
     async fn change(
         &self,
         call: &Call<'_>,
         op: OpId,
         key: &KeyRef,
-        action: Action,
+        action: KeyAction,
         decide: impl Fn(&mut Record, Timestamp) -> Result<(), KmsError> + Send + Sync,
     ) -> Result<KeyMetadata, KmsError> {
-        let budget = Budget::new(call.deadline);
+        let budget = TimeBudget::new(call.deadline);
         for _ in 0..MAX_ATTEMPTS {
             let mut loaded = self.load(call, budget, key, |_| Vec::new()).await?;
             let op = loaded.scoped(call, op, action);
@@ -360,55 +359,55 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             loaded.record.touch(loaded.now, op);
             let writes = vec![self.put_record(call, &loaded)?];
             match self.try_commit(loaded.txn(call, op, writes), budget).await? {
-                Attempt::Applied => {
+                CommitOutcome::Applied => {
                     return loaded.metadata(&self.options.timers).ok_or_else(|| not_found(loaded.id));
                 }
-                Attempt::Replayed => return self.metadata_within(call, budget, key).await,
-                Attempt::Lost => {}
+                CommitOutcome::Replayed => return self.metadata_within(call, budget, key).await,
+                CommitOutcome::Lost => {}
             }
         }
         Err(KmsError::Contended { attempts: MAX_ATTEMPTS })
     }
 
-    async fn try_commit(&self, txn: Txn, budget: Budget) -> Result<Attempt, KmsError> {
+    async fn try_commit(&self, txn: Txn, budget: TimeBudget) -> Result<CommitOutcome, KmsError> {
         match self.store.commit(txn, budget.for_store()?).await? {
-            Commit::Applied { replayed: false, .. } => Ok(Attempt::Applied),
-            Commit::Applied { replayed: true, .. } => Ok(Attempt::Replayed),
-            Commit::Refused { .. } => Ok(Attempt::Lost),
+            Commit::Applied { replayed: false, .. } => Ok(CommitOutcome::Applied),
+            Commit::Applied { replayed: true, .. } => Ok(CommitOutcome::Replayed),
+            Commit::Refused { .. } => Ok(CommitOutcome::Lost),
         }
     }
 
     async fn metadata_within(
         &self,
         call: &Call<'_>,
-        budget: Budget,
+        budget: TimeBudget,
         key: &KeyRef,
     ) -> Result<KeyMetadata, KmsError> {
         let loaded = self.load(call, budget, key, |_| Vec::new()).await?;
         Ok(self.shown(&loaded))
     }
 
-    fn shown(&self, loaded: &Loaded) -> KeyMetadata {
+    fn shown(&self, loaded: &LoadedKey) -> KeyMetadata {
         loaded.record.metadata(loaded.id, loaded.state, loaded.now, &self.options.timers)
     }
 
-    fn put_record(&self, call: &Call<'_>, loaded: &Loaded) -> Result<Write, KmsError> {
+    fn put_record(&self, call: &Call<'_>, loaded: &LoadedKey) -> Result<Write, KmsError> {
         let key = layout::record(call.instance, loaded.id);
         self.put(&loaded.instance, Sealed::Record, key, &encode(&loaded.record))
     }
 
-    fn put_blob(&self, instance: &Instance, key: StoreKey, blob: &BlobRecord) -> Result<Write, KmsError> {
+    fn put_blob(&self, instance: &OpenInstance, key: StoreKey, blob: &BlobRecord) -> Result<Write, KmsError> {
         let (kind, plain) = blob.encode();
         self.put(instance, kind, key, &plain)
     }
 
-    fn put(&self, instance: &Instance, kind: Sealed, key: StoreKey, plain: &[u8]) -> Result<Write, KmsError> {
+    fn put(&self, instance: &OpenInstance, kind: Sealed, key: StoreKey, plain: &[u8]) -> Result<Write, KmsError> {
         let value = instance.keys.seal(kind, &key, plain, &mut self.options.rng.clone())?.into();
         Ok(Write::Put { key, value, lease: None })
     }
 }
 
-impl Instance {
+impl OpenInstance {
     const fn check_writable(&self) -> Result<(), KmsError> {
         match self.header.mode {
             Mode::ReadWrite => Ok(()),
@@ -431,29 +430,28 @@ impl Instance {
         BlobRecord::decode(kind, &self.open(kind, entry)?).map_err(|why| invalid(&entry.key, why))
     }
 
-    /// A name in the form of a random UUID that a repeat of the same request finds again.
+    /// A UUID derived from these parts, the same for a repeated request.
     fn uuid(&self, parts: &[&[u8]]) -> Uuid {
         uuid::Builder::from_random_bytes(first_16(&self.keys.name(parts))).into_uuid()
     }
 }
 
-impl Loaded {
-    /// The operation id that the store sees: of one caller's one intention with one key, so that two callers who chose
-    /// the same id never meet.
-    fn scoped(&self, call: &Call<'_>, op: OpId, action: Action) -> OpId {
+impl LoadedKey {
+    /// The operation id for the store, derived from caller, key and action, so that equal ids of two callers do not collide.
+    fn scoped(&self, call: &Call<'_>, op: OpId, action: KeyAction) -> OpId {
         let parts: [&[u8]; 5] =
             [b"op", &op.0, call.caller.as_bytes(), action.name().as_bytes(), self.id.0.as_bytes()];
         OpId(first_16(&self.instance.keys.name(&parts)))
     }
 
-    /// A transaction that holds only while header and record are as they were read.
+    /// A transaction that is applied only if header and record are unchanged.
     fn txn(&self, call: &Call<'_>, op: OpId, writes: Vec<Write>) -> Txn {
         let header = Cond::Unchanged(layout::header(call.instance), self.header_at);
         let record = Cond::Unchanged(layout::record(call.instance, self.id), self.record_at);
         Txn { op, conds: vec![header, record], writes }
     }
 
-    /// What is known of the key once its record has been changed.
+    /// The metadata after a change of the record.
     fn metadata(&self, timers: &Timers) -> Option<KeyMetadata> {
         let state = self.record.state(self.now, timers)?;
         Some(self.record.metadata(self.id, state, self.now, timers))
@@ -481,7 +479,7 @@ fn first_16(name: &[u8; 32]) -> [u8; 16] {
     *half
 }
 
-/// The deployment alone.
+/// Shows the store's record only.
 impl<S, U> fmt::Debug for Kms<S, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kms").field("meta", &self.meta).finish_non_exhaustive()

@@ -1,50 +1,50 @@
-//! Removing keys for good.
+//! Removal of destroyed keys.
 
 use keystore::{Cond, Freshness, Keystore, OpId, Txn, Write};
 
-use super::{Attempt, Kms, Loaded, MAX_ATTEMPTS};
-use crate::call::Budget;
+use super::{CommitOutcome, Kms, LoadedKey, MAX_ATTEMPTS};
+use crate::call::TimeBudget;
 use crate::record::{Lifecycle, Record, Version};
-use crate::{Action, Call, KeyMetadata, KeyRef, KmsError, RecordError, Units, layout};
+use crate::{KeyAction, Call, KeyMetadata, KeyRef, KmsError, RecordError, Units, layout};
 
 /// Most blobs removed in one transaction: with header, record and aliases they are within the store's limit.
 const BLOBS_PER_TXN: usize = 80;
 
 impl<S: Keystore, U: Units> Kms<S, U> {
-    /// Removes a destroyed key, its versions and its aliases. Gives what was known of it.
+    /// Removes a destroyed key, its versions and its aliases, and returns its metadata.
     ///
-    /// Of a key with very many versions, what is still there when the deadline passes is removed by
-    /// [`Self::purge_lapsed`]; for callers the key is gone from the first step on.
+    /// If a key has so many versions that the deadline passes first, [`Self::purge_lapsed`] removes the rest; callers no longer
+    /// find the key after the first step.
     ///
     /// # Errors
     /// [`KmsError`]; [`KmsError::TooEarly`] within four hours of the deletion.
     pub async fn purge(&self, call: &Call<'_>, op: OpId, key: &KeyRef) -> Result<KeyMetadata, KmsError> {
-        let budget = Budget::new(call.deadline);
+        let budget = TimeBudget::new(call.deadline);
         for _ in 0..MAX_ATTEMPTS {
             let loaded = self.load(call, budget, key, |_| Vec::new()).await?;
             loaded.instance.check_writable()?;
-            loaded.record.check(Action::Purge, loaded.state)?;
+            loaded.record.check(KeyAction::Purge, loaded.state)?;
             let metadata = self.shown(&loaded);
             if let Some(deletion) = metadata.deletion.as_ref().filter(|deletion| !deletion.purgeable) {
                 let allowed_from = deletion.purgeable_from;
-                return Err(KmsError::TooEarly { action: Action::Purge, allowed_from });
+                return Err(KmsError::TooEarly { action: KeyAction::Purge, allowed_from });
             }
-            let op = loaded.scoped(call, op, Action::Purge);
+            let op = loaded.scoped(call, op, KeyAction::Purge);
             match self.remove(call, budget, op, loaded).await? {
-                Attempt::Applied | Attempt::Replayed => return Ok(metadata),
-                Attempt::Lost => {}
+                CommitOutcome::Applied | CommitOutcome::Replayed => return Ok(metadata),
+                CommitOutcome::Lost => {}
             }
         }
         Err(KmsError::Contended { attempts: MAX_ATTEMPTS })
     }
 
-    /// Removes keys that were deleted so long ago that nobody can restore or purge them any more, and what an
-    /// interrupted purge has left; at most `limit` keys. Gives how many. Harmless to do twice, or on two hosts.
+    /// Removes keys whose retention after the deletion is over, and remains of interrupted purges; at most `limit` keys.
+    /// Returns the number of removed keys. Several hosts may do this at the same time.
     ///
     /// # Errors
     /// [`KmsError`].
     pub async fn purge_lapsed(&self, call: &Call<'_>, limit: usize) -> Result<usize, KmsError> {
-        let budget = Budget::new(call.deadline);
+        let budget = TimeBudget::new(call.deadline);
         let mut range = layout::records(call.instance);
         let mut removed = 0;
         loop {
@@ -64,7 +64,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 }
                 let id = layout::record_id(&entry.key)
                     .ok_or_else(|| super::invalid(&entry.key, RecordError::Malformed))?;
-                let loaded = Loaded {
+                let loaded = LoadedKey {
                     instance: std::sync::Arc::clone(&view.instance),
                     header_at: view.header_at,
                     id,
@@ -74,7 +74,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                     state: crate::KeyState::Destroyed,
                     blobs: Vec::new(),
                 };
-                if let Attempt::Applied = self.remove(call, budget, self.random_op()?, loaded).await? {
+                if let CommitOutcome::Applied = self.remove(call, budget, self.random_op()?, loaded).await? {
                     removed += 1;
                 }
             }
@@ -85,15 +85,15 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         }
     }
 
-    /// Removes a key as it was read. With more blobs than one transaction takes, its record first says that it is
-    /// being removed, so that no restore finds it half there.
+    /// Removes a key at the revision that was read. If it has more blobs than one transaction can remove, its record is first
+    /// marked as being removed, so that it can no longer be restored.
     async fn remove(
         &self,
         call: &Call<'_>,
-        budget: Budget,
+        budget: TimeBudget,
         op: OpId,
-        mut loaded: Loaded,
-    ) -> Result<Attempt, KmsError> {
+        mut loaded: LoadedKey,
+    ) -> Result<CommitOutcome, KmsError> {
         let (rest, last) = match loaded.record.versions.len().checked_sub(BLOBS_PER_TXN) {
             None | Some(0) => (&[][..], loaded.record.versions.as_slice()),
             Some(beyond) => loaded.record.versions.split_at(beyond),
@@ -107,19 +107,19 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         loaded.record.lifecycle = Lifecycle::Purging;
         let writes = vec![self.put_record(call, &loaded)?];
         match self.try_commit(loaded.txn(call, op, writes), budget).await? {
-            Attempt::Applied => {}
-            other @ (Attempt::Replayed | Attempt::Lost) => return Ok(other),
+            CommitOutcome::Applied => {}
+            other @ (CommitOutcome::Replayed | CommitOutcome::Lost) => return Ok(other),
         }
-        // From here on the key is gone for callers, and what fails is left to the next sweep.
+        // Callers no longer find the key; the next sweep removes what is left after a failure.
         let _ = self.remove_rest(call, budget, &loaded, &rest, last).await;
-        Ok(Attempt::Applied)
+        Ok(CommitOutcome::Applied)
     }
 
     async fn remove_rest(
         &self,
         call: &Call<'_>,
-        budget: Budget,
-        loaded: &Loaded,
+        budget: TimeBudget,
+        loaded: &LoadedKey,
         rest: &[Version],
         last: Vec<Write>,
     ) -> Result<(), KmsError> {
@@ -128,7 +128,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         for writes in batches.chain([last]) {
             let conds = vec![Cond::Unchanged(layout::header(call.instance), loaded.header_at)];
             let txn = Txn { op: self.random_op()?, conds, writes };
-            if let Attempt::Lost = self.try_commit(txn, budget).await? {
+            if let CommitOutcome::Lost = self.try_commit(txn, budget).await? {
                 return Ok(());
             }
         }
@@ -136,14 +136,14 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     }
 }
 
-fn deletions(call: &Call<'_>, loaded: &Loaded, versions: &[Version]) -> impl Iterator<Item = Write> {
+fn deletions(call: &Call<'_>, loaded: &LoadedKey, versions: &[Version]) -> impl Iterator<Item = Write> {
     let (instance, id) = (call.instance, loaded.id);
     let names: Vec<_> = versions.iter().map(|version| layout::blob(instance, id, version.id())).collect();
     names.into_iter().map(Write::Delete)
 }
 
 /// The record and the aliases.
-fn whole(call: &Call<'_>, loaded: &Loaded) -> impl Iterator<Item = Write> {
+fn whole(call: &Call<'_>, loaded: &LoadedKey) -> impl Iterator<Item = Write> {
     let Record { aliases, .. } = &loaded.record;
     let aliases: Vec<_> = aliases
         .iter()

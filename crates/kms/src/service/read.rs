@@ -6,27 +6,27 @@ use keystore::{Freshness, Keystore};
 
 use super::create::payload_aad;
 use super::{Kms, invalid};
-use crate::call::Budget;
+use crate::call::TimeBudget;
 use crate::record::Version;
 use crate::{
-    Action, Call, Key, KeyMetadata, KeyOrigin, KeyQuery, KeyRef, KeyVersion, KmsError, Payload, RecordError,
+    KeyAction, Call, Key, KeyMetadata, KeyOrigin, KeyQuery, KeyRef, KeyVersion, KmsError, Payload, RecordError,
     SortBy, SortProperty, Units, ask, layout,
 };
 
 impl<S: Keystore, U: Units> Kms<S, U> {
-    /// The key, with the material of a standard key that is not destroyed.
+    /// Returns a key, with the material of a standard key that is not destroyed.
     ///
     /// # Errors
     /// [`KmsError`].
     pub async fn get_key(&self, call: &Call<'_>, key: &KeyRef) -> Result<Key, KmsError> {
-        let budget = Budget::new(call.deadline);
+        let budget = TimeBudget::new(call.deadline);
         self.unmoved(|| self.get_within(call, budget, key)).await
     }
 
-    async fn get_within(&self, call: &Call<'_>, budget: Budget, key: &KeyRef) -> Result<Key, KmsError> {
+    async fn get_within(&self, call: &Call<'_>, budget: TimeBudget, key: &KeyRef) -> Result<Key, KmsError> {
         let loaded = self.load(call, budget, key, |id| vec![id.first_version()]).await?;
         let metadata = self.shown(&loaded);
-        if loaded.record.check(Action::ReadPayload, loaded.state).is_err() {
+        if loaded.record.check(KeyAction::ReadPayload, loaded.state).is_err() {
             return Ok(Key { metadata, payload: None });
         }
         self.check_rotation_profile(&loaded.instance, "reading a standard key's material")?;
@@ -48,15 +48,15 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         Ok(Key { metadata, payload: Some(Payload::new(payload)) })
     }
 
-    /// What is known of the key, without material.
+    /// Returns a key without its material.
     ///
     /// # Errors
     /// [`KmsError`].
     pub async fn metadata(&self, call: &Call<'_>, key: &KeyRef) -> Result<KeyMetadata, KmsError> {
-        self.metadata_within(call, Budget::new(call.deadline), key).await
+        self.metadata_within(call, TimeBudget::new(call.deadline), key).await
     }
 
-    /// The key's versions, newest first.
+    /// Lists the key's versions, newest first.
     ///
     /// # Errors
     /// [`KmsError::WrongState`] for a key that is not active, unless `all_states`.
@@ -66,19 +66,19 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         key: &KeyRef,
         all_states: bool,
     ) -> Result<Vec<KeyVersion>, KmsError> {
-        let loaded = self.load(call, Budget::new(call.deadline), key, |_| Vec::new()).await?;
+        let loaded = self.load(call, TimeBudget::new(call.deadline), key, |_| Vec::new()).await?;
         if !all_states {
-            loaded.record.check(Action::ListVersions, loaded.state)?;
+            loaded.record.check(KeyAction::ListVersions, loaded.state)?;
         }
         Ok(loaded.record.versions.iter().rev().map(Version::shown).collect())
     }
 
-    /// One page of the keys that the query asks for, all as they stood at one moment.
+    /// Lists one page of the keys that match the query, all at one revision.
     ///
     /// # Errors
     /// [`KmsError`].
     pub async fn list_keys(&self, call: &Call<'_>, query: &KeyQuery) -> Result<Vec<KeyMetadata>, KmsError> {
-        // The store gives keys by id: without another order, nothing after the page has to be read.
+        // The store returns keys by id: without another order, nothing after the page is read.
         let enough = match query.sort.as_slice() {
             [] => query.offset.saturating_add(query.limit),
             _ => usize::MAX,
@@ -88,7 +88,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         Ok(keys.into_iter().skip(query.offset).take(query.limit).collect())
     }
 
-    /// How many keys match, whatever the query's offset and limit.
+    /// Counts the keys that match, regardless of the query's offset and limit.
     ///
     /// # Errors
     /// [`KmsError`].
@@ -102,7 +102,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         query: &KeyQuery,
         enough: usize,
     ) -> Result<Vec<KeyMetadata>, KmsError> {
-        let budget = Budget::new(call.deadline);
+        let budget = TimeBudget::new(call.deadline);
         let instance = self.view(call, budget, &[]).await?.instance;
         let (now, timers) = (self.now(), &self.options.timers);
         let mut range = layout::records(call.instance);

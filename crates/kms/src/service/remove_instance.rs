@@ -1,4 +1,4 @@
-//! Removing an instance, when no unit opens anything of it any more.
+//! Removal of an instance, without units.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -9,32 +9,32 @@ use keystore::{
 };
 use rand_core::TryCryptoRng;
 
-use crate::call::Budget;
+use crate::call::TimeBudget;
 use crate::rng::random_array;
 use crate::{InstanceId, RandomFailed, layout};
 
 /// Removals in one transaction; the header, on which all of them hold, is one more key.
 const BATCH: usize = MAX_KEYS_PER_TXN - 1;
 
-/// Why an instance was not removed, or not whole.
+/// Reason why an instance was not removed, or not completely.
 #[derive(Debug, thiserror::Error)]
 pub enum RemovalError {
-    /// Somebody has written to the instance since it was looked at. What he wrote is there.
-    #[error("instance {0} was changed after it had been looked at: look again")]
+    /// The instance was changed after it was read. The change is kept.
+    #[error("instance {0} was changed after it was read; read it again")]
     Changed(InstanceId),
-    /// The deadline passed. What is left is found by the next look.
+    /// The deadline passed. A repeat finds the rest.
     #[error("the deadline passed")]
     DeadlineExceeded,
-    /// The keystore failed. What is left, if anything, is found by the next look.
-    #[error("the keystore did not serve")]
+    /// The keystore failed. A repeat finds the rest.
+    #[error("the keystore failed")]
     Store(#[from] StoreError),
-    /// Random bytes could not be had.
-    #[error("no random bytes")]
+    /// The source of random bytes failed.
+    #[error("no random bytes are available")]
     Random(#[from] RandomFailed),
 }
 
 impl RemovalError {
-    /// Whether looking and removing anew may succeed a little later.
+    /// Whether reading and removing again may succeed a little later.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
@@ -44,24 +44,24 @@ impl RemovalError {
     }
 }
 
-/// What a store has of an instance, as far as it shows without any unit.
+/// An instance in the store, as far as it can be read without units.
 ///
-/// Whoever has looked decides whether the instance may go, and what is removed then is what was looked at: a key that
-/// was written since is left, and the header with it.
+/// The caller decides whether the instance may be removed. Only what was read is removed: a key that was written since is
+/// kept, and so is the header.
 #[derive(Clone, Copy, Debug)]
 pub struct StoredInstance {
-    /// Which.
+    /// The instance.
     pub instance: InstanceId,
-    /// Records of keys in whatever state; which of them are destroyed, only their text tells, and a unit opens that.
+    /// Number of keys in any state; only a unit could open their records and show their states.
     pub records: usize,
-    /// When the header was written; none where there is no header.
+    /// Revision of the header; `None` if there is no header.
     header_at: Option<Revision>,
-    /// The revision that was looked at.
+    /// The revision that was read.
     at: Revision,
 }
 
 impl StoredInstance {
-    /// Looks at an instance of the store. There being nothing of it is no error.
+    /// Reads an instance of the store, which need not exist.
     ///
     /// # Errors
     /// [`RemovalError::Store`], [`RemovalError::DeadlineExceeded`].
@@ -70,7 +70,7 @@ impl StoredInstance {
         instance: InstanceId,
         deadline: Duration,
     ) -> Result<Self, RemovalError> {
-        let budget = Budget::new(deadline);
+        let budget = TimeBudget::new(deadline);
         let header = layout::header(instance);
         let found = store.get(&[header], Freshness::Linearizable, left(budget)?).await?;
         let header_at = found.entries.into_iter().flatten().next().map(|entry| entry.modified);
@@ -91,22 +91,22 @@ impl StoredInstance {
         self.header_at.is_some()
     }
 
-    /// Removes the instance: keys, blobs, aliases, the journal of a rotation, and at the end its header. Gives how many
-    /// entries that were.
+    /// Removes the instance: keys, blobs, aliases, the journal of a rotation, and at the end its header. Returns the number of
+    /// removed entries.
     ///
-    /// Nothing is asked of a unit. Every batch holds on the header, so that it is removed once and by one; once it is gone,
-    /// no write of a service goes through any more. After an interruption the header is still there: look and remove
-    /// again. A key that is not whole any more has no record either.
+    /// No unit is needed. Every batch depends on the header, so that only one caller removes the instance; after the removal of
+    /// the header, the store refuses every write of a service. After an interruption the header still exists: read and remove
+    /// again. A partly removed key has no record.
     ///
     /// # Errors
-    /// [`RemovalError`]; [`RemovalError::Changed`] when the instance is not as it was looked at.
+    /// [`RemovalError`]; [`RemovalError::Changed`] when the instance was changed after it was read.
     pub async fn remove<S: Keystore>(
         self,
         store: &S,
         rng: &mut (impl TryCryptoRng + Send),
         deadline: Duration,
     ) -> Result<usize, RemovalError> {
-        let mut removal = Removal { seen: self, store, rng, budget: Budget::new(deadline) };
+        let mut removal = Removal { seen: self, store, rng, budget: TimeBudget::new(deadline) };
         let whole = layout::instance(self.instance);
         let mut removed = 0;
         if let Some(header_at) = self.header_at {
@@ -118,7 +118,7 @@ impl StoredInstance {
             removal.commit(vec![as_seen], names.map(Write::Delete).into()).await?;
             removed += 1;
         }
-        // What a writer that was faster than the header's removal has left: nothing opens it any more.
+        // Entries of a write just before the removal of the header.
         let gone = Cond::Absent(layout::header(self.instance));
         Ok(removed + removal.clear(whole, &gone, None).await?)
     }
@@ -128,11 +128,11 @@ struct Removal<'a, S, R> {
     seen: StoredInstance,
     store: &'a S,
     rng: &'a mut R,
-    budget: Budget,
+    budget: TimeBudget,
 }
 
 impl<S: Keystore, R: TryCryptoRng + Send> Removal<'_, S, R> {
-    /// Removes what is in a range but header and journal, where nothing may have been written `since`.
+    /// Removes the entries of a range except header and journal. None of them may be newer than `since`.
     async fn clear(
         &mut self,
         mut range: Range<StoreKey>,
@@ -176,11 +176,11 @@ async fn page<S: Keystore>(
     store: &S,
     range: Range<StoreKey>,
     at: Option<Revision>,
-    budget: Budget,
+    budget: TimeBudget,
 ) -> Result<Page, RemovalError> {
     Ok(store.scan(range, MAX_PAGE_ENTRIES, at, Freshness::Linearizable, left(budget)?).await?)
 }
 
-fn left(budget: Budget) -> Result<keystore::Deadline, RemovalError> {
+fn left(budget: TimeBudget) -> Result<keystore::Deadline, RemovalError> {
     budget.remaining().map(keystore::Deadline).ok_or(RemovalError::DeadlineExceeded)
 }

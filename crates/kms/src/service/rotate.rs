@@ -4,22 +4,22 @@ use jiff::Timestamp;
 use keystore::{Keystore, OpId, Revision};
 use unit_api::Command;
 
-use super::{Attempt, Instance, Kms, Loaded, MAX_ATTEMPTS, MAX_MOVES};
+use super::{CommitOutcome, OpenInstance, Kms, LoadedKey, MAX_ATTEMPTS, MAX_MOVES};
 use crate::ask;
-use crate::call::Budget;
+use crate::call::TimeBudget;
 use crate::field::check_payload;
 use crate::record::{BlobRecord, MAX_VERSIONS, Record, Version};
 use crate::{
-    Action, Call, Forms, KeyKind, KeyMetadata, KeyRef, KmsError, Payload, Timers, Units, VersionId, layout,
+    KeyAction, Call, Forms, KeyKind, KeyMetadata, KeyRef, KmsError, Payload, Timers, Units, VersionId, layout,
 };
 
 impl<S: Keystore, U: Units> Kms<S, U> {
-    /// Makes a new version of a root key: what is wrapped from then on is wrapped under it, and every older version
-    /// goes on unwrapping. A generated key gets generated material, an imported key the payload given.
+    /// Makes a new version of a root key. The new version wraps from then on, and every older version still unwraps. A
+    /// generated key gets generated material, an imported key the given payload.
     ///
     /// # Errors
-    /// [`KmsError`]; [`KmsError::RotationTooEarly`] within an hour of the last rotation. A repeat with the same `op`
-    /// finds the version made and succeeds; with other material it is [`KmsError::OpIdReused`].
+    /// [`KmsError`]; [`KmsError::RotationTooEarly`] within an hour of the last rotation. A repeat with the same `op` and
+    /// material succeeds; with other material it is [`KmsError::OpIdReused`].
     pub async fn rotate(
         &self,
         call: &Call<'_>,
@@ -27,8 +27,8 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         key: &KeyRef,
         payload: Option<Payload>,
     ) -> Result<KeyMetadata, KmsError> {
-        let budget = Budget::new(call.deadline);
-        // A blob is under the master key that the header names, so that it serves as long as the header stays.
+        let budget = TimeBudget::new(call.deadline);
+        // A blob is under the master key in the header, so that it stays usable while the header is unchanged.
         let mut made: Option<(Revision, BlobRecord)> = None;
         for _ in 0..MAX_ATTEMPTS {
             let mut loaded = self.load(call, budget, key, |_| Vec::new()).await?;
@@ -37,7 +37,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 return Ok(self.shown(&loaded));
             }
             loaded.instance.check_writable()?;
-            loaded.record.check(Action::Rotate, loaded.state)?;
+            loaded.record.check(KeyAction::Rotate, loaded.state)?;
             self.check_rotation_profile(&loaded.instance, "rotating a key")?;
             loaded.record.check_rotation(payload.as_ref(), loaded.now, &self.options.timers)?;
             let blob = match made.take().filter(|(at, _)| *at == loaded.header_at) {
@@ -55,29 +55,29 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let place = layout::blob(call.instance, loaded.id, version);
             let writes =
                 vec![self.put_record(call, &loaded)?, self.put_blob(&loaded.instance, place, &blob)?];
-            let op = loaded.scoped(call, op, Action::Rotate);
+            let op = loaded.scoped(call, op, KeyAction::Rotate);
             match self.try_commit(loaded.txn(call, op, writes), budget).await? {
-                Attempt::Applied => {
+                CommitOutcome::Applied => {
                     return loaded.metadata(&self.options.timers).ok_or_else(|| super::not_found(loaded.id));
                 }
-                Attempt::Replayed => {
+                CommitOutcome::Replayed => {
                     let loaded = self.load(call, budget, key, |_| Vec::new()).await?;
-                    // Unless another attempt came between, it made a version with other material.
+                    // If the version is missing, the operation made one with other material.
                     let this = loaded.record.has_version(version);
                     return if this { Ok(self.shown(&loaded)) } else { Err(KmsError::OpIdReused) };
                 }
-                Attempt::Lost => made = Some((loaded.header_at, blob)),
+                CommitOutcome::Lost => made = Some((loaded.header_at, blob)),
             }
         }
         Err(KmsError::Contended { attempts: MAX_ATTEMPTS })
     }
 
-    /// The blobs of a root key's version, with this material or with new.
+    /// The blobs of a new version of a root key, with this material or generated.
     pub(super) async fn root_blobs(
         &self,
-        instance: &Instance,
+        instance: &OpenInstance,
         payload: Option<&Payload>,
-        budget: Budget,
+        budget: TimeBudget,
     ) -> Result<Vec<Vec<u8>>, KmsError> {
         let command = match payload.map(Payload::expose) {
             None => Command::GenerateKey { spec: ask::cipher_key(32) },
@@ -90,13 +90,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         self.new_blobs(instance, command, budget).await
     }
 
-    /// The blobs of the key that this command makes: one, or while the master key is being rotated one under each. Under
-    /// the new one alone only when units go on to it, and none is left that has the old one and can re-encipher.
+    /// The blobs of the key that this command makes: one, or one under each master key during a rotation. Under the new master
+    /// key alone only while units are being activated, and no unit that can re-encipher is left.
     pub(super) async fn new_blobs(
         &self,
-        instance: &Instance,
+        instance: &OpenInstance,
         command: Command<'_>,
-        budget: Budget,
+        budget: TimeBudget,
     ) -> Result<Vec<Vec<u8>>, KmsError> {
         let header = &instance.header;
         let current = header.pattern().wkid();
@@ -116,8 +116,8 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             if wkid == new {
                 return Ok(vec![blob]);
             }
-            // The unit that could re-encipher may be activated before it is asked to: what it made is lost then, and made
-            // anew. It must not be waited for to the end.
+            // The unit that could re-encipher may be activated first; then its blob is discarded and another one made. The
+            // whole deadline must not be spent on it.
             match self.reencipher(&blob, new, budget.share(4)).await {
                 Ok(second) => return Ok(vec![blob, second]),
                 Err(_) if tries < MAX_MOVES => tries += 1,
@@ -127,8 +127,8 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     }
 }
 
-/// The id of the version that this request makes; the same for a repeat of it, and for no other request.
-fn new_version(loaded: &Loaded, call: &Call<'_>, op: OpId, payload: Option<&Payload>) -> VersionId {
+/// The id of the new version, derived from the request, so that a repeat has the same id.
+fn new_version(loaded: &LoadedKey, call: &Call<'_>, op: OpId, payload: Option<&Payload>) -> VersionId {
     let material = payload.map_or(&[][..], Payload::expose);
     let parts: [&[u8]; 5] = [b"version", &op.0, call.caller.as_bytes(), loaded.id.0.as_bytes(), material];
     VersionId(loaded.instance.uuid(&parts))

@@ -3,23 +3,23 @@
 use keystore::Keystore;
 use zeroize::Zeroizing;
 
-use super::{Kms, Loaded};
+use super::{Kms, LoadedKey};
 use crate::ask;
-use crate::call::Budget;
+use crate::call::TimeBudget;
 use crate::ciphertext::{Ciphertext, MAX_PLAINTEXT_LEN, encode_aad};
 use crate::forms::BlobForms;
 use crate::record::Version;
 use crate::{
-    Action, Call, Field, FieldRule, KeyRef, KmsError, Plaintext, Rewrapped, Rewrapping, Units, Unwrapped,
+    KeyAction, Call, Field, FieldRule, KeyRef, KmsError, Plaintext, Rewrapped, Rewrapping, Units, Unwrapped,
     VersionId, Wrapped, layout,
 };
 
-/// Length of a data key that the caller leaves to the service, in bytes.
+/// Length of a generated data key, in bytes.
 const DATA_KEY_LEN: u16 = 32;
-/// Versions whose blobs are read at once when the hint did not lead to the right one.
+/// Versions whose blobs are read at once when the hint names no matching version.
 const BLOBS_PER_READ: usize = 32;
 
-/// What a version has opened.
+/// A plaintext, and the version that opened it.
 struct Opened {
     plaintext: Zeroizing<Vec<u8>>,
     version: VersionId,
@@ -28,7 +28,7 @@ struct Opened {
 impl<S: Keystore, U: Units> Kms<S, U> {
     /// Wraps a plaintext of 1 byte to 32 KiB, or a new data key of 32 bytes, under the latest version.
     ///
-    /// `aad` is an ordered list of at most 255 characters each, 16 KiB in all; whoever unwraps repeats it exactly.
+    /// `aad` is an ordered list of entries of at most 255 characters, at most 16 KiB in all; unwrap needs exactly the same list.
     ///
     /// # Errors
     /// [`KmsError`].
@@ -39,7 +39,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         plaintext: Option<Plaintext>,
         aad: &[A],
     ) -> Result<Wrapped, KmsError> {
-        let budget = Budget::new(call.deadline);
+        let budget = TimeBudget::new(call.deadline);
         let aad = encode_aad(aad)?;
         if let Some(plaintext) = &plaintext {
             check_plaintext(plaintext)?;
@@ -50,13 +50,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     async fn wrap_within(
         &self,
         call: &Call<'_>,
-        budget: Budget,
+        budget: TimeBudget,
         key: &KeyRef,
         plaintext: Option<&Plaintext>,
         aad: &[u8],
     ) -> Result<Wrapped, KmsError> {
         let loaded = self.load(call, budget, key, |id| vec![id.first_version()]).await?;
-        loaded.record.check(Action::Wrap, loaded.state)?;
+        loaded.record.check(KeyAction::Wrap, loaded.state)?;
         self.check_rotation_profile(&loaded.instance, "wrapping")?;
         let generated = match plaintext {
             Some(_) => None,
@@ -68,11 +68,11 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         Ok(Wrapped { ciphertext, version, generated })
     }
 
-    /// Unwraps what any version of the key, or of another key with the same material, has wrapped. What another
-    /// version than the latest has opened is wrapped anew under the latest, too.
+    /// Unwraps a ciphertext of any version of the key, or of another key with the same material. If an older version opened it,
+    /// the result includes a new ciphertext under the latest version.
     ///
     /// # Errors
-    /// [`KmsError`]; [`KmsError::CiphertextRejected`] for a ciphertext of another key, a changed one, and another `aad`.
+    /// [`KmsError`]; [`KmsError::CiphertextRejected`] for a ciphertext of another key, a changed ciphertext, or another `aad`.
     pub async fn unwrap<A: AsRef<str> + Sync>(
         &self,
         call: &Call<'_>,
@@ -80,7 +80,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         ciphertext: &str,
         aad: &[A],
     ) -> Result<Unwrapped, KmsError> {
-        let budget = Budget::new(call.deadline);
+        let budget = TimeBudget::new(call.deadline);
         let aad = encode_aad(aad)?;
         self.unmoved(|| self.unwrap_within(call, budget, key, ciphertext, &aad)).await
     }
@@ -88,13 +88,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     async fn unwrap_within(
         &self,
         call: &Call<'_>,
-        budget: Budget,
+        budget: TimeBudget,
         key: &KeyRef,
         ciphertext: &str,
         aad: &[u8],
     ) -> Result<Unwrapped, KmsError> {
         let (loaded, opened) =
-            self.open_ciphertext(call, budget, key, Action::Unwrap, ciphertext, aad).await?;
+            self.open_ciphertext(call, budget, key, KeyAction::Unwrap, ciphertext, aad).await?;
         let Opened { plaintext, version } = opened;
         let rewrapped = if version == loaded.record.latest().id() {
             None
@@ -104,7 +104,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         Ok(Unwrapped { plaintext: Plaintext::new(plaintext), version, rewrapped })
     }
 
-    /// Wraps anew under the latest version what any version has wrapped, without showing it.
+    /// Wraps a ciphertext of any version again under the latest version, without returning the plaintext.
     ///
     /// # Errors
     /// As [`Self::unwrap`].
@@ -115,7 +115,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         ciphertext: &str,
         aad: &[A],
     ) -> Result<Rewrapped, KmsError> {
-        let budget = Budget::new(call.deadline);
+        let budget = TimeBudget::new(call.deadline);
         let aad = encode_aad(aad)?;
         self.unmoved(|| self.rewrap_within(call, budget, key, ciphertext, &aad)).await
     }
@@ -123,13 +123,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     async fn rewrap_within(
         &self,
         call: &Call<'_>,
-        budget: Budget,
+        budget: TimeBudget,
         key: &KeyRef,
         ciphertext: &str,
         aad: &[u8],
     ) -> Result<Rewrapped, KmsError> {
         let (loaded, opened) =
-            self.open_ciphertext(call, budget, key, Action::Rewrap, ciphertext, aad).await?;
+            self.open_ciphertext(call, budget, key, KeyAction::Rewrap, ciphertext, aad).await?;
         let new = self.wrap_under_latest(call, budget, &loaded, &opened.plaintext, aad).await?;
         Ok(Rewrapped { version: opened.version, new })
     }
@@ -137,8 +137,8 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     async fn wrap_under_latest(
         &self,
         call: &Call<'_>,
-        budget: Budget,
-        loaded: &Loaded,
+        budget: TimeBudget,
+        loaded: &LoadedKey,
         plaintext: &[u8],
         aad: &[u8],
     ) -> Result<Rewrapping, KmsError> {
@@ -153,12 +153,12 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     async fn open_ciphertext(
         &self,
         call: &Call<'_>,
-        budget: Budget,
+        budget: TimeBudget,
         key: &KeyRef,
-        action: Action,
+        action: KeyAction,
         text: &str,
         aad: &[u8],
-    ) -> Result<(Loaded, Opened), KmsError> {
+    ) -> Result<(LoadedKey, Opened), KmsError> {
         let ciphertext = Ciphertext::decode(text).map_err(KmsError::CiphertextMalformed)?;
         let likely = |id: crate::KeyId| {
             let first = id.first_version();
@@ -173,13 +173,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         }
     }
 
-    /// The version that the hint names first, then the others from the latest back: the hint is not authenticated, and
-    /// what a key of the same material has wrapped bears that key's hint.
+    /// Tries the version of the hint first, then the others from the latest to the oldest. The hint is not authenticated, and
+    /// a ciphertext of another key with the same material has that key's hint.
     async fn try_versions(
         &self,
         call: &Call<'_>,
-        budget: Budget,
-        loaded: &Loaded,
+        budget: TimeBudget,
+        loaded: &LoadedKey,
         ciphertext: &Ciphertext,
         aad: &[u8],
     ) -> Result<Option<Opened>, KmsError> {
@@ -215,7 +215,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
 
     async fn try_version(
         &self,
-        budget: Budget,
+        budget: TimeBudget,
         key: BlobForms<'_>,
         version: VersionId,
         ciphertext: &Ciphertext,

@@ -6,7 +6,7 @@ use crate::body::BodyFailure;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use keystore::StoreError;
-use kms::{Action, CiphertextError, Field, FieldRule, InstanceId, KeyRef, KmsError, UnitsError};
+use kms::{CiphertextError, Field, FieldRule, InstanceId, KeyAction, KeyRef, KmsError, UnitsError};
 use std::error::Error;
 use std::time::Duration;
 use wire::rest::{BodyError, Envelope, ErrorResource, InvalidQuery, ReasonCode, TYPE_ERROR, Target};
@@ -116,7 +116,7 @@ impl Failure {
             KmsError::WrongState { .. } => Code::KeyActionInvalidState,
             KmsError::KeyDeleted { .. } => Code::KeyDeleted,
             // Clients have been matching on these words.
-            KmsError::TooEarly { action: Action::Purge, .. } => {
+            KmsError::TooEarly { action: KeyAction::Purge, .. } => {
                 let message = "Purge operation is allowed 4h0m0s after key is deleted";
                 return Self::new(doing, Code::RequestTooEarly, message);
             }

@@ -14,7 +14,7 @@ type Row<'a> = (Option<RotationPhase>, &'a [Registers], &'a str, &'a [&'a str]);
 
 /// Normal operation.
 const S3: Registers = (Some(OLD), NewRegister::Empty);
-/// Loaded.
+/// LoadedKey.
 const S4: Registers = (Some(OLD), NewRegister::FullUncommitted(NEW));
 /// Committed.
 const S5: Registers = (Some(OLD), NewRegister::FullCommitted(NEW));
