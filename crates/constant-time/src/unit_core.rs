@@ -11,8 +11,8 @@ use crate::engine_soft::{TAMPERINGS, spec, tamper};
 use crate::harness::{Case, public, public_bytes, secret, secret_bytes};
 use ::unit_core::REPLY_BUFFER_LEN;
 use ::unit_core::constant_time::{check_blob_mac, key_parts_are_sound, patterns_match};
-use fixture::{BLOB_TAMPERINGS, Fixture, PARTS, engine, handed_in};
 use engine::{Algorithm, Engine, KeyPart, KeySpec, MacMechanism, WrapMechanism};
+use fixture::{BLOB_TAMPERINGS, Fixture, PARTS, engine, handed_in};
 use std::hint::black_box;
 use unit_api::admin::AdminCommand;
 use unit_api::{Command, Envelope, Request, UnitError, VerificationPattern, encode_request};
@@ -228,8 +228,9 @@ fn macs() -> Vec<Case> {
         ("hmac", MacMechanism::HmacSha256, Algorithm::GenericSecret, 21),
     ];
     for (kind, by, algorithm, key_len) in kinds {
-        let sign =
-            move |fixture: &mut Fixture, key: &[u8]| fixture.run(Command::Sign { by, key, data: &secret([7; 45]) });
+        let sign = move |fixture: &mut Fixture, key: &[u8]| {
+            fixture.run(Command::Sign { by, key, data: &secret([7; 45]) })
+        };
         for (tampering, at) in BLOB_TAMPERINGS {
             cases.push(Case::silent(format!("unit_sign_{kind}_{tampering}"), move || {
                 let mut fixture = Fixture::ready();

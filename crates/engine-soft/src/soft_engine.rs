@@ -41,7 +41,8 @@ const fn count(mut families: &[&[MechanismInfo]]) -> usize {
 const fn concat<const N: usize>(mut families: &[&[MechanismInfo]]) -> [MechanismInfo; N] {
     let mut all = [MechanismInfo { mechanism: Mechanism::Sha256, min_key_bits: 0, max_key_bits: 0 }; N];
     let mut at = 0;
-    while let [mut family, others @ ..] = families {
+    while let [first, others @ ..] = families {
+        let mut family = *first;
         while let [info, infos @ ..] = family {
             #[expect(clippy::indexing_slicing, reason = "evaluated when compiled")]
             {

@@ -26,8 +26,7 @@ impl<const N: usize> KeyTable<N> {
     /// A table without keys.
     pub(crate) fn new() -> Self {
         const { assert!(N > 0 && N <= u16::MAX as usize) };
-        let mut table =
-            Self { places: [const { Place { generation: 1, key: None } }; N], free: Vec::new() };
+        let mut table = Self { places: [const { Place { generation: 1, key: None } }; N], free: Vec::new() };
         // Place 0 is taken first, from the end of the stack.
         for index in (0..N as u16).rev() {
             let _ = table.free.push(index);

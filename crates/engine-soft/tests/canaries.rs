@@ -2,8 +2,8 @@
 
 use engine::conformance::LAWS;
 use engine::{
-    CipherMechanism, DigestMechanism, Engine, EngineError, KeyHandle, KeyPart, KeySpec, KeyUses,
-    MacMechanism, MechanismInfo, SHA256_LEN, WrapMechanism,
+    CipherMechanism, Engine, EngineError, KeyHandle, KeyPart, KeySpec, KeyUses, MacMechanism, SHA256_LEN,
+    WrapMechanism,
 };
 use engine_soft::{CtrDrbg, DeviceSecret, SoftEngine};
 use rand_core::SeedableRng;

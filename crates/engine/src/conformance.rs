@@ -12,12 +12,7 @@
 //! remove. An engine must refuse every mechanism that it does not list. A listed mechanism must give the results of its
 //! standard's published examples, and must refuse keys that are not permitted to use it.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a broken law panics"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a broken law panics")]
 
 mod data;
 mod keys;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use keystore::{RedbOptions, RedbStore};
 use getrandom::SysRng;
+use keystore::{RedbOptions, RedbStore};
 use kms::rotation::RegionRotation;
 use kms::{Call, InstanceHeader, InstanceId, KeyKind, Kms, KmsOptions, NewKey, RotationPhase};
 use real::RealFleet;

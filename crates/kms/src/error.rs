@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use keystore::StoreError;
 
-use crate::{KeyAction, InstanceId, KeyRef, KeyState, Mode, RandomFailed, UnitsError};
+use crate::{InstanceId, KeyAction, KeyRef, KeyState, Mode, RandomFailed, UnitsError};
 
 /// Reason why an operation on keys was not carried out.
 ///

@@ -10,7 +10,7 @@ use crate::seal::Sealed;
 use crate::state::{Denial, permit};
 use crate::time::Millis;
 use crate::{
-    KeyAction, Deletion, KeyId, KeyKind, KeyMetadata, KeyOrigin, KeyState, KeyVersion, KmsError, RecordError,
+    Deletion, KeyAction, KeyId, KeyKind, KeyMetadata, KeyOrigin, KeyState, KeyVersion, KmsError, RecordError,
     Timers, VersionId,
 };
 

@@ -165,7 +165,7 @@ impl Timers {
 
 #[cfg(test)]
 mod tests {
-    use super::{KeyAction, Denial, permit};
+    use super::{Denial, KeyAction, permit};
     use crate::{KeyKind, KeyState};
 
     /// The table once more, by number and in another form: `+` permitted, `r` root key required, `d` deleted,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::common::{ALICE, PATIENCE, World, new_key, op};
-use keystore::StoreError;
 use getrandom::SysRng;
+use keystore::StoreError;
 use kms::{
     Call, Field, InstanceError, InstanceHeader, InstanceId, KeyKind, KeyOrigin, KeyQuery, KeyRef, KeyState,
     Kms, KmsError, KmsOptions, Mode, NewKey, OpenError, Payload, Plaintext, RecordError, SortBy,
@@ -259,10 +259,11 @@ async fn names_that_nothing_bears() {
     assert!(matches!(found, Err(KmsError::InstanceNotFound(id)) if id == nowhere.instance));
     let id = KeyRef::parse("7c44b60d-a3f2-4e26-a0f1-11a1c6bb3c6e");
     assert!(matches!(w.kms.get_key(&w.call(), &id).await, Err(KmsError::KeyNotFound(found)) if found == id));
+    let mut rng = SysRng;
     let exists = InstanceHeader::create(
         &w.store,
         &w.unit,
-        &mut SysRng,
+        &mut rng,
         w.instance,
         VerificationPattern::from_bytes([3; 32]),
         PATIENCE,

@@ -2,7 +2,7 @@
 
 use crate::common::{ALICE, World, new_key, op};
 use jiff::SignedDuration;
-use kms::{KeyAction, Clock as _, KeyKind, KeyQuery, KeyRef, KeyState, KmsError, NewKey, Payload, Timers};
+use kms::{Clock as _, KeyAction, KeyKind, KeyQuery, KeyRef, KeyState, KmsError, NewKey, Payload, Timers};
 
 const NO_AAD: [&str; 0] = [];
 const DAY: i64 = 86_400;
@@ -69,7 +69,9 @@ async fn a_deleted_key_comes_back_as_it_was_within_30_days() {
     assert_eq!(deletion.purged_at, deletion.at + SignedDuration::from_hours(90 * 24));
     assert_eq!((deletion.restorable, deletion.purgeable), (true, false));
     let refused = w.kms.unwrap(&w.call(), &key, &ciphertext, &NO_AAD).await;
-    assert!(matches!(refused, Err(KmsError::KeyDeleted { action: KeyAction::Unwrap, at }) if at == deletion.at));
+    assert!(
+        matches!(refused, Err(KmsError::KeyDeleted { action: KeyAction::Unwrap, at }) if at == deletion.at)
+    );
     assert!(matches!(w.kms.restore(&w.call(), op(), &key).await, Err(KmsError::TooEarly { .. })));
     w.clock.advance(30 * DAY);
     assert_eq!(w.kms.restore(&w.call(), op(), &key).await.unwrap().state, KeyState::Suspended);

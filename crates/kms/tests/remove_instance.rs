@@ -2,11 +2,10 @@
 
 use crate::common::fleet::{OLD, Region};
 use crate::common::{PATIENCE, new_key, op, pattern};
-use keystore::{Deadline, Freshness, Key, Keystore};
 use getrandom::SysRng;
+use keystore::{Deadline, Freshness, Key, Keystore};
 use kms::{
-    InstanceHeader, InstanceId, KeyKind, KeyRef, KmsError, NewKey, RemovalError, StoredInstance,
-    UnitsError,
+    InstanceHeader, InstanceId, KeyKind, KeyRef, KmsError, NewKey, RemovalError, StoredInstance, UnitsError,
 };
 
 /// More than one batch of records, and more than one of blobs.
@@ -66,8 +65,9 @@ async fn everything_of_one_instance_goes_and_nothing_of_another() {
     assert_eq!(remove(&region, again).await.unwrap(), 0);
 
     region.fleet.units.iter().for_each(|unit| unit.set_fault(None));
-    let made = InstanceHeader::create(&region.store, &region.fleet, &mut SysRng, instance, pattern(OLD), PATIENCE);
-    made.await.unwrap();
+    InstanceHeader::create(&region.store, &region.fleet, &mut SysRng, instance, pattern(OLD), PATIENCE)
+        .await
+        .unwrap();
     region.keep(instance).await.unwrap();
 }
 

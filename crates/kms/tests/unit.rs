@@ -6,12 +6,12 @@ mod real;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keystore::{MemoryStore, StoreIdentity, WallClock};
 use getrandom::SysRng;
+use keystore::{MemoryStore, StoreIdentity, WallClock};
 use kms::rotation::RegionRotation;
 use kms::{
-    Call, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsError, KmsOptions, NewKey, Payload,
-    Plaintext, RotationPhase, Timers, Units,
+    Call, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsError, KmsOptions, NewKey, Payload, Plaintext,
+    RotationPhase, Timers, Units,
 };
 use real::RealFleet;
 use unit_api::{Command, Response};
@@ -39,7 +39,8 @@ async fn every_use_of_units_is_one_that_a_real_unit_permits() {
     let (unit, pattern) = RealFleet::new(1, OLD);
     let unit = Arc::new(unit);
     let instance = InstanceId(Uuid::from_u128(1));
-    let header = InstanceHeader::create(&store, &unit, &mut SysRng, instance, pattern, PATIENCE).await.unwrap();
+    let header =
+        InstanceHeader::create(&store, &unit, &mut SysRng, instance, pattern, PATIENCE).await.unwrap();
 
     // The canary answers a challenge, as a host will have it do.
     let by = engine::MacMechanism::AesCmac;

@@ -8,12 +8,12 @@ use crate::jobs::JobTiming;
 use crate::opening::{Open, open};
 use crate::ports::UnitDirectory;
 use axum::Router;
+use getrandom::SysRng;
 use host::{Host, LinkError};
 use keystore::AnyStore;
-use getrandom::SysRng;
 use kms::{
-    Call, Clock, InstanceError, InstanceHeader, InstanceId, KeyQuery, KeyState, OpenError,
-    RotationProfile, StateSet,
+    Call, Clock, InstanceError, InstanceHeader, InstanceId, KeyQuery, KeyState, OpenError, RotationProfile,
+    StateSet,
 };
 use server::auth::Auth;
 use server::rest::Instance;

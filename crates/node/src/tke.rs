@@ -4,8 +4,8 @@ use crate::audit::ForwardedCommand;
 use crate::node::{PATIENCE, SERVICE_CALLER, Shared};
 use crate::unit_link::administer;
 use crate::unit_status::{QueriedUnit, is_imprint, lifecycle, query_units};
-use host::Host;
 use getrandom::SysRng;
+use host::Host;
 use kms::{Call, InstanceError, InstanceId, KeyQuery, KmsError, StateSet, StoredInstance};
 use server::tke::{
     AdministeredUnit, Administration, ForwardError, ForwardResult, ForwardedRequest, KeystoreReport,

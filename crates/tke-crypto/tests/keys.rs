@@ -1,6 +1,7 @@
 //! Keys, their identifiers and their encodings.
 
 use crate::common::{fixture, generator, hex, signing_key};
+use rand_core::TryRng;
 use sha2::{Digest, Sha256};
 use tke_crypto::{
     AdministratorKey, KeyInvalid, MAX_SIGNATURE_LEN, PublicKey, RandomFailed, RsaPublicKey, SigningKey, Ski,
@@ -107,7 +108,7 @@ fn signatures_are_short_enough_and_verify_only_what_was_signed() {
     for seed in 6..20 {
         let key = signing_key(seed);
         let mut message = [0; 100];
-        random(&mut message).unwrap();
+        random.try_fill_bytes(&mut message).unwrap();
         let signature = key.sign(&message);
         assert!(signature.len() <= MAX_SIGNATURE_LEN);
         key.public().verify(&message, &signature).unwrap();

@@ -11,11 +11,11 @@ mod file;
 mod hpcs;
 
 pub use all::{SomeFailed, sign_with_all};
+pub(crate) use file::generate_key;
 pub use file::{
     CreatedSignatureKey, KeyFileError, ListedSignatureKey, SameName, SignatureKeyFile, SignatureKeys,
     list_signature_keys,
 };
-pub(crate) use file::generate_key;
 pub use hpcs::{HpcsKeyFile, HpcsKeyFileError};
 
 use crate::card::{CardError, Serial};

@@ -253,7 +253,7 @@ fn a_card_holds_eighty_five_parts() {
     drop(card);
     let card = drawer.insert("a");
     assert_eq!(card.list().parts.len(), 85);
-    let first = card.list().parts[0].label;
+    let first = card.list().parts[0].label.clone();
     card.remove_part(&first).unwrap();
     assert!(matches!(card.remove_part(&first), Err(CardError::NoSuchPart)));
     card.generate_part(label("more")).unwrap();

@@ -2,16 +2,16 @@
 
 use crate::administration::decision::{Decision, DecisionError, decide};
 use crate::administration::query::{self, QueryContext};
-use crate::administration::response::{ResponseHeader, ResponseBuffers, write_malformed};
+use crate::administration::response::{ResponseBuffers, ResponseHeader, write_malformed};
 use crate::administration::verify::verify;
 use crate::administration::{target, transport};
 use crate::command;
 use crate::domain::Domain;
 use crate::env::{Env, Module};
-use crate::persistence::AuditedAction;
 use crate::key_parts::KeyParts;
 use crate::key_scope::KeyScope;
 use crate::master_key::{Candidate, MasterKey, Reference};
+use crate::persistence::AuditedAction;
 use crate::registers::RegisterCommand;
 use crate::unit::Unit;
 use engine::{Engine, KeyHandle};
@@ -123,7 +123,11 @@ impl<E: Env> Unit<E> {
 
     /// Zeroizes a unit that has lost its state. No signature is needed, since no administrator is known. A unit whose state
     /// may become readable again, once its engine or storage works, is not zeroized.
-    fn zeroize_without_state(&mut self, block: &AdminBlock<'_>, attempt: &AuditedAction) -> Result<(), Refusal> {
+    fn zeroize_without_state(
+        &mut self,
+        block: &AdminBlock<'_>,
+        attempt: &AuditedAction,
+    ) -> Result<(), Refusal> {
         if self.failure.and_then(Refusal::unit_error) != Some(UnitError::StateInvalid) {
             return Err(UnitError::ErrorState.into());
         }
@@ -223,7 +227,11 @@ impl<E: Env> Unit<E> {
         Ok(())
     }
 
-    fn generate_importer(&mut self, pending: &PendingCommand<'_>, output: &mut [u8]) -> Result<usize, CommandFailure> {
+    fn generate_importer(
+        &mut self,
+        pending: &PendingCommand<'_>,
+        output: &mut [u8],
+    ) -> Result<usize, CommandFailure> {
         let key = transport::make_importer(&mut self.engine).map_err(CommandFailure::Refused)?;
         let len = transport::show_importer(&key, &self.state.identity, output).map_err(refused)?;
         self.save(pending, self.state.domain.clone(), None)?;

@@ -1,10 +1,10 @@
 //! Calls, for each command, the function that executes it.
 
-use crate::response_layout::ResponseLayout;
 use crate::command;
 use crate::env::Env;
 use crate::key_scope::KeyScope;
 use crate::registers::Registers;
+use crate::response_layout::ResponseLayout;
 use crate::unit::Unit;
 use engine::{AES_GCM_IV_LEN, KeySpec, MacMechanism, WrapMechanism};
 use unit_api::{CommandHandler, Refusal};

@@ -118,7 +118,7 @@ impl<E: Env> Unit<E> {
             self.failure.get_or_insert(failure);
         }
         let mut gone: Vec<MasterKey, 2> = Vec::new();
-        for key in before.domain.registers.keys_gone_in(&self.state.domain.registers) {
+        for key in before.domain.registers.keys_removed_in(&self.state.domain.registers) {
             // Two registers hold no more than two keys.
             let _ = gone.push(key.clone());
         }
@@ -139,7 +139,10 @@ impl<E: Env> Unit<E> {
     pub(crate) fn clean_up(&mut self) {
         for _ in 0..CLEAN_UP_ATTEMPTS {
             // The reference of a key that could not be removed stays where the next start finds it.
-            if !matches!(self.stale_slot, StaleSlot::Outdated) || self.failure.is_some() || self.overwrite_stale_slot().is_ok() {
+            if !matches!(self.stale_slot, StaleSlot::Outdated)
+                || self.failure.is_some()
+                || self.overwrite_stale_slot().is_ok()
+            {
                 return;
             }
         }
@@ -231,11 +234,8 @@ impl<E: Env> Unit<E> {
     fn zeroize_as(&mut self, kind: AuditKind) -> Result<(), Refusal> {
         self.importer = None;
         let attempt = AuditedAction::without_command(kind);
-        let begun = if self.state.is_known() {
-            self.zeroize_known(&attempt)
-        } else {
-            self.zeroize_unknown(&attempt)
-        };
+        let begun =
+            if self.state.is_known() { self.zeroize_known(&attempt) } else { self.zeroize_unknown(&attempt) };
         begun.inspect_err(|_| self.erase())
     }
 
@@ -253,7 +253,9 @@ impl<E: Env> Unit<E> {
             let _ = key.destroy(&mut self.engine);
             let _ = self.forget(&key.reference);
         }
-        if let StaleSlot::Uncertain(Some(abandoned)) = core::mem::replace(&mut self.stale_slot, StaleSlot::Harmless) {
+        if let StaleSlot::Uncertain(Some(abandoned)) =
+            core::mem::replace(&mut self.stale_slot, StaleSlot::Harmless)
+        {
             let _ = self.forget(&abandoned);
         }
         let _ = self.engine.forget_all_but(&[]);

@@ -90,10 +90,15 @@ impl Slots {
     /// Finds the newest state.
     ///
     /// An incomplete first write counts as no state, because a new unit writes both slots before it answers any request.
-    pub(crate) fn find<E: Engine, S: Storage>(engine: &mut E, storage: &mut S) -> Result<StorageContent, Refusal> {
+    pub(crate) fn find<E: Engine, S: Storage>(
+        engine: &mut E,
+        storage: &mut S,
+    ) -> Result<StorageContent, Refusal> {
         let summaries = [summarize(engine, storage, Slot::A)?, summarize(engine, storage, Slot::B)?];
         let (latest, sequence, has_older) = match summaries {
-            [SlotSummary::Empty | SlotSummary::Damaged, SlotSummary::Empty] => return Ok(StorageContent::Nothing),
+            [SlotSummary::Empty | SlotSummary::Damaged, SlotSummary::Empty] => {
+                return Ok(StorageContent::Nothing);
+            }
             [SlotSummary::Sound(a), SlotSummary::Sound(b)] if a > b => (Slot::A, a, true),
             [SlotSummary::Sound(_), SlotSummary::Sound(b)] => (Slot::B, b, true),
             [SlotSummary::Sound(a), _] => (Slot::A, a, false),
@@ -143,7 +148,11 @@ fn read<E: Engine, S: Storage, T>(
     Ok(work(engine, &content)?)
 }
 
-fn summarize<E: Engine, S: Storage>(engine: &mut E, storage: &mut S, slot: Slot) -> Result<SlotSummary, Refusal> {
+fn summarize<E: Engine, S: Storage>(
+    engine: &mut E,
+    storage: &mut S,
+    slot: Slot,
+) -> Result<SlotSummary, Refusal> {
     read(engine, storage, slot, |_, content| {
         Ok(match content {
             Content::Empty => SlotSummary::Empty,

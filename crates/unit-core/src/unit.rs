@@ -1,15 +1,15 @@
 //! The unit: its parts, its start, and its entry [`Unit::execute`].
 
-use crate::response_layout::ResponseLayout;
 use crate::command;
 use crate::env::{Env, UnitIdentity};
 use crate::execution::Execution;
-use crate::persistence::{AuditedAction, StaleSlot};
 use crate::key_scope::KeyScope;
 use crate::master_key::MasterKey;
+use crate::persistence::{AuditedAction, StaleSlot};
+use crate::response_layout::ResponseLayout;
 use crate::self_test;
 use crate::slot::{OpenSlot, StateSummary};
-use crate::slots::{StorageContent, Slots};
+use crate::slots::{Slots, StorageContent};
 use crate::state::{State, StoredKey};
 use engine::{Engine, EngineError};
 use tke_crypto::SigningKey;
@@ -84,7 +84,12 @@ impl<E: Env> Unit<E> {
         }
     }
 
-    fn restore(&mut self, slots: Slots, newest: OpenSlot, older: Option<&StateSummary>) -> Result<(), Refusal> {
+    fn restore(
+        &mut self,
+        slots: Slots,
+        newest: OpenSlot,
+        older: Option<&StateSummary>,
+    ) -> Result<(), Refusal> {
         if *newest.state.identity() != self.state.identity {
             return Err(UnitError::StateInvalid.into());
         }

@@ -5,7 +5,7 @@ use crate::common::administrators::{
     query, seal, secure, send, send_raw, sign, signed_parts, signer_info, with_domain,
 };
 use crate::common::{
-    Fixture, TestEnv, OTHER_PARTS, PARTS, activate, bring_into_service, commit, load, run, status,
+    Fixture, OTHER_PARTS, PARTS, TestEnv, activate, bring_into_service, commit, load, run, status,
 };
 use unit_api::admin::{
     AdminCommand, AdminRequest, AdminResponse, AdministratorEntries, Attributes, AuditChain, ControlPoint,

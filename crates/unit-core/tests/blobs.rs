@@ -1,7 +1,7 @@
 //! Key blobs that are not as a unit made them, or not for it.
 
 use crate::common::{
-    Fixture, TestEnv, OTHER_PARTS, activate, bring_into_service, bytes, commit, generate, import, load,
+    Fixture, OTHER_PARTS, TestEnv, activate, bring_into_service, bytes, commit, generate, import, load,
     refusal, spec, status,
 };
 use engine::{Algorithm, Engine, KeyPart, KeyUses, MacMechanism, WrapMechanism};

@@ -2,8 +2,8 @@
 
 use crate::common::administrators::{attributes, secure};
 use crate::common::{
-    Answer, Fixture, OTHER_PARTS, PARTS, activate, bring_into_service, bytes, commit, done, execute, generate,
-    import, load, refusal, run, spec, status, try_load, zeroize,
+    Answer, Fixture, OTHER_PARTS, PARTS, activate, bring_into_service, bytes, commit, done, execute,
+    generate, import, load, refusal, run, spec, status, try_load, zeroize,
 };
 use engine::{Algorithm, KeyUses, MacMechanism, WrapMechanism};
 use unit_api::admin::{AdminCommand, ControlPoint, Permissions};

@@ -6,7 +6,7 @@ use crate::common::administrators::{
 };
 use crate::common::disk::Fault;
 use crate::common::{
-    Fixture, TestEnv, Lasting, PARTS, execute, lasting, refusal, run, status, try_load, zeroize,
+    Fixture, Lasting, PARTS, TestEnv, execute, lasting, refusal, run, status, try_load, zeroize,
 };
 use engine::{DigestMechanism, Engine};
 use sha2::{Digest, Sha256};

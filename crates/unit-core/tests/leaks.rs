@@ -3,7 +3,7 @@
 use crate::common::administrators::{Ask, export_target, importer_of, query, seal, send_raw, signed_parts};
 use crate::common::observed::Misbehaviour;
 use crate::common::{
-    Answer, Fixture, TestEnv, Lasting, bytes, execute, generate, import, lasting, spec, status,
+    Answer, Fixture, Lasting, TestEnv, bytes, execute, generate, import, lasting, spec, status,
 };
 use engine::{Algorithm, EngineError, KeyUses, MacMechanism, WrapMechanism};
 use unit_api::admin::{AdminCommand, AdminResponse};

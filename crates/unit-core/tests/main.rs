@@ -8,10 +8,10 @@ mod common;
 // What the fuzz targets run; they name each other from their crate's root.
 #[path = "../fuzz/bodies/administration.rs"]
 mod administration;
-#[path = "../fuzz/bodies/fixture.rs"]
-mod fixture;
 #[path = "../fuzz/bodies/blob.rs"]
 mod blob;
+#[path = "../fuzz/bodies/fixture.rs"]
+mod fixture;
 #[path = "../fuzz/bodies/unit_request.rs"]
 mod unit_request;
 

@@ -6,7 +6,7 @@ use crate::common::administrators::{
     Ask, administer, attributes, import_sealed, importer_of, pattern_of, seal, secure, send, with_domain,
 };
 use crate::common::disk::Fault;
-use crate::common::{self, Answer, Fixture, TestEnv, OTHER_PARTS, PARTS, THIRD_PARTS, execute, lasting};
+use crate::common::{self, Answer, Fixture, OTHER_PARTS, PARTS, THIRD_PARTS, TestEnv, execute, lasting};
 use engine::{KeySpec, KeyUses, MacMechanism};
 use proptest::prelude::*;
 use unit_api::admin::{AdminCommand, Permissions};

@@ -5,7 +5,7 @@ use crate::common::administrators::{
 };
 use crate::common::module::{certificate, fixed_key, root};
 use crate::common::{
-    Fixture, TestEnv, OTHER_PARTS, PARTS, activate, bring_into_service, bytes, commit, generate, load, run,
+    Fixture, OTHER_PARTS, PARTS, TestEnv, activate, bring_into_service, bytes, commit, generate, load, run,
     status,
 };
 use engine::{KeyUses, MacMechanism};

@@ -1,10 +1,10 @@
 //! Who certifies the modules of units.
 
-use std::io;
 use getrandom::SysRng;
+use std::io;
 use tke_crypto::{
-    CERTIFICATE_BUFFER_LEN, PublicKey, RootName, SigningKey, issue_module_certificate,
-    root_certificate_key, write_root_certificate,
+    CERTIFICATE_BUFFER_LEN, PublicKey, RootName, SigningKey, issue_module_certificate, root_certificate_key,
+    write_root_certificate,
 };
 use unit_api::UnitId;
 
@@ -108,8 +108,7 @@ impl Manufacturer for RootManufacturer {
 
 /// A fresh private key on P-521.
 pub(crate) fn generate_key() -> Result<SigningKey, ManufacturerError> {
-    SigningKey::generate(&mut SysRng)
-        .map_err(|_| ManufacturerError::Random)
+    SigningKey::generate(&mut SysRng).map_err(|_| ManufacturerError::Random)
 }
 
 fn root_name(name: &str) -> Result<RootName, ManufacturerError> {

@@ -246,7 +246,8 @@ fn open(
         .map_err(|source| UnitServerError::Folder { folder: folder.clone(), source })?;
     let (engine, description) = open_engine(config, &kept, &device, losses)?;
     kept.confirm_keys(folder).map_err(kept_error)?;
-    let identity = UnitIdentity { unit: device.id, domain_index: device.domain_index, instance: device.instance };
+    let identity =
+        UnitIdentity { unit: device.id, domain_index: device.domain_index, instance: device.instance };
     // It lives as long as the process does.
     let engine = Box::leak(engine);
     let mut unit = Unit::start(engine, storage, device.module, SystemClock, identity);

@@ -4,8 +4,8 @@ use crate::output;
 use getrandom::SysRng;
 use std::sync::OnceLock;
 use tke_crypto::{
-    AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, SCALAR_LEN, SEALED_PART_MAX_LEN,
-    SigningKey, seal_key_part, write_administrator_certificate,
+    AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, SCALAR_LEN, SEALED_PART_MAX_LEN, SigningKey,
+    seal_key_part, write_administrator_certificate,
 };
 use unit_api::admin::{
     AdminBlock, AdminCommand, AdminRequest, Attributes, ImporterKey, MODE_LEFT_IMPRINT, Permissions,

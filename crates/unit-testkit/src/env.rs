@@ -11,7 +11,7 @@ use tke_crypto::{
 };
 use unit_api::UnitId;
 use unit_api::admin::InstanceId;
-use unit_core::{Clock, Env, UnitIdentity, Module, Slot, Storage, StorageFailed, Unit};
+use unit_core::{Clock, Env, Module, Slot, Storage, StorageFailed, Unit, UnitIdentity};
 
 /// The surroundings of a test unit: any engine, storage in memory, a module with fixed keys, no clock.
 pub struct TestEnv<E = SoftEngine<SysRng>>(PhantomData<E>);

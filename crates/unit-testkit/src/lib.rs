@@ -11,7 +11,7 @@ mod env;
 mod scripted_rng;
 
 pub use administrator::{generate_master_key, request, secure};
-pub use env::{TestEnv, Memory, soft_engine};
+pub use env::{Memory, TestEnv, soft_engine};
 pub use getrandom::SysRng;
 pub use scripted_rng::ScriptedRng;
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use unit_api::admin::InstanceId;
-use unit_server::{EngineChoice, UnitIdentity, UnitConfig, UnitServer, UnitServerError};
+use unit_server::{EngineChoice, UnitConfig, UnitIdentity, UnitServer, UnitServerError};
 
 /// What a unit process is started with.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@
 use crate::engine_soft::{SecretEntropy, spec};
 use crate::harness::{public_bytes, secret, secret_bytes, set_up};
 use ::engine_soft::{CtrDrbg, DeviceSecret, SoftEngine};
-use ::unit_core::{Clock, Env, UnitIdentity, Module, Slot, Storage, StorageFailed, Unit};
+use ::unit_core::{Clock, Env, Module, Slot, Storage, StorageFailed, Unit, UnitIdentity};
 use engine::Algorithm;
 use rand_core::SeedableRng;
 use std::cell::RefCell;
@@ -23,8 +23,8 @@ use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::OnceLock;
 use tke_crypto::{
-    AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, SCALAR_LEN, SEALED_PART_MAX_LEN,
-    Signature, SigningKey, Ski, seal_key_part, write_administrator_certificate,
+    AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, SCALAR_LEN, SEALED_PART_MAX_LEN, Signature,
+    SigningKey, Ski, seal_key_part, write_administrator_certificate,
 };
 use unit_api::admin::{
     AdminBlock, AdminCommand, AdminRequest, AdminResponse, AdminResponseBlock, Attributes, ImporterKey,

@@ -1,6 +1,8 @@
 //! Laws of keys: listing, generation, permitted uses, destruction.
 
-use super::support::{FILLER, GCM, WRAPPINGS, aes, assert_refused, destroy, offers, offers_len, secret, spec};
+use super::support::{
+    FILLER, GCM, WRAPPINGS, aes, assert_refused, destroy, offers, offers_len, secret, spec,
+};
 use crate::{
     Algorithm, DigestMechanism, Engine, EngineError, KeyHandle, KeySpec, KeyUses, MAX_KEY_LEN,
     MAX_REFERENCE_LEN, MacMechanism, Mechanism, SHA256_LEN, WrapMechanism,

@@ -1,6 +1,8 @@
 //! Laws of master keys: combination from parts, verification patterns, derivation as the only use.
 
-use super::support::{FILLER, GCM, aes, assert_refused, destroy, offers, offers_len, same_value, secret, spec};
+use super::support::{
+    FILLER, GCM, aes, assert_refused, destroy, offers, offers_len, same_value, secret, spec,
+};
 use super::vectors::{COUNTING, KDF, PATTERN_OF_ONE, PATTERN_OF_THREE, PATTERN_OF_TWO};
 use crate::{
     Algorithm, Engine, EngineError, KeyHandle, KeyPart, KeySpec, KeyUses, MacMechanism, Mechanism,

@@ -1,7 +1,7 @@
 //! Laws of persisted keys.
 
-use super::support::{FILLER, GCM, aes, assert_refused, destroy, offers, same_value, secret};
 use super::master_keys::master_key;
+use super::support::{FILLER, GCM, aes, assert_refused, destroy, offers, same_value, secret};
 use crate::{
     Engine, EngineError, KeyHandle, KeySpec, KeyUses, MAX_KEY_LEN, MAX_REFERENCE_LEN, MacMechanism,
     Mechanism, SHA256_LEN, WrapMechanism,

@@ -1,9 +1,9 @@
 //! Laws of wrapping and unwrapping keys.
 
+use super::master_keys::master_key;
 use super::support::{
     FILLER, WRAPPINGS, aes, assert_refused, destroy, offers, offers_len, same_value, secret, spec,
 };
-use super::master_keys::master_key;
 use super::vectors::{KW, KWP, WrapVector};
 use crate::{Algorithm, Engine, EngineError, KeySpec, KeyUses, MAX_KEY_LEN, Mechanism, WrapMechanism};
 

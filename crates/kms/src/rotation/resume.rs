@@ -455,9 +455,7 @@ impl fmt::Display for Step {
             Self::Finish => f.write_str("finish: make the new master key the instance's"),
             Self::RemoveOldForms => f.write_str("continue removing the forms under the old master key"),
             Self::Cancel => f.write_str("cancel the rotation"),
-            Self::RemoveNewForms => {
-                f.write_str("continue removing the forms under the cancelled master key")
-            }
+            Self::RemoveNewForms => f.write_str("continue removing the forms under the cancelled master key"),
             Self::Reload { units, pattern } => {
                 write!(f, "exclude {} and load, commit and activate {pattern} there", Numbers(units))
             }

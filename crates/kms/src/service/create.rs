@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use keystore::{Cond, Keystore, OpId, Revision, Txn};
 use unit_api::Command;
 
-use super::{CommitOutcome, OpenInstance, Kms, MAX_ATTEMPTS, InstanceView, first_16, not_found};
+use super::{CommitOutcome, InstanceView, Kms, MAX_ATTEMPTS, OpenInstance, first_16, not_found};
 use crate::ask::{self, Encrypted};
 use crate::call::TimeBudget;
 use crate::record::{BlobRecord, EncryptedPayload, Lifecycle, Live, Record, Version, encode};

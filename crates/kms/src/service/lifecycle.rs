@@ -5,7 +5,7 @@ use keystore::{Keystore, OpId};
 use super::Kms;
 use crate::record::{Lifecycle, Live};
 use crate::time::Millis;
-use crate::{KeyAction, Call, KeyMetadata, KeyRef, KmsError, Units};
+use crate::{Call, KeyAction, KeyMetadata, KeyRef, KmsError, Units};
 
 impl<S: Keystore, U: Units> Kms<S, U> {
     /// Suspends an active root key, which then neither wraps nor unwraps until it is enabled.

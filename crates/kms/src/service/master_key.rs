@@ -3,7 +3,7 @@
 use keystore::{Cond, Entry, Freshness, Key as StoreKey, Keystore, Revision, Txn, Write};
 use unit_api::{VerificationPattern, Wkid};
 
-use super::{CommitOutcome, OpenInstance, Kms, MAX_ATTEMPTS, invalid};
+use super::{CommitOutcome, Kms, MAX_ATTEMPTS, OpenInstance, invalid};
 use crate::call::TimeBudget;
 use crate::header::reencipher_proof;
 use crate::join::join_all;

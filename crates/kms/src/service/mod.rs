@@ -27,7 +27,7 @@ use crate::record::{BlobRecord, Record, decode, encode};
 use crate::rng::random_array;
 use crate::seal::{InstanceKeys, Sealed};
 use crate::{
-    KeyAction, Call, Clock, InstanceHeader, InstanceId, KeyId, KeyMetadata, KeyRef, KeyState, KmsError, Mode,
+    Call, Clock, InstanceHeader, InstanceId, KeyAction, KeyId, KeyMetadata, KeyRef, KeyState, KmsError, Mode,
     OpenError, RandomFailed, RecordError, RotationProfile, SharedRng, StoreMeta, SystemClock, Timers, Units,
     VersionId, layout,
 };
@@ -187,7 +187,12 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     }
 
     /// Reads the instance and the records with these names, all at one revision.
-    async fn view(&self, call: &Call<'_>, budget: TimeBudget, names: &[StoreKey]) -> Result<InstanceView, KmsError> {
+    async fn view(
+        &self,
+        call: &Call<'_>,
+        budget: TimeBudget,
+        names: &[StoreKey],
+    ) -> Result<InstanceView, KmsError> {
         let mut keys = Vec::with_capacity(names.len() + 1);
         keys.push(layout::header(call.instance));
         keys.extend_from_slice(names);
@@ -330,7 +335,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     }
 
     /// The error for a missing blob, which is valid only for a key that was purged since it was read.
-    async fn missing_blob(&self, call: &Call<'_>, budget: TimeBudget, id: KeyId, name: &StoreKey) -> KmsError {
+    async fn missing_blob(
+        &self,
+        call: &Call<'_>,
+        budget: TimeBudget,
+        id: KeyId,
+        name: &StoreKey,
+    ) -> KmsError {
         match self.load(call, budget, &KeyRef::Id(id), |_| Vec::new()).await {
             Ok(_) => invalid(name, RecordError::Missing),
             Err(error) => error,
@@ -401,7 +412,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         self.put(instance, kind, key, &plain)
     }
 
-    fn put(&self, instance: &OpenInstance, kind: Sealed, key: StoreKey, plain: &[u8]) -> Result<Write, KmsError> {
+    fn put(
+        &self,
+        instance: &OpenInstance,
+        kind: Sealed,
+        key: StoreKey,
+        plain: &[u8],
+    ) -> Result<Write, KmsError> {
         let value = instance.keys.seal(kind, &key, plain, &mut self.options.rng.clone())?.into();
         Ok(Write::Put { key, value, lease: None })
     }

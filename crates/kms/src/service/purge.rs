@@ -5,7 +5,7 @@ use keystore::{Cond, Freshness, Keystore, OpId, Txn, Write};
 use super::{CommitOutcome, Kms, LoadedKey, MAX_ATTEMPTS};
 use crate::call::TimeBudget;
 use crate::record::{Lifecycle, Record, Version};
-use crate::{KeyAction, Call, KeyMetadata, KeyRef, KmsError, RecordError, Units, layout};
+use crate::{Call, KeyAction, KeyMetadata, KeyRef, KmsError, RecordError, Units, layout};
 
 /// Most blobs removed in one transaction: with header, record and aliases they are within the store's limit.
 const BLOBS_PER_TXN: usize = 80;

@@ -9,8 +9,8 @@ use super::{Kms, invalid};
 use crate::call::TimeBudget;
 use crate::record::Version;
 use crate::{
-    KeyAction, Call, Key, KeyMetadata, KeyOrigin, KeyQuery, KeyRef, KeyVersion, KmsError, Payload, RecordError,
-    SortBy, SortProperty, Units, ask, layout,
+    Call, Key, KeyAction, KeyMetadata, KeyOrigin, KeyQuery, KeyRef, KeyVersion, KmsError, Payload,
+    RecordError, SortBy, SortProperty, Units, ask, layout,
 };
 
 impl<S: Keystore, U: Units> Kms<S, U> {

@@ -4,13 +4,13 @@ use jiff::Timestamp;
 use keystore::{Keystore, OpId, Revision};
 use unit_api::Command;
 
-use super::{CommitOutcome, OpenInstance, Kms, LoadedKey, MAX_ATTEMPTS, MAX_MOVES};
+use super::{CommitOutcome, Kms, LoadedKey, MAX_ATTEMPTS, MAX_MOVES, OpenInstance};
 use crate::ask;
 use crate::call::TimeBudget;
 use crate::field::check_payload;
 use crate::record::{BlobRecord, MAX_VERSIONS, Record, Version};
 use crate::{
-    KeyAction, Call, Forms, KeyKind, KeyMetadata, KeyRef, KmsError, Payload, Timers, Units, VersionId, layout,
+    Call, Forms, KeyAction, KeyKind, KeyMetadata, KeyRef, KmsError, Payload, Timers, Units, VersionId, layout,
 };
 
 impl<S: Keystore, U: Units> Kms<S, U> {

@@ -10,7 +10,7 @@ use crate::ciphertext::{Ciphertext, MAX_PLAINTEXT_LEN, encode_aad};
 use crate::forms::BlobForms;
 use crate::record::Version;
 use crate::{
-    KeyAction, Call, Field, FieldRule, KeyRef, KmsError, Plaintext, Rewrapped, Rewrapping, Units, Unwrapped,
+    Call, Field, FieldRule, KeyAction, KeyRef, KmsError, Plaintext, Rewrapped, Rewrapping, Units, Unwrapped,
     VersionId, Wrapped, layout,
 };
 

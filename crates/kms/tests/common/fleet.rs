@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use getrandom::SysRng;
 use keystore::{
     Commit, Deadline, Freshness, Key, Keystore, Lease, LeaseId, MemoryStore, MemoryWatch, Page, Revision,
     Snapshot, StoreError, StoreIdentity, Txn, WallClock,
 };
-use getrandom::SysRng;
 use kms::rotation::{Position, RegionRotation, RegionStatus, Step, resume};
 use kms::{
     Call, Forms, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsError, KmsOptions, Plaintext,
@@ -276,7 +276,9 @@ impl Region {
         let kms = open(&store, &fleet, RotationProfile::Online).await;
         let instances: Vec<_> = (1..=instances).map(|n| InstanceId(Uuid::from_u128(n))).collect();
         for instance in &instances {
-            InstanceHeader::create(&store, &fleet, &mut SysRng, *instance, pattern(OLD), PATIENCE).await.unwrap();
+            InstanceHeader::create(&store, &fleet, &mut SysRng, *instance, pattern(OLD), PATIENCE)
+                .await
+                .unwrap();
         }
         Self { store, fleet, fuse, kms, instances }
     }

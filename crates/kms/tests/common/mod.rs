@@ -10,12 +10,12 @@ use std::time::Duration;
 use aes_gcm::aead::{Aead, AeadInOut, KeyInit, Payload as Message};
 use aes_gcm::{Aes128Gcm, Aes256Gcm, AesGcm, Nonce, aes::Aes192};
 use engine::{KeySpec, KeyUses};
+use getrandom::SysRng;
 use jiff::Timestamp;
 use keystore::{MemoryStore, StoreIdentity, WallClock};
-use getrandom::SysRng;
 use kms::{
-    Call, Clock, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsOptions, NewKey, OpId, Payload,
-    Timers, UnitReply, Units, UnitsError,
+    Call, Clock, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsOptions, NewKey, OpId, Payload, Timers,
+    UnitReply, Units, UnitsError,
 };
 use sha2::{Digest, Sha256};
 use unit_api::{Command, MAX_FRAME_LEN, Refusal, Reply, Response, UnitError, VerificationPattern};
@@ -237,7 +237,9 @@ impl World {
     /// Makes an instance.
     pub(crate) async fn begin(&self, instance: InstanceId) -> InstanceHeader {
         let pattern = self.unit.pattern();
-        InstanceHeader::create(&self.store, &self.unit, &mut SysRng, instance, pattern, PATIENCE).await.unwrap()
+        InstanceHeader::create(&self.store, &self.unit, &mut SysRng, instance, pattern, PATIENCE)
+            .await
+            .unwrap()
     }
 
     /// Another service over the same store and units, as after a restart.

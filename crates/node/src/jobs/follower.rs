@@ -2,8 +2,8 @@
 
 use super::JobContext;
 use crate::node::PATIENCE;
-use keystore::{Deadline, Freshness, Key, Keystore, StoreError, WatchEvent, WatchStream};
 use getrandom::SysRng;
+use keystore::{Deadline, Freshness, Key, Keystore, StoreError, WatchEvent, WatchStream};
 use kms::rotation::journal_key;
 use kms::{InstanceError, InstanceHeader, InstanceId};
 use std::convert::Infallible;

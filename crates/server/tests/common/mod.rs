@@ -3,13 +3,13 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use getrandom::SysRng;
 use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use keystore::{AnyStore, MemoryStore, StoreError, StoreIdentity, WallClock};
-use getrandom::SysRng;
 use kms::{
-    Clock, Forms, InstanceHeader, InstanceId, Kms, KmsOptions, RotationProfile, Timers, UnitReply,
-    UnitState, Units, UnitsError,
+    Clock, Forms, InstanceHeader, InstanceId, Kms, KmsOptions, RotationProfile, Timers, UnitReply, UnitState,
+    Units, UnitsError,
 };
 use serde_json::{Value, json};
 use server::auth::{Auth, AuthConfig, Identity, SigningKey};

@@ -304,7 +304,7 @@ fn combine(places: &[(Ep11Session, PathBuf, PartLabel)]) -> Result<PartList, Tke
     let (mut own, mut others) = (Vec::new(), Vec::new());
     for (card, path, label) in places {
         if card.serial() == last.serial() {
-            own.push(*label);
+            own.push(label.clone());
         } else {
             let sent = card.send_part_for_combining(label, &last.certificate());
             others.push(sent.map_err(TkeError::card(path))?);

@@ -79,14 +79,21 @@ pub(crate) fn add(context: &Context<'_>, args: &SigkeyAddArgs) -> Result<Report,
     let made = match &args.import {
         None => {
             let password = context.secrets.new_password(&args.name)?;
-            SignatureKeyFile::create(&context.folder, name, &password, context.cost())
+            SignatureKeyFile::create(&context.folder, name.clone(), &password, context.cost())
         }
         Some(path) => {
             let import = |source| TkeError::Import { path: path.clone(), source };
             let old = HpcsKeyFile::read(path).map_err(import)?;
             let old_password = context.secrets.password(&path.display().to_string())?;
             let password = context.secrets.new_password(&args.name)?;
-            SignatureKeyFile::import(&context.folder, &old, &old_password, name, &password, context.cost())
+            SignatureKeyFile::import(
+                &context.folder,
+                &old,
+                &old_password,
+                name.clone(),
+                &password,
+                context.cost(),
+            )
         }
     };
     let CreatedSignatureKey { key, warning } = made.map_err(key_error)?;

@@ -215,11 +215,11 @@ pub(crate) fn add(context: &Context<'_>, args: &MkAddArgs) -> Result<Report, Tke
     let part_error = |source| TkeError::Part { label: args.label.clone(), source };
     let made = if args.random {
         let password = context.secrets.new_password(&args.label)?;
-        KeyPartFile::generate(&context.folder, label, &password, context.cost())
+        KeyPartFile::generate(&context.folder, label.clone(), &password, context.cost())
     } else {
         let value = part_value(context.console, args.value_file.as_deref(), &args.label)?;
         let password = context.secrets.new_password(&args.label)?;
-        KeyPartFile::enter(&context.folder, label, &value, &password, context.cost())
+        KeyPartFile::enter(&context.folder, label.clone(), &value, &password, context.cost())
     };
     let part = made.map_err(part_error)?;
     let path = &part.listed().path;

@@ -94,7 +94,7 @@ fn read(der: &[u8]) -> Readings {
 fn holds_together(certificate: &AdministratorCertificate) {
     assert_eq!(certificate.ski, certificate.key.ski());
     assert_eq!(AdministratorKey::from_bytes(&certificate.key.to_bytes()), Ok(certificate.key.clone()));
-    assert_eq!(AdministratorName::try_from(certificate.name.as_str()), Ok(certificate.name));
+    assert_eq!(AdministratorName::try_from(certificate.name.as_str()), Ok(certificate.name.clone()));
 }
 
 /// Which bit is up to the bytes themselves, so that all are tried in the end.

@@ -179,7 +179,7 @@ impl Ep11Session {
         let inserted = self.inserted();
         let key = inserted.content.signature_key.as_ref();
         CardContent {
-            signature_key: key.map(|held| (held.name, held.key.public().ski())),
+            signature_key: key.map(|held| (held.name.clone(), held.key.public().ski())),
             parts: inserted.content.parts.iter().map(PartInCard::shown).collect(),
         }
     }
@@ -198,7 +198,7 @@ impl Ep11Session {
     /// [`CardError::Full`], [`CardError::Disk`].
     pub fn import_signature_key(&self, file: &SignatureKeyFile) -> Result<CardSignatureKey, CardError> {
         let key = SigningKey::from_scalar(&file.expose_scalar()).map_err(|_| CardError::Damaged)?;
-        self.keep_signature_key(KeyInCard { name: *file.name(), key: Box::new(key) })
+        self.keep_signature_key(KeyInCard { name: file.name().clone(), key: Box::new(key) })
     }
 
     /// The card's signature key, to sign with.
@@ -208,7 +208,7 @@ impl Ep11Session {
     pub fn signature_key(&self) -> Result<CardSignatureKey, CardError> {
         let inserted = self.inserted();
         let held = inserted.content.signature_key.as_ref().ok_or(CardError::NoSignatureKey)?;
-        Ok(CardSignatureKey::new(self.clone(), inserted.store.serial, held.name, held.key.public()))
+        Ok(CardSignatureKey::new(self.clone(), inserted.store.serial, held.name.clone(), held.key.public()))
     }
 
     /// Draws a key part inside.
@@ -243,7 +243,7 @@ impl Ep11Session {
     /// [`CardError::Full`], [`CardError::LabelTaken`], [`CardError::Disk`].
     pub fn import_part(&self, file: &KeyPartFile) -> Result<HeldPart, CardError> {
         self.keep_part(PartInCard {
-            label: *file.label(),
+            label: file.label().clone(),
             origin: PartOrigin::Imported,
             id: file.id(),
             part: take(file.expose().expose())?,
@@ -455,7 +455,12 @@ impl Inserted {
 
 impl PartInCard {
     fn shown(&self) -> HeldPart {
-        HeldPart { label: self.label, origin: self.origin, id: self.id, pattern: pattern_of(&self.part) }
+        HeldPart {
+            label: self.label.clone(),
+            origin: self.origin,
+            id: self.id,
+            pattern: pattern_of(&self.part),
+        }
     }
 }
 

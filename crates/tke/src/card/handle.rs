@@ -71,7 +71,7 @@ impl CardPart {
         let (mut own, mut others) = (Vec::new(), Vec::new());
         for part in parts {
             if part.serial == last.serial {
-                own.push(part.held.label);
+                own.push(part.held.label.clone());
             } else {
                 others.push(part.card.send_part_for_combining(&part.held.label, &certificate)?);
             }

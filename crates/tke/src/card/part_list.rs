@@ -86,7 +86,7 @@ pub(super) fn sign(by: &Content, parts: &[(Serial, &PartInCard)]) -> Result<Part
     }
     let combined = combine(parts.iter().map(|(_, held)| &*held.part)).ok_or(CardError::NoMasterKey)?;
     let listed = |(card, held): &(Serial, &PartInCard)| ListedPart {
-        label: held.label,
+        label: held.label.clone(),
         card: *card,
         pattern: pattern_of(&held.part),
     };

@@ -50,9 +50,8 @@ impl Transfer {
         check_zone(from, to)?;
         let key: Zeroizing<[u8; 32]> = Zeroizing::new(random()?);
         let mut buffer = [0; tke_crypto::SEALED_PART_MAX_LEN];
-        let sealed_key =
-            tke_crypto::seal_key_part(&to.transport, &key, &mut getrandom::SysRng, &mut buffer)
-                .map_err(|_| CardError::System)?;
+        let sealed_key = tke_crypto::seal_key_part(&to.transport, &key, &mut getrandom::SysRng, &mut buffer)
+            .map_err(|_| CardError::System)?;
         let mut transfer = Self {
             from: from.certificate.clone(),
             to: to.serial,

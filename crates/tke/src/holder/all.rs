@@ -57,10 +57,10 @@ pub async fn sign_with_all(
     for (key, (_, answer)) in keys.iter().zip(pending) {
         match answer {
             Some(Ok(signature)) => {
-                signed.push((*key.name(), key.ski()));
+                signed.push((key.name().clone(), key.ski()));
                 signatures.push((key.ski(), signature));
             }
-            Some(Err(error)) => failed.push((*key.name(), key.ski(), error)),
+            Some(Err(error)) => failed.push((key.name().clone(), key.ski(), error)),
             // The loop above ends when every answer is there.
             None => {}
         }

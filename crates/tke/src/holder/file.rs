@@ -120,7 +120,7 @@ impl SignatureKeyFile {
         let file = SecretFile::seal(PURPOSE, fields, password, cost, key.expose_scalar().as_slice())?;
         let path = folder.file(ski.get(..16).unwrap_or(&ski), EXTENSION);
         file.write_new(&path)?;
-        let warning = if others.is_empty() { None } else { Some(SameName { name, others }) };
+        let warning = if others.is_empty() { None } else { Some(SameName { name: name.clone(), others }) };
         Ok(CreatedSignatureKey { key: Self { path, name, public, key }, warning })
     }
 

@@ -19,7 +19,7 @@ use tke_crypto::{
 };
 use unit_api::admin::InstanceId;
 use unit_api::{Command, Envelope, MAX_FRAME_LEN, Response, UnitId, VerificationPattern};
-use unit_core::{Clock, Env, UnitIdentity, Module, Slot, Storage, StorageFailed, Unit};
+use unit_core::{Clock, Env, Module, Slot, Storage, StorageFailed, Unit, UnitIdentity};
 
 pub(crate) const INSTANCE: InstanceId = InstanceId([0x1d; 16]);
 

@@ -1,6 +1,6 @@
 //! Administrators, a stranger, the module and its root, and what they sign.
 
-use crate::fixture::{Fixture, Disk, IDENTITY, Lasting};
+use crate::fixture::{Disk, Fixture, IDENTITY, Lasting};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -189,7 +189,12 @@ pub(crate) fn request(state: &Lasting, command: u32, input: &[u8], signed: Signe
 }
 
 /// Carries out what is rightly signed, and gives its output.
-pub(crate) fn carry_out(fixture: &mut Fixture, command: AdminCommand, input: &[u8], signed: Signed) -> Vec<u8> {
+pub(crate) fn carry_out(
+    fixture: &mut Fixture,
+    command: AdminCommand,
+    input: &[u8],
+    signed: Signed,
+) -> Vec<u8> {
     let state = fixture.lasting();
     let response = fixture.administer(&request(&state, command.id(), input, signed));
     let response = AdminResponse::decode(&response).unwrap();

@@ -1,7 +1,7 @@
 //! Any bytes as a key blob to a unit in service. What no unit has made opens nothing.
 
 use crate::administration::ruled_by;
-use crate::fixture::{Answer, Fixture, Bytes, Lasting};
+use crate::fixture::{Answer, Bytes, Fixture, Lasting};
 use engine::{Algorithm, KeySpec, KeyUses, MacMechanism, WrapMechanism};
 use std::cell::RefCell;
 use unit_api::{Command, UnitError};
@@ -42,7 +42,8 @@ fn make() -> Made {
         }
     }
     let moved = blobs.iter().map(|blob| fixture.bytes(Command::Reencipher { blob })).collect();
-    let mac = fixture.bytes(Command::Sign { by: MacMechanism::AesCmac, key: &blobs[0], data: b"still there" });
+    let mac =
+        fixture.bytes(Command::Sign { by: MacMechanism::AesCmac, key: &blobs[0], data: b"still there" });
     Made { state: fixture.lasting(), fixture, blobs, moved, mac }
 }
 

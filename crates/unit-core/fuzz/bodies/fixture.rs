@@ -10,7 +10,7 @@ use unit_api::{
     Command, Condition, Envelope, FRAME_HEADER_LEN, MAX_FRAME_LEN, NewRegister, Refusal, Request, Response,
     UnitId, UnitStatus, decode_reply, encode_request, split_frame,
 };
-use unit_core::{Clock, Env, UnitIdentity, Module, REPLY_BUFFER_LEN, Slot, Storage, StorageFailed, Unit};
+use unit_core::{Clock, Env, Module, REPLY_BUFFER_LEN, Slot, Storage, StorageFailed, Unit, UnitIdentity};
 use unit_testkit::ScriptedRng;
 
 pub(crate) const IDENTITY: UnitIdentity = UnitIdentity {

@@ -1,7 +1,7 @@
 //! Requests of any kind to a unit in one of its states: what is not rightly signed changes nothing, what is counts once.
 
 use crate::administration::{Signed, good_input, installed, request, ruled_by};
-use crate::fixture::{Answer, Fixture, Bytes, Disk, Lasting, body};
+use crate::fixture::{Answer, Bytes, Disk, Fixture, Lasting, body};
 use engine::{Algorithm, KeySpec, KeyUses, MacMechanism, WrapMechanism};
 use std::cell::OnceCell;
 use unit_api::admin::{

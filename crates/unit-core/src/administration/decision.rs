@@ -106,7 +106,9 @@ fn carry_out(domain: &Domain, order: &ParsedCommand) -> Result<Decision, UnitErr
     Ok(match *order {
         ParsedCommand::AddAdministrator(new) => with_administrators(domain.administrators.with(new)?),
         ParsedCommand::RemoveAdministrator(ski) => with_administrators(removed(domain, &ski)?),
-        ParsedCommand::ReplaceAdministrator { old, new } => with_administrators(domain.administrators.replacing(&old, new)?),
+        ParsedCommand::ReplaceAdministrator { old, new } => {
+            with_administrators(domain.administrators.replacing(&old, new)?)
+        }
         ParsedCommand::SetAttributes(attributes) => {
             attributes::check(domain, &attributes)?;
             Decision::Domain(Domain { attributes, ..domain.clone() })
@@ -133,12 +135,18 @@ fn carry_out(domain: &Domain, order: &ParsedCommand) -> Result<Decision, UnitErr
             permit(Permissions::WK_EXPORT, UnitError::ExportForbidden)?;
             Decision::Export(domain.registers.new_key().ok_or(UnitError::NewMissing)?.handle)
         }
-        ParsedCommand::CommitNew(pattern) => with_register_command(domain, &RegisterCommand::Commit(pattern))?,
-        ParsedCommand::ActivateNew(pattern) => with_register_command(domain, &RegisterCommand::Activate(pattern))?,
+        ParsedCommand::CommitNew(pattern) => {
+            with_register_command(domain, &RegisterCommand::Commit(pattern))?
+        }
+        ParsedCommand::ActivateNew(pattern) => {
+            with_register_command(domain, &RegisterCommand::Activate(pattern))?
+        }
         ParsedCommand::ClearNew => with_register_command(domain, &RegisterCommand::ClearNew)?,
         ParsedCommand::ClearCurrent => with_register_command(domain, &RegisterCommand::ClearCurrent)?,
         ParsedCommand::Zeroize => Decision::Domain(domain.next_life()?),
-        ParsedCommand::SetControlPoints(points) => with_control_points(switch(domain.control_points, points)?),
+        ParsedCommand::SetControlPoints(points) => {
+            with_control_points(switch(domain.control_points, points)?)
+        }
         ParsedCommand::AddControlPoints(points) => {
             with_control_points(switch(domain.control_points, domain.control_points.with(points))?)
         }

@@ -1,10 +1,10 @@
 //! Random bytes, encryption, decryption.
 
 use super::check_data_len;
-use crate::response_layout::ResponseLayout;
 use crate::blob_seal::{Purpose, open};
 use crate::key_scope::KeyScope;
 use crate::registers::Registers;
+use crate::response_layout::ResponseLayout;
 use engine::{AES_GCM_IV_LEN, AES_GCM_TAG_LEN, CipherMechanism, Engine, KeyUses};
 use unit_api::{MAX_RANDOM_LEN, Refusal, UnitError};
 

@@ -1,9 +1,9 @@
 //! Commands that make, wrap, unwrap and re-encipher keys.
 
-use crate::response_layout::ResponseLayout;
 use crate::blob_seal::{Purpose, open, seal, to_seal};
 use crate::key_scope::KeyScope;
 use crate::registers::Registers;
+use crate::response_layout::ResponseLayout;
 use engine::{Engine, KeySpec, KeyUses, WrapMechanism};
 use unit_api::{KeyAttributes, Refusal, UnitError};
 

@@ -1,10 +1,10 @@
 //! MACs over data.
 
 use super::check_data_len;
-use crate::response_layout::ResponseLayout;
 use crate::blob_seal::{Purpose, open};
 use crate::key_scope::KeyScope;
 use crate::registers::Registers;
+use crate::response_layout::ResponseLayout;
 use engine::{Engine, KeyUses, MacMechanism};
 use unit_api::Refusal;
 

@@ -13,7 +13,7 @@ use observed::{Device, Observed};
 use unit_api::admin::{AdminCommand, InstanceId, Permissions};
 use unit_api::{Command, Condition, Envelope, NewRegister, Refusal, Response, UnitError, UnitId, UnitStatus};
 use unit_api::{MAX_FRAME_LEN, VerificationPattern};
-use unit_core::{Env, UnitIdentity, Unit};
+use unit_core::{Env, Unit, UnitIdentity};
 
 /// The environment on the fixture.
 pub(crate) struct TestEnv;
@@ -127,10 +127,7 @@ pub(crate) fn execute(unit: &mut Unit<TestEnv>, command: Command<'_>) -> Result<
 }
 
 /// Executes, and checks what holds of every answer: a refusal leaves the output zero.
-pub(crate) fn execute_envelope(
-    unit: &mut Unit<TestEnv>,
-    envelope: &Envelope<'_>,
-) -> Result<Answer, Refusal> {
+pub(crate) fn execute_envelope(unit: &mut Unit<TestEnv>, envelope: &Envelope<'_>) -> Result<Answer, Refusal> {
     let mut out = vec![0xee; MAX_FRAME_LEN];
     let answer = match unit.execute(envelope, &mut out) {
         Ok(response) => Ok(match response {
@@ -255,12 +252,7 @@ pub(crate) fn generate(unit: &mut Unit<TestEnv>, uses: KeyUses, extractable: boo
     bytes(unit, Command::GenerateKey { spec: spec(Algorithm::Aes, 32, uses, extractable) })
 }
 
-pub(crate) fn import(
-    unit: &mut Unit<TestEnv>,
-    algorithm: Algorithm,
-    value: &[u8],
-    uses: KeyUses,
-) -> Vec<u8> {
+pub(crate) fn import(unit: &mut Unit<TestEnv>, algorithm: Algorithm, value: &[u8], uses: KeyUses) -> Vec<u8> {
     let key_len = u16::try_from(value.len()).unwrap();
     bytes(unit, Command::ImportKey { spec: spec(algorithm, key_len, uses, true), value })
 }

@@ -3,16 +3,14 @@
 use crate::region::DataError;
 use crate::{files, hex};
 use engine::{KEY_PART_LEN, KeyPart};
-use sha2::{Digest, Sha256};
 use getrandom::SysRng;
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use tke::holder::{Carrier, SignatureKey, Signing};
 use tke::part::{KeyPartHolder, PartError, PartId, PartLabel, SealedPart, Sealing};
-use tke_crypto::{
-    AdministratorName, PublicKey, SCALAR_LEN, SEALED_PART_MAX_LEN, SigningKey, seal_key_part,
-};
+use tke_crypto::{AdministratorName, PublicKey, SCALAR_LEN, SEALED_PART_MAX_LEN, SigningKey, seal_key_part};
 use unit_api::VerificationPattern;
 use zeroize::Zeroizing;
 

@@ -317,7 +317,9 @@ fn order_of(domain: &Domain, wish: Wish) -> (AdminCommand, ParsedCommand) {
     let pattern = |key: u8| MasterKey::for_test(key).pattern;
     let btc = ControlPoint::Btc.alone();
     match wish {
-        Wish::Add(n) => (AdminCommand::AddAdministrator, ParsedCommand::AddAdministrator(Administrator::for_test(n))),
+        Wish::Add(n) => {
+            (AdminCommand::AddAdministrator, ParsedCommand::AddAdministrator(Administrator::for_test(n)))
+        }
         Wish::Remove(n) => (AdminCommand::RemoveAdministrator, ParsedCommand::RemoveAdministrator(ski(n))),
         Wish::Replace(old, new) => {
             let new = Administrator::for_test(new);

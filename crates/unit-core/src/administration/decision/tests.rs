@@ -39,7 +39,7 @@ fn permissions() -> [Permissions; 6] {
     ]
 }
 
-/// Every legal state; who is installed bears number 1 and up.
+/// Calls `look` with every legal state; the installed administrators are numbered from 1.
 fn for_each_state(mut look: impl FnMut(&Domain)) {
     for count in 0..=8_u8 {
         let mut administrators = Administrators::none();
@@ -48,7 +48,7 @@ fn for_each_state(mut look: impl FnMut(&Domain)) {
         }
         for permissions in permissions() {
             let imprint = Attributes { permissions, ..Attributes::first() };
-            look(&Domain { attributes: imprint, administrators, ..Domain::new(1) });
+            look(&Domain { attributes: imprint, administrators: administrators.clone(), ..Domain::new(1) });
             for sign in 1..=u32::from(count) {
                 for revoke in 1..=u32::from(count) {
                     if sign.min(revoke) == 1 && !permissions.contains(Permissions::ONE_SIGN) {
@@ -61,7 +61,12 @@ fn for_each_state(mut look: impl FnMut(&Domain)) {
                         mode: 1,
                     };
                     for registers in register_states() {
-                        look(&Domain { attributes, administrators, registers, ..Domain::new(1) });
+                        look(&Domain {
+                            attributes,
+                            administrators: administrators.clone(),
+                            registers,
+                            ..Domain::new(1)
+                        });
                     }
                 }
             }
@@ -195,7 +200,10 @@ fn permitted(domain: &Domain, order: &ParsedCommand) -> Result<(), UnitError> {
             check(!installed(&new.entry.ski), UnitError::AdministratorInstalled)
         }
         ParsedCommand::SetAttributes(next) => attributes(domain, next),
-        ParsedCommand::GenerateImporterKey | ParsedCommand::ClearNew | ParsedCommand::ClearCurrent | ParsedCommand::Zeroize => Ok(()),
+        ParsedCommand::GenerateImporterKey
+        | ParsedCommand::ClearNew
+        | ParsedCommand::ClearCurrent
+        | ParsedCommand::Zeroize => Ok(()),
         ParsedCommand::GenerateMasterKey => {
             check(has(Permissions::WK_RANDOM), UnitError::GenerateForbidden)?;
             check(!new, UnitError::NewNotEmpty)
@@ -226,7 +234,9 @@ fn permitted(domain: &Domain, order: &ParsedCommand) -> Result<(), UnitError> {
             check(is(pattern, NEW), UnitError::PatternMismatch)
         }
         // Every state here has both switches on.
-        ParsedCommand::SetControlPoints(_) | ParsedCommand::AddControlPoints(_) | ParsedCommand::DeleteControlPoints(_) => Ok(()),
+        ParsedCommand::SetControlPoints(_)
+        | ParsedCommand::AddControlPoints(_)
+        | ParsedCommand::DeleteControlPoints(_) => Ok(()),
     }
 }
 
@@ -338,7 +348,11 @@ fn exhaustive_control_points() {
             let orders = [
                 (AdminCommand::SetControlPoints, ParsedCommand::SetControlPoints(set(given)), given),
                 (AdminCommand::AddControlPoints, ParsedCommand::AddControlPoints(set(given)), before | given),
-                (AdminCommand::DeleteControlPoints, ParsedCommand::DeleteControlPoints(set(given)), before & !given),
+                (
+                    AdminCommand::DeleteControlPoints,
+                    ParsedCommand::DeleteControlPoints(set(given)),
+                    before & !given,
+                ),
             ];
             for (command, order, after) in orders {
                 let expected = if after & !before != 0 && before & 1 == 0 {
