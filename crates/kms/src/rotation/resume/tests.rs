@@ -14,7 +14,7 @@ type Row<'a> = (Option<RotationPhase>, &'a [Registers], &'a str, &'a [&'a str]);
 
 /// Normal operation.
 const S3: Registers = (Some(OLD), NewRegister::Empty);
-/// LoadedKey.
+/// Loaded, not committed.
 const S4: Registers = (Some(OLD), NewRegister::FullUncommitted(NEW));
 /// Committed.
 const S5: Registers = (Some(OLD), NewRegister::FullCommitted(NEW));
@@ -57,7 +57,7 @@ fn each_row_of_the_table_of_interrupted_rotations() {
     let other = (Some(OLD), NewRegister::FullUncommitted(OTHER));
     let late = (Some(OLD), NewRegister::FullCommitted(NEW));
     let rows: &[Row<'_>] = &[
-        (None, &[S3, S3], "nothing is to be done", &[]),
+        (None, &[S3, S3], "no step is needed", &[]),
         // Loading, interrupted.
         (None, &[S4, S3], "load the key parts of NEW into unit 2", &["clear the new master key of unit 1"]),
         (None, &[S5, S3], "load the key parts of NEW into unit 2", &["clear the new master key of unit 1"]),
@@ -76,14 +76,14 @@ fn each_row_of_the_table_of_interrupted_rotations() {
         (None, &[S5, other], "clear the new master key of units 1, 2", &[]),
         (None, &[S5, S5], "begin the rotation to NEW", &["clear the new master key of units 1, 2"]),
         // Re-enciphering, interrupted.
-        (Some(ReEnciphering), &[S5, S5], "go on re-enciphering keys", &[cancel]),
+        (Some(ReEnciphering), &[S5, S5], "continue re-enciphering keys", &[cancel]),
         (Some(ReEnciphering), &[S5, S3], "load the key parts of NEW into unit 2", &[cancel]),
         (Some(ReEnciphering), &[S5, S4], "commit the new master key NEW on unit 2", &[cancel]),
-        (Some(ReEnciphering), &[S5, S3_NEW], "go on re-enciphering keys", &[]),
+        (Some(ReEnciphering), &[S5, S3_NEW], "continue re-enciphering keys", &[]),
         (
             Some(ReEnciphering),
             &[S3_NEW, S3_NEW],
-            "bring OLD back into the current and NEW into the new register of one of units 1, 2",
+            "load OLD into the current and NEW into the new register of one of units 1, 2",
             &[],
         ),
         (
@@ -104,22 +104,22 @@ fn each_row_of_the_table_of_interrupted_rotations() {
         (Some(Activating), &[S3_NEW, S3], "load the key parts of NEW into unit 2", &[]),
         (Some(Activating), &[S3_NEW, S3_NEW], "finish: make the new master key the instance's", &[]),
         // After it.
-        (Some(Finishing), &[S3_NEW, S3_NEW], "go on removing what is under the old master key", &[]),
+        (Some(Finishing), &[S3_NEW, S3_NEW], "continue removing the forms under the old master key", &[]),
         (
             Some(Finishing),
             &[S3_NEW, S3],
-            "go on removing what is under the old master key",
-            &["take unit 2 out and load, commit and activate NEW there"],
+            "continue removing the forms under the old master key",
+            &["exclude unit 2 and load, commit and activate NEW there"],
         ),
-        (Some(Done), &[S3_NEW, S3_NEW], "nothing is to be done", &[]),
-        (Some(Done), &[S3_NEW, S3], "take unit 2 out and load, commit and activate NEW there", &[]),
+        (Some(Done), &[S3_NEW, S3_NEW], "no step is needed", &[]),
+        (Some(Done), &[S3_NEW, S3], "exclude unit 2 and load, commit and activate NEW there", &[]),
         (Some(Done), &[S3_NEW, late], "activate NEW on unit 2", &[]),
         (Some(Done), &[S3_NEW, S4], "commit the new master key NEW on unit 2", &[]),
-        // Given up.
+        // Cancelled.
         (
             Some(Cancelling),
             &[S5, S4],
-            "go on removing what is under the master key that was given up",
+            "continue removing the forms under the cancelled master key",
             &["clear the new master key of units 1, 2"],
         ),
     ];
@@ -134,7 +134,7 @@ fn each_row_of_the_table_of_interrupted_rotations() {
 }
 
 #[test]
-fn a_unit_that_does_not_answer_holds_the_next_phase_up_until_it_is_excluded() {
+fn an_unreachable_unit_blocks_the_next_phase_until_it_is_excluded() {
     use RotationPhase::{Activating, ReEnciphered};
     for (phase, registers, then) in [
         (None, S5, "begin the rotation to NEW"),
@@ -143,11 +143,11 @@ fn a_unit_that_does_not_answer_holds_the_next_phase_up_until_it_is_excluded() {
     ] {
         let mut units = units(&[registers, registers]);
         units[1].registers = None;
-        assert_eq!(advice(phase, &units).0, "make unit 2 answer, or exclude them");
+        assert_eq!(advice(phase, &units).0, "make unit 2 reachable, or exclude them");
         units[1].excluded = true;
         assert_eq!(advice(phase, &units).0, then);
         units[0].excluded = true;
-        assert!(!advice(phase, &units).0.starts_with("finish"), "with no unit left nothing is finished");
+        assert!(!advice(phase, &units).0.starts_with("finish"), "a rotation must not finish without a unit");
     }
 }
 
@@ -253,7 +253,7 @@ fn carry_out(step: &Step, phase: &mut Option<RotationPhase>, units: &mut [UnitSt
     let mut set = |numbers: &[u16], to: &dyn Fn(Registers) -> Registers| {
         for n in numbers {
             let registers = &mut units[usize::from(*n) - 1].registers;
-            // Whoever is asked to make a unit answer finds it empty, in the worst case.
+            // An unreachable unit may turn out to be empty.
             *registers = Some(to(registers.unwrap_or((None, NewRegister::Empty))));
         }
     };
