@@ -46,7 +46,7 @@ where
 /// `wrapped.len()` − 8, and the rest is zero. Time depends on the length alone.
 ///
 /// # Errors
-/// [`WrappedKeyInvalid`] for a bad length or a failed check, not told apart; the buffer is zeroed.
+/// [`WrappedKeyInvalid`] for a bad length or a failed check, without distinction; the buffer is zeroed.
 ///
 /// Source: NIST SP 800-38F §6.2 (KW-AD); RFC 3394 §2.2.2.
 pub fn unwrap_in_place<C>(kek: &C, wrapped: &mut [u8]) -> Result<usize, WrappedKeyInvalid>
@@ -56,7 +56,7 @@ where
     unwrap_in_place_ct(kek, wrapped).into_option().map(|key_len| key_len as usize).ok_or(WrappedKeyInvalid)
 }
 
-/// As [`unwrap_in_place`], with the verdict still secret, for callers that have more to check before they decide.
+/// Same as [`unwrap_in_place`], but the result stays secret, for callers that have more to check before they branch on it.
 pub fn unwrap_in_place_ct<C>(kek: &C, wrapped: &mut [u8]) -> CtOption<u32>
 where
     C: BlockCipherDecrypt<BlockSize = U16>,

@@ -8,7 +8,7 @@ use subtle::{Choice, CtOption};
 /// The check value ICV2 (SP 800-38F §6.3): the first half of the first semiblock; the second is the key's length.
 const ICV2: u64 = 0xa659_59a6;
 
-/// Length of a key of `key_len` bytes once wrapped.
+/// Length of a wrapped key of `key_len` bytes, in bytes.
 #[must_use]
 pub const fn wrapped_len(key_len: usize) -> usize {
     key_len.next_multiple_of(semiblock::LEN) + semiblock::LEN
@@ -38,7 +38,7 @@ where
     let (s, _) = out.as_chunks_mut();
     if let Some((icv, body)) = s.split_first_mut() {
         *icv = (ICV2 << 32 | key.len() as u64).to_be_bytes();
-        // The last semiblock is zeroed first: what the key does not cover is its padding.
+        // The last semiblock is zeroed first: the bytes after the key are its padding.
         if let Some(last) = body.last_mut() {
             *last = [0; semiblock::LEN];
         }
@@ -59,7 +59,7 @@ where
 /// 1 ≤ n ≤ `wrapped.len()` − 8, and the rest is zero. Time depends on the length alone.
 ///
 /// # Errors
-/// [`WrappedKeyInvalid`] for a bad length or a failed check, not told apart; the buffer is zeroed.
+/// [`WrappedKeyInvalid`] for a bad length or a failed check, without distinction; the buffer is zeroed.
 ///
 /// Source: NIST SP 800-38F §6.3 (KWP-AD); RFC 5649 §4.2.
 pub fn unwrap_in_place<C>(kek: &C, wrapped: &mut [u8]) -> Result<usize, WrappedKeyInvalid>
@@ -69,8 +69,8 @@ where
     unwrap_in_place_ct(kek, wrapped).into_option().map(|key_len| key_len as usize).ok_or(WrappedKeyInvalid)
 }
 
-/// As [`unwrap_in_place`], with verdict and length still secret, for callers that have more to check before they
-/// decide.
+/// Same as [`unwrap_in_place`], but result and length stay secret, for callers that have more to check before they branch
+/// on them.
 pub fn unwrap_in_place_ct<C>(kek: &C, wrapped: &mut [u8]) -> CtOption<u32>
 where
     C: BlockCipherDecrypt<BlockSize = U16>,
@@ -98,9 +98,9 @@ where
 fn check(padded_len: u64, first: u64, last: u64) -> (u64, u64) {
     let prefix = first >> 32;
     let key_len = first & 0xffff_ffff;
-    // 0 to 7 for a length in range; wraps to something far above for a length that is too long.
+    // 0 to 7 for a length in range; wraps to a large number for a length that is too long.
     let padding_len = padded_len.wrapping_sub(key_len);
-    // A shift by a secret distance is a loop on some machines; seven masked bytes never are.
+    // A shift by a secret distance is a loop on some machines; seven masked bytes are not.
     let mut padding_bits = 0;
     for n in 0..7u32 {
         padding_bits |= (0xff << (8 * n)) & mask_if_less(u64::from(n), padding_len & 7);
@@ -117,7 +117,7 @@ const fn is_key_len(key_len: usize) -> bool {
 mod tests {
     use super::{ICV2, check};
 
-    /// The check as the standard words it, with branches.
+    /// The check in the standard's own steps, with branches.
     fn plain_check(padded_len: u64, first: u64, last: u64) -> Option<u64> {
         let key_len = first & 0xffff_ffff;
         if first >> 32 != ICV2 || key_len > padded_len || padded_len - key_len > 7 {

@@ -1,8 +1,8 @@
-//! Semiblocks (SP 800-38F §3) as words, and what is done with them under a mask.
+//! Semiblocks (SP 800-38F §3) as words, and operations on them under a mask.
 
 use core::hint::black_box;
 
-/// Half of an AES block, as it stands in memory.
+/// Half of an AES block, in the order of its bytes.
 pub(crate) type Semiblock = [u8; 8];
 
 /// Length of a semiblock in bytes.

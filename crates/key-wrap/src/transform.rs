@@ -1,9 +1,9 @@
 //! The wrapping transform W and its inverse, in place over semiblocks (SP 800-38F §6.1).
 //!
-//! Each runs inside one closure of the cipher's back end: compiled with the CPU's AES enabled, so that blocks stay
-//! in registers and no call is made per block. A block is built from two words and taken apart into two words; a
-//! block written to memory in halves and read back whole would wait for both stores. Words are little-endian
-//! whatever the machine, so that only the step number, which the standard writes big-endian, is ever swapped.
+//! Each runs inside one closure of the cipher's back end, compiled with the CPU's AES instructions: blocks stay in
+//! registers and no call is made per block. A block is built from two words and split into two words; a block written to
+//! memory in halves and read back whole would wait for both stores. Words are little-endian on every machine, so that only
+//! the step number, which the standard writes big-endian, is swapped.
 
 use crate::semiblock::Semiblock;
 use aes::cipher::{
@@ -16,7 +16,7 @@ const ROUNDS: u64 = 6;
 
 /// W: `s` is the check value followed by the plaintext, at least 3 semiblocks in all.
 pub(crate) fn wrap<C: BlockCipherEncrypt<BlockSize = U16>>(cipher: &C, s: &mut [Semiblock]) {
-    // The three sizes of AES keys have instances of their own, with every semiblock in a register.
+    // The three sizes of AES keys have their own instances, with every semiblock in a register.
     if let Ok(s) = <&mut [Semiblock; 5]>::try_from(&mut *s) {
         cipher.encrypt_with_backend(Fixed(s));
     } else if let Ok(s) = <&mut [Semiblock; 4]>::try_from(&mut *s) {
@@ -41,7 +41,7 @@ pub(crate) fn unwrap<C: BlockCipherDecrypt<BlockSize = U16>>(cipher: &C, s: &mut
     }
 }
 
-/// One block through the cipher: what two semiblocks are in the modes' special case of a single block.
+/// Encrypts one block, made of two semiblocks: KWP's case of a key of at most 8 bytes.
 pub(crate) fn encrypt_pair<C: BlockCipherEncrypt<BlockSize = U16>>(cipher: &C, s: &mut [Semiblock; 2]) {
     let mut block = join(u64::from_le_bytes(s[0]), u64::from_le_bytes(s[1]));
     cipher.encrypt_block(&mut block);

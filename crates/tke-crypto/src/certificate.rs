@@ -1,4 +1,4 @@
-//! X.509 v3 certificates (RFC 5280), as far as trusted key entry has them.
+//! X.509 v3 certificates (RFC 5280) of trusted key entry.
 
 pub(crate) mod administrator;
 pub(crate) mod module;
@@ -10,10 +10,10 @@ use core::fmt;
 /// Longest certificate that is accepted, in bytes.
 pub const MAX_CERTIFICATE_LEN: usize = 12_288;
 
-/// A buffer of this length, in bytes, holds every certificate that is written here.
+/// Length of a buffer, in bytes, that holds every certificate this crate writes.
 pub const CERTIFICATE_BUFFER_LEN: usize = 1024;
 
-/// Why a certificate is refused.
+/// Reason why a certificate is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CertificateInvalid {
@@ -21,15 +21,15 @@ pub enum CertificateInvalid {
     TooLong,
     /// Not an X.509 v3 certificate in DER.
     Malformed,
-    /// A key or a signature of an algorithm that is not taken here.
+    /// The key or the signature has an unsupported algorithm.
     AlgorithmNotSupported,
     /// The key is not a valid key of its algorithm.
     KeyInvalid,
-    /// The subject's common name is not one that this kind of certificate has.
+    /// The subject's common name is missing or does not fit this kind of certificate.
     NameInvalid,
-    /// An extension is critical and unknown, forbids what the key is for, or names another key.
+    /// An extension is critical and unknown, forbids the use of the key, or identifies another key.
     ExtensionInvalid,
-    /// The signature is not its issuer's.
+    /// The signature is not valid under the issuer's key.
     SignatureInvalid,
 }
 

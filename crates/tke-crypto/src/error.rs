@@ -1,4 +1,4 @@
-//! Failures that have one cause each. None carries a value: what failed may be about a secret.
+//! Errors with one cause each. They carry no value, because the value may be secret.
 
 use core::fmt;
 
@@ -19,21 +19,21 @@ macro_rules! failure {
 }
 
 failure! {
-    /// Bytes that are no key: not on the curve, out of range, or of another length.
+    /// The bytes are not a key: not on the curve, out of range, or of another length.
     KeyInvalid, "the bytes are not a valid key"
 }
 
 failure! {
-    /// A signature that is malformed or is not this key's over this message; not told apart.
+    /// The signature is malformed or not valid under this key for this message; callers cannot distinguish the two.
     SignatureInvalid, "the signature is not valid under this key"
 }
 
 failure! {
-    /// The generator of random bytes failed, or gave what no working generator gives.
+    /// The random bit generator failed, or returned values that a working generator does not return.
     RandomFailed, "the random bit generator failed"
 }
 
 failure! {
-    /// The caller's buffer is too small for what was to be written.
+    /// The caller's buffer is too small for the output.
     BufferTooSmall, "the output buffer is too small"
 }

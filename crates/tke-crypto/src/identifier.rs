@@ -1,4 +1,4 @@
-//! Identifiers of algorithms, name attributes and extensions, as they are encoded.
+//! Encoded identifiers of algorithms, name attributes and extensions.
 //!
 //! DER has one encoding for a value, so that identifiers are compared as bytes.
 
@@ -39,7 +39,7 @@ pub(crate) const STD_DH_SHA256_KDF_AES256_WRAP: &[u8] = &[
 /// `[0] { INTEGER 2 }`: version 3 (RFC 5280 §4.1.2.1).
 pub(crate) const VERSION_3: &[u8] = &[0xa0, 0x03, 0x02, 0x01, 0x02];
 
-/// id-at-commonName, 2.5.4.3 (RFC 5280 A.1); the content without its header, as the next ones.
+/// id-at-commonName, 2.5.4.3 (RFC 5280 A.1); the content without its header, as in the following constants.
 pub(crate) const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 
 /// id-at-organizationalUnitName, 2.5.4.11 (RFC 5280 A.1).

@@ -1,9 +1,9 @@
-//! What trusted key entry computes, on the unit's side and on its customer's.
+//! Cryptography of trusted key entry, for units and for their customers.
 //!
-//! Administrators and modules sign with ECDSA over P-521 and SHA-512 ([`SigningKey`], [`PublicKey`]) and show their
-//! keys in X.509 certificates ([`AdministratorCertificate`], [`ModuleCertificate`]). Keys are named by a [`Ski`]. Parts
-//! of a master key travel to a unit's importer key, each in a [`SealedKeyPart`]. What old administrators sign with RSA
-//! is verified, and nothing else is done with RSA ([`RsaPublicKey`]).
+//! Administrators and modules sign with ECDSA over P-521 and SHA-512 ([`SigningKey`], [`PublicKey`]) and publish their
+//! keys in X.509 certificates ([`AdministratorCertificate`], [`ModuleCertificate`]). A [`Ski`] identifies a key. Parts
+//! of a master key are sealed for a unit's importer key, each in a [`SealedKeyPart`]. RSA signatures of administrators that
+//! were installed before P-521 are verified; RSA has no other use here ([`RsaPublicKey`]).
 //!
 //! ```
 //! use tke_crypto::{
@@ -18,11 +18,11 @@
 //! let name = AdministratorName::try_from("Alice")?;
 //! let der = tke_crypto::write_administrator_certificate(&key, &name, &mut buffer)?;
 //!
-//! // The unit takes the certificate in, and later what its owner signs.
+//! // The unit verifies the certificate, and later the owner's signatures.
 //! let alice = AdministratorCertificate::parse(der)?;
 //! alice.key.verify(b"a command", &key.sign(b"a command"))?;
 //!
-//! // A key part goes to the unit's importer key.
+//! // The customer seals a key part for the unit's importer key.
 //! let importer = SigningKey::generate(&mut SysRng)?;
 //! let mut buffer = [0; SEALED_PART_MAX_LEN];
 //! let sealed = seal_key_part(&importer.public(), &[7; 32], &mut SysRng, &mut buffer)?;
@@ -30,12 +30,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What it deliberately does not do: generate randomness (callers pass a `rand_core` generator), allocate, keep keys, decide who may
-//! do what, read a clock (a certificate's validity is not compared with anything), or build certificate chains
-//! longer than a root and what it signed.
+//! What it deliberately does not do: generate randomness (callers pass a `rand_core` generator), allocate, store keys, decide
+//! permissions, read a clock (a certificate's validity is not checked), or build certificate chains longer than a root
+//! and the certificates that it signed.
 //!
 //! Invariants:
-//! - Bytes from outside are read as strict DER, and none of them makes a reader panic or read past their end.
+//! - Input is read as strict DER. No input makes a reader panic or read past its end.
 //! - A [`PublicKey`] is a point of the curve, never the point at infinity.
 //! - A [`SigningKey`] is zeroized on drop and never printed; time and memory accesses do not depend on it.
 

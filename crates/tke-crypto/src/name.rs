@@ -1,4 +1,4 @@
-//! Names that stand in certificates and in logs.
+//! Names of administrators and roots in certificates.
 
 use core::fmt;
 use heapless::String;

@@ -9,7 +9,7 @@ use p521::elliptic_curve::sec1::ToSec1Point;
 /// Length of a point in bytes: `04 ‖ X ‖ Y`.
 pub const POINT_LEN: usize = 133;
 
-/// How an uncompressed point begins (SEC 1 §2.3.3).
+/// First byte of an uncompressed point (SEC 1 §2.3.3).
 const UNCOMPRESSED: u8 = 0x04;
 
 /// A public key on P-521 (FIPS 186-5, SP 800-186 §3.2.1.5): a point of the curve other than infinity.
@@ -39,7 +39,7 @@ impl PublicKey {
     pub fn to_point(&self) -> [u8; POINT_LEN] {
         let mut point = [0; POINT_LEN];
         let encoded = self.0.to_sec1_point(false);
-        // Both are 133 bytes: no key of this type is the point at infinity, which alone is encoded shorter.
+        // Both are 133 bytes: only the point at infinity has a shorter encoding, and no key of this type is that point.
         for (to, from) in point.iter_mut().zip(encoded.as_bytes()) {
             *to = *from;
         }
@@ -62,11 +62,11 @@ impl PublicKey {
 
     /// Verifies an ECDSA signature over the SHA-512 digest of `message`.
     ///
-    /// `signature` is `SEQUENCE { r INTEGER, s INTEGER }` in strict DER. As in FIPS 186-5, (r, −s) is as good as (r, s):
-    /// nothing may be told apart by its signature.
+    /// `signature` is `SEQUENCE { r INTEGER, s INTEGER }` in strict DER. As in FIPS 186-5, (r, −s) is valid whenever (r, s) is:
+    /// a signature must not serve as an identifier.
     ///
     /// # Errors
-    /// [`SignatureInvalid`], whatever is wrong.
+    /// [`SignatureInvalid`] for every failure.
     ///
     /// Source: FIPS 186-5 §6.4.2; encoding RFC 3279 §2.2.3.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureInvalid> {

@@ -1,4 +1,4 @@
-//! DER, read strictly by the `der` crate: what its readers leave to say.
+//! Helpers for reading strict DER with the `der` crate.
 
 use der::asn1::BitStringRef;
 use der::{Decode, ErrorKind, Reader, SliceReader};

@@ -17,7 +17,7 @@ pub const MODULUS_LEN: usize = 256;
 /// Room for `SEQUENCE { modulus, exponent }`: the numbers, a zero before each, and the headers.
 const ENCODING_MAX_LEN: usize = MODULUS_LEN + 32;
 
-/// A public RSA key of 2048 bits, of an administrator installed long ago. New keys are on P-521.
+/// A public RSA key of 2048 bits of an administrator installed before P-521. New keys are on P-521.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RsaPublicKey {
     /// Big-endian, its top bit and its lowest bit set.
@@ -27,7 +27,7 @@ pub struct RsaPublicKey {
 }
 
 impl RsaPublicKey {
-    /// The key with these numbers, the modulus big-endian.
+    /// The key with this modulus, big-endian, and this exponent.
     ///
     /// # Errors
     /// [`KeyInvalid`] unless the modulus has 2048 bits, and both it and the exponent are odd and the latter is at
@@ -69,17 +69,17 @@ impl RsaPublicKey {
 
     /// Verifies a signature with X9.31 padding over the SHA-256 digest of `message`.
     ///
-    /// `signature` is 256 bytes. A signer gives the smaller of s and n − s, so that what it opens to is the padded digest
-    /// or n less it. The greater of the two is taken as well.
+    /// `signature` is 256 bytes. A signer returns the smaller of s and n − s, so that the signature raised to the exponent is
+    /// the padded digest m or n − m. The larger of the two is accepted as well.
     ///
     /// # Errors
-    /// [`SignatureInvalid`], whatever is wrong.
+    /// [`SignatureInvalid`] for every failure.
     ///
     /// Source: ANSI X9.31-1998, as NIST CAVP tests it.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureInvalid> {
         let padded = U2048::from_be_slice(&pad_x931(message));
         let opened = self.apply(signature)?;
-        // Neither is secret. n − m does not wrap: m is reduced modulo n.
+        // Both are public. n − m does not wrap, because m is reduced modulo n.
         if opened == padded || self.number().wrapping_sub(&opened) == padded {
             Ok(())
         } else {
@@ -143,7 +143,7 @@ fn pad_pkcs1(message: &[u8]) -> [u8; MODULUS_LEN] {
     concat(&[&[0x00, 0x01]], 0xff, &[&[0x00], DIGEST_INFO_SHA256, &Sha256::digest(message)])
 }
 
-/// A block that starts and ends like this, with `filler` in between.
+/// A block with this head and tail, and `filler` in between.
 fn concat(start: &[&[u8]], filler: u8, end: &[&[u8]]) -> [u8; MODULUS_LEN] {
     let mut block = [filler; MODULUS_LEN];
     for (to, from) in block.iter_mut().zip(start.iter().copied().flatten()) {
@@ -169,7 +169,7 @@ mod tests {
             let key = RsaPublicKey::from_der(&group.asn_key).unwrap();
             for test in &group.tests {
                 let verified = key.verify_pkcs1(&test.msg, &test.sig).is_ok();
-                // What is acceptable has no NULL in its digest info: RFC 8017 §8.2.2 writes one.
+                // Acceptable vectors have no NULL in their digest info; RFC 8017 §8.2.2 requires one.
                 assert_eq!(verified, test.result == TestResult::Valid, "tc {}: {}", test.tc_id, test.comment);
                 valid += usize::from(verified);
             }

@@ -1,4 +1,4 @@
-//! Parts of a master key on their way to a unit, under its importer key.
+//! Key parts, sealed for a unit's importer key.
 
 use crate::agreement::{UKM_LEN, key_encryption_key};
 use crate::identifier::{P521_KEY, STD_DH_SHA256_KDF_AES256_WRAP};
@@ -13,7 +13,7 @@ use key_wrap::kw;
 use rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
 
-/// A buffer of this length, in bytes, holds every sealed key part.
+/// Length of a buffer, in bytes, that holds every sealed key part.
 pub const SEALED_PART_MAX_LEN: usize = 512;
 
 /// Length of a key part, in bytes.
@@ -25,15 +25,15 @@ const ENCRYPTED_LEN: usize = PART_LEN + 8;
 /// `version` of a `KeyAgreeRecipientInfo` (RFC 5652 §6.2.2): always 3.
 const VERSION: &[u8] = &[0x02, 0x01, 0x03];
 
-/// A key part under an importer key: a CMS `RecipientInfo` for one recipient, read and not yet opened.
+/// A key part sealed for an importer key: a CMS `RecipientInfo` for one recipient, parsed but not opened.
 ///
 /// | field | value |
 /// |---|---|
 /// | version | 3 |
-/// | originator | the public key of a key pair made for this part alone, on P-521 |
+/// | originator | the public key of an ephemeral key pair on P-521 |
 /// | ukm | 40 random bytes |
 /// | keyEncryptionAlgorithm | dhSinglePass-stdDH-sha256kdf-scheme with id-aes256-wrap |
-/// | recipientEncryptedKeys | one: the importer's identifier, the wrapped part of 40 bytes |
+/// | recipientEncryptedKeys | one: the importer key's identifier, the wrapped part of 40 bytes |
 ///
 /// Source: RFC 5652 §6.2.2; RFC 5753 §3.1.
 #[derive(Clone, Debug)]
@@ -44,15 +44,15 @@ pub struct SealedKeyPart<'a> {
     encrypted: &'a [u8; ENCRYPTED_LEN],
 }
 
-/// Why a sealed key part is refused.
+/// Reason why a sealed key part is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SealedPartInvalid {
-    /// Not a recipient information of this shape, or its originator is no point of the curve.
+    /// Not a `RecipientInfo` of this shape, or the originator's key is not a point of the curve.
     Malformed,
     /// Sealed for another importer key.
     WrongRecipient,
-    /// What came out did not pass the check of the key wrap; no more is said.
+    /// The unwrapped bytes failed the check of the key wrap.
     UnwrapFailed,
 }
 
@@ -68,7 +68,7 @@ impl fmt::Display for SealedPartInvalid {
 
 impl core::error::Error for SealedPartInvalid {}
 
-/// Why a key part could not be sealed.
+/// Reason why a key part could not be sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealError {
     /// The random bit generator failed.
@@ -102,8 +102,8 @@ impl From<BufferTooSmall> for SealError {
 
 /// Seals a part for an importer key.
 ///
-/// `rng` gives random bytes of full entropy. The result is at the end of `out`, and [`SEALED_PART_MAX_LEN`] bytes are
-/// enough. Nothing in it proves who sealed the part: it travels in a signed command.
+/// `rng` must have full entropy. The result is at the end of `out`; [`SEALED_PART_MAX_LEN`] bytes are enough. The result
+/// does not authenticate the sender: it is sent in a signed command.
 ///
 /// # Errors
 /// [`SealError`].
@@ -124,7 +124,7 @@ pub fn seal_key_part<'o, R: TryCryptoRng + ?Sized>(
     Ok(write(&ephemeral.public(), &ukm, &importer.importer_ski(), &encrypted, out)?)
 }
 
-/// The identifier of the importer key that a part is sealed for.
+/// Identifier of the importer key that a part is sealed for.
 ///
 /// # Errors
 /// [`SealedPartInvalid::Malformed`].
@@ -155,13 +155,13 @@ impl<'a> SealedKeyPart<'a> {
         Ok(Self { originator, ukm, recipient: Ski(*recipient), encrypted })
     }
 
-    /// The identifier of the importer key that the part is sealed for: over `X ‖ Y`.
+    /// Identifier of the importer key that the part is sealed for: the digest of `X ‖ Y`.
     #[must_use]
     pub const fn recipient(&self) -> Ski {
         self.recipient
     }
 
-    /// The part.
+    /// Opens the part.
     ///
     /// # Errors
     /// [`SealedPartInvalid::WrongRecipient`] or [`SealedPartInvalid::UnwrapFailed`].

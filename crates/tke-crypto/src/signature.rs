@@ -1,4 +1,4 @@
-//! ECDSA signatures as they travel: DER.
+//! ECDSA signatures in DER.
 
 use crate::SignatureInvalid;
 use crate::reader::whole;
@@ -26,7 +26,7 @@ impl Signature {
             w.unsigned(&s)?;
             w.unsigned(&r)
         });
-        // The buffer is as long as the longest signature.
+        // The capacity is the length of the longest signature.
         debug_assert!(written.is_ok());
         Self(Vec::from_slice(writer.finish()).unwrap_or_default())
     }

@@ -10,19 +10,19 @@ use zeroize::Zeroizing;
 /// Length of a private scalar in bytes, big-endian.
 pub const SCALAR_LEN: usize = 66;
 
-/// What is left of the first byte of a scalar: the group's order has 521 bits, one more than 65 bytes.
+/// Mask of a scalar's first byte: the group's order has 521 bits, one more than 65 bytes.
 const FIRST_BYTE_MASK: u8 = 0x01;
 
-/// Candidates to try. A working generator's first one is good but for one time in 2²⁶¹.
+/// Number of candidates to try. The first candidate of a working generator is rejected once in 2²⁶¹ times.
 const MAX_CANDIDATES: usize = 4;
 
 /// A private key on P-521, of an administrator, a module, a root or an importer: zeroized on drop, never printed.
 pub struct SigningKey(p521::ecdsa::SigningKey);
 
 impl SigningKey {
-    /// Draws a key: uniform in 1..n, by rejection.
+    /// Generates a key, uniform in 1..n, by rejection.
     ///
-    /// `rng` gives random bytes of full entropy.
+    /// `rng` must have full entropy.
     ///
     /// # Errors
     /// [`RandomFailed`] if `rng` fails, or if four numbers in a row are out of range.
@@ -35,7 +35,7 @@ impl SigningKey {
             if let Some(first) = candidate.first_mut() {
                 *first &= FIRST_BYTE_MASK;
             }
-            // A rejected candidate may become public: it is not the key.
+            // A rejected candidate is not the key, so that it need not stay secret.
             if let Ok(key) = Self::from_scalar(&candidate) {
                 return Ok(key);
             }
@@ -43,7 +43,7 @@ impl SigningKey {
         Err(RandomFailed)
     }
 
-    /// The key with this scalar, big-endian; the caller's copy is the caller's to wipe.
+    /// The key with this scalar, big-endian. The caller wipes its own copy.
     ///
     /// # Errors
     /// [`KeyInvalid`] if it is not in 1..n.
@@ -67,7 +67,7 @@ impl SigningKey {
         PublicKey::new(self.0.verifying_key().into())
     }
 
-    /// The scalar, for what else is computed with it.
+    /// The scalar, for key agreement.
     pub(crate) fn scalar(&self) -> &p521::NonZeroScalar {
         self.0.as_nonzero_scalar()
     }

@@ -1,11 +1,11 @@
-//! How a key is named.
+//! Identifiers of keys.
 
 use core::fmt;
 use sha2::{Digest, Sha256};
 
 /// A subject key identifier: SHA-256 over a public key, in an encoding that depends on what the key is for.
 ///
-/// Keys are public, and so are their identifiers: they are compared and sorted in the ordinary way.
+/// Public, like the keys: compared and sorted in variable time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ski(pub [u8; Self::LEN]);
 
@@ -13,7 +13,7 @@ impl Ski {
     /// Length in bytes.
     pub const LEN: usize = 32;
 
-    /// The identifier of the key that is encoded as these pieces, one after the other.
+    /// The identifier of the key whose encoding is the concatenation of these pieces.
     pub(crate) fn of(pieces: &[&[u8]]) -> Self {
         let mut digest = Sha256::new();
         for piece in pieces {

@@ -1,7 +1,7 @@
 //! DER, written from its end to its beginning.
 //!
 //! An element's length precedes its content. Written backwards, the content is there before its length is needed, so
-//! nothing is measured beforehand and nothing moves. Whoever fills an element writes its last field first.
+//! nothing is measured beforehand and nothing moves. The caller writes the last field of an element first.
 
 use crate::BufferTooSmall;
 
@@ -35,7 +35,7 @@ impl Tag {
 /// Fills a buffer from its end.
 pub(crate) struct Writer<'o> {
     out: &'o mut [u8],
-    /// Where what has been written begins.
+    /// Offset of the first written byte.
     start: usize,
 }
 
@@ -45,12 +45,12 @@ impl<'o> Writer<'o> {
         Self { out, start }
     }
 
-    /// Everything written.
+    /// The written bytes.
     pub(crate) fn finish(self) -> &'o [u8] {
         self.out.get(self.start..).unwrap_or_default()
     }
 
-    /// Puts `bytes`, as they are, before what has been written.
+    /// Writes `bytes` before the bytes written so far.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), BufferTooSmall> {
         let start = self.start.checked_sub(bytes.len()).ok_or(BufferTooSmall)?;
         self.out.get_mut(start..self.start).ok_or(BufferTooSmall)?.copy_from_slice(bytes);
@@ -88,7 +88,7 @@ impl<'o> Writer<'o> {
         let (_, digits) = number.split_at(zeros);
         self.element(Tag::INTEGER, |w| {
             w.bytes(digits)?;
-            // Zero has one digit, and a top bit of one would be a sign.
+            // Zero has one digit. A set top bit would be a sign.
             if digits.first().is_none_or(|first| first & 0x80 != 0) { w.bytes(&[0]) } else { Ok(()) }
         })
     }

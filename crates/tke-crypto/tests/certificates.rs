@@ -1,4 +1,4 @@
-//! Certificates written here, read back, altered and exchanged.
+//! Certificates, written, read back, altered and exchanged.
 
 use crate::common::{fixture, hex, signing_key};
 use tke_crypto::{
@@ -61,7 +61,7 @@ fn the_longest_certificate_fits_the_buffer_and_a_shorter_buffer_is_refused() {
 }
 
 #[test]
-fn the_key_may_be_elsewhere() {
+fn a_certificate_is_assembled_from_a_signature_made_elsewhere() {
     let key = signing_key(3);
     let mut tbs = [0; CERTIFICATE_BUFFER_LEN];
     let name = AdministratorName::try_from("Bob").unwrap();
@@ -99,7 +99,7 @@ fn a_modules_certificate_with_any_bit_flipped_is_refused() {
 }
 
 #[test]
-fn certificates_cut_short_or_with_more_behind_them_are_refused() {
+fn truncated_and_extended_certificates_are_refused() {
     let der = administrator_certificate(&signing_key(8), "Alice");
     for len in 0..der.len() {
         assert_eq!(AdministratorCertificate::parse(&der[..len]), Err(CertificateInvalid::Malformed));
@@ -111,7 +111,7 @@ fn certificates_cut_short_or_with_more_behind_them_are_refused() {
 }
 
 #[test]
-fn a_modules_certificate_is_its_roots() {
+fn a_modules_certificate_verifies_only_under_its_root() {
     let (root, key) = (signing_key(9), signing_key(10));
     assert_eq!(root_certificate_key(&root_certificate(&root)).unwrap(), root.public());
     let der = module_certificate(&root, &key);
@@ -121,7 +121,7 @@ fn a_modules_certificate_is_its_roots() {
 }
 
 #[test]
-fn no_certificate_stands_in_for_one_of_another_kind() {
+fn a_certificate_of_another_kind_is_refused() {
     let (root, key) = (signing_key(11), signing_key(12));
     let (of_root, of_module) = (root_certificate(&root), module_certificate(&root, &key));
     let of_administrator = administrator_certificate(&root, "93AABBCC-00112233ccddeeff");
@@ -141,7 +141,7 @@ fn no_certificate_stands_in_for_one_of_another_kind() {
 }
 
 #[test]
-fn a_module_without_a_visible_serial_number_gets_no_certificate() {
+fn a_module_without_a_visible_serial_number_is_refused_a_certificate() {
     let mut out = [0; CERTIFICATE_BUFFER_LEN];
     let key = signing_key(13);
     let name = RootName::try_from("A root").unwrap();

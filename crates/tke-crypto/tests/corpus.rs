@@ -1,4 +1,4 @@
-//! What fuzzing has found to be worth keeping, run as ordinary tests. `cargo xtask fuzz` looks for more.
+//! Runs the fuzz corpus as ordinary tests. `cargo xtask fuzz` searches for more inputs.
 
 #[path = "../fuzz/bodies/certificates.rs"]
 mod certificates;
@@ -12,7 +12,7 @@ fn corpus(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/corpora").join(target)
 }
 
-/// Runs the body of a target over its corpus, which holds its seeds. The last name printed is the file that fails.
+/// Runs the body of a target over its corpus, which contains its seeds. The last printed name is the failing file.
 fn replay(target: &str, seeds: Vec<(&str, Vec<u8>)>, body: fn(&[u8])) {
     let folder = corpus(target);
     let entries = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));

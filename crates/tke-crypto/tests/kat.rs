@@ -1,4 +1,4 @@
-//! Published vectors, and certificates and sealed key parts that others made.
+//! Published vectors; certificates and sealed key parts of other implementations.
 
 use crate::common::{fixture, hex};
 use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
@@ -17,7 +17,7 @@ fn rows<const N: usize>(path: &str) -> Vec<[String; N]> {
     lines.map(|line| line.split(' ').map(String::from).collect::<Vec<_>>().try_into().unwrap()).collect()
 }
 
-/// DER of two integers of 66 bytes each, with whatever leading zeros they have.
+/// DER of two integers of 66 bytes each, with any leading zeros.
 fn signature(r: &str, s: &str) -> Vec<u8> {
     let integers = [r, s].map(|number| {
         let number = hex(number);
@@ -92,7 +92,7 @@ fn kat_rsa_x931_openssl() {
         let (message, signature) = (hex(message), hex(signature));
         key.verify(&message, &signature).unwrap();
 
-        // The signer gave the smaller of s and n - s; the greater opens to the other end of the padding.
+        // The signer returned the smaller of s and n - s; the larger is valid too.
         let s = U2048::from_be_slice(&signature);
         let other = U2048::from_be_slice(key.modulus()).wrapping_sub(&s);
         assert!(s < other);

@@ -34,7 +34,7 @@ fn scalars_are_from_one_to_below_the_order() {
 }
 
 #[test]
-fn what_a_generator_gives_is_masked_and_tested_and_given_up_at_last() {
+fn candidates_are_masked_and_tested_and_generation_fails_after_four() {
     // All ones, masked to 521 bits, is above the order; the second candidate is taken.
     let mut calls = 0;
     let key = SigningKey::generate(&mut ScriptedRng::new(|out: &mut [u8]| {
@@ -55,7 +55,7 @@ fn what_a_generator_gives_is_masked_and_tested_and_given_up_at_last() {
 }
 
 #[test]
-fn points_that_are_none_are_refused() {
+fn invalid_points_are_refused() {
     let point = signing_key(1).public().to_point();
     assert_eq!(PublicKey::from_point(&point).unwrap().to_point(), point);
     for len in 0..point.len() {
@@ -90,7 +90,7 @@ fn a_private_key_is_not_printed() {
 }
 
 #[test]
-fn administrators_keys_are_kept_in_one_length() {
+fn administrators_keys_have_an_encoding_of_fixed_length() {
     let key = AdministratorKey::P521(signing_key(4).public());
     let bytes = key.to_bytes();
     assert_eq!(AdministratorKey::from_bytes(&bytes).as_ref(), Ok(&key));
@@ -103,7 +103,7 @@ fn administrators_keys_are_kept_in_one_length() {
 }
 
 #[test]
-fn signatures_are_short_enough_and_verify_only_what_was_signed() {
+fn signatures_are_short_enough_and_verify_only_the_signed_message() {
     let mut random = generator(5);
     for seed in 6..20 {
         let key = signing_key(seed);
@@ -153,7 +153,7 @@ fn rsa_keys_have_2048_bits_and_odd_exponents() {
 }
 
 #[test]
-fn an_rsa_administrators_key_is_kept_and_named_by_its_encoding() {
+fn an_rsa_administrators_key_is_encoded_and_identified() {
     let key = rsa_vector().0;
     let modulus = key.modulus();
     let encoded = [&hex("3082010a0282010100")[..], modulus, &hex("0203010001")].concat();

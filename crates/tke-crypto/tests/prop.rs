@@ -1,4 +1,4 @@
-//! Laws over arbitrary bytes: every reader answers, whatever it is given.
+//! Properties over arbitrary bytes: every reader returns for every input.
 
 use crate::common::{generator, signing_key};
 use proptest::collection::vec;
@@ -20,7 +20,7 @@ static SEALED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     seal_key_part(&KEY.public(), &[7; 32], &mut generator(2), &mut out).unwrap().to_vec()
 });
 
-/// Hands `bytes` to every reader.
+/// Passes `bytes` to every reader.
 fn read_as_everything(bytes: &[u8]) {
     let key = KEY.public();
     let _ = AdministratorCertificate::parse(bytes);
@@ -35,7 +35,7 @@ fn read_as_everything(bytes: &[u8]) {
     }
 }
 
-/// `good` with some of its bytes replaced, some removed and some put in.
+/// `good` with some bytes replaced, removed and inserted.
 fn mutated(good: &'static LazyLock<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     vec((any::<prop::sample::Index>(), any::<u8>(), 0..3u8), 1..6).prop_map(|edits| {
         let mut bytes = LazyLock::force(good).clone();

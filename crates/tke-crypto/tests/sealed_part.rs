@@ -1,4 +1,4 @@
-//! Key parts sealed and opened, altered and misdirected.
+//! Key parts, sealed, opened, altered and sent to the wrong importer.
 
 use crate::common::{generator, signing_key};
 use rand_core::TryRng;
@@ -25,7 +25,7 @@ fn a_sealed_part_is_opened_by_its_importer_alone() {
 }
 
 #[test]
-fn a_part_relabelled_for_another_importer_stays_closed() {
+fn a_part_relabelled_for_another_importer_does_not_open() {
     let (importer, other) = (signing_key(1), signing_key(2));
     let mut der = sealed(&importer, 3);
     let [from, to] = [&importer, &other].map(|key| key.public().importer_ski());
@@ -35,7 +35,7 @@ fn a_part_relabelled_for_another_importer_stays_closed() {
 }
 
 #[test]
-fn the_same_part_is_never_sealed_alike() {
+fn the_same_part_is_sealed_differently_each_time() {
     let importer = signing_key(1);
     assert_ne!(sealed(&importer, 3), sealed(&importer, 4));
 }
@@ -51,12 +51,12 @@ fn a_sealed_part_with_any_bit_flipped_is_refused() {
         let refusal = open_key_part(&importer, &tampered).expect_err("a flipped bit went unnoticed");
         refusals[refusal as usize] += 1;
     }
-    // Recipient: 32 bytes; user keying material and wrapped part: 40 bytes each; all the rest is shape.
+    // Recipient: 32 bytes; user keying material and wrapped part: 40 bytes each; all other bytes are structure.
     assert_eq!(refusals, [8 * (der.len() - 112), 8 * 32, 8 * 80]);
 }
 
 #[test]
-fn a_sealed_part_cut_short_or_with_more_behind_it_is_malformed() {
+fn a_truncated_or_extended_sealed_part_is_malformed() {
     let der = sealed(&signing_key(7), 8);
     for len in 0..der.len() {
         assert_eq!(SealedKeyPart::parse(&der[..len]).unwrap_err(), SealedPartInvalid::Malformed);

@@ -1,4 +1,4 @@
-//! Any bytes as a certificate, as what a certificate's owner signs, as a key and as a signature. The first byte says which.
+//! Arbitrary bytes as a certificate, as the signed part of one, and as a key and a signature. The first byte selects.
 
 use std::sync::OnceLock;
 use tke_crypto::{
@@ -8,12 +8,12 @@ use tke_crypto::{
     write_administrator_certificate, write_root_certificate,
 };
 
-/// What the good signatures of the corpus are over.
+/// Message of the valid signatures in the corpus.
 const MESSAGE: &[u8] = b"a message";
-/// The issuer of the good certificates of the corpus.
+/// Issuer of the valid certificates in the corpus.
 const ROOT_NAME: &str = "Fuzz Root";
 
-/// A key that nobody who makes up certificates has: root, and an administrator's.
+/// A key that inputs cannot sign with; it is the root's and an administrator's.
 struct Own {
     key: SigningKey,
     public: PublicKey,
@@ -30,7 +30,7 @@ fn own() -> &'static Own {
     })
 }
 
-/// Panics if a reader does, or accepts what nobody has signed.
+/// Panics if a reader panics or accepts bytes that were not signed.
 pub(crate) fn check(data: &[u8]) {
     match data.split_first() {
         Some((0, der)) => certificate(der),
@@ -40,8 +40,8 @@ pub(crate) fn check(data: &[u8]) {
     }
 }
 
-/// A certificate that our own key has a part in is one that was written here, byte for byte: nobody else signs with it,
-/// and what is written has one form.
+/// A certificate of or by our own key must be one that this crate writes, byte for byte: no other program has the key, and
+/// a certificate has one encoding.
 fn certificate(der: &[u8]) {
     let own = own();
     let mut out = [0; CERTIFICATE_BUFFER_LEN];
@@ -71,7 +71,7 @@ type Readings = (
     Result<PublicKey, CertificateInvalid>,
 );
 
-/// The bytes as each kind of certificate. Whether they are a certificate at all does not depend on the kind.
+/// Reads the bytes as each kind of certificate. Length and shape must be judged alike for every kind.
 fn read(der: &[u8]) -> Readings {
     let readings = (
         AdministratorCertificate::parse(der),
@@ -97,24 +97,27 @@ fn holds_together(certificate: &AdministratorCertificate) {
     assert_eq!(AdministratorName::try_from(certificate.name.as_str()), Ok(certificate.name.clone()));
 }
 
-/// Which bit is up to the bytes themselves, so that all are tried in the end.
+/// The bytes themselves select the bit, so that fuzzing tries all of them.
 fn refused_with_a_bit_flipped(der: &[u8]) {
     let bit =
         der.iter().fold(7_usize, |sum, byte| sum.wrapping_mul(31) ^ usize::from(*byte)) % (8 * der.len());
     let mut flipped = der.to_vec();
     flipped[bit / 8] ^= 1 << (bit % 8);
-    assert!(AdministratorCertificate::parse(&flipped).is_err(), "bit {bit} makes no difference");
+    assert!(
+        AdministratorCertificate::parse(&flipped).is_err(),
+        "bit {bit} was flipped and the certificate accepted"
+    );
 }
 
-/// Anything that an owner may sign: what the signature alone stood against is tried with one that is right, and then
-/// nothing else is held against it.
+/// Arbitrary bytes as the signed part: if the wrong signature was the only defect, the same bytes with a valid signature
+/// must be accepted.
 fn signed(tbs: &[u8]) {
     let own = own();
     let mut out = vec![0; tbs.len() + CERTIFICATE_BUFFER_LEN];
     let (administrator, module, root) = read(assemble_certificate(tbs, &own.signature, &mut out).unwrap());
     assert!(
         administrator.is_err() && module.is_err() && root.is_err(),
-        "a signature over something else will do"
+        "a signature over another message was accepted"
     );
     let before = [administrator.err(), module.err(), root.err()];
     let wrong = Some(CertificateInvalid::SignatureInvalid);
@@ -138,7 +141,7 @@ fn signed(tbs: &[u8]) {
     }
 }
 
-/// A key as units store it, its signature behind it; a point; a signature of our own.
+/// A key in the units' encoding, followed by a signature; a point; a signature of our own.
 fn key_and_signature(bytes: &[u8]) {
     if let Some((encoded, signature)) = bytes.split_first_chunk::<{ AdministratorKey::ENCODED_LEN }>()
         && let Ok(key) = AdministratorKey::from_bytes(encoded)
@@ -159,7 +162,7 @@ fn key_and_signature(bytes: &[u8]) {
     }
 }
 
-/// Good certificates, what is signed of them, keys and signatures, to start from.
+/// Seeds: valid certificates, their signed parts, keys and signatures.
 #[allow(dead_code, reason = "who fuzzes starts from files")]
 pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let Own { key, public, signature } = own();
@@ -172,7 +175,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let module = issue_module_certificate(key, &root_name, id, public, &mut out).unwrap().to_vec();
     let stored = AdministratorKey::P521(public.clone()).to_bytes();
     let tbs = |der: &[u8]| {
-        // Behind the outer header of 4 bytes; a header of 4 bytes again, which counts 2 bytes of length.
+        // After the outer header of 4 bytes; the inner header is 4 bytes, with 2 bytes of length.
         let len = usize::from(u16::from_be_bytes([der[6], der[7]]));
         der[4..8 + len].to_vec()
     };

@@ -1,4 +1,4 @@
-//! Any bytes as a sealed key part, or as what a part is sealed from. The first byte says which.
+//! Arbitrary bytes as a sealed key part, or as the inputs of sealing. The first byte selects.
 
 use std::sync::OnceLock;
 use tke_crypto::{
@@ -7,11 +7,11 @@ use tke_crypto::{
 };
 use unit_testkit::ScriptedRng;
 
-/// The part in every good file of the corpus.
+/// The part in every valid file of the corpus.
 const PART: &[u8; 32] = b"one of three parts of a fine key";
 
-/// Length of a sealed part, and where in it is what differs from one to the next: the originator's point, the keying
-/// material, the recipient, the wrapped part.
+/// Length of a sealed part, and the ranges in which sealed parts differ: the originator's point, the keying material, the
+/// recipient, the wrapped part.
 const SEALED_LEN: usize = 317;
 const FREE: [core::ops::Range<usize>; 4] = [35..168, 172..212, 243..275, 277..317];
 
@@ -26,7 +26,7 @@ fn importer() -> &'static (SigningKey, PublicKey) {
     })
 }
 
-/// A good sealed part.
+/// A valid sealed part.
 fn good() -> &'static [u8] {
     static GOOD: OnceLock<Vec<u8>> = OnceLock::new();
     GOOD.get_or_init(|| {
@@ -42,7 +42,7 @@ fn good() -> &'static [u8] {
     })
 }
 
-/// Panics if the reader does, opens what nobody has sealed, or does not open what somebody has.
+/// Panics if the reader panics, opens bytes that were not sealed, or does not open a sealed part.
 pub(crate) fn check(data: &[u8]) {
     match data.split_first() {
         Some((0, der)) => open(der),
@@ -69,7 +69,7 @@ fn open(der: &[u8]) {
     match open_key_part(key, der) {
         Ok(part) => {
             assert!(for_us == Ok(true), "what is sealed for another was opened");
-            assert_eq!((*part, der), (*PART, good()), "nobody has sealed this");
+            assert_eq!((*part, der), (*PART, good()), "opened bytes that were not sealed");
         }
         Err(SealedPartInvalid::Malformed) => assert!(for_us.is_err()),
         Err(SealedPartInvalid::WrongRecipient) => assert!(for_us == Ok(false)),
@@ -77,7 +77,7 @@ fn open(der: &[u8]) {
     }
 }
 
-/// Seals the first 32 bytes with the rest as randomness: what is sealed opens, and nothing does with a bit flipped.
+/// Seals the first 32 bytes with the rest as randomness: the sealed part must open, and must not with a flipped bit.
 fn seal(data: &[u8]) {
     let (key, public) = importer();
     let Some((part, mut random)) = data.split_first_chunk() else { return };
@@ -99,12 +99,12 @@ fn seal(data: &[u8]) {
     assert!(open_key_part(key, &der).is_err(), "bit {bit} makes no difference");
 }
 
-/// A good sealed part, one for somebody else, one of another curve, and one yet to be made, to start from.
+/// Seeds: a valid sealed part, one for another importer, one of another curve, and inputs of sealing.
 #[allow(dead_code, reason = "who fuzzes starts from files")]
 pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let mut elsewhere = good().to_vec();
     elsewhere[FREE[2].start] ^= 1;
-    // The last byte of the originator's algorithm, which names its curve.
+    // The last byte of the originator's algorithm, which identifies the curve.
     let mut other_curve = good().to_vec();
     other_curve[30] ^= 1;
     let random: Vec<u8> = (0..SCALAR_LEN + 40).map(|at| (at * 37 + 11) as u8).collect();

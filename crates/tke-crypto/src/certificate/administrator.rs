@@ -1,18 +1,18 @@
-//! Certificates of administrators: self-signed, so that whoever shows one has proved to hold its key.
+//! Certificates of administrators: self-signed, which proves that the administrator holds the key.
 
 use super::read::{Certificate, Usage};
 use super::write::{self, DistinguishedName, Purpose, Template};
 use super::{CERTIFICATE_BUFFER_LEN, CertificateInvalid};
 use crate::{AdministratorKey, AdministratorName, BufferTooSmall, PublicKey, SigningKey, Ski};
 
-/// The organizational unit that administrators are in.
+/// Organizational unit in the names of administrators.
 const UNIT: &[u8] = b"TKE Administration";
 
-/// What an administrator's certificate says, after its signature was verified.
+/// Content of an administrator's certificate whose signature has been verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AdministratorCertificate {
-    /// The key that the administrator signs with.
+    /// The administrator's signature key.
     pub key: AdministratorKey,
     /// The administrator's name, without its padding.
     pub name: AdministratorName,
@@ -24,11 +24,11 @@ impl AdministratorCertificate {
     /// Reads a self-signed certificate, at most [`MAX_CERTIFICATE_LEN`](super::MAX_CERTIFICATE_LEN) bytes of DER, and
     /// verifies its signature.
     ///
-    /// The name is the last common name of the subject, without spaces behind it. A subject key identifier, if there
-    /// is one, has to be the key's, and a key usage has to allow signatures. The validity is not compared with anything.
+    /// The name is the last common name of the subject, without trailing spaces. A subject key identifier, if present, must
+    /// be the key's, and a key usage, if present, must allow signatures. The validity is not checked.
     ///
     /// # Errors
-    /// What is wrong first, as [`CertificateInvalid`] says.
+    /// [`CertificateInvalid`] with the first defect found.
     ///
     /// Source: RFC 5280 §4.1.
     pub fn parse(der: &[u8]) -> Result<Self, CertificateInvalid> {
@@ -44,10 +44,10 @@ impl AdministratorCertificate {
     }
 }
 
-/// Writes the part of an administrator's certificate that is to be signed, wherever the private key may be.
+/// Writes the part of an administrator's certificate that is signed, for callers whose private key is on a card or a token.
 ///
-/// The result is at the end of `out`; [`CERTIFICATE_BUFFER_LEN`] bytes are enough. The signature over it is ECDSA
-/// with SHA-512, and goes with it into [`assemble_certificate`].
+/// The result is at the end of `out`; [`CERTIFICATE_BUFFER_LEN`] bytes are enough. The caller signs
+/// it with ECDSA and SHA-512 and passes both to [`assemble_certificate`].
 ///
 /// # Errors
 /// [`BufferTooSmall`].
@@ -61,9 +61,9 @@ pub fn administrator_tbs<'o>(
     write::tbs(&Template { issuer: subject, subject, key, purpose: Purpose::Administrator }, out)
 }
 
-/// Puts a certificate together from [`administrator_tbs`] and the signature over it, `SEQUENCE { r, s }` in DER.
+/// Assembles a certificate from [`administrator_tbs`] and the signature over it, `SEQUENCE { r, s }` in DER.
 ///
-/// The result is at the end of `out`. Whether the signature is right, [`AdministratorCertificate::parse`] tells.
+/// The result is at the end of `out`. The signature is not verified here; [`AdministratorCertificate::parse`] verifies it.
 ///
 /// # Errors
 /// [`BufferTooSmall`].
@@ -75,7 +75,7 @@ pub fn assemble_certificate<'o>(
     write::certificate(tbs, signature, out)
 }
 
-/// Writes an administrator's certificate with a key that is at hand.
+/// Writes an administrator's certificate with its private key.
 ///
 /// The result is at the end of `out`; [`CERTIFICATE_BUFFER_LEN`] bytes are enough.
 ///

@@ -6,20 +6,20 @@ use super::{CERTIFICATE_BUFFER_LEN, CertificateInvalid};
 use crate::{AdministratorKey, BufferTooSmall, PublicKey, RootName, SigningKey};
 use core::fmt;
 
-/// Bytes of a module's identifier: a serial number of 8 characters and 8 bytes of instance.
+/// Length of a module's identifier, in bytes: a serial number of 8 characters and 8 bytes of instance.
 const MODULE_ID_LEN: usize = 16;
 const SERIAL_LEN: usize = 8;
 
-/// Characters of a module's common name: the serial number, a hyphen, the instance in hexadecimal.
+/// Length of a module's common name, in characters: serial number, a hyphen, the instance in hexadecimal.
 const COMMON_NAME_LEN: usize = SERIAL_LEN + 1 + 2 * (MODULE_ID_LEN - SERIAL_LEN);
 
-/// Whose device key it is, after the root's signature was verified.
+/// Content of a module's certificate whose signature by a root has been verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ModuleCertificate {
     /// The module's serial number, 8 characters, and its instance, 8 bytes.
     pub module_id: [u8; MODULE_ID_LEN],
-    /// The key that the module signs its answers with.
+    /// The key with which the module signs its responses.
     pub key: PublicKey,
 }
 
@@ -27,7 +27,7 @@ impl ModuleCertificate {
     /// Reads a module's certificate and verifies that `root` signed it.
     ///
     /// # Errors
-    /// What is wrong first, as [`CertificateInvalid`] says.
+    /// [`CertificateInvalid`] with the first defect found.
     pub fn verify(der: &[u8], root: &PublicKey) -> Result<Self, CertificateInvalid> {
         let certificate = Certificate::read(der)?;
         let key = p521_key(&certificate)?;
@@ -39,7 +39,7 @@ impl ModuleCertificate {
     }
 }
 
-/// Why no certificate was issued.
+/// Reason why no certificate was issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IssueError {
     /// The module's serial number is not 8 visible ASCII characters.
@@ -103,12 +103,12 @@ pub fn write_root_certificate<'o>(
     sign(root, &Template { issuer: subject, subject, key: &root.public(), purpose: Purpose::Root }, out)
 }
 
-/// The key of a root, from its certificate, whose own signature is verified.
+/// The key of a root, from its self-signed certificate, whose signature is verified.
 ///
-/// That the certificate is the right root's, only whoever brought it can know.
+/// The self-signature does not show that the certificate is the expected root's: the caller must know that.
 ///
 /// # Errors
-/// What is wrong first, as [`CertificateInvalid`] says.
+/// [`CertificateInvalid`] with the first defect found.
 pub fn root_certificate_key(der: &[u8]) -> Result<PublicKey, CertificateInvalid> {
     let certificate = Certificate::read(der)?;
     let key = p521_key(&certificate)?;

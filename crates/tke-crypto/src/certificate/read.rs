@@ -1,4 +1,4 @@
-//! Reading certificates: first their shape, then what it means.
+//! Reading certificates: first the DER, then the meaning.
 
 use super::{CertificateInvalid, MAX_CERTIFICATE_LEN};
 use crate::identifier::{
@@ -10,9 +10,9 @@ use crate::{AdministratorKey, PublicKey, RsaPublicKey, Ski};
 use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, OctetStringRef, UintRef, UtcTime};
 use der::{Decode, Reader, SliceReader, Tag, Tagged};
 
-/// A certificate's parts, in the bytes it was read from. Nothing is verified but that it is DER of this shape.
+/// Parts of a certificate, borrowed from its bytes. Only the shape of the DER has been checked.
 pub(super) struct Certificate<'a> {
-    /// What is signed, header included.
+    /// The signed part, header included.
     tbs: &'a [u8],
     /// The signature's algorithm, header included.
     signature_algorithm: &'a [u8],
@@ -27,7 +27,7 @@ pub(super) struct Certificate<'a> {
     extensions: Extensions<'a>,
 }
 
-/// What the extensions say.
+/// Content of the extensions.
 #[derive(Default)]
 struct Extensions<'a> {
     subject_key_identifier: Option<&'a [u8]>,
@@ -40,7 +40,7 @@ struct BasicConstraints {
     is_ca: bool,
 }
 
-/// What a key is to be used for.
+/// Use of a key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Usage {
     /// Bit digitalSignature of the key usage.
@@ -50,7 +50,7 @@ pub(super) enum Usage {
 }
 
 impl<'a> Certificate<'a> {
-    /// Takes a certificate apart.
+    /// Reads the parts of a certificate.
     pub(super) fn read(der: &'a [u8]) -> Result<Self, CertificateInvalid> {
         if der.len() > MAX_CERTIFICATE_LEN {
             return Err(CertificateInvalid::TooLong);
@@ -73,14 +73,15 @@ impl<'a> Certificate<'a> {
         }
     }
 
-    /// Whether the extensions let the subject's key, named `ski`, be used in this way.
+    /// Whether the extensions allow this use of the subject's key, which has the identifier `ski`.
     pub(super) fn check_extensions(&self, ski: &Ski, usage: Usage) -> Result<(), CertificateInvalid> {
         let extensions = &self.extensions;
         let is_named = extensions.subject_key_identifier.is_none_or(|named| named == ski.0);
         let is_usable =
             extensions.key_usage.as_ref().is_none_or(|bits| bits.get(usage as usize) == Some(true));
         let is_ca = extensions.basic_constraints.as_ref().map(|constraints| constraints.is_ca);
-        // A root says that it is one. Tools put the same into whatever signs itself, so it is not held against others.
+        // A root must have basic constraints with cA. Tools write them into every self-signed certificate, so that other
+        // certificates may have them too.
         let is_in_place = usage != Usage::SignCertificates || is_ca == Some(true);
         if is_named && is_usable && is_in_place && !extensions.has_unknown_critical {
             Ok(())
@@ -89,7 +90,7 @@ impl<'a> Certificate<'a> {
         }
     }
 
-    /// Whether the issuer calls itself what the subject does and `key` made the signature.
+    /// Whether issuer and subject are equal and the signature is valid under `key`.
     pub(super) fn verify_self_signed(&self, key: &AdministratorKey) -> Result<(), CertificateInvalid> {
         if self.issuer != self.subject {
             return Err(CertificateInvalid::SignatureInvalid);
@@ -97,11 +98,11 @@ impl<'a> Certificate<'a> {
         self.verify(key)
     }
 
-    /// Whether `key` made the signature.
+    /// Whether the signature is valid under `key`.
     pub(super) fn verify(&self, key: &AdministratorKey) -> Result<(), CertificateInvalid> {
         let verified = match (self.signature_algorithm, key) {
             (ECDSA_WITH_SHA512, AdministratorKey::P521(key)) => key.verify(self.tbs, self.signature),
-            // X9.31's padding has no identifier of its own with SHA-256: old certificates may have either.
+            // No algorithm identifier names X9.31 padding with SHA-256: old certificates may have either padding.
             (SHA256_WITH_RSA, AdministratorKey::Rsa2048(key)) => {
                 key.verify_pkcs1(self.tbs, self.signature).or_else(|_| key.verify(self.tbs, self.signature))
             }
@@ -156,11 +157,11 @@ impl<'a> Certificate<'a> {
     }
 }
 
-/// `[3]`, where the extensions are.
+/// `[3]`, which contains the extensions.
 const EXTENSIONS: Tag = Tag::ContextSpecific { constructed: true, number: der::TagNumber(3) };
 
 impl<'a> Extensions<'a> {
-    /// `Extensions` (RFC 5280 §4.1), without the header. What is known is read whether it is critical or not.
+    /// `Extensions` (RFC 5280 §4.1), without the header. Known extensions are read whether critical or not.
     fn decode(r: &mut SliceReader<'a>) -> der::Result<Self> {
         let mut extensions = Self::default();
         require(!r.is_finished())?;
@@ -185,7 +186,7 @@ impl<'a> Extensions<'a> {
     }
 }
 
-/// `Extension` (RFC 5280 §4.1), without the header: identifier, whether critical, value.
+/// `Extension` (RFC 5280 §4.1), without the header: identifier, critical flag, value.
 fn decode_extension<'a>(r: &mut SliceReader<'a>) -> der::Result<(&'a [u8], bool, &'a [u8])> {
     let id = decode_identifier(r)?;
     let is_critical = decode_default_false(r)?;
@@ -213,7 +214,7 @@ fn decode_name<'a>(r: &mut SliceReader<'a>) -> der::Result<Option<&'a [u8]>> {
                     let (id, value) =
                         r.sequence(|r| Ok::<_, der::Error>((decode_identifier(r)?, AnyRef::decode(r)?)))?;
                     if id == COMMON_NAME {
-                        // The three types of string whose ASCII characters are their bytes.
+                        // The three string types that encode ASCII characters as themselves.
                         let is_text =
                             matches!(value.tag(), Tag::Utf8String | Tag::PrintableString | Tag::Ia5String);
                         require(is_text)?;
@@ -227,7 +228,7 @@ fn decode_name<'a>(r: &mut SliceReader<'a>) -> der::Result<Option<&'a [u8]>> {
     })
 }
 
-/// `Time` (RFC 5280 §4.1.2.5); nobody asks which.
+/// `Time` (RFC 5280 §4.1.2.5); the value is not used.
 fn decode_time(r: &mut SliceReader<'_>) -> der::Result<()> {
     match Tag::peek(r)? {
         Tag::UtcTime => UtcTime::decode(r).map(drop),
@@ -235,7 +236,7 @@ fn decode_time(r: &mut SliceReader<'_>) -> der::Result<()> {
     }
 }
 
-/// A truth value that DER leaves out when it is false.
+/// A BOOLEAN with the default FALSE, which DER omits.
 fn decode_default_false(r: &mut SliceReader<'_>) -> der::Result<bool> {
     if r.is_finished() || Tag::peek(r)? != Tag::Boolean {
         return Ok(false);

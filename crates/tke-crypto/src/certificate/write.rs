@@ -7,32 +7,32 @@ use crate::identifier::{
 use crate::writer::{Tag, Writer};
 use crate::{BufferTooSmall, PublicKey, Ski};
 
-/// Every certificate's validity; nobody compares it, as units have no clock that they could trust.
+/// Validity of every certificate. It is not checked, because units have no trusted clock.
 const NOT_BEFORE: &[u8] = b"000101000000Z";
 const NOT_AFTER: &[u8] = b"21001231235959Z";
 
-/// Bytes of a serial number but its first: RFC 5280 §4.1.2.2 allows 20.
+/// Length of a serial number without its first byte, in bytes: RFC 5280 §4.1.2.2 allows 20.
 const SERIAL_DIGEST_LEN: usize = 19;
 
-/// A distinguished name: a common name and perhaps the organizational unit that it is in.
+/// A distinguished name: a common name and an optional organizational unit.
 #[derive(Clone, Copy)]
 pub(super) struct DistinguishedName<'a> {
     pub(super) unit: Option<&'a [u8]>,
     pub(super) common_name: &'a [u8],
 }
 
-/// What a certificate's key is for.
+/// Use of a certificate's key, which decides its extensions.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose {
-    /// An administrator's own certificate: says nothing, as the original's.
+    /// An administrator's signatures: no extension, as in the original's certificates.
     Administrator,
     /// Signing certificates.
     Root,
-    /// Signing answers; the issuer's identifier.
+    /// Signing responses; with the issuer's key identifier.
     Module(Ski),
 }
 
-/// What differs between certificates.
+/// The fields in which certificates differ.
 pub(super) struct Template<'a> {
     pub(super) issuer: DistinguishedName<'a>,
     pub(super) subject: DistinguishedName<'a>,
@@ -59,7 +59,7 @@ pub(super) fn tbs<'o>(template: &Template<'_>, out: &'o mut [u8]) -> Result<&'o 
         distinguished_name(w, template.issuer)?;
         w.bytes(ECDSA_WITH_SHA512)?;
         w.element(Tag::INTEGER, |w| {
-            // One serial number for one key under one name: nothing has to be counted or drawn.
+            // The serial number follows from key and name, so that no counter or randomness is needed.
             let Ski(digest) = Ski::of(&[&point, template.subject.common_name]);
             let (digest, _) = digest.split_at(SERIAL_DIGEST_LEN);
             w.bytes(digest)?;
@@ -70,7 +70,7 @@ pub(super) fn tbs<'o>(template: &Template<'_>, out: &'o mut [u8]) -> Result<&'o 
     Ok(writer.finish())
 }
 
-/// Puts `tbs` and the signature over it together, at the end of `out`.
+/// Assembles `tbs` and the signature over it, at the end of `out`.
 pub(super) fn certificate<'o>(
     tbs: &[u8],
     signature: &[u8],
@@ -129,7 +129,7 @@ fn extension(
 ) -> Result<(), BufferTooSmall> {
     w.element(Tag::SEQUENCE, |w| {
         w.element(Tag::OCTET_STRING, value)?;
-        // DER leaves out what is the default.
+        // DER omits default values.
         if critical {
             w.primitive(Tag::BOOLEAN, &[0xff])?;
         }

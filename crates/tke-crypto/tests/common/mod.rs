@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Helpers of the tests.
 
 use rand_core::TryCryptoRng;
 use std::fs;
@@ -11,7 +11,7 @@ pub(crate) fn hex(digits: &str) -> Vec<u8> {
     (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
 }
 
-/// A file of the fixtures, by its path there.
+/// A file of the fixtures, by its path in their folder.
 pub(crate) fn fixture(path: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(path)).unwrap()
 }
@@ -30,7 +30,7 @@ pub(crate) fn generator(seed: u64) -> impl TryCryptoRng<Error = RandomFailed> {
     })
 }
 
-/// The key that this seed makes.
+/// The key generated from this seed.
 pub(crate) fn signing_key(seed: u64) -> SigningKey {
     SigningKey::generate(&mut generator(seed)).unwrap()
 }
