@@ -1,29 +1,43 @@
-//! Connections: accepted, limited, timed, and let go in good order.
+//! Connections: accepted, limited in number, time and length, and closed in an orderly way.
 
 use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::Request;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tower::ServiceExt as _;
+use zeroize::Zeroizing;
 
-/// What connections may take. A limit that is reached makes others wait, not fail.
+/// Limits of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServeLimits {
-    /// Connections open at once; more wait in the listener's queue.
+    /// Connections open at once. More wait in the listener's queue; they do not fail.
     pub connections: usize,
-    /// From the end of one answer, or the connection, to the end of the next request's header. Also how long an idle
-    /// connection is kept; clients keep theirs for about a minute.
+    /// From the start of the connection, or the end of an answer, to the end of the next request's header. So it is also
+    /// how long an idle connection is kept; clients keep theirs for about a minute.
     pub header_time: Duration,
-    /// Bytes of a request's header, about: what came in one piece with the last of them is looked at too.
+    /// Bytes of a request's header, approximately: data received together with its last bytes is parsed too.
     pub header_len: usize,
-    /// For calls under way when the service stops.
+    /// For requests under way when the service stops.
     pub drain: Duration,
+    /// For reading on after a request was refused before its end, so that its sender receives the answer.
+    pub linger_time: Duration,
+    /// Bytes read on after such a refusal.
+    pub linger_len: usize,
 }
 
 impl Default for ServeLimits {
@@ -33,14 +47,16 @@ impl Default for ServeLimits {
             header_time: Duration::from_secs(75),
             header_len: 32 * 1024,
             drain: Duration::from_secs(10),
+            linger_time: Duration::from_secs(5),
+            linger_len: 4 * 1024 * 1024,
         }
     }
 }
 
-/// Serves HTTP/1.1 until `shutdown` is done, then lets calls under way end.
+/// Serves HTTP/1.1 until `shutdown` is done, then lets requests under way end.
 ///
 /// # Errors
-/// The listener is broken for good. A single connection that fails ends alone.
+/// The listener failed for good. A connection that fails ends alone.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -65,7 +81,7 @@ pub async fn serve(
                 let (slot, stream) = match accepted {
                     Ok((slot, Ok((stream, _)))) => (slot, stream),
                     Ok((_, Err(error))) if is_passing(&error) => {
-                        // Out of descriptors, say: wait for a connection to end rather than spin.
+                        // For example, no file descriptor is left: wait for a connection to end instead of spinning.
                         tokio::time::sleep(Duration::from_millis(20)).await;
                         continue;
                     }
@@ -82,12 +98,12 @@ pub async fn serve(
     drop(listener);
     stop.send_replace(true);
     let drained = async { while connections.join_next().await.is_some() {} };
-    // Whoever is not done by then is cut off when the set is dropped.
+    // Connections that have not ended by then are cut off when the set is dropped.
     let _ = tokio::time::timeout(limits.drain, drained).await;
     ended
 }
 
-/// Whether a failed accept says nothing about the next one.
+/// Whether the next accept may succeed after one has failed with this error.
 fn is_passing(error: &io::Error) -> bool {
     !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotConnected)
 }
@@ -100,24 +116,79 @@ async fn connection(
 ) {
     // Answers are small: waiting to fill a segment costs a client 40 ms.
     let _ = stream.set_nodelay(true);
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_time)
-            .max_buf_size(limits.header_len)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
-    );
-    // Errors here are the client's: it went away, or sent what is no HTTP.
-    tokio::select! {
-        _ = connection.as_mut() => {}
+    let unread = Arc::new(AtomicBool::new(false));
+    let service = service_fn(|request: Request<Incoming>| {
+        // HTTP/1.1 has one request at a time, so one flag for the connection is enough.
+        unread.store(!request.body().is_end_stream(), Ordering::Relaxed);
+        let body = |body| Body::new(TrackedBody { body, unread: Arc::clone(&unread) });
+        Box::pin(router.clone().oneshot(request.map(body)))
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_time)
+        .max_buf_size(limits.header_len)
+        .serve_connection(TokioIo::new(stream), service);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
         () = stopped(&mut stopping) => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
+        }
+    };
+    // Errors here are the client's: it went away, or sent something else than HTTP.
+    let refused_by_hyper = ended.is_err_and(|error| error.is_parse());
+    if refused_by_hyper || unread.load(Ordering::Relaxed) {
+        let mut stream = connection.into_parts().io.into_inner();
+        let _ = timeout(limits.linger_time, linger(&mut stream, limits.linger_len)).await;
+    }
+}
+
+/// Reads and discards what a client is still sending after it was refused, until it closes the connection.
+///
+/// The answer has been sent and the sending side is closed. Closing the receiving side with unread data would make TCP
+/// reset the connection, and the reset can overtake the answer. Source: RFC 9112 §9.6.
+async fn linger(stream: &mut TcpStream, mut len: usize) {
+    // It may be key material.
+    let mut buffer = Zeroizing::new([0; 4096]);
+    while len > 0 {
+        match stream.read(&mut buffer[..]).await {
+            Ok(0) | Err(_) => return,
+            Ok(read) => len = len.saturating_sub(read),
         }
     }
 }
 
+/// A request body that notes when it has been read to its end.
+struct TrackedBody {
+    body: Incoming,
+    unread: Arc<AtomicBool>,
+}
+
+impl hyper::body::Body for TrackedBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.unread.store(false, Ordering::Relaxed);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    // An error means that the service is gone altogether, which is as good a reason.
+    // An error means that the service was dropped, which is a stop too.
     let _ = stopping.wait_for(|stop| *stop).await;
 }

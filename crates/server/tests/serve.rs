@@ -1,7 +1,8 @@
 //! Connections: many calls on one, slow clients, too many of them, and the end.
 
 use axum::Router;
-use axum::routing::get;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
 use server::{ServeLimits, serve};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,7 +37,9 @@ async fn start(limits: ServeLimits) -> Server {
         signals.1.notified().await;
         "later"
     };
+    let refuse = async || (StatusCode::PAYLOAD_TOO_LARGE, "refused");
     let router = Router::new().route("/now", get(async || "now")).route("/later", get(later));
+    let router = router.route("/refuse", post(refuse));
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async move { _ = stopped.await };
     let ended = tokio::spawn(serve(listener, router, limits, shutdown));
@@ -122,4 +125,55 @@ async fn connections_above_the_limit_wait() {
     }
     drop(first);
     assert!(read_until(&mut second, "now").await.starts_with("HTTP/1.1 200"));
+}
+
+/// Sends the header of a long request and its first part, and waits for the answer to come.
+async fn refused_early(server: &Server, path: &str, body_len: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let header = format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {body_len}\r\n\r\n");
+    stream.write_all(header.as_bytes()).await.unwrap();
+    stream.write_all(&[b'x'; 4096]).await.unwrap();
+    timeout(PATIENCE, stream.peek(&mut [0])).await.unwrap().unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_client_that_is_refused_while_it_sends_gets_the_answer() {
+    const PART: usize = 64 * 1024;
+    let server = start(ServeLimits::default()).await;
+    let mut stream = refused_early(&server, "/refuse", 4096 + 8 * PART).await;
+    for part in 0..8 {
+        let sent = stream.write_all(&[b'x'; PART]).await;
+        assert!(sent.is_ok(), "part {part}: {sent:?}");
+    }
+    let answer = read_until(&mut stream, "").await;
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.ends_with("refused"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_whose_header_is_too_long_gets_the_answer() {
+    let server = start(ServeLimits::default()).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let header = format!("GET /now HTTP/1.1\r\nHost: h\r\nX: {}", "x".repeat(40 * 1024));
+    stream.write_all(header.as_bytes()).await.unwrap();
+    timeout(PATIENCE, stream.peek(&mut [0])).await.unwrap().unwrap();
+    for _ in 0..8 {
+        stream.write_all(&[b'x'; 64 * 1024]).await.unwrap();
+    }
+    assert!(read_until(&mut stream, "").await.starts_with("HTTP/1.1 431"));
+}
+
+#[tokio::test]
+async fn a_refused_client_is_not_read_for_ever() {
+    // One that goes on sending, and one that goes silent: the only connection is free again soon.
+    for (linger_time, linger_len) in [(PATIENCE, 1024), (Duration::from_millis(50), usize::MAX)] {
+        let limits = ServeLimits { connections: 1, linger_time, linger_len, ..ServeLimits::default() };
+        let server = start(limits).await;
+        let mut first = refused_early(&server, "/refuse", 1 << 40).await;
+        // An error is the end of the connection, which is what is wanted.
+        let _ = first.write_all(&[b'x'; 4096]).await;
+        let mut second = TcpStream::connect(server.address).await.unwrap();
+        second.write_all(REQUEST).await.unwrap();
+        assert!(read_until(&mut second, "now").await.starts_with("HTTP/1.1 200"));
+    }
 }
