@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::{
-    Commit, Deadline, Freshness, Key, Keystore, Lease, LeaseId, MemoryStore, MemoryWatch, Page, RedbStore,
+    Commit, CommitStats, Deadline, Freshness, Key, Keystore, Lease, LeaseId, MemoryStore, MemoryWatch, Page, RedbStore,
     RedbWatch, Revision, Snapshot, StoreError, StoreIdentity, Txn, WatchEvent, WatchStream,
 };
 
@@ -24,6 +24,17 @@ pub enum AnyWatch {
     Memory(MemoryWatch),
     /// A watch on a store in a file.
     Redb(RedbWatch),
+}
+
+impl AnyStore {
+    /// Statistics of commits since the store was opened; `None` for a store in memory.
+    #[must_use]
+    pub fn commit_stats(&self) -> Option<CommitStats> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Redb(store) => Some(store.commit_stats()),
+        }
+    }
 }
 
 /// Calls the same method on the store inside.

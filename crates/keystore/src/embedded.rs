@@ -8,12 +8,14 @@ mod disk;
 mod open;
 mod options;
 mod record;
+mod stats;
 mod store;
 mod view;
 mod write_batch;
 
 pub use open::StoreOpenError;
 pub use options::RedbOptions;
+pub use stats::{CommitStats, FLUSH_BOUNDS};
 pub use store::{RedbStore, RedbWatch};
 
 /// Most changes in one commit.

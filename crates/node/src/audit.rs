@@ -23,7 +23,14 @@ use wire::text::{encode_hex, error_chain};
 
 /// A file that lines are only appended to, mode 0600.
 #[derive(Clone, Debug)]
-pub struct AuditLog(Arc<Mutex<File>>);
+pub struct AuditLog(Arc<Mutex<AuditFile>>);
+
+#[derive(Debug)]
+struct AuditFile {
+    file: File,
+    /// Why the last line could not be written.
+    failure: Option<String>,
+}
 
 /// A forwarded request, and the instance that its addressee belongs to.
 #[derive(Clone, Copy)]
@@ -50,7 +57,7 @@ impl AuditLog {
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
             File::open(folder)?.sync_all()?;
         }
-        Ok(Self(Arc::new(Mutex::new(file))))
+        Ok(Self(Arc::new(Mutex::new(AuditFile { file, failure: None }))))
     }
 
     /// Records a command and its outcome, durably, before the caller gets the response.
@@ -73,9 +80,18 @@ impl AuditLog {
     fn append(&self, event: &Value) -> io::Result<()> {
         // One write, so that lines of two writers never mix.
         let line = format!("{event}\n");
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(line.as_bytes())?;
-        file.sync_data()
+        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = log.file.write_all(line.as_bytes()).and_then(|()| log.file.sync_data());
+        log.failure = written.as_ref().err().map(ToString::to_string);
+        written
+    }
+
+    /// Whether the last line could be written.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match &self.0.lock().unwrap_or_else(PoisonError::into_inner).failure {
+            None => Ok(()),
+            Some(why) => Err(format!("the last command could not be recorded: {why}")),
+        }
     }
 }
 

@@ -4,7 +4,6 @@ use crate::audit::AuditLog;
 use crate::jobs::JobTiming;
 use crate::node::{Node, NodeError, Parts, Shared, Store};
 use crate::ports::UnitDirectory;
-use keystore::AnyStore;
 use kms::{Clock, RotationProfile};
 use server::ServeLimits;
 use server::auth::{Auth, AuthConfig, SigningKey};
@@ -31,9 +30,9 @@ pub struct NodeBuilder {
 }
 
 impl NodeBuilder {
-    pub(crate) fn new(store: AnyStore, directory: Arc<dyn UnitDirectory>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(store: Store, directory: Arc<dyn UnitDirectory>, clock: Arc<dyn Clock>) -> Self {
         Self {
-            store: Arc::new(store),
+            store,
             directory,
             clock,
             instances: Vec::new(),

@@ -1,11 +1,12 @@
 //! The front ends of a node: one line each.
 
+use crate::health::readiness;
 use crate::node::Shared;
 use crate::tke::NodeAdministration;
 use axum::Router;
-use host::UnitView;
 use server::ServiceSource;
 use server::health::Readiness;
+use server::observe::{RequestObserver, observed};
 use server::rest::{DEFAULT_DEADLINE, RestState};
 use std::sync::Arc;
 
@@ -13,14 +14,15 @@ use std::sync::Arc;
 /// requests are refused with the reason.
 pub(crate) fn router(node: &Arc<Shared>) -> Router {
     let auth = || Arc::clone(&node.parts.auth);
-    let instances = node.parts.instances.clone();
-    let rest = RestState::new(key_service(node), auth(), instances, DEFAULT_DEADLINE);
+    let observer = || Arc::clone(&node.metrics.requests) as Arc<dyn RequestObserver>;
+    let rest = RestState::new(key_service(node), auth(), node.parts.instances.clone(), DEFAULT_DEADLINE);
+    let administration = Arc::new(NodeAdministration(Arc::clone(node)));
     Router::new()
-        .merge(server::iam::router(auth()))
-        .merge(server::health::router(readiness(node)))
-        .merge(server::tke::router(Arc::new(NodeAdministration(Arc::clone(node))), auth()))
+        .merge(observed(server::iam::router(auth()), "iam", observer()))
+        .merge(observed(server::health::router(ready(node)), "health", observer()))
+        .merge(observed(server::tke::router(administration, auth()), "tke", observer()))
         // Last: it has the fallback for all.
-        .merge(server::rest::router(Arc::new(rest)))
+        .merge(observed(server::rest::router(Arc::new(rest)), "rest", observer()))
 }
 
 fn key_service(node: &Arc<Shared>) -> ServiceSource {
@@ -28,19 +30,7 @@ fn key_service(node: &Arc<Shared>) -> ServiceSource {
     Arc::new(move || node.kms())
 }
 
-/// Ready once at least one unit serves.
-fn readiness(node: &Arc<Shared>) -> Readiness {
+fn ready(node: &Arc<Shared>) -> Readiness {
     let node = Arc::clone(node);
-    Arc::new(move || match node.host() {
-        None => Err(node.waiting_for().unwrap_or_default()),
-        Some(host) => serving(&host.units()),
-    })
-}
-
-fn serving(units: &[UnitView]) -> Result<(), String> {
-    if units.iter().any(|unit| unit.in_use) {
-        return Ok(());
-    }
-    let why: Vec<String> = units.iter().map(|u| format!("unit {}: {}", u.number, u.reason)).collect();
-    Err(format!("no crypto unit serves: {}", why.join("; ")))
+    Arc::new(move || readiness(&node))
 }

@@ -4,7 +4,9 @@ use crate::audit::AuditLog;
 use crate::builder::NodeBuilder;
 use crate::front_ends;
 use crate::instance_state::instance_state;
+use crate::health::NodeHealth;
 use crate::jobs::JobTiming;
+use crate::metrics::Metrics;
 use crate::opening::{Open, open};
 use crate::ports::UnitDirectory;
 use axum::Router;
@@ -16,6 +18,7 @@ use kms::{
     StateSet,
 };
 use server::auth::Auth;
+use server::health::operator_router;
 use server::rest::Instance;
 use server::tke::InstanceState;
 use server::{KeyService, ServeLimits};
@@ -93,6 +96,7 @@ pub(crate) struct Parts {
 /// The state that all clones and all requests share.
 pub(crate) struct Shared {
     pub(crate) parts: Parts,
+    pub(crate) metrics: Metrics,
     /// Held while the node opens, and while an instance is removed.
     opening: AsyncMutex<()>,
     open: OnceLock<Open>,
@@ -109,8 +113,12 @@ impl Drop for Shared {
 
 impl Node {
     /// Configures a node over a store, the crypto units of a region, and the clock that key states and dates follow.
-    pub fn builder(store: AnyStore, directory: impl UnitDirectory, clock: Arc<dyn Clock>) -> NodeBuilder {
-        NodeBuilder::new(store, Arc::new(directory), clock)
+    pub fn builder(
+        store: impl Into<Arc<AnyStore>>,
+        directory: impl UnitDirectory,
+        clock: Arc<dyn Clock>,
+    ) -> NodeBuilder {
+        NodeBuilder::new(store.into(), Arc::new(directory), clock)
     }
 
     pub(crate) fn new(shared: Shared) -> Self {
@@ -193,6 +201,24 @@ impl Node {
         server::serve(listener, self.router(), self.0.parts.limits, stopped).await
     }
 
+    /// Liveness, readiness, health and metrics for operators. It has no access control: serve it on the loopback interface
+    /// or to a network of operators.
+    pub fn operator_router(&self) -> Router {
+        operator_router(Arc::new(NodeHealth(Arc::clone(&self.0))))
+    }
+
+    /// Serves [`Self::operator_router`] on `listener` until `stopped`.
+    ///
+    /// # Errors
+    /// The listener failed for good.
+    pub async fn serve_operator(
+        &self,
+        listener: TcpListener,
+        stopped: impl Future<Output = ()> + Send,
+    ) -> io::Result<()> {
+        server::serve(listener, self.operator_router(), self.0.parts.limits, stopped).await
+    }
+
     /// Ends background work and closes the connections to the units.
     pub async fn shutdown(&self) {
         self.0.stop_opening();
@@ -226,6 +252,7 @@ async fn keep_opening(node: Weak<Shared>) {
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
+            metrics: Metrics::new(&parts.instances),
             parts,
             opening: AsyncMutex::default(),
             open: OnceLock::new(),
@@ -239,7 +266,7 @@ impl Shared {
         if self.open.get().is_some() {
             return Ok(());
         }
-        let opened = open(&self.parts, required).await.inspect_err(|error| {
+        let opened = open(&self.parts, &self.metrics.jobs, required).await.inspect_err(|error| {
             if let NodeError::NotReady(why) = error {
                 why.clone_into(&mut self.waiting_for.lock().unwrap_or_else(PoisonError::into_inner));
             }

@@ -1,6 +1,7 @@
 //! Opening a node: its instances, the host, the key service and the background jobs.
 
 use crate::jobs::{JobContext, Jobs};
+use crate::metrics::JobMetrics;
 use crate::node::{NodeError, PATIENCE, Parts};
 use crate::unit_status::{common_master_key, query_units};
 use crate::units::{HostUnits, OneUnit};
@@ -34,6 +35,16 @@ impl Open {
         self.context.rotation_wake.notify_one();
     }
 
+    /// Whether all background jobs run.
+    pub(crate) fn check_jobs(&self) -> Result<(), String> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*jobs {
+            Some(jobs) if jobs.all_run() => Ok(()),
+            Some(_) => Err("a background job has ended by a failure of its own; restart the service".to_owned()),
+            None => Err("the node is stopping".to_owned()),
+        }
+    }
+
     pub(crate) async fn shutdown(&self) {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(jobs) = jobs {
@@ -44,7 +55,11 @@ impl Open {
 }
 
 /// Finds or creates the instances and puts the key service together.
-pub(crate) async fn open(parts: &Parts, required: Option<VerificationPattern>) -> Result<Open, NodeError> {
+pub(crate) async fn open(
+    parts: &Parts,
+    metrics: &JobMetrics,
+    required: Option<VerificationPattern>,
+) -> Result<Open, NodeError> {
     let (proven_by, header) = find_or_create(parts, required).await?;
     let units = parts.directory.units().into_iter().filter(|unit| unit.is_operational());
     let units = units.map(|unit| UnitAddress { number: unit.number, zone: unit.zone, socket: unit.socket });
@@ -72,6 +87,7 @@ pub(crate) async fn open(parts: &Parts, required: Option<VerificationPattern>) -
         instances: parts.instances.iter().map(|instance| instance.id).collect(),
         proven_by,
         timing: parts.timing,
+        metrics: metrics.clone(),
         rotation_wake: Arc::default(),
     };
     let jobs = Mutex::new(Some(Jobs::start(&context)));

@@ -2,7 +2,8 @@
 
 use host::{Host, HostError, LinkError, UnitClient};
 use kms::{Form, Forms, UnitReply, Units, UnitsError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tracing::debug;
 use unit_api::{Command, Envelope, UnitError};
 use wire::text::error_chain;
 
@@ -27,9 +28,18 @@ impl Units for HostUnits {
     }
 
     async fn execute_forms(&self, forms: &Forms<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
-        match self.0.call_forms(&host_forms(forms), deadline).await {
-            Ok(frame) => Ok(UnitReply::from_body(frame.into_body())),
-            Err(error) => Err(units_error(error)),
+        let (command, began) = (forms.first.command.name(), Instant::now());
+        let outcome = self.0.call_forms(&host_forms(forms), deadline).await;
+        let elapsed_us = began.elapsed().as_micros();
+        match outcome {
+            Ok(frame) => {
+                debug!(command, elapsed_us, "unit command completed");
+                Ok(UnitReply::from_body(frame.into_body()))
+            }
+            Err(error) => {
+                debug!(command, elapsed_us, error = %error_chain(&error), "unit command failed");
+                Err(units_error(error))
+            }
         }
     }
 }

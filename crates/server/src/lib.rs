@@ -7,7 +7,7 @@
 //! | [`tke`] | administration of crypto units by customers' tools |
 //! | [`health`] | liveness and readiness, for operators |
 //!
-//! [`serve`](serve()) accepts connections. [`KeyService`] is the key service that the front ends call.
+//! [`serve`](serve()) accepts connections. [`observe`] logs and measures requests. [`KeyService`] is the key service that the front ends call.
 //!
 //! What it deliberately does not have: rules of keys and states (they are the key service's, so that every front end
 //! follows them), crypto units and keystores (`node` connects them), a configuration file.
@@ -23,6 +23,7 @@ pub mod auth;
 mod body;
 pub mod health;
 pub mod iam;
+pub mod observe;
 pub mod rest;
 mod serve;
 mod service;

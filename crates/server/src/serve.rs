@@ -99,7 +99,7 @@ pub async fn serve(
     stop.send_replace(true);
     let drained = async { while connections.join_next().await.is_some() {} };
     // Connections that have not ended by then are cut off when the set is dropped.
-    let _ = tokio::time::timeout(limits.drain, drained).await;
+    let _ = timeout(limits.drain, drained).await;
     ended
 }
 

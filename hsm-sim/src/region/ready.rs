@@ -1,11 +1,11 @@
-//! What a program needs to know of a running region, as a file.
+//! The ready file: addresses and credentials of a running region, for programs.
 
 use super::{CeremonyKind, ZONES};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use uuid::Uuid;
 
-/// Written whole when the region serves, mode 0600: it has credentials in it.
+/// Written in one piece once the region serves, mode 0600 because of the credentials.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct ReadyFile {
     /// Base of the Key Protect API: `<rest_url>/api/v2/…`.
@@ -16,35 +16,38 @@ pub struct ReadyFile {
     pub tke_url: String,
     /// Base of the control API: faults, healing, clock, status.
     pub control_url: String,
+    /// Base of the operator's address: `/livez`, `/readyz`, `/healthz`, `/metrics`.
+    #[serde(default)]
+    pub operator_url: String,
     /// The service instance.
     pub instance_id: Uuid,
-    /// A second, separate one.
+    /// A second instance, separate from the first.
     pub instance_id_2: Uuid,
-    /// API key that the token service takes.
+    /// API key that the token service accepts.
     pub api_key: String,
-    /// Static bearer tokens of two managers, what goes behind `Bearer `.
+    /// Static bearer tokens of two managers, without the `Bearer ` before them.
     pub tokens: Vec<String>,
     /// Name of the region.
     pub region: String,
     /// Its zones.
     pub zones: Vec<String>,
-    /// Who brings the units into service.
+    /// How the units are brought into service.
     pub ceremony: CeremonyKind,
-    /// Certificate of the simulated manufacturer, DER, by which genuine modules are told.
+    /// Certificate of the simulated manufacturer, DER: the root of trust for the modules' certificates.
     pub root_certificate: PathBuf,
     /// Its crypto units.
     pub units: Vec<ReadyUnit>,
-    /// Process that serves; its end is the region's.
+    /// ID of the serving process, which ends when the region stops.
     pub pid: u32,
-    /// Where the region's data is.
+    /// Data directory.
     pub data: PathBuf,
 }
 
 impl ReadyFile {
-    /// What a person needs to use the region, ready to paste.
+    /// The text printed when the region has started: how to use it, with lines to paste.
     #[must_use]
     pub fn greeting(&self) -> String {
-        let ReadyFile { rest_url, iam_url, control_url, instance_id, instance_id_2, region, .. } = self;
+        let ReadyFile { rest_url, iam_url, control_url, operator_url, instance_id, instance_id_2, region, .. } = self;
         let units: Vec<String> = self.units.iter().map(ReadyUnit::shown).collect();
         let units = units.join(", ");
         let data = self.data.display();
@@ -59,6 +62,7 @@ impl ReadyFile {
   token service    {iam_url}
   administration   {}/v1/tke/{instance_id}
   control API      {control_url}
+  health, metrics  {operator_url}
   instances        {instance_id}, {instance_id_2}
   data             {data}
 
@@ -77,7 +81,7 @@ Ctrl-C stops the region and keeps every key."#,
         format!(
             r#"DEVELOPMENT CEREMONY: the administrators' signature keys and the parts of the master key lie in
 {}/ceremony in the clear. Both instances share these units and that master key. Do not keep real keys here.
-To look at the units with an administrator's tools:
+To inspect the units with an administrator's tools:
 {}"#,
             self.data.display(),
             self.tke_exports(),
@@ -87,7 +91,7 @@ To look at the units with an administrator's tools:
     fn manual_note(&self) -> String {
         format!(
             r#"MANUAL CEREMONY: the region serves keys once you have given its crypto units administrators, thresholds and a
-master key, all operational ones the same. It notices by itself. With an administrator's tools:
+master key, the same for all operational units. Nothing has to be restarted. With an administrator's tools:
 {}"#,
             self.tke_exports(),
         )
@@ -129,7 +133,7 @@ curl:
     }
 }
 
-/// Where a crypto unit is.
+/// A crypto unit of the region.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct ReadyUnit {
     /// Number, from 1.
@@ -138,9 +142,9 @@ pub struct ReadyUnit {
     pub kind: String,
     /// `[region].[zone].[module].[domain]`.
     pub location: String,
-    /// Zone, as faults name it.
+    /// Zone, as commands name it.
     pub zone: String,
-    /// Socket it listens on.
+    /// Unix socket that it listens on.
     pub socket: PathBuf,
 }
 

@@ -13,8 +13,10 @@ use super::supervisor::{Supervisor, SupervisorError};
 use crate::cli::with_causes;
 use crate::unit::Factory;
 use crate::{control, files};
+use axum::Router;
 use kms::RotationProfile;
 use node::{AuditLog, Node, NodeError, StoreConfig};
+use server::ServeLimits;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -26,7 +28,9 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 /// How long requests under way may take to end when the region stops.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN: Duration = Duration::from_secs(4);
+/// How long a server may take to end after that.
+const SERVER_END: Duration = Duration::from_secs(5);
 
 /// What a region is started with.
 #[derive(Clone, Debug)]
@@ -37,7 +41,8 @@ pub struct UpOptions {
     pub wanted: Wanted,
     /// What keys can be used for while the master key is being rotated.
     pub rotation: RotationProfile,
-    /// Port of the Key Protect API on the loopback interface, 0 for any; the control API takes the next, or any.
+    /// Port of the Key Protect API on the loopback interface, 0 for any free one; the control API and the operator's
+    /// address take the two ports after it, or any.
     pub port: u16,
     /// File to which addresses and credentials are written once the region serves.
     pub ready_file: Option<PathBuf>,
@@ -113,14 +118,14 @@ impl Region {
         let at = |path: PathBuf| move |source| DataError::Unusable { path, source };
         let factory = Factory::open(&data.factory_dir()).map_err(at(data.factory_dir()))?;
         let audit = AuditLog::open(&data.audit_file()).map_err(at(data.audit_file()))?;
-        let (rest, control) = listen(options.port).await?;
+        let listeners = Listeners::bind(options.port).await?;
         let program = match options.program.clone() {
             Some(program) => program,
             None => std::env::current_exe().map_err(UpError::Program)?,
         };
         let places = places(&identity.region, identity.unit_counts());
         let supervisor = Supervisor::start(program, Arc::clone(&data), &identity, places).await?;
-        let started = Started { options, data, identity, clock, development, factory, audit, rest, control };
+        let started = Started { options, data, identity, clock, development, factory, audit, listeners };
         match started.serve(supervisor.clone()).await {
             Ok(region) => Ok(region),
             Err(e) => {
@@ -149,7 +154,7 @@ impl Region {
         }
         self.stop.send_replace(true);
         for server in &mut self.servers {
-            if tokio::time::timeout(DRAIN, &mut *server).await.is_err() {
+            if tokio::time::timeout(SERVER_END, &mut *server).await.is_err() {
                 server.abort();
             }
         }
@@ -167,14 +172,41 @@ struct Started {
     development: Option<DevelopmentCeremony>,
     factory: Factory,
     audit: AuditLog,
-    rest: TcpListener,
+    listeners: Listeners,
+}
+
+/// The region's ports.
+struct Listeners {
+    /// Key Protect API, token service and administration.
+    api: TcpListener,
+    /// Control API.
     control: TcpListener,
+    /// Health and metrics.
+    operator: TcpListener,
+}
+
+impl Listeners {
+    /// On the loopback interface: the API on `port`, 0 for any free one; the control API on the port after it; the operator's
+    /// address on the next one, or any if that is taken.
+    async fn bind(port: u16) -> Result<Self, UpError> {
+        let bind = async |offset| {
+            let port = if port == 0 { 0 } else { port.checked_add(offset).unwrap_or(0) };
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            TcpListener::bind(address).await.map_err(|source| UpError::Port { port, source })
+        };
+        let (api, control) = (bind(0).await?, bind(1).await?);
+        let operator = match bind(2).await {
+            Ok(operator) => operator,
+            Err(_) => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|source| UpError::Port { port: 0, source })?,
+        };
+        Ok(Self { api, control, operator })
+    }
 }
 
 impl Started {
     async fn serve(self, supervisor: Supervisor) -> Result<Region, UpError> {
-        let Self { options, data, identity, clock, development, factory, audit, rest, control } = self;
-        let ready = ready_file(&identity, &data, &supervisor, &rest, &control)
+        let Self { options, data, identity, clock, development, factory, audit, listeners } = self;
+        let ready = ready_file(&identity, &data, &supervisor, &listeners)
             .map_err(|source| UpError::Port { port: options.port, source })?;
         let auth = authentication(&identity).ok_or_else(|| UpError::TokenKey(data.region_file()))?;
         let store = StoreConfig::Redb { path: data.keystore_file() }.open().await?;
@@ -197,8 +229,11 @@ impl Started {
         let (stop, stopped) = watch::channel(false);
         let mut servers = Vec::new();
         open(&region).await?;
-        servers.push(tokio::spawn(serve_api(rest, node, until(stopped.clone()))));
-        servers.push(tokio::spawn(serve_control(control, Arc::clone(&region), until(stopped))));
+        let Listeners { api, control, operator } = listeners;
+        let control_router = control::router(Arc::clone(&region));
+        servers.push(serve("API", api, node.router(), &stopped));
+        servers.push(serve("control API", control, control_router, &stopped));
+        servers.push(serve("operator's address", operator, node.operator_router(), &stopped));
         let mut region = Region { ready, control: region, ready_files: Vec::new(), stop, servers };
         let paths = [Some(DataDir::ready_file(data.path())), options.ready_file];
         for path in paths.into_iter().flatten() {
@@ -277,33 +312,21 @@ fn remove_stale(path: &Path) -> Result<(), UpError> {
     }
 }
 
-async fn listen(port: u16) -> Result<(TcpListener, TcpListener), UpError> {
-    let bind = async |port| {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        TcpListener::bind(address).await.map_err(|source| UpError::Port { port, source })
-    };
-    let rest = bind(port).await?;
-    let control = match port.checked_add(1) {
-        Some(next) if port != 0 => bind(next).await?,
-        _ => bind(0).await?,
-    };
-    Ok((rest, control))
-}
-
 fn ready_file(
     identity: &Identity,
     data: &DataDir,
     supervisor: &Supervisor,
-    rest: &TcpListener,
-    control: &TcpListener,
+    listeners: &Listeners,
 ) -> io::Result<ReadyFile> {
-    let rest_url = format!("http://{}", rest.local_addr()?);
+    let url = |listener: &TcpListener| Ok::<_, io::Error>(format!("http://{}", listener.local_addr()?));
+    let rest_url = url(&listeners.api)?;
     let units = supervisor.units().into_iter();
     Ok(ReadyFile {
         iam_url: rest_url.clone(),
         tke_url: rest_url.clone(),
         rest_url,
-        control_url: format!("http://{}", control.local_addr()?),
+        control_url: url(&listeners.control)?,
+        operator_url: url(&listeners.operator)?,
         instance_id: identity.instance_id,
         instance_id_2: identity.instance_id_2,
         api_key: identity.api_key.clone(),
@@ -326,21 +349,20 @@ fn ready_file(
     })
 }
 
-async fn serve_api(listener: TcpListener, node: Node, stopped: impl Future<Output = ()> + Send + 'static) {
-    if let Err(e) = node.serve(listener, stopped).await {
-        error!(error = %with_causes(&e), "the API server ended");
-    }
-}
-
-async fn serve_control(
+/// Serves until `stopped`, with the same limits on every port.
+fn serve(
+    what: &'static str,
     listener: TcpListener,
-    region: Arc<ControlledRegion>,
-    stopped: impl Future<Output = ()> + Send + 'static,
-) {
-    let served = axum::serve(listener, control::router(region)).with_graceful_shutdown(stopped).await;
-    if let Err(e) = served {
-        error!(error = %with_causes(&e), "the control API ended");
-    }
+    router: Router,
+    stopped: &watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let stopped = until(stopped.clone());
+    let limits = ServeLimits { drain: DRAIN, ..ServeLimits::default() };
+    tokio::spawn(async move {
+        if let Err(e) = server::serve(listener, router, limits, stopped).await {
+            error!(error = %with_causes(&e), "the {what} is not served any more");
+        }
+    })
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::disk::DiskError;
 use super::open::{self, FileLock};
 use super::record::{Header, LEASES, OPS};
+use super::stats::CommitCounters;
 use super::view::{LatestView, View};
 use super::write_batch::{Request, WriteBatch};
 use super::{MAX_BATCH, MAX_QUEUE};
@@ -38,6 +39,7 @@ pub(super) struct CommitterCore {
     latest_view: Arc<LatestView>,
     tip: watch::Sender<Revision>,
     options: RedbOptions,
+    counters: Arc<CommitCounters>,
     /// Set by the first failure, after which nothing is committed.
     failure: Option<Failure>,
     /// File that records the last revision when the store is closed cleanly.
@@ -80,7 +82,8 @@ impl CommitterCore {
         let latest_view = Arc::new(LatestView::default());
         latest_view.set(Some(view));
         let tip = watch::Sender::new(header.revision);
-        Ok(Self { db: Some(db), header, latest_view, tip, options, failure: None, side_file, _lock: lock })
+        let counters = Arc::default();
+        Ok(Self { db: Some(db), header, latest_view, tip, options, counters, failure: None, side_file, _lock: lock })
     }
 
     pub(super) fn header(&self) -> Header {
@@ -89,6 +92,10 @@ impl CommitterCore {
 
     pub(super) fn latest_view(&self) -> Arc<LatestView> {
         Arc::clone(&self.latest_view)
+    }
+
+    pub(super) fn counters(&self) -> Arc<CommitCounters> {
+        Arc::clone(&self.counters)
     }
 
     pub(super) fn watch_tip(&self) -> watch::Receiver<Revision> {
@@ -122,6 +129,7 @@ impl CommitterCore {
                 let error = if error.is_full() { StoreError::Full } else { error.into() };
                 let unknown = requests.iter().filter(|_| during_commit).filter_map(|r| r.op()).collect();
                 let answer = if during_commit { StoreError::Unknown } else { error.clone() };
+                self.counters.failed(error.clone());
                 self.failure = Some(Failure { error, unknown });
                 requests.iter().map(|_| Err(answer.clone())).collect()
             }
@@ -169,7 +177,9 @@ impl CommitterCore {
             txn.abort()?;
             return Ok(answers);
         };
+        let began = std::time::Instant::now();
         txn.commit().map_err(|e| BatchError::DuringCommit(e.into()))?;
+        self.counters.flushed(requests.len(), began.elapsed());
         // Published before the answers are sent, so that a reader sees every acknowledged commit.
         let view = View::open(db).map_err(BatchError::DuringCommit)?;
         self.latest_view.set(Some(view));

@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use super::committer::{Committer, CommitterCore, WeakCommitter};
 use super::open::{self, StoreOpenError};
 use super::options::RedbOptions;
+use super::stats::{CommitCounters, CommitStats};
 use super::view::LatestView;
 use super::write_batch::Request;
 use crate::lease::LeaseTimers;
@@ -41,6 +42,7 @@ pub struct RedbStore {
     tip: watch::Receiver<Revision>,
     identity: StoreIdentity,
     options: RedbOptions,
+    counters: Arc<CommitCounters>,
     lease_timers: Arc<LeaseTimers>,
     lease_task: AbortHandle,
 }
@@ -84,6 +86,7 @@ impl RedbStore {
         let latest_view = core.latest_view();
         let tip = core.watch_tip();
         let identity = core.header().identity;
+        let counters = core.counters();
         let lease_timers = Arc::new(LeaseTimers::default());
         for (id, ttl) in core.leases().map_err(|error| std::io::Error::other(error.text()))? {
             lease_timers.start(id, ttl);
@@ -91,7 +94,13 @@ impl RedbStore {
         let committer = Committer::start(core)?;
         let lease_task = tokio::spawn(revoke_ended_leases(Arc::clone(&lease_timers), committer.downgrade()));
         let lease_task = lease_task.abort_handle();
-        Ok(Self { committer: Some(committer), latest_view, tip, identity, options, lease_timers, lease_task })
+        Ok(Self { committer: Some(committer), latest_view, tip, identity, options, counters, lease_timers, lease_task })
+    }
+
+    /// Statistics of commits since the store was opened.
+    #[must_use]
+    pub fn commit_stats(&self) -> CommitStats {
+        self.counters.read()
     }
 
     /// Completes the queued changes and closes the file. Watches end.

@@ -5,6 +5,7 @@ mod follower;
 mod rotation;
 mod sweeper;
 
+use crate::metrics::JobMetrics;
 use crate::node::Store;
 use host::Host;
 use kms::InstanceId;
@@ -12,7 +13,7 @@ use server::KeyService;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, warn};
 use wire::text::error_chain;
 
@@ -54,6 +55,7 @@ pub(crate) struct JobContext {
     /// The instance whose header has the units' master-key proofs.
     pub(crate) proven_by: InstanceId,
     pub(crate) timing: JobTiming,
+    pub(crate) metrics: JobMetrics,
     /// Notified when a rotation may have batches to process.
     pub(crate) rotation_wake: Arc<Notify>,
 }
@@ -61,7 +63,8 @@ pub(crate) struct JobContext {
 /// The running jobs. Dropped, they end at once, and their claims end with their leases.
 pub(crate) struct Jobs {
     claiming: JoinSet<()>,
-    _following: JoinSet<()>,
+    following: JoinSet<()>,
+    handles: Vec<AbortHandle>,
     stop: watch::Sender<bool>,
     patience: Duration,
 }
@@ -73,12 +76,19 @@ impl Jobs {
     pub(crate) fn start(context: &JobContext) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (mut claiming, mut following) = (JoinSet::new(), JoinSet::new());
-        claiming.spawn(sweeper::run(context.clone(), stopped.clone()));
-        claiming.spawn(rotation::run(context.clone(), stopped));
+        let mut handles = vec![
+            claiming.spawn(sweeper::run(context.clone(), stopped.clone())),
+            claiming.spawn(rotation::run(context.clone(), stopped)),
+        ];
         for instance in context.instances.iter().copied() {
-            following.spawn(follower::run(context.clone(), instance));
+            handles.push(following.spawn(follower::run(context.clone(), instance)));
         }
-        Self { claiming, _following: following, stop, patience: context.timing.lease }
+        Self { claiming, following, handles, stop, patience: context.timing.lease }
+    }
+
+    /// Whether no job has ended. None ends by itself; a panic ends one.
+    pub(crate) fn all_run(&self) -> bool {
+        self.handles.iter().all(|job| !job.is_finished())
     }
 
     /// Ends the jobs and releases their claims.
@@ -87,6 +97,7 @@ impl Jobs {
         let ended = async { while self.claiming.join_next().await.is_some() {} };
         // A claim that cannot be released in time ends with its lease.
         let _ = tokio::time::timeout(self.patience, ended).await;
+        self.following.shutdown().await;
     }
 }
 
@@ -104,6 +115,7 @@ impl JobContext {
                 claim = self.claim(job) => claim,
                 () = until(stopped) => return None,
             };
+            self.metrics.claimed(job.name(), true);
             let done = tokio::select! {
                 done = claim.run(work()) => done,
                 () = until(stopped) => {
@@ -111,6 +123,7 @@ impl JobContext {
                     return None;
                 }
             };
+            self.metrics.claimed(job.name(), false);
             if done.is_some() {
                 claim.release(self.timing.lease).await;
                 return done;

@@ -2,10 +2,12 @@
 
 use super::claim::Job;
 use super::{JobContext, Stopped, until};
+use crate::metrics::JobMetrics;
 use crate::node::PATIENCE;
 use kms::rotation::{RegionError, RegionRotation, RegionStatus};
-use kms::{Call, RotationPhase};
+use kms::{Call, InstanceId, RotationPhase, RotationStatus};
 use server::ServiceUnits;
+use std::collections::BTreeMap;
 use tracing::{debug, error, info, warn};
 use wire::text::error_chain;
 
@@ -46,8 +48,9 @@ pub(super) async fn run(context: JobContext, mut stopped: Stopped) {
 /// An obstacle is logged when it appears or changes.
 async fn process(context: &JobContext) {
     let mut logged = String::new();
+    let mut progress = Progress::new(context).await;
     loop {
-        let why = match context.rotation().run(|_, _| {}).await {
+        let why = match context.rotation().run(|instance, status| progress.made(instance, status)).await {
             Ok(status) => match context.renew_proofs().await {
                 Ok(()) if has_batches(&status) => continue,
                 Ok(()) => {
@@ -70,14 +73,47 @@ async fn process(context: &JobContext) {
     }
 }
 
+/// Counts what this node processes. It alone does, as it holds the claim.
+struct Progress<'a> {
+    metrics: &'a JobMetrics,
+    /// The phase of each instance, and the key versions processed in it.
+    seen: BTreeMap<InstanceId, (RotationPhase, u64)>,
+}
+
+impl<'a> Progress<'a> {
+    async fn new(context: &'a JobContext) -> Self {
+        let statuses = context.rotation().status().await.map(|status| status.instances).unwrap_or_default();
+        let seen = |(instance, status): (InstanceId, Option<RotationStatus>)| {
+            status.map(|status| (instance, (status.phase, status.done)))
+        };
+        Self { metrics: &context.metrics, seen: statuses.into_iter().filter_map(seen).collect() }
+    }
+
+    fn made(&mut self, instance: InstanceId, status: &RotationStatus) {
+        let (phase, before) = self.seen.insert(instance, (status.phase, status.done)).unwrap_or((status.phase, 0));
+        // The end of a phase with batches shows the number of that phase.
+        let continues = phase == status.phase || !status.phase.has_batches();
+        let processed = status.done.saturating_sub(if continues { before } else { 0 });
+        self.metrics.processed(instance, processed);
+        self.metrics.rotation(instance, status.done, status.total);
+    }
+}
+
 impl JobContext {
     fn rotation(&self) -> RegionRotation<'_, crate::node::Store, ServiceUnits> {
         let call = Call { instance: self.proven_by, caller: ROTATION_CALLER, deadline: PATIENCE };
         RegionRotation::new(&self.kms, &self.instances, call)
     }
 
+    /// Whether the present phase of a rotation has batches. Updates the metrics of its progress.
     async fn has_batches(&self) -> Result<bool, RegionError> {
-        Ok(has_batches(&self.rotation().status().await?))
+        let status = self.rotation().status().await?;
+        for (instance, rotation) in &status.instances {
+            let under_way = rotation.filter(|rotation| rotation.phase != RotationPhase::Done);
+            let (done, total) = under_way.map_or((0, 0), |rotation| (rotation.done, rotation.total));
+            self.metrics.rotation(*instance, done, total);
+        }
+        Ok(has_batches(&status))
     }
 }
 

@@ -5,7 +5,7 @@ use super::{JobContext, Stopped};
 use crate::node::{PATIENCE, SERVICE_CALLER};
 use kms::Call;
 use std::convert::Infallible;
-use tracing::warn;
+use tracing::{info, warn};
 use wire::text::error_chain;
 
 /// Most keys that one sweep removes from an instance.
@@ -21,13 +21,22 @@ async fn sweep(context: &JobContext) -> Infallible {
     loop {
         for instance in context.instances.iter().copied() {
             let call = Call { instance, caller: SERVICE_CALLER, deadline: PATIENCE };
-            let Err(e) = context.kms.purge_lapsed(&call, MAX_KEYS_PER_SWEEP).await else { continue };
+            let e = match context.kms.purge_lapsed(&call, MAX_KEYS_PER_SWEEP).await {
+                Ok(0) => continue,
+                Ok(keys) => {
+                    info!(%instance, keys, "deleted keys whose time to be restored is over were purged");
+                    context.metrics.purged(instance, keys);
+                    continue;
+                }
+                Err(e) => e,
+            };
             let problem = (instance, error_chain(&e));
             if logged.as_ref() != Some(&problem) {
                 warn!(%instance, error = %problem.1, "deleted keys cannot be purged; retrying");
                 logged = Some(problem);
             }
         }
+        context.metrics.swept();
         tokio::time::sleep(context.timing.sweep_pause).await;
     }
 }

@@ -26,15 +26,12 @@ use crate::auth::Auth;
 use crate::service::ServiceSource;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
-use axum::middleware::{Next, from_fn};
-use axum::response::Response;
+use axum::http::{HeaderMap, Method};
 use axum::routing::{any, delete, get, post};
 use kms::InstanceId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use uuid::Uuid;
 
 use access::Access;
 use error::Failure;
@@ -123,7 +120,6 @@ pub fn router(state: Arc<RestState>) -> Router {
         .route("/api/v2/", any(no_path))
         .fallback(outside)
         .with_state(state)
-        .layer(from_fn(correlate))
 }
 
 async fn not_offered(_: State<Arc<RestState>>, access: Result<Access, Failure>) -> Failure {
@@ -146,23 +142,4 @@ async fn outside(State(state): State<Arc<RestState>>, headers: HeaderMap) -> Fai
 
 async fn no_method(_: State<Arc<RestState>>, method: Method, access: Result<Access, Failure>) -> Failure {
     access.map_or_else(|failure| failure, |_| Failure::no_method(&method))
-}
-
-const CORRELATION_ID: HeaderName = HeaderName::from_static("correlation-id");
-
-/// Sets the `Correlation-Id` of every answer: the request's, or a new one.
-async fn correlate(request: axum::extract::Request, next: Next) -> Response {
-    let id = correlation_id(request.headers());
-    let mut response = next.run(request).await;
-    response.headers_mut().insert(CORRELATION_ID, id);
-    response
-}
-
-fn correlation_id(headers: &HeaderMap) -> HeaderValue {
-    const MAX_LEN: usize = 128;
-    let given = headers.get(CORRELATION_ID).filter(|id| id.len() <= MAX_LEN && !id.is_empty());
-    given.cloned().unwrap_or_else(|| {
-        // A UUID is visible ASCII.
-        HeaderValue::try_from(Uuid::new_v4().to_string()).unwrap_or(HeaderValue::from_static("none"))
-    })
 }

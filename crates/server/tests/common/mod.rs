@@ -14,6 +14,7 @@ use kms::{
 use serde_json::{Value, json};
 use server::auth::{Auth, AuthConfig, Identity, SigningKey};
 use server::rest::{Instance, RestState, ServiceKind};
+use server::observe::{AnsweredRequest, RequestObserver, observed};
 use server::{KeyService, ServiceSource, ServiceUnits};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -89,6 +90,13 @@ impl Units for OneUnit {
         let form = each().find(fits).unwrap_or(&forms.first);
         self.execute(&form.command, deadline).await
     }
+}
+
+/// An observer that ignores what it receives.
+struct Unobserved;
+
+impl RequestObserver for Unobserved {
+    fn answered(&self, _: &AnsweredRequest<'_>) {}
 }
 
 /// A clock that stands until it is moved.
@@ -232,7 +240,8 @@ impl Bench {
         let service: ServiceSource = Arc::new(move || Ok(Arc::clone(&service)));
         let state = Arc::new(RestState::new(service, Arc::clone(&auth), instances, DEADLINE));
         let health = server::health::router(Arc::new(|| Ok(())));
-        let router = server::iam::router(auth).merge(health).merge(server::rest::router(state));
+        let rest = observed(server::rest::router(state), "rest", Arc::new(Unobserved));
+        let router = server::iam::router(auth).merge(health).merge(rest);
         Self { router, units, store, clock, kms }
     }
 

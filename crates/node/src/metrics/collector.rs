@@ -1,0 +1,118 @@
+//! Metrics that are read from the node when they are asked for.
+
+use super::WeakNode;
+use crate::node::Shared;
+use host::UnitView;
+use keystore::{CommitStats, FLUSH_BOUNDS};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use std::fmt;
+
+#[derive(Debug)]
+pub(super) struct NodeCollector(pub(super) WeakNode);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UnitLabels {
+    unit: u16,
+    zone: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UnitStateLabels {
+    unit: u16,
+    zone: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+}
+
+impl Collector for NodeCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(node) = self.0.upgrade() else { return Ok(()) };
+        build(&mut encoder)?;
+        readiness(&node, &mut encoder)?;
+        if let Some(host) = node.host() {
+            units(&host.units(), &mut encoder)?;
+        }
+        if let Some(stats) = node.parts.store.commit_stats() {
+            commits(&stats, &mut encoder)?;
+        }
+        Ok(())
+    }
+}
+
+fn build(encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let labels = BuildLabels { version: env!("CARGO_PKG_VERSION") };
+    let mut build = encoder.encode_descriptor("build_info", "Version of the program", None, MetricType::Gauge)?;
+    ConstGauge::new(1_i64).encode(build.encode_family(&labels)?)
+}
+
+fn readiness(node: &Shared, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let ready = ConstGauge::new(i64::from(crate::health::readiness(node).is_ok()));
+    let help = "Whether the node serves keys";
+    ready.encode(encoder.encode_descriptor("ready", help, None, ready.metric_type())?)
+}
+
+/// One gauge or counter for each unit.
+fn units(units: &[UnitView], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let help = "1 for the state that the host gives the unit";
+    let mut states = encoder.encode_descriptor("unit_state", help, None, MetricType::Gauge)?;
+    for unit in units {
+        let labels = UnitStateLabels { unit: unit.number, zone: unit.zone.clone(), state: unit.state };
+        ConstGauge::new(1_i64).encode(states.encode_family(&labels)?)?;
+    }
+    let gauges: [(&str, &str, fn(&UnitView) -> f64); 4] = [
+        ("unit_in_use", "Whether the unit gets work", |unit| f64::from(u8::from(unit.in_use))),
+        ("unit_outstanding_commands", "Commands that the unit has not answered yet", |unit| {
+            f64::from(unit.outstanding)
+        }),
+        ("unit_latency_median_seconds", "Median latency of recent commands", |unit| unit.p50.as_secs_f64()),
+        ("unit_latency_p99_seconds", "99th percentile of the latency of recent commands", |unit| {
+            unit.p99.as_secs_f64()
+        }),
+    ];
+    for (name, help, value) in gauges {
+        let mut gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for unit in units {
+            ConstGauge::new(value(unit)).encode(gauge.encode_family(&labels(unit))?)?;
+        }
+    }
+    let counters: [(&str, &str, fn(&UnitView) -> u64); 2] = [
+        ("unit_served_commands", "Commands that the unit has answered", |unit| unit.served),
+        ("unit_failed_commands", "Commands that failed through a fault of the unit", |unit| unit.failed),
+    ];
+    for (name, help, value) in counters {
+        let mut counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for unit in units {
+            ConstCounter::new(value(unit)).encode(counter.encode_family(&labels(unit))?)?;
+        }
+    }
+    Ok(())
+}
+
+fn labels(unit: &UnitView) -> UnitLabels {
+    UnitLabels { unit: unit.number, zone: unit.zone.clone() }
+}
+
+fn commits(stats: &CommitStats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let changes = ConstCounter::new(stats.changes);
+    let help = "Transactions and changes of leases that the keystore has committed";
+    changes.encode(encoder.encode_descriptor("keystore_commits", help, None, changes.metric_type())?)?;
+    let failed = ConstGauge::new(i64::from(stats.failure.is_some()));
+    let help = "Whether the keystore has stopped committing after a failure";
+    failed.encode(encoder.encode_descriptor("keystore_failed", help, None, failed.metric_type())?)?;
+    let help = "Time of a flush of the keystore to stable storage";
+    let mut flush =
+        encoder.encode_descriptor("keystore_flush_seconds", help, None, MetricType::Histogram)?;
+    let within: u64 = stats.flush_buckets.iter().sum();
+    let bounds = FLUSH_BOUNDS.iter().map(std::time::Duration::as_secs_f64).chain([f64::INFINITY]);
+    let counts = stats.flush_buckets.iter().copied().chain([stats.flushes.saturating_sub(within)]);
+    let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
+    flush.encode_histogram::<NoLabelSet>(stats.flush_time.as_secs_f64(), stats.flushes, &buckets, None)
+}

@@ -1,0 +1,140 @@
+//! What is logged: the correlation id everywhere, secrets nowhere.
+
+use crate::common::{API_KEY, INSTANCE, PATIENCE, Region, TOKEN, TestNode, send};
+use axum::body::Body;
+use axum::http::{Method, Request};
+use serde_json::json;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Everything that this thread logs, at every level.
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    /// Captures what is logged on this thread, and so by all tasks of a test's runtime, until the guard is dropped.
+    fn start() -> (Self, tracing::subscriber::DefaultGuard) {
+        let captured = Self::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::TRACE)
+            .with_ansi(false)
+            .with_writer(captured.clone())
+            .finish();
+        (captured, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Captured {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn one_correlation_id_leads_from_a_request_to_its_unit_commands() {
+    let (log, _guard) = Captured::start();
+    let region = Region::keyed();
+    let node = region.node("a", PATIENCE).await;
+    let key = node.create_root().await;
+    let path = format!("/api/v2/keys/{key}/actions/wrap");
+    let answer = node.call_as("id-of-the-wrap", Method::POST, &path, r#"{"plaintext": "YQ=="}"#).await;
+    assert_eq!((answer.status, answer.correlation_id.as_str()), (200, "id-of-the-wrap"));
+    let log = log.text();
+    let of_request: Vec<&str> = log.lines().filter(|line| line.contains("id-of-the-wrap")).collect();
+    let has = |what: &str| of_request.iter().any(|line| line.contains(what));
+    assert!(has("command=\"Encrypt\"") && has("request answered") && has("status=200"), "{log}");
+    // No other request's lines bear it.
+    assert!(!has("command=\"GenerateKey\""), "{log}");
+}
+
+/// A session that touches everything secret that the service is given or gives.
+async fn session(region: &Region, node: &TestNode) -> Vec<String> {
+    let grant = format!("grant_type=urn:ibm:params:oauth:grant-type:apikey&apikey={API_KEY}");
+    let request = Request::post("/identity/token")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from(grant))
+        .unwrap();
+    let granted = send(node.0.router(), request).await.json();
+    let (plaintext, material) = ([0xa7; 32], [0xb3; 32]);
+    let in_base64 = |bytes: &[u8]| wire::base64::encode(bytes).to_string();
+    let root = node.create_root().await;
+    let wrapped = node.act(&root, "wrap", &json!({ "plaintext": in_base64(&plaintext) })).await;
+    let generated = node.act(&root, "wrap", &json!({})).await;
+    let ciphertext = json!({ "ciphertext": wrapped["ciphertext"] });
+    node.act(&root, "unwrap", &ciphertext).await;
+    node.act(&root, "rewrap", &ciphertext).await;
+    node.act(&root, "rotate", &json!({})).await;
+    let imported = node.create(json!({ "name": "in", "extractable": true, "payload": in_base64(&material) })).await;
+    let shown = node.call(Method::GET, &format!("/api/v2/keys/{imported}"), "").await;
+    assert!(shown.text.contains(&in_base64(&material)));
+    // Refused ones, too: what is wrong with a secret is no reason to show it.
+    let path = format!("/api/v2/keys/{root}/actions/wrap");
+    let bad = format!(r#"{{"plaintext": "{}", "more": }}"#, in_base64(&plaintext));
+    assert_eq!(node.call(Method::POST, &path, &bad).await.status, 400);
+    let stranger = Request::get("/api/v2/keys")
+        .header("authorization", "Bearer token-of-a-stranger")
+        .header("bluemix-instance", INSTANCE.to_string())
+        .body(Body::empty())
+        .unwrap();
+    assert_eq!(send(node.0.router(), stranger).await.status, 401);
+    let new = region.prepare(2);
+    node.rotation(json!({ "action": "begin", "pattern": new })).await;
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    vec![
+        TOKEN.to_owned(),
+        API_KEY.to_owned(),
+        "token-of-a-stranger".to_owned(),
+        text(&granted["access_token"]),
+        text(&granted["refresh_token"]),
+        text(&generated["plaintext"]),
+        in_base64(&plaintext),
+        in_base64(&material),
+        wire::text::encode_hex(&plaintext),
+        wire::text::encode_hex(&material),
+        format!("{plaintext:?}"),
+        format!("{material:?}"),
+    ]
+}
+
+/// The secrets that a log contains. A secret of at least 16 characters counts when half of it is there.
+fn leaked<'a>(log: &str, secrets: &'a [String]) -> Vec<&'a String> {
+    let part = |secret: &str| secret.get(..secret.len() / 2).filter(|_| secret.len() >= 16).map(str::to_owned);
+    let leaks = |secret: &&String| log.contains(part(secret).as_deref().unwrap_or(secret));
+    secrets.iter().filter(leaks).collect()
+}
+
+#[tokio::test]
+async fn no_secret_is_logged_at_any_level() {
+    let (log, _guard) = Captured::start();
+    let region = Region::keyed();
+    let node = region.node("a", PATIENCE).await;
+    let secrets = session(&region, &node).await;
+    let text = log.text();
+    assert!(text.contains("request answered") && text.contains("TRACE"), "nothing was captured: {text}");
+    assert_eq!(leaked(&text, &secrets), Vec::<&String>::new());
+
+    // The canary: what would be found if it were there.
+    for secret in &secrets {
+        tracing::trace!(secret, "planted");
+    }
+    assert_eq!(leaked(&log.text(), &secrets).len(), secrets.len());
+}
