@@ -86,6 +86,9 @@ pub(crate) fn common_master_key(
     units: &[QueriedUnit],
     required: Option<VerificationPattern>,
 ) -> Result<(VerificationPattern, usize), String> {
+    if units.is_empty() {
+        return Err("there is no operational crypto unit".to_owned());
+    }
     let mut lacking = Vec::new();
     let mut held: Vec<(usize, u16, VerificationPattern)> = Vec::new();
     for (at, queried) in units.iter().enumerate() {
@@ -175,7 +178,7 @@ mod tests {
             let refused = common_master_key(&queried(vec![ready(), second]), None).unwrap_err();
             assert!(refused.contains(why), "{refused}");
         }
-        assert!(common_master_key(&[], None).is_err());
+        assert_eq!(common_master_key(&[], None).unwrap_err(), "there is no operational crypto unit");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Answers: a status, a media type, and JSON in a buffer that is wiped when it has been sent.
+//! Answers: a status, a media type, and JSON in a buffer that is zeroized after sending.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -7,14 +7,14 @@ use bytes::Bytes;
 use serde::Serialize;
 use wire::SecretBuf;
 
-/// What is not Key Protect's.
+/// Media type of APIs other than Key Protect's.
 pub(crate) const PLAIN_JSON: &str = "application/json";
 
 /// An answer with a body.
 pub(crate) fn json<T: Serialize>(status: StatusCode, media_type: &'static str, answer: &T) -> Response {
     let mut response = Response::new(match SecretBuf::json(answer) {
         Ok(body) => Body::from(Bytes::from_owner(body)),
-        // No type of ours fails to become JSON; a client sees an empty body rather than half of one.
+        // No type of these APIs fails to serialize. If one did, the body would be empty rather than incomplete.
         Err(_) => Body::empty(),
     });
     *response.status_mut() = status;

@@ -1,4 +1,4 @@
-//! Request bodies: read whole, limited in length and time, and wiped.
+//! Request bodies: read whole, limited in length and time, and zeroized.
 
 use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, Request};

@@ -1,4 +1,4 @@
-//! The token service that every client with an API key calls first.
+//! The token service, which clients with an API key call first.
 
 use crate::answer;
 use crate::auth::Auth;
@@ -15,7 +15,7 @@ use wire::iam::{
     token_request,
 };
 
-/// `POST /identity/token` and `POST /oidc/token`: the same, for newer and older clients.
+/// `POST /identity/token`, and `POST /oidc/token` with the same meaning for older clients.
 pub fn router(auth: Arc<Auth>) -> Router {
     Router::new().route("/identity/token", post(token)).route("/oidc/token", post(token)).with_state(auth)
 }

@@ -1,4 +1,4 @@
-//! Tokens: compact JWS with HMAC-SHA-256 and one fixed header, so that no token chooses how it is checked.
+//! Tokens: compact JWS with HMAC-SHA-256 and one fixed header, so that a token cannot choose its algorithm.
 //!
 //! Source: RFC 7515 §3.1, §7.1; RFC 7519 §4.1; RFC 8725 §3.1.
 
@@ -11,24 +11,24 @@ use wire::SecretBuf;
 use wire::iam::Claims;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// `{"alg":"HS256","typ":"JWT"}`, the only header there is.
+/// `{"alg":"HS256","typ":"JWT"}`, the only accepted header.
 const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
 
-/// Signs every token: 32 bytes, zeroized on drop, never printed.
+/// Key of the tokens' signatures: 32 bytes, zeroized on drop, never printed.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct SigningKey([u8; 32]);
 
 impl SigningKey {
-    /// A key with this value; the caller's copy is the caller's to wipe.
+    /// A key with this value. The caller zeroizes its own copy.
     #[must_use]
     pub const fn new(value: [u8; 32]) -> Self {
         Self(value)
     }
 
-    /// A key that lives as long as the process: tokens end with it.
+    /// A random key. Tokens signed with it become invalid when the process ends.
     ///
     /// # Errors
-    /// The system has no random bytes.
+    /// The operating system returned no random bytes.
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut value = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *value)?;
@@ -42,19 +42,19 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Makes and checks the tokens of one purpose.
+/// Issues and verifies the tokens of one purpose.
 pub(super) struct Signer(Hmac<Sha256>);
 
 impl Signer {
-    /// A signer under a key of its own, so that no token of one purpose passes for another.
+    /// A signer with a derived key, so that a token of one purpose is not valid for another.
     pub(super) fn new(key: &SigningKey, purpose: &str) -> Self {
         let derived = mac_under(&key.0).chain_update("hsm-sim token ").chain_update(purpose);
         Self(mac_under(&Zeroizing::new(derived.finalize().into_bytes().into())))
     }
 
-    /// The token that says `claims`.
+    /// The token with these claims.
     pub(super) fn sign(&self, claims: &Claims) -> Zeroizing<String> {
-        // Claims are plain text and numbers: JSON can show them.
+        // Claims are text and numbers, which always serialize.
         let claims = SecretBuf::json(claims).unwrap_or_default();
         let mut token = Zeroizing::new(format!("{HEADER}.{}", URL_SAFE_NO_PAD.encode(claims.expose())));
         let tag = self.0.clone().chain_update(token.as_bytes()).finalize().into_bytes();
@@ -63,12 +63,12 @@ impl Signer {
         token
     }
 
-    /// What a token says, if it is one of ours and `now`, in seconds since the epoch, is before its end.
+    /// The claims of a token if it was issued here and has not expired at `now`, in seconds since the epoch.
     pub(super) fn verify(&self, token: &str, now: u64) -> Option<Claims> {
         let (signed, tag) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
         let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
-        // Compares in constant time, and before anything in the token is believed.
+        // Compares in constant time, before anything of the token is used.
         self.0.clone().chain_update(signed).verify_slice(&tag).ok()?;
         if header != HEADER {
             return None;
@@ -80,7 +80,7 @@ impl Signer {
 
 /// HMAC-SHA-256 under a key of 32 bytes.
 fn mac_under(key: &[u8; 32]) -> Hmac<Sha256> {
-    // The key is shorter than a block, so it goes in as it is, padded with zeros (RFC 2104 §2).
+    // The key is shorter than a block, so it is padded with zeros instead of being hashed (RFC 2104 §2).
     let mut block = Zeroizing::new([0_u8; 64]);
     for (to, from) in block.iter_mut().zip(key) {
         *to = *from;
@@ -96,7 +96,7 @@ mod tests {
     use hmac::Mac as _;
 
     #[test]
-    fn the_header_says_what_is_done() {
+    fn the_header_names_the_algorithm() {
         assert_eq!(URL_SAFE_NO_PAD.decode(HEADER).unwrap(), br#"{"alg":"HS256","typ":"JWT"}"#);
     }
 

@@ -1,8 +1,7 @@
-//! Who is calling: tokens given at start, API keys, and the tokens made from them.
+//! Authentication of callers: static tokens, API keys, and tokens issued for API keys.
 //!
-//! Everything presented is hashed or authenticated before it is compared, and compared without a branch on how much of it
-//! is right. Expiry goes by the machine's clock: the clock that key timers follow may be moved, and moving it must not
-//! log every client out.
+//! A presented secret is hashed or authenticated first, then compared in constant time. Tokens expire by the machine's
+//! clock: the clock that key timers follow may be moved, and moving it must not log every client out.
 
 mod jwt;
 
@@ -16,36 +15,36 @@ use zeroize::Zeroizing;
 
 pub use jwt::SigningKey;
 
-/// Longest token that is looked at, in bytes.
+/// Longest token that is processed, in bytes.
 const MAX_TOKEN_LEN: usize = 8 * 1024;
-/// Life of a refresh token.
+/// Lifetime of a refresh token.
 const REFRESH_LIFE: Duration = Duration::from_secs(72 * 3600);
 
-/// Someone who may call: a person or a service.
+/// A person or service that may call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// `IBMid-…` for a person, `iam-ServiceId-…` for a service.
     pub iam_id: String,
-    /// The account it belongs to.
+    /// Account that it belongs to.
     pub account: String,
 }
 
-/// What the token service knows and how it makes tokens.
+/// Configuration of the token service.
 pub struct AuthConfig {
-    /// Signs tokens; another key makes every token given before void.
+    /// Key of the tokens' signatures. Changing it invalidates every token issued before.
     pub signing_key: SigningKey,
-    /// The issuer that tokens name.
+    /// Issuer named in tokens.
     pub issuer: String,
-    /// How long an access token lives.
+    /// Lifetime of an access token.
     pub token_life: Duration,
-    /// Bearer tokens that are always good. Secret.
+    /// Bearer tokens that never expire. Secret.
     pub tokens: Vec<(Zeroizing<String>, Identity)>,
-    /// API keys to be exchanged for tokens. Secret.
+    /// API keys that can be exchanged for tokens. Secret.
     pub api_keys: Vec<(Zeroizing<String>, Identity)>,
 }
 
 impl AuthConfig {
-    /// Nobody may call yet; tokens will live an hour.
+    /// A configuration without callers, with a token lifetime of one hour.
     #[must_use]
     pub fn new(signing_key: SigningKey) -> Self {
         Self {
@@ -58,7 +57,7 @@ impl AuthConfig {
     }
 }
 
-/// Knows every caller. Holds digests of tokens and API keys, not the things themselves.
+/// Authenticates callers. Holds digests of tokens and API keys instead of their values.
 pub struct Auth {
     access: Signer,
     refresh: Signer,
@@ -73,11 +72,11 @@ struct Known {
     identity: Identity,
 }
 
-/// Who is calling, authenticated: an `iam_id`.
+/// An authenticated caller: its `iam_id`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller(pub Arc<str>);
 
-/// A pair of tokens, as the token service gives them.
+/// The answer of the token service: a pair of tokens.
 pub(crate) struct Grant {
     pub(crate) access_token: Zeroizing<String>,
     pub(crate) refresh_token: Zeroizing<String>,
@@ -86,7 +85,7 @@ pub(crate) struct Grant {
 }
 
 impl Auth {
-    /// Takes the secrets, keeps digests.
+    /// Digests the secrets of the configuration and drops them.
     #[must_use]
     pub fn new(config: AuthConfig) -> Self {
         let known = |secrets: Vec<(Zeroizing<String>, Identity)>| {
@@ -106,7 +105,7 @@ impl Auth {
         }
     }
 
-    /// Who sends this `Authorization` header; `None` for nobody we know, whatever the reason.
+    /// The caller that this value of an `Authorization` header authenticates; `None` if it authenticates none.
     pub fn caller(&self, authorization: &[u8]) -> Option<Caller> {
         let text = std::str::from_utf8(authorization).ok().filter(|text| text.len() <= MAX_TOKEN_LEN)?;
         let (scheme, token) = text.split_once(' ')?;
@@ -121,13 +120,13 @@ impl Auth {
         Some(Caller(claims.iam_id.into()))
     }
 
-    /// Tokens for an API key; `None` if nobody has it.
+    /// Tokens for an API key; `None` if the API key is unknown.
     pub(crate) fn grant_for_key(&self, api_key: &str) -> Option<Grant> {
         let identity = find(&self.api_keys, api_key)?;
         Some(self.grant(identity, wire::iam::GRANT_APIKEY))
     }
 
-    /// Tokens for a refresh token; `None` if it is not ours, has expired, or its holder has no API key any more.
+    /// Tokens for a refresh token; `None` if it was not issued here, has expired, or its holder has no API key any more.
     pub(crate) fn grant_for_refresh(&self, token: &str) -> Option<Grant> {
         if token.len() > MAX_TOKEN_LEN {
             return None;
@@ -161,7 +160,7 @@ impl Auth {
     }
 }
 
-/// The identity that goes with a secret. Looks at all of them, so that time says nothing about which.
+/// The identity that a secret belongs to. Compares with all of them, so that time does not depend on the position.
 fn find<'a>(all: &'a [Known], secret: &str) -> Option<&'a Identity> {
     let presented = digest(secret);
     let mut found = None;
@@ -201,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn static_tokens_and_granted_ones_name_their_holder() {
+    fn static_and_issued_tokens_name_their_holder() {
         let auth = auth(Duration::from_secs(60));
         assert_eq!(caller(&auth, "static-token").as_deref(), Some("IBMid-1"));
         let grant = auth.grant_for_key("api-key").unwrap();
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gets_in_with_anything_else() {
+    fn other_credentials_authenticate_no_caller() {
         let auth = auth(Duration::from_secs(60));
         assert!(auth.grant_for_key("static-token").is_none());
         assert!(auth.grant_for_key("").is_none());
@@ -226,14 +225,14 @@ mod tests {
     }
 
     #[test]
-    fn a_token_ends() {
+    fn a_token_expires() {
         let auth = auth(Duration::ZERO);
         let grant = auth.grant_for_key("api-key").unwrap();
         assert!(caller(&auth, &grant.access_token).is_none());
     }
 
     #[test]
-    fn no_part_of_a_token_can_be_changed() {
+    fn a_changed_token_is_refused() {
         let auth = auth(Duration::from_secs(60));
         let token = auth.grant_for_key("api-key").unwrap().access_token;
         for at in 0..token.len() {

@@ -1,4 +1,4 @@
-//! What is done with a key: wrap, unwrap, rewrap, rotate, enable, disable.
+//! Actions on a key: wrap, unwrap, rewrap, rotate, enable, disable.
 
 use super::access::{Access, KeyPath};
 use super::error::Failure;
@@ -14,7 +14,7 @@ use wire::rest::{self, ActionAnswer, BodyError, Rotate, TYPE_KEY_ACTION, Unwrap,
 
 const DOING: &str = "Action could not be performed on key";
 
-/// The actions that are offered.
+/// The implemented actions.
 #[derive(Clone, Copy)]
 enum Action {
     Wrap,
@@ -25,25 +25,25 @@ enum Action {
     Disable,
 }
 
-/// What a word in an action's place asks for.
-enum Asked {
+/// Meaning of an action's name.
+enum ActionName {
     Action(Action),
     Restore,
     NotOffered,
     Unknown,
 }
 
-fn asked(name: &str) -> Asked {
+fn parse(name: &str) -> ActionName {
     match name {
-        "wrap" => Asked::Action(Action::Wrap),
-        "unwrap" => Asked::Action(Action::Unwrap),
-        "rewrap" => Asked::Action(Action::Rewrap),
-        "rotate" => Asked::Action(Action::Rotate),
-        "enable" => Asked::Action(Action::Enable),
-        "disable" => Asked::Action(Action::Disable),
-        "restore" => Asked::Restore,
-        "setKeyForDeletion" | "unsetKeyForDeletion" | "sync" => Asked::NotOffered,
-        _ => Asked::Unknown,
+        "wrap" => ActionName::Action(Action::Wrap),
+        "unwrap" => ActionName::Action(Action::Unwrap),
+        "rewrap" => ActionName::Action(Action::Rewrap),
+        "rotate" => ActionName::Action(Action::Rotate),
+        "enable" => ActionName::Action(Action::Enable),
+        "disable" => ActionName::Action(Action::Disable),
+        "restore" => ActionName::Restore,
+        "setKeyForDeletion" | "unsetKeyForDeletion" | "sync" => ActionName::NotOffered,
+        _ => ActionName::Unknown,
     }
 }
 
@@ -53,15 +53,15 @@ pub(super) async fn act(
     KeyPath { key, action }: KeyPath,
     body: Result<RequestBody, BodyFailure>,
 ) -> Result<Response, Failure> {
-    match asked(&action) {
-        Asked::Action(action) => perform(&access, &key, action, body).await,
-        Asked::NotOffered => Err(Failure::not_offered(DOING, "This action")),
-        // Restoring has a path of its own.
-        Asked::Restore | Asked::Unknown => Err(Failure::no_path()),
+    match parse(&action) {
+        ActionName::Action(action) => perform(&access, &key, action, body).await,
+        ActionName::NotOffered => Err(Failure::not_offered(DOING, "This action")),
+        // `restore` has a path of its own.
+        ActionName::Restore | ActionName::Unknown => Err(Failure::no_path()),
     }
 }
 
-/// `POST /keys/{key}?action=…`, deprecated and still sent.
+/// `POST /keys/{key}?action=…`, deprecated and still used by clients.
 pub(super) async fn deprecated(
     access: Access,
     path: KeyPath,
@@ -70,11 +70,11 @@ pub(super) async fn deprecated(
 ) -> Result<Response, Failure> {
     let action = rest::action(query.as_deref().unwrap_or_default());
     let action = action.map_err(|error| Failure::query(DOING, &error))?;
-    match asked(action.as_deref().unwrap_or_default()) {
-        Asked::Action(action) => perform(&access, &path.key, action, body).await,
-        Asked::Restore => key::restore(access, path).await,
-        Asked::NotOffered => Err(Failure::not_offered(DOING, "This action")),
-        Asked::Unknown => Err(Failure::unknown_action(DOING)),
+    match parse(action.as_deref().unwrap_or_default()) {
+        ActionName::Action(action) => perform(&access, &path.key, action, body).await,
+        ActionName::Restore => key::restore(access, path).await,
+        ActionName::NotOffered => Err(Failure::not_offered(DOING, "This action")),
+        ActionName::Unknown => Err(Failure::unknown_action(DOING)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! From what went wrong to what a client is told.
+//! Errors of the key service as answers of the API.
 
 use crate::access;
 use crate::answer;
@@ -9,13 +9,15 @@ use keystore::StoreError;
 use kms::{CiphertextError, Field, FieldRule, InstanceId, KeyAction, KeyRef, KmsError, UnitsError};
 use std::error::Error;
 use std::time::Duration;
+use wire::text::error_chain;
 use wire::rest::{BodyError, Envelope, ErrorResource, InvalidQuery, ReasonCode, TYPE_ERROR, Target};
 
-/// A refusal or a fault, ready to be sent. `doing` in its makers says what did not happen.
+/// A refusal or failure, ready to be sent. `doing` in its constructors is the first half of the message: what did not
+/// happen.
 pub(super) struct Failure {
     status: u16,
     resource: ErrorResource,
-    /// Seconds, on every 503.
+    /// `Retry-After` in seconds, set on every 503.
     retry_after: Option<u64>,
 }
 
@@ -106,7 +108,7 @@ impl Failure {
         Self::new(doing, code, message)
     }
 
-    /// What the key service refuses or fails at.
+    /// A refusal or failure of the key service.
     pub(super) fn kms(doing: &str, error: &KmsError) -> Self {
         use ReasonCode as Code;
         let code = match error {
@@ -115,7 +117,7 @@ impl Failure {
             KmsError::RootKeyRequired { .. } => Code::KeyRootRequired,
             KmsError::WrongState { .. } => Code::KeyActionInvalidState,
             KmsError::KeyDeleted { .. } => Code::KeyDeleted,
-            // Clients have been matching on these words.
+            // Clients match on these words.
             KmsError::TooEarly { action: KeyAction::Purge, .. } => {
                 let message = "Purge operation is allowed 4h0m0s after key is deleted";
                 return Self::new(doing, Code::RequestTooEarly, message);
@@ -135,7 +137,7 @@ impl Failure {
             }
             KmsError::AliasNotUnique { .. } => Code::KeyAliasNotUnique,
             KmsError::OpIdReused => Code::Conflict,
-            // Nothing was changed, and nobody is to blame: the same call will get through.
+            // Nothing was changed, and the same call will succeed later.
             KmsError::Contended { .. } => Code::Overloaded,
             KmsError::CiphertextMalformed(CiphertextError::NotBase64) => {
                 let message = "The field 'ciphertext' must be: \
@@ -144,13 +146,13 @@ impl Failure {
             }
             KmsError::CiphertextMalformed(CiphertextError::NotEnvelope | CiphertextError::UnknownVersion)
             | KmsError::CiphertextRejected => {
-                // One text for all of them: which check failed is nobody's business.
+                // One message for all of them: which check failed must not be visible.
                 let message = "The ciphertext cannot be unwrapped with this key and this additional data";
                 return Self::new(doing, Code::UnprocessableCiphertext, message);
             }
             KmsError::LimitReached { .. } => Code::LimitReached,
             KmsError::ReadOnly { .. } => Code::ReadOnly,
-            // Whoever comes back in a second is refused again: a rotation may take days.
+            // Not 503: a rotation may take days, and a retry after a second would be refused again.
             KmsError::RotationInProgress { .. } => Code::Conflict,
             KmsError::DeadlineExceeded => Code::DeadlineExceeded,
             KmsError::OutcomeUnknown(_) => Code::OutcomeUnknown,
@@ -186,7 +188,7 @@ impl Failure {
                 ReasonCode::KeystoreUnavailable
             }
             StoreError::Unknown => ReasonCode::OutcomeUnknown,
-            // The store's enum may grow; whatever that will be is a fault until it is looked at here.
+            // The enum is non-exhaustive. An error added later is an internal error until it gets a line here.
             _ => ReasonCode::Internal,
         };
         let mut failure = Self::new(doing, code, sentence(whole));
@@ -197,12 +199,12 @@ impl Failure {
     }
 }
 
-/// At most 120 characters of what a client wrote into its request's first line: enough for every alias there can be.
+/// At most 120 characters of a client's text, which is enough for any valid alias.
 fn shortened(text: &str) -> String {
     text.chars().take(120).collect()
 }
 
-/// Material that is no material is a bad body, aliases have codes of their own; everything else is a bad field.
+/// Invalid key material counts as an invalid body and aliases have codes of their own; the rest is an invalid field.
 const fn field_code(field: Field, rule: FieldRule) -> ReasonCode {
     match (field, rule) {
         (_, FieldRule::NotAllZero)
@@ -215,20 +217,14 @@ const fn field_code(field: Field, rule: FieldRule) -> ReasonCode {
     }
 }
 
-/// At least one: a client that is told 0 comes back at once.
+/// Whole seconds, at least one: with 0 a client would retry at once.
 fn whole_seconds(pause: Duration) -> u64 {
     pause.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX).max(1)
 }
 
-/// The error and its causes as one text, the first letter large. No error of ours holds a secret.
+/// The error and its causes as one sentence.
 fn sentence(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
+    let text = error_chain(error);
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
@@ -254,7 +250,7 @@ mod tests {
     use kms::KmsError;
 
     #[test]
-    fn whatever_may_succeed_later_says_so() {
+    fn retryable_errors_have_retry_after() {
         for error in [KmsError::Contended { attempts: 64 }, KmsError::DeadlineExceeded] {
             let failure = Failure::kms("Key could not be rotated", &error);
             assert!(error.is_retryable());

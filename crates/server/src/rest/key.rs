@@ -49,7 +49,7 @@ pub(super) async fn delete(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
     const DOING: &str = "Key could not be deleted";
-    // There are no registrations to override yet; a bad value is refused all the same.
+    // There are no registrations to override yet. An invalid value is refused all the same.
     let force = rest::flag(query.as_deref().unwrap_or_default(), "force");
     force.map_err(|error| Failure::query(DOING, &error))?;
     access.require_ring(DOING, &key)?;
@@ -64,7 +64,7 @@ pub(super) async fn purge(access: Access, KeyPath { key, .. }: KeyPath) -> Resul
     Ok(removed(&access, purged.map_err(|error| Failure::kms(DOING, &error))?))
 }
 
-/// The key as it was left, for those who want to see it.
+/// The answer to a deletion: the key as it was, if the client prefers a representation.
 fn removed(access: &Access, key: KeyMetadata) -> Response {
     if access.representation {
         one_key(StatusCode::OK, key_resource(&access.instance, key))
@@ -73,7 +73,7 @@ fn removed(access: &Access, key: KeyMetadata) -> Response {
     }
 }
 
-/// Older clients send a body, with the material once imported; it is not looked at.
+/// The body is ignored. Older clients send one, with the material that they once imported.
 pub(super) async fn restore(access: Access, KeyPath { key, .. }: KeyPath) -> Result<Response, Failure> {
     const DOING: &str = "Key could not be restored";
     access.require_ring(DOING, &key)?;

@@ -1,17 +1,17 @@
-//! Key Protect's REST API, as far as it is offered: keys, their versions and lifecycle, wrap, unwrap and rewrap.
+//! Key Protect's REST API, as far as it is implemented: keys, their versions and lifecycle, wrap, unwrap and rewrap.
 //!
 //! | method and path below `/api/v2` | does |
 //! |---|---|
 //! | `POST GET HEAD /keys` | create or import, list, count |
 //! | `GET DELETE /keys/{key}`, `GET …/metadata`, `GET …/versions` | read, destroy |
-//! | `POST /keys/{key}/restore`, `DELETE /keys/{key}/purge` | bring back, remove for good |
+//! | `POST /keys/{key}/restore`, `DELETE /keys/{key}/purge` | restore, purge |
 //! | `POST /keys/{key}/actions/{action}`, `POST /keys/{key}?action=…` | wrap, unwrap, rewrap, rotate, enable, disable |
 //!
 //! The rest of the API (policies, rings, aliases of existing keys, import tokens, registrations, KMIP management) answers
-//! 501, which no client repeats; `search` and `filter` of lists do too.
+//! 501, which clients do not retry, and so do `search` and `filter` of lists.
 //!
-//! Checks come in this order: token (401), instance header (400), instance (404), query (400), body (400), and then what
-//! the key service checks: key, kind, state, timers.
+//! Checks are made in this order: token (401), key service open (503), instance header (400), instance (404), query (400),
+//! body (400), and then those of the key service: key, kind, state, timers.
 
 mod access;
 mod actions;
@@ -36,7 +36,7 @@ use std::time::Duration;
 use access::Access;
 use error::Failure;
 
-/// How long a call may take, unless the configuration says otherwise.
+/// Default time limit of a call.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The service that an instance imitates: decides resource names and a few constants in answers.

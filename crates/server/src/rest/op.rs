@@ -1,4 +1,4 @@
-//! Which operation a request means, so that one sent twice is done once.
+//! The operation id of a request, by which a repeated request is executed once.
 
 use super::error::Failure;
 use axum::http::{HeaderMap, Method, Uri};

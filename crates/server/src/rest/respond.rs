@@ -1,4 +1,4 @@
-//! From the key service's types to the wire's.
+//! Conversion of the key service's types into those of the wire format.
 
 use super::{Instance, ServiceKind};
 use crate::answer;
@@ -15,7 +15,7 @@ pub(super) fn one_key(status: StatusCode, key: KeyResource) -> Response {
     answer::json(status, TYPE_KEY, &Envelope::new(TYPE_KEY, vec![key]))
 }
 
-/// A key with its material, if it is one that shows it.
+/// A key with its material, if its kind permits that.
 pub(super) fn whole_key(instance: &Instance, key: Key) -> KeyResource {
     let payload = key.payload.map(|payload| Secret::new(payload.expose().to_vec()));
     KeyResource { payload, ..key_resource(instance, key.metadata) }
