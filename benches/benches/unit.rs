@@ -69,7 +69,7 @@ fn link(c: &mut Criterion) {
         domain_index: None,
         instance: None,
         engine: None,
-        supervised: false,
+        supervised_as: None,
     };
     let served = options.clone();
     std::thread::spawn(move || hsm_sim::unit::run(&served).unwrap());

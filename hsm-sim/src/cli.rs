@@ -58,8 +58,19 @@ pub enum CliCommand {
         #[command(subcommand)]
         token: TokenCommand,
     },
-    /// Run one crypto unit in this process, on a Unix socket.
-    Unit(UnitArgs),
+    /// Run a crypto unit.
+    Unit {
+        /// What to do.
+        #[command(subcommand)]
+        unit: UnitCommand,
+    },
+}
+
+/// Commands about crypto units.
+#[derive(Clone, Debug, Subcommand)]
+pub enum UnitCommand {
+    /// Run one crypto unit in this process, on a Unix socket, until a signal ends it.
+    Serve(ServeUnitArgs),
 }
 
 /// Options of `up`.
@@ -152,9 +163,9 @@ pub struct DemoArgs {
     pub json: bool,
 }
 
-/// Options of `unit`.
+/// Options of `unit serve`.
 #[derive(Clone, Debug, Args)]
-pub struct UnitArgs {
+pub struct ServeUnitArgs {
     /// Folder of the unit's state; made if it is not there.
     #[arg(long)]
     pub state: PathBuf,
@@ -178,9 +189,9 @@ pub struct UnitArgs {
     /// [default: soft, or what the unit has]
     #[arg(long)]
     pub engine: Option<String>,
-    /// Take orders on standard input, and end when it ends.
-    #[arg(long, hide = true)]
-    pub supervised: bool,
+    /// Number of the unit in its region: take orders on standard input, and end when it ends.
+    #[arg(long, value_name = "NUMBER", hide = true)]
+    pub supervised_as: Option<u16>,
 }
 
 /// Where the running region is, and how to print.
@@ -302,12 +313,12 @@ mod tests {
             "up --rotation strict",
             "up --engine az1=soft --engine az2=pkcs11:softhsm",
             "demo --engine pkcs11:softhsm",
-            "unit --state s --socket u --engine pkcs11:token=t?module-path=/m.so&pin-source=prompt",
+            "unit serve --state s --socket u --engine pkcs11:token=t?module-path=/m.so&pin-source=prompt",
             "up --data d --units 3 --port 0 --ready-file r",
             "up --ceremony manual --recovery-units 2 --failover-units 3",
             "status --json",
             "fault tamper unit 1",
-            "unit --state s --socket u --domain 3 --instance 0f0e0d0c-0b0a-4908-8706-050403020100 --factory f",
+            "unit serve --state s --socket u --domain 3 --instance 0f0e0d0c-0b0a-4908-8706-050403020100 --factory f",
             "fault kill unit 1",
             "fault slow --by 20ms unit 2",
             "fault kill zone az1",

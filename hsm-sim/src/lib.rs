@@ -18,6 +18,8 @@ pub mod control;
 pub mod demo;
 pub use unit_server::files;
 pub mod hex;
+pub mod logging;
+pub mod output;
 pub mod region;
 pub mod tke;
 pub mod token;

@@ -1,13 +1,18 @@
-//! The program: parses the command line, does it, says what came of it.
+//! The program: parses the command line, carries out the command, prints its result.
 
 use clap::Parser;
 use hsm_sim::cli::{
-    Cli, CliCommand, ClockCommand, DemoArgs, FaultArgs, FaultCommand, ReachArgs, UnitArgs, UpArgs,
-    with_causes,
+    Cli, CliCommand, ClockCommand, DemoArgs, FaultArgs, FaultCommand, ReachArgs, ServeUnitArgs, UnitCommand,
+    UpArgs,
 };
-use hsm_sim::control::{ControlClient, FaultKind, FaultRequest, Status, Target, clock_table, status_table};
+use hsm_sim::control::{
+    ClockStatus, ControlClient, FaultKind, FaultRequest, Status, Target, clock_table, status_table,
+};
+use hsm_sim::output::{self, OutputError};
 use hsm_sim::region::{Region, UpOptions};
 use hsm_sim::unit::UnitOptions;
+use hsm_sim::{demo, logging, tke, token, unit};
+use serde::Serialize;
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,67 +21,63 @@ use unit_api::admin::InstanceId;
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        // A unit is threads and a lock, no runtime.
-        CliCommand::Unit(args) => unit(args),
+    let command = Cli::parse().command;
+    if let Err(e) = logging::init() {
+        return output::fail(&e);
+    }
+    let outcome = match command {
+        // A unit needs threads and no runtime.
+        CliCommand::Unit { unit: UnitCommand::Serve(args) } => serve_unit(args),
         command => {
             tokio::runtime::Runtime::new().map_err(Into::into).and_then(|rt| rt.block_on(run(command)))
         }
     };
-    outcome.unwrap_or_else(|failure| {
-        eprintln!("hsm-sim: {}", with_causes(failure.as_ref()));
-        ExitCode::FAILURE
-    })
+    outcome.unwrap_or_else(|error| output::fail(&*error))
 }
 
 async fn run(command: CliCommand) -> Outcome {
     match command {
         CliCommand::Up(args) => up(args).await,
-        CliCommand::Demo(args) => demo(&args).await,
-        CliCommand::Tke(args) => Ok(hsm_sim::tke::run(&args).await?),
+        CliCommand::Demo(args) => run_demo(&args).await,
+        CliCommand::Tke(args) => Ok(tke::run(&args).await?),
         CliCommand::Status(reach) => {
             let status = ControlClient::reach(&reach)?.status().await?;
-            show_status(&reach, &status)
+            print_status(&reach, &status)
         }
         CliCommand::Fault { fault } => set_fault(fault).await,
         CliCommand::Heal { target, reach } => {
             let status = ControlClient::reach(&reach)?.heal(&Target::try_from(&target)?).await?;
-            show_status(&reach, &status)
+            print_status(&reach, &status)
         }
-        CliCommand::Clock { clock } => {
-            let (reach, clock) = match clock {
-                ClockCommand::Show(reach) => {
-                    let clock = ControlClient::reach(&reach)?.clock().await?;
-                    (reach, clock)
+        CliCommand::Clock { clock } => match clock {
+            ClockCommand::Show(reach) => {
+                let clock = ControlClient::reach(&reach)?.clock().await?;
+                print_clock(&reach, &clock)
+            }
+            ClockCommand::Advance { by, reach } => {
+                if by.subsec_millis() > 0 {
+                    return Err("the clock moves in whole seconds".into());
                 }
-                ClockCommand::Advance { by, reach } => {
-                    if by.subsec_millis() > 0 {
-                        return Err("the clock moves in whole seconds".into());
-                    }
-                    let clock = ControlClient::reach(&reach)?.advance(by.as_secs()).await?;
-                    (reach, clock)
-                }
-            };
-            let text = if reach.json { serde_json::to_string_pretty(&clock)? } else { clock_table(&clock) };
-            println!("{text}");
-            Ok(ExitCode::SUCCESS)
-        }
-        CliCommand::Token { token } => Ok(hsm_sim::token::run(&token)?),
-        CliCommand::Unit(args) => unit(args),
+                let clock = ControlClient::reach(&reach)?.advance(by.as_secs()).await?;
+                print_clock(&reach, &clock)
+            }
+        },
+        CliCommand::Token { token } => Ok(token::run(&token)?),
+        CliCommand::Unit { unit: UnitCommand::Serve(args) } => serve_unit(args),
     }
 }
 
-fn unit(args: UnitArgs) -> Outcome {
-    hsm_sim::unit::run(&UnitOptions {
+fn serve_unit(args: ServeUnitArgs) -> Outcome {
+    unit::run(&UnitOptions {
         state: args.state,
         socket: args.socket,
         factory: args.factory,
         serial: args.serial,
         domain_index: args.domain,
         instance: args.instance.map(|instance| InstanceId(instance.into_bytes())),
-        // Not by the parser of the command line, which repeats what it refuses: that may be a PIN.
+        // Not parsed by clap, which repeats an invalid value: that may hold a PIN.
         engine: args.engine.map(|engine| engine.parse()).transpose()?,
-        supervised: args.supervised,
+        supervised_as: args.supervised_as,
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -96,26 +97,31 @@ async fn up(args: UpArgs) -> Outcome {
         // Units end with the process that started them.
         () = &mut stopped => return Ok(ExitCode::SUCCESS),
     };
-    println!("{}", region.ready().greeting());
-    stopped.await;
-    eprintln!("hsm-sim: stopping; every key is kept");
+    match output::print(&region.ready().greeting()) {
+        // A service needs no reader; the ready file has what the greeting has.
+        Ok(()) | Err(OutputError::Closed) => stopped.await,
+        Err(e) => {
+            region.stop().await;
+            return Err(e.into());
+        }
+    }
+    tracing::info!("the region stops; every key is kept");
     region.stop().await;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn demo(args: &DemoArgs) -> Outcome {
+async fn run_demo(args: &DemoArgs) -> Outcome {
     let stopped = stop_signal()?;
     let report = tokio::select! {
-        report = hsm_sim::demo::run(args) => report?,
+        report = demo::run(args) => report?,
         // Units end with the process that started them, and a temporary directory with the future that made it.
-        () = stopped => return Err("stopped before there was a result".into()),
+        () = stopped => return Err("the demo was stopped before it had a result".into()),
     };
     let text = if args.json { serde_json::to_string_pretty(&report)? } else { report.table() };
-    println!("{text}");
-    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(output::finish(&text, report.is_clean())?)
 }
 
-/// Ends with Ctrl-C or SIGTERM.
+/// Resolves on Ctrl-C or SIGTERM.
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -139,11 +145,18 @@ async fn set_fault(fault: FaultCommand) -> Outcome {
     let slow_by_ms = slow_by.map(|by: Duration| u64::try_from(by.as_millis()).unwrap_or(u64::MAX));
     let request = FaultRequest { fault: kind, target: Target::try_from(&target)?, slow_by_ms };
     let status = ControlClient::reach(&reach)?.fault(&request).await?;
-    show_status(&reach, &status)
+    print_status(&reach, &status)
 }
 
-fn show_status(reach: &ReachArgs, status: &Status) -> Outcome {
-    let text = if reach.json { serde_json::to_string_pretty(status)? } else { status_table(status) };
-    println!("{text}");
-    Ok(ExitCode::SUCCESS)
+fn print_status(reach: &ReachArgs, status: &Status) -> Outcome {
+    print(reach, status, status_table)
+}
+
+fn print_clock(reach: &ReachArgs, clock: &ClockStatus) -> Outcome {
+    print(reach, clock, clock_table)
+}
+
+fn print<T: Serialize>(reach: &ReachArgs, value: &T, table: impl FnOnce(&T) -> String) -> Outcome {
+    let text = if reach.json { serde_json::to_string_pretty(value)? } else { table(value) };
+    Ok(output::finish(&text, true)?)
 }

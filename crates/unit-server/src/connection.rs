@@ -214,8 +214,14 @@ fn execute(
     let waited_ms = u32::try_from(arrived.elapsed().as_millis()).unwrap_or(u32::MAX);
     let len = unit.handle_request(body, waited_ms, reply);
     drop(unit);
+    let request = decode_request(body).ok();
+    if let Some(request) = &request {
+        let took_us = u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let command = request.envelope.command.name();
+        tracing::trace!(request = request.number, command, waited_ms, took_us, "command answered");
+    }
     // The unit replies with number 0 to anything that is not a request; no request has that number.
-    Ok((len, decode_request(body).is_ok_and(|request| request.number != 0)))
+    Ok((len, request.is_some_and(|request| request.number != 0)))
 }
 
 /// Writes the reason for closing into `outbox` and returns its length.

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Makes a folder, and those above it, that only the owner may enter; an existing folder stays as it is.
+/// Makes a folder, and missing ones above it, that only the owner may enter. An existing folder stays as it is.
 ///
 /// # Errors
-/// The system's.
+/// The operating system's.
 pub fn create_private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -16,7 +16,7 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
 /// Writes a file of mode 0600 so that a crash at any moment leaves the old content or the new.
 ///
 /// # Errors
-/// The system's; the old content stands then.
+/// The operating system's; the file has its old content then.
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
@@ -26,12 +26,11 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     sync_parent(path)
 }
 
-/// Makes a private folder with all that `fill` puts into it, or none: it appears by being renamed.
-///
-/// A folder that somebody else has made meanwhile stands as it is.
+/// Makes a private folder with all that `fill` writes into it, or none: it appears by a rename. If another process makes
+/// the folder first, that one stays.
 ///
 /// # Errors
-/// The system's; there is no such folder then.
+/// The operating system's, and those of `fill`; the folder does not exist then.
 pub fn create_whole_dir(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_private_dir(parent)?;
@@ -47,7 +46,7 @@ pub fn create_whole_dir(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>)
     }
 }
 
-/// Temporary folders that only the owner may enter.
+/// Makes temporary folders that only the owner may enter.
 #[must_use]
 pub fn private_tempdir() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
@@ -58,7 +57,7 @@ pub fn private_tempdir() -> tempfile::Builder<'static, 'static> {
 /// Makes the entry of `path` in its folder durable.
 ///
 /// # Errors
-/// The system's.
+/// The operating system's.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
@@ -69,7 +68,7 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
 /// The file's content, or `None` if there is no such file.
 ///
 /// # Errors
-/// The system's, but for "not found".
+/// The operating system's, except [`NotFound`](io::ErrorKind::NotFound).
 pub fn read_if_present(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Ok(content) => Ok(Some(content)),
@@ -85,7 +84,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn what_is_written_is_the_owners_alone_and_replaced_whole() {
+    fn a_private_file_is_replaced_whole() {
         let folder = tempfile::tempdir().unwrap();
         let inner = folder.path().join("a/b");
         create_private_dir(&inner).unwrap();
@@ -111,7 +110,7 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "something was left behind");
         for content in [b"1", b"2"] {
             create_whole_dir(&path, |beside| write_private(&beside.join("first"), content)).unwrap();
-            assert_eq!(std::fs::read(path.join("first")).unwrap(), b"1", "who comes first wins");
+            assert_eq!(std::fs::read(path.join("first")).unwrap(), b"1", "the first one stays");
         }
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);

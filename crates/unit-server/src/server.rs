@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
+use tracing::Span;
 use unit_api::{Command, Condition, Envelope, MAX_FRAME_LEN, Refusal, Response, UnitId};
 use unit_core::{Clock, Env, Unit, UnitIdentity};
 
@@ -125,7 +126,9 @@ impl UnitServer {
         let (unit, identity, engine) = open(config, &losses)?;
         let before_command = config.before_command.clone();
         let unit = Mutex::new(unit);
-        let shared = Shared { unit, identity, engine, losses, before_command, _lock: lock };
+        tracing::debug!(unit = %identity.unit, domain_index = identity.domain_index, engine, "unit opened");
+        let span = Span::current();
+        let shared = Shared { unit, identity, engine, losses, before_command, span, _lock: lock };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -149,6 +152,7 @@ impl UnitServer {
     /// # Errors
     /// [`ServeError`].
     pub fn serve_connection(&self, connection: impl Connection) -> Result<(), ServeError> {
+        let _entered = self.shared.span.enter();
         connection::serve(connection, &self.shared, connection::FRAME_TIMEOUT)
     }
 
@@ -203,6 +207,8 @@ pub(crate) struct Shared {
     engine: String,
     losses: Arc<AtomicU64>,
     pub(crate) before_command: Option<CommandHook>,
+    /// The span in which the unit was opened: its connections log in it, on whatever thread.
+    pub(crate) span: Span,
     _lock: File,
 }
 

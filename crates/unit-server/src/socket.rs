@@ -1,6 +1,7 @@
 //! The Unix socket of a unit: a thread for each connection.
 
 use crate::server::{ServeError, UnitServer, UnitServerError};
+use std::error::Error;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -34,14 +35,14 @@ impl UnitServer {
             let stream = match stream {
                 Ok(stream) => stream,
                 Err(e) => {
-                    eprintln!("hsm-sim unit: a connection was not accepted: {e}");
+                    tracing::warn!(error = &e as &dyn Error, "a connection was not accepted");
                     std::thread::sleep(ACCEPT_PAUSE);
                     continue;
                 }
             };
             if open.fetch_add(1, Ordering::Relaxed) >= MAX_CONNECTIONS {
                 open.fetch_sub(1, Ordering::Relaxed);
-                eprintln!("hsm-sim unit: {MAX_CONNECTIONS} connections are open; one more was closed");
+                tracing::warn!(limit = MAX_CONNECTIONS, "too many connections are open; one more was closed");
                 continue;
             }
             let (server, slot) = (self.clone(), ConnectionSlot(Arc::clone(&open)));
@@ -50,7 +51,10 @@ impl UnitServer {
                 serve(stream, &server);
             });
             if let Err(e) = thread {
-                eprintln!("hsm-sim unit: a connection was closed, no thread can be started for it: {e}");
+                tracing::warn!(
+                    error = &e as &dyn Error,
+                    "a connection was closed: no thread could be started"
+                );
             }
         }
     }
@@ -66,13 +70,15 @@ impl Drop for ConnectionSlot {
 }
 
 fn serve(stream: UnixStream, server: &UnitServer) {
+    // For what is logged after the connection's own scope.
+    let _entered = server.shared.span.enter();
     match server.serve_connection(stream) {
         Ok(()) => {}
         Err(ServeError::Io(e))
             if matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
-        Err(ServeError::Io(e)) => eprintln!("hsm-sim unit: a connection ended: {e}"),
+        Err(ServeError::Io(e)) => tracing::warn!(error = &e as &dyn Error, "a connection failed"),
         Err(e @ ServeError::Poisoned) => {
-            eprintln!("hsm-sim unit: {e}");
+            tracing::error!(error = &e as &dyn Error, "the unit's process ends");
             std::process::exit(EXIT_SOFTWARE)
         }
     }

@@ -1,5 +1,6 @@
 //! A unit's two state slots as files.
 
+use std::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -59,12 +60,12 @@ impl Storage for FileStorage {
             file.set_len(content.len() as u64)?;
             file.sync_data()
         };
-        write().map_err(|e| failed("write", &e))
+        write().map_err(|e| failed("written", &e))
     }
 }
 
 /// Reports the operating system's error, which the unit's answer, an error number, cannot carry.
 fn failed(what: &str, error: &io::Error) -> StorageFailed {
-    eprintln!("hsm-sim unit: could not {what} the state: {error}");
+    tracing::error!(error = error as &dyn Error, "the unit's state could not be {what}");
     StorageFailed
 }

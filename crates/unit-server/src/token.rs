@@ -88,9 +88,8 @@ impl TokenOpener<'_> {
         let pin = self.pin(uri)?;
         let name = self.unit.to_string();
         let keys = if self.has_keys { DeviceKeyMode::MustExist } else { DeviceKeyMode::CreateIfMissing };
-        let (reported_by, losses) = (name.clone(), Arc::clone(self.losses));
+        let losses = Arc::clone(self.losses);
         let report = move |event: &TokenEvent| {
-            eprintln!("hsm-sim unit {reported_by}: {event}");
             if matches!(event, TokenEvent::TokenLost(_)) {
                 losses.fetch_add(1, Ordering::AcqRel);
             }

@@ -1,7 +1,6 @@
 //! The region's side of the control API.
 
 use super::model::{AdvanceRequest, ClockStatus, FaultKind, FaultRequest, Status, Target, UnitStatus};
-use crate::cli::with_causes;
 use crate::region::{
     CeremonyError, ControlledRegion, DataError, Fault, SupervisorError, UnitProcess, UnitReport, ZONES,
 };
@@ -16,6 +15,7 @@ use host::UnitView;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
+use wire::text::error_chain;
 
 /// What the handlers work on.
 pub type ControlState = Arc<ControlledRegion>;
@@ -238,11 +238,11 @@ impl From<SupervisorError> for Refused {
         let status = match error {
             SupervisorError::NoSuchUnit { .. } => StatusCode::NOT_FOUND,
             SupervisorError::NotRunning(_) | SupervisorError::Down { .. } => StatusCode::CONFLICT,
-            SupervisorError::Process { .. } | SupervisorError::Disobeyed { .. } => {
+            SupervisorError::Process { .. } | SupervisorError::OrderFailed { .. } => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         };
-        Self { status, why: with_causes(&error) }
+        Self { status, why: error_chain(&error) }
     }
 }
 
@@ -251,13 +251,13 @@ impl From<CeremonyError> for Refused {
         match error {
             CeremonyError::Supervisor(error) => error.into(),
             // The unit is not in a state in which this can be done to it.
-            error => Self { status: StatusCode::CONFLICT, why: with_causes(&error) },
+            error => Self { status: StatusCode::CONFLICT, why: error_chain(&error) },
         }
     }
 }
 
 impl From<DataError> for Refused {
     fn from(error: DataError) -> Self {
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, why: with_causes(&error) }
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, why: error_chain(&error) }
     }
 }

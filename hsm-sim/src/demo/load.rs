@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use wire::text::error_chain;
 
 /// Callers at once.
 const CALLERS: u32 = 16;
@@ -219,7 +220,7 @@ impl Shared {
             phase.latencies_us.push(took);
             phase.failed += u64::from(outcome.is_err());
         }
-        outcome.map_err(|e| self.note(crate::cli::with_causes(&e))).ok()
+        outcome.map_err(|e| self.note(error_chain(&e))).ok()
     }
 
     fn fail(&self, message: String) {

@@ -166,7 +166,7 @@ mod tests {
             (vec!["az1="], "an engine is `soft`"),
             (vec![prompt.as_str()], "pin-source=file:/path"),
         ] {
-            let said = crate::cli::with_causes(&parse(&values).unwrap_err());
+            let said = wire::text::error_chain(&parse(&values).unwrap_err());
             assert!(said.contains(why), "{values:?}: {said}");
         }
     }

@@ -12,7 +12,6 @@ mod place;
 mod ready;
 mod supervisor;
 mod up;
-mod wire;
 
 pub use ceremony::{CeremonyError, CeremonyKind, DevelopmentCeremony, SocketPort};
 pub use clock::SimClock;

@@ -1,5 +1,6 @@
 //! Errors of `hsm-sim token probe`.
 
+use crate::output::OutputError;
 use engine_pkcs11::softhsm::{self, HomeError};
 use engine_pkcs11::{ListedToken, ModuleListing, OpenError, PinError, UriError};
 use std::io;
@@ -8,6 +9,9 @@ use std::path::PathBuf;
 /// Why a token could not be probed.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
+    /// Standard output cannot be written.
+    #[error("the report cannot be printed")]
+    Output(#[from] OutputError),
     /// The argument is neither `softhsm` nor a PKCS#11 URI.
     #[error(
         "name the token by a PKCS#11 URI such as \

@@ -3,6 +3,7 @@
 use super::args::ProbeArgs;
 use super::error::TokenError;
 use super::report::Report;
+use crate::output;
 use engine_pkcs11::softhsm::{self, CONF_VARIABLE, Home};
 use engine_pkcs11::{ListedToken, ModuleListing, Pin, PinSource, Token, TokenUri};
 use std::io::{self, IsTerminal};
@@ -28,8 +29,7 @@ pub(super) fn run(args: &ProbeArgs) -> Result<ExitCode, TokenError> {
     } else {
         report.table()
     };
-    println!("{text}");
-    Ok(if report.usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(output::finish(&text, report.usable)?)
 }
 
 /// Runs this command again in a child process with SoftHSM's configuration, which SoftHSM reads from an environment
@@ -47,7 +47,8 @@ fn probe_temporary_token() -> Result<ExitCode, TokenError> {
             .status()
     });
     let status = status.map_err(TokenError::Restart)?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let status = status.code().and_then(|status| u8::try_from(status).ok());
+    Ok(status.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 fn pin_source(args: &ProbeArgs) -> Option<PinSource> {

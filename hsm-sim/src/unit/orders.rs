@@ -77,7 +77,7 @@ pub(super) fn follow(
         match order.parse().and_then(&mut carry_out) {
             Ok(()) => writeln!(answers, "{number} done")?,
             Err(why) => {
-                eprintln!("hsm-sim unit: {why}");
+                tracing::warn!(number, reason = why, "an order was not carried out");
                 writeln!(answers, "{number} failed {}", why.replace('\n', " "))?;
             }
         }

@@ -3,8 +3,8 @@
 use super::announcement::{Announced, Announcement};
 use super::factory::FactoryFolder;
 use super::orders::{Order, Slowness, follow};
-use crate::cli::with_causes;
 use engine_pkcs11::{Pin, softhsm};
+use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::process::Command;
 use std::sync::Arc;
 use unit_api::admin::InstanceId;
 use unit_server::{EngineChoice, UnitConfig, UnitIdentity, UnitServer, UnitServerError};
+use wire::text::error_chain;
 
 /// What a unit process is started with.
 #[derive(Clone, Debug)]
@@ -30,8 +31,8 @@ pub struct UnitOptions {
     pub instance: Option<InstanceId>,
     /// Where the unit's keys are. `None`: in software for a unit that is made.
     pub engine: Option<EngineChoice>,
-    /// Whether standard input gives orders, and its end ends the unit.
-    pub supervised: bool,
+    /// Number of the unit in its region. `Some`: standard input gives orders, and its end ends the unit.
+    pub supervised_as: Option<u16>,
 }
 
 /// Exit status of a unit that cannot reach its keys and has announced why: `EX_TEMPFAIL`.
@@ -43,15 +44,23 @@ const EXIT_TEMPFAIL: i32 = 75;
 /// # Errors
 /// [`UnitServerError`] when the unit does not start.
 pub fn run(options: &UnitOptions) -> Result<(), UnitServerError> {
+    let _span = match options.supervised_as {
+        Some(number) => tracing::info_span!("unit", number),
+        None => tracing::info_span!("unit"),
+    }
+    .entered();
     let slowness = Arc::new(Slowness::default());
     let server = UnitServer::open(&config(options, &slowness)).map_err(|error| {
         let Some(conf) = error.softhsm_conf() else { return error };
         let failed = restart_with(conf);
-        eprintln!("hsm-sim unit: the program cannot be started again: {failed}");
+        tracing::error!(
+            error = &failed as &dyn Error,
+            "the program cannot be started with SoftHSM's configuration"
+        );
         error
     });
     let server = server.inspect_err(|error| {
-        if let Some(announcement) = announcement(error).filter(|_| options.supervised) {
+        if let Some(announcement) = announcement(error).filter(|_| options.supervised_as.is_some()) {
             announce(&announcement);
             // The supervisor reports the reason once; this process would report it at every attempt.
             std::process::exit(EXIT_TEMPFAIL);
@@ -60,10 +69,11 @@ pub fn run(options: &UnitOptions) -> Result<(), UnitServerError> {
     let listener = server.listen(&options.socket)?;
     let UnitIdentity { unit, domain_index, .. } = server.identity();
     announce(&Announcement { unit, domain_index, state: Announced::Ready(server.engine().to_owned()) });
-    if options.supervised {
+    if options.supervised_as.is_some() {
         end_with_parent();
-        let server = server.clone();
+        let (server, span) = (server.clone(), tracing::Span::current());
         std::thread::spawn(move || {
+            let _span = span.entered();
             let carry_out = |order| carry_out(&server, &slowness, order);
             let _ = follow(io::stdin().lock(), io::stdout(), carry_out);
             server.stop_with(|| std::process::exit(0))
@@ -82,7 +92,7 @@ fn config(options: &UnitOptions, slowness: &Arc<Slowness>) -> UnitConfig {
     config.domain_index = options.domain_index;
     config.instance = options.instance;
     config.engine.clone_from(&options.engine);
-    if !options.supervised && io::stdin().is_terminal() {
+    if options.supervised_as.is_none() && io::stdin().is_terminal() {
         config =
             config.with_pin_prompt(Arc::new(|question| rpassword::prompt_password(question).map(Pin::new)));
     }
@@ -92,7 +102,7 @@ fn config(options: &UnitOptions, slowness: &Arc<Slowness>) -> UnitConfig {
 /// The announcement of a unit that exists and cannot reach its keys; `None` for every other failure.
 fn announcement(error: &UnitServerError) -> Option<Announcement> {
     let UnitServerError::Token { unit, domain_index, has_keys: true, source } = error else { return None };
-    let reason = with_causes(source);
+    let reason = error_chain(source);
     let state = if source.is_retryable() { Announced::Away(reason) } else { Announced::Stuck(reason) };
     Some(Announcement { unit: *unit, domain_index: *domain_index, state })
 }
@@ -109,8 +119,8 @@ fn carry_out(server: &UnitServer, slowness: &Slowness, order: Order) -> Result<(
             slowness.set(by);
             Ok(())
         }
-        Order::Zeroize => server.zeroize_module().map_err(|e| with_causes(&e)),
-        Order::Tamper => server.tamper().map_err(|e| with_causes(&e)),
+        Order::Zeroize => server.zeroize_module().map_err(|e| error_chain(&e)),
+        Order::Tamper => server.tamper().map_err(|e| error_chain(&e)),
     }
 }
 
@@ -129,7 +139,7 @@ fn restart_with(conf: &Path) -> io::Error {
 #[cfg(target_os = "linux")]
 fn end_with_parent() {
     if let Err(e) = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)) {
-        eprintln!("hsm-sim unit: the unit may outlive its region: {e}");
+        tracing::warn!(error = &e as &dyn Error, "the unit may outlive its region");
     }
 }
 

@@ -19,7 +19,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 /// The built program.
 pub(crate) fn program() -> Command {
@@ -38,11 +38,22 @@ pub(crate) struct Region {
 impl Region {
     /// Starts a region on `data` and waits until it serves.
     pub(crate) fn up(data: &Path, extra: &[&str]) -> Self {
-        let ready_file = data.with_extension("ready.json");
-        let _ = std::fs::remove_file(&ready_file);
         // All that it prints, of every start on this data.
         let log = data.with_extension("log");
         let printed = || std::fs::OpenOptions::new().append(true).create(true).open(&log).unwrap();
+        Self::up_printing_to(printed(), printed(), data, extra)
+    }
+
+    /// As [`Region::up`], with these as standard output and standard error.
+    pub(crate) fn up_printing_to(
+        stdout: impl Into<Stdio>,
+        stderr: impl Into<Stdio>,
+        data: &Path,
+        extra: &[&str],
+    ) -> Self {
+        let ready_file = data.with_extension("ready.json");
+        let _ = std::fs::remove_file(&ready_file);
+        let log = data.with_extension("log");
         let any_port: &[&str] = if extra.contains(&"--port") { &[] } else { &["--port", "0"] };
         let mut process = program()
             .arg("up")
@@ -52,13 +63,16 @@ impl Region {
             .arg("--ready-file")
             .arg(&ready_file)
             .args(extra)
-            .stdout(printed())
-            .stderr(printed())
+            .stdout(stdout)
+            .stderr(stderr)
             .spawn()
             .unwrap();
         wait_for("the ready file", || {
             if let Some(status) = process.try_wait().unwrap() {
-                panic!("hsm-sim up ended with {status}: {}", std::fs::read_to_string(&log).unwrap());
+                panic!(
+                    "hsm-sim up ended with {status}: {}",
+                    std::fs::read_to_string(&log).unwrap_or_default()
+                );
             }
             ready_file.exists()
         });

@@ -1,0 +1,123 @@
+//! Standard output and standard error: the only module of the program that prints.
+//!
+//! | what happens | the command | exit status |
+//! |---|---|---|
+//! | the reader of standard output has gone (`hsm-sim status \| head -0`) | ends quietly | 141, as a shell reports a death by SIGPIPE; 1 if the command failed anyway |
+//! | standard output cannot be written for another reason, such as a full disk | ends with a message | 1 |
+//! | the reader of standard error has gone | goes on | its own |
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use wire::text::error_chain;
+
+/// Exit status of a command whose reader has gone: 128 + SIGPIPE.
+pub const EXIT_CLOSED_PIPE: u8 = 141;
+
+/// Why a result could not be printed.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The reader of standard output has gone.
+    #[error("the reader of standard output has gone")]
+    Closed,
+    /// Standard output cannot be written.
+    #[error("standard output cannot be written")]
+    Failed(#[source] io::Error),
+}
+
+/// Prints the result of a command and a line end, to standard output.
+///
+/// # Errors
+/// [`OutputError`]; part of the text may have been written.
+pub fn print(text: &str) -> Result<(), OutputError> {
+    write_line(&mut io::stdout().lock(), text)
+}
+
+/// Prints the result of a command and returns the command's exit status.
+///
+/// # Errors
+/// [`OutputError`]; not [`OutputError::Closed`] for a command that failed, whose status stays 1.
+pub fn finish(text: &str, succeeded: bool) -> Result<ExitCode, OutputError> {
+    match print(text) {
+        Ok(()) if succeeded => Ok(ExitCode::SUCCESS),
+        Err(e) if succeeded || !matches!(e, OutputError::Closed) => Err(e),
+        Ok(()) | Err(_) => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// Prints a message for the person at the terminal and a line end, to standard error. Nothing is lost to the command if
+/// that has no reader.
+pub fn notify(text: &str) {
+    let _ = write_line(&mut io::stderr().lock(), text);
+}
+
+/// Prints why the program fails, unless the reader of its output has gone, and returns its exit status.
+#[must_use]
+pub fn fail(error: &(dyn Error + 'static)) -> ExitCode {
+    if is_closed_pipe(error) {
+        return ExitCode::from(EXIT_CLOSED_PIPE);
+    }
+    notify(&format!("hsm-sim: {}", error_chain(error)));
+    ExitCode::FAILURE
+}
+
+fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if matches!(error.downcast_ref(), Some(OutputError::Closed)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn write_line(out: &mut impl Write, text: &str) -> Result<(), OutputError> {
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n"));
+    written.and_then(|()| out.flush()).map_err(|e| match e.kind() {
+        io::ErrorKind::BrokenPipe => OutputError::Closed,
+        _ => OutputError::Failed(e),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OutputError, is_closed_pipe, write_line};
+    use std::io::{self, Write};
+
+    /// Takes nothing, for one reason.
+    struct Refusing(io::ErrorKind);
+
+    impl Write for Refusing {
+        fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_told_apart_from_a_full_disk() {
+        let written = |kind| write_line(&mut Refusing(kind), "text").unwrap_err();
+        assert!(matches!(written(io::ErrorKind::BrokenPipe), OutputError::Closed));
+        assert!(matches!(written(io::ErrorKind::StorageFull), OutputError::Failed(_)));
+    }
+
+    #[test]
+    fn a_closed_pipe_is_found_among_the_causes() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("the command failed")]
+        struct Outer(#[source] OutputError);
+        assert!(is_closed_pipe(&Outer(OutputError::Closed)));
+        assert!(!is_closed_pipe(&Outer(OutputError::Failed(io::ErrorKind::StorageFull.into()))));
+    }
+
+    #[test]
+    fn a_line_is_written_whole() {
+        let mut out = Vec::new();
+        write_line(&mut out, "two\nlines").unwrap();
+        assert_eq!(out, b"two\nlines\n");
+    }
+}
