@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tke_cli::parse_duration;
 use uuid::Uuid;
-pub use wire::text::error_chain as with_causes;
 
 /// An open Hyper-Protect-style key service in a simulated region: crypto units whose master key only you hold.
 #[derive(Debug, Parser)]

@@ -16,11 +16,11 @@
 pub mod cli;
 pub mod control;
 pub mod demo;
-pub use unit_server::files;
-pub mod hex;
 pub mod logging;
 pub mod output;
 pub mod region;
 pub mod tke;
 pub mod token;
 pub mod unit;
+
+pub use unit_server::files;

@@ -51,6 +51,12 @@ pub fn notify(text: &str) {
     let _ = write_line(&mut io::stderr().lock(), text);
 }
 
+/// Prints a question without a line end, to standard error.
+pub fn ask(question: &str) {
+    let mut out = io::stderr().lock();
+    let _ = out.write_all(question.as_bytes()).and_then(|()| out.flush());
+}
+
 /// Prints why the program fails, unless the reader of its output has gone, and returns its exit status.
 #[must_use]
 pub fn fail(error: &(dyn Error + 'static)) -> ExitCode {

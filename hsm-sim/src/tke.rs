@@ -6,10 +6,22 @@ mod terminal;
 pub use local_region::LocalRegion;
 pub use terminal::Terminal;
 
+use crate::output::OutputError;
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tke_cli::TkeError;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The command itself failed.
+    #[error(transparent)]
+    Tke(#[from] TkeError),
+    /// Its result cannot be printed.
+    #[error("the result cannot be printed")]
+    Output(#[source] OutputError),
+}
 
 /// Options and command of `tke`.
 #[derive(Clone, Debug, Args)]
@@ -25,7 +37,14 @@ pub struct TkeArgs {
 /// Runs a command and prints its result.
 ///
 /// # Errors
-/// [`TkeError`]. Work that was done on some units only is no error: it is printed, and the exit status says so.
-pub async fn run(args: &TkeArgs) -> Result<ExitCode, TkeError> {
-    tke_cli::run(&args.tke, &Terminal, &LocalRegion::new(args.data.clone())).await
+/// [`RunError`]. Work that was done on some units only is no error: it is printed, and the exit status says so.
+pub async fn run(args: &TkeArgs) -> Result<ExitCode, RunError> {
+    let terminal = Terminal::default();
+    let status = tke_cli::run(&args.tke, &terminal, &LocalRegion::new(args.data.clone())).await?;
+    match terminal.into_failure() {
+        None => Ok(status),
+        // As everywhere: a command that failed keeps its status when its reader has gone.
+        Some(OutputError::Closed) if status != ExitCode::SUCCESS => Ok(status),
+        Some(failure) => Err(RunError::Output(failure)),
+    }
 }

@@ -1,9 +1,9 @@
 //! The instances and the callers of a region, from its identity.
 
 use super::identity::Identity;
-use crate::hex;
 use node::{Instance, ServiceKind};
 use server::auth::{self, Auth, AuthConfig, SigningKey};
+use wire::text::decode_hex;
 use zeroize::Zeroizing;
 
 /// The region's two instances.
@@ -20,7 +20,7 @@ pub(super) fn instances(identity: &Identity) -> impl Iterator<Item = Instance> {
 /// signatures is damaged.
 pub(super) fn authentication(identity: &Identity) -> Option<Auth> {
     let known = |iam_id: String| auth::Identity { iam_id, account: identity.account.clone() };
-    let mut config = AuthConfig::new(SigningKey::new(*hex::decode(&identity.token_key)?));
+    let mut config = AuthConfig::new(SigningKey::new(*decode_hex(&identity.token_key)?));
     config.tokens = managers(identity).map(|(token, iam_id)| (token, known(iam_id))).collect();
     let first = managers(identity).next().map(|(_, iam_id)| known(iam_id));
     config.api_keys =

@@ -4,10 +4,11 @@ use super::ceremony::CeremonyKind;
 use super::data::{DataDir, DataError};
 use super::engines::Engines;
 use super::place::UnitCounts;
-use crate::{files, hex};
+use crate::files;
 use serde::{Deserialize, Serialize};
 use std::io;
 use uuid::Uuid;
+use wire::text::encode_secret_hex;
 
 /// Instances, credentials and names of a region. Secret as a whole: whoever has it may use every key.
 #[derive(Clone, Serialize, Deserialize)]
@@ -131,7 +132,7 @@ impl Identity {
 fn random_hex(len: usize) -> io::Result<String> {
     let mut bytes = vec![0; len];
     getrandom::fill(&mut bytes)?;
-    Ok(hex::encode(&bytes).to_string())
+    Ok(encode_secret_hex(&bytes).to_string())
 }
 
 fn random_uuid() -> io::Result<Uuid> {

@@ -10,7 +10,6 @@ use super::identity::{Identity, Wanted};
 use super::place::{ZONES, places};
 use super::ready::{ReadyFile, ReadyUnit};
 use super::supervisor::{Supervisor, SupervisorError};
-use crate::cli::with_causes;
 use crate::unit::Factory;
 use crate::{control, files};
 use axum::Router;
@@ -26,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
+use wire::text::error_chain;
 
 /// How long requests under way may take to end when the region stops.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -282,7 +282,7 @@ async fn open(region: &Arc<ControlledRegion>) -> Result<(), NodeError> {
     for (unit, converged) in converging {
         let why = match converged.await {
             Ok(Ok(())) => continue,
-            Ok(Err(e)) => with_causes(&e),
+            Ok(Err(e)) => error_chain(&e),
             Err(e) => e.to_string(),
         };
         // The others serve. The host excludes this one and reports why.
@@ -360,7 +360,7 @@ fn serve(
     let limits = ServeLimits { drain: DRAIN, ..ServeLimits::default() };
     tokio::spawn(async move {
         if let Err(e) = server::serve(listener, router, limits, stopped).await {
-            error!(error = %with_causes(&e), "the {what} is not served any more");
+            error!(error = %error_chain(&e), "the {what} is not served any more");
         }
     })
 }

@@ -1,21 +1,35 @@
 //! The terminal that customers' commands print to and ask on.
 
+use crate::output::{self, OutputError};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
 use tke_cli::{Console, Progress, ProgressKind};
 use zeroize::Zeroizing;
 
 /// Standard output for results, standard error for notes and progress, the terminal for questions.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Terminal;
+#[derive(Debug, Default)]
+pub struct Terminal {
+    /// Why a result was not printed: the first failure.
+    failure: Mutex<Option<OutputError>>,
+}
+
+impl Terminal {
+    /// Why a result was not printed; `None` if all were.
+    pub(super) fn into_failure(self) -> Option<OutputError> {
+        self.failure.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Console for Terminal {
     fn result(&self, text: &str) {
-        println!("{text}");
+        if let Err(failure) = output::print(text) {
+            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+        }
     }
 
     fn note(&self, text: &str) {
-        eprintln!("hsm-sim: {text}");
+        output::notify(&format!("hsm-sim: {text}"));
     }
 
     fn confirm(&self, question: &str) -> Option<bool> {
@@ -23,8 +37,7 @@ impl Console for Terminal {
         if !stdin.is_terminal() {
             return None;
         }
-        eprint!("{question} [y/N] ");
-        let _ = std::io::stderr().flush();
+        output::ask(&format!("{question} [y/N] "));
         let mut line = String::new();
         let read = stdin.read_line(&mut line);
         Some(read.is_ok() && matches!(line.trim(), "y" | "Y" | "yes"))
@@ -82,7 +95,7 @@ struct Lines {
 impl Progress for Lines {
     fn update(&mut self, done: u64, total: u64, message: &str) {
         if self.last != message {
-            eprintln!("{message}: {} of {total}", done.saturating_add(1));
+            output::notify(&format!("{message}: {} of {total}", done.saturating_add(1)));
             message.clone_into(&mut self.last);
         }
     }

@@ -1,9 +1,9 @@
 //! The first line that a unit process writes to its standard output: that it serves, or why it does not.
 
-use crate::hex;
 use std::fmt;
 use std::str::FromStr;
 use unit_api::UnitId;
+use wire::text::{decode_hex, encode_hex};
 
 /// State of a supervised unit after its start.
 ///
@@ -41,7 +41,7 @@ impl fmt::Display for Announcement {
             Announced::Stuck(reason) => ("stuck", reason),
         };
         let text = text.replace(char::is_control, " ");
-        write!(f, "{word} {} {} {text}", hex::encode(&self.unit.0).as_str(), self.domain_index)
+        write!(f, "{word} {} {} {text}", encode_hex(&self.unit.0), self.domain_index)
     }
 }
 
@@ -62,7 +62,7 @@ impl FromStr for Announcement {
             "stuck" => Announced::Stuck(text),
             _ => return Err(AnnouncementInvalid),
         };
-        let unit = UnitId(*hex::decode(unit).ok_or(AnnouncementInvalid)?);
+        let unit = UnitId(*decode_hex(unit).ok_or(AnnouncementInvalid)?);
         Ok(Self { unit, domain_index: domain.parse().map_err(|_| AnnouncementInvalid)?, state })
     }
 }

@@ -1,12 +1,12 @@
 //! The simulated manufacturer: it certifies the modules of units. Its root key is in a folder.
 
-use crate::hex;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use tke_crypto::{PublicKey, SCALAR_LEN, SigningKey};
 use unit_api::UnitId;
 use unit_server::{Manufacturer, ManufacturerError, ModuleIdentity, RootManufacturer, files};
+use wire::text::{decode_hex, encode_secret_hex};
 use zeroize::Zeroizing;
 
 /// The private key, in hexadecimal, mode 0600.
@@ -29,7 +29,7 @@ impl Factory {
             files::create_whole_dir(folder, make)?;
         }
         let text = Zeroizing::new(fs::read_to_string(folder.join(KEY_FILE))?);
-        let scalar = hex::decode::<SCALAR_LEN>(text.trim()).ok_or_else(|| damaged(KEY_FILE))?;
+        let scalar = decode_hex::<SCALAR_LEN>(text.trim()).ok_or_else(|| damaged(KEY_FILE))?;
         let key = SigningKey::from_scalar(&scalar).map_err(|_| damaged(KEY_FILE))?;
         let certificate = fs::read(folder.join(CERTIFICATE_FILE))?;
         let root = RootManufacturer::from_parts(ROOT_NAME, key, certificate);
@@ -67,7 +67,7 @@ impl Manufacturer for FactoryFolder {
 fn make(folder: &Path) -> io::Result<()> {
     let root = RootManufacturer::generate(ROOT_NAME).map_err(io::Error::other)?;
     files::write_private(&folder.join(CERTIFICATE_FILE), root.certificate())?;
-    let scalar = hex::encode(root.expose_key().expose_scalar().as_slice());
+    let scalar = encode_secret_hex(root.expose_key().expose_scalar().as_slice());
     files::write_private(&folder.join(KEY_FILE), scalar.as_bytes())
 }
 

@@ -40,6 +40,9 @@ fn e2e_output_a_command_whose_reader_has_gone_ends_quietly() {
             "{name}"
         );
     }
+    let files = folder.path().join("files");
+    let mut tke = control("tke cryptounits", &region.data);
+    assert_eq!(run(tke.arg("--files").arg(&files), closed_pipe()), (CLOSED_PIPE, String::new()));
     // A command that fails says so, and keeps its own status.
     let (status, said) = run(&mut control("heal unit 9", &region.data), closed_pipe());
     assert_eq!((status, said.lines().count()), (Some(1), 1), "{said}");

@@ -1,7 +1,7 @@
 //! Signature keys and key parts that lie in a folder in the clear.
 
+use crate::files;
 use crate::region::DataError;
-use crate::{files, hex};
 use engine::{KEY_PART_LEN, KeyPart};
 use getrandom::SysRng;
 use sha2::{Digest, Sha256};
@@ -12,6 +12,7 @@ use tke::holder::{Carrier, SignatureKey, Signing};
 use tke::part::{KeyPartHolder, PartError, PartId, PartLabel, SealedPart, Sealing};
 use tke_crypto::{AdministratorName, PublicKey, SCALAR_LEN, SEALED_PART_MAX_LEN, SigningKey, seal_key_part};
 use unit_api::VerificationPattern;
+use wire::text::{decode_hex, encode_secret_hex};
 use zeroize::Zeroizing;
 
 /// Administrators of a development region, and parts of its master key.
@@ -46,7 +47,7 @@ fn make(folder: &Path) -> io::Result<()> {
     for number in 1..=COUNT {
         let mut part = Zeroizing::new([0; KEY_PART_LEN]);
         getrandom::fill(part.as_mut_slice())?;
-        files::write_private(&key_part_file(folder, number), hex::encode(part.as_slice()).as_bytes())?;
+        files::write_private(&key_part_file(folder, number), encode_secret_hex(part.as_slice()).as_bytes())?;
     }
     make_signature_keys(folder)
 }
@@ -55,7 +56,7 @@ fn make_signature_keys(folder: &Path) -> io::Result<()> {
     files::write_private(&folder.join("README"), NOTE.as_bytes())?;
     for number in (1..=COUNT).rev() {
         let key = SigningKey::generate(&mut SysRng).map_err(|e| io::Error::other(e.to_string()))?;
-        let scalar = hex::encode(key.expose_scalar().as_slice());
+        let scalar = encode_secret_hex(key.expose_scalar().as_slice());
         files::write_private(&signature_key_file(folder, number), scalar.as_bytes())?;
     }
     Ok(())
@@ -73,7 +74,7 @@ fn read<const N: usize>(path: &Path) -> Result<Zeroizing<[u8; N]>, DataError> {
     let unusable = |source| DataError::Unusable { path: path.to_owned(), source };
     let text = Zeroizing::new(fs::read(path).map_err(unusable)?);
     let text = std::str::from_utf8(&text).ok();
-    text.and_then(|text| hex::decode(text.trim())).ok_or_else(|| DataError::Damaged(path.to_owned()))
+    text.and_then(|text| decode_hex(text.trim())).ok_or_else(|| DataError::Damaged(path.to_owned()))
 }
 
 /// An administrator's signature key in a file, 132 hexadecimal digits.

@@ -67,7 +67,7 @@ impl Tke {
 
 fn listed(number: u16, kind: UnitKind, unit: &Value) -> (Listed, String) {
     let field = |name: &str| unit[name].as_str().unwrap().to_owned();
-    let id = *hsm_sim::hex::decode::<16>(&field("module_id")).unwrap();
+    let id = *wire::text::decode_hex::<16>(&field("module_id")).unwrap();
     assert_eq!(field("serial_number").as_bytes(), &id[..8]);
     let location: tke::Location = field("location").parse().unwrap();
     assert_eq!(unit["domain"], location.domain);
