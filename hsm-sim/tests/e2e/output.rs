@@ -119,9 +119,14 @@ fn e2e_output_logs_are_json_at_the_levels_that_were_asked_for() {
     assert!(!data.exists(), "something was made before the refusal");
 
     let (log, stderr) = std::io::pipe().unwrap();
-    let mut demo = program();
-    demo.args(["demo", "--keys", "100"]).env("HSM_SIM_LOG", "info").env("HSM_SIM_LOG_FORMAT", "json");
-    let mut demo = demo.stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+    // The command goes, and with it the writer of the pipe on this side.
+    let mut demo = program()
+        .args(["demo", "--keys", "100"])
+        .envs([("HSM_SIM_LOG", "info"), ("HSM_SIM_LOG_FORMAT", "json")])
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        .spawn()
+        .unwrap();
     let lines: Vec<serde_json::Value> =
         BufReader::new(log).lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
     assert!(demo.wait().unwrap().success());
