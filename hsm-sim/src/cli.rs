@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::region::{CeremonyKind, Engines, EnginesError, Wanted};
-use crate::tke::TkeArgs;
+use crate::tke::LocalTkeArgs;
 use crate::token::TokenCommand;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kms::RotationProfile;
@@ -50,7 +50,7 @@ pub enum CliCommand {
     /// Use 20,000 data keys while each zone in turn is killed and healed; exit status 1 if anything was lost.
     Demo(DemoArgs),
     /// What an instance's customer does: signature keys, key parts, administrators and master keys of crypto units.
-    Tke(Box<TkeArgs>),
+    Tke(Box<LocalTkeArgs>),
     /// Find out whether a PKCS#11 token can carry a crypto unit.
     Token {
         /// What to do with it.

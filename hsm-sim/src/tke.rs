@@ -23,9 +23,9 @@ pub enum RunError {
     Output(#[source] OutputError),
 }
 
-/// Options and command of `tke`.
+/// Options and command of `hsm-sim tke`: those of the customer's commands, and where the region is.
 #[derive(Clone, Debug, Args)]
-pub struct TkeArgs {
+pub struct LocalTkeArgs {
     /// Data directory of the running region [default: hsm-sim-data]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Where")]
     pub data: Option<PathBuf>,
@@ -38,7 +38,7 @@ pub struct TkeArgs {
 ///
 /// # Errors
 /// [`RunError`]. Work that was done on some units only is no error: it is printed, and the exit status says so.
-pub async fn run(args: &TkeArgs) -> Result<ExitCode, RunError> {
+pub async fn run(args: &LocalTkeArgs) -> Result<ExitCode, RunError> {
     let terminal = Terminal::default();
     let status = tke_cli::run(&args.tke, &terminal, &LocalRegion::new(args.data.clone())).await?;
     match terminal.into_failure() {
