@@ -93,7 +93,7 @@ async fn e2e_engine_softhsm_a_token_that_is_taken_away_costs_no_request() {
     let missing = |status: &Status| {
         unit(status, 1).serves()
             && !unit(status, 2).serves()
-            && unit(status, 2).reason.contains("is not where it was")
+            && unit(status, 2).reason.contains("the SoftHSM token is incomplete")
     };
     status_once(&control, missing).await;
     let refused = control.heal(&Target::Unit(2)).await.unwrap_err().to_string();
@@ -178,7 +178,7 @@ async fn e2e_engine_a_token_that_is_not_there_is_said_before_anything_depends_on
         let said = text(output);
         assert!(said.contains(why) && !said.contains("1234"), "{engine}: {said}");
     };
-    refused(&uri("nobody", "&pin-value=1234"), "pin-value is not taken");
+    refused(&uri("nobody", "&pin-value=1234"), "pin-value is not accepted");
     refused(&uri("nobody", "").replace("file:", "file"), "pin-source is file:/absolute/path");
     refused("az7=soft", "there are az1, az2, az3");
     assert!(!data.exists(), "something was made before it was refused");
