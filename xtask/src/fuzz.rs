@@ -1,11 +1,11 @@
-//! Bytes from nowhere at every decoder that meets outside data.
+//! Fuzz targets: random bytes at every decoder of outside data.
 
 use crate::shell::{self, Outcome, root, succeeds, target_dir};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// A target and the crate whose fuzz folder it is in.
+/// Every target with the crate in whose fuzz folder it is.
 const TARGETS: [(&str, &str); 6] = [
     ("frames", "unit-api"),
     ("signed_block", "unit-api"),
@@ -15,13 +15,15 @@ const TARGETS: [(&str, &str); 6] = [
     ("unit_request", "unit-core"),
 ];
 
-/// How long each target runs unless said otherwise.
-const MINUTES: u64 = 5;
+/// Minutes that a target runs without `--minutes`.
+const DEFAULT_MINUTES: u64 = 5;
 
-/// Runs one target or all of them, each for so many minutes, from its committed corpus on.
+/// Runs one target or all of them, each for the given minutes, starting with its committed corpus.
 ///
-/// What is new goes to a corpus of its own below the build folder, and is where the next run goes on. An input that
-/// fails ends the chore, which says where it is.
+/// New inputs are stored in a second corpus below the build folder, which the next run reads as well.
+///
+/// # Errors
+/// At the first input that fails; the message names its file.
 pub(crate) fn run(args: &[&str]) -> Outcome {
     let (wanted, minutes) = parse(args)?;
     ensure_tools()?;
@@ -40,18 +42,19 @@ fn parse<'a>(args: &[&'a str]) -> Outcome<(Option<&'a str>, u64)> {
     };
     let names = TARGETS.map(|(name, _)| name);
     if let Some(name) = wanted.filter(|name| !names.contains(name)) {
-        return Err(format!("there is no target `{name}`; there are {}", names.join(", ")).into());
+        return Err(format!("fuzz: there is no target `{name}`; targets: {}", names.join(", ")).into());
     }
     match rest {
-        [] => Ok((wanted, MINUTES)),
+        [] => Ok((wanted, DEFAULT_MINUTES)),
         ["--minutes", minutes] => {
             Ok((wanted, minutes.parse().map_err(|e| format!("--minutes {minutes}: {e}"))?))
         }
-        [other, ..] => Err(format!("fuzz does not know `{other}`").into()),
+        [other, ..] => Err(format!("fuzz: unexpected `{other}`").into()),
     }
 }
 
-/// Neither is installed by itself: both are large, and nothing else needs them.
+/// Checks for the nightly compiler, cargo-fuzz and a C++ compiler. They are large and nothing else needs them, so that
+/// this chore does not install them.
 fn ensure_tools() -> Outcome {
     let has = |program: &str, args: &[&str]| succeeds(Command::new(program).args(args));
     if !has("cargo", &["+nightly", "--version"]) {
@@ -74,7 +77,7 @@ fn fuzz(target: &str, package: &str, minutes: u64) -> Outcome {
     fs::create_dir_all(&found)?;
     fs::create_dir_all(&failures)?;
     let seconds = minutes.saturating_mul(60);
-    // The crates forbid unsafe code: an address sanitizer would slow the search down five times to watch nothing of ours.
+    // The crates forbid unsafe code: an address sanitizer would slow the search down fivefold and find nothing in them.
     let mut command = Command::new("cargo");
     command
         .args(["+nightly", "fuzz", "run", "--sanitizer", "none", "--fuzz-dir"])
@@ -90,10 +93,11 @@ fn fuzz(target: &str, package: &str, minutes: u64) -> Outcome {
     shell::run(&mut command).map_err(|e| explain(&e.to_string(), target, &failures).into())
 }
 
+/// Adds to a failure what to do with the input that caused it.
 fn explain(failure: &str, target: &str, failures: &Path) -> String {
     format!(
-        "{failure}\nfuzz: {target}: if an input failed, it is in {}; put it into fixtures/corpora/{target}, where \
-         the crate's tests/corpus.rs runs it, and mend the fault",
+        "{failure}\nfuzz: {target}: if an input failed, it is in {}; add it to fixtures/corpora/{target}, where \
+         the crate's tests/corpus.rs runs it, and fix the cause",
         failures.display()
     )
 }

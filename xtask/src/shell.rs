@@ -1,4 +1,4 @@
-//! Running programs and saying so.
+//! Programs that chores run.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What a chore ends with.
+/// Result of a chore.
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 /// The workspace's folder.
@@ -20,13 +20,14 @@ pub(crate) fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// The target that the compiler runs on.
+/// Target triple of the compiler's own platform.
 pub(crate) fn host_target() -> Outcome<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let said = Command::new(rustc).current_dir(root()).arg("-vV").output()?.stdout;
-    let host =
-        String::from_utf8_lossy(&said).lines().find_map(|line| Some(line.strip_prefix("host: ")?.to_owned()));
-    host.ok_or_else(|| "rustc does not say what it runs on".into())
+    let version = Command::new(rustc).current_dir(root()).arg("-vV").output()?.stdout;
+    let host = String::from_utf8_lossy(&version)
+        .lines()
+        .find_map(|line| Some(line.strip_prefix("host: ")?.to_owned()));
+    host.ok_or_else(|| "`rustc -vV` names no host".into())
 }
 
 /// `cargo`, the one that runs this, in the workspace's folder.
@@ -36,14 +37,14 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     command
 }
 
-/// Runs `command` to its end and fails unless it succeeds.
+/// Shows `command`, runs it to its end and fails unless it succeeds.
 pub(crate) fn run(command: &mut Command) -> Outcome {
     eprintln!("\n$ {}", shown(command));
     let status = command.status().map_err(|e| format!("{}: {e}", shown(command)))?;
     if status.success() { Ok(()) } else { Err(format!("{} ended with {status}", shown(command)).into()) }
 }
 
-/// Like [`run`], for commands that run at once: every line that `command` prints begins with `label`.
+/// Like [`run`], for commands that run at the same time: `label` precedes every line that `command` prints.
 pub(crate) fn run_labelled(label: &str, command: &mut Command) -> Result<(), String> {
     let name = shown(command);
     eprintln!("\n$ {name}");
@@ -61,7 +62,7 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
-/// Like [`succeeds`], but a command that takes longer than `patience` is ended and has not.
+/// Like [`succeeds`], but a command that takes longer than `patience` is killed and counts as failed.
 pub(crate) fn succeeds_within(command: &mut Command, patience: Duration) -> bool {
     let Ok(mut child) = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() else { return false };
     let started = Instant::now();

@@ -11,7 +11,7 @@ use keystore::{
     WallClock, Write,
 };
 
-const D: Deadline = Deadline(Duration::from_secs(20));
+const D: Deadline = Deadline(Duration::from_secs(60));
 const TXNS: u64 = 24;
 
 type State = BTreeMap<Vec<u8>, Vec<u8>>;

@@ -7,7 +7,7 @@ use keystore::{
     Revision, StoreError, StoreIdentity, Txn, WallClock, WatchEvent, WatchStream, Write,
 };
 
-const D: Deadline = Deadline(Duration::from_secs(20));
+const D: Deadline = Deadline(Duration::from_secs(60));
 const NOW: Freshness = Freshness::Linearizable;
 
 fn key() -> Key {

@@ -10,7 +10,7 @@ use keystore::{
     Commit, Deadline, Freshness, Key, Keystore, OpId, RedbOptions, RedbStore, StoreOpenError, Txn, Write,
 };
 
-const D: Deadline = Deadline(Duration::from_secs(20));
+const D: Deadline = Deadline(Duration::from_secs(60));
 /// Environment variable of the child process, with the round and the path of its store.
 const CHILD: &str = "KEYSTORE_KILL_TEST_STORE";
 const WRITERS: u64 = 6;

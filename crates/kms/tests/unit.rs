@@ -17,7 +17,7 @@ use real::RealFleet;
 use unit_api::{Command, Response};
 use uuid::Uuid;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const OLD: [[u8; 32]; 2] = [[1; 32], [2; 32]];
 const NEW: [[u8; 32]; 2] = [[1; 32], [3; 32]];
 

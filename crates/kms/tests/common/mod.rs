@@ -22,7 +22,7 @@ use unit_api::{Command, MAX_FRAME_LEN, Refusal, Reply, Response, UnitError, Veri
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const ALICE: &str = "IBMid-alice";
 
 /// A unit that keeps to the command's meaning: blobs are keys sealed under its master key with what they may do, behind

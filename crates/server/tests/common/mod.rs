@@ -32,7 +32,7 @@ pub(crate) const TOKEN: &str = "static-token-of-alice";
 pub(crate) const API_KEY: &str = "api-key-of-bob";
 pub(crate) const ALICE: &str = "IBMid-alice";
 pub(crate) const BOB: &str = "iam-ServiceId-bob";
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// One real unit behind the port, that fails on command.
 pub(crate) struct OneUnit {
