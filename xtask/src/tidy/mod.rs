@@ -16,11 +16,15 @@ use std::collections::BTreeMap;
 /// Checks every rule and lists each place that breaks one.
 pub(crate) fn run() -> Outcome {
     let files = Files::read(&root())?;
-    let complaints: Vec<String> =
-        [layers::check()?, leftovers::check(&files), promises::check(&files), tests::check()?].concat();
-    for (rule, found) in
-        [("pages", pages::check(&files)?), ("prints", prints::check(&files)), ("words", words::check(&files))]
-    {
+    let complaints: Vec<String> = [
+        layers::check()?,
+        leftovers::check(&files),
+        promises::check(&files),
+        tests::check()?,
+        pages::check(&files)?,
+    ]
+    .concat();
+    for (rule, found) in [("prints", prints::check(&files)), ("words", words::check(&files))] {
         announce(rule, &found)?;
     }
     if complaints.is_empty() {
