@@ -63,6 +63,7 @@ pub struct NextMasterKey {
 
 /// Reason why an instance was not created or its header not read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum InstanceError {
     /// The store has the instance already.
     #[error("the instance {0} exists already")]

@@ -1,21 +1,4 @@
-//! The key service: root and standard keys, their versions and states, over a port to units and a keystore.
-//!
-//! [`Kms`] serves the instances of one store. Key material lives in key blobs that only a unit opens; names and all
-//! other text are sealed under keys derived from an instance secret that only a unit opens. Nothing is cached but
-//! those derived keys: each operation reads the store, so that it sees every change acknowledged before it.
-//!
-//! What it deliberately does not know: HTTP and every other protocol, sockets, how a unit is reached, who may do
-//! what. Callers have been authenticated and authorised before.
-//!
-//! Invariants:
-//! - Nothing is acknowledged before the store has acknowledged it.
-//! - Every write holds on the instance's header being unchanged: a frozen or fenced instance takes none.
-//! - While the master key is being rotated, a key that can be used with one legal master key can be used with the other.
-//! - A lost race is re-read and decided anew; racing rotations leave exactly as many versions as they had successes.
-//! - A ciphertext's associated data is the caller's list alone, never an identifier: keys of the same material open
-//!   each other's ciphertexts, in any instance.
-//! - No caller's text, and no material, stands in the store in the clear. The store sees identifiers, states, sizes
-//!   and times; it can withhold a record or give an older one, but not change one or move it to another place.
+#![doc = include_str!("../README.md")]
 
 mod ask;
 mod call;

@@ -24,6 +24,7 @@ pub struct StoreMeta {
 
 /// Reason why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// The store was written by another program.
     #[error("the store was not written by this program: its record has {found_len} bytes in another format")]

@@ -129,8 +129,9 @@ pub(crate) const fn permit(kind: KeyKind, state: KeyState, action: KeyAction) ->
     }
 }
 
-/// Durations between actions, by the service's clock.
+/// Durations between actions, by the service's clock. To change one, start from [`Timers::STANDARD`] and set its field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Timers {
     /// Shortest time from a lifecycle action to an enable or a restore.
     pub lifecycle_pause: Duration,
@@ -161,6 +162,12 @@ impl Timers {
         purge_after: Duration::ZERO,
         ..Self::STANDARD
     };
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self::STANDARD
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Creating, naming, reading and listing keys; what stands in the store.
+//! Creating, naming, reading and listing keys; the content of the store.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn a_generated_root_key_is_active_and_shows_no_material() {
 }
 
 #[tokio::test]
-async fn a_standard_key_gives_its_material_back_until_it_is_deleted() {
+async fn a_standard_key_returns_its_material_until_it_is_deleted() {
     let w = World::new().await;
     let material = b"correct horse battery staple".to_vec();
     let imported = w.create(new_key(KeyKind::Standard, Some(&material))).await;
@@ -63,10 +63,10 @@ async fn an_alias_names_one_key_of_the_instance() {
     assert!(matches!(missing, Err(KmsError::KeyNotFound(KeyRef::Alias(a))) if a == "BACKUPS"));
     let second = w.kms.create_key(&w.call(), op(), with(&["other", "Backups"])).await;
     assert!(matches!(second, Err(KmsError::AliasNotUnique { alias }) if alias == "Backups"));
-    // Nothing of the refused key is there, its free alias included.
+    // Nothing of the refused key is stored, its free alias included.
     assert!(w.kms.metadata(&w.call(), &KeyRef::parse("other")).await.is_err());
     assert_eq!(w.kms.count_keys(&w.call(), &KeyQuery::default()).await.unwrap(), 1);
-    // Another instance has aliases of its own, and so has a service that starts cold.
+    // Aliases are per instance, also for a service that has just started.
     let elsewhere = Call { instance: InstanceId(Uuid::from_u128(2)), ..w.call() };
     w.begin(elsewhere.instance).await;
     w.kms.create_key(&elsewhere, op(), with(&["backups"])).await.unwrap();
@@ -75,7 +75,7 @@ async fn an_alias_names_one_key_of_the_instance() {
 }
 
 #[tokio::test]
-async fn two_creations_with_one_token_are_one_key() {
+async fn two_creations_with_one_token_make_one_key() {
     let w = World::new().await;
     let token = op();
     let import = || new_key(KeyKind::Root, Some(&[5; 32]));
@@ -93,7 +93,7 @@ async fn two_creations_with_one_token_are_one_key() {
         let found = w.kms.create_key(&w.call(), token, other).await;
         assert!(matches!(found, Err(KmsError::OpIdReused)));
     }
-    // A token is its caller's own.
+    // A token belongs to its caller.
     let bob = Call { caller: "IBMid-bob", ..w.call() };
     assert_ne!(w.kms.create_key(&bob, token, import()).await.unwrap().id, first.id);
 }
@@ -112,7 +112,7 @@ async fn a_creation_of_unknown_outcome_is_resolved_by_repeating_it() {
 }
 
 #[tokio::test]
-async fn a_store_that_certainly_did_nothing_is_told_apart() {
+async fn a_store_that_did_nothing_is_distinguished_from_an_unknown_outcome() {
     let w = World::new().await;
     w.store.set_fault(Some(StoreError::Full));
     let full = w.kms.create_key(&w.call(), op(), new_key(KeyKind::Root, None)).await.unwrap_err();
@@ -161,7 +161,7 @@ async fn lists_are_filtered_sorted_and_paged() {
 }
 
 #[tokio::test]
-async fn the_store_shows_nothing_that_a_caller_wrote() {
+async fn the_store_contains_no_text_of_a_caller() {
     let w = World::new().await;
     let material = *b"0123456789ABCDEFfedcba9876543210";
     let secret = b"a standard key's material".to_vec();
@@ -224,7 +224,7 @@ async fn a_header_that_was_changed_is_refused() {
 }
 
 #[tokio::test]
-async fn an_instance_that_takes_no_writes_still_reads_and_wraps() {
+async fn a_read_only_instance_still_reads_and_wraps() {
     let w = World::new().await;
     let key = w.root(None).await;
     let before = w.kms.header(&w.call()).await.unwrap();
@@ -241,18 +241,18 @@ async fn an_instance_that_takes_no_writes_still_reads_and_wraps() {
 }
 
 #[tokio::test]
-async fn one_token_names_one_change_of_mode() {
+async fn a_token_repeats_only_the_same_change_of_mode() {
     let w = World::new().await;
     let token = op();
     let frozen = w.kms.set_mode(&w.call(), token, Mode::Frozen).await.unwrap();
     assert_eq!(w.kms.set_mode(&w.call(), token, Mode::Frozen).await.unwrap().epoch, frozen.epoch);
-    // Another change than that one is made, or refused; never taken for made.
+    // A different change is made or refused; the service does not mistake it for the first one.
     let thawed = w.kms.set_mode(&w.call(), token, Mode::ReadWrite).await.unwrap();
     assert_eq!((thawed.mode, thawed.epoch), (Mode::ReadWrite, frozen.epoch + 1));
 }
 
 #[tokio::test]
-async fn names_that_nothing_bears() {
+async fn unknown_names_are_not_found() {
     let w = World::new().await;
     let nowhere = Call { instance: InstanceId(Uuid::from_u128(77)), ..w.call() };
     let found = w.kms.list_keys(&nowhere, &KeyQuery::default()).await;
@@ -272,14 +272,14 @@ async fn names_that_nothing_bears() {
 }
 
 #[tokio::test]
-async fn units_that_do_not_serve_are_told_and_nothing_is_made() {
+async fn without_a_serving_unit_creation_fails_and_stores_nothing() {
     let w = World::new().await;
     let key = w.root(None).await;
     w.unit.set_fault(Some(UnitsError::NoEligibleUnit("all units are down".into())));
     let down = w.kms.wrap(&w.call(), &key, None, &[""; 0]).await.unwrap_err();
     assert!(matches!(down, KmsError::Units(UnitsError::NoEligibleUnit(_))) && down.is_retryable());
     assert!(w.kms.create_key(&w.call(), op(), new_key(KeyKind::Root, None)).await.is_err());
-    // What is known of keys needs no unit once the instance is open; a service that starts cold needs one.
+    // Metadata needs no unit once the instance is open; a service that has just started needs one.
     assert_eq!(w.kms.list_keys(&w.call(), &KeyQuery::default()).await.unwrap().len(), 1);
     let cold = w.reopened().await.list_keys(&w.call(), &KeyQuery::default()).await;
     assert!(matches!(cold, Err(KmsError::Units(_))));
@@ -289,7 +289,7 @@ async fn units_that_do_not_serve_are_told_and_nothing_is_made() {
 }
 
 #[tokio::test]
-async fn a_deadline_that_has_passed_starts_nothing() {
+async fn a_request_past_its_deadline_starts_nothing() {
     let w = World::new().await;
     let late = Call { deadline: Duration::ZERO, ..w.call() };
     let served = w.unit.served();

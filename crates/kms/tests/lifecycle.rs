@@ -19,7 +19,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_suspended_key_does_nothing_until_30_s_have_passed_and_it_is_enabled() {
+async fn a_suspended_key_is_unusable_and_can_be_enabled_after_30_s() {
     let w = World::new().await;
     let key = w.root(None).await;
     let ciphertext = w.kms.wrap(&w.call(), &key, None, &NO_AAD).await.unwrap().ciphertext;
@@ -40,7 +40,7 @@ async fn a_suspended_key_does_nothing_until_30_s_have_passed_and_it_is_enabled()
 }
 
 #[tokio::test]
-async fn a_lifecycle_action_repeated_with_its_token_finds_its_work_done() {
+async fn a_lifecycle_action_repeated_with_its_token_succeeds_without_effect() {
     let w = World::new().await;
     let key = w.root(None).await;
     let token = op();
@@ -49,13 +49,13 @@ async fn a_lifecycle_action_repeated_with_its_token_finds_its_work_done() {
     let second = w.kms.delete(&w.call(), token, &key).await.unwrap();
     assert_eq!(first.updated_at, second.updated_at);
     assert!(matches!(w.kms.delete(&w.call(), op(), &key).await, Err(KmsError::KeyDeleted { .. })));
-    // The same token for another action is another intention.
+    // The same token with another action is another request.
     w.clock.advance(30);
     assert_eq!(w.kms.restore(&w.call(), token, &key).await.unwrap().state, KeyState::Active);
 }
 
 #[tokio::test]
-async fn a_deleted_key_comes_back_as_it_was_within_30_days() {
+async fn a_deleted_key_is_restored_unchanged_within_30_days() {
     let w = World::new().await;
     let material = [9; 32];
     let key = w.root(Some(&material)).await;
@@ -113,7 +113,7 @@ async fn an_expired_key_unwraps_and_does_not_wrap() {
 }
 
 #[tokio::test]
-async fn the_first_rotation_is_free_and_then_one_an_hour() {
+async fn the_first_rotation_is_immediate_and_later_ones_an_hour_apart() {
     let w = World::new().await;
     let key = w.root(None).await;
     w.kms.rotate(&w.call(), op(), &key, None).await.unwrap();
@@ -133,7 +133,7 @@ async fn a_rotation_repeated_with_its_token_is_the_same_one_or_refused() {
     let rotate = async |byte| w.kms.rotate(&w.call(), token, &key, Some(Payload::new(vec![byte; 32]))).await;
     let first = rotate(2).await.unwrap();
     assert_eq!(rotate(2).await.unwrap(), first);
-    // It would be told that its material is in use, which it is not.
+    // Otherwise the caller would learn that the material is in use, which it is not.
     assert!(matches!(rotate(3).await, Err(KmsError::OpIdReused)));
     assert_eq!(w.kms.metadata(&w.call(), &key).await.unwrap(), first);
 }
@@ -173,7 +173,7 @@ async fn a_purged_key_leaves_nothing_behind() {
         !after.iter().any(|v| v.starts_with(b"v1/i/") && v.windows(3).any(|w| w == b"/k/" || w == b"/b/"))
     );
     assert!(after.len() >= before);
-    // The alias is free again.
+    // The alias can be used again.
     let new = NewKey { aliases: vec!["gone".into()], ..new_key(KeyKind::Root, None) };
     w.create(new).await;
 }
@@ -191,7 +191,7 @@ async fn a_key_of_many_versions_is_purged_whole() {
 }
 
 #[tokio::test]
-async fn a_deleted_key_is_gone_by_itself_after_90_days_and_swept_up() {
+async fn a_deleted_key_is_purged_after_90_days() {
     let w = World::new().await;
     let (kept, key) = (w.root(None).await, w.root(None).await);
     w.kms.delete(&w.call(), op(), &key).await.unwrap();

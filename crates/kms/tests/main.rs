@@ -1,6 +1,6 @@
 //! The key service over units in memory.
 //!
-//! One binary for all of these tests: every file of its own would link the crate and what it needs once more.
+//! One binary for all of these tests: one per file would link the crate and its dependencies once more each.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;

@@ -19,7 +19,7 @@ enum Step {
     Advance(i64),
 }
 
-/// How an operation ends, as callers tell apart.
+/// Results of an operation that callers distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Done,
@@ -48,7 +48,7 @@ fn outcome<T>(result: Result<T, KmsError>) -> Outcome {
     }
 }
 
-/// A key as plain flags and times, in seconds; deliberately another form than the service's own.
+/// A key as plain flags and times, in seconds; deliberately different from the service's own representation.
 struct ModelKey {
     root: bool,
     expires: Option<i64>,
@@ -72,7 +72,7 @@ impl ModelKey {
         }
     }
 
-    /// The part that actions of root keys have in common.
+    /// The checks that all actions of root keys share.
     fn root_in(&self, now: i64, states: &[u8]) -> Outcome {
         match self.state(now) {
             None => Outcome::NotFound,
@@ -170,7 +170,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// A ciphertext with what the model knows of it.
+/// A ciphertext and the model's knowledge of it.
 struct Made {
     key: usize,
     version: usize,
@@ -261,7 +261,7 @@ async fn run(steps: Vec<Step>) {
                 assert_eq!(outcome(found), model[key].purge(now));
             }
         }
-        // After each step every key is as the model has it, and the list shows those that are there.
+        // After each step every key is as in the model, and the list shows exactly the model's keys.
         let now = w.clock.now().as_second();
         let mut shown = 0;
         for (id, key) in ids.iter().zip(&model) {

@@ -31,7 +31,7 @@ async fn racing_rotations_leave_as_many_versions_as_successes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_racing_creations_with_one_alias_one_succeeds() {
+async fn one_of_racing_creations_with_the_same_alias_succeeds() {
     let w = World::new().await;
     let racers: Vec<_> = (0..RACERS)
         .map(|_| {
@@ -72,7 +72,7 @@ async fn racing_repeats_of_one_request_make_one_key_and_one_version() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_is_wrapped_while_the_key_rotates_always_unwraps() {
+async fn a_ciphertext_wrapped_during_a_key_rotation_unwraps() {
     let w = World::with_timers(Timers::UNGUARDED).await;
     let key = w.root(None).await;
     let rotating = {
@@ -102,7 +102,7 @@ async fn what_is_wrapped_while_the_key_rotates_always_unwraps() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_write_that_began_before_a_freeze_lands_after_it() {
+async fn a_write_from_before_a_freeze_is_not_applied_after_it() {
     let w = World::with_timers(Timers::UNGUARDED).await;
     let key = w.root(None).await;
     let racers: Vec<_> = (0..RACERS)

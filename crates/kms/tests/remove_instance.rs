@@ -1,4 +1,4 @@
-//! Removing an instance from the store, with no unit to help.
+//! Removing an instance from the store while no unit serves.
 
 use crate::common::fleet::{OLD, Region};
 use crate::common::{PATIENCE, new_key, op, pattern};
@@ -11,7 +11,7 @@ use kms::{
 /// More than one batch of records, and more than one of blobs.
 const KEYS: usize = 110;
 
-/// Keys in the first of two instances, a few in the other, and units that answer nobody from here on.
+/// Keys in the first of two instances, a few in the other, and units that fail every command afterwards.
 async fn region(keys: usize) -> (Region, Vec<KeyRef>) {
     let region = Region::new(1, 2).await;
     let mut made = Vec::new();
@@ -45,7 +45,7 @@ async fn remove(region: &Region, seen: StoredInstance) -> Result<usize, RemovalE
 }
 
 #[tokio::test]
-async fn everything_of_one_instance_goes_and_nothing_of_another() {
+async fn removal_removes_one_instance_whole_and_no_other() {
     let (region, keys) = region(KEYS).await;
     let (instance, other) = (region.instances[0], region.instances[1]);
     let (before, others) = (names(&region, instance).await, names(&region, other).await);
@@ -57,7 +57,7 @@ async fn everything_of_one_instance_goes_and_nothing_of_another() {
     assert!(names(&region, instance).await.is_empty());
     assert_eq!(names(&region, other).await, others);
 
-    // A service that had it open finds nothing; a second time there is nothing to do.
+    // A service that had the instance open does not find it; a second removal removes nothing.
     let found = region.kms.metadata(&region.call(instance), &keys[0]).await;
     assert!(matches!(found, Err(KmsError::InstanceNotFound(_))), "{found:?}");
     let again = look(&region, instance).await;
@@ -72,7 +72,7 @@ async fn everything_of_one_instance_goes_and_nothing_of_another() {
 }
 
 #[tokio::test]
-async fn a_crash_at_any_write_leaves_what_another_run_removes() {
+async fn a_second_run_completes_a_removal_that_crashed_at_any_write() {
     let mut crashes = 0;
     for write in 0.. {
         for lasts in [false, true] {
@@ -92,7 +92,7 @@ async fn a_crash_at_any_write_leaves_what_another_run_removes() {
             let seen = look(&region, instance).await;
             let left = names(&region, instance).await;
             assert_eq!(seen.exists(), !left.is_empty(), "the header goes last");
-            // No key is there by halves: one without its blob has no record.
+            // No key is partly removed: a key without its blob has no record.
             let blobs = left.iter().filter(|name| name.0.windows(3).any(|part| part == b"/b/")).count();
             assert!(seen.records == 0 || blobs == keys.len());
             assert_eq!(remove(&region, seen).await.unwrap(), left.len());
@@ -102,7 +102,7 @@ async fn a_crash_at_any_write_leaves_what_another_run_removes() {
 }
 
 #[tokio::test]
-async fn what_was_written_after_the_look_is_not_lost() {
+async fn a_removal_fails_if_the_instance_changed_since_it_was_read() {
     let (region, keys) = region(3).await;
     let instance = region.instances[0];
     let call = region.call(instance);
@@ -115,7 +115,7 @@ async fn what_was_written_after_the_look_is_not_lost() {
     assert_eq!(look(&region, instance).await.records, 3);
     region.kms.metadata(&call, &changed).await.unwrap();
 
-    // The header, too, is to be as it was.
+    // The header must be unchanged too.
     let seen = look(&region, instance).await;
     region.kms.set_mode(&call, op(), kms::Mode::Frozen).await.unwrap();
     assert!(matches!(remove(&region, seen).await, Err(RemovalError::Changed(_))));

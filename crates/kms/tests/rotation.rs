@@ -1,4 +1,4 @@
-//! The rotation of the master key: whole, interrupted at every step, given up.
+//! The rotation of the master key: complete, interrupted at every step, cancelled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ async fn region() -> (Region, Vec<common::fleet::Kept>) {
     let region = Region::new(2, 2).await;
     let mut kept = Vec::new();
     for instance in region.instances.clone() {
-        // More than one batch.
+        // More keys than one batch.
         for n in [0, 1, 2].into_iter().chain([0; 63]) {
             let key = region.keep(instance).await.unwrap();
             for _ in 0..n {
@@ -53,8 +53,8 @@ async fn a_rotation_from_end_to_end() {
     }
 }
 
-/// The machine dies at each durable step in turn, before or after it is taken; whoever comes after finds every key
-/// usable, and gets to either end by doing what he is told.
+/// The machine crashes at each durable step in turn, before or after it takes effect. Afterwards every key is usable, and
+/// following the advice leads to the chosen goal.
 #[tokio::test]
 async fn an_interruption_at_any_step_is_resumed() {
     for (goal, then, lasts) in [
@@ -69,7 +69,7 @@ async fn an_interruption_at_any_step_is_resumed() {
             let (mut region, mut kept) = region().await;
             let begin_to_cancel = goal == Goal::Cancelled;
             if begin_to_cancel {
-                // Up to the last moment to cancel.
+                // Before the last moment to cancel.
                 region.load_all().unwrap();
                 while region.phases().await != [Some(RotationPhase::ReEnciphered); 2] {
                     assert!(region.advance(Goal::Rotated).await.unwrap());
@@ -90,7 +90,7 @@ async fn an_interruption_at_any_step_is_resumed() {
                 kept.push(region.keep(instance).await.unwrap());
             }
             let end = match () {
-                // Not even one unit was loaded: nobody knows of a rotation.
+                // No unit has been loaded: there is no trace of a rotation.
                 () if phases == [None; 2] && !region.is_loaded() => Goal::Cancelled,
                 () if phases.contains(&Some(RotationPhase::Cancelling)) => Goal::Cancelled,
                 () if phases.iter().all(|phase| phase.is_none_or(|phase| phase.is_cancellable())) => then,
@@ -107,7 +107,7 @@ async fn an_interruption_at_any_step_is_resumed() {
     }
 }
 
-/// Callers who never stop create, use, rotate and delete keys while the master key is rotated under them.
+/// Callers create, use, rotate and delete keys without a pause while the master key is being rotated.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_request_fails_while_the_master_key_is_rotated() {
     for _ in 0..5 {
@@ -157,7 +157,7 @@ async fn no_request_fails_while_the_master_key_is_rotated() {
 }
 
 #[tokio::test]
-async fn the_strict_profile_holds_up_what_needs_a_unit_until_the_rotation_is_done() {
+async fn the_strict_profile_refuses_operations_that_need_a_unit_until_the_rotation_is_done() {
     let (region, kept) = region().await;
     let (instance, call) = (region.instances.first().copied().unwrap(), region.call(region.instances[0]));
     let strict = region.service(RotationProfile::Strict).await;
@@ -194,7 +194,7 @@ async fn the_strict_profile_holds_up_what_needs_a_unit_until_the_rotation_is_don
 }
 
 #[tokio::test]
-async fn what_the_units_or_the_phase_do_not_permit_is_refused_by_name() {
+async fn a_step_that_units_or_phase_do_not_permit_is_refused_with_its_reason() {
     let (region, kept) = region().await;
     let call = region.call(region.instances[0]);
     let (kms, rotation) = (&region.kms, region.rotation());
@@ -202,7 +202,7 @@ async fn what_the_units_or_the_phase_do_not_permit_is_refused_by_name() {
     assert!(matches!(kms.rotation_step(&call).await, Err(RotationError::NotUnderWay)));
     let same = kms.begin_rotation(&call, id, pattern(OLD)).await;
     assert!(matches!(same, Err(RotationError::SameMasterKey { .. })));
-    // Before New is committed the units refuse, whoever asks, and nothing has changed.
+    // Before New is committed the units refuse, and nothing has changed.
     let refused = |error: Option<RotationError>, expected: UnitError| {
         let Some(RotationError::Kms(KmsError::Units(UnitsError::Refused(refusal)))) = error else {
             panic!("{error:?}")
@@ -217,7 +217,7 @@ async fn what_the_units_or_the_phase_do_not_permit_is_refused_by_name() {
     refused(external, UnitError::NewNotCommitted);
     assert!(kms.rotation(&call).await.unwrap().is_none());
     region.fleet.units.iter().for_each(common::FakeUnit::commit);
-    // The units' New is another than the one that was meant.
+    // The units have a different New than the requested one.
     refused(kms.begin_rotation(&call, id, pattern([9; 32])).await.err(), UnitError::WkidMismatch);
     assert!(kms.rotation(&call).await.unwrap().is_none());
 
@@ -246,7 +246,7 @@ async fn what_the_units_or_the_phase_do_not_permit_is_refused_by_name() {
     for key in &kept {
         region.open_kept(key).await;
     }
-    // A key made now, by a unit that has gone on or by one that has not.
+    // A key created now, by a unit that is activated or by one that is not.
     for _ in 0..4 {
         let key = region.keep(region.instances[1]).await.unwrap();
         region.open_kept(&key).await;
@@ -255,9 +255,9 @@ async fn what_the_units_or_the_phase_do_not_permit_is_refused_by_name() {
     check(&region, &kept, Goal::Rotated).await;
 }
 
-/// Keys and versions that were being made when a phase began are made anew, in the forms that the phase needs.
+/// Keys and versions whose creation began before a phase are generated again, in the forms that the phase needs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_began_before_a_phase_is_not_stored_as_if_it_had_not_begun() {
+async fn a_creation_from_before_a_phase_is_repeated_in_the_new_phase() {
     for steps in 1..9 {
         let (region, mut kept) = region().await;
         let region = Arc::new(region);

@@ -1,4 +1,4 @@
-//! Random runs of requests and of a rotation's steps: whatever is done in whichever order, every key stays usable.
+//! Random sequences of requests and of rotation steps: every key stays usable, in every order.
 
 use crate::common::fleet::{Goal, Kept, Region};
 use crate::common::{PATIENCE, new_key, op, random};
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 enum Do {
     Create,
     CreateStandard,
-    /// Wrap anew with a key, after which there is one thing more that has to open.
+    /// Wrap with a key; the new ciphertext must open from then on.
     Wrap(usize),
     Open(usize),
     Rotate(usize),
@@ -17,7 +17,7 @@ enum Do {
     Restore(usize),
     /// The next step of the rotation, with one unit activated at a time.
     Advance,
-    /// If it is still possible.
+    /// Cancel, if still possible.
     Cancel,
     Restart,
 }

@@ -34,7 +34,7 @@ fn new_key(kind: KeyKind, payload: Option<Vec<u8>>) -> NewKey {
 }
 
 #[tokio::test]
-async fn every_use_of_units_is_one_that_a_real_unit_permits() {
+async fn a_real_unit_permits_every_use_of_units() {
     let store = Arc::new(MemoryStore::new(StoreIdentity([1; 16]), WallClock::system()));
     let (unit, pattern) = RealFleet::new(1, OLD);
     let unit = Arc::new(unit);
@@ -42,13 +42,13 @@ async fn every_use_of_units_is_one_that_a_real_unit_permits() {
     let header =
         InstanceHeader::create(&store, &unit, &mut SysRng, instance, pattern, PATIENCE).await.unwrap();
 
-    // The canary answers a challenge, as a host will have it do.
+    // The canary answers a challenge, as in the host's check of a unit.
     let by = engine::MacMechanism::AesCmac;
     let challenge = Command::Sign { by, key: &header.proof.canary_blob, data: b"challenge" };
     let answer = unit.execute(&challenge, PATIENCE).await.unwrap();
     assert!(matches!(answer.response().unwrap(), Response::Signature(mac) if mac.len() == 16));
 
-    let options = KmsOptions { timers: Timers::UNGUARDED, ..KmsOptions::default() };
+    let options = KmsOptions::default().with_timers(Timers::UNGUARDED);
     let kms = Kms::open(store, unit, options, PATIENCE).await.unwrap();
     let call = Call { instance, caller: "IBMid-alice", deadline: PATIENCE };
     let op = || kms.random_op().unwrap();
@@ -57,7 +57,7 @@ async fn every_use_of_units_is_one_that_a_real_unit_permits() {
         let payload = material.clone().map(Payload::new);
         let key: KeyRef =
             kms.create_key(&call, op(), new_key(KeyKind::Root, material)).await.unwrap().id.into();
-        // The longest plaintext together with nearly the longest associated data.
+        // The longest plaintext with almost the longest associated data.
         let aad = vec!["\u{10ffff}".repeat(255); 15];
         for len in [1, 32, 32 * 1024] {
             let data = Some(Plaintext::new(vec![0x5a; len]));
@@ -80,15 +80,15 @@ async fn every_use_of_units_is_one_that_a_real_unit_permits() {
     }
 }
 
-/// Two units, activated one after the other; keys of every kind, made before, during and after.
+/// Two units, activated one after the other; keys of every kind, created before, during and after the rotation.
 #[tokio::test]
-async fn real_units_go_on_to_another_master_key() {
+async fn real_units_rotate_their_master_key() {
     let store = Arc::new(MemoryStore::new(StoreIdentity([1; 16]), WallClock::system()));
     let (fleet, old) = RealFleet::new(2, OLD);
     let fleet = Arc::new(fleet);
     let instances = [InstanceId(Uuid::from_u128(1))];
     InstanceHeader::create(&store, &fleet, &mut SysRng, instances[0], old, PATIENCE).await.unwrap();
-    let options = KmsOptions { timers: Timers::UNGUARDED, ..KmsOptions::default() };
+    let options = KmsOptions::default().with_timers(Timers::UNGUARDED);
     let kms = Kms::open(store, Arc::clone(&fleet), options, PATIENCE).await.unwrap();
     let call = Call { instance: instances[0], caller: "IBMid-alice", deadline: PATIENCE };
     let op = || kms.random_op().unwrap();

@@ -31,7 +31,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn what_is_wrapped_unwraps_whatever_its_length() {
+async fn a_plaintext_of_any_length_unwraps() {
     let w = World::new().await;
     for material in [None, Some(&[1; 16][..]), Some(&[2; 24]), Some(&[3; 32])] {
         let key = w.root(material).await;
@@ -54,7 +54,7 @@ async fn what_is_wrapped_unwraps_whatever_its_length() {
 }
 
 #[tokio::test]
-async fn without_a_plaintext_there_is_a_new_data_key() {
+async fn wrapping_without_a_plaintext_generates_a_data_key() {
     let w = World::new().await;
     let key = w.root(None).await;
     let made = w.kms.wrap(&w.call(), &key, None, &NO_AAD).await.unwrap();
@@ -74,7 +74,7 @@ async fn the_same_input_never_gives_the_same_ciphertext() {
 }
 
 #[tokio::test]
-async fn associated_data_is_repeated_exactly_or_nothing_opens() {
+async fn unwrapping_needs_the_same_associated_data() {
     let w = World::new().await;
     let key = w.root(None).await;
     let lists: [&[&str]; 8] =
@@ -93,7 +93,7 @@ async fn associated_data_is_repeated_exactly_or_nothing_opens() {
 }
 
 #[tokio::test]
-async fn a_changed_or_foreign_ciphertext_opens_nothing() {
+async fn a_changed_or_foreign_ciphertext_is_refused() {
     let w = World::new().await;
     let (key, other) = (w.root(None).await, w.root(None).await);
     let ciphertext = w.wrapped(&key, b"data", &[]).await;
@@ -107,7 +107,7 @@ async fn a_changed_or_foreign_ciphertext_opens_nothing() {
         bad[i] = if *byte == b'A' { b'B' } else { b'A' };
         let found = w.unwrapped(&key, &STANDARD.encode(&bad), &[]).await;
         if i >= handle && found.is_ok() {
-            // The handle is a hint: with a wrong one, the key finds its version all the same.
+            // The handle is a hint: with a wrong one, the service still finds the version.
             continue;
         }
         assert!(
@@ -118,7 +118,7 @@ async fn a_changed_or_foreign_ciphertext_opens_nothing() {
 }
 
 #[tokio::test]
-async fn every_version_goes_on_unwrapping_and_only_the_latest_wraps() {
+async fn every_version_unwraps_and_only_the_latest_wraps() {
     let w = World::with_timers(Timers::UNGUARDED).await;
     let key = w.root(None).await;
     let mut made = Vec::new();
@@ -142,7 +142,7 @@ async fn every_version_goes_on_unwrapping_and_only_the_latest_wraps() {
         assert_eq!((again.version, again.rewrapped.is_none()), (latest, true));
         assert_eq!(again.plaintext.expose(), data_key);
     }
-    // A version is found without its handle, too.
+    // The version is found without its handle as well.
     let blank = STANDARD.decode(&made[20].ciphertext).unwrap();
     let blank = String::from_utf8(blank).unwrap().replace(&made[20].version.to_string(), "");
     let found = w.unwrapped(&key, &STANDARD.encode(blank), &["x"]).await.unwrap();
@@ -177,7 +177,7 @@ async fn keys_of_the_same_material_unwrap_each_others_data() {
     assert_eq!(w.unwrapped(&a, &by_b.ciphertext, &["aad"]).await.unwrap().plaintext.expose(), b"by b");
     assert!(w.unwrapped(&a, &by_b.ciphertext, &["bad"]).await.is_err());
 
-    // One rotated alone: the other still reads everything older, and nothing newer, until it follows.
+    // Only one key is rotated: until the other is too, it opens everything older and nothing newer.
     w.rotated(&a, Some(&new)).await;
     let newer = w.wrapped(&a, b"newer", &[]).await;
     let found = w.kms.unwrap(&elsewhere, &b, &by_a, &["aad"]).await.unwrap();
@@ -191,7 +191,7 @@ async fn keys_of_the_same_material_unwrap_each_others_data() {
 }
 
 #[tokio::test]
-async fn a_rotation_needs_material_from_whoever_brought_it_and_from_nobody_else() {
+async fn a_rotation_needs_material_exactly_if_the_key_was_imported() {
     let w = World::new().await;
     let (generated, imported) = (w.root(None).await, w.root(Some(&[1; 16])).await);
     let rotate = async |key: &KeyRef, payload: Option<Vec<u8>>| {
@@ -210,7 +210,7 @@ async fn a_rotation_needs_material_from_whoever_brought_it_and_from_nobody_else(
 }
 
 #[tokio::test]
-async fn two_rotations_with_one_token_are_one_version() {
+async fn two_rotations_with_one_token_make_one_version() {
     let w = World::new().await;
     let key = w.root(None).await;
     let token = op();

@@ -75,8 +75,7 @@ pub(crate) async fn open(
     // The first request need not wait for a unit to prove itself. Without any unit the node opens all the same: callers
     // are told, and a unit that becomes ready later is admitted then.
     let _ = host.wait_until(PATIENCE, |units| units.iter().any(|unit| unit.in_use)).await;
-    let options =
-        KmsOptions { clock: Arc::clone(&parts.clock), rotation: parts.rotation, ..KmsOptions::default() };
+    let options = KmsOptions::default().with_clock(Arc::clone(&parts.clock)).with_rotation(parts.rotation);
     let units = ServiceUnits::new(HostUnits::new(host.clone()));
     let kms = Arc::new(Kms::open(Arc::clone(&parts.store), units, options, PATIENCE).await?);
     let context = JobContext {

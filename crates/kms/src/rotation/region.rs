@@ -27,6 +27,7 @@ pub struct RegionStatus {
 
 /// Reason why a step was not carried out in every instance; completed steps are kept.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RegionError {
     /// The step failed in one instance.
     #[error("instance {instance}")]

@@ -38,7 +38,11 @@ const MAX_ATTEMPTS: u32 = 64;
 const MAX_MOVES: u32 = 3;
 
 /// Options of the service, beside store and units.
+///
+/// The default is the clock and generator of the operating system, the timers of Key Protect, and
+/// [`RotationProfile::Online`].
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct KmsOptions {
     /// The clock of states, timers and dates.
     pub clock: Arc<dyn Clock>,
@@ -50,7 +54,32 @@ pub struct KmsOptions {
     pub rotation: RotationProfile,
 }
 
-/// The operating system's clock and generator, the timers of Key Protect, and [`RotationProfile::Online`].
+impl KmsOptions {
+    /// Sets the clock of states, timers and dates.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Sets the generator of names and of the IVs of sealed records.
+    #[must_use]
+    pub fn with_rng(self, rng: SharedRng) -> Self {
+        Self { rng, ..self }
+    }
+
+    /// Sets the durations between actions.
+    #[must_use]
+    pub fn with_timers(self, timers: Timers) -> Self {
+        Self { timers, ..self }
+    }
+
+    /// Sets which operations are possible while the master key is being rotated.
+    #[must_use]
+    pub fn with_rotation(self, rotation: RotationProfile) -> Self {
+        Self { rotation, ..self }
+    }
+}
+
 impl Default for KmsOptions {
     fn default() -> Self {
         Self {

@@ -18,6 +18,7 @@ const BATCH: usize = MAX_KEYS_PER_TXN - 1;
 
 /// Reason why an instance was not removed, or not completely.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RemovalError {
     /// The instance was changed after it was read. The change is kept.
     #[error("instance {0} was changed after it was read; read it again")]

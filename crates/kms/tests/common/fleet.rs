@@ -1,5 +1,5 @@
-//! Units that share an instance and go on to another master key, a store that dies at any write, and an operator who
-//! does what he is told.
+//! Units that share an instance and rotate their master key, a store that can fail at any write, and an operator who
+//! follows the advice of `resume`.
 #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
@@ -24,26 +24,26 @@ use super::{ALICE, FakeUnit, PATIENCE, new_key, op, pattern};
 pub(crate) const OLD: [u8; 32] = [0x4d; 32];
 pub(crate) const NEW: [u8; 32] = [0x4e; 32];
 
-/// What dies: after so many durable steps, of the store or of a unit, nothing works any more.
+/// A crash: after a number of durable steps, of the store or of a unit, nothing works.
 #[derive(Default)]
 pub(crate) struct Fuse {
-    /// Steps left; none: it never dies.
+    /// Steps left; `None`: no crash.
     left: AtomicUsize,
     armed: AtomicBool,
-    /// Whether the step at which it dies is still taken.
+    /// Whether the step at which it crashes still takes effect.
     lasts: AtomicBool,
     dead: AtomicBool,
 }
 
 impl Fuse {
-    /// Dies at the `n`th step from now, which is still taken if `lasts`.
+    /// Crashes at the `n`th step from now, which still takes effect if `lasts`.
     pub(crate) fn arm(&self, n: usize, lasts: bool) {
         self.left.store(n, Ordering::SeqCst);
         self.lasts.store(lasts, Ordering::SeqCst);
         self.armed.store(true, Ordering::SeqCst);
     }
 
-    /// As after a restart.
+    /// Works again, as after a restart.
     pub(crate) fn mend(&self) {
         self.armed.store(false, Ordering::SeqCst);
         self.dead.store(false, Ordering::SeqCst);
@@ -53,7 +53,7 @@ impl Fuse {
         self.dead.load(Ordering::SeqCst)
     }
 
-    /// Whether the next step is taken, and whether its taker lives to hear of it.
+    /// Whether the next step takes effect, and whether its caller receives the result.
     fn step(&self) -> (bool, bool) {
         if self.is_dead() {
             return (false, false);
@@ -67,7 +67,7 @@ impl Fuse {
     }
 }
 
-/// A store whose host dies.
+/// A store whose host can crash.
 pub(crate) struct MortalStore {
     inner: Arc<MemoryStore>,
     fuse: Arc<Fuse>,
@@ -126,20 +126,20 @@ impl Keystore for MortalStore {
     }
 }
 
-/// Several units as one, as a host has them: the unit's master key chooses the form.
+/// Several units behind one port, as in a host: the unit's master key selects the variant.
 pub(crate) struct Fleet {
     pub(crate) units: Vec<FakeUnit>,
     turn: AtomicUsize,
-    /// Answers to the generation of keys wait here: permits to come through, and how many have arrived.
+    /// Holds back responses to key generation: permits to pass, and the number of waiting responses.
     pub(crate) gate: tokio::sync::Semaphore,
     pub(crate) arrived: tokio::sync::watch::Sender<usize>,
 }
 
-/// As many as ever come.
+/// More permits than are ever needed.
 const OPEN: usize = 1 << 20;
 
 impl Fleet {
-    /// Holds every key that is made from now on back; [`Self::let_through`] ends it.
+    /// Holds back every key that is generated from now on, until [`Self::let_through`].
     pub(crate) fn hold_back(&self) {
         self.gate.forget_permits(OPEN);
         self.arrived.send_replace(0);
@@ -165,7 +165,7 @@ impl Units for Fleet {
     }
 
     async fn execute_forms(&self, forms: &Forms<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
-        // A request is given to a unit by what was known of it a moment ago.
+        // The host chooses a unit by its last known state.
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let each: Vec<_> = std::iter::once(forms.first).chain(forms.second).collect();
         let under = |i: usize| each.get(i).and_then(|form| form.under.or_else(|| form.command.wkid()));
@@ -185,7 +185,7 @@ impl Units for Fleet {
             self.arrived.send_modify(|arrived| *arrived += 1);
             drop(self.gate.acquire().await.unwrap());
         }
-        // One that has gone on meanwhile costs no more than another copy.
+        // A unit that has rotated since then only costs another copy.
         let mismatch = UnitsError::Refused(UnitError::WkidMismatch.into());
         let refused = outcome.as_ref().map_err(Clone::clone).and_then(UnitReply::response).err();
         if refused == Some(mismatch) {
@@ -239,7 +239,7 @@ impl FakeUnit {
     }
 }
 
-/// Keys with something that each has wrapped.
+/// Keys, each with a ciphertext that it wrapped.
 pub(crate) struct Kept {
     pub(crate) instance: InstanceId,
     pub(crate) key: KeyRef,
@@ -258,12 +258,12 @@ pub(crate) struct Region {
     pub(crate) instances: Vec<InstanceId>,
 }
 
-/// Where an operator wants to get.
+/// The operator's goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Goal {
-    /// The new master key in force.
+    /// The new master key is current.
     Rotated,
-    /// The old one in force, as if nothing had been.
+    /// The old master key is current, and the rotation has left no trace.
     Cancelled,
 }
 
@@ -283,7 +283,7 @@ impl Region {
         Self { store, fleet, fuse, kms, instances }
     }
 
-    /// As after a restart: nothing is remembered but what is stored.
+    /// The service after a restart: it knows only the stored state.
     pub(crate) async fn restart(&mut self) {
         self.fuse.mend();
         self.kms = open(&self.store, &self.fleet, RotationProfile::Online).await;
@@ -302,7 +302,7 @@ impl Region {
         RegionRotation::new(&self.kms, &self.instances, self.call(self.instances[0]))
     }
 
-    /// A root key that has wrapped something.
+    /// A root key and a ciphertext that it wrapped.
     pub(crate) async fn keep(&self, instance: InstanceId) -> Result<Kept, KmsError> {
         let call = self.call(instance);
         let key: KeyRef = self.kms.create_key(&call, op(), new_key(KeyKind::Root, None)).await?.id.into();
@@ -312,7 +312,7 @@ impl Region {
         Ok(Kept { instance, key, ciphertext, plaintext })
     }
 
-    /// The key opens what it has wrapped.
+    /// Checks that the key opens its ciphertext.
     pub(crate) async fn open_kept(&self, kept: &Kept) {
         let call = self.call(kept.instance);
         let found = self.kms.unwrap(&call, &kept.key, &kept.ciphertext, &["kept"]).await.unwrap();
@@ -328,12 +328,12 @@ impl Region {
         self.fleet.units.iter().zip(1..).map(state).collect()
     }
 
-    /// Whether the units know of a rotation.
+    /// Whether a unit has the new master key.
     pub(crate) fn is_loaded(&self) -> bool {
         self.fleet.units.iter().any(FakeUnit::is_rotating)
     }
 
-    /// Loads the new master key on every unit that has neither, as the beginning of a rotation.
+    /// Loads the new master key into every unit that has it in no register: the start of a rotation.
     pub(crate) fn load_all(&self) -> Option<()> {
         for unit in &self.fleet.units {
             self.administer(|| unit.load(NEW))?;
@@ -341,7 +341,7 @@ impl Region {
         Some(())
     }
 
-    /// One command of an administrator, which may be the last thing that happens.
+    /// One command of an administrator; the unit may crash at it.
     fn administer(&self, command: impl FnOnce()) -> Option<()> {
         let (taken, lives) = self.fuse.step();
         if taken {
@@ -350,7 +350,7 @@ impl Region {
         lives.then_some(())
     }
 
-    /// Does what [`resume`] says until the goal is reached; `None` when the operator's machine dies.
+    /// Follows [`resume`] until the goal is reached; `None` if the operator's machine crashes.
     pub(crate) async fn reach(&self, goal: Goal) -> Option<()> {
         loop {
             if !self.advance(goal).await? {
@@ -359,7 +359,7 @@ impl Region {
         }
     }
 
-    /// Takes the next step to a goal; whether there was one.
+    /// Takes the next step to a goal; returns whether there was one.
     pub(crate) async fn advance(&self, goal: Goal) -> Option<bool> {
         let status = ok(self.rotation().status().await)?;
         let advice = resume(&status.position, &self.states());
@@ -392,7 +392,7 @@ impl Region {
                 units.into_iter().try_for_each(|n| self.administer(|| unit(n).commit()))?;
             }
             Step::Activate { units, .. } => {
-                // One at a time: whoever asks again is told of the rest.
+                // One unit at a time: the next advice contains the others.
                 units.into_iter().take(1).try_for_each(|n| self.administer(|| unit(n).activate()))?;
             }
             Step::ClearNew { units } => {
@@ -407,7 +407,7 @@ impl Region {
         Some(true)
     }
 
-    /// The states of all instances' rotations.
+    /// The rotation states of all instances.
     pub(crate) async fn phases(&self) -> Vec<Option<RotationPhase>> {
         let mut phases = Vec::new();
         for instance in &self.instances {
@@ -418,7 +418,7 @@ impl Region {
     }
 }
 
-/// What came of a step, unless the machine died over it.
+/// The result of a step, or `None` if the machine crashed at it.
 fn ok<T, E: std::error::Error + 'static>(outcome: Result<T, E>) -> Option<T> {
     match outcome {
         Ok(value) => Some(value),
@@ -434,6 +434,6 @@ fn ok<T, E: std::error::Error + 'static>(outcome: Result<T, E>) -> Option<T> {
 }
 
 async fn open(store: &Arc<MortalStore>, fleet: &Arc<Fleet>, rotation: RotationProfile) -> Arc<FleetService> {
-    let options = KmsOptions { timers: Timers::UNGUARDED, rotation, ..KmsOptions::default() };
+    let options = KmsOptions::default().with_timers(Timers::UNGUARDED).with_rotation(rotation);
     Arc::new(Kms::open(Arc::clone(store), Arc::clone(fleet), options, PATIENCE).await.unwrap())
 }

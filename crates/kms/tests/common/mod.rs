@@ -1,4 +1,4 @@
-//! A small world: a store in memory, a unit that does real AES-GCM, a clock that tests move.
+//! The fixture: a store in memory, a unit with real AES-GCM, a clock that tests move.
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
 pub(crate) mod fleet;
@@ -25,8 +25,8 @@ use zeroize::Zeroizing;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const ALICE: &str = "IBMid-alice";
 
-/// A unit that keeps to the command's meaning: blobs are keys sealed under its master key with what they may do, behind
-/// 32 zero bytes and the master key's identifier.
+/// A simplified unit with the commands' semantics. A blob is 32 zero bytes, the WKID, and the key with its uses, sealed
+/// under the master key.
 pub(crate) struct FakeUnit {
     registers: Mutex<Registers>,
     fault: Mutex<Option<UnitsError>>,
@@ -39,17 +39,17 @@ impl FakeUnit {
         Self { registers: Mutex::new(registers), fault: Mutex::default(), served: AtomicUsize::new(0) }
     }
 
-    /// The pattern of Current.
+    /// Verification pattern of Current.
     pub(crate) fn pattern(&self) -> VerificationPattern {
         pattern(self.registers.lock().unwrap().current.unwrap())
     }
 
-    /// Every command fails like this from now on.
+    /// Makes every command fail with this error from now on.
     pub(crate) fn set_fault(&self, fault: Option<UnitsError>) {
         *self.fault.lock().unwrap() = fault;
     }
 
-    /// Commands served so far.
+    /// Number of commands served so far.
     pub(crate) fn served(&self) -> usize {
         self.served.load(Ordering::Relaxed)
     }
@@ -111,13 +111,13 @@ impl FakeUnit {
 impl Units for FakeUnit {
     async fn execute(&self, command: &Command<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
         assert!(!deadline.is_zero() && !command.is_administrative());
-        // Others get a turn, as they would while a real unit works.
+        // Other tasks run meanwhile, as while a real unit works.
         tokio::task::yield_now().await;
         if let Some(fault) = self.fault.lock().unwrap().clone() {
             return Err(fault);
         }
         self.served.fetch_add(1, Ordering::Relaxed);
-        // Both ways a refusal may come: inside a reply and as the host's own error.
+        // A refusal can arrive in both ways: inside a reply and as the host's own error.
         match self.serve(command) {
             Ok(reply) => Ok(reply),
             Err(error) if self.served().is_multiple_of(2) => Err(UnitsError::Refused(error.into())),
@@ -194,7 +194,7 @@ pub(crate) fn random(len: usize) -> Vec<u8> {
     bytes
 }
 
-/// A clock that stands until it is moved. Starts at 2026-01-01T00:00:00Z.
+/// A clock that only tests move. Starts at 2026-01-01T00:00:00Z.
 pub(crate) struct TestClock(AtomicI64);
 
 impl TestClock {
@@ -279,7 +279,7 @@ async fn open(
     clock: &Arc<TestClock>,
     timers: Timers,
 ) -> Arc<Service> {
-    let options = KmsOptions { clock: clock.clone(), timers, ..KmsOptions::default() };
+    let options = KmsOptions::default().with_clock(clock.clone()).with_timers(timers);
     Arc::new(Kms::open(store.clone(), unit.clone(), options, PATIENCE).await.unwrap())
 }
 
@@ -295,13 +295,13 @@ pub(crate) fn new_key(kind: KeyKind, payload: Option<&[u8]>) -> NewKey {
     }
 }
 
-/// An operation id that nobody has used.
+/// An unused operation id.
 pub(crate) fn op() -> OpId {
     OpId(random(16).try_into().unwrap())
 }
 
 impl FakeUnit {
-    /// The key in a blob, which only a fake gives away.
+    /// The key in a blob, which only this simplified unit reveals.
     pub(crate) fn exposed(&self, blob: &[u8], needed: KeyUses) -> Vec<u8> {
         self.open(blob, needed).unwrap()
     }

@@ -12,7 +12,7 @@ use unit_api::{Command, UnitStatus, VerificationPattern};
 use unit_testkit::TestUnit;
 use zeroize::Zeroizing;
 
-/// A unit behind a lock, its answers as the frames they would be.
+/// A unit behind a lock; its responses are encoded frames.
 pub(crate) struct RealUnit(Mutex<TestUnit>);
 
 impl RealUnit {
@@ -21,7 +21,7 @@ impl RealUnit {
         Self(Mutex::new(TestUnit::secured(number)))
     }
 
-    /// Loads and commits a master key; its pattern.
+    /// Loads and commits a master key; returns its pattern.
     pub(crate) fn prepare(&self, parts: [[u8; 32]; 2]) -> VerificationPattern {
         let mut unit = self.0.lock().unwrap();
         let pattern = unit.load(&parts);
@@ -42,14 +42,14 @@ impl RealUnit {
     }
 }
 
-/// Real units as one: each in turn, in the form that is for its master key.
+/// Real units behind one port: round robin, with the variant for each unit's master key.
 pub(crate) struct RealFleet {
     pub(crate) units: Vec<RealUnit>,
     turn: AtomicUsize,
 }
 
 impl RealFleet {
-    /// Units with the master key of these parts, and its pattern.
+    /// Units with the master key of these parts, and the key's pattern.
     pub(crate) fn new(count: u8, parts: [[u8; 32]; 2]) -> (Self, VerificationPattern) {
         let units: Vec<_> = (1..=count).map(RealUnit::new).collect();
         let mut pattern = VerificationPattern::from_bytes([0; 32]);

@@ -218,7 +218,8 @@ impl Bench {
             InstanceHeader::create(&store, &units, &mut SysRng, instance, pattern, DEADLINE).await.unwrap();
         }
         let clock = Arc::new(HandClock(Mutex::new("2026-01-02T03:04:05.678Z".parse().unwrap())));
-        let options = KmsOptions { clock: clock.clone(), timers, rotation, ..KmsOptions::default() };
+        let options =
+            KmsOptions::default().with_clock(clock.clone()).with_timers(timers).with_rotation(rotation);
         let behind = ServiceUnits::new(Arc::clone(&units));
         let kms = Kms::open(Arc::clone(&store), behind, options, DEADLINE).await.unwrap();
         let kms = Arc::new(kms);
