@@ -245,7 +245,7 @@ fn a_process_uses_one_token_of_a_module_at_a_time() {
 fn an_unknown_token_is_refused_with_the_labels_of_the_others() {
     on_softhsm("an_unknown_token_is_refused_with_the_labels_of_the_others", |softhsm| {
         let uri: engine_pkcs11::TokenUri =
-            format!("pkcs11:token=nobody?module-path={}", softhsm.module.display()).parse().unwrap();
+            format!("pkcs11:token=unknown?module-path={}", softhsm.module.display()).parse().unwrap();
         let refused = Token::open(&uri, softhsm.pin(), Box::new(|_| {})).err().unwrap();
         assert!(refused.to_string().contains("`engine`"), "{refused}");
     });

@@ -108,7 +108,7 @@ pub(crate) fn recall_derived_key(
     tracked_working_copy(call, stored)
 }
 
-/// Refuses a stored object that permits more than the unit's own objects do. Somebody else with the PIN created it.
+/// Refuses a stored object that permits more than the unit's own objects do. Another holder of the PIN created it.
 ///
 /// # Errors
 /// The token's; [`EngineError::ReferenceInvalid`].
