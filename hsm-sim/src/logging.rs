@@ -8,8 +8,9 @@
 //! Unit processes inherit the variables and standard error; what they log bears the unit's number. A service goes on when
 //! the reader of its log has gone.
 
+use crate::output::LogSink;
 use std::env::{self, VarError};
-use std::io::{self, Write};
+use std::io::Write;
 use tracing::Subscriber;
 use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -49,7 +50,7 @@ pub fn init() -> Result<(), LoggingError> {
     let levels = variable(LEVELS)?.unwrap_or_else(|| "info".to_owned());
     let levels: Targets = levels.parse().map_err(LoggingError::Levels)?;
     let format = variable(FORMAT)?;
-    let layer = layer(format.as_deref().unwrap_or("text"), || Stderr)?;
+    let layer = layer(format.as_deref().unwrap_or("text"), || LogSink)?;
     tracing_subscriber::registry().with(layer.with_filter(levels)).try_init()?;
     Ok(())
 }
@@ -74,21 +75,6 @@ where
         "text" => Ok(layer.boxed()),
         "json" => Ok(layer.json().flatten_event(true).with_current_span(false).boxed()),
         other => Err(LoggingError::Format(other.to_owned())),
-    }
-}
-
-/// Standard error, whether or not it has a reader.
-struct Stderr;
-
-impl Write for Stderr {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // A line that nobody can read is no reason to stop.
-        let _ = io::stderr().lock().write_all(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

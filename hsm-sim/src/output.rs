@@ -6,8 +6,9 @@
 //! | standard output cannot be written for another reason, such as a full disk | ends with a message | 1 |
 //! | the reader of standard error has gone | goes on | its own |
 
+use indicatif::ProgressDrawTarget;
 use std::error::Error;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use wire::text::error_chain;
 
@@ -55,6 +56,37 @@ pub fn notify(text: &str) {
 pub fn ask(question: &str) {
     let mut out = io::stderr().lock();
     let _ = out.write_all(question.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Whether standard error is a terminal, on which progress can be drawn.
+#[must_use]
+pub fn has_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Standard error as the place on which progress is drawn.
+pub(crate) fn progress_target() -> ProgressDrawTarget {
+    ProgressDrawTarget::stderr()
+}
+
+/// Standard output as the channel on which a unit process answers the region that supervises it.
+pub(crate) fn answers() -> impl Write {
+    io::stdout()
+}
+
+/// Standard error as the sink of logs, whether or not it has a reader.
+pub(crate) struct LogSink;
+
+impl Write for LogSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // A line that has no reader is no reason to stop.
+        let _ = io::stderr().lock().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Prints why the program fails, unless the reader of its output has gone, and returns its exit status.

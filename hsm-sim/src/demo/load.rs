@@ -2,6 +2,7 @@
 
 use super::report::{PhaseReport, Report, summarise};
 use super::rest::{RestClient, RestError};
+use crate::output;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sha2::{Digest, Sha256};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -55,7 +56,7 @@ pub(super) struct Load {
 impl Load {
     /// Starts callers that wrap and unwrap `keys` data keys, and go on unwrapping them until told to finish.
     pub(super) fn start(client: RestClient, root: String, keys: u32, show: bool) -> Self {
-        let target = if show { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target = if show { output::progress_target() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(u64::from(keys) * 2), target);
         if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos:>6}/{len} {elapsed} {msg}") {
             bar.set_style(style);

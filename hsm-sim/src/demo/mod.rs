@@ -14,7 +14,6 @@ use crate::region::{Engines, EnginesError, Region, UpError, UpOptions, Wanted};
 use kms::RotationProfile;
 use load::Load;
 use rest::RestClient;
-use std::io::IsTerminal;
 
 /// Why the demo has no result.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +69,7 @@ async fn play(args: &DemoArgs, region: &Region) -> Result<Report, DemoError> {
     let token = ready.tokens.first().cloned().unwrap_or_default();
     let client = RestClient::new(&ready.rest_url, &token, ready.instance_id);
     let root = client.create_root_key("demo").await.map_err(DemoError::Create)?;
-    let load = Load::start(client, root, args.keys, !args.json && std::io::stderr().is_terminal());
+    let load = Load::start(client, root, args.keys, !args.json && crate::output::has_terminal());
     script::play(region, &load).await?;
     Ok(load.finish().await)
 }

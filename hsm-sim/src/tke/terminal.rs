@@ -48,7 +48,7 @@ impl Console for Terminal {
     }
 
     fn progress(&self, label: &str, kind: ProgressKind) -> Box<dyn Progress> {
-        match (kind, std::io::stderr().is_terminal()) {
+        match (kind, output::has_terminal()) {
             (_, true) => Box::new(Bar::new(label, kind)),
             (ProgressKind::Steps, false) => Box::new(Lines { last: String::new() }),
             (ProgressKind::Items, false) => Box::new(Hidden),

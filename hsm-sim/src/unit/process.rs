@@ -3,6 +3,7 @@
 use super::announcement::{Announced, Announcement};
 use super::factory::FactoryFolder;
 use super::orders::{Order, Slowness, follow};
+use crate::output;
 use engine_pkcs11::{Pin, softhsm};
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
@@ -75,7 +76,7 @@ pub fn run(options: &UnitOptions) -> Result<(), UnitServerError> {
         std::thread::spawn(move || {
             let _span = span.entered();
             let carry_out = |order| carry_out(&server, &slowness, order);
-            let _ = follow(io::stdin().lock(), io::stdout(), carry_out);
+            let _ = follow(io::stdin().lock(), output::answers(), carry_out);
             server.stop_with(|| std::process::exit(0))
         });
     }
@@ -108,7 +109,7 @@ fn announcement(error: &UnitServerError) -> Option<Announcement> {
 }
 
 fn announce(announcement: &Announcement) {
-    let mut out = io::stdout();
+    let mut out = output::answers();
     // A unit serves hosts whether or not its announcement is read.
     let _ = writeln!(out, "{announcement}").and_then(|()| out.flush());
 }
