@@ -1,175 +1,103 @@
-//! The way to units: the service's HTTP endpoints. The service carries bytes; what they say is signed.
+//! HTTP client of the service's TKE protocol.
+//!
+//! The service forwards bytes. What a unit says is believed where its module has signed it, in [`tke`].
 
-use crate::commands::rotation::Standing;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Uri};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tke::rotation::RotationService;
 use tke::unit::{PortError, UnitPort};
-use unit_api::VerificationPattern;
 use uuid::Uuid;
+use wire::tke::{
+    Der, ForwardRequest, ForwardResponse, KeystoreStatus, RemovalOptions, RemovalRefusal, RemovalResponse,
+    RotationAction, RotationStatus, UnitList, instance_path, keystore_path, rotation_path, unit_path,
+    units_path,
+};
 use zeroize::Zeroizing;
 
-/// How long an exchange may take. A unit that draws keys takes some tens of milliseconds.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Longest answer that is read, in bytes.
-const MAX_ANSWER_LEN: usize = 256 * 1024;
+/// Time limit of one request. A unit that generates keys takes some tens of milliseconds.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest response body that is read, in bytes.
+const MAX_RESPONSE_LEN: usize = 256 * 1024;
 
-/// Why the service gave no answer.
+/// Reason why the service gave no usable response.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ServiceError {
-    /// Not an address.
-    #[error("`{0}` is no address of a service: write http://127.0.0.1:PORT")]
+pub enum ClientError {
+    /// The address is not of the form `http://HOST:PORT`.
+    #[error("`{0}` is not the address of a service: write http://127.0.0.1:PORT")]
     AddressInvalid(String),
-    /// The token would travel in the clear.
+    /// Plain HTTP to another machine would show the bearer token to the network.
     #[error(
-        "{0} is on another machine, and over plain http the bearer token could be read on the way: use a tunnel that ends here"
+        "{0} is on another machine: over plain http, the bearer token could be read on the network. Use a tunnel that \
+         ends on this machine"
     )]
     PlainHttp(String),
-    /// The token cannot stand in a header.
-    #[error("the bearer token cannot stand in an HTTP header")]
+    /// The bearer token contains characters that an HTTP header cannot have.
+    #[error("the bearer token contains characters that are not allowed in an HTTP header")]
     TokenInvalid,
-    /// Nobody answers.
+    /// No connection, or the connection broke.
     #[error("no service answers at {url}")]
     Unreachable {
-        /// Where.
+        /// Base address of the service.
         url: String,
-        /// Why.
+        /// Error of the connection.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// Too late.
+    /// There was no response within the time limit.
     #[error("the service did not answer within {0:?}")]
     TimedOut(Duration),
-    /// It said no.
-    #[error("the service refused ({status}): {message}")]
+    /// The service answered with an error status.
+    #[error("the service refused the request ({status}): {message}")]
     Refused {
         /// HTTP status.
         status: u16,
-        /// What it said.
+        /// Message of the response body.
         message: String,
     },
-    /// What it said makes no sense.
-    #[error("the service's answer is not what this program understands: {0}")]
-    Malformed(&'static str),
+    /// The response is not what the protocol defines.
+    #[error("the service's response is invalid: {0}")]
+    InvalidResponse(&'static str),
 }
 
 /// A service, an instance of it, and a caller.
 #[derive(Clone)]
-pub(crate) struct Service {
+pub(crate) struct ServiceClient {
     base: String,
     instance: Uuid,
     authorization: HeaderValue,
     http: Client<HttpConnector, Full<Bytes>>,
 }
 
-/// Units as the service lists them.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Hsms {
-    #[serde(default)]
-    pub(crate) hsms: Vec<Hsm>,
-    #[serde(default)]
-    pub(crate) source_hsms: Vec<Hsm>,
-    #[serde(default)]
-    pub(crate) failover_hsms: Vec<Hsm>,
+/// Response to a request to remove the instance.
+pub(crate) enum Removal {
+    /// The instance is removed.
+    Done(RemovalResponse),
+    /// The instance is as it was.
+    Refused(RemovalRefusal),
 }
 
-/// One of them.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Hsm {
-    pub(crate) hsm_id: String,
-    pub(crate) location: String,
-    pub(crate) module_id: String,
-    pub(crate) domain: u32,
-}
-
-/// What the service says of its keystore. Its word alone: it keeps from mistakes, not from the operator.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Keystore {
-    /// Pattern of the master key that the keys are under, in hexadecimal; none while there are none.
-    pub(crate) pattern: Option<String>,
-    /// Of the one that a rotation goes to.
-    #[serde(default)]
-    pub(crate) next: Option<String>,
-    /// How many keys; none while nobody can tell.
-    #[serde(default)]
-    pub(crate) keys: Option<u64>,
-    /// In a word.
-    #[serde(default)]
-    pub(crate) state: String,
-}
-
-/// What came of deleting an instance.
-pub(crate) enum Deletion {
-    /// It is gone.
-    Done {
-        /// What the keystore had of it.
-        entries: u64,
-        /// What to do now.
-        next: String,
-    },
-    /// It is there.
-    Refused(InTheWay),
-}
-
-/// What an instance is not deleted for.
-#[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct InTheWay {
-    pub(crate) error: String,
-    #[serde(default)]
-    pub(crate) units: Vec<KeyedUnit>,
-    /// Keys that are left.
-    #[serde(default)]
-    pub(crate) keys: u64,
-    /// Nobody can tell which of them are deleted.
-    #[serde(default)]
-    pub(crate) unreadable: bool,
-}
-
-/// A unit that is not zeroized.
-#[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct KeyedUnit {
-    pub(crate) unit: u16,
-    pub(crate) why: String,
-}
-
-#[derive(Deserialize)]
-struct DeletionAnswer {
-    entries: u64,
-    next: String,
-}
-
-#[derive(Serialize)]
-struct ExchangeBody {
-    request: String,
-}
-
-#[derive(Deserialize)]
-struct ExchangeAnswer {
-    response: String,
-}
-
-impl Service {
-    pub(crate) fn new(url: &str, instance: Uuid, token: &str) -> Result<Self, ServiceError> {
-        let invalid = || ServiceError::AddressInvalid(url.to_owned());
+impl ServiceClient {
+    pub(crate) fn new(url: &str, instance: Uuid, token: &str) -> Result<Self, ClientError> {
+        let invalid = || ClientError::AddressInvalid(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| invalid())?;
         let host = uri.host().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(invalid)?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if !here {
-            return Err(ServiceError::PlainHttp(url.to_owned()));
+        let is_local =
+            host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        if !is_local {
+            return Err(ClientError::PlainHttp(url.to_owned()));
         }
         let text = Zeroizing::new(format!("Bearer {token}"));
-        let mut authorization = HeaderValue::from_str(&text).map_err(|_| ServiceError::TokenInvalid)?;
+        let mut authorization = HeaderValue::from_str(&text).map_err(|_| ClientError::TokenInvalid)?;
         authorization.set_sensitive(true);
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
@@ -181,156 +109,176 @@ impl Service {
         self.instance
     }
 
-    /// The same service, another instance of it.
+    /// The same service and caller, another instance.
     pub(crate) fn for_instance(&self, instance: Uuid) -> Self {
         Self { instance, ..self.clone() }
     }
 
-    pub(crate) async fn hsms(&self) -> Result<Hsms, ServiceError> {
-        self.call(Method::GET, "hsms", None).await
+    pub(crate) async fn units(&self) -> Result<UnitList, ClientError> {
+        self.get(&units_path(self.instance)).await
     }
 
-    pub(crate) async fn keystore(&self) -> Result<Keystore, ServiceError> {
-        self.call(Method::GET, "keystore", None).await
+    pub(crate) async fn keystore(&self) -> Result<KeystoreStatus, ClientError> {
+        self.get(&keystore_path(self.instance)).await
     }
 
-    pub(crate) async fn rotation(&self) -> Result<Standing, ServiceError> {
-        self.call(Method::GET, "rotation", None).await
+    pub(crate) async fn rotation(&self) -> Result<RotationStatus, ClientError> {
+        self.get(&rotation_path(self.instance)).await
     }
 
-    /// Takes a step of a rotation. `exclude` are units that have been given up.
-    pub(crate) async fn rotate(
-        &self,
-        action: &'static str,
-        pattern: Option<VerificationPattern>,
-        exclude: &[u16],
-    ) -> Result<(), ServiceError> {
-        let mut body = serde_json::json!({ "action": action });
-        if let (Some(pattern), Some(body)) = (pattern, body.as_object_mut()) {
-            body.insert("pattern".to_owned(), pattern.to_string().into());
-        }
-        if let (false, Some(body)) = (exclude.is_empty(), body.as_object_mut()) {
-            body.insert("exclude".to_owned(), exclude.into());
-        }
-        self.call(Method::POST, "rotation", Some(body.to_string().into_bytes())).await.map(|_: Standing| ())
-    }
-
-    /// Deletes the instance.
-    pub(crate) async fn delete(&self, destroy_keys: bool) -> Result<Deletion, ServiceError> {
-        let query = if destroy_keys { "?destroy_keys=true" } else { "" };
-        let (status, body) = self.timely(Method::DELETE, query, None).await?;
-        let malformed = |_| ServiceError::Malformed("not the JSON it should be");
+    /// Removes the instance.
+    pub(crate) async fn remove(&self, options: RemovalOptions) -> Result<Removal, ClientError> {
+        let path = format!("{}{}", instance_path(self.instance), options.query());
+        let (status, body) = self.send(Method::DELETE, &path, None).await?;
         match status {
-            200 => serde_json::from_slice(&body)
-                .map(|DeletionAnswer { entries, next }| Deletion::Done { entries, next })
-                .map_err(malformed),
-            409 => serde_json::from_slice(&body).map(Deletion::Refused).map_err(malformed),
-            _ => Err(ServiceError::Refused { status, message: message(&body) }),
+            200 => parse(&body).map(Removal::Done),
+            409 => parse(&body).map(Removal::Refused),
+            _ => Err(refused(status, &body)),
         }
     }
 
-    /// The way to one unit.
-    pub(crate) fn port(&self, hsm_id: &str) -> HttpPort {
-        HttpPort { service: self.clone(), path: format!("hsms/{hsm_id}") }
+    /// The port to one unit.
+    pub(crate) fn unit_port(&self, hsm_id: Uuid) -> HttpUnitPort {
+        HttpUnitPort { service: self.clone(), path: unit_path(self.instance, hsm_id) }
     }
 
-    async fn call<A: DeserializeOwned>(
+    async fn get<R: DeserializeOwned>(&self, path: &str) -> Result<R, ClientError> {
+        let (status, body) = self.send(Method::GET, path, None).await?;
+        accept(status, &body)
+    }
+
+    async fn post<R: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<R, ClientError> {
+        let body = serde_json::to_vec(body)
+            .map_err(|_| ClientError::InvalidResponse("a request could not be written as JSON"))?;
+        let (status, body) = self.send(Method::POST, path, Some(body)).await?;
+        accept(status, &body)
+    }
+
+    /// Sends a request and reads the whole response within the time limit.
+    async fn send(
         &self,
         method: Method,
         path: &str,
         body: Option<Vec<u8>>,
-    ) -> Result<A, ServiceError> {
-        let (status, body) = self.timely(method, &format!("/{path}"), body).await?;
-        if (200..300).contains(&status) {
-            return serde_json::from_slice(&body)
-                .map_err(|_| ServiceError::Malformed("not the JSON it should be"));
+    ) -> Result<(u16, Bytes), ClientError> {
+        let started = Instant::now();
+        let exchange = tokio::time::timeout(TIMEOUT, self.exchange(method.clone(), path, body)).await;
+        let result = exchange.unwrap_or(Err(ClientError::TimedOut(TIMEOUT)));
+        let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match &result {
+            Ok((status, body)) => {
+                tracing::debug!(%method, path, status, body_len = body.len(), elapsed_ms, "service answered");
+            }
+            Err(error) => {
+                let error = wire::text::error_chain(error);
+                tracing::debug!(%method, path, elapsed_ms, error, "service request failed");
+            }
         }
-        Err(ServiceError::Refused { status, message: message(&body) })
+        result
     }
 
-    async fn timely(
+    async fn exchange(
         &self,
         method: Method,
-        below: &str,
+        path: &str,
         body: Option<Vec<u8>>,
-    ) -> Result<(u16, Bytes), ServiceError> {
-        let answered = tokio::time::timeout(PATIENCE, self.answer(method, below, body)).await;
-        answered.map_err(|_| ServiceError::TimedOut(PATIENCE))?
-    }
-
-    /// Status and body of a request to what stands `below` the instance.
-    async fn answer(
-        &self,
-        method: Method,
-        below: &str,
-        body: Option<Vec<u8>>,
-    ) -> Result<(u16, Bytes), ServiceError> {
-        let unreachable = |source: Box<dyn Error + Send + Sync>| ServiceError::Unreachable {
+    ) -> Result<(u16, Bytes), ClientError> {
+        let unreachable = |source: Box<dyn Error + Send + Sync>| ClientError::Unreachable {
             url: self.base.clone(),
             source,
         };
         let request = Request::builder()
             .method(method)
-            .uri(format!("{}/v1/tke/{}{below}", self.base, self.instance))
+            .uri(format!("{}{path}", self.base))
             .header(AUTHORIZATION, self.authorization.clone())
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body.unwrap_or_default())))
             .map_err(|e| unreachable(e.into()))?;
-        let answer = self.http.request(request).await.map_err(|e| unreachable(e.into()))?;
-        let status = answer.status().as_u16();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER_LEN).collect().await.map_err(unreachable)?;
+        let response = self.http.request(request).await.map_err(|e| unreachable(e.into()))?;
+        let status = response.status().as_u16();
+        let body =
+            Limited::new(response.into_body(), MAX_RESPONSE_LEN).collect().await.map_err(unreachable)?;
         Ok((status, body.to_bytes()))
     }
 }
 
-/// What a refusal says, in any of the forms that the service's APIs have.
-fn message(body: &[u8]) -> String {
-    let said: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let places = ["/error", "/message", "/errors/0/message", "/resources/0/errorMsg"];
-    let found = places.iter().find_map(|place| said.pointer(place)?.as_str());
-    found.unwrap_or("without a reason").chars().filter(|c| !c.is_control()).take(300).collect()
-}
+impl RotationService for ServiceClient {
+    async fn status(&self) -> Result<RotationStatus, PortError> {
+        Ok(self.rotation().await?)
+    }
 
-/// The way to one unit of an instance.
-pub(crate) struct HttpPort {
-    service: Service,
-    path: String,
-}
-
-impl UnitPort for HttpPort {
-    async fn exchange(&self, request: &[u8]) -> Result<Vec<u8>, PortError> {
-        let body = ExchangeBody { request: BASE64_STANDARD.encode(request) };
-        let body = serde_json::to_vec(&body)?;
-        let answer: ExchangeAnswer = self.service.call(Method::POST, &self.path, Some(body)).await?;
-        let response = BASE64_STANDARD.decode(answer.response);
-        Ok(response.map_err(|_| ServiceError::Malformed("a crypto unit's answer is not in base64"))?)
+    async fn act(&self, action: &RotationAction) -> Result<RotationStatus, PortError> {
+        Ok(self.post(&rotation_path(self.instance), action).await?)
     }
 }
 
-/// Where, without the token.
-impl fmt::Debug for Service {
+/// Base address and instance, without the token.
+impl fmt::Debug for ServiceClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service")
+        f.debug_struct("ServiceClient")
             .field("base", &self.base)
             .field("instance", &self.instance)
             .finish_non_exhaustive()
     }
 }
 
+/// The port to one unit of an instance.
+pub(crate) struct HttpUnitPort {
+    service: ServiceClient,
+    path: String,
+}
+
+impl UnitPort for HttpUnitPort {
+    async fn exchange(&self, request: &[u8]) -> Result<Vec<u8>, PortError> {
+        let body = ForwardRequest { request: Der(request.to_vec()) };
+        let response: ForwardResponse = self.service.post(&self.path, &body).await?;
+        Ok(response.response.0)
+    }
+}
+
+fn accept<R: DeserializeOwned>(status: u16, body: &[u8]) -> Result<R, ClientError> {
+    if (200..300).contains(&status) { parse(body) } else { Err(refused(status, body)) }
+}
+
+fn parse<R: DeserializeOwned>(body: &[u8]) -> Result<R, ClientError> {
+    serde_json::from_slice(body).map_err(|error| {
+        tracing::debug!(%error, "response body is not the expected JSON");
+        ClientError::InvalidResponse("its body is not the expected JSON")
+    })
+}
+
+fn refused(status: u16, body: &[u8]) -> ClientError {
+    ClientError::Refused { status, message: message(body) }
+}
+
+/// The message of a refusal, in any of the forms that the service's APIs have.
+fn message(body: &[u8]) -> String {
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let places = ["/error", "/message", "/errors/0/message", "/resources/0/errorMsg"];
+    let found = places.iter().find_map(|place| body.pointer(place)?.as_str());
+    found.unwrap_or("no reason given").chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Service, ServiceError};
+    use super::{ClientError, ServiceClient};
     use uuid::Uuid;
 
     #[test]
-    fn a_token_does_not_travel_in_the_clear() {
-        let reach = |url| Service::new(url, Uuid::nil(), "token");
+    fn a_token_is_sent_to_this_machine_only() {
+        let connect = |url| ServiceClient::new(url, Uuid::nil(), "token");
         for url in ["http://127.0.0.1:8900", "http://localhost:1/", "http://[::1]:8900"] {
-            assert!(reach(url).is_ok(), "{url}");
+            assert!(connect(url).is_ok(), "{url}");
         }
-        assert!(matches!(reach("http://192.0.2.1:8900"), Err(ServiceError::PlainHttp(_))));
+        assert!(matches!(connect("http://192.0.2.1:8900"), Err(ClientError::PlainHttp(_))));
         for url in ["", "ftp://127.0.0.1", "127.0.0.1:80", "http://"] {
-            assert!(matches!(reach(url), Err(ServiceError::AddressInvalid(_))), "{url}");
+            assert!(matches!(connect(url), Err(ClientError::AddressInvalid(_))), "{url}");
         }
+    }
+
+    #[test]
+    fn debug_shows_no_token() {
+        let client = ServiceClient::new("http://127.0.0.1:1", Uuid::nil(), "hush").unwrap();
+        assert!(!format!("{client:?}").contains("hush"));
     }
 }

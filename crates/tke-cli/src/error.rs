@@ -1,6 +1,6 @@
 //! Why a command did not do what was asked, and what to do next.
 
-use crate::client::ServiceError;
+use crate::client::ClientError;
 use crate::connection::DiscoverError;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use tke::plan::NoWay;
 use tke::precheck::Report;
 use tke::proposal::ProposalError;
 use tke::protocol::{PlanInvalid, RecordError, TextInvalid};
+use tke::rotation::RotationError;
 use tke::secret_file::{Folder, SecretFileError};
 use tke::service::{SERVICE_KEYS_VARIABLE, SERVICE_URL_VARIABLE};
 use tke::unit::{PortError, UnitFault};
@@ -35,7 +36,7 @@ pub enum TkeError {
     NoInstance,
     /// The service did not answer, or refused.
     #[error(transparent)]
-    Service(#[from] ServiceError),
+    Service(#[from] ClientError),
     /// The manufacturer's root certificate is not known yet.
     #[error(
         "the manufacturer's root certificate is not known here: name its file with --module-root. Get it from the \
@@ -229,6 +230,9 @@ pub enum TkeError {
     /// A ceremony.
     #[error(transparent)]
     Ceremony(#[from] CeremonyError),
+    /// A rotation of the master key.
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
     /// A certificate could not be made.
     #[error("the administrator's certificate could not be signed")]
     Signing(#[from] SigningError),

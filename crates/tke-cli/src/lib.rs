@@ -35,7 +35,7 @@ mod tables;
 mod work;
 
 pub use args::{TkeArgs, TkeCommand};
-pub use client::ServiceError;
+pub use client::ClientError;
 pub use connection::{Connection, Discover, DiscoverError};
 pub use console::{Console, Progress, ProgressKind};
 pub use context::TkeOptions;
@@ -56,7 +56,7 @@ use wire::text::error_chain;
 /// Carries a command out and prints what came of it.
 ///
 /// # Errors
-/// [`TkeError`]. Work that was done on some units only is no error: it is printed, and the exit status says so.
+/// [`TkeError`]. UnitWork that was done on some units only is no error: it is printed, and the exit status says so.
 pub async fn run(
     args: &TkeArgs,
     console: &dyn Console,

@@ -204,21 +204,6 @@ impl Plan {
     }
 }
 
-/// A rule that leaves a unit as it is.
-pub(crate) fn rule_of(unit: &Snapshot) -> Rule {
-    let administrators = unit.administrators.iter().map(|entry| Administrator {
-        name: entry.name().unwrap_or_default().to_owned(),
-        ski: Ski(entry.ski),
-        certificate: Vec::new(),
-    });
-    Rule {
-        administrators: administrators.collect(),
-        signature_threshold: unit.attributes.signature_threshold,
-        revocation_threshold: unit.attributes.revocation_threshold,
-        permissions: unit.attributes.permissions,
-    }
-}
-
 /// The pattern that 64 hexadecimal digits say.
 pub(crate) fn pattern(text: &str) -> Option<VerificationPattern> {
     decode_hex(text).map(|bytes| VerificationPattern::from_bytes(*bytes))

@@ -33,16 +33,16 @@ impl Selection {
         Ok(Self { path, chosen })
     }
 
-    pub(crate) fn has_unit(&self, instance: Uuid, hsm_id: &str) -> bool {
-        self.chosen.crypto_units.get(&instance).is_some_and(|units| units.contains(hsm_id))
+    pub(crate) fn has_unit(&self, instance: Uuid, hsm_id: Uuid) -> bool {
+        self.chosen.crypto_units.get(&instance).is_some_and(|units| units.contains(&hsm_id.to_string()))
     }
 
-    pub(crate) fn set_unit(&mut self, instance: Uuid, hsm_id: &str, selected: bool) {
+    pub(crate) fn set_unit(&mut self, instance: Uuid, hsm_id: Uuid, selected: bool) {
         let units = self.chosen.crypto_units.entry(instance).or_default();
         if selected {
-            units.insert(hsm_id.to_owned());
+            units.insert(hsm_id.to_string());
         } else {
-            units.remove(hsm_id);
+            units.remove(&hsm_id.to_string());
         }
     }
 

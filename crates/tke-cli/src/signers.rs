@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::error::TkeError;
-use crate::instance::Met;
+use crate::instance::VerifiedUnit;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -34,7 +34,7 @@ pub struct SignerArgs {
 
 /// How many signatures a unit asks for.
 pub(crate) struct Need<'a> {
-    pub(crate) unit: &'a Met,
+    pub(crate) unit: &'a VerifiedUnit,
     pub(crate) signatures: usize,
 }
 

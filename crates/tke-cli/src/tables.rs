@@ -1,6 +1,6 @@
 //! Units in tables, in the form that customers of HPCS know.
 
-use crate::instance::{ListedUnit, Met};
+use crate::instance::{SelectableUnit, VerifiedUnit};
 use crate::report::Columns;
 use serde_json::{Value, json};
 use tke::{Snapshot, UnitKind};
@@ -26,14 +26,14 @@ pub(crate) fn two_lines(pattern: &str) -> String {
 }
 
 /// The number of a unit, with a mark if it is a recovery unit.
-fn number(met: &Met) -> String {
-    let mark = if met.listed().kind == UnitKind::Recovery { " *" } else { "" };
-    format!("{}{mark}", met.number())
+fn number(unit: &VerifiedUnit) -> String {
+    let mark = if unit.listed().kind == UnitKind::Recovery { " *" } else { "" };
+    format!("{}{mark}", unit.number())
 }
 
 /// What marks mean, where there are any.
-pub(crate) fn footnote(units: &[Met]) -> &'static str {
-    let any = units.iter().any(|met| met.listed().kind == UnitKind::Recovery);
+pub(crate) fn footnote(units: &[VerifiedUnit]) -> &'static str {
+    let any = units.iter().any(|unit| unit.listed().kind == UnitKind::Recovery);
     if any { "* recovery crypto unit\n" } else { "" }
 }
 
@@ -42,7 +42,7 @@ fn titled(title: &str, instance: Uuid, columns: &Columns) -> String {
 }
 
 /// `cryptounits`.
-pub(crate) fn listing(instance: Uuid, units: &[ListedUnit]) -> String {
+pub(crate) fn listing(instance: Uuid, units: &[SelectableUnit]) -> String {
     let mut columns = Columns::new(["CRYPTO UNIT NUM", "SELECTED", "TYPE", "LOCATION"]);
     for unit in units {
         let listed = &unit.listed;
@@ -57,21 +57,21 @@ pub(crate) fn listing(instance: Uuid, units: &[ListedUnit]) -> String {
 }
 
 /// Thresholds.
-pub(crate) fn thresholds(instance: Uuid, units: &[Met]) -> String {
+pub(crate) fn thresholds(instance: Uuid, units: &[VerifiedUnit]) -> String {
     let mut columns = Columns::new(["CRYPTO UNIT NUM", "SIGNATURE THRESHOLD", "REVOCATION THRESHOLD"]);
-    for met in units {
-        let attributes = met.snapshot.attributes;
+    for unit in units {
+        let attributes = unit.snapshot.attributes;
         columns.row([
-            number(met),
+            number(unit),
             attributes.signature_threshold.to_string(),
             attributes.revocation_threshold.to_string(),
         ]);
     }
     let mut text = titled("SIGNATURE THRESHOLDS", instance, &columns);
-    if units.iter().any(|met| met.snapshot.attributes.imprint()) {
+    if units.iter().any(|unit| unit.snapshot.attributes.imprint()) {
         text += "A threshold of 0 means imprint mode: the crypto unit is not secured yet.\n";
     }
-    if units.iter().any(|met| is_single(&met.snapshot)) {
+    if units.iter().any(|unit| is_single(&unit.snapshot)) {
         text += "WARNING: with a threshold of 1, one administrator alone can do everything.\n";
     }
     text
@@ -82,14 +82,14 @@ fn is_single(unit: &Snapshot) -> bool {
 }
 
 /// Administrators.
-pub(crate) fn administrators(instance: Uuid, units: &[Met]) -> String {
+pub(crate) fn administrators(instance: Uuid, units: &[VerifiedUnit]) -> String {
     let mut columns = Columns::new(["CRYPTO UNIT NUM", "ADMIN NAME", "SUBJECT KEY IDENTIFIER"]);
-    for met in units {
-        if met.snapshot.administrators.is_empty() {
-            columns.row([number(met), "(none)".to_owned(), String::new()]);
+    for unit in units {
+        if unit.snapshot.administrators.is_empty() {
+            columns.row([number(unit), "(none)".to_owned(), String::new()]);
         }
-        for (place, entry) in met.snapshot.administrators.iter().enumerate() {
-            let number = if place == 0 { number(met) } else { String::new() };
+        for (place, entry) in unit.snapshot.administrators.iter().enumerate() {
+            let number = if place == 0 { number(unit) } else { String::new() };
             let name = entry.name().unwrap_or("(not text)").to_owned();
             columns.row([number, name, short_ski(&Ski(entry.ski))]);
         }
@@ -98,26 +98,26 @@ pub(crate) fn administrators(instance: Uuid, units: &[Met]) -> String {
 }
 
 /// The New registers.
-pub(crate) fn new_registers(instance: Uuid, units: &[Met]) -> String {
-    let rows = units.iter().map(|met| match met.snapshot.new {
-        NewRegister::Empty => (number(met), "Empty", None),
-        NewRegister::FullUncommitted(pattern) => (number(met), "Full Uncommitted", Some(pattern)),
-        NewRegister::FullCommitted(pattern) => (number(met), "Full Committed", Some(pattern)),
+pub(crate) fn new_registers(instance: Uuid, units: &[VerifiedUnit]) -> String {
+    let rows = units.iter().map(|unit| match unit.snapshot.new {
+        NewRegister::Empty => (number(unit), "Empty", None),
+        NewRegister::FullUncommitted(pattern) => (number(unit), "Full Uncommitted", Some(pattern)),
+        NewRegister::FullCommitted(pattern) => (number(unit), "Full Committed", Some(pattern)),
     });
     register("NEW MASTER KEY REGISTER", instance, rows)
 }
 
 /// The Current registers.
-pub(crate) fn current_registers(instance: Uuid, units: &[Met]) -> String {
-    let rows = units.iter().map(|met| match met.snapshot.current {
-        None => (number(met), "Empty", None),
-        Some(pattern) => (number(met), "Valid", Some(pattern)),
+pub(crate) fn current_registers(instance: Uuid, units: &[VerifiedUnit]) -> String {
+    let rows = units.iter().map(|unit| match unit.snapshot.current {
+        None => (number(unit), "Empty", None),
+        Some(pattern) => (number(unit), "Valid", Some(pattern)),
     });
     register("CURRENT MASTER KEY REGISTER", instance, rows)
 }
 
 /// Both registers.
-pub(crate) fn registers(instance: Uuid, units: &[Met]) -> String {
+pub(crate) fn registers(instance: Uuid, units: &[VerifiedUnit]) -> String {
     format!("{}\n{}", new_registers(instance, units), current_registers(instance, units))
 }
 
@@ -136,12 +136,12 @@ fn register(
 }
 
 /// Control points, one column for each unit.
-pub(crate) fn control_points(instance: Uuid, units: &[Met]) -> String {
+pub(crate) fn control_points(instance: Uuid, units: &[VerifiedUnit]) -> String {
     let mut columns = Columns::new(["CRYPTO UNIT NUM", "CONTROL POINT", "STATUS"]);
-    for met in units {
+    for unit in units {
         for (place, point) in ControlPoint::ALL.iter().enumerate() {
-            let number = if place == 0 { number(met) } else { String::new() };
-            let status = if met.snapshot.control_points.is_on(*point) { "Set" } else { "Not Set" };
+            let number = if place == 0 { number(unit) } else { String::new() };
+            let status = if unit.snapshot.control_points.is_on(*point) { "Set" } else { "Not Set" };
             columns.row([number, point.name().to_owned(), status.to_owned()]);
         }
     }
@@ -149,8 +149,8 @@ pub(crate) fn control_points(instance: Uuid, units: &[Met]) -> String {
 }
 
 /// A unit with all that is known of it, for programs.
-pub(crate) fn unit_json(met: &Met) -> Value {
-    let (listed, unit) = (met.listed(), &met.snapshot);
+pub(crate) fn unit_json(unit: &VerifiedUnit) -> Value {
+    let (listed, unit) = (unit.listed(), &unit.snapshot);
     let administrators: Vec<Value> = unit
         .administrators
         .iter()

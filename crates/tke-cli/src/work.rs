@@ -1,6 +1,6 @@
-//! One thing done on unit after unit: who has done it, who has not, and what is left.
+//! One command on several units: which are done, which failed, which are left.
 //!
-//! A command is for one unit, so that what is to happen on all of them can stop after any. Nothing is rolled back.
+//! A command is sent unit by unit, so that it can stop after any of them. Nothing is rolled back.
 
 use crate::commands::protocol;
 use crate::console::{Console, Progress, ProgressKind};
@@ -15,48 +15,52 @@ use tke::quorum::Quorum;
 use uuid::Uuid;
 use wire::text::error_chain;
 
-/// Work on several units.
-pub(crate) struct Work {
+/// A command that runs on several units, signed by a quorum and recorded.
+pub(crate) struct UnitWork {
     quorum: Quorum,
     record: CeremonyRecord,
-    outcomes: Vec<Outcome>,
+    log: WorkLog,
+}
+
+/// Result on each unit, and what is left.
+pub(crate) struct WorkLog {
+    results: Vec<UnitResult>,
     left: Vec<Listed>,
     progress: UnitProgress,
     stopped: bool,
 }
 
-/// What came of it on one unit.
-struct Outcome {
+struct UnitResult {
     listed: Listed,
-    result: Result<Done, String>,
+    result: Result<Effect, String>,
 }
 
-/// What was done on one unit.
-pub(crate) enum Done {
-    /// This.
+/// Effect of a command on one unit.
+pub(crate) enum Effect {
+    /// The unit was changed, in this way.
     Changed(String),
-    /// Nothing, for this reason.
-    AsItWas(String),
+    /// The unit was left as it was, for this reason.
+    Unchanged(String),
 }
 
-impl Done {
+impl Effect {
     pub(crate) fn changed(what: impl Into<String>) -> Self {
         Self::Changed(what.into())
     }
 
-    pub(crate) fn as_it_was(why: impl Into<String>) -> Self {
-        Self::AsItWas(why.into())
+    pub(crate) fn unchanged(why: impl Into<String>) -> Self {
+        Self::Unchanged(why.into())
     }
 
     fn text(&self) -> &str {
         match self {
-            Self::Changed(text) | Self::AsItWas(text) => text,
+            Self::Changed(text) | Self::Unchanged(text) => text,
         }
     }
 }
 
-impl Work {
-    /// Begins work on these units, in this order.
+impl UnitWork {
+    /// Begins a command on these units, in this order.
     pub(crate) fn begin(
         context: &Context<'_>,
         instance: Uuid,
@@ -66,43 +70,71 @@ impl Work {
     ) -> Result<Self, TkeError> {
         let record = protocol::open(context, instance, command)?;
         let progress = UnitProgress::new(context.console, command, units.len());
-        Ok(Self { quorum, record, outcomes: Vec::new(), left: units, progress, stopped: false })
+        let log = WorkLog { results: Vec::new(), left: units, progress, stopped: false };
+        Ok(Self { quorum, record, log })
     }
 
-    /// What carries commands out, signed by the quorum and written down.
+    /// Executes commands on units: the quorum signs them, the ceremony record takes them down.
     pub(crate) fn ceremony(&mut self) -> Ceremony<'_> {
         Ceremony { quorum: &self.quorum, record: &mut self.record }
     }
 
-    /// Whether to go on with this unit: no longer, once a failure is not of one unit alone.
-    pub(crate) fn goes_on(&mut self, listed: &Listed) -> bool {
+    /// The ceremony together with the log, for a caller that needs both at a time.
+    pub(crate) fn split(&mut self) -> (Ceremony<'_>, &mut WorkLog) {
+        (Ceremony { quorum: &self.quorum, record: &mut self.record }, &mut self.log)
+    }
+
+    /// Begins work on a unit. False if the command stopped for all units.
+    pub(crate) fn begin_unit(&mut self, listed: &Listed) -> bool {
+        self.log.begin_unit(listed)
+    }
+
+    /// Logs the result on a unit.
+    pub(crate) fn end_unit(&mut self, listed: &Listed, result: Result<Effect, TkeError>) {
+        self.log.end_unit(listed, result);
+    }
+
+    /// Whether the command succeeded on every unit.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.log.is_complete()
+    }
+
+    /// Ends the work without a report, and gives the signature keys back for more work.
+    pub(crate) fn into_quorum(self) -> Quorum {
+        self.quorum
+    }
+
+    /// The result of the command, unit by unit. `next` is shown if it is complete.
+    pub(crate) fn report(self, next: &str) -> Report {
+        self.log.report(next)
+    }
+}
+
+impl WorkLog {
+    pub(crate) fn begin_unit(&mut self, listed: &Listed) -> bool {
         if !self.stopped {
-            self.progress.at(listed);
+            self.progress.begin_unit(listed);
         }
         !self.stopped
     }
 
-    /// Notes what came of it on a unit.
-    pub(crate) fn note(&mut self, listed: &Listed, result: Result<Done, TkeError>) {
+    pub(crate) fn end_unit(&mut self, listed: &Listed, result: Result<Effect, TkeError>) {
         self.left.retain(|left| left.number != listed.number);
-        // Who does not sign here does not sign elsewhere, and what is not written down must not go on.
-        if let Err(TkeError::Ceremony(CeremonyError::Quorum(_) | CeremonyError::Record(_))) = &result {
-            self.stopped = true;
+        if let Err(TkeError::Ceremony(error)) = &result {
+            self.stopped |= CeremonyError::stops_ceremony(error);
         }
         let result = result.map_err(|error| error_chain(&error));
-        self.outcomes.push(Outcome { listed: listed.clone(), result });
-        self.progress.one_more();
+        self.results.push(UnitResult { listed: listed.clone(), result });
+        self.progress.end_unit();
     }
 
-    /// Whether every unit is done.
-    pub(crate) fn complete(&self) -> bool {
-        self.left.is_empty() && self.outcomes.iter().all(|outcome| outcome.result.is_ok())
+    pub(crate) fn is_complete(&self) -> bool {
+        self.left.is_empty() && self.results.iter().all(|unit| unit.result.is_ok())
     }
 
-    /// What came of it, unit by unit.
-    pub(crate) fn report(mut self, next: &str) -> Report {
+    fn report(mut self, next: &str) -> Report {
         self.progress.display = None;
-        let complete = self.complete();
+        let complete = self.is_complete();
         let mut columns = Columns::new(["CRYPTO UNIT NUM", "TYPE", "LOCATION", "RESULT"]);
         let mut units = Vec::new();
         let mut row = |listed: &Listed, state: &str, text: &str| {
@@ -117,10 +149,10 @@ impl Work {
                 "result": state, "message": text,
             }));
         };
-        for Outcome { listed, result } in &self.outcomes {
+        for UnitResult { listed, result } in &self.results {
             match result {
-                Ok(done @ Done::Changed(_)) => row(listed, "done", done.text()),
-                Ok(done @ Done::AsItWas(_)) => row(listed, "unchanged", done.text()),
+                Ok(effect @ Effect::Changed(_)) => row(listed, "done", effect.text()),
+                Ok(effect @ Effect::Unchanged(_)) => row(listed, "unchanged", effect.text()),
                 Err(error) => row(listed, "failed", error),
             }
         }
@@ -133,8 +165,8 @@ impl Work {
                 text += &format!("\n{next}\n");
             }
         } else {
-            text += "\nNot every crypto unit is done. What is done stays done: the same command again, or `converge`, \
-                     completes it.\n";
+            text += "\nNot every crypto unit is done. What is done stays done: run the same command again, or `converge`, \
+                     to complete it.\n";
         }
         Report::new(text, json!({ "crypto_units": units, "complete": complete })).good_if(complete)
     }
@@ -148,27 +180,27 @@ pub(crate) fn with_field(mut report: Report, name: &str, value: impl Into<Value>
     report
 }
 
-/// How far the work is.
+/// Progress over units; not shown for a single one.
 struct UnitProgress {
     display: Option<Box<dyn Progress>>,
     done: u64,
-    all: u64,
+    total: u64,
 }
 
 impl UnitProgress {
-    fn new(console: &dyn Console, command: &'static str, all: usize) -> Self {
-        let display = (all > 1).then(|| console.progress(command, ProgressKind::Steps));
-        Self { display, done: 0, all: u64::try_from(all).unwrap_or(u64::MAX) }
+    fn new(console: &dyn Console, command: &'static str, total: usize) -> Self {
+        let display = (total > 1).then(|| console.progress(command, ProgressKind::Steps));
+        Self { display, done: 0, total: u64::try_from(total).unwrap_or(u64::MAX) }
     }
 
-    fn at(&mut self, listed: &Listed) {
+    fn begin_unit(&mut self, listed: &Listed) {
         if let Some(display) = &mut self.display {
             let message = format!("crypto unit {} {}", listed.number, listed.location);
-            display.update(self.done, self.all, &message);
+            display.update(self.done, self.total, &message);
         }
     }
 
-    fn one_more(&mut self) {
+    fn end_unit(&mut self) {
         self.done = self.done.saturating_add(1);
     }
 }

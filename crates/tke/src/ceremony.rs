@@ -114,6 +114,24 @@ pub enum CeremonyError {
     },
 }
 
+impl CeremonyError {
+    /// Whether the ceremony stops for all units: a signer who does not sign for one unit does not sign for the next, and
+    /// no command may follow one that could not be recorded.
+    #[must_use]
+    pub const fn stops_ceremony(&self) -> bool {
+        match self {
+            Self::Quorum(_) | Self::Record(_) => true,
+            Self::Unit(_)
+            | Self::Stuck { .. }
+            | Self::Part(_)
+            | Self::ImporterKey { .. }
+            | Self::OtherPattern { .. }
+            | Self::NoSource { .. }
+            | Self::NoProgress { .. } => false,
+        }
+    }
+}
+
 /// From where a master key comes into a unit.
 pub enum KeySource<'a, P> {
     /// From nowhere.

@@ -6,6 +6,7 @@
 //! | [`mod@unit`] | one unit, believed only where its module has signed |
 //! | [`order`], [`quorum`], [`ceremony`] | a command to one unit: bound, signed, sent, checked, written down |
 //! | [`plan`], [`converge`] | the next step from what a unit is to what it should be |
+//! | [`rotation`] | a rotation of the master key over all units of an instance |
 //! | [`compare`] | all units of an instance side by side |
 //! | [`proposal`] | a command that several people sign at different times |
 //! | [`protocol`] | the record of a ceremony |
@@ -32,10 +33,11 @@ pub mod private_file;
 pub mod proposal;
 pub mod protocol;
 pub mod quorum;
+pub mod rotation;
 pub mod secret_file;
 pub mod service;
 pub mod unit;
 
 pub use location::{Location, LocationInvalid};
 pub use order::{Administrator, Order};
-pub use unit::{AdminUnit, Listed, Snapshot, UnitFault, UnitKind, UnitPort};
+pub use unit::{AdminUnit, Listed, Snapshot, UnitFault, UnitKind, UnitPort, VerifiedUnit};

@@ -17,6 +17,25 @@ pub struct Rule {
     pub permissions: Permissions,
 }
 
+impl Rule {
+    /// The rule of a unit as it is: a goal with it changes neither administrators nor thresholds. The certificates of the
+    /// administrators are empty, since a unit does not report them.
+    #[must_use]
+    pub fn of(unit: &Snapshot) -> Self {
+        let administrators = unit.administrators.iter().map(|entry| Administrator {
+            name: entry.name().unwrap_or_default().to_owned(),
+            ski: Ski(entry.ski),
+            certificate: Vec::new(),
+        });
+        Self {
+            administrators: administrators.collect(),
+            signature_threshold: unit.attributes.signature_threshold,
+            revocation_threshold: unit.attributes.revocation_threshold,
+            permissions: unit.attributes.permissions,
+        }
+    }
+}
+
 /// Why there is no way from here to there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoWay {

@@ -38,21 +38,22 @@ impl Report {
 /// Which step of a rotation is to be taken.
 #[derive(Clone, Copy, Debug)]
 pub enum RotationStage {
-    /// The new master key is about to be loaded.
+    /// The new master key is about to be loaded from its parts.
     Load,
+    /// The new master key is about to be generated in a recovery unit and copied to all others.
+    LoadAutomatically,
     /// Blobs are about to be re-enciphered and units activated, to this key where it is known.
     Rotate(Option<VerificationPattern>),
 }
 
-/// What must be so before a master key is rotated. `listed` is how many units the instance has, `automatic` whether the
-/// new key is to be drawn in a recovery unit, `keystore` the pattern that the keystore is under.
+/// What must be so before a master key is rotated. `listed` is how many units the instance has, `keystore` the pattern that the
+/// keystore is under.
 #[must_use]
 pub fn rotation(
     comparison: &Comparison,
     listed: usize,
     quorum: &Quorum,
     stage: RotationStage,
-    automatic: bool,
     keystore: Option<VerificationPattern>,
 ) -> Report {
     let units = &comparison.units;
@@ -98,11 +99,13 @@ pub fn rotation(
         }),
     ];
     checks.push(match stage {
-        RotationStage::Load => check("every new register is empty", || {
-            numbers(units, |u| !matches!(u.new, NewRegister::Empty)).map(|n| {
-                format!("not on units {n}: clear it with `cryptounit-mk-clrnew`, or go on with `resume`")
+        RotationStage::Load | RotationStage::LoadAutomatically => {
+            check("every new register is empty", || {
+                numbers(units, |u| !matches!(u.new, NewRegister::Empty)).map(|n| {
+                    format!("not on units {n}: clear it with `cryptounit-mk-clrnew`, or go on with `resume`")
+                })
             })
-        }),
+        }
         RotationStage::Rotate(expected) => check("every new register is committed, with one pattern", || {
             let patterns: Option<Vec<_>> = units.iter().map(|unit| committed(&unit.snapshot)).collect();
             let first = patterns.as_ref().and_then(|patterns| patterns.first().copied());
@@ -113,7 +116,7 @@ pub fn rotation(
             (!one).then(|| "not so: load and commit the same new master key on every unit first".to_owned())
         }),
     });
-    if automatic {
+    if matches!(stage, RotationStage::LoadAutomatically) {
         checks.push(check("a recovery unit is among them", || {
             (!units.iter().any(|unit| unit.listed.kind == UnitKind::Recovery)).then(|| {
                 "none is: rotate with key parts instead (`cryptounit-mk-load`, `-mk-commit`, `-mk-rotate`)".to_owned()

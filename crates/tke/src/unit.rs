@@ -166,6 +166,53 @@ impl Snapshot {
     pub fn has_administrator(&self, ski: &Ski) -> bool {
         self.administrators.iter().any(|entry| entry.ski == *ski.as_bytes())
     }
+
+    /// Whether the new register holds the master key with this pattern, committed or not.
+    #[must_use]
+    pub fn holds_new(&self, pattern: VerificationPattern) -> bool {
+        match self.new {
+            NewRegister::Empty => false,
+            NewRegister::FullUncommitted(found) | NewRegister::FullCommitted(found) => {
+                found.is_of_same_key(&pattern)
+            }
+        }
+    }
+
+    /// Whether the new register holds the master key with this pattern, committed.
+    #[must_use]
+    pub fn has_committed(&self, pattern: VerificationPattern) -> bool {
+        matches!(self.new, NewRegister::FullCommitted(found) if found.is_of_same_key(&pattern))
+    }
+}
+
+/// A unit whose module has proved to be the listed one, with its state at that time.
+pub struct VerifiedUnit<P> {
+    /// The unit, for further commands.
+    pub unit: AdminUnit<P>,
+    /// Its state when it was verified.
+    pub snapshot: Snapshot,
+}
+
+impl<P: UnitPort> VerifiedUnit<P> {
+    /// Checks the module's certificate against `root` and reads the unit's state.
+    ///
+    /// # Errors
+    /// [`UnitFault`].
+    pub async fn verify(listed: Listed, port: P, root: &PublicKey) -> Result<Self, UnitFault> {
+        let unit = AdminUnit::meet(listed, port, root).await?;
+        let snapshot = unit.snapshot().await?;
+        Ok(Self { unit, snapshot })
+    }
+
+    /// The unit as the service lists it.
+    pub const fn listed(&self) -> &Listed {
+        self.unit.listed()
+    }
+
+    /// Number of the unit in the instance, from 1.
+    pub const fn number(&self) -> u16 {
+        self.unit.listed().number
+    }
 }
 
 /// A unit whose module has shown its certificate.

@@ -13,3 +13,4 @@ mod holders_parts;
 mod holders_protocol;
 mod holders_secret_file;
 mod holders_service;
+mod rotation;

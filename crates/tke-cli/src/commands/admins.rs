@@ -2,11 +2,11 @@
 
 use crate::context::Context;
 use crate::error::TkeError;
-use crate::instance::{Instance, Met};
-use crate::plan::{Plan, rule_of};
+use crate::instance::{Instance, VerifiedUnit};
+use crate::plan::Plan;
 use crate::report::Report;
 use crate::signers::{Need, SignerArgs, administrators, find, open_quorum};
-use crate::work::{Done, Work};
+use crate::work::{Effect, UnitWork};
 use clap::Args;
 use std::path::PathBuf;
 use tke::compare::permissions_of;
@@ -69,16 +69,16 @@ pub struct ThresholdArgs {
 
 /// `cryptounit-admin-add`.
 pub(crate) async fn add(context: &Context<'_>, args: &AdminAddArgs) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
+    let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;
     let new = administrators(context, &args.names, &args.from_card, &args.certificate).await?;
-    let full = |met: &Met| {
-        let more = new.iter().filter(|a| !met.snapshot.has_administrator(&a.ski)).count();
-        let all = met.snapshot.administrators.len() + more;
+    let full = |unit: &VerifiedUnit| {
+        let more = new.iter().filter(|a| !unit.snapshot.has_administrator(&a.ski)).count();
+        let all = unit.snapshot.administrators.len() + more;
         (all > MAX_ADMINISTRATORS).then(|| {
             format!(
                 "crypto unit {} would have {all} administrators, and takes {MAX_ADMINISTRATORS}",
-                met.number()
+                unit.number()
             )
         })
     };
@@ -93,40 +93,40 @@ pub(crate) async fn add(context: &Context<'_>, args: &AdminAddArgs) -> Result<Re
 
     let needs = needs(&units, AdminCommand::AddAdministrator);
     let quorum = open_quorum(context, &args.signers, &needs, &[]).await?;
-    let mut work = Work::begin(context, instance.id(), "cryptounit-admin-add", quorum, listed(&units))?;
-    for met in &units {
-        if !work.goes_on(met.listed()) {
+    let mut work = UnitWork::begin(context, instance.id(), "cryptounit-admin-add", quorum, listed(&units))?;
+    for unit in &units {
+        if !work.begin_unit(unit.listed()) {
             break;
         }
-        let result = add_to(&mut work, met, &new).await;
-        work.note(met.listed(), result);
+        let result = add_to(&mut work, unit, &new).await;
+        work.end_unit(unit.listed(), result);
     }
     Ok(work.report(
         "Add as many administrators as the thresholds will ask for, then set them: `cryptounit-thrhld-set`.",
     ))
 }
 
-async fn add_to(work: &mut Work, met: &Met, new: &[Administrator]) -> Result<Done, TkeError> {
+async fn add_to(work: &mut UnitWork, unit: &VerifiedUnit, new: &[Administrator]) -> Result<Effect, TkeError> {
     let mut added = Vec::new();
-    for administrator in new.iter().filter(|new| !met.snapshot.has_administrator(&new.ski)) {
-        work.ceremony().carry_out(&met.unit, &Order::AddAdministrator(administrator.clone())).await?;
+    for administrator in new.iter().filter(|new| !unit.snapshot.has_administrator(&new.ski)) {
+        work.ceremony().carry_out(&unit.unit, &Order::AddAdministrator(administrator.clone())).await?;
         added.push(format!("`{}`", administrator.name));
     }
     Ok(if added.is_empty() {
-        Done::as_it_was("administrator already")
+        Effect::unchanged("administrator already")
     } else {
-        Done::changed(format!("added {}", added.join(", ")))
+        Effect::changed(format!("added {}", added.join(", ")))
     })
 }
 
 /// Units tell administrators apart by their keys; people read names.
-fn warn_of_equal_names(context: &Context<'_>, units: &[Met], new: &[Administrator]) {
+fn warn_of_equal_names(context: &Context<'_>, units: &[VerifiedUnit], new: &[Administrator]) {
     for administrator in new {
         let same = |unit: &Snapshot| {
             let mut entries = unit.administrators.iter();
             entries.any(|e| e.name() == Some(&administrator.name) && e.ski != *administrator.ski.as_bytes())
         };
-        if units.iter().any(|met| same(&met.snapshot)) {
+        if units.iter().any(|unit| same(&unit.snapshot)) {
             context.console.note(&format!(
                 "another administrator is called `{}` too; people may take one for the other",
                 administrator.name
@@ -137,18 +137,18 @@ fn warn_of_equal_names(context: &Context<'_>, units: &[Met], new: &[Administrato
 
 /// `cryptounit-admin-rm`.
 pub(crate) async fn remove(context: &Context<'_>, args: &AdminRmArgs) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
+    let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;
     let ski = installed(context, &units, &args.administrator)?;
-    let illegal = |met: &Met| {
-        let unit = &met.snapshot;
-        if unit.attributes.imprint() || !unit.has_administrator(&ski) {
+    let illegal = |unit: &VerifiedUnit| {
+        let snapshot = &unit.snapshot;
+        if snapshot.attributes.imprint() || !snapshot.has_administrator(&ski) {
             return None;
         }
-        let mut rule = rule_of(unit);
+        let mut rule = Rule::of(snapshot);
         rule.administrators.retain(|administrator| administrator.ski != ski);
-        let no_way = administration(unit, &rule).err()?;
-        Some(format!("crypto unit {}: {no_way}", met.number()))
+        let no_way = administration(snapshot, &rule).err()?;
+        Some(format!("crypto unit {}: {no_way}", unit.number()))
     };
     refuse_if_any(units.iter().filter_map(illegal).collect())?;
 
@@ -158,37 +158,38 @@ pub(crate) async fn remove(context: &Context<'_>, args: &AdminRmArgs) -> Result<
     plan.remove(&ski);
     plans.record(instance.id(), &plan)?;
 
-    let there: Vec<&Met> = units.iter().filter(|met| met.snapshot.has_administrator(&ski)).collect();
+    let there: Vec<&VerifiedUnit> =
+        units.iter().filter(|unit| unit.snapshot.has_administrator(&ski)).collect();
     let needs: Vec<Need<'_>> = there
         .iter()
-        .map(|met| Need {
-            unit: met,
-            signatures: needed(&met.snapshot, AdminCommand::RemoveAdministrator, None),
+        .map(|unit| Need {
+            unit: unit,
+            signatures: needed(&unit.snapshot, AdminCommand::RemoveAdministrator, None),
         })
         .collect();
     let quorum = open_quorum(context, &args.signers, &needs, &[]).await?;
-    let mut work = Work::begin(context, instance.id(), "cryptounit-admin-rm", quorum, listed(&units))?;
-    for met in &units {
-        if !work.goes_on(met.listed()) {
+    let mut work = UnitWork::begin(context, instance.id(), "cryptounit-admin-rm", quorum, listed(&units))?;
+    for unit in &units {
+        if !work.begin_unit(unit.listed()) {
             break;
         }
-        let result = if met.snapshot.has_administrator(&ski) {
+        let result = if unit.snapshot.has_administrator(&ski) {
             let order = Order::RemoveAdministrator(ski);
-            let done = work.ceremony().carry_out(&met.unit, &order).await;
-            done.map(|_| Done::changed("removed")).map_err(TkeError::from)
+            let done = work.ceremony().carry_out(&unit.unit, &order).await;
+            done.map(|_| Effect::changed("removed")).map_err(TkeError::from)
         } else {
-            Ok(Done::as_it_was("not an administrator"))
+            Ok(Effect::unchanged("not an administrator"))
         };
-        work.note(met.listed(), result);
+        work.end_unit(unit.listed(), result);
     }
     Ok(work.report(""))
 }
 
 /// The one administrator of these units of that name, or whose identifier begins so.
-pub(crate) fn installed(context: &Context<'_>, units: &[Met], given: &str) -> Result<Ski, TkeError> {
+pub(crate) fn installed(context: &Context<'_>, units: &[VerifiedUnit], given: &str) -> Result<Ski, TkeError> {
     let prefix = given.to_ascii_lowercase();
     let mut found: Vec<Ski> = Vec::new();
-    for entry in units.iter().flat_map(|met| &met.snapshot.administrators) {
+    for entry in units.iter().flat_map(|unit| &unit.snapshot.administrators) {
         let ski = Ski(entry.ski);
         let fits = entry.name() == Some(given) || (prefix.len() >= 8 && ski.to_string().starts_with(&prefix));
         if fits && !found.contains(&ski) {
@@ -211,18 +212,18 @@ pub(crate) fn installed(context: &Context<'_>, units: &[Met], given: &str) -> Re
 
 /// `cryptounit-thrhld-set`.
 pub(crate) async fn set_thresholds(context: &Context<'_>, args: &ThresholdArgs) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
+    let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;
     let mut illegal = Vec::new();
     let mut needs = Vec::new();
-    for met in &units {
-        match administration(&met.snapshot, &rule(met, args)) {
+    for unit in &units {
+        match administration(&unit.snapshot, &rule(unit, args)) {
             Ok(orders) => {
                 let most =
-                    orders.iter().map(|order| needed(&met.snapshot, order.command(), order.sets())).max();
-                needs.push(Need { unit: met, signatures: most.unwrap_or(0) });
+                    orders.iter().map(|order| needed(&unit.snapshot, order.command(), order.sets())).max();
+                needs.push(Need { unit, signatures: most.unwrap_or(0) });
             }
-            Err(no_way) => illegal.push(format!("crypto unit {}: {no_way}", met.number())),
+            Err(no_way) => illegal.push(format!("crypto unit {}: {no_way}", unit.number())),
         }
     }
     refuse_if_any(illegal)?;
@@ -238,23 +239,23 @@ pub(crate) async fn set_thresholds(context: &Context<'_>, args: &ThresholdArgs) 
     plan.export_foreign = args.export_foreign;
     plans.record(instance.id(), &plan)?;
 
-    let mut work = Work::begin(context, instance.id(), "cryptounit-thrhld-set", quorum, listed(&units))?;
-    for met in &units {
-        if !work.goes_on(met.listed()) {
+    let mut work = UnitWork::begin(context, instance.id(), "cryptounit-thrhld-set", quorum, listed(&units))?;
+    for unit in &units {
+        if !work.begin_unit(unit.listed()) {
             break;
         }
-        let rule = rule(met, args);
-        let result = match administration(&met.snapshot, &rule) {
-            Ok(orders) if orders.is_empty() => Ok(Done::as_it_was("set already")),
+        let rule = rule(unit, args);
+        let result = match administration(&unit.snapshot, &rule) {
+            Ok(orders) if orders.is_empty() => Ok(Effect::unchanged("set already")),
             _ => {
                 let goal = Goal { rule, control_points: None, master_key: KeyGoal::AsItIs };
                 let text =
-                    if met.snapshot.attributes.imprint() { "set; imprint mode is over" } else { "set" };
-                let done = work.ceremony().converge(&met.unit, &goal, &tke::ceremony::KeySource::None).await;
-                done.map(|_| Done::changed(text)).map_err(TkeError::from)
+                    if unit.snapshot.attributes.imprint() { "set; imprint mode is over" } else { "set" };
+                let done = work.ceremony().converge(&unit.unit, &goal, &tke::ceremony::KeySource::None).await;
+                done.map(|_| Effect::changed(text)).map_err(TkeError::from)
             }
         };
-        work.note(met.listed(), result);
+        work.end_unit(unit.listed(), result);
     }
     let single = args.signature == 1 || args.revocation == 1;
     let next = if single {
@@ -267,7 +268,7 @@ pub(crate) async fn set_thresholds(context: &Context<'_>, args: &ThresholdArgs) 
 
 /// In imprint mode whoever comes first may install administrators. Leaving it with one that nobody here has added would
 /// let a stranger in for good.
-fn refuse_strangers(units: &[Met], plan: &Plan, accepted: &[String]) -> Result<(), TkeError> {
+fn refuse_strangers(units: &[VerifiedUnit], plan: &Plan, accepted: &[String]) -> Result<(), TkeError> {
     let strangers = plan.administrators.iter().filter(|planned| planned.certificate.is_none());
     let strangers = strangers.filter(|planned| {
         !accepted
@@ -276,12 +277,12 @@ fn refuse_strangers(units: &[Met], plan: &Plan, accepted: &[String]) -> Result<(
     });
     let mut reasons = Vec::new();
     for stranger in strangers {
-        let there = |met: &&Met| {
-            let mut entries = met.snapshot.administrators.iter();
-            met.snapshot.attributes.imprint()
+        let there = |unit: &&VerifiedUnit| {
+            let mut entries = unit.snapshot.administrators.iter();
+            unit.snapshot.attributes.imprint()
                 && entries.any(|entry| Ski(entry.ski).to_string() == stranger.ski)
         };
-        let numbers: Vec<String> = units.iter().filter(there).map(|met| met.number().to_string()).collect();
+        let numbers: Vec<String> = units.iter().filter(there).map(|unit| unit.number().to_string()).collect();
         if !numbers.is_empty() {
             reasons.push(format!(
                 "crypto units {} have the administrator `{}` ({}), who was not added from this folder: remove it \
@@ -296,10 +297,10 @@ fn refuse_strangers(units: &[Met], plan: &Plan, accepted: &[String]) -> Result<(
 }
 
 /// The rule with other thresholds. Leaving imprint mode brings the permissions of the unit's kind.
-fn rule(met: &Met, args: &ThresholdArgs) -> Rule {
-    let before = rule_of(&met.snapshot);
-    let kind = met.listed().kind;
-    let imprint = met.snapshot.attributes.imprint();
+fn rule(unit: &VerifiedUnit, args: &ThresholdArgs) -> Rule {
+    let before = Rule::of(&unit.snapshot);
+    let kind = unit.listed().kind;
+    let imprint = unit.snapshot.attributes.imprint();
     let mut permissions = if imprint { permissions_of(kind) } else { before.permissions };
     permissions = switched(permissions, Permissions::QUORUM_DESTRUCTIVE, args.quorum_destructive);
     let foreign = args.export_foreign && kind == tke::UnitKind::Recovery;
@@ -312,16 +313,16 @@ const fn switched(permissions: Permissions, bit: Permissions, on: bool) -> Permi
 }
 
 /// As many signatures as a command needs on each unit.
-pub(crate) fn needs(units: &[Met], command: AdminCommand) -> Vec<Need<'_>> {
-    units.iter().map(|met| Need { unit: met, signatures: needed(&met.snapshot, command, None) }).collect()
+pub(crate) fn needs(units: &[VerifiedUnit], command: AdminCommand) -> Vec<Need<'_>> {
+    units.iter().map(|unit| Need { unit, signatures: needed(&unit.snapshot, command, None) }).collect()
 }
 
-pub(crate) fn snapshots(units: &[Met]) -> Vec<&Snapshot> {
-    units.iter().map(|met| &met.snapshot).collect()
+pub(crate) fn snapshots(units: &[VerifiedUnit]) -> Vec<&Snapshot> {
+    units.iter().map(|unit| &unit.snapshot).collect()
 }
 
-pub(crate) fn listed(units: &[Met]) -> Vec<tke::Listed> {
-    units.iter().map(|met| met.listed().clone()).collect()
+pub(crate) fn listed(units: &[VerifiedUnit]) -> Vec<tke::Listed> {
+    units.iter().map(|unit| unit.listed().clone()).collect()
 }
 
 pub(crate) fn refuse_if_any(reasons: Vec<String>) -> Result<(), TkeError> {

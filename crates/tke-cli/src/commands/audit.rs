@@ -4,10 +4,10 @@
 //! hashes runs through it to the head that the module signs, so that neither the service nor this folder can leave
 //! anything out unseen.
 
-use crate::client::HttpPort;
+use crate::client::HttpUnitPort;
 use crate::context::Context;
 use crate::error::TkeError;
-use crate::instance::{Instance, Met};
+use crate::instance::{Instance, VerifiedUnit};
 use crate::report::{Columns, Report};
 use clap::Args;
 use jiff::Timestamp;
@@ -56,22 +56,22 @@ enum Line {
 
 /// `audit`.
 pub(crate) async fn show(context: &Context<'_>, args: &AuditArgs) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
+    let instance = Instance::open(context).await?;
     let units = match args.unit {
-        Some(number) => vec![instance.meet(number).await?],
-        None => instance.looked_at().await.all()?,
+        Some(number) => vec![instance.verify(number).await?],
+        None => instance.selected_or_all().await.all()?,
     };
     let mut text = String::new();
     let mut all = Vec::new();
     let mut whole = true;
-    for met in &units {
-        let path = path(context.path(), met);
-        let kept = fetch(met, &path).await?;
+    for unit in &units {
+        let path = path(context.path(), unit);
+        let kept = fetch(unit, &path).await?;
         whole &= kept.gaps.is_empty();
-        text += &table(met, &kept, &path);
+        text += &table(unit, &kept, &path);
         all.push(json!({
-            "number": met.number(),
-            "location": met.listed().location.to_string(),
+            "number": unit.number(),
+            "location": unit.listed().location.to_string(),
             "file": path,
             "verified": true,
             "last": kept.last,
@@ -84,41 +84,44 @@ pub(crate) async fn show(context: &Context<'_>, args: &AuditArgs) -> Result<Repo
 }
 
 /// By module and domain, which stay what they are when listings change.
-fn path(folder: &Path, met: &Met) -> PathBuf {
-    let target = met.snapshot.target;
+fn path(folder: &Path, unit: &VerifiedUnit) -> PathBuf {
+    let target = unit.snapshot.target;
     folder.join(format!("audit-{}-{:02}.jsonl", encode_hex(&target.unit.0), target.domain_index))
 }
 
 /// Reads what is kept, fetches what is new, and follows the chain to the head that the module signed.
-async fn fetch(met: &Met, path: &Path) -> Result<Kept, TkeError> {
-    let unit = met.number();
+async fn fetch(unit: &VerifiedUnit, path: &Path) -> Result<Kept, TkeError> {
+    let number = unit.number();
     let mut kept = Kept::read(path)?;
     for _ in 0..MAX_ROUNDS {
-        let snapshot = met.unit.snapshot().await?;
+        let snapshot = unit.unit.snapshot().await?;
         if snapshot.audit_records < kept.last {
             let problem = "it has fewer than were fetched before: it was set back, or it is another unit";
-            return Err(TkeError::Audit { unit, problem });
+            return Err(TkeError::Audit { unit: number, problem });
         }
-        let answer = query(&met.unit, kept.last.saturating_add(1)).await?;
-        let garbled = || UnitFault::Garbled { unit, command: AdminCommand::QueryAudit.name() };
+        let answer = query(&unit.unit, kept.last.saturating_add(1)).await?;
+        let garbled = || UnitFault::Garbled { unit: number, command: AdminCommand::QueryAudit.name() };
         let chain = AuditChain::decode(&answer).map_err(|_| garbled())?;
-        let next = kept.extended(&chain).map_err(|problem| TkeError::Audit { unit, problem })?;
+        let next = kept.extended(&chain).map_err(|problem| TkeError::Audit { unit: number, problem })?;
         if next.last != snapshot.audit_records {
             // Somebody was at work in between: look again.
             continue;
         }
         if next.head != snapshot.audit_head {
             let problem = "their hashes do not lead to the head that the module signed";
-            return Err(TkeError::Audit { unit, problem });
+            return Err(TkeError::Audit { unit: number, problem });
         }
         append(path, &next.lines)?;
         kept.take(next);
         return Ok(kept);
     }
-    Err(TkeError::Audit { unit, problem: "new ones come faster than they can be read: try again later" })
+    Err(TkeError::Audit {
+        unit: number,
+        problem: "new ones come faster than they can be read: try again later",
+    })
 }
 
-async fn query(unit: &AdminUnit<HttpPort>, first: u64) -> Result<Vec<u8>, UnitFault> {
+async fn query(unit: &AdminUnit<HttpUnitPort>, first: u64) -> Result<Vec<u8>, UnitFault> {
     Ok(unit.query(AdminCommand::QueryAudit, &first.to_be_bytes()).await?.output)
 }
 
@@ -232,7 +235,7 @@ fn link(before: &[u8; 32], record: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(before).chain_update(record).finalize().into()
 }
 
-fn table(met: &Met, kept: &Kept, path: &Path) -> String {
+fn table(unit: &VerifiedUnit, kept: &Kept, path: &Path) -> String {
     let mut columns = Columns::new(["RECORD", "TIME", "COUNTER", "WHAT", "SIGNED BY", "RESULT"]);
     for record in &kept.records {
         columns.row([
@@ -240,11 +243,11 @@ fn table(met: &Met, kept: &Kept, path: &Path) -> String {
             time(record),
             record.transaction_counter.to_string(),
             what(record),
-            signers(met, record).join(", "),
+            signers(unit, record).join(", "),
             result(record),
         ]);
     }
-    let mut text = format!("CRYPTO UNIT {} {}\n{}", met.number(), met.listed().location, columns.text());
+    let mut text = format!("CRYPTO UNIT {} {}\n{}", unit.number(), unit.listed().location, columns.text());
     for (first, last) in &kept.gaps {
         text += &format!(
             "WARNING: records {first} to {last} are missing: the crypto unit had dropped them before they were fetched.\n"
@@ -277,11 +280,11 @@ fn result(record: &AuditRecord) -> String {
 }
 
 /// Names where the signers still rule the unit, else what the record has of their identifiers.
-fn signers(met: &Met, record: &AuditRecord) -> Vec<String> {
+fn signers(unit: &VerifiedUnit, record: &AuditRecord) -> Vec<String> {
     let prefixes = record.signer_prefixes.iter().take(usize::from(record.signers));
     prefixes
         .map(|prefix| {
-            let mut entries = met.snapshot.administrators.iter();
+            let mut entries = unit.snapshot.administrators.iter();
             let known = entries.find(|entry| entry.ski.starts_with(prefix)).and_then(|entry| entry.name());
             known.map_or_else(|| encode_hex(prefix), str::to_owned)
         })

@@ -6,18 +6,18 @@ use crate::commands::compare;
 use crate::commands::master_key::refuse_imprint;
 use crate::context::Context;
 use crate::error::TkeError;
-use crate::instance::{Instance, Met};
-use crate::plan::{Plan, Plans, rule_of};
+use crate::instance::{Instance, VerifiedUnit};
+use crate::plan::{Plan, Plans};
 use crate::report::Report;
 use crate::signers::{
     Need, SignerArgs, administrator, administrator_name, find, open, open_quorum, selected,
 };
-use crate::work::{Done, Work};
+use crate::work::{Effect, UnitWork};
 use clap::Args;
 use tke::ceremony::KeySource;
 use tke::converge::{Goal, KeyGoal};
 use tke::holder::{ListedSignatureKey, SignatureKey, SignatureKeyFile};
-use tke::plan::administration;
+use tke::plan::{Rule, administration};
 use tke::precheck;
 use tke::quorum::Quorum;
 use tke::{Order, UnitKind};
@@ -68,22 +68,22 @@ pub struct RecoverArgs {
 
 /// `auto-init`.
 pub(crate) async fn init(context: &Context<'_>, args: &AutoInitArgs) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
-    let addressed = instance.meet_all(|_| true).await;
-    let keystore = instance.keystore().await?.under()?;
+    let instance = Instance::open(context).await?;
+    let addressed = instance.verify_all().await;
+    let keystore = instance.keystore_pattern().await?;
     let checked = precheck::automatic(&addressed.comparison(), instance.units.len(), keystore);
     if !checked.passed() {
         return Err(addressed
-            .absent
+            .unavailable
             .into_iter()
             .next()
             .map_or(TkeError::Precheck(checked), |(_, fault)| fault.into()));
     }
-    let mut units = addressed.met;
+    let mut units = addressed.verified;
     // The one that gives the master key to all others comes first.
-    units.sort_by_key(|met| {
-        let recovery = met.listed().kind == UnitKind::Recovery;
-        (!recovery, met.snapshot.current.is_none(), met.number())
+    units.sort_by_key(|unit| {
+        let recovery = unit.listed().kind == UnitKind::Recovery;
+        (!recovery, unit.snapshot.current.is_none(), unit.number())
     });
 
     let keys = keys(context, args)?;
@@ -96,40 +96,40 @@ pub(crate) async fn init(context: &Context<'_>, args: &AutoInitArgs) -> Result<R
     plan.signature_threshold = args.signature;
     plan.revocation_threshold = args.revocation;
     plan.quorum_destructive = args.quorum_destructive;
-    plan.master_key = units.first().and_then(|met| met.snapshot.current).map(|pattern| pattern.to_string());
-    let no_way = |met: &Met| {
-        let rule = plan.goal(met.listed().kind, &met.snapshot).ok()?.rule;
-        let no_way = administration(&met.snapshot, &rule).err()?;
-        Some(format!("crypto unit {}: {no_way}", met.number()))
+    plan.master_key = units.first().and_then(|unit| unit.snapshot.current).map(|pattern| pattern.to_string());
+    let no_way = |unit: &VerifiedUnit| {
+        let rule = plan.goal(unit.listed().kind, &unit.snapshot).ok()?.rule;
+        let no_way = administration(&unit.snapshot, &rule).err()?;
+        Some(format!("crypto unit {}: {no_way}", unit.number()))
     };
     refuse_if_any(units.iter().filter_map(no_way).collect())?;
     plans.record(instance.id(), &plan)?;
 
     let keys = keys.into_iter().map(|key| Box::new(key) as Box<dyn SignatureKey>).collect();
-    let mut work = Work::begin(context, instance.id(), "auto-init", Quorum::new(keys), listed(&units))?;
+    let mut work = UnitWork::begin(context, instance.id(), "auto-init", Quorum::new(keys), listed(&units))?;
     if let Some((source, others)) = units.split_first() {
-        work.goes_on(source.listed());
+        work.begin_unit(source.listed());
         let found = set_up_source(&mut work, source, &mut plan, &mut plans, instance.id()).await;
         let ready = found.is_ok();
-        work.note(source.listed(), found);
-        for met in others {
-            if !ready || !work.goes_on(met.listed()) {
+        work.end_unit(source.listed(), found);
+        for unit in others {
+            if !ready || !work.begin_unit(unit.listed()) {
                 break;
             }
-            let result = set_up(&mut work, met, source, &plan).await;
-            work.note(met.listed(), result);
+            let result = set_up(&mut work, unit, source, &plan).await;
+            work.end_unit(unit.listed(), result);
         }
     }
-    if work.complete() {
+    if work.is_complete() {
         plan.under_way = None;
         plans.record(instance.id(), &plan)?;
     }
-    let good = work.complete();
+    let good = work.is_complete();
     let report = work.report("");
     if !good {
         return Ok(report);
     }
-    let comparison = compare::report(&instance, &instance.meet_all(|_| true).await);
+    let comparison = compare::report(&instance, &instance.verify_all().await);
     let single = args.signature == 1 || args.revocation == 1;
     let warning = if single {
         "\nWARNING: with a threshold of 1, one administrator alone can do everything.\n"
@@ -145,12 +145,12 @@ pub(crate) async fn init(context: &Context<'_>, args: &AutoInitArgs) -> Result<R
 
 /// The recovery unit that gives: ruled, and with a master key of its own drawing if it has none.
 async fn set_up_source(
-    work: &mut Work,
-    source: &Met,
+    work: &mut UnitWork,
+    source: &VerifiedUnit,
     plan: &mut Plan,
     plans: &mut Plans,
     instance: Uuid,
-) -> Result<Done, TkeError> {
+) -> Result<Effect, TkeError> {
     let goal = plan.goal(source.listed().kind, &source.snapshot)?;
     let goal = Goal { master_key: KeyGoal::AsItIs, ..goal };
     let ruled = work.ceremony().converge(&source.unit, &goal, &KeySource::None).await?;
@@ -161,18 +161,27 @@ async fn set_up_source(
     let pattern = source.unit.snapshot().await?.current;
     plan.master_key = pattern.map(|pattern| pattern.to_string());
     plans.record(instance, plan)?;
-    Ok(Done::changed(if drawn { "set up; has drawn the master key" } else { "set up; holds the master key" }))
+    Ok(Effect::changed(if drawn {
+        "set up; has drawn the master key"
+    } else {
+        "set up; holds the master key"
+    }))
 }
 
-async fn set_up(work: &mut Work, met: &Met, source: &Met, plan: &Plan) -> Result<Done, TkeError> {
-    let goal = plan.goal(met.listed().kind, &met.snapshot)?;
-    let before = met.snapshot.transaction_counter;
+async fn set_up(
+    work: &mut UnitWork,
+    unit: &VerifiedUnit,
+    source: &VerifiedUnit,
+    plan: &Plan,
+) -> Result<Effect, TkeError> {
+    let goal = plan.goal(unit.listed().kind, &unit.snapshot)?;
+    let before = unit.snapshot.transaction_counter;
     let from = KeySource::Unit { source: &source.unit, new: false };
-    let after = work.ceremony().converge(&met.unit, &goal, &from).await?;
+    let after = work.ceremony().converge(&unit.unit, &goal, &from).await?;
     Ok(if after.transaction_counter == before {
-        Done::as_it_was("set up already")
+        Effect::unchanged("set up already")
     } else {
-        Done::changed("set up; has the master key")
+        Effect::changed("set up; has the master key")
     })
 }
 
@@ -204,7 +213,7 @@ fn keys(context: &Context<'_>, args: &AutoInitArgs) -> Result<Vec<SignatureKeyFi
 
 /// `auto-mk-recover`.
 pub(crate) async fn recover(context: &Context<'_>, args: &RecoverArgs) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
+    let instance = Instance::open(context).await?;
     let source = source(&instance, args.from).await?;
     let Some(pattern) = source.snapshot.current else {
         return Err(TkeError::refused(format!("crypto unit {} holds no master key", source.number())));
@@ -218,66 +227,71 @@ pub(crate) async fn recover(context: &Context<'_>, args: &RecoverArgs) -> Result
     refuse_imprint(std::slice::from_ref(&source))?;
     refuse_imprint(&targets)?;
     refuse_unlike(&source, &targets, pattern, elsewhere.is_some())?;
-    let checked = precheck::activation(pattern, target.keystore().await?.under()?);
+    let checked = precheck::activation(pattern, target.keystore_pattern().await?);
     if !checked.passed() {
         return Err(TkeError::Precheck(checked));
     }
-    let threshold =
-        |met: &Met| usize::try_from(met.snapshot.attributes.signature_threshold).unwrap_or(usize::MAX);
+    let threshold = |unit: &VerifiedUnit| {
+        usize::try_from(unit.snapshot.attributes.signature_threshold).unwrap_or(usize::MAX)
+    };
     let all = targets.iter().chain(std::iter::once(&source));
     let needs: Vec<Need<'_>> = all.map(|unit| Need { unit, signatures: threshold(unit) }).collect();
     let quorum = open_quorum(context, &args.signers, &needs, &[]).await?;
-    let mut work = Work::begin(context, instance.id(), "auto-mk-recover", quorum, listed(&targets))?;
-    for met in &targets {
-        if !work.goes_on(met.listed()) {
+    let mut work = UnitWork::begin(context, instance.id(), "auto-mk-recover", quorum, listed(&targets))?;
+    for unit in &targets {
+        if !work.begin_unit(unit.listed()) {
             break;
         }
         let goal = Goal {
-            rule: rule_of(&met.snapshot),
+            rule: Rule::of(&unit.snapshot),
             control_points: None,
             master_key: KeyGoal::Current(pattern),
         };
         let from = KeySource::Unit { source: &source.unit, new: false };
-        let before = met.snapshot.transaction_counter;
-        let done = work.ceremony().converge(&met.unit, &goal, &from).await;
+        let before = unit.snapshot.transaction_counter;
+        let done = work.ceremony().converge(&unit.unit, &goal, &from).await;
         let done = done.map(|after| {
             if after.transaction_counter == before {
-                Done::as_it_was("has the master key already")
+                Effect::unchanged("has the master key already")
             } else {
-                Done::changed("has the master key")
+                Effect::changed("has the master key")
             }
         });
-        work.note(met.listed(), done.map_err(TkeError::from));
+        work.end_unit(unit.listed(), done.map_err(TkeError::from));
     }
     Ok(work.report("Next: see that all crypto units are alike (`cryptounit-compare`)."))
 }
 
 /// The recovery unit to copy from.
-async fn source(instance: &Instance, from: Option<u16>) -> Result<Met, TkeError> {
+async fn source(instance: &Instance, from: Option<u16>) -> Result<VerifiedUnit, TkeError> {
     if let Some(number) = from {
-        let met = instance.meet(number).await?;
-        if met.listed().kind != UnitKind::Recovery {
+        let unit = instance.verify(number).await?;
+        if unit.listed().kind != UnitKind::Recovery {
             return Err(TkeError::refused(format!(
                 "crypto unit {number} is no recovery crypto unit: only these give their master key away"
             )));
         }
-        return Ok(met);
+        return Ok(unit);
     }
-    let recovery = instance.meet_all(|unit| unit.listed.kind == UnitKind::Recovery).await;
-    recovery.met.into_iter().find(|met| met.snapshot.current.is_some()).ok_or_else(|| {
+    let recovery = instance.verify_where(|unit| unit.listed.kind == UnitKind::Recovery).await;
+    recovery.verified.into_iter().find(|unit| unit.snapshot.current.is_some()).ok_or_else(|| {
         TkeError::refused("no recovery crypto unit that answers holds a master key: load it from its parts")
     })
 }
 
-async fn targets(instance: &Instance, source: &Met, args: &RecoverArgs) -> Result<Vec<Met>, TkeError> {
-    let itself = |met: &Met| {
-        met.snapshot.target.unit == source.snapshot.target.unit
-            && met.snapshot.target.domain_index == source.snapshot.target.domain_index
+async fn targets(
+    instance: &Instance,
+    source: &VerifiedUnit,
+    args: &RecoverArgs,
+) -> Result<Vec<VerifiedUnit>, TkeError> {
+    let itself = |unit: &VerifiedUnit| {
+        unit.snapshot.target.unit == source.snapshot.target.unit
+            && unit.snapshot.target.domain_index == source.snapshot.target.domain_index
     };
     if args.to.is_empty() {
-        let all = instance.meet_all(|_| true).await;
-        let empty = all.met.into_iter().filter(|met| met.snapshot.current.is_none() && !itself(met));
-        let empty: Vec<Met> = empty.collect();
+        let all = instance.verify_all().await;
+        let empty = all.verified.into_iter().filter(|unit| unit.snapshot.current.is_none() && !itself(unit));
+        let empty: Vec<VerifiedUnit> = empty.collect();
         if empty.is_empty() {
             return Err(TkeError::refused(
                 "every crypto unit that answers holds a master key: name one with --to",
@@ -288,14 +302,14 @@ async fn targets(instance: &Instance, source: &Met, args: &RecoverArgs) -> Resul
     for number in &args.to {
         instance.unit(*number)?;
     }
-    let met = instance.meet_all(|unit| args.to.contains(&unit.listed.number)).await.all()?;
-    Ok(met.into_iter().filter(|met| !itself(met)).collect())
+    let unit = instance.verify_where(|unit| args.to.contains(&unit.listed.number)).await.all()?;
+    Ok(unit.into_iter().filter(|unit| !itself(unit)).collect())
 }
 
 /// Those who receive must be ruled as the one that gives, and hold no other master key.
 fn refuse_unlike(
-    source: &Met,
-    targets: &[Met],
+    source: &VerifiedUnit,
+    targets: &[VerifiedUnit],
     pattern: VerificationPattern,
     foreign: bool,
 ) -> Result<(), TkeError> {
@@ -308,16 +322,16 @@ fn refuse_unlike(
             source.number()
         ));
     }
-    for met in targets {
-        let number = met.number();
+    for unit in targets {
+        let number = unit.number();
         let (here, there) =
-            (met.snapshot.attributes.signature_threshold, source.snapshot.attributes.signature_threshold);
+            (unit.snapshot.attributes.signature_threshold, source.snapshot.attributes.signature_threshold);
         if here != there {
             reasons.push(format!(
                 "crypto unit {number} has signature threshold {here}, the recovery crypto unit {there}"
             ));
         }
-        if let Some(found) = met.snapshot.current.filter(|found| !found.is_of_same_key(&pattern)) {
+        if let Some(found) = unit.snapshot.current.filter(|found| !found.is_of_same_key(&pattern)) {
             reasons.push(format!(
                 "crypto unit {number} holds another master key ({found}), which is left alone"
             ));

@@ -3,7 +3,7 @@
 use crate::commands::units::with_absent;
 use crate::context::Context;
 use crate::error::TkeError;
-use crate::instance::{Addressed, Instance};
+use crate::instance::{Instance, UnitGroup};
 use crate::report::Report;
 use crate::tables;
 use serde_json::{Value, json};
@@ -12,35 +12,35 @@ use tke::compare::{Aspect, Comparison};
 
 /// `cryptounit-compare`.
 pub(crate) async fn show(context: &Context<'_>) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
-    let units = instance.looked_at().await;
+    let instance = Instance::open(context).await?;
+    let units = instance.selected_or_all().await;
     Ok(report(&instance, &units))
 }
 
 /// The comparison, in the documented order of its tables.
-pub(crate) fn report(instance: &Instance, units: &Addressed) -> Report {
+pub(crate) fn report(instance: &Instance, units: &UnitGroup) -> Report {
     let comparison = units.comparison();
-    let (id, met) = (instance.id(), units.met.as_slice());
+    let (id, unit) = (instance.id(), units.verified.as_slice());
     let mut text = String::new();
     let mut table = |table: String, what: &str, aspects: &[Aspect]| {
         let _ = writeln!(text, "{table}\n==> {}\n", verdict_on(&comparison, what, aspects));
     };
     table(
-        tables::thresholds(id, met),
+        tables::thresholds(id, unit),
         "thresholds",
         &[Aspect::SignatureThreshold, Aspect::RevocationThreshold],
     );
-    table(tables::administrators(id, met), "administrators", &[Aspect::Administrators]);
-    table(tables::new_registers(id, met), "new master key register", &[Aspect::NewRegister]);
-    table(tables::current_registers(id, met), "current master key register", &[Aspect::CurrentRegister]);
-    table(tables::control_points(id, met), "control points", &[Aspect::ControlPoints]);
-    text += tables::footnote(met);
+    table(tables::administrators(id, unit), "administrators", &[Aspect::Administrators]);
+    table(tables::new_registers(id, unit), "new master key register", &[Aspect::NewRegister]);
+    table(tables::current_registers(id, unit), "current master key register", &[Aspect::CurrentRegister]);
+    table(tables::control_points(id, unit), "control points", &[Aspect::ControlPoints]);
+    text += tables::footnote(unit);
     text += &differences(&comparison);
-    let alike = comparison.alike() && units.absent.is_empty();
-    let verdict = if units.absent.is_empty() {
+    let alike = comparison.alike() && units.unavailable.is_empty();
+    let verdict = if units.unavailable.is_empty() {
         comparison.verdict()
     } else {
-        format!("WARNING: {} crypto units did not answer and are not compared.", units.absent.len())
+        format!("WARNING: {} crypto units did not answer and are not compared.", units.unavailable.len())
     };
     let mut report = with_absent(text, id, units).good_if(alike);
     let _ = writeln!(report.text, "\n{verdict}");

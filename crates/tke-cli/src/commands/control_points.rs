@@ -8,7 +8,7 @@ use crate::instance::Instance;
 use crate::plan::points_text;
 use crate::report::Report;
 use crate::signers::{SignerArgs, open_quorum};
-use crate::work::{Done, Work};
+use crate::work::{Effect, UnitWork};
 use tke::Order;
 use unit_api::admin::{AdminCommand, ControlPoint};
 
@@ -19,7 +19,7 @@ pub(crate) async fn switch_on(
     point: ControlPoint,
     signers: &SignerArgs,
 ) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
+    let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;
     refuse_imprint(&units)?;
     let quorum = open_quorum(context, signers, &needs(&units, AdminCommand::SetControlPoints), &[]).await?;
@@ -29,19 +29,19 @@ pub(crate) async fn switch_on(
         plan.control_points = Some(points_text(first.snapshot.control_points.with(point.alone())));
         plans.record(instance.id(), &plan)?;
     }
-    let mut work = Work::begin(context, instance.id(), command, quorum, listed(&units))?;
-    for met in &units {
-        if !work.goes_on(met.listed()) {
+    let mut work = UnitWork::begin(context, instance.id(), command, quorum, listed(&units))?;
+    for unit in &units {
+        if !work.begin_unit(unit.listed()) {
             break;
         }
-        let result = if met.snapshot.control_points.is_on(point) {
-            Ok(Done::as_it_was(format!("{} is set already", point.name())))
+        let result = if unit.snapshot.control_points.is_on(point) {
+            Ok(Effect::unchanged(format!("{} is set already", point.name())))
         } else {
-            let order = Order::SetControlPoints(met.snapshot.control_points.with(point.alone()));
-            let done = work.ceremony().carry_out(&met.unit, &order).await;
-            done.map(|_| Done::changed(format!("{} set", point.name()))).map_err(TkeError::from)
+            let order = Order::SetControlPoints(unit.snapshot.control_points.with(point.alone()));
+            let done = work.ceremony().carry_out(&unit.unit, &order).await;
+            done.map(|_| Effect::changed(format!("{} set", point.name()))).map_err(TkeError::from)
         };
-        work.note(met.listed(), result);
+        work.end_unit(unit.listed(), result);
     }
     Ok(work.report(""))
 }

@@ -4,11 +4,11 @@ use crate::commands::parts::PartArgs;
 use crate::commands::rotation::{self, AutoRotateArgs, RotateArgs};
 use crate::context::Context;
 use crate::error::TkeError;
-use crate::instance::{Instance, Met};
+use crate::instance::{Instance, VerifiedUnit};
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::signers::{Need, SignerArgs, open_quorum};
-use crate::work::{Done, Work};
+use crate::work::{Effect, UnitWork};
 use clap::Args;
 use serde_json::json;
 use tke::ceremony::KeySource;
@@ -36,13 +36,13 @@ pub struct ConvergeArgs {
 
 /// `converge`.
 pub(crate) async fn all(context: &Context<'_>, args: &ConvergeArgs) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
+    let instance = Instance::open(context).await?;
     bring(context, &instance, args, "converge", |_| true).await
 }
 
 /// `resume`.
 pub(crate) async fn resume(context: &Context<'_>, args: &ConvergeArgs) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
+    let instance = Instance::open(context).await?;
     if rotation::is_under_way(&instance).await? {
         let (parts, signers) = (args.parts.clone(), args.signers.clone());
         let report = rotation::rotate(context, &RotateArgs { exclude: Vec::new(), parts, signers }).await?;
@@ -68,7 +68,7 @@ pub(crate) async fn resume(context: &Context<'_>, args: &ConvergeArgs) -> Result
 
 /// `failover-enable`.
 pub(crate) async fn failover(context: &Context<'_>, args: &ConvergeArgs) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
+    let instance = Instance::open(context).await?;
     let standby: Vec<String> = instance
         .units
         .iter()
@@ -98,12 +98,12 @@ async fn bring(
     command: &'static str,
     of_kind: impl Fn(UnitKind) -> bool,
 ) -> Result<Report, TkeError> {
-    let everything = instance.meet_all(|_| true).await;
+    let everything = instance.verify_all().await;
     let mut plans = context.plans()?;
     let mut plan = plans.of(instance.id());
     if let Some(number) = args.like {
         instance.unit(number)?;
-        let model = everything.met.iter().find(|met| met.number() == number);
+        let model = everything.verified.iter().find(|unit| unit.number() == number);
         let Some(model) = model else {
             return Err(everything.all().err().unwrap_or(TkeError::NothingSelected));
         };
@@ -118,16 +118,16 @@ async fn bring(
         refuse_other_parts(&mut plan, parts)?;
     }
     if let Some(pattern) = plan.master_key() {
-        let checked = precheck::activation(pattern, instance.keystore().await?.under()?);
+        let checked = precheck::activation(pattern, instance.keystore_pattern().await?);
         if !checked.passed() {
             return Err(TkeError::Precheck(checked));
         }
     }
-    let source = plan.master_key().and_then(|pattern| giver(&everything.met, pattern));
+    let source = plan.master_key().and_then(|pattern| giver(&everything.verified, pattern));
     let needs: Vec<Need<'_>> = everything
-        .met
+        .verified
         .iter()
-        .filter(|met| of_kind(met.listed().kind))
+        .filter(|unit| of_kind(unit.listed().kind))
         .chain(source)
         .map(|unit| Need { unit, signatures: signatures(unit, &plan) })
         .collect();
@@ -140,14 +140,15 @@ async fn bring(
 
     let holders: Vec<&dyn KeyPartHolder> =
         parts.iter().flat_map(KeyPartSet::holders).map(AsRef::as_ref).collect();
-    let units: Vec<&Met> = everything.met.iter().filter(|met| of_kind(met.listed().kind)).collect();
-    let mut to_do: Vec<_> = units.iter().map(|met| met.listed().clone()).collect();
+    let units: Vec<&VerifiedUnit> =
+        everything.verified.iter().filter(|unit| of_kind(unit.listed().kind)).collect();
+    let mut to_do: Vec<_> = units.iter().map(|unit| unit.listed().clone()).collect();
     to_do.extend(
-        everything.absent.iter().map(|(listed, _)| listed.clone()).filter(|listed| of_kind(listed.kind)),
+        everything.unavailable.iter().map(|(listed, _)| listed.clone()).filter(|listed| of_kind(listed.kind)),
     );
-    let mut work = Work::begin(context, instance.id(), command, quorum, to_do)?;
-    for met in units {
-        if !work.goes_on(met.listed()) {
+    let mut work = UnitWork::begin(context, instance.id(), command, quorum, to_do)?;
+    for unit in units {
+        if !work.begin_unit(unit.listed()) {
             break;
         }
         let from = match (&parts, source) {
@@ -155,15 +156,15 @@ async fn bring(
             (None, Some(source)) => KeySource::Unit { source: &source.unit, new: false },
             (None, None) => KeySource::None,
         };
-        let result = bring_one(&mut work, met, &plan, &from).await;
-        work.note(met.listed(), result);
+        let result = bring_one(&mut work, unit, &plan, &from).await;
+        work.end_unit(unit.listed(), result);
     }
-    for (listed, fault) in everything.absent {
+    for (listed, fault) in everything.unavailable {
         if of_kind(listed.kind) {
-            work.note(&listed, Err(fault.into()));
+            work.end_unit(&listed, Err(fault.into()));
         }
     }
-    if work.complete() {
+    if work.is_complete() {
         plan.under_way = None;
         plans.record(instance.id(), &plan)?;
     }
@@ -171,18 +172,18 @@ async fn bring(
 }
 
 async fn bring_one(
-    work: &mut Work,
-    met: &Met,
+    work: &mut UnitWork,
+    unit: &VerifiedUnit,
     plan: &Plan,
-    from: &KeySource<'_, crate::client::HttpPort>,
-) -> Result<Done, TkeError> {
-    let goal = plan.goal(met.listed().kind, &met.snapshot)?;
-    let before = met.snapshot.transaction_counter;
-    let after = work.ceremony().converge(&met.unit, &goal, from).await?;
+    from: &KeySource<'_, crate::client::HttpUnitPort>,
+) -> Result<Effect, TkeError> {
+    let goal = plan.goal(unit.listed().kind, &unit.snapshot)?;
+    let before = unit.snapshot.transaction_counter;
+    let after = work.ceremony().converge(&unit.unit, &goal, from).await?;
     Ok(if after.transaction_counter == before {
-        Done::as_it_was("as planned already")
+        Effect::unchanged("as planned already")
     } else {
-        Done::changed("as planned now")
+        Effect::changed("as planned now")
     })
 }
 
@@ -201,27 +202,27 @@ fn refuse_other_parts(plan: &mut Plan, parts: &KeyPartSet) -> Result<(), TkeErro
 }
 
 /// A unit that holds the master key and gives it away.
-fn giver(units: &[Met], pattern: VerificationPattern) -> Option<&Met> {
-    units.iter().find(|met| {
-        let unit = &met.snapshot;
+fn giver(units: &[VerifiedUnit], pattern: VerificationPattern) -> Option<&VerifiedUnit> {
+    units.iter().find(|unit| {
+        let unit = &unit.snapshot;
         !unit.attributes.imprint()
             && unit.attributes.permissions.contains(Permissions::WK_EXPORT)
             && unit.current.is_some_and(|current| current.is_of_same_key(&pattern))
     })
 }
 
-fn is_done(met: &Met, plan: &Plan) -> bool {
-    let goal = plan.goal(met.listed().kind, &met.snapshot);
-    goal.is_ok_and(|goal| matches!(next_step(&met.snapshot, &goal), Ok(Step::Done)))
+fn is_done(unit: &VerifiedUnit, plan: &Plan) -> bool {
+    let goal = plan.goal(unit.listed().kind, &unit.snapshot);
+    goal.is_ok_and(|goal| matches!(next_step(&unit.snapshot, &goal), Ok(Step::Done)))
 }
 
 /// The most signatures that any step on a unit can ask for.
-fn signatures(met: &Met, plan: &Plan) -> usize {
+fn signatures(unit: &VerifiedUnit, plan: &Plan) -> usize {
     let now = |unit: &Snapshot| unit.attributes.signature_threshold.max(unit.attributes.revocation_threshold);
-    let most = if is_done(met, plan) {
-        met.snapshot.attributes.signature_threshold
+    let most = if is_done(unit, plan) {
+        unit.snapshot.attributes.signature_threshold
     } else {
-        now(&met.snapshot).max(plan.signature_threshold)
+        now(&unit.snapshot).max(plan.signature_threshold)
     };
     usize::try_from(most).unwrap_or(usize::MAX)
 }

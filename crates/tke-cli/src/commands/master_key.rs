@@ -1,17 +1,16 @@
 //! Master-key registers of the selected units: `cryptounit-mk-load`, `-mk-commit`, `-mk-setimm`, `-mk-clrnew`,
 //! `-mk-clrcur`.
 
-use crate::client::Keystore;
 use crate::commands::admins::{listed, needs, refuse_if_any};
 use crate::commands::parts::{PartArgs, PatternArgs};
 use crate::context::Context;
 use crate::error::TkeError;
-use crate::instance::{Instance, Met};
+use crate::instance::{Instance, VerifiedUnit, pattern_of};
 use crate::report::Report;
 use crate::secrets::confirm;
 use crate::signers::{SignerArgs, open_quorum};
 use crate::tables::two_lines;
-use crate::work::{Done, Work, with_field};
+use crate::work::{Effect, UnitWork, with_field};
 use clap::Args;
 use std::path::PathBuf;
 use tke::Order;
@@ -20,6 +19,7 @@ use tke::precheck;
 use unit_api::admin::AdminCommand;
 use unit_api::{NewRegister, VerificationPattern};
 use uuid::Uuid;
+use wire::tke::KeystoreStatus;
 
 /// Options of `cryptounit-mk-load`.
 #[derive(Clone, Debug, Args)]
@@ -73,14 +73,14 @@ pub struct ClearCurrentArgs {
 
 /// `cryptounit-mk-load`.
 pub(crate) async fn load(context: &Context<'_>, args: &LoadArgs) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
+    let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;
     refuse_imprint(&units)?;
-    let full = |met: &Met| match met.snapshot.new {
+    let full = |unit: &VerifiedUnit| match unit.snapshot.new {
         NewRegister::Empty => None,
         NewRegister::FullUncommitted(pattern) | NewRegister::FullCommitted(pattern) => Some(format!(
             "the new register of crypto unit {} is full ({pattern}): go on with it, or clear it first (`cryptounit-mk-clrnew`)",
-            met.number()
+            unit.number()
         )),
     };
     refuse_if_any(units.iter().filter_map(full).collect())?;
@@ -91,11 +91,11 @@ pub(crate) async fn load(context: &Context<'_>, args: &LoadArgs) -> Result<Repor
         .transpose()?;
     let parts = args.parts.open(context, list.as_ref())?;
     let pattern = parts.combined_pattern();
-    let same = |met: &Met| {
-        met.snapshot.current.filter(|current| current.is_of_same_key(&pattern)).map(|_| {
+    let same = |unit: &VerifiedUnit| {
+        unit.snapshot.current.filter(|current| current.is_of_same_key(&pattern)).map(|_| {
             format!(
                 "crypto unit {} has this very master key as its current one: change at least one part",
-                met.number()
+                unit.number()
             )
         })
     };
@@ -105,7 +105,7 @@ pub(crate) async fn load(context: &Context<'_>, args: &LoadArgs) -> Result<Repor
     let mut plan = plans.of(instance.id());
     plan.loaded = Some(pattern.to_string());
     // With a key in Current this is the first half of a rotation, which the units are not planned to be in for good.
-    if units.iter().all(|met| met.snapshot.current.is_none()) {
+    if units.iter().all(|unit| unit.snapshot.current.is_none()) {
         plan.master_key = Some(pattern.to_string());
     }
     plans.record(instance.id(), &plan)?;
@@ -113,13 +113,13 @@ pub(crate) async fn load(context: &Context<'_>, args: &LoadArgs) -> Result<Repor
     let quorum =
         open_quorum(context, &args.signers, &needs(&units, AdminCommand::ImportKeyParts), &[]).await?;
     let holders: Vec<&dyn KeyPartHolder> = parts.holders().iter().map(AsRef::as_ref).collect();
-    let mut work = Work::begin(context, instance.id(), "cryptounit-mk-load", quorum, listed(&units))?;
-    for met in &units {
-        if !work.goes_on(met.listed()) {
+    let mut work = UnitWork::begin(context, instance.id(), "cryptounit-mk-load", quorum, listed(&units))?;
+    for unit in &units {
+        if !work.begin_unit(unit.listed()) {
             break;
         }
-        let done = work.ceremony().load(&met.unit, &holders, pattern).await;
-        work.note(met.listed(), done.map(|()| Done::changed("loaded")).map_err(TkeError::from));
+        let done = work.ceremony().load(&unit.unit, &holders, pattern).await;
+        work.end_unit(unit.listed(), done.map(|()| Effect::changed("loaded")).map_err(TkeError::from));
     }
     let report = work.report("Next: commit it at once (`cryptounit-mk-commit`).");
     Ok(named(report, pattern))
@@ -127,34 +127,34 @@ pub(crate) async fn load(context: &Context<'_>, args: &LoadArgs) -> Result<Repor
 
 /// `cryptounit-mk-commit`.
 pub(crate) async fn commit(context: &Context<'_>, args: &ApproveArgs) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
+    let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;
     refuse_imprint(&units)?;
     let pattern = args.pattern.pattern(context, context.plans()?.of(instance.id()).loaded())?;
-    let wrong = |met: &Met| match met.snapshot.new {
+    let wrong = |unit: &VerifiedUnit| match unit.snapshot.new {
         NewRegister::Empty => Some(format!(
             "the new register of crypto unit {} is empty: load the parts first (`cryptounit-mk-load`)",
-            met.number()
+            unit.number()
         )),
         NewRegister::FullUncommitted(found) | NewRegister::FullCommitted(found) => {
-            (!found.is_of_same_key(&pattern)).then(|| other_key(met, found, pattern))
+            (!found.is_of_same_key(&pattern)).then(|| other_key(unit, found, pattern))
         }
     };
     refuse_if_any(units.iter().filter_map(wrong).collect())?;
     let quorum = open_quorum(context, &args.signers, &needs(&units, AdminCommand::CommitNew), &[]).await?;
-    let mut work = Work::begin(context, instance.id(), "cryptounit-mk-commit", quorum, listed(&units))?;
-    for met in &units {
-        if !work.goes_on(met.listed()) {
+    let mut work = UnitWork::begin(context, instance.id(), "cryptounit-mk-commit", quorum, listed(&units))?;
+    for unit in &units {
+        if !work.begin_unit(unit.listed()) {
             break;
         }
-        let result = match met.snapshot.new {
-            NewRegister::FullCommitted(_) => Ok(Done::as_it_was("committed already")),
+        let result = match unit.snapshot.new {
+            NewRegister::FullCommitted(_) => Ok(Effect::unchanged("committed already")),
             _ => {
-                let done = work.ceremony().carry_out(&met.unit, &Order::Commit(pattern)).await;
-                done.map(|_| Done::changed("committed")).map_err(TkeError::from)
+                let done = work.ceremony().carry_out(&unit.unit, &Order::Commit(pattern)).await;
+                done.map(|_| Effect::changed("committed")).map_err(TkeError::from)
             }
         };
-        work.note(met.listed(), result);
+        work.end_unit(unit.listed(), result);
     }
     let report =
         work.report("Next: make it the current master key (`cryptounit-mk-setimm`), unless you rotate.");
@@ -163,48 +163,48 @@ pub(crate) async fn commit(context: &Context<'_>, args: &ApproveArgs) -> Result<
 
 /// `cryptounit-mk-setimm`.
 pub(crate) async fn activate(context: &Context<'_>, args: &ApproveArgs) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
+    let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;
     refuse_imprint(&units)?;
     let mut plans = context.plans()?;
     let mut plan = plans.of(instance.id());
     let pattern = args.pattern.pattern(context, plan.loaded())?;
-    let checked = precheck::activation(pattern, instance.keystore().await?.under()?);
+    let checked = precheck::activation(pattern, instance.keystore_pattern().await?);
     if !checked.passed() {
         return Err(TkeError::Precheck(checked));
     }
-    let wrong = |met: &Met| match (met.snapshot.current, met.snapshot.new) {
+    let wrong = |unit: &VerifiedUnit| match (unit.snapshot.current, unit.snapshot.new) {
         (Some(current), NewRegister::Empty) if current.is_of_same_key(&pattern) => None,
         (_, NewRegister::FullCommitted(found)) if found.is_of_same_key(&pattern) => None,
         (_, NewRegister::FullUncommitted(found)) if found.is_of_same_key(&pattern) => Some(format!(
             "crypto unit {}: the new master key is not committed (`cryptounit-mk-commit`)",
-            met.number()
+            unit.number()
         )),
         (_, NewRegister::FullCommitted(found) | NewRegister::FullUncommitted(found)) => {
-            Some(other_key(met, found, pattern))
+            Some(other_key(unit, found, pattern))
         }
         (_, NewRegister::Empty) => Some(format!(
             "the new register of crypto unit {} is empty: load and commit the master key first",
-            met.number()
+            unit.number()
         )),
     };
     refuse_if_any(units.iter().filter_map(wrong).collect())?;
     plan.master_key = Some(pattern.to_string());
     plans.record(instance.id(), &plan)?;
     let quorum = open_quorum(context, &args.signers, &needs(&units, AdminCommand::ActivateNew), &[]).await?;
-    let mut work = Work::begin(context, instance.id(), "cryptounit-mk-setimm", quorum, listed(&units))?;
-    for met in &units {
-        if !work.goes_on(met.listed()) {
+    let mut work = UnitWork::begin(context, instance.id(), "cryptounit-mk-setimm", quorum, listed(&units))?;
+    for unit in &units {
+        if !work.begin_unit(unit.listed()) {
             break;
         }
-        let result = match met.snapshot.new {
-            NewRegister::Empty => Ok(Done::as_it_was("active already")),
+        let result = match unit.snapshot.new {
+            NewRegister::Empty => Ok(Effect::unchanged("active already")),
             _ => {
-                let done = work.ceremony().carry_out(&met.unit, &Order::Activate(pattern)).await;
-                done.map(|_| Done::changed("active")).map_err(TkeError::from)
+                let done = work.ceremony().carry_out(&unit.unit, &Order::Activate(pattern)).await;
+                done.map(|_| Effect::changed("active")).map_err(TkeError::from)
             }
         };
-        work.note(met.listed(), result);
+        work.end_unit(unit.listed(), result);
     }
     let report = work.report("Next: see that all crypto units are alike (`cryptounit-compare`).");
     Ok(named(report, pattern))
@@ -212,12 +212,12 @@ pub(crate) async fn activate(context: &Context<'_>, args: &ApproveArgs) -> Resul
 
 /// `cryptounit-mk-clrnew`.
 pub(crate) async fn clear_new(context: &Context<'_>, args: &ClearNewArgs) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
+    let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;
     refuse_imprint(&units)?;
-    let next = instance.keystore().await?.going_to()?;
-    let rotating = |met: &Met| {
-        let new = match met.snapshot.new {
+    let next = instance.keystore().await?.next.map(pattern_of);
+    let rotating = |unit: &VerifiedUnit| {
+        let new = match unit.snapshot.new {
             NewRegister::Empty => None,
             NewRegister::FullUncommitted(pattern) | NewRegister::FullCommitted(pattern) => Some(pattern),
         };
@@ -226,7 +226,7 @@ pub(crate) async fn clear_new(context: &Context<'_>, args: &ClearNewArgs) -> Res
             format!(
                 "crypto unit {}: keys are being re-enciphered to the master key in its new register. Clearing it could \
                  lose them: finish the rotation, or cancel it",
-                met.number()
+                unit.number()
             )
         })
     };
@@ -240,7 +240,7 @@ pub(crate) async fn clear_current(
     context: &Context<'_>,
     args: &ClearCurrentArgs,
 ) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
+    let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;
     refuse_imprint(&units)?;
     refuse_loss(&units, &instance.keystore().await?, args.yes_lose_access)?;
@@ -255,40 +255,44 @@ pub(crate) async fn clear_current(
 async fn clear(
     context: &Context<'_>,
     instance: Uuid,
-    units: Vec<Met>,
+    units: Vec<VerifiedUnit>,
     command: &'static str,
     order: &Order,
     signers: &SignerArgs,
 ) -> Result<Report, TkeError> {
     let quorum = open_quorum(context, signers, &needs(&units, order.command()), &[]).await?;
-    let mut work = Work::begin(context, instance, command, quorum, listed(&units))?;
-    for met in &units {
-        if !work.goes_on(met.listed()) {
+    let mut work = UnitWork::begin(context, instance, command, quorum, listed(&units))?;
+    for unit in &units {
+        if !work.begin_unit(unit.listed()) {
             break;
         }
         let empty = match order {
-            Order::ClearNew => matches!(met.snapshot.new, NewRegister::Empty),
-            _ => met.snapshot.current.is_none(),
+            Order::ClearNew => matches!(unit.snapshot.new, NewRegister::Empty),
+            _ => unit.snapshot.current.is_none(),
         };
         let result = if empty {
-            Ok(Done::as_it_was("empty already"))
+            Ok(Effect::unchanged("empty already"))
         } else {
-            let done = work.ceremony().carry_out(&met.unit, order).await;
-            done.map(|_| Done::changed("cleared")).map_err(TkeError::from)
+            let done = work.ceremony().carry_out(&unit.unit, order).await;
+            done.map(|_| Effect::changed("cleared")).map_err(TkeError::from)
         };
-        work.note(met.listed(), result);
+        work.end_unit(unit.listed(), result);
     }
     Ok(work.report(""))
 }
 
 /// Refuses to take a master key away that keys are under, unless that is what is wanted.
-pub(crate) fn refuse_loss(units: &[Met], keystore: &Keystore, anyway: bool) -> Result<(), TkeError> {
-    let under = keystore.under()?;
-    let held = |met: &Met| {
-        let current = met.snapshot.current.zip(under);
+pub(crate) fn refuse_loss(
+    units: &[VerifiedUnit],
+    keystore: &KeystoreStatus,
+    anyway: bool,
+) -> Result<(), TkeError> {
+    let under = keystore.pattern.map(pattern_of);
+    let held = |unit: &VerifiedUnit| {
+        let current = unit.snapshot.current.zip(under);
         current
             .is_some_and(|(current, under)| current.is_of_same_key(&under))
-            .then(|| met.number().to_string())
+            .then(|| unit.number().to_string())
     };
     let numbers: Vec<String> = units.iter().filter_map(held).collect();
     if anyway || keystore.keys == Some(0) || numbers.is_empty() {
@@ -302,24 +306,24 @@ pub(crate) fn refuse_loss(units: &[Met], keystore: &Keystore, anyway: bool) -> R
     )))
 }
 
-pub(crate) fn refuse_imprint(units: &[Met]) -> Result<(), TkeError> {
-    let imprint = |met: &Met| {
-        met.snapshot.attributes.imprint().then(|| {
+pub(crate) fn refuse_imprint(units: &[VerifiedUnit]) -> Result<(), TkeError> {
+    let imprint = |unit: &VerifiedUnit| {
+        unit.snapshot.attributes.imprint().then(|| {
             format!(
                 "crypto unit {} is in imprint mode: add administrators and set thresholds first \
                  (`cryptounit-admin-add`, `cryptounit-thrhld-set`)",
-                met.number()
+                unit.number()
             )
         })
     };
     refuse_if_any(units.iter().filter_map(imprint).collect())
 }
 
-fn other_key(met: &Met, found: VerificationPattern, wanted: VerificationPattern) -> String {
+fn other_key(unit: &VerifiedUnit, found: VerificationPattern, wanted: VerificationPattern) -> String {
     format!(
         "crypto unit {} has another master key ({found}) in its new register than the ceremony worked out ({wanted}): \
          clear it (`cryptounit-mk-clrnew`) and load again",
-        met.number()
+        unit.number()
     )
 }
 

@@ -7,7 +7,7 @@ use crate::commands::protocol;
 use crate::context::Context;
 use crate::duration::parse_duration;
 use crate::error::TkeError;
-use crate::instance::{Instance, Met};
+use crate::instance::{Instance, VerifiedUnit};
 use crate::report::Report;
 use crate::secrets::confirm;
 use crate::signers::{SignerArgs, administrators, any_keys};
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tke::Order;
 use tke::ceremony::{Event, Record};
-use tke::plan::administration;
+use tke::plan::{Rule, administration};
 use tke::precheck;
 use tke::private_file;
 use tke::proposal::{DEFAULT_LIFETIME, Proposal, ProposalError};
@@ -124,14 +124,14 @@ pub(crate) async fn propose(context: &Context<'_>, args: &ProposeArgs) -> Result
         |what| TkeError::Unknown { what, given: String::new(), hint: "name it with --unit N --out FILE" };
     let number = args.unit.ok_or_else(|| missing("crypto unit"))?;
     let out = args.out.as_deref().ok_or_else(|| missing("file for the proposal"))?;
-    let instance = Instance::reach(context).await?;
-    let met = instance.meet(number).await?;
-    let order = order(context, &instance, &met, &args.order).await?;
+    let instance = Instance::open(context).await?;
+    let unit = instance.verify(number).await?;
+    let order = order(context, &instance, &unit, &args.order).await?;
     // What would be lost is asked about when it is submitted.
-    refuse_wrong(&instance, &met, &order, true).await?;
+    refuse_wrong(&instance, &unit, &order, true).await?;
     let lifetime = args.expires.map_or(Ok(DEFAULT_LIFETIME), SignedDuration::try_from);
     let lifetime = lifetime.unwrap_or(DEFAULT_LIFETIME);
-    let proposal = Proposal::new(met.listed(), &met.snapshot, &order, Timestamp::now(), lifetime);
+    let proposal = Proposal::new(unit.listed(), &unit.snapshot, &order, Timestamp::now(), lifetime);
     write(out, &proposal)?;
     Ok(shown(
         out,
@@ -143,7 +143,7 @@ pub(crate) async fn propose(context: &Context<'_>, args: &ProposeArgs) -> Result
 async fn order(
     context: &Context<'_>,
     instance: &Instance,
-    met: &Met,
+    unit: &VerifiedUnit,
     proposed: &ProposedOrder,
 ) -> Result<Order, TkeError> {
     let loaded = || Ok::<_, TkeError>(context.plans()?.of(instance.id()).loaded());
@@ -156,10 +156,10 @@ async fn order(
             Order::AddAdministrator(new.pop().ok_or(TkeError::NoSigner)?)
         }
         ProposedOrder::RemoveAdministrator { administrator } => {
-            Order::RemoveAdministrator(installed(context, std::slice::from_ref(met), administrator)?)
+            Order::RemoveAdministrator(installed(context, std::slice::from_ref(unit), administrator)?)
         }
         ProposedOrder::Thresholds { signature, revocation } => {
-            let now = met.snapshot.attributes;
+            let now = unit.snapshot.attributes;
             Order::SetAttributes(Attributes {
                 signature_threshold: *signature,
                 revocation_threshold: *revocation,
@@ -173,7 +173,7 @@ async fn order(
                 given: name.clone(),
                 hint: "`cryptounit-cp` lists them",
             })?;
-            Order::SetControlPoints(met.snapshot.control_points.with(point.alone()))
+            Order::SetControlPoints(unit.snapshot.control_points.with(point.alone()))
         }
         ProposedOrder::Commit(which) => Order::Commit(which.pattern(context, loaded()?)?),
         ProposedOrder::Activate(which) => Order::Activate(which.pattern(context, loaded()?)?),
@@ -184,11 +184,16 @@ async fn order(
 }
 
 /// What a single command of that kind is refused for, a proposal is refused for too.
-async fn refuse_wrong(instance: &Instance, met: &Met, order: &Order, anyway: bool) -> Result<(), TkeError> {
-    let one = std::slice::from_ref(met);
+async fn refuse_wrong(
+    instance: &Instance,
+    unit: &VerifiedUnit,
+    order: &Order,
+    anyway: bool,
+) -> Result<(), TkeError> {
+    let one = std::slice::from_ref(unit);
     match order {
         Order::Activate(pattern) => {
-            let checked = precheck::activation(*pattern, instance.keystore().await?.under()?);
+            let checked = precheck::activation(*pattern, instance.keystore_pattern().await?);
             if !checked.passed() {
                 return Err(TkeError::Precheck(checked));
             }
@@ -197,11 +202,11 @@ async fn refuse_wrong(instance: &Instance, met: &Met, order: &Order, anyway: boo
         Order::ClearCurrent | Order::Zeroize => refuse_loss(one, &instance.keystore().await?, anyway),
         Order::SetAttributes(to) => {
             refuse_imprint(one)?;
-            let mut rule = crate::plan::rule_of(&met.snapshot);
+            let mut rule = Rule::of(&unit.snapshot);
             rule.signature_threshold = to.signature_threshold;
             rule.revocation_threshold = to.revocation_threshold;
-            let no_way = administration(&met.snapshot, &rule).err();
-            no_way.map_or(Ok(()), |source| Err(TkeError::NoWay { unit: met.number(), source }))
+            let no_way = administration(&unit.snapshot, &rule).err();
+            no_way.map_or(Ok(()), |source| Err(TkeError::NoWay { unit: unit.number(), source }))
         }
         Order::AddAdministrator(_) | Order::RemoveAdministrator(_) => Ok(()),
         _ => refuse_imprint(one),
@@ -230,7 +235,7 @@ pub(crate) async fn sign(context: &Context<'_>, args: &ProposalSignArgs) -> Resu
 /// `proposal-submit`.
 pub(crate) async fn submit(context: &Context<'_>, args: &ProposalSubmitArgs) -> Result<Report, TkeError> {
     let proposal = read(&args.file)?;
-    let instance = Instance::reach(context).await?;
+    let instance = Instance::open(context).await?;
     let (target, counter) = proposal.target().ok_or(ProposalError::Malformed(None))?;
     let order = proposal.order().ok_or(ProposalError::Malformed(None))?;
     let there = instance
@@ -242,10 +247,10 @@ pub(crate) async fn submit(context: &Context<'_>, args: &ProposalSubmitArgs) -> 
         given: target.unit.to_string(),
         hint: "the proposal is for another instance (--instance)",
     })?;
-    let met = instance.meet(number).await?;
-    refuse_wrong(&instance, &met, &order, args.yes_lose_access).await?;
+    let unit = instance.verify(number).await?;
+    refuse_wrong(&instance, &unit, &order, args.yes_lose_access).await?;
     let mut record = protocol::open(context, instance.id(), "proposal-submit")?;
-    let done = proposal.submit(&met.unit, Timestamp::now()).await;
+    let done = proposal.submit(&unit.unit, Timestamp::now()).await;
     if let Err(error) = &done
         && !matches!(error, ProposalError::Unit(_))
     {
@@ -253,7 +258,7 @@ pub(crate) async fn submit(context: &Context<'_>, args: &ProposalSubmitArgs) -> 
         return Err(done.err().map_or(TkeError::NoSigner, TkeError::from));
     }
     let event = Event {
-        unit: met.listed().clone(),
+        unit: unit.listed().clone(),
         what: order.to_string(),
         command: order.command(),
         transaction_counter: counter,
@@ -265,18 +270,23 @@ pub(crate) async fn submit(context: &Context<'_>, args: &ProposalSubmitArgs) -> 
     };
     record.record(&event).map_err(TkeError::NotRecorded)?;
     done?;
-    remember(context, &instance, &met, &order)?;
+    remember(context, &instance, &unit, &order)?;
     let text = format!("Crypto unit {number} has carried it out: {order}.");
     Ok(Report::new(text, json!({ "crypto_unit": number, "order": order.to_string(), "done": true })))
 }
 
 /// A proposal that changes who rules changes the plan.
-fn remember(context: &Context<'_>, instance: &Instance, met: &Met, order: &Order) -> Result<(), TkeError> {
+fn remember(
+    context: &Context<'_>,
+    instance: &Instance,
+    unit: &VerifiedUnit,
+    order: &Order,
+) -> Result<(), TkeError> {
     let mut plans = context.plans()?;
     let mut plan = plans.of(instance.id());
     match order {
         Order::AddAdministrator(new) => {
-            plan.align(&[&met.snapshot]);
+            plan.align(&[&unit.snapshot]);
             plan.add(new);
         }
         Order::RemoveAdministrator(ski) => plan.remove(ski),

@@ -199,7 +199,7 @@ pub(crate) async fn close(context: &Context<'_>, args: &CloseArgs) -> Result<Rep
 
 /// `script`.
 pub(crate) async fn script(context: &Context<'_>, args: &ScriptArgs) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
+    let instance = Instance::open(context).await?;
     let method = match args.method {
         ScriptMethod::Cards => Method::SmartCards,
         ScriptMethod::Files => Method::KeyPartFiles,

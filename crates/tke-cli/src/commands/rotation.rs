@@ -1,49 +1,45 @@
-//! Rotating the master key while every key stays in use: `cryptounit-mk-rotate`, `auto-mk-rotate`, `rotation`,
-//! `rotation-cancel`.
+//! Rotation of the master key: `cryptounit-mk-rotate`, `auto-mk-rotate`, `rotation`, `rotation-cancel`.
 //!
-//! What to do next is the service's advice, worked out from its journal and from what units show, and done again and
-//! again until nothing is left. So a rotation that was interrupted anywhere is finished by the same command.
+//! The rules are in [`tke::rotation`]. These commands open the signature keys, check that the rotation can begin, keep the
+//! recorded plan up to date, and show what happens.
 
 use crate::commands::admins::listed;
 use crate::commands::master_key::refuse_imprint;
 use crate::commands::parts::PartArgs;
-use crate::console::ProgressKind;
+use crate::console::{Progress, ProgressKind};
 use crate::context::Context;
 use crate::error::TkeError;
-use crate::instance::{Instance, Met};
-use crate::plan::{self, rule_of};
+use crate::instance::{Instance, VerifiedUnit, comparison};
+use crate::plan::{Plan, Plans};
 use crate::report::Report;
 use crate::signers::{Need, SignerArgs, open_quorum};
-use crate::work::{Done, Work, with_field};
+use crate::work::{Effect, UnitWork, WorkLog, with_field};
 use clap::Args;
-use serde::{Deserialize, Serialize};
-use std::time::Duration;
-use tke::ceremony::KeySource;
-use tke::converge::{Goal, KeyGoal};
+use tke::ceremony::CeremonyError;
 use tke::part::{KeyPartHolder, KeyPartSet};
 use tke::precheck::{self, RotationStage};
 use tke::quorum::Quorum;
-use tke::{Order, UnitKind};
-use unit_api::{NewRegister, VerificationPattern};
+use tke::rotation::{Rotation, RotationError, RotationObserver, UnitChange};
+use tke::unit::PortError;
+use tke::{Listed, UnitKind};
+use unit_api::VerificationPattern;
+use uuid::Uuid;
+use wire::tke::RotationStatus;
 
-/// The command that is noted as under way while the new master key is not yet everywhere.
+/// The command that is recorded as under way until every unit has the new master key.
 pub(crate) const AUTOMATIC: &str = "auto-mk-rotate";
-
-/// How often the service is asked how far it is.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// So many steps are more than any rotation has, but for those that wait for keys.
-const MAX_STEPS: usize = 32;
 
 /// Options of `cryptounit-mk-rotate`.
 #[derive(Clone, Debug, Args)]
 pub struct RotateArgs {
-    /// Go on without this crypto unit, which then has to be loaded anew before it can serve. May be given several times.
+    /// Exclude this crypto unit from the rotation. It has to be loaded again before it can serve. May be given several
+    /// times.
     #[arg(long, value_name = "N")]
     pub exclude: Vec<u16>,
-    /// Parts of the new master key, for units that lack it.
+    /// Parts of the new master key, for crypto units that lack it.
     #[command(flatten)]
     pub parts: PartArgs,
-    /// Who signs.
+    /// Signature keys.
     #[command(flatten)]
     pub signers: SignerArgs,
 }
@@ -51,221 +47,143 @@ pub struct RotateArgs {
 /// Options of `auto-mk-rotate` and `rotation-cancel`.
 #[derive(Clone, Debug, Args)]
 pub struct AutoRotateArgs {
-    /// Who signs.
+    /// Signature keys.
     #[command(flatten)]
     pub signers: SignerArgs,
 }
 
-/// What the service says of a rotation.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Standing {
-    pub(crate) id: Option<String>,
-    pub(crate) phase: Option<String>,
-    pub(crate) old: Option<String>,
-    pub(crate) new: Option<String>,
-    pub(crate) done: u64,
-    pub(crate) total: u64,
-    pub(crate) cancellable: bool,
-    /// What to do next, in a word.
-    pub(crate) next: String,
-    /// The same for people.
-    pub(crate) advice: String,
-    pub(crate) also: Vec<String>,
-}
-
-impl Standing {
-    fn new_pattern(&self) -> Option<VerificationPattern> {
-        self.new.as_deref().and_then(plan::pattern)
-    }
-
-    fn old_pattern(&self) -> Option<VerificationPattern> {
-        self.old.as_deref().and_then(plan::pattern)
-    }
-}
-
-/// `rotation`: how far a rotation is.
+/// `rotation`: the status of a rotation.
 pub(crate) async fn show(context: &Context<'_>) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
-    let standing = instance.rotation().await?;
-    let text = match (&standing.phase, &standing.new) {
+    let instance = Instance::open(context).await?;
+    let status = instance.rotation().await?;
+    let text = match (status.phase, status.new) {
         (Some(phase), Some(new)) => format!(
             "Rotation to {new}\nphase:    {phase}, {} of {} keys\nnext:     {}\ncancel:   {}\n",
-            standing.done,
-            standing.total,
-            standing.advice,
-            if standing.cancellable { "possible (`rotation-cancel`)" } else { "no longer possible" }
+            status.done,
+            status.total,
+            status.advice,
+            if status.cancellable { "possible (`rotation-cancel`)" } else { "no longer possible" }
         ),
-        _ => format!("No rotation is under way.\nnext:     {}\n", standing.advice),
+        _ => format!("No rotation is under way.\nnext:     {}\n", status.advice),
     };
-    Ok(Report::new(text, &standing))
+    Ok(Report::new(text, &status))
 }
 
-/// `cryptounit-mk-rotate`: from a new master key that is committed everywhere to the end.
+/// `cryptounit-mk-rotate`: rotates to the new master key that is committed on every unit.
 pub(crate) async fn rotate(context: &Context<'_>, args: &RotateArgs) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
-    let standing = instance.rotation().await?;
-    let met = everywhere(&instance, &args.exclude).await?;
-    let quorum = quorum(context, &args.signers, &met).await?;
-    if standing.id.is_none() {
+    let instance = Instance::open(context).await?;
+    for number in &args.exclude {
+        instance.unit(*number)?;
+    }
+    let status = instance.rotation().await?;
+    let units = all_but(&instance, &args.exclude).await?;
+    let quorum = quorum(context, &args.signers, &units).await?;
+    if status.id.is_none() {
         let loaded = context.plans()?.of(instance.id()).loaded();
-        check(&instance, &met, &quorum, RotationStage::Rotate(loaded), false, &args.exclude).await?;
+        check(&instance, &units, &quorum, RotationStage::Rotate(loaded), &args.exclude).await?;
     }
     let parts = if args.parts.is_empty() { None } else { Some(args.parts.open(context, None)?) };
-    finish(context, &instance, &met, quorum, parts.as_ref(), &args.exclude, "cryptounit-mk-rotate").await
+    run(context, &instance, &units, quorum, parts.as_ref(), &args.exclude, "cryptounit-mk-rotate").await
 }
 
-/// `auto-mk-rotate`: a new master key, drawn in a recovery unit and handed on to all others, then the rotation.
+/// `auto-mk-rotate`: generates a new master key in a recovery unit, copies it to all others, and rotates to it.
 pub(crate) async fn automatic(context: &Context<'_>, args: &AutoRotateArgs) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
-    let standing = instance.rotation().await?;
-    let mut met = everywhere(&instance, &[]).await?;
-    let quorum = quorum(context, &args.signers, &met).await?;
-    // Never a second random key once keys may be under the first.
-    if standing.id.is_some() {
-        return finish(context, &instance, &met, quorum, None, &[], AUTOMATIC).await;
+    let instance = Instance::open(context).await?;
+    let status = instance.rotation().await?;
+    let mut units = all_but(&instance, &[]).await?;
+    let quorum = quorum(context, &args.signers, &units).await?;
+    if status.id.is_some() {
+        return run(context, &instance, &units, quorum, None, &[], AUTOMATIC).await;
     }
     let mut plans = context.plans()?;
     let mut plan = plans.of(instance.id());
-    let begun = plan.under_way.as_deref() == Some(AUTOMATIC);
-    let drawn = plan.loaded().filter(|_| begun).and_then(|pattern| {
-        let giver =
-            met.iter().find(|met| met.listed().kind == UnitKind::Recovery && holds_new(met, pattern))?;
-        Some((giver.number(), pattern))
+    let interrupted = plan.under_way.as_deref() == Some(AUTOMATIC);
+    let generated = plan.loaded().filter(|_| interrupted).and_then(|pattern| {
+        let is_holder = |unit: &&VerifiedUnit| {
+            unit.listed().kind == UnitKind::Recovery && unit.snapshot.holds_new(pattern)
+        };
+        units.iter().find(is_holder).map(|unit| (unit.number(), pattern))
     });
-    if drawn.is_none() {
-        check(&instance, &met, &quorum, RotationStage::Load, true, &[]).await?;
+    if generated.is_none() {
+        check(&instance, &units, &quorum, RotationStage::LoadAutomatically, &[]).await?;
     }
-    let Some(old) = met.first().and_then(|met| met.snapshot.current) else {
-        return Err(TkeError::refused("no crypto unit holds a master key that could be rotated"));
-    };
-    met.sort_by_key(|met| {
-        (drawn.map(|(number, _)| number) != Some(met.number()), met.listed().kind != UnitKind::Recovery)
+    // In the order in which they get the key: first the one that has it, or generates it.
+    units.sort_by_key(|unit| {
+        let holder = generated.map(|(number, _)| number) == Some(unit.number());
+        (!holder, unit.listed().kind != UnitKind::Recovery)
     });
-    let mut work = Work::begin(context, instance.id(), AUTOMATIC, quorum, listed(&met))?;
-    let Some((source, others)) = met.split_first() else { return Err(TkeError::NothingSelected) };
-    let new = match drawn {
-        Some((_, pattern)) => pattern,
-        None => {
-            plan.under_way = Some(AUTOMATIC.to_owned());
-            plan.loaded = None;
-            plans.record(instance.id(), &plan)?;
-            let made = work.ceremony().carry_out(&source.unit, &Order::GenerateMasterKey).await?;
-            let pattern =
-                <[u8; 32]>::try_from(made.output.as_slice()).map(VerificationPattern::from_bytes).map_err(
-                    |_| TkeError::refused("the recovery unit did not say which master key it has drawn"),
-                )?;
-            plan.loaded = Some(pattern.to_string());
-            plans.record(instance.id(), &plan)?;
-            pattern
-        }
-    };
-    let master_key = KeyGoal::Rotating { old, new };
-    for (at, unit) in std::iter::once(source).chain(others).enumerate() {
-        if !work.goes_on(unit.listed()) {
-            break;
-        }
-        let goal = Goal { rule: rule_of(&unit.snapshot), control_points: None, master_key };
-        let from =
-            if at == 0 { KeySource::None } else { KeySource::Unit { source: &source.unit, new: true } };
-        let done = work.ceremony().converge(&unit.unit, &goal, &from).await;
-        work.note(
-            unit.listed(),
-            done.map(|_| Done::changed("holds the new master key")).map_err(TkeError::from),
-        );
+    let mut work = UnitWork::begin(context, instance.id(), AUTOMATIC, quorum, listed(&units))?;
+    let (mut ceremony, log) = work.split();
+    let mut observer = Observer::new(context, instance.id(), log, &mut plans, &mut plan);
+    let distributed = Rotation::new(instance.client(), &units)
+        .distribute(&mut ceremony, &mut observer, generated.map(|(_, pattern)| pattern))
+        .await;
+    match distributed {
+        Ok(_) => {}
+        Err(RotationError::Incomplete { .. }) => return Ok(work.report("")),
+        Err(error) => return Err(error.into()),
     }
-    if !work.complete() {
-        return Ok(work.report(""));
-    }
-    drop(work.report(""));
-    let quorum = self::quorum(context, &args.signers, &met).await?;
-    finish(context, &instance, &met, quorum, None, &[], AUTOMATIC).await
+    run(context, &instance, &units, work.into_quorum(), None, &[], AUTOMATIC).await
 }
 
-/// `rotation-cancel`: back to the old master key, as long as no unit was activated.
+/// `rotation-cancel`: keeps the old master key, as long as no unit was activated.
 pub(crate) async fn cancel(context: &Context<'_>, args: &AutoRotateArgs) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
-    let standing = instance.rotation().await?;
-    let Some(new) = standing.new_pattern() else {
+    let instance = Instance::open(context).await?;
+    if instance.rotation().await?.id.is_none() {
         return Err(TkeError::refused(
             "no rotation is under way: `cryptounit-mk-clrnew` clears a master key that was only loaded",
         ));
-    };
-    let met = everywhere(&instance, &[]).await?;
-    let quorum = quorum(context, &args.signers, &met).await?;
-    instance.rotate("cancel", None, &[]).await?;
-    wait_for_batches(context, &instance).await?;
-    let mut work = Work::begin(context, instance.id(), "rotation-cancel", quorum, listed(&met))?;
-    for unit in &met {
-        if !work.goes_on(unit.listed()) {
-            break;
-        }
-        let result = if holds_new(unit, new) {
-            let done = work.ceremony().carry_out(&unit.unit, &Order::ClearNew).await;
-            done.map(|_| Done::changed("new register cleared")).map_err(TkeError::from)
-        } else {
-            Ok(Done::as_it_was("does not hold the new master key"))
-        };
-        work.note(unit.listed(), result);
     }
-    if work.complete() {
-        let mut plans = context.plans()?;
-        let mut plan = plans.of(instance.id());
-        (plan.under_way, plan.loaded) = (None, None);
-        plans.record(instance.id(), &plan)?;
+    let units = all_but(&instance, &[]).await?;
+    let quorum = quorum(context, &args.signers, &units).await?;
+    let mut plans = context.plans()?;
+    let mut plan = plans.of(instance.id());
+    let mut work = UnitWork::begin(context, instance.id(), "rotation-cancel", quorum, listed(&units))?;
+    let (mut ceremony, log) = work.split();
+    let mut observer = Observer::new(context, instance.id(), log, &mut plans, &mut plan);
+    match Rotation::new(instance.client(), &units).cancel(&mut ceremony, &mut observer).await {
+        Ok(()) => {}
+        Err(RotationError::Incomplete { .. }) => return Ok(work.report("")),
+        Err(error) => return Err(error.into()),
     }
+    (plan.under_way, plan.loaded) = (None, None);
+    plans.record(instance.id(), &plan)?;
     Ok(work.report("The rotation is cancelled; the old master key stays."))
 }
 
-/// Whether a rotation is under way, which `resume` then goes on with.
+/// Whether a rotation is under way, which `resume` then continues.
 pub(crate) async fn is_under_way(instance: &Instance) -> Result<bool, TkeError> {
     Ok(instance.rotation().await?.id.is_some())
 }
 
-/// Does what is advised until nothing is left.
-async fn finish(
+/// Follows the service's advice until the rotation is finished.
+async fn run(
     context: &Context<'_>,
     instance: &Instance,
-    met: &[Met],
+    units: &[VerifiedUnit],
     quorum: Quorum,
     parts: Option<&KeyPartSet>,
     exclude: &[u16],
     command: &'static str,
 ) -> Result<Report, TkeError> {
-    let mut work = Work::begin(context, instance.id(), command, quorum, listed(met))?;
+    let mut work = UnitWork::begin(context, instance.id(), command, quorum, listed(units))?;
     let mut plans = context.plans()?;
     let mut plan = plans.of(instance.id());
     plan.under_way = Some(command.to_owned());
     plans.record(instance.id(), &plan)?;
-    let mut new = None;
-    for _ in 0..MAX_STEPS {
-        let standing = instance.rotation().await?;
-        new = standing.new_pattern().or(new).or_else(|| plan.loaded());
-        match (standing.next.as_str(), new) {
-            ("nothing", _) => break,
-            ("begin", Some(new)) => instance.rotate("begin", Some(new), exclude).await?,
-            ("reencipher" | "remove-old-forms" | "remove-new-forms", _) => {
-                instance.rotate("reencipher", None, exclude).await?;
-                wait_for_batches(context, instance).await?;
-            }
-            ("begin-activation", _) => instance.rotate("activate", None, exclude).await?,
-            ("finish", _) => instance.rotate("finish", None, exclude).await?,
-            ("activate", Some(new)) => {
-                // What a unit does not do now, it is advised to do again; only its own failure ends the loop.
-                for unit in met {
-                    activate(&mut work, unit, new).await?;
-                }
-            }
-            ("load" | "commit", Some(new)) => {
-                let Some(old) = standing.old_pattern() else {
-                    return Err(TkeError::refused(standing.advice));
-                };
-                bring_new(&mut work, met, parts, old, new).await?;
-            }
-            _ => return Err(TkeError::refused(standing.advice)),
-        }
-    }
-    for unit in met {
-        work.note(unit.listed(), Ok(Done::changed("has the new master key")));
+    let loaded = plan.loaded();
+    let holders: Vec<&dyn KeyPartHolder> =
+        parts.into_iter().flat_map(KeyPartSet::holders).map(AsRef::as_ref).collect();
+    let (mut ceremony, log) = work.split();
+    let mut observer = Observer::new(context, instance.id(), log, &mut plans, &mut plan);
+    let new = Rotation::new(instance.client(), units)
+        .with_parts(&holders)
+        .excluding(exclude)
+        .run(&mut ceremony, &mut observer, loaded)
+        .await?;
+    drop(observer);
+    for unit in units {
+        work.end_unit(unit.listed(), Ok(Effect::changed("has the new master key")));
     }
     (plan.under_way, plan.loaded) = (None, None);
     plan.master_key = new.map(|pattern| pattern.to_string());
@@ -274,93 +192,99 @@ async fn finish(
     Ok(with_field(report, "verification_pattern", new.map(|pattern| pattern.to_string())))
 }
 
-/// Activates the new master key on a unit that has it committed.
-async fn activate(work: &mut Work, unit: &Met, new: VerificationPattern) -> Result<(), TkeError> {
-    let now = unit.unit.snapshot().await?;
-    if matches!(now.new, NewRegister::FullCommitted(found) if found.is_of_same_key(&new)) {
-        work.ceremony().carry_out(&unit.unit, &Order::Activate(new)).await?;
-    }
-    Ok(())
+/// Keeps the recorded plan up to date, and shows progress.
+struct Observer<'a> {
+    context: &'a Context<'a>,
+    instance: Uuid,
+    log: &'a mut WorkLog,
+    plans: &'a mut Plans,
+    plan: &'a mut Plan,
+    keys: Option<Box<dyn Progress>>,
 }
 
-/// Brings the new master key into New of units that lack it, and commits it, from parts or from a recovery unit.
-async fn bring_new(
-    work: &mut Work,
-    met: &[Met],
-    parts: Option<&KeyPartSet>,
-    old: VerificationPattern,
-    new: VerificationPattern,
-) -> Result<(), TkeError> {
-    let holders: Vec<&dyn KeyPartHolder> =
-        parts.into_iter().flat_map(KeyPartSet::holders).map(AsRef::as_ref).collect();
-    let giver = met.iter().find(|met| met.listed().kind == UnitKind::Recovery && holds_new(met, new));
-    for unit in met {
-        let goal = Goal {
-            rule: rule_of(&unit.snapshot),
-            control_points: None,
-            master_key: KeyGoal::Rotating { old, new },
-        };
-        let from = match giver {
-            Some(giver) if giver.number() != unit.number() => {
-                KeySource::Unit { source: &giver.unit, new: true }
+impl<'a> Observer<'a> {
+    const fn new(
+        context: &'a Context<'a>,
+        instance: Uuid,
+        log: &'a mut WorkLog,
+        plans: &'a mut Plans,
+        plan: &'a mut Plan,
+    ) -> Self {
+        Self { context, instance, log, plans, plan, keys: None }
+    }
+
+    fn store_plan(&mut self) -> Result<(), PortError> {
+        Ok(self.plans.record(self.instance, self.plan)?)
+    }
+}
+
+impl RotationObserver for Observer<'_> {
+    fn key_generation_begins(&mut self) -> Result<(), PortError> {
+        self.plan.under_way = Some(AUTOMATIC.to_owned());
+        self.plan.loaded = None;
+        self.store_plan()
+    }
+
+    fn key_generated(&mut self, pattern: VerificationPattern) -> Result<(), PortError> {
+        self.plan.loaded = Some(pattern.to_string());
+        self.store_plan()
+    }
+
+    fn unit_begins(&mut self, unit: &Listed) {
+        self.log.begin_unit(unit);
+    }
+
+    fn unit_ended(&mut self, unit: &Listed, result: Result<UnitChange, CeremonyError>) {
+        let effect = result.map(|change| match change {
+            UnitChange::HoldsNew => Effect::changed("holds the new master key"),
+            UnitChange::Cleared => Effect::changed("new register cleared"),
+            UnitChange::Unchanged => Effect::unchanged("does not hold the new master key"),
+        });
+        self.log.end_unit(unit, effect.map_err(TkeError::from));
+    }
+
+    fn keys_processed(&mut self, status: &RotationStatus) {
+        let phase = status.phase.filter(|phase| phase.processes_keys());
+        match phase {
+            Some(phase) => {
+                let console = self.context.console;
+                let display = self.keys.get_or_insert_with(|| console.progress("keys", ProgressKind::Items));
+                display.update(status.done, status.total, phase.as_str());
             }
-            _ if !holders.is_empty() => KeySource::Parts(&holders),
-            _ => KeySource::None,
-        };
-        work.ceremony().converge(&unit.unit, &goal, &from).await?;
-    }
-    Ok(())
-}
-
-/// Waits until the service has gone through all keys of the present phase.
-async fn wait_for_batches(context: &Context<'_>, instance: &Instance) -> Result<(), TkeError> {
-    let mut progress = context.console.progress("keys", ProgressKind::Items);
-    loop {
-        let standing = instance.rotation().await?;
-        let phase = standing.phase.as_deref();
-        progress.update(standing.done, standing.total, phase.unwrap_or_default());
-        if !matches!(phase, Some("re-enciphering" | "finishing" | "cancelling")) {
-            return Ok(());
+            None => self.keys = None,
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
-/// Every unit of the instance but those given up: one left behind is useless when it is needed.
-async fn everywhere(instance: &Instance, exclude: &[u16]) -> Result<Vec<Met>, TkeError> {
-    let met = instance.meet_all(|unit| !exclude.contains(&unit.listed.number)).await.all()?;
-    refuse_imprint(&met)?;
-    Ok(met)
+/// Verifies every unit of the instance but the excluded ones.
+async fn all_but(instance: &Instance, exclude: &[u16]) -> Result<Vec<VerifiedUnit>, TkeError> {
+    let units = instance.verify_where(|unit| !exclude.contains(&unit.listed.number)).await.all()?;
+    refuse_imprint(&units)?;
+    Ok(units)
 }
 
-async fn quorum(context: &Context<'_>, signers: &SignerArgs, met: &[Met]) -> Result<Quorum, TkeError> {
-    let threshold =
-        |met: &Met| usize::try_from(met.snapshot.attributes.signature_threshold).unwrap_or(usize::MAX);
-    let needs: Vec<Need<'_>> = met.iter().map(|unit| Need { unit, signatures: threshold(unit) }).collect();
+async fn quorum(
+    context: &Context<'_>,
+    signers: &SignerArgs,
+    units: &[VerifiedUnit],
+) -> Result<Quorum, TkeError> {
+    let threshold = |unit: &VerifiedUnit| {
+        usize::try_from(unit.snapshot.attributes.signature_threshold).unwrap_or(usize::MAX)
+    };
+    let needs: Vec<Need<'_>> = units.iter().map(|unit| Need { unit, signatures: threshold(unit) }).collect();
     open_quorum(context, signers, &needs, &[]).await
 }
 
-/// Refuses unless everything is as a rotation needs it.
+/// Refuses a rotation that cannot begin now.
 async fn check(
     instance: &Instance,
-    met: &[Met],
+    units: &[VerifiedUnit],
     quorum: &Quorum,
     stage: RotationStage,
-    automatic: bool,
     exclude: &[u16],
 ) -> Result<(), TkeError> {
-    let keystore = instance.keystore().await?.under()?;
-    let comparison = crate::instance::comparison(met);
-    let expected = instance.units.len() - exclude.len();
-    let report = precheck::rotation(&comparison, expected, quorum, stage, automatic, keystore);
+    let keystore = instance.keystore_pattern().await?;
+    let expected = instance.units.iter().filter(|unit| !exclude.contains(&unit.listed.number)).count();
+    let report = precheck::rotation(&comparison(units), expected, quorum, stage, keystore);
     if report.passed() { Ok(()) } else { Err(TkeError::Precheck(report)) }
-}
-
-fn holds_new(met: &Met, pattern: VerificationPattern) -> bool {
-    match met.snapshot.new {
-        NewRegister::Empty => false,
-        NewRegister::FullUncommitted(found) | NewRegister::FullCommitted(found) => {
-            found.is_of_same_key(&pattern)
-        }
-    }
 }

@@ -3,7 +3,7 @@
 
 use crate::context::Context;
 use crate::error::TkeError;
-use crate::instance::{Addressed, Instance, Met};
+use crate::instance::{Instance, UnitGroup, VerifiedUnit};
 use crate::report::Report;
 use crate::tables;
 use clap::Args;
@@ -21,7 +21,7 @@ pub struct UnitNumbers {
 
 /// `cryptounits`.
 pub(crate) async fn show(context: &Context<'_>) -> Result<Report, TkeError> {
-    Ok(listing(&Instance::reach(context).await?))
+    Ok(listing(&Instance::open(context).await?))
 }
 
 fn listing(instance: &Instance) -> Report {
@@ -52,7 +52,7 @@ pub(crate) async fn select(
     args: &UnitNumbers,
     selected: bool,
 ) -> Result<Report, TkeError> {
-    let mut instance = Instance::reach(context).await?;
+    let mut instance = Instance::open(context).await?;
     let mut numbers = Vec::new();
     for given in &args.numbers {
         if given == "all" {
@@ -69,7 +69,7 @@ pub(crate) async fn select(
     let mut selection = context.selection()?;
     let id = instance.id();
     for unit in instance.units.iter_mut().filter(|unit| numbers.contains(&unit.listed.number)) {
-        selection.set_unit(id, &unit.hsm_id, selected);
+        selection.set_unit(id, unit.hsm_id, selected);
         unit.selected = selected;
     }
     selection.save()?;
@@ -79,18 +79,18 @@ pub(crate) async fn select(
 /// One aspect of the selected units, or of all where none is selected.
 pub(crate) async fn look(
     context: &Context<'_>,
-    table: impl Fn(Uuid, &[Met]) -> String,
+    table: impl Fn(Uuid, &[VerifiedUnit]) -> String,
 ) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
-    let units = instance.looked_at().await;
-    let text = format!("{}{}", table(instance.id(), &units.met), tables::footnote(&units.met));
+    let instance = Instance::open(context).await?;
+    let units = instance.selected_or_all().await;
+    let text = format!("{}{}", table(instance.id(), &units.verified), tables::footnote(&units.verified));
     Ok(with_absent(text, instance.id(), &units))
 }
 
 /// What is known of units, and which of them did not answer.
-pub(crate) fn with_absent(mut text: String, instance: Uuid, units: &Addressed) -> Report {
+pub(crate) fn with_absent(mut text: String, instance: Uuid, units: &UnitGroup) -> Report {
     let absent: Vec<Value> = units
-        .absent
+        .unavailable
         .iter()
         .map(|(listed, fault)| {
             json!({
@@ -101,10 +101,10 @@ pub(crate) fn with_absent(mut text: String, instance: Uuid, units: &Addressed) -
             })
         })
         .collect();
-    for (_, fault) in &units.absent {
+    for (_, fault) in &units.unavailable {
         text += &format!("\nWARNING: {}\n", error_chain(fault));
     }
-    let known: Vec<Value> = units.met.iter().map(tables::unit_json).collect();
+    let known: Vec<Value> = units.verified.iter().map(tables::unit_json).collect();
     Report::new(text, json!({ "instance": instance, "crypto_units": known, "absent": absent }))
-        .good_if(units.absent.is_empty())
+        .good_if(units.unavailable.is_empty())
 }

@@ -4,11 +4,11 @@ use crate::commands::admins::{listed, needs};
 use crate::commands::master_key::refuse_loss;
 use crate::context::Context;
 use crate::error::TkeError;
-use crate::instance::{Instance, Met};
+use crate::instance::{Instance, VerifiedUnit, pattern_of};
 use crate::report::Report;
 use crate::secrets::confirm;
 use crate::signers::{SignerArgs, open_quorum};
-use crate::work::{Done, Work};
+use crate::work::{Effect, UnitWork};
 use clap::Args;
 use tke::Order;
 use unit_api::admin::AdminCommand;
@@ -29,36 +29,37 @@ pub struct ZeroizeArgs {
 
 /// `cryptounit-zeroize`.
 pub(crate) async fn zeroize(context: &Context<'_>, args: &ZeroizeArgs) -> Result<Report, TkeError> {
-    let instance = Instance::reach(context).await?;
+    let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;
     refuse_if_last(&instance, &units, args.yes_lose_access).await?;
     // Whoever signs has to be an administrator of every one: opening the keys checks it before anything is done.
     let quorum = open_quorum(context, &args.signers, &needs(&units, AdminCommand::Zeroize), &[]).await?;
-    let numbers: Vec<String> = units.iter().map(|met| met.number().to_string()).collect();
+    let numbers: Vec<String> = units.iter().map(|unit| unit.number().to_string()).collect();
     let question = format!(
         "Zeroize crypto units {}? Administrators, thresholds and master keys are erased.",
         numbers.join(", ")
     );
     confirm(context.console, args.yes, &question)?;
-    let mut work = Work::begin(context, instance.id(), "cryptounit-zeroize", quorum, listed(&units))?;
-    for met in &units {
-        if !work.goes_on(met.listed()) {
+    let mut work = UnitWork::begin(context, instance.id(), "cryptounit-zeroize", quorum, listed(&units))?;
+    for unit in &units {
+        if !work.begin_unit(unit.listed()) {
             break;
         }
-        let done = work.ceremony().carry_out(&met.unit, &Order::Zeroize).await;
-        work.note(met.listed(), done.map(|_| Done::changed("zeroized")).map_err(TkeError::from));
+        let done = work.ceremony().carry_out(&unit.unit, &Order::Zeroize).await;
+        work.end_unit(unit.listed(), done.map(|_| Effect::changed("zeroized")).map_err(TkeError::from));
     }
     Ok(work.report("They are in imprint mode: set them up as the others before they serve again."))
 }
 
 /// Refuses to erase the last copy of a master key that keys are under.
-async fn refuse_if_last(instance: &Instance, units: &[Met], anyway: bool) -> Result<(), TkeError> {
+async fn refuse_if_last(instance: &Instance, units: &[VerifiedUnit], anyway: bool) -> Result<(), TkeError> {
     let keystore = instance.keystore().await?;
-    let Some(under) = keystore.under()? else { return Ok(()) };
-    let hit: Vec<u16> = units.iter().map(Met::number).collect();
-    let others = instance.meet_all(|unit| !hit.contains(&unit.listed.number)).await;
-    let kept = |met: &Met| met.snapshot.current.is_some_and(|current| current.is_of_same_key(&under));
-    if others.met.iter().any(kept) {
+    let Some(under) = keystore.pattern.map(pattern_of) else { return Ok(()) };
+    let hit: Vec<u16> = units.iter().map(VerifiedUnit::number).collect();
+    let others = instance.verify_where(|unit| !hit.contains(&unit.listed.number)).await;
+    let kept =
+        |unit: &VerifiedUnit| unit.snapshot.current.is_some_and(|current| current.is_of_same_key(&under));
+    if others.verified.iter().any(kept) {
         return Ok(());
     }
     refuse_loss(units, &keystore, anyway)

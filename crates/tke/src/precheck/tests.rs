@@ -45,7 +45,7 @@ fn failed(report: &Report) -> Vec<&'static str> {
 #[test]
 fn a_sound_instance_passes() {
     let comparison = Comparison::of(units());
-    let report = rotation(&comparison, 3, &Quorum::default(), RotationStage::Load, true, Some(OLD));
+    let report = rotation(&comparison, 3, &Quorum::default(), RotationStage::LoadAutomatically, Some(OLD));
     assert!(report.passed(), "{:?}", failed(&report));
 }
 
@@ -67,14 +67,14 @@ fn every_violation_is_named() {
         let mut units = units();
         change(&mut units);
         let comparison = Comparison::of(units);
-        let report = rotation(&comparison, 3, &Quorum::default(), RotationStage::Load, true, Some(OLD));
+        let report =
+            rotation(&comparison, 3, &Quorum::default(), RotationStage::LoadAutomatically, Some(OLD));
         assert_eq!(failed(&report), [what]);
     }
     let mut units = units();
     units.iter_mut().for_each(|u| u.snapshot.attributes.signature_threshold = 1);
     units[1].snapshot.attributes.signature_threshold = 2;
-    let report =
-        rotation(&Comparison::of(units), 3, &Quorum::default(), RotationStage::Load, false, Some(OLD));
+    let report = rotation(&Comparison::of(units), 3, &Quorum::default(), RotationStage::Load, Some(OLD));
     assert_eq!(
         failed(&report),
         [
@@ -83,7 +83,7 @@ fn every_violation_is_named() {
         ]
     );
     let comparison = Comparison::of(self::units());
-    let report = rotation(&comparison, 3, &Quorum::default(), RotationStage::Load, false, Some(NEW));
+    let report = rotation(&comparison, 3, &Quorum::default(), RotationStage::Load, Some(NEW));
     assert_eq!(failed(&report), ["the keystore is under that pattern"]);
 }
 
@@ -93,7 +93,7 @@ fn blobs_are_re_enciphered_only_towards_one_committed_key() {
         let mut units = units();
         units.iter_mut().zip(news).for_each(|(unit, new)| unit.snapshot.new = new);
         let stage = RotationStage::Rotate(Some(NEW));
-        rotation(&Comparison::of(units), 3, &Quorum::default(), stage, false, Some(OLD)).passed()
+        rotation(&Comparison::of(units), 3, &Quorum::default(), stage, Some(OLD)).passed()
     };
     let good = NewRegister::FullCommitted(NEW);
     assert!(with([good, good, good]));

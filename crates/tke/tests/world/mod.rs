@@ -118,6 +118,12 @@ impl Wired {
         Self::on(Disk::default(), number, instance)
     }
 
+    /// Another unit with the same identity and the same stored state.
+    pub(crate) fn copy(&self, number: u8) -> Self {
+        let slots = self.disk.0.lock().unwrap().clone();
+        Self::on(Disk(Arc::new(Mutex::new(slots))), number, INSTANCE)
+    }
+
     /// A unit whose stored state is rubbish.
     pub(crate) fn without_state(number: u8) -> Self {
         let rubbish = || b"no state of any unit".to_vec();
