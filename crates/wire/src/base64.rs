@@ -1,22 +1,22 @@
-//! Base64 with the standard alphabet, padded, as Go reads it; time depends on lengths and on layout, not on values.
+//! Base64 with the standard alphabet, padded, as Go decodes it. Time depends on lengths and layout, not on values.
 //!
-//! Go is the measure because clients and people match its words: line ends inside are skipped, unused bits of the last
-//! character are not checked, and an error names the byte where Go's decoder stops.
+//! Go is the reference because clients match its error messages: line ends are skipped, unused bits of the last
+//! character are not checked, and an error names the byte at which Go's decoder stops.
 //!
 //! Source: RFC 4648 §4; Go `encoding/base64`, `decodeQuantum`.
 
 use crate::Secret;
 use zeroize::Zeroizing;
 
-/// Text that is no base64.
+/// Text that is not base64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("illegal base64 data at input byte {at}")]
 pub struct IllegalBase64 {
-    /// Where the decoder stopped, in bytes from the start.
+    /// Position at which the decoder stopped, in bytes.
     pub at: usize,
 }
 
-/// The padded base64 of `bytes`, wiped on drop.
+/// Encodes `bytes` with padding. The text is zeroized on drop.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(bytes.len().div_ceil(3).saturating_mul(4)));
@@ -34,10 +34,10 @@ pub fn encode(bytes: &[u8]) -> Zeroizing<String> {
     text
 }
 
-/// The bytes that `text` stands for.
+/// Decodes `text`.
 ///
 /// # Errors
-/// [`IllegalBase64`] with the position that Go's decoder gives.
+/// [`IllegalBase64`] with the position at which Go's decoder stops.
 pub fn decode(text: &str) -> Result<Secret, IllegalBase64> {
     let source = text.as_bytes();
     let mut bytes =
@@ -48,7 +48,7 @@ pub fn decode(text: &str) -> Result<Secret, IllegalBase64> {
         let mut filled = 0;
         while filled < 4 {
             let Some(byte) = source.get(at).copied() else {
-                // Unpadded: Go points at where the group would begin if it had no line ends inside.
+                // Without padding, Go reports the position at which the group would begin without line ends.
                 return match filled {
                     0 => Ok(Secret::new(std::mem::take(&mut *bytes))),
                     _ => Err(IllegalBase64 { at: at - filled }),
@@ -76,7 +76,7 @@ pub fn decode(text: &str) -> Result<Secret, IllegalBase64> {
     }
 }
 
-/// How many bytes a padded last group stands for; `at` is just behind its first `=`, `filled` its characters before.
+/// Number of bytes in a padded last group. `at` is after its first `=`, `filled` the number of characters before it.
 fn padded_end(source: &[u8], mut at: usize, filled: usize) -> Result<usize, IllegalBase64> {
     let skip_line_ends = |mut at: usize| {
         while matches!(source.get(at), Some(b'\n' | b'\r')) {
@@ -99,7 +99,7 @@ fn padded_end(source: &[u8], mut at: usize, filled: usize) -> Result<usize, Ille
     if at < source.len() { Err(IllegalBase64 { at }) } else { Ok(filled - 1) }
 }
 
-/// Appends the first `len` of the three bytes in four sextets. The capacity is there: no copy is left behind.
+/// Appends the first `len` of the three bytes of four sextets. The capacity suffices, so that no copy is left behind.
 fn push(bytes: &mut Vec<u8>, group: &[u8; 4], len: usize) {
     let [a, b, c, d] = *group;
     let whole = Zeroizing::new([a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]);
@@ -113,7 +113,7 @@ const fn in_range(byte: u8, low: u8, high: u8) -> u8 {
     !(((above | below) >> 8) as u8)
 }
 
-/// The six bits of a character, and whether it is one of the alphabet.
+/// The six bits of a character, and whether it is in the alphabet.
 const fn sextet(byte: u8) -> (u8, bool) {
     let upper = in_range(byte, b'A', b'Z');
     let lower = in_range(byte, b'a', b'z');

@@ -1,10 +1,10 @@
-//! `application/x-www-form-urlencoded`: query strings and IAM's requests.
+//! `application/x-www-form-urlencoded`: query strings and requests to the token service.
 
 use zeroize::Zeroizing;
 
-/// The pairs of `text`, in order, decoded; values are wiped on drop.
+/// Decodes the pairs of `text`, in order. Values are zeroized on drop.
 ///
-/// A broken escape or broken UTF-8 gives `None` for the whole: half a request is no request.
+/// Returns `None` if any escape or UTF-8 sequence is malformed.
 #[must_use]
 pub fn pairs(text: &str) -> Option<Vec<(String, Zeroizing<String>)>> {
     text.split('&')
@@ -16,7 +16,7 @@ pub fn pairs(text: &str) -> Option<Vec<(String, Zeroizing<String>)>> {
         .collect()
 }
 
-/// One name or value: `+` is a blank, `%xx` a byte.
+/// Decodes a name or a value: `+` is a blank, `%xx` a byte.
 fn decoded(text: &str) -> Option<Zeroizing<String>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut rest = text.bytes();
@@ -32,7 +32,7 @@ fn decoded(text: &str) -> Option<Zeroizing<String>> {
         });
     }
     let text = std::str::from_utf8(&bytes).ok()?;
-    // One allocation of the final size, so that no shorter copy stays behind.
+    // Allocated once with the final size, so that no shorter copy is left behind.
     Some(Zeroizing::new(text.to_owned()))
 }
 

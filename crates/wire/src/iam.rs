@@ -1,4 +1,4 @@
-//! IAM's token service: the form a client posts and what it reads in the answer.
+//! Token service: requests and responses.
 
 use crate::form;
 use serde::{Deserialize, Serialize};
@@ -9,16 +9,16 @@ use zeroize::Zeroizing;
 pub const GRANT_APIKEY: &str = "urn:ibm:params:oauth:grant-type:apikey";
 /// The grant type for a refresh token.
 pub const GRANT_REFRESH: &str = "refresh_token";
-/// IAM's code for an API key it does not know.
+/// Error code for an unknown API key.
 pub const CODE_BAD_APIKEY: &str = "BXNIM0415E";
-/// IAM's code for a form without what its grant type needs.
+/// Error code for a form without the fields of its grant type.
 pub const CODE_BAD_FORM: &str = "BXNIM0109E";
-/// IAM's code for a grant type it does not offer.
+/// Error code for an unsupported grant type.
 pub const CODE_BAD_GRANT: &str = "BXNIM0406E";
-/// IAM's code for a refresh token it does not accept.
+/// Error code for an invalid refresh token.
 pub const CODE_BAD_REFRESH: &str = "BXNIM0408E";
 
-/// What a client asks a token for.
+/// Credential in a token request.
 pub enum TokenRequest {
     /// An API key. Secret.
     ApiKey(Zeroizing<String>),
@@ -26,7 +26,7 @@ pub enum TokenRequest {
     Refresh(Zeroizing<String>),
 }
 
-/// The kind alone: both hold secrets.
+/// The variant only: both contain secrets.
 impl fmt::Debug for TokenRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -36,22 +36,22 @@ impl fmt::Debug for TokenRequest {
     }
 }
 
-/// Why a form asks for nothing IAM gives.
+/// Reason why a token request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormError {
-    /// Not form-encoded.
+    /// The body is not form-encoded.
     #[error("The request body is not form-encoded.")]
     Encoding,
-    /// A field is missing.
+    /// A field is missing or empty.
     #[error("Property missing or empty: {0}")]
     Missing(&'static str),
-    /// The grant type is not offered.
+    /// The grant type is not supported.
     #[error("The grant type is not supported.")]
     GrantType,
 }
 
 impl FormError {
-    /// IAM's code for it.
+    /// Error code of the token service.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl FormError {
     }
 }
 
-/// Reads a token request. Fields that other clients add (`response_type`, `uaa_client_id`, …) are ignored.
+/// Decodes a token request. Fields that other clients add (`response_type`, `uaa_client_id`, …) are ignored.
 ///
 /// # Errors
 /// [`FormError`].
@@ -79,70 +79,70 @@ pub fn token_request(body: &[u8]) -> Result<TokenRequest, FormError> {
     }
 }
 
-/// The answer of the token service. Times in seconds.
+/// Response of the token service. Times in seconds.
 #[derive(Serialize)]
 pub struct TokenAnswer<'a> {
-    /// A JWT. Secret.
+    /// Access token: a JWT. Secret.
     pub access_token: &'a str,
-    /// Good for a new access token. Secret.
+    /// Refresh token. Secret.
     pub refresh_token: &'a str,
-    /// `Bearer`.
+    /// Always `Bearer`.
     pub token_type: &'static str,
-    /// Life of the access token.
+    /// Lifetime of the access token.
     pub expires_in: u64,
-    /// Its end, since the Unix epoch.
+    /// Expiration of the access token, since the Unix epoch.
     pub expiration: u64,
-    /// `ibm openid`.
+    /// Always `ibm openid`.
     pub scope: &'static str,
 }
 
-/// What an access token says, as its JWT carries it. Times in seconds since the Unix epoch.
+/// Claims of an access token. Times in seconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// Who: `IBMid-…` or `iam-ServiceId-…`.
+    /// Identity of the caller: `IBMid-…` or `iam-ServiceId-…`.
     pub iam_id: String,
-    /// The subject: for a person the address, for a service its identifier.
+    /// Subject: the address of a person, or the identifier of a service.
     pub sub: String,
     /// `User` or `ServiceId`.
     pub sub_type: String,
-    /// The account.
+    /// Account of the caller.
     pub account: Account,
-    /// When it was issued.
+    /// Time of issue.
     pub iat: u64,
-    /// When it ends.
+    /// Expiration.
     pub exp: u64,
-    /// Who issued it.
+    /// Issuer.
     pub iss: String,
-    /// What it was issued for.
+    /// Grant type of the request.
     pub grant_type: String,
-    /// `ibm openid`.
+    /// Always `ibm openid`.
     pub scope: String,
 }
 
-/// The account of a caller.
+/// Account of a caller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
-    /// Its identifier.
+    /// Identifier of the account.
     pub bss: String,
 }
 
-/// IAM's error body, unlike Key Protect's.
+/// Error body of the token service, which differs from that of the Key Protect API.
 #[derive(Serialize)]
 pub struct IamErrorAnswer<'a> {
-    /// `BXNIM…`.
+    /// Error code: `BXNIM…`.
     #[serde(rename = "errorCode")]
     pub code: &'a str,
-    /// For people.
+    /// Error message.
     #[serde(rename = "errorMessage")]
     pub message: &'a str,
-    /// Where to look it up.
+    /// Context of the request.
     pub context: IamContext<'a>,
 }
 
-/// Names one request.
+/// Context of a request.
 #[derive(Serialize)]
 pub struct IamContext<'a> {
-    /// Unique.
+    /// Identifier of the request.
     #[serde(rename = "requestId")]
     pub request_id: &'a str,
 }

@@ -5,8 +5,8 @@
 //! the messages of an error with its causes.
 //!
 //! Invariants:
-//! - what a caller sends as key material lives in [`Secret`] or in a buffer that is wiped, from the first byte to the
-//!   last, and base64 is read and written without a branch or a table look-up that depends on it;
+//! - key material of a caller is held in [`Secret`] or in a buffer that is zeroized, from the first byte to the last, and
+//!   base64 is decoded and encoded without a branch or a table look-up that depends on it;
 //! - no input makes a decoder panic, recurse deeply or allocate more than a small multiple of its length.
 
 pub mod base64;
@@ -18,3 +18,8 @@ pub mod text;
 pub mod tke;
 
 pub use secret::{Secret, SecretBuf};
+
+/// Runs the examples of the README as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

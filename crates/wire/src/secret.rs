@@ -1,15 +1,15 @@
-//! Bytes that are wiped: what a caller sent or will get, and the buffers they pass through.
+//! Byte strings and buffers that are zeroized: key material of requests and responses.
 
 use std::fmt;
 use std::io;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// Key material or plaintext of a caller: zeroized on drop, never printed, written only as base64.
+/// Key material or plaintext of a caller: zeroized on drop, never printed, serialized as base64 only.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// Takes the bytes over; they are wiped with this value.
+    /// Takes ownership of the bytes.
     #[must_use]
     pub const fn new(bytes: Vec<u8>) -> Self {
         Self(bytes)
@@ -21,7 +21,7 @@ impl Secret {
         &self.0
     }
 
-    /// The bytes, still wiped on drop, for a port that has its own type for them.
+    /// Returns the bytes, still zeroized on drop, for a port with a type of its own.
     #[must_use]
     pub fn into_zeroizing(mut self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(std::mem::take(&mut self.0))
@@ -40,7 +40,7 @@ impl serde::Serialize for Secret {
     }
 }
 
-/// A growing buffer that leaves no copy behind: growing moves the bytes and wipes where they were.
+/// A growing buffer that leaves no copy behind: the old allocation is zeroized when it grows.
 #[derive(Default)]
 pub struct SecretBuf(Zeroizing<Vec<u8>>);
 
@@ -51,10 +51,10 @@ impl SecretBuf {
         Self(Zeroizing::new(Vec::with_capacity(capacity)))
     }
 
-    /// The JSON of an answer.
+    /// Serializes a response to JSON.
     ///
     /// # Errors
-    /// A type that JSON cannot show; none here is.
+    /// If the value cannot be represented in JSON; none of this crate is such a value.
     pub fn json<T: serde::Serialize>(answer: &T) -> Result<Self, serde_json::Error> {
         let mut buf = Self::with_capacity(2048);
         serde_json::to_writer(&mut buf, answer)?;
@@ -73,7 +73,7 @@ impl SecretBuf {
         self.0.extend_from_slice(bytes);
     }
 
-    /// What was written.
+    /// The content.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0

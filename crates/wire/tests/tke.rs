@@ -1,5 +1,4 @@
-//! Samples of the TKE protocol are read and written again, byte for byte.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! Samples of the TKE protocol: decoded, and encoded again byte for byte.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

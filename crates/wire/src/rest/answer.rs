@@ -1,34 +1,34 @@
-//! The bodies that clients get.
+//! Response bodies.
 
 use super::Time;
 use crate::Secret;
 use serde::Serialize;
 
-/// Every collection and every resource but the bare answers of actions.
+/// Body of every response except those of key actions.
 #[derive(Serialize)]
 pub struct Envelope<T> {
-    /// What follows.
+    /// Counts and type of the resources.
     pub metadata: Metadata,
     /// The resources of this page.
     pub resources: Vec<T>,
 }
 
-/// What an envelope holds.
+/// Metadata of a collection.
 #[derive(Serialize)]
 pub struct Metadata {
-    /// A vendor type.
+    /// Vendor media type of the resources.
     #[serde(rename = "collectionType")]
     pub collection_type: &'static str,
-    /// Resources in this answer.
+    /// Number of resources in this response.
     #[serde(rename = "collectionTotal")]
     pub collection_total: usize,
-    /// Resources without paging, if it was asked for.
+    /// Number of resources without paging, if the client asked for it.
     #[serde(rename = "totalCount", skip_serializing_if = "Option::is_none")]
     pub total_count: Option<u64>,
 }
 
 impl<T> Envelope<T> {
-    /// An envelope around `resources`.
+    /// Wraps `resources`.
     #[must_use]
     pub const fn new(collection_type: &'static str, resources: Vec<T>) -> Self {
         let collection_total = resources.len();
@@ -36,76 +36,76 @@ impl<T> Envelope<T> {
     }
 }
 
-/// A key as clients see it. What is `None` is not written.
+/// A key. Fields that are `None` are not written.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyResource {
-    /// [`super::TYPE_KEY`].
+    /// Always [`super::TYPE_KEY`].
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// A UUID, also of the first version.
+    /// Identifier: a UUID of any version.
     pub id: String,
-    /// Not unique.
+    /// Name; not unique.
     pub name: String,
-    /// Unique in the instance.
+    /// Alternative names, unique in the instance.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
-    /// Free text.
+    /// Description.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Legacy labels.
+    /// Tags (legacy).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// 0, 1, 2, 3 or 5.
+    /// State: 0 pre-active, 1 active, 2 suspended, 3 deactivated, 5 destroyed.
     pub state: u8,
-    /// When it stops being usable.
+    /// Expiration date.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration_date: Option<Time>,
-    /// `false` for a root key.
+    /// `true` for a standard key, `false` for a root key.
     pub extractable: bool,
-    /// Its name in the cloud.
+    /// Cloud resource name.
     pub crn: String,
-    /// Whether its value was given.
+    /// Whether the client gave the key value.
     pub imported: bool,
-    /// The ring it is in.
+    /// Identifier of the key ring.
     #[serde(rename = "keyRingID")]
     pub key_ring_id: String,
-    /// When it was made.
+    /// Creation date.
     pub creation_date: Time,
-    /// By whom.
+    /// Identity of the caller who created the key.
     pub created_by: String,
-    /// Not in the short form.
+    /// Date of the last change. Not in the short form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_update_date: Option<Time>,
-    /// Only after a rotation; not in the short form.
+    /// Date of the last rotation. Absent before the first, and in the short form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_rotate_date: Option<Time>,
-    /// The latest version of a root key; not in the short form.
+    /// Latest version of a root key. Not in the short form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_version: Option<VersionResource>,
-    /// What it is for.
+    /// Algorithm of the key.
     pub algorithm_type: &'static str,
-    /// The same again in another form.
+    /// The algorithm in the form of older clients.
     pub algorithm_metadata: AlgorithmMetadata,
-    /// 256, whatever the key: that of the encryption under it.
+    /// Always 256: the size of the encryption key, whatever the size of the payload.
     pub algorithm_bit_size: u16,
-    /// The mode again.
+    /// Mode of operation of the algorithm.
     pub algorithm_mode: &'static str,
-    /// Not in the short form.
+    /// Dual authorization for deletion. Not in the short form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dual_auth_delete: Option<DualAuthDelete>,
-    /// Whether it is destroyed.
+    /// Whether the key is destroyed.
     pub deleted: bool,
-    /// What a destroyed key has besides.
+    /// Further fields of a destroyed key.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<Deletion>,
-    /// The value of a standard key, in one answer only. Secret.
+    /// Value of a standard key, only in responses that return it. Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<Secret>,
 }
 
 impl KeyResource {
-    /// The form that a create gives unless the client asks for the representation.
+    /// The short form, which a create returns unless the client asks for the representation.
     #[must_use]
     pub fn into_short(mut self) -> Self {
         self.last_update_date = None;
@@ -121,63 +121,63 @@ impl KeyResource {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VersionResource {
-    /// A UUID.
+    /// Identifier of the version: a UUID.
     pub id: String,
-    /// When it was made.
+    /// Creation date.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creation_date: Option<Time>,
 }
 
-/// The algorithm in the form older clients read.
+/// The algorithm in the form of older clients.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AlgorithmMetadata {
-    /// A number, as text.
+    /// Key size in bits, as text.
     pub bit_length: &'static str,
-    /// A mode of operation.
+    /// Mode of operation.
     pub mode: &'static str,
 }
 
-/// Whether two people are needed to delete the key.
+/// Dual authorization for deletion.
 #[derive(Debug, Serialize)]
 pub struct DualAuthDelete {
-    /// They are.
+    /// Whether two callers have to authorize the deletion.
     pub enabled: bool,
 }
 
-/// What a destroyed key has besides.
+/// Further fields of a destroyed key.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Deletion {
-    /// When.
+    /// Deletion date.
     pub deletion_date: Time,
-    /// By whom.
+    /// Identity of the caller who deleted the key.
     pub deleted_by: String,
-    /// Deletion + 30 days.
+    /// Last date on which the key can be restored: deletion + 30 days.
     pub restore_expiration_date: Time,
-    /// Whether that is ahead.
+    /// Whether the key can still be restored.
     pub restore_allowed: bool,
-    /// Deletion + 4 hours.
+    /// Earliest date of a purge on request: deletion + 4 hours.
     pub purge_allowed_from: Time,
-    /// Whether that has passed.
+    /// Whether the key can be purged now.
     pub purge_allowed: bool,
-    /// Deletion + 90 days.
+    /// Date of the automatic purge: deletion + 90 days.
     pub purge_scheduled_on: Time,
 }
 
-/// The answer of wrap, unwrap and rewrap: bare, without an envelope.
+/// Response of wrap, unwrap and rewrap, without an envelope.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ActionAnswer {
-    /// A new data key, or what was unwrapped. Secret.
+    /// A generated data key, or the unwrapped one. Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plaintext: Option<Secret>,
-    /// Under the latest version.
+    /// Ciphertext under the latest version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ciphertext: Option<String>,
-    /// The version that made the ciphertext given or returned.
+    /// Version of the key for the given or the returned ciphertext.
     pub key_version: VersionResource,
-    /// The version of the new ciphertext.
+    /// Version of the key for the new ciphertext.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rewrapped_key_version: Option<VersionResource>,
 }

@@ -1,83 +1,83 @@
-//! What every request body has in common: strict fields, the envelope, and what may be wrong with them.
+//! Common parts of request bodies: strict fields, the envelope, and errors.
 
 use super::json::{self, Json, Text};
 use super::{ReasonCode, Time};
 use crate::{Secret, base64};
 use std::fmt;
 
-/// Texts of a body that go into a message are cut to this many characters.
+/// Maximum number of characters of a client's text in an error message.
 const MAX_QUOTED: usize = 64;
 
-/// Why a request body is refused.
+/// Reason why a request body is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BodyError {
-    /// Not UTF-8.
+    /// The body is not UTF-8.
     #[error("the body is not UTF-8")]
     Encoding,
-    /// Not JSON.
+    /// The body is not JSON.
     #[error("invalid JSON {place} at byte {at}")]
     Syntax {
-        /// Where, in bytes.
+        /// Position of the error, in bytes.
         at: usize,
-        /// In what.
+        /// Description of the place, such as `in a string`.
         place: &'static str,
     },
-    /// Nested beyond the limit.
+    /// The body is nested beyond the limit.
     #[error("the body is nested deeper than {limit} levels")]
     TooDeep {
-        /// The limit.
+        /// Maximum depth.
         limit: usize,
     },
-    /// An object with too many fields.
+    /// An object has too many fields.
     #[error("an object has more than {limit} fields")]
     TooManyFields {
-        /// The limit.
+        /// Maximum number of fields.
         limit: usize,
     },
-    /// A name given twice in one object, case aside.
+    /// A name appears twice in one object, regardless of case.
     #[error("json: duplicate field \"{0}\"")]
     DuplicateField(String),
-    /// A field that the call does not have.
+    /// The request has a field that the call does not define.
     #[error("json: unknown field \"{0}\"")]
     UnknownField(String),
-    /// A value of another JSON type.
+    /// A value has another JSON type than its field.
     #[error("json: cannot unmarshal {found} into field {field} of type {wanted}")]
     WrongType {
-        /// The field; the empty text for the body itself.
+        /// Name of the field; empty for the body itself.
         field: &'static str,
-        /// What came.
+        /// JSON type of the value.
         found: &'static str,
-        /// What the field takes.
+        /// Type of the field.
         wanted: &'static str,
     },
     /// A part of the envelope is absent or empty.
     #[error("The field `{0}` must be: present and not empty")]
     Missing(&'static str),
-    /// More keys than one in a create.
+    /// A create has more than one key.
     #[error("Only one key can be created at a time, not {0}")]
     ManyKeys(usize),
-    /// The envelope miscounts its resources.
+    /// `collectionTotal` differs from the number of resources.
     #[error("The field `collectionTotal` is {said}, but the number of resources is {found}")]
     CollectionTotal {
-        /// What it says.
+        /// Value of `collectionTotal`.
         said: u64,
-        /// What there are.
+        /// Number of resources.
         found: usize,
     },
-    /// Another number of resources than the call takes.
+    /// The number of resources is not the one that the call takes.
     #[error("The number of resources must be: 1, not {0}")]
     ResourceCount(usize),
-    /// A field out of range or badly formed.
+    /// A field is out of range or malformed.
     #[error(transparent)]
     Field(#[from] InvalidField),
-    /// No body where one is needed.
+    /// The call needs a body, and there is none.
     #[error("A request body is required")]
     NoBody,
 }
 
 impl BodyError {
-    /// The code that clients see.
+    /// Reason code that clients see.
     #[must_use]
     pub const fn code(&self) -> ReasonCode {
         match self {
@@ -97,7 +97,7 @@ impl BodyError {
         }
     }
 
-    /// The one field to blame, if it is one.
+    /// The field that is wrong, if it is a single one.
     #[must_use]
     pub const fn field(&self) -> Option<&'static str> {
         match self {
@@ -107,17 +107,17 @@ impl BodyError {
     }
 }
 
-/// A field out of range or badly formed.
+/// A field is out of range or malformed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidField {
-    /// Its name.
+    /// Name of the field.
     pub field: &'static str,
-    /// What it must be; reads on after "must be: ".
+    /// Requirement, as it continues after `must be: `.
     pub must_be: String,
 }
 
 impl InvalidField {
-    /// `field` must be `must_be`.
+    /// An error with this requirement.
     #[must_use]
     pub fn new(field: &'static str, must_be: impl Into<String>) -> Self {
         Self { field, must_be: must_be.into() }
@@ -126,7 +126,7 @@ impl InvalidField {
 
 impl fmt::Display for InvalidField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Clients have been matching on both kinds of quotes, as the service writes them.
+        // Clients match on both kinds of quotes, as the original service writes them.
         let quote = if self.field == "ciphertext" { '\'' } else { '`' };
         write!(f, "The field {quote}{}{quote} must be: {}", self.field, self.must_be)
     }
@@ -134,16 +134,16 @@ impl fmt::Display for InvalidField {
 
 impl std::error::Error for InvalidField {}
 
-/// At most [`MAX_QUOTED`] characters of `text`.
+/// The first [`MAX_QUOTED`] characters of `text`.
 pub(crate) fn shortened(text: &str) -> String {
     text.chars().take(MAX_QUOTED).collect()
 }
 
-/// The fields of an object, each to be taken once; what is left over is refused.
+/// The fields of an object. Each is taken once; what is left is refused.
 pub(crate) struct Fields<'a>(Vec<(Text<'a>, Json<'a>)>);
 
 impl<'a> Fields<'a> {
-    /// The body's object; nothing, white space, `null` and `{}` are all an object without fields.
+    /// The object of the body. An empty body, white space, `null` and `{}` are all an object without fields.
     pub(crate) fn of_body(body: &'a [u8]) -> Result<Self, BodyError> {
         let text = std::str::from_utf8(body).map_err(|_| BodyError::Encoding)?;
         match json::read(text)? {
@@ -163,7 +163,7 @@ impl<'a> Fields<'a> {
         self.0.is_empty()
     }
 
-    /// The field's value; `null` is as good as absent.
+    /// Takes the value of a field; `null` is the same as absent.
     fn take(&mut self, name: &str) -> Option<Json<'a>> {
         let at = self.0.iter().position(|(field, _)| field.as_str().eq_ignore_ascii_case(name))?;
         match self.0.remove(at).1 {
@@ -172,7 +172,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Refuses what nobody took.
+    /// Refuses fields that were not taken.
     pub(crate) fn finish(self) -> Result<(), BodyError> {
         match self.0.first() {
             None => Ok(()),
@@ -228,14 +228,14 @@ impl<'a> Fields<'a> {
         time.map(Some).ok_or_else(|| InvalidField::new(name, "an RFC 3339 date and time").into())
     }
 
-    /// Base64; `what` begins the message that says what it should have been.
+    /// Takes base64; `what` begins the error message.
     pub(crate) fn secret(&mut self, name: &'static str, what: &str) -> Result<Option<Secret>, BodyError> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         let bytes = base64::decode(text.as_str());
         bytes.map(Some).map_err(|error| InvalidField::new(name, format!("{what}: {error}")).into())
     }
 
-    /// The only resource of the envelope that these fields are.
+    /// The only resource of the envelope with these fields.
     pub(crate) fn resource(mut self, many: impl Fn(usize) -> BodyError) -> Result<Self, BodyError> {
         let mut metadata = self.object("metadata")?.ok_or(BodyError::Missing("metadata"))?;
         let resources = self.array("resources")?;

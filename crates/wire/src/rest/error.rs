@@ -1,11 +1,11 @@
-//! The error envelope, and every reason code with its status.
+//! The error envelope, and the reason codes with their HTTP status.
 
 use super::MORE_INFO;
 use serde::Serialize;
 
 macro_rules! reason_codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal;)+) => {
-        /// What is wrong, in Key Protect's words. Each code belongs to one status.
+        /// Reason code of an error, as Key Protect defines it. Each code has one HTTP status.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum ReasonCode { $($(#[$doc])* $name,)+ }
 
@@ -13,13 +13,13 @@ macro_rules! reason_codes {
             /// Every code, for tables and tests.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
-            /// As clients see it.
+            /// The code in responses.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $code,)+ }
             }
 
-            /// The HTTP status it goes with.
+            /// HTTP status of the code.
             #[must_use]
             pub const fn status(self) -> u16 {
                 match self { $(Self::$name => $status,)+ }
@@ -29,79 +29,79 @@ macro_rules! reason_codes {
 }
 
 reason_codes! {
-    /// The body is no JSON, or not this call's.
+    /// The body is not JSON, or not valid for the call.
     BadBody = "BAD_BODY_ERR", 400;
-    /// The envelope miscounts.
+    /// `collectionTotal` differs from the number of resources.
     CollectionTotalMismatch = "COLLECTION_TOTAL_MISMATCH_ERR", 400;
-    /// Wrong number of resources.
+    /// The number of resources is not the one that the call takes.
     NumCollectionResource = "NUM_COLLECTION_RESOURCE_ERR", 400;
-    /// A body field is out of range or badly formed.
+    /// A field is out of range or malformed.
     InvalidField = "INVALID_FIELD_ERR", 400;
-    /// A query parameter is.
+    /// A query parameter is out of range or malformed.
     InvalidQueryParam = "INVALID_QUERY_PARAM_ERR", 400;
-    /// A body is needed.
+    /// The call needs a body.
     NoBody = "NO_BODY_ERR", 400;
-    /// Only root keys do this.
+    /// The call needs a root key.
     KeyRootRequired = "KEY_ROOT_REQ_ERR", 400;
-    /// Rotating an imported key takes its new value.
+    /// The rotation of an imported key needs a new value.
     KeyPayloadRequired = "KEY_PAYLOAD_REQ_ERR", 400;
     /// The key's expiration date has passed.
     KeyExpired = "KEY_EXPIRED_ERR", 400;
     /// Thirty days have passed since the deletion.
     KeyRestoreExpired = "KEY_RESTORE_EXPIRED", 400;
-    /// No such key here.
+    /// The instance has no such key.
     KeyNotFound = "KEY_NOT_FOUND_ERR", 404;
-    /// No such ring here.
+    /// The instance has no such key ring.
     KeyRingNotFound = "KEY_RING_NOT_FOUND_ERR", 404;
-    /// No such path. Ours.
+    /// The API has no such path. Not a Key Protect code.
     PathNotFound = "PATH_NOT_FOUND_ERR", 404;
-    /// No such instance here. Ours.
+    /// The service has no such instance. Not a Key Protect code.
     InstanceNotFound = "INSTANCE_NOT_FOUND_ERR", 404;
-    /// Not this method on this path. Ours.
+    /// The path does not allow the method. Not a Key Protect code.
     MethodNotAllowed = "METHOD_NOT_ALLOWED_ERR", 405;
-    /// The body did not come in time. Ours.
+    /// The body was not received in time. Not a Key Protect code.
     RequestTimeout = "REQUEST_TIMEOUT_ERR", 408;
-    /// The key's state forbids it.
+    /// The state of the key forbids the call.
     KeyActionInvalidState = "KEY_ACTION_INVALID_STATE_ERR", 409;
-    /// Too soon after the key's last change.
+    /// The key was changed too recently.
     RequestTooEarly = "REQ_TOO_EARLY_ERR", 409;
-    /// Rotated within the hour.
+    /// The key was rotated less than an hour ago.
     KeyRotationNotPermitted = "KEY_ROTATION_NOT_PERMITTED", 409;
-    /// An alias is taken.
+    /// An alias is in use.
     KeyAliasNotUnique = "KEY_ALIAS_NOT_UNIQUE_ERR", 409;
-    /// More aliases than a key has room for.
+    /// The key would have too many aliases.
     KeyAliasQuota = "KEY_ALIAS_QUOTA_ERR", 409;
-    /// A change raced with another. Ours.
+    /// Another change happened at the same time. Not a Key Protect code.
     Conflict = "CONFLICT_ERR", 409;
-    /// A limit of this service is reached. Ours.
+    /// A limit of the service is reached. Not a Key Protect code.
     LimitReached = "LIMIT_REACHED_ERR", 409;
     /// The key is destroyed.
     KeyDeleted = "KEY_DELETED_ERR", 410;
-    /// The body is too long. Ours.
+    /// The body is too long. Not a Key Protect code.
     BodyTooLarge = "BODY_TOO_LARGE_ERR", 413;
-    /// Not this key's ciphertext, or not as it was.
+    /// The ciphertext is from another key, or was changed.
     UnprocessableCiphertext = "UNPROCESSABLE_CIPHERTEXT_ERR", 422;
-    /// What is stored about the key does not hold together.
+    /// The stored metadata of the key is not consistent.
     IncompleteMetadata = "INCOMPLETE_METADATA_ERR", 500;
-    /// A fault of the service. Ours.
+    /// An internal error. Not a Key Protect code.
     Internal = "INTERNAL_ERR", 500;
-    /// Part of the API that this service does not offer. Ours; 501 is also what Go's client does not retry.
+    /// The service does not offer this part of the API. Not a Key Protect code; Go's client does not retry status 501.
     NotOffered = "NOT_OFFERED_ERR", 501;
-    /// No crypto unit can serve now. Ours.
+    /// No crypto unit can serve the request now. Not a Key Protect code.
     NoUnit = "NO_ELIGIBLE_CRYPTO_UNIT_ERR", 503;
-    /// It took too long. Ours.
+    /// The time limit was exceeded. Not a Key Protect code.
     DeadlineExceeded = "DEADLINE_EXCEEDED_ERR", 503;
-    /// The change may or may not have been made. Ours.
+    /// It is unknown whether the change was made. Not a Key Protect code.
     OutcomeUnknown = "OUTCOME_UNKNOWN_ERR", 503;
-    /// The keystore cannot serve now. Ours.
+    /// The keystore is not available. Not a Key Protect code.
     KeystoreUnavailable = "KEYSTORE_UNAVAILABLE_ERR", 503;
-    /// The instance takes no writes now. Ours.
+    /// The instance accepts no writes now. Not a Key Protect code.
     ReadOnly = "INSTANCE_READ_ONLY_ERR", 503;
-    /// More is going on than the service takes at once. Ours.
+    /// Too many requests are in progress. Not a Key Protect code.
     Overloaded = "OVERLOADED_ERR", 503;
 }
 
-/// What a status is called in `errorMsg`.
+/// Phrase of an HTTP status in `errorMsg`.
 #[must_use]
 pub const fn phrase(status: u16) -> &'static str {
     match status {
@@ -122,19 +122,19 @@ pub const fn phrase(status: u16) -> &'static str {
     }
 }
 
-/// The resource of an error envelope.
+/// An error.
 #[derive(Serialize)]
 pub struct ErrorResource {
-    /// Phrase, what failed, and the code in parentheses.
+    /// Phrase of the status, description, and the code in parentheses.
     #[serde(rename = "errorMsg")]
     pub error_msg: String,
-    /// Why; empty for a bad instance header, 401 and 429, and then not written.
+    /// Reasons. Empty, and then not written, for a bad instance header, 401 and 429.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<Reason>,
 }
 
 impl ErrorResource {
-    /// An error with its reason. `failed` says what did not happen, such as `Key could not be created`.
+    /// An error with one reason. `failed` describes what failed, such as `Key could not be created`.
     #[must_use]
     pub fn new(failed: &str, code: ReasonCode, message: impl Into<String>, target: Option<Target>) -> Self {
         let (status, name) = (code.status(), code.as_str());
@@ -144,37 +144,37 @@ impl ErrorResource {
         Self { error_msg, reasons: vec![reason] }
     }
 
-    /// An error that has no reasons.
+    /// An error without reasons.
     #[must_use]
     pub fn bare(status: u16, what: &str) -> Self {
         Self { error_msg: format!("{}: {what}", phrase(status)), reasons: Vec::new() }
     }
 }
 
-/// Why a call failed.
+/// Reason of an error.
 #[derive(Serialize)]
 pub struct Reason {
-    /// The code.
+    /// Reason code.
     pub code: &'static str,
-    /// For people.
+    /// Message for people.
     pub message: String,
-    /// The HTTP status again.
+    /// HTTP status.
     pub status: u16,
-    /// Where to read on.
+    /// Link to documentation.
     #[serde(rename = "moreInfo")]
     pub more_info: &'static str,
-    /// The one input to blame.
+    /// The input that is wrong, if it is a single one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
 }
 
-/// The one input to blame.
+/// The input that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Target {
     /// `field` or `query_param`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Its name.
+    /// Name of the field or parameter.
     pub name: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! Reads JSON into a tree that borrows from the body; a text with escapes is put together in a buffer that is wiped.
+//! Decodes JSON into a tree that borrows from the body. Texts with escapes are assembled in a buffer that is zeroized.
 //!
 //! Bodies carry key material as text, and a general reader leaves copies of texts with escapes (`\/`, `\u003d`, both
 //! common in base64 that other languages write) in scratch memory. Names are compared without regard to case, so two
@@ -9,16 +9,16 @@
 use super::BodyError;
 use zeroize::Zeroizing;
 
-/// Arrays and objects within each other. The deepest body there is needs five.
+/// Maximum depth of arrays and objects. The deepest request body needs five.
 const MAX_DEPTH: usize = 16;
-/// Fields of one object. The widest body there is has fourteen.
+/// Maximum number of fields of an object. The widest request body has fourteen.
 const MAX_FIELDS: usize = 64;
 
 /// A JSON value.
 pub(crate) enum Json<'a> {
     Null,
     Bool(bool),
-    /// As it was written.
+    /// A number, as in the body.
     Number(&'a str),
     Text(Text<'a>),
     Array(Vec<Self>),
@@ -26,7 +26,7 @@ pub(crate) enum Json<'a> {
 }
 
 impl Json<'_> {
-    /// What Go calls the type.
+    /// Name of the type in Go, for error messages.
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -41,9 +41,9 @@ impl Json<'_> {
 
 /// A JSON string.
 pub(crate) enum Text<'a> {
-    /// Stands in the body as it is.
+    /// Without escapes: a slice of the body.
     Plain(&'a str),
-    /// Had escapes.
+    /// With escapes.
     Unescaped(Zeroizing<String>),
 }
 
@@ -56,7 +56,7 @@ impl Text<'_> {
     }
 }
 
-/// The value that `text` is, or `None` if there is only white space.
+/// Decodes `text`; `None` if it is only white space.
 pub(crate) fn read(text: &str) -> Result<Option<Json<'_>>, BodyError> {
     let mut reader = Reader { text, at: 0 };
     reader.skip_blanks();
@@ -223,12 +223,12 @@ impl<'a> Reader<'a> {
         self.text.get(from..self.at).ok_or_else(|| self.unexpected("in a number"))
     }
 
-    /// A string; `at` is on its opening quote.
+    /// Decodes a string; `at` is on its opening quote.
     fn string(&mut self) -> Result<Text<'a>, BodyError> {
         self.at += 1;
         let from = self.at;
         let rest = self.text.as_bytes().get(from..).unwrap_or_default();
-        // Where the string ends is layout, which is public; its length is the same for every value of that length.
+        // The position of the end is layout, which is public.
         let Some(plain) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) else {
             self.at = self.text.len();
             return Err(self.unexpected("in a string"));
@@ -242,10 +242,10 @@ impl<'a> Reader<'a> {
         self.escaped(text).map(Text::Unescaped)
     }
 
-    /// The whole of a string that begins with `start` and goes on with an escape.
+    /// Decodes a string that begins with `start` and continues with an escape.
     fn escaped(&mut self, start: &str) -> Result<Zeroizing<String>, BodyError> {
         let end = self.end_of_string()?;
-        // An escape is never shorter than what it stands for, so this never grows and leaves no copy behind.
+        // An escape is never shorter than its character, so that the buffer never grows and leaves no copy.
         let mut text = Zeroizing::new(String::with_capacity(start.len() + (end - self.at)));
         text.push_str(start);
         loop {
@@ -272,7 +272,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The closing quote from here on.
+    /// Finds the closing quote.
     fn end_of_string(&self) -> Result<usize, BodyError> {
         let mut bytes = self.text.bytes().enumerate().skip(self.at);
         while let Some((at, byte)) = bytes.next() {
@@ -286,7 +286,7 @@ impl<'a> Reader<'a> {
         Err(BodyError::Syntax { at: self.text.len(), place: "in a string" })
     }
 
-    /// What follows `\u`. Halves of a pair that stand alone become U+FFFD, as Go has it.
+    /// Decodes what follows `\u`. Lone surrogates become U+FFFD, as in Go.
     fn unicode_escape(&mut self) -> Result<char, BodyError> {
         let first = self.hex4()?;
         if (0xd800..0xdc00).contains(&first) && self.text.get(self.at..self.at + 2) == Some("\\u") {
@@ -319,7 +319,7 @@ mod tests {
     use proptest::prelude::*;
     use std::fmt::Write as _;
 
-    /// The same value, as another reader can take it.
+    /// The same value as serde_json decodes it.
     fn rewritten(json: &Json<'_>, out: &mut String) {
         match json {
             Json::Null => out.push_str("null"),
@@ -347,7 +347,7 @@ mod tests {
         }
     }
 
-    /// Agrees with serde_json wherever neither limits, repeated names nor lone surrogates come in.
+    /// Agrees with serde_json except for limits, repeated names and lone surrogates.
     fn agrees(text: &str) {
         let ours = read(text);
         match serde_json::from_str::<serde_json::Value>(text) {
@@ -357,7 +357,7 @@ mod tests {
                 assert_eq!(serde_json::from_str::<serde_json::Value>(&again).unwrap(), theirs, "{text}");
             }
             Err(_) if text.contains("\\u") => {}
-            // serde_json refuses numbers beyond a double; the text of a number is not judged here.
+            // serde_json refuses numbers beyond a double; here the text of a number is not checked.
             Err(error) if error.to_string().starts_with("number out of range") => {}
             Err(_) => assert!(!matches!(ours, Ok(Some(_))), "{text:?} is no JSON"),
         }

@@ -1,7 +1,7 @@
-//! Key Protect's REST API: what its bodies, queries and errors look like.
+//! The Key Protect REST API: bodies, queries and errors.
 //!
-//! Requests are read as the service reads them: field names without regard to case, unknown fields refused, `null`, `{}`
-//! and nothing the same where a body is optional, the media type ignored.
+//! Requests are decoded like the original service does: field names are compared without regard to case, unknown fields are
+//! refused, an optional body may be empty, `null` or `{}`, and the media type is ignored.
 
 mod answer;
 mod body;
@@ -23,17 +23,17 @@ pub use time::Time;
 
 use body::shortened;
 
-/// A key, or keys.
+/// Media type of keys.
 pub const TYPE_KEY: &str = "application/vnd.ibm.kms.key+json";
-/// Versions of a key.
+/// Media type of key versions.
 pub const TYPE_KEY_VERSION: &str = "application/vnd.ibm.kms.key.version+json";
-/// What wrap, unwrap and rewrap give. The vendor types matter: a client that knows `application/json` alone keeps the
-/// answer's body as it came, which is what callers of IBM's Python client rely on.
+/// Media type of responses to wrap, unwrap and rewrap. It matters: IBM's Python client decodes `application/json` only, and
+/// its callers rely on the raw body here.
 pub const TYPE_KEY_ACTION: &str = "application/vnd.ibm.kms.key_action+json";
-/// Errors.
+/// Media type of errors.
 pub const TYPE_ERROR: &str = "application/vnd.ibm.kms.error+json";
-/// Where errors point to.
+/// Link in errors.
 pub const MORE_INFO: &str = "https://cloud.ibm.com/apidocs/key-protect";
-/// Longest request body, in bytes. The longest there is unwraps 32 KiB, base64 twice over, with 16 KiB of additional data,
-/// each character of it behind an escape of six: whatever can be wrapped has to fit.
+/// Longest request body, in bytes. The longest valid one unwraps 32 KiB, encoded twice in base64, with 16 KiB of additional
+/// data, of which each character is an escape of six.
 pub const MAX_BODY_LEN: usize = 256 * 1024;

@@ -1,24 +1,24 @@
-//! What clients ask of lists.
+//! Query parameters of lists.
 
 use super::ReasonCode;
 use super::body::shortened;
 use crate::form;
 use zeroize::Zeroizing;
 
-/// Keys of a page unless the client says otherwise, and versions too.
+/// Default number of keys or versions on a page.
 const DEFAULT_LIMIT: usize = 200;
-/// Most there can be on a page.
+/// Maximum number of keys or versions on a page.
 const MAX_LIMIT: usize = 5000;
 
-/// A query parameter out of range or badly formed.
+/// A query parameter is out of range or malformed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("The query parameter `{name}` must be: {must_be}")]
 pub struct InvalidQuery {
-    /// Its name; empty for the query as a whole.
+    /// Name of the parameter; empty for the query as a whole.
     pub name: &'static str,
-    /// What it must be.
+    /// Requirement.
     pub must_be: &'static str,
-    /// Whether it is one that the API has and this service does not offer.
+    /// Whether the API defines the parameter and this service does not offer it.
     pub not_offered: bool,
 }
 
@@ -27,7 +27,7 @@ impl InvalidQuery {
         Self { name, must_be, not_offered: false }
     }
 
-    /// The code that clients see.
+    /// Reason code that clients see.
     #[must_use]
     pub const fn code(&self) -> ReasonCode {
         if self.not_offered { ReasonCode::NotOffered } else { ReasonCode::InvalidQueryParam }
@@ -37,15 +37,15 @@ impl InvalidQuery {
 /// A property to sort keys by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SortBy {
-    /// The property, by its name on the wire.
+    /// The property.
     pub property: SortProperty,
-    /// Largest first.
+    /// Whether the largest value comes first.
     pub descending: bool,
 }
 
 macro_rules! sort_properties {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)+) => {
-        /// What keys can be sorted by.
+        /// Properties by which keys can be sorted.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum SortProperty { $($(#[$doc])* $name,)+ }
 
@@ -81,26 +81,26 @@ sort_properties! {
 /// The query of `GET /keys` and `HEAD /keys`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListQuery {
-    /// Most keys on the page.
+    /// Maximum number of keys on the page.
     pub limit: usize,
-    /// Keys to leave out before it.
+    /// Number of keys to skip.
     pub offset: usize,
-    /// Only these states; absent means all but 5.
+    /// States to include; absent means all except 5.
     pub states: Option<Vec<u8>>,
-    /// Only keys with this property.
+    /// Include only keys with this value of `extractable`.
     pub extractable: Option<bool>,
-    /// The order; empty means by id.
+    /// Sort order; empty means by identifier.
     pub sort: Vec<SortBy>,
 }
 
 impl ListQuery {
-    /// Reads a query string. Parameters that the API does not have are ignored.
+    /// Decodes a query string. Parameters that the API does not define are ignored.
     ///
     /// # Errors
     /// [`InvalidQuery`].
     pub fn decode(query: &str) -> Result<Self, InvalidQuery> {
         let parameters = Parameters::of(query)?;
-        // Go writes a blank before a filter and a comma behind a search, also when there is nothing else.
+        // Go writes a blank before a filter and a comma after a search, even if there is nothing else.
         let asked =
             |name| Ok(!parameters.take(name)?.unwrap_or_default().trim_matches([' ', ',']).is_empty());
         for name in ["search", "filter"] {
@@ -125,18 +125,18 @@ impl ListQuery {
 /// The query of `GET /keys/{key}/versions`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VersionsQuery {
-    /// Most versions on the page.
+    /// Maximum number of versions on the page.
     pub limit: usize,
-    /// Versions to leave out before it.
+    /// Number of versions to skip.
     pub offset: usize,
-    /// Whether the answer counts all versions too.
+    /// Whether the response has the total number of versions.
     pub total_count: bool,
     /// Whether the key may be in any state.
     pub all_key_states: bool,
 }
 
 impl VersionsQuery {
-    /// Reads a query string. Parameters that the API does not have are ignored.
+    /// Decodes a query string. Parameters that the API does not define are ignored.
     ///
     /// # Errors
     /// [`InvalidQuery`].
@@ -151,7 +151,7 @@ impl VersionsQuery {
     }
 }
 
-/// The `action` of the deprecated `POST /keys/{key}?action=…`, if there is one.
+/// The parameter `action` of the deprecated `POST /keys/{key}?action=…`, if there is one.
 ///
 /// # Errors
 /// [`InvalidQuery`].
@@ -159,7 +159,7 @@ pub fn action(query: &str) -> Result<Option<String>, InvalidQuery> {
     Ok(Parameters::of(query)?.take("action")?.map(shortened))
 }
 
-/// A flag that must be a boolean where it is given, such as `force`.
+/// A boolean parameter, such as `force`; absent means false.
 ///
 /// # Errors
 /// [`InvalidQuery`].
@@ -174,7 +174,7 @@ impl Parameters {
         form::pairs(query).map(Self).ok_or(InvalidQuery::new("", "percent-encoded UTF-8"))
     }
 
-    /// The parameter's value; an empty one is as good as absent: Python sends `state=` with every list.
+    /// The value of a parameter. An empty one is the same as absent: Python sends `state=` with every list.
     fn take(&self, name: &'static str) -> Result<Option<&str>, InvalidQuery> {
         let given = self.0.iter().filter(|(given, value)| given == name && !value.is_empty());
         let mut values = given.map(|(_, value)| value.as_str());

@@ -1,4 +1,4 @@
-//! The bodies that clients send, one type per call.
+//! Request bodies, one type per call.
 
 use super::Time;
 use super::body::{BodyError, Fields, InvalidField};
@@ -6,29 +6,29 @@ use crate::{Secret, base64};
 
 const KEY_MATERIAL: &str = "a base64 encoded key material";
 
-/// `POST /keys`: one key to generate or to import.
+/// `POST /keys`: generate or import one key.
 #[derive(Debug)]
 pub struct CreateKey {
-    /// The key's name.
+    /// Name of the key.
     pub name: Option<String>,
-    /// Free text.
+    /// Description.
     pub description: Option<String>,
-    /// Other names.
+    /// Alternative names.
     pub aliases: Vec<String>,
-    /// Legacy labels.
+    /// Tags (legacy).
     pub tags: Vec<String>,
-    /// When it stops being usable.
+    /// Expiration date.
     pub expiration_date: Option<Time>,
     /// `false` for a root key; absent means `true`, a standard key.
     pub extractable: bool,
-    /// Its value, if it is imported.
+    /// Value of an imported key.
     pub payload: Option<Secret>,
-    /// The call asks for an import under an import token.
+    /// Whether the call uses an import token.
     pub under_import_token: bool,
 }
 
 impl CreateKey {
-    /// Reads the enveloped body.
+    /// Decodes the body with its envelope.
     ///
     /// # Errors
     /// [`BodyError`].
@@ -55,17 +55,17 @@ impl CreateKey {
     }
 }
 
-/// `actions/rotate`: nothing for a generated key, new material for an imported one.
+/// `actions/rotate`: no value for a generated key, a new value for an imported one.
 #[derive(Debug)]
 pub struct Rotate {
-    /// The new value.
+    /// New value of an imported key.
     pub payload: Option<Secret>,
-    /// The call asks for an import under an import token.
+    /// Whether the call uses an import token.
     pub under_import_token: bool,
 }
 
 impl Rotate {
-    /// Reads the body; it may be absent.
+    /// Decodes the body; it may be absent.
     ///
     /// # Errors
     /// [`BodyError`].
@@ -77,7 +77,7 @@ impl Rotate {
     }
 }
 
-/// The fields of an import, and whether it is one under an import token.
+/// The value of an import, and whether the call uses an import token.
 fn material(fields: &mut Fields<'_>) -> Result<(Option<Secret>, bool), BodyError> {
     let payload = fields.secret("payload", KEY_MATERIAL)?;
     let nonce = fields.secret("encryptedNonce", "base64 encoded")?;
@@ -89,14 +89,14 @@ fn material(fields: &mut Fields<'_>) -> Result<(Option<Secret>, bool), BodyError
 /// `actions/wrap`.
 #[derive(Debug)]
 pub struct Wrap {
-    /// What to wrap; absent asks for a new data key.
+    /// Plaintext to wrap; absent asks for a new data key.
     pub plaintext: Option<Secret>,
     /// Additional authenticated data, in order.
     pub aad: Vec<String>,
 }
 
 impl Wrap {
-    /// Reads the body; it may be absent.
+    /// Decodes the body; it may be absent.
     ///
     /// # Errors
     /// [`BodyError`].
@@ -112,17 +112,17 @@ impl Wrap {
 /// `actions/unwrap` and `actions/rewrap`.
 #[derive(Debug)]
 pub struct Unwrap {
-    /// What `wrap` gave: base64, opaque.
+    /// Ciphertext of an earlier wrap: base64, opaque.
     pub ciphertext: String,
-    /// The same additional authenticated data.
+    /// Additional authenticated data, as in the wrap.
     pub aad: Vec<String>,
 }
 
 impl Unwrap {
-    /// Reads the body.
+    /// Decodes the body.
     ///
     /// # Errors
-    /// [`BodyError`], [`BodyError::NoBody`] for an absent one among them.
+    /// [`BodyError`]; [`BodyError::NoBody`] for an absent body.
     pub fn decode(body: &[u8]) -> Result<Self, BodyError> {
         const WHAT: &str = "the original base64 encoded ciphertext from the wrap operation";
         let mut fields = Fields::of_body(body)?;
@@ -136,13 +136,13 @@ impl Unwrap {
         if let Err(error) = base64::decode(&ciphertext) {
             return Err(InvalidField::new("ciphertext", format!("{WHAT}: {error}")).into());
         }
-        // Tools that write base64 in lines are right to; whoever opens it need not know.
+        // Line ends in base64 are accepted, and removed here.
         ciphertext.retain(|character| !matches!(character, '\n' | '\r'));
         Ok(Self { ciphertext, aad })
     }
 }
 
-/// A call without a body: nothing, `null` or `{}`.
+/// A call without a body: empty, `null` or `{}`.
 ///
 /// # Errors
 /// [`BodyError`] for anything else.

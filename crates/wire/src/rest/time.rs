@@ -1,4 +1,4 @@
-//! Times as clients write and read them.
+//! Dates in requests and responses.
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
@@ -7,17 +7,17 @@ use std::fmt;
 /// Nanoseconds, as Go writes them.
 const MAX_FRACTION_DIGITS: usize = 9;
 
-/// A time that is written in whole seconds: `2020-08-12T23:38:09Z`.
+/// A date, written in whole seconds: `2020-08-12T23:38:09Z`.
 ///
 /// Source: RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub Timestamp);
 
 impl Time {
-    /// Reads RFC 3339, fractions and offsets included.
+    /// Decodes RFC 3339 with fractions and offsets.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        // The reader takes more than RFC 3339 (named zones, commas, offsets with seconds): the shape is checked first.
+        // The parser accepts more than RFC 3339 (named zones, commas, offsets with seconds): the form is checked first.
         if is_shaped(text) { text.parse().ok().map(Self) } else { None }
     }
 }
@@ -51,7 +51,7 @@ fn is_shaped(text: &str) -> bool {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Rounding down, so that nothing is ever said to have happened later than it did.
+        // Rounded down, so that no event is reported later than it happened.
         let seconds = self.0.as_nanosecond().div_euclid(1_000_000_000);
         let whole = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
         write!(f, "{}", whole.unwrap_or(self.0))

@@ -1,5 +1,4 @@
-//! The samples are read as what they say, and written as they stand.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! Samples of the Key Protect API and of the token service: decoded, and encoded again.
 
 use proptest::prelude::*;
 use serde_json::Value;
