@@ -20,27 +20,27 @@ use crate::context::TkeOptions;
 use crate::signers::SignerArgs;
 use clap::{Args, Subcommand};
 
-/// Options and command of `tke`.
+/// Options of all commands, and one command.
 #[derive(Clone, Debug, Args)]
 pub struct TkeArgs {
     /// Options of all commands.
     #[command(flatten)]
     pub options: TkeOptions,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: TkeCommand,
 }
 
-/// What the tool can do.
+/// The commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum TkeCommand {
     /// List the crypto units of the instance.
     Cryptounits,
-    /// Select crypto units for the commands that follow. Changes nothing in the units.
+    /// Select crypto units for later commands. The units are not changed.
     CryptounitAdd(UnitNumbers),
-    /// Deselect crypto units. Changes nothing in the units.
+    /// Deselect crypto units. The units are not changed.
     CryptounitRm(UnitNumbers),
-    /// Compare the selected crypto units (all, if none is selected); exit status 1 if they differ.
+    /// Compare the selected crypto units, or all if none is selected. Exit status 1 if they differ.
     CryptounitCompare,
     /// Show the administrators.
     CryptounitAdmins,
@@ -50,38 +50,38 @@ pub enum TkeCommand {
     CryptounitAdminRm(AdminRmArgs),
     /// Show the thresholds.
     CryptounitThrhlds,
-    /// Set the thresholds. The first time, this leaves imprint mode.
+    /// Set the thresholds. The first time, this ends imprint mode.
     CryptounitThrhldSet(ThresholdArgs),
     /// Show the master-key registers.
     #[command(visible_alias = "cryptounit-mks")]
     CryptounitMk,
     /// Load a master key from its parts into the new register.
     CryptounitMkLoad(LoadArgs),
-    /// Approve the master key in the new register.
+    /// Commit the master key in the new register.
     CryptounitMkCommit(ApproveArgs),
-    /// Make the committed master key the current one.
+    /// Activate the committed master key: move it to the current register.
     CryptounitMkSetimm(ApproveArgs),
     /// Clear the new register.
     CryptounitMkClrnew(ClearNewArgs),
     /// Clear the current register.
     CryptounitMkClrcur(ClearCurrentArgs),
-    /// Rotate to the new master key that is committed on every crypto unit. Run again, it goes on where it stopped.
+    /// Rotate to the new master key that is committed on every crypto unit. Run it again after an interruption.
     CryptounitMkRotate(RotateArgs),
     /// Show the control points.
     CryptounitCp,
-    /// Switch BIP32 and SLIP10 on.
+    /// Allow BIP32 and SLIP10.
     CryptounitCpBtc(SignerArgs),
-    /// Switch EdDSA and X25519 on.
+    /// Allow EdDSA and X25519.
     CryptounitCpEddsa(SignerArgs),
-    /// Switch other ECDSA signatures on, such as Schnorr.
+    /// Allow other ECDSA signatures, such as Schnorr.
     CryptounitCpSigOther(SignerArgs),
-    /// Erase administrators, thresholds and master keys; back to imprint mode.
+    /// Erase administrators, thresholds and master keys. The crypto units are in imprint mode then.
     CryptounitZeroize(ZeroizeArgs),
-    /// Delete the instance, once its keys are deleted and its crypto units zeroized. Says what is to be done first.
+    /// Delete the instance, once its keys are deleted and its crypto units zeroized. Lists what has to be done first.
     InstanceDelete(InstanceDeleteArgs),
     /// List the signature key files.
     Sigkeys,
-    /// Make a signature key file.
+    /// Generate a signature key in a new file, or import one.
     SigkeyAdd(SigkeyAddArgs),
     /// Delete a signature key file.
     SigkeyRm(SigkeyRmArgs),
@@ -89,62 +89,62 @@ pub enum TkeCommand {
     SigkeySel(SigkeySelArgs),
     /// List the key part files.
     Mks,
-    /// Make a key part file.
+    /// Generate or enter a key part in a new file.
     MkAdd(MkAddArgs),
     /// Delete a key part file.
     MkRm(MkRmArgs),
     /// Show smart cards.
     Cards(CardFiles),
-    /// Make a CA card, and with it a zone; or a backup of one.
+    /// Create a CA card with a new zone, or copy one.
     CardCaInit(CaArgs),
-    /// Make an EP11 card of a CA card's zone.
+    /// Create an EP11 card in the zone of a CA card.
     CardEnroll(CardAndCaArgs),
-    /// Make a signature key on a card.
+    /// Generate a signature key on a card, or import one.
     CardSigkey(CardSigkeyArgs),
-    /// Make a key part on a card.
+    /// Generate a key part on a card, or enter or import one.
     CardPart(CardPartArgs),
-    /// Copy a card to another of its zone.
+    /// Copy the content of a card to another card of its zone.
     CardCopy(CardCopyArgs),
-    /// Unblock an EP11 card and give it a new PIN.
+    /// Unblock an EP11 card and set a new PIN.
     CardUnblock(CardAndCaArgs),
-    /// Have a card work out the verification pattern of a master key whose parts are on cards, and sign it.
+    /// Calculate the verification pattern of a master key from parts on cards. A card signs the result.
     CardPartList(PartListArgs),
-    /// Set all crypto units up by the recovery-unit method. Run again, it goes on where it stopped.
+    /// Set up all crypto units by the recovery-unit method. Run it again after an interruption.
     AutoInit(AutoInitArgs),
-    /// Rotate to a master key that a recovery crypto unit draws. Run again, it goes on where it stopped.
+    /// Rotate to a master key that a recovery crypto unit generates. Run it again after an interruption.
     AutoMkRotate(AutoRotateArgs),
-    /// Show how far a rotation of the master key is, and what comes next.
+    /// Show the progress of a rotation of the master key, and the next step.
     Rotation,
-    /// Cancel a rotation, as long as no crypto unit was activated.
+    /// Cancel a rotation. Possible until crypto units are activated.
     RotationCancel(AutoRotateArgs),
     /// Copy the master key of a recovery crypto unit to others.
     #[command(alias = "auto-recover")]
     AutoMkRecover(RecoverArgs),
-    /// Bring every crypto unit to the recorded plan, from whatever it is.
+    /// Set up every crypto unit as in the recorded plan, from any state.
     Converge(ConvergeArgs),
-    /// Go on with a ceremony that was interrupted.
+    /// Continue a ceremony that was interrupted.
     Resume(ConvergeArgs),
-    /// Set up the failover crypto units as the others.
+    /// Set up the failover crypto units like the others.
     FailoverEnable(ConvergeArgs),
-    /// Write a command down for others to sign.
+    /// Write a command to a file for several administrators to sign.
     Propose(ProposeArgs),
-    /// Show what a proposal proposes, read from the bytes that are signed.
+    /// Show a proposal, decoded from the bytes that are signed.
     ProposalShow(ProposalFile),
     /// Sign a proposal.
     ProposalSign(ProposalSignArgs),
     /// Send a proposal with its signatures to its crypto unit.
     ProposalSubmit(ProposalSubmitArgs),
-    /// Fetch, verify and show the crypto units' own records of what was asked of them.
+    /// Fetch, verify and show the audit records of crypto units.
     Audit(AuditArgs),
-    /// Show the record of the ceremony, verified; as a document for witnesses, or as JSON.
+    /// Verify and show the record of a ceremony, as a document for witnesses or as JSON.
     Protocol(ProtocolArgs),
-    /// Write down who is there.
+    /// Record a person who is present.
     ProtocolPerson(PersonArgs),
-    /// Write a note, a step of the script or a deviation down.
+    /// Record a note or a deviation from the script.
     ProtocolNote(NoteArgs),
-    /// End the record; sign it.
+    /// Close the record and sign it.
     ProtocolClose(CloseArgs),
-    /// Print the script of a ceremony, for its participants.
+    /// Print the script of a ceremony for its participants.
     Script(ScriptArgs),
 }
 
@@ -154,9 +154,9 @@ mod tests {
     use clap::{Args, Command};
     use std::collections::BTreeSet;
 
-    /// An argument that bears the name of an option of all commands would take it away from its own.
+    /// An argument with the name of an option of all commands would hide that option.
     #[test]
-    fn no_command_takes_a_common_option_away() {
+    fn no_command_hides_a_common_option() {
         let names = |command: &Command| {
             let ids = command.get_arguments().map(|argument| argument.get_id().to_string());
             ids.collect::<BTreeSet<_>>()

@@ -265,7 +265,7 @@ mod tests {
     use uuid::Uuid;
 
     #[test]
-    fn a_token_is_sent_to_this_machine_only() {
+    fn a_token_does_not_travel_in_the_clear() {
         let connect = |url| ServiceClient::new(url, Uuid::nil(), "token");
         for url in ["http://127.0.0.1:8900", "http://localhost:1/", "http://[::1]:8900"] {
             assert!(connect(url).is_ok(), "{url}");

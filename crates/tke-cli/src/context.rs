@@ -1,4 +1,4 @@
-//! What every command works with: the folder of signature keys and key parts, and where secrets come from.
+//! What every command works with: options, console, folder and secrets.
 
 use crate::connection::Discover;
 use crate::console::Console;
@@ -12,42 +12,43 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tke::secret_file::{Folder, KdfCost};
-use tke::service::ServiceTimeouts;
+use tke::service::SigningServiceTimeouts;
 use uuid::Uuid;
 
-/// The folder where none is named.
+/// Default folder.
 const DEFAULT_FOLDER: &str = "tke-files";
 
 /// Options of all commands.
 #[derive(Clone, Debug, Args)]
 pub struct TkeOptions {
-    /// Address of the service, in place of the data directory [default: the environment's TKE_URL]. The bearer token is in
-    /// the environment, as TKE_TOKEN.
+    /// Address of the service [default: environment variable TKE_URL]. The bearer token is in the environment variable
+    /// TKE_TOKEN.
     #[arg(long, global = true, help_heading = "Where")]
     pub url: Option<String>,
-    /// The service instance [default: the environment's TKE_INSTANCE, or the first of the region]
+    /// Service instance [default: environment variable TKE_INSTANCE, or the first instance of the region]
     #[arg(long, global = true, help_heading = "Where")]
     pub instance: Option<Uuid>,
-    /// The manufacturer's root certificate (DER) [default: the environment's TKE_ROOT, the region's own, or the one used
-    /// before]
+    /// Root certificate of the modules' manufacturer (DER) [default: environment variable TKE_ROOT, the one of the region, or
+    /// the one that was used before]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Where")]
     pub module_root: Option<PathBuf>,
-    /// Folder of signature keys, key parts, plan and protocol [default: the one that CLOUDTKEFILES names, or ./tke-files]
+    /// Folder of signature keys, key parts, plan and records [default: environment variable CLOUDTKEFILES, or ./tke-files]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Where")]
     pub files: Option<PathBuf>,
-    /// Take a password from a file instead of asking: of one key or part, or of all. May be given several times.
+    /// Read a password from a file instead of asking: of one key or part, or of all. May be given several times.
     #[arg(long, global = true, value_name = "[NAME=]PATH", value_parser = secrets::parse_source, help_heading = "Secrets")]
     pub password_file: Vec<(Option<String>, PathBuf)>,
-    /// Take a card's PIN from a file instead of asking; a CA card's two from two lines. May be given several times.
+    /// Read the PIN of a card from a file instead of asking; the two PINs of a CA card from two lines. May be given several
+    /// times.
     #[arg(long, global = true, value_name = "[CARD=]PATH", value_parser = secrets::parse_source, help_heading = "Secrets")]
     pub pin_file: Vec<(Option<String>, PathBuf)>,
-    /// How long to wait for each answer of the signing service: 500ms, 30s, 5m [default: 30s]
+    /// Time limit for each response of the signing service: 500ms, 30s, 5m [default: 30s]
     #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration, help_heading = "Secrets")]
     pub signing_timeout: Option<Duration>,
     /// Print JSON.
     #[arg(long, global = true)]
     pub json: bool,
-    /// Protect new files so weakly that anybody can try all passwords. For tests.
+    /// Protect new files with a weak key derivation, so that passwords can be guessed. For tests.
     #[arg(long, global = true, hide = true)]
     pub danger_fast_kdf: bool,
 }
@@ -90,15 +91,15 @@ impl<'a> Context<'a> {
         self.folder.path()
     }
 
-    /// How much it costs to try the password of a file that is made now.
+    /// Cost of a password guess for new files.
     pub(crate) const fn cost(&self) -> KdfCost {
         if self.options.danger_fast_kdf { KdfCost::danger_weak() } else { KdfCost::STANDARD }
     }
 
-    /// How long to wait for the signing service.
-    pub(crate) fn service_timeouts(&self) -> ServiceTimeouts {
-        let standard = ServiceTimeouts::default();
-        ServiceTimeouts { whole: self.options.signing_timeout.unwrap_or(standard.whole), ..standard }
+    /// Time limits for the signing service.
+    pub(crate) fn service_timeouts(&self) -> SigningServiceTimeouts {
+        let standard = SigningServiceTimeouts::default();
+        SigningServiceTimeouts { whole: self.options.signing_timeout.unwrap_or(standard.whole), ..standard }
     }
 
     pub(crate) fn selection(&self) -> Result<Selection, TkeError> {

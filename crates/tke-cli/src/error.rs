@@ -1,27 +1,27 @@
-//! Why a command did not do what was asked, and what to do next.
+//! Errors of commands, with advice on what to do next.
 
 use crate::client::ClientError;
 use crate::connection::DiscoverError;
 use std::io;
 use std::path::{Path, PathBuf};
+use tke::admin_policy::NoPath;
 use tke::card::{CardError, PartListInvalid};
 use tke::ceremony::CeremonyError;
-use tke::converge::Stuck;
+use tke::converge::ConvergeError;
 use tke::holder::{HpcsKeyFileError, KeyFileError, SigningError};
-use tke::part::{PartFileError, PartsRefused};
-use tke::plan::NoWay;
-use tke::precheck::Report;
+use tke::part::{PartFileError, PartSetError};
+use tke::precheck::PrecheckReport;
 use tke::proposal::ProposalError;
-use tke::protocol::{PlanInvalid, RecordError, TextInvalid};
+use tke::protocol::{RecordError, RecordTextInvalid, ScriptPlanInvalid};
 use tke::rotation::RotationError;
 use tke::secret_file::{Folder, SecretFileError};
 use tke::service::{SERVICE_KEYS_VARIABLE, SERVICE_URL_VARIABLE};
-use tke::unit::{PortError, UnitFault};
+use tke::unit::{AdminUnitError, PortError};
 use tke_crypto::{CertificateInvalid, NameInvalid};
 use unit_api::VerificationPattern;
 use uuid::Uuid;
 
-/// Why a command did not do what was asked.
+/// Reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TkeError {
@@ -29,284 +29,288 @@ pub enum TkeError {
     #[error(transparent)]
     Discovery(DiscoverError),
     /// An address without a token.
-    #[error("--url needs a bearer token in the environment: set TKE_TOKEN")]
+    #[error("a service address needs a bearer token: set the environment variable TKE_TOKEN")]
     NoToken,
     /// An address without an instance.
-    #[error("--url needs the service instance: name it with --instance")]
+    #[error("a service address needs the service instance: give --instance or set TKE_INSTANCE")]
     NoInstance,
     /// The service did not answer, or refused.
     #[error(transparent)]
     Service(#[from] ClientError),
-    /// The manufacturer's root certificate is not known yet.
+    /// The manufacturer's root certificate is not known.
     #[error(
-        "the manufacturer's root certificate is not known here: name its file with --module-root. Get it from the \
+        "the root certificate of the modules' manufacturer is not known: give its file with --module-root. Get it from the \
          manufacturer, not from the service"
     )]
     NoRoot,
-    /// The manufacturer's root certificate is none.
-    #[error("{} is no root certificate of a manufacturer", path.display())]
+    /// The file is not a root certificate.
+    #[error("{} is not the root certificate of a manufacturer", path.display())]
     RootInvalid {
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         source: CertificateInvalid,
     },
-    /// Another root than the one that was used before.
+    /// The root certificate differs from the one that was pinned.
     #[error(
-        "the manufacturer's root certificate {} is not the one that this folder was first used with ({}). Either these \
-         are other crypto units (use another folder: --files), or somebody is in between: find out which",
+        "the manufacturer's root certificate {} differs from the one that this folder was first used with ({}). Either these \
+         are other crypto units (use another folder: --files), or the connection is under attack: find out which",
         given.display(), pinned.display()
     )]
     OtherRoot {
-        /// What was given now.
+        /// The given certificate.
         given: PathBuf,
-        /// What was pinned.
+        /// The pinned certificate.
         pinned: PathBuf,
     },
-    /// A file of the folder, or one that the command line names.
+    /// Error of the file system.
     #[error("{} cannot be read or written", path.display())]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// A file that this program wrote, and that reads otherwise now.
+    /// The content of a file of the folder is not valid.
     #[error("{} is damaged: {problem}", path.display())]
     Damaged {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         problem: &'static str,
     },
-    /// A container.
+    /// A password-protected file could not be read or written.
     #[error(transparent)]
     SecretFile(#[from] SecretFileError),
-    /// A signature key file.
+    /// A signature key file could not be read or written.
     #[error("signature key `{name}`")]
     Key {
-        /// Whose.
+        /// Name of the key.
         name: String,
-        /// Why.
+        /// The reason.
         source: KeyFileError,
     },
-    /// A signature key file of another make.
+    /// A signature key file of HPCS could not be imported.
     #[error("{} cannot be imported", path.display())]
     Import {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: HpcsKeyFileError,
     },
-    /// A key part file.
+    /// A key part file could not be read or written.
     #[error("key part `{label}`")]
     Part {
-        /// Which.
+        /// Path of the file.
         label: String,
-        /// Why.
+        /// The reason.
         source: PartFileError,
     },
-    /// Parts that make no master key.
-    #[error("these key parts make no master key")]
-    Parts(#[from] PartsRefused),
-    /// A part list that is not believed.
+    /// The key parts do not combine to a master key.
+    #[error("these key parts do not combine to a master key")]
+    Parts(#[from] PartSetError),
+    /// A part list is not valid.
     #[error("part list {}", path.display())]
     PartList {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: PartListInvalid,
     },
-    /// A card.
+    /// An operation of a card failed.
     #[error("card {}", path.display())]
     Card {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: CardError,
     },
-    /// A signing service, or the list of its keys.
+    /// The signing service failed, or the list of its keys is not valid.
     #[error("signing service")]
-    SigningService(#[from] tke::service::ServiceError),
-    /// A key of a signing service.
+    SigningService(#[from] tke::service::SigningServiceError),
+    /// A key of the signing service could not be fetched.
     #[error("key `{key}` of the signing service {url}")]
-    ServiceKey {
-        /// What the service calls it.
+    SigningServiceKey {
+        /// Name of the key.
         key: String,
-        /// Where the service is.
+        /// Address of the service.
         url: String,
-        /// Why.
-        source: tke::service::ServiceError,
+        /// The reason.
+        source: tke::service::SigningServiceError,
     },
-    /// A signing service without keys.
+    /// The list of the signing service's keys is missing.
     #[error(
-        "{SERVICE_URL_VARIABLE} is set, and the list of the signing service's keys is missing: put it into the \
-         environment as {SERVICE_KEYS_VARIABLE} or into the file {}, in the form [{{\"key\": \"…\", \"token\": \"…\"}}]",
+        "{SERVICE_URL_VARIABLE} is set, and the list of the signing service's keys is missing: set the environment variable \
+         {SERVICE_KEYS_VARIABLE}, or write it to the file {}, in the form [{{\"key\": \"…\", \"token\": \"…\"}}]",
         path.display()
     )]
     NoServiceKeys {
-        /// Where it could be.
+        /// Path of the file that could have it.
         path: PathBuf,
     },
-    /// A name that is none.
+    /// A name is not valid.
     #[error("`{given}` cannot be used as a name of {what}")]
     Name {
-        /// Of what.
+        /// Kind of the named item.
         what: &'static str,
-        /// What was given.
+        /// The given text.
         given: String,
-        /// Why.
+        /// The reason.
         source: NameInvalid,
     },
-    /// Nothing of that name.
+    /// There is nothing with this name.
     #[error("there is no {what} `{given}`: {hint}")]
     Unknown {
-        /// What was looked for.
+        /// Kind of the item.
         what: &'static str,
-        /// What was given.
+        /// The given text.
         given: String,
-        /// Where to look.
+        /// Advice.
         hint: &'static str,
     },
-    /// More than one of that name.
-    #[error("`{given}` names {count} of the {what}s here: give more of the identifier instead of the name")]
+    /// There are several items with this name.
+    #[error(
+        "there are {count} {what}s `{given}`: give the first digits of the identifier instead of the name"
+    )]
     Ambiguous {
-        /// What was looked for.
+        /// Kind of the item.
         what: &'static str,
-        /// What was given.
+        /// The given text.
         given: String,
-        /// How many.
+        /// Number of items with the name.
         count: usize,
     },
-    /// A secret is needed and there is nobody to ask.
-    #[error("the {what} of `{name}` is needed and there is no terminal to ask on: name a file with {option}")]
+    /// A secret is needed, and there is no terminal.
+    #[error(
+        "the {what} of `{name}` is needed, and there is no terminal to ask on: give a file with {option}"
+    )]
     NoTerminal {
-        /// Which secret.
+        /// Kind of the secret.
         what: &'static str,
-        /// Of what.
+        /// Name of the item that it protects.
         name: String,
-        /// How to give it.
+        /// Option for a file with it.
         option: &'static str,
     },
-    /// The secret was typed in twice, differently.
+    /// The two entries of a new secret differ.
     #[error("the two entries differ; nothing was done")]
     EntriesDiffer,
-    /// Nobody said yes.
+    /// The command was not confirmed.
     #[error("not confirmed, and nothing was done: give --yes if there is no terminal to ask on")]
     NotConfirmed,
     /// No unit is selected.
     #[error("no crypto unit is selected: select with `cryptounit-add all` or `cryptounit-add N…`")]
     NothingSelected,
-    /// No signature key can sign.
+    /// No signature key is available.
     #[error(
         "no signature key is selected: select with `sigkey-sel NAME…`, or put a card into the reader with --card"
     )]
     NoSigner,
-    /// The units are not as they must be for this.
+    /// The state of the units does not allow the command.
     #[error("refused, and nothing was changed:{}", listed(.0))]
     Refused(Vec<String>),
-    /// A check before the beginning failed.
+    /// A check before the command failed.
     #[error("refused, and nothing was changed:{}", problems(.0))]
-    Precheck(Report),
-    /// A unit.
+    Precheck(PrecheckReport),
+    /// A unit did not answer, or refused.
     #[error(transparent)]
-    Unit(#[from] UnitFault),
-    /// There is no way to what is wanted.
-    #[error("crypto unit {unit} cannot be brought there")]
-    NoWay {
-        /// Which unit.
+    Unit(#[from] AdminUnitError),
+    /// No sequence of operations leads to the wanted administrators and thresholds.
+    #[error("crypto unit {unit} cannot be changed as requested")]
+    NoPath {
+        /// Number of the unit.
         unit: u16,
-        /// Why.
-        source: NoWay,
+        /// The reason.
+        source: NoPath,
     },
-    /// A unit should be looked at first.
+    /// A unit cannot be set up automatically.
     #[error("crypto unit {unit}")]
-    Stuck {
-        /// Which unit.
+    ConvergeError {
+        /// Number of the unit.
         unit: u16,
-        /// Why.
-        source: Stuck,
+        /// The reason.
+        source: ConvergeError,
     },
-    /// A ceremony.
+    /// A ceremony stopped.
     #[error(transparent)]
     Ceremony(#[from] CeremonyError),
-    /// A rotation of the master key.
+    /// A rotation of the master key stopped.
     #[error(transparent)]
     Rotation(#[from] RotationError),
-    /// A certificate could not be made.
+    /// The certificate of an administrator could not be signed.
     #[error("the administrator's certificate could not be signed")]
     Signing(#[from] SigningError),
-    /// A certificate that was brought along is none.
-    #[error("{} is no administrator's certificate", path.display())]
+    /// The file is not the certificate of an administrator.
+    #[error("{} is not the certificate of an administrator", path.display())]
     Certificate {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: CertificateInvalid,
     },
-    /// A proposal.
+    /// A proposal was refused.
     #[error(transparent)]
     Proposal(#[from] ProposalError),
-    /// The pattern to commit is not known.
+    /// The verification pattern of the master key is not known.
     #[error(
-        "which master key? Name its parts (--part, --part-card), the part list that the custodians' cards signed \
-         (--part-list), or its verification pattern (--pattern). What a crypto unit says of itself is never taken"
+        "the master key is not named: give its parts (--part, --part-card), a part list that a card signed (--part-list), or \
+         its verification pattern (--pattern). The pattern that a crypto unit reports is not used"
     )]
     NoPattern,
-    /// What the plan lacks.
+    /// There is no recorded plan.
     #[error(
-        "there is no plan to go on with for instance {0}: `auto-init` or `cryptounit-thrhld-set` records one, or name a unit with --like N"
+        "there is no plan for instance {0}: `auto-init` or `cryptounit-thrhld-set` records one, or name a unit with --like N"
     )]
     NoPlan(Uuid),
-    /// An administrator's certificate is nowhere.
+    /// The certificate of an administrator is not known.
     #[error(
-        "the certificate of administrator `{name}` ({ski}) is not here: add the key file or card it belongs to, or its \
-         certificate, with `cryptounit-admin-add`"
+        "the certificate of administrator `{name}` ({ski}) is not known: add its key file, card or certificate with \
+         `cryptounit-admin-add`"
     )]
     NoCertificate {
-        /// Whose.
+        /// Name of the administrator.
         name: String,
-        /// Of which key.
+        /// Subject key identifier.
         ski: String,
     },
-    /// Two patterns that should be one.
-    #[error("the key parts combine to {worked_out}, not to {given}")]
+    /// The key parts do not combine to the given pattern.
+    #[error("the key parts combine to {calculated}, not to {given}")]
     OtherPattern {
-        /// What the parts make.
-        worked_out: VerificationPattern,
-        /// What was named.
+        /// Pattern that was calculated from the parts.
+        calculated: VerificationPattern,
+        /// Pattern that was given or planned.
         given: VerificationPattern,
     },
-    /// The audit records do not fit together.
-    #[error("the audit records of crypto unit {unit} do not fit together: {problem}")]
+    /// The audit records are not consistent.
+    #[error("the audit records of crypto unit {unit} are not consistent: {problem}")]
     Audit {
-        /// Which unit.
+        /// Number of the unit.
         unit: u16,
-        /// What is wrong.
+        /// The reason.
         problem: &'static str,
     },
-    /// The record of a ceremony.
-    #[error("the record {}", path.display())]
+    /// The record of a ceremony could not be read or written.
+    #[error("record {}", path.display())]
     Record {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         source: RecordError,
     },
-    /// The record of a command.
-    #[error("the command was carried out, but could not be written down")]
+    /// A command was executed, but could not be recorded.
+    #[error("the command was executed, but could not be recorded")]
     NotRecorded(#[source] PortError),
-    /// Text that a record does not take.
-    #[error("`{given}` cannot be written down")]
+    /// A text is not accepted in a record.
+    #[error("`{given}` cannot be recorded")]
     Text {
-        /// What was given.
+        /// The given text.
         given: String,
-        /// Why.
-        source: TextInvalid,
+        /// The reason.
+        source: RecordTextInvalid,
     },
-    /// No script for this plan.
+    /// The plan of a script is not valid.
     #[error(transparent)]
-    Script(#[from] PlanInvalid),
+    Script(#[from] ScriptPlanInvalid),
 }
 
 impl TkeError {
@@ -329,12 +333,12 @@ fn listed(reasons: &[String]) -> String {
     reasons.iter().map(|reason| format!("\n  - {reason}")).collect()
 }
 
-fn problems(report: &Report) -> String {
+fn problems(report: &PrecheckReport) -> String {
     let line = |check: &tke::precheck::Check| {
         check.problem.as_ref().map(|problem| format!("\n  - {}: {problem}", check.what))
     };
     report.problems().filter_map(line).collect()
 }
 
-/// What the folder of signature keys and key parts is called in messages.
+/// Environment variable of the folder, for messages.
 pub(crate) const FOLDER_VARIABLE: &str = Folder::VARIABLE;

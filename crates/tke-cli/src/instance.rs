@@ -4,8 +4,8 @@ use crate::client::{ClientError, HttpUnitPort, ServiceClient};
 use crate::connection;
 use crate::context::Context;
 use crate::error::TkeError;
-use tke::compare::{Compared, Comparison};
-use tke::{Listed, Location, UnitFault, UnitKind};
+use tke::compare::{ComparedUnit, Comparison};
+use tke::{AdminUnitError, Location, UnitDescriptor, UnitKind};
 use tke_crypto::PublicKey;
 use unit_api::{UnitId, VerificationPattern};
 use uuid::Uuid;
@@ -24,7 +24,7 @@ pub(crate) struct Instance {
 /// A unit in the service's list, and whether it is selected for commands.
 #[derive(Clone, Debug)]
 pub(crate) struct SelectableUnit {
-    pub(crate) listed: Listed,
+    pub(crate) listed: UnitDescriptor,
     pub(crate) hsm_id: Uuid,
     pub(crate) selected: bool,
 }
@@ -34,7 +34,7 @@ pub(crate) struct UnitGroup {
     /// Units that answered and proved to be the listed ones, by number.
     pub(crate) verified: Vec<VerifiedUnit>,
     /// Units that did not, by number.
-    pub(crate) unavailable: Vec<(Listed, UnitFault)>,
+    pub(crate) unavailable: Vec<(UnitDescriptor, AdminUnitError)>,
 }
 
 impl UnitGroup {
@@ -54,7 +54,7 @@ impl UnitGroup {
 /// Compares units.
 pub(crate) fn comparison(units: &[VerifiedUnit]) -> Comparison {
     let compared =
-        |unit: &VerifiedUnit| Compared { listed: unit.listed().clone(), snapshot: unit.snapshot.clone() };
+        |unit: &VerifiedUnit| ComparedUnit { listed: unit.listed().clone(), snapshot: unit.snapshot.clone() };
     Comparison::of(units.iter().map(compared).collect())
 }
 
@@ -176,7 +176,7 @@ pub(crate) fn pattern_of(pattern: Pattern) -> VerificationPattern {
     VerificationPattern::from_bytes(*pattern.as_bytes())
 }
 
-fn listed(number: u16, kind: UnitKind, unit: &ListedUnit) -> Result<Listed, ClientError> {
+fn listed(number: u16, kind: UnitKind, unit: &ListedUnit) -> Result<UnitDescriptor, ClientError> {
     let location: Location = unit
         .location
         .parse()
@@ -184,5 +184,5 @@ fn listed(number: u16, kind: UnitKind, unit: &ListedUnit) -> Result<Listed, Clie
     if location.domain != unit.domain {
         return Err(ClientError::InvalidResponse("a crypto unit is listed with two domains"));
     }
-    Ok(Listed { number, kind, location, unit: UnitId(*unit.module_id.as_bytes()) })
+    Ok(UnitDescriptor { number, kind, location, unit: UnitId(*unit.module_id.as_bytes()) })
 }

@@ -1,19 +1,22 @@
-//! The customer's tool: `hsm-sim tke <command>`, by the names that customers of HPCS know.
+//! The customer's commands, with the names of the HPCS tools: `cryptounit-add`, `cryptounit-mk-load`, `auto-init`, …
 //!
-//! It reaches crypto units only through the service's HTTP endpoints, believes only what their modules have signed, and
-//! holds signature keys and key parts in a folder that is the customer's alone.
+//! The commands reach crypto units only through the service's HTTP endpoints, accept only responses that a unit's module has
+//! signed, and keep signature keys and key parts in a folder of the customer. They know the service by its protocol
+//! ([`wire::tke`]) alone: a program that embeds them implements the ports [`Console`] and [`Discover`].
 //!
-//! | module | has |
+//! | module | content |
 //! |---|---|
 //! | `args`, `commands` | the command line; a family of commands in each module |
 //! | `console`, `connection` | ports: where commands print and ask; which service they work on |
-//! | `context`, `instance`, `client` | the folder and its secrets; an instance and its units; the way to them |
-//! | `signers`, `readers`, `secrets` | who signs, which cards are in, who is asked for a password |
-//! | `selection`, `plan`, `store` | what the tool remembers: which units and keys, what the units should be |
-//! | `work`, `report`, `tables` | one thing done on unit after unit; what a command says |
+//! | `context`, `instance`, `client` | folder and secrets; an instance and its units; the HTTP client |
+//! | `signers`, `readers`, `secrets` | signature keys, inserted cards, passwords and PINs |
+//! | `selection`, `plan`, `store` | files of the folder: selected units and keys, and the recorded plan |
+//! | `work`, `report`, `tables` | one command on several units; output |
 //!
-//! Nothing is done to a unit before every check has passed on all of them, nothing that was done is rolled back, and what
-//! is left over is said.
+//! Invariants:
+//! - No unit is changed before every check has passed on all units.
+//! - Nothing is rolled back; the result names the units that are done and those that are left.
+//! - A secret is never printed, logged, or taken from the command line.
 
 mod args;
 mod client;
@@ -53,17 +56,18 @@ use std::process::ExitCode;
 use unit_api::admin::ControlPoint;
 use wire::text::error_chain;
 
-/// Carries a command out and prints what came of it.
+/// Runs a command and prints its result.
 ///
 /// # Errors
-/// [`TkeError`]. UnitWork that was done on some units only is no error: it is printed, and the exit status says so.
+/// [`TkeError`]. A command that succeeded on some units only is not an error: the result is printed, and the exit status is
+/// a failure.
 pub async fn run(
     args: &TkeArgs,
     console: &dyn Console,
     discover: &dyn Discover,
 ) -> Result<ExitCode, TkeError> {
     let json = args.options.json;
-    match carry_out(args, console, discover).await {
+    match execute(args, console, discover).await {
         Ok(report) => {
             if json {
                 console.result(&format!("{:#}", report.json));
@@ -80,29 +84,25 @@ pub async fn run(
     }
 }
 
-async fn carry_out(
-    args: &TkeArgs,
-    console: &dyn Console,
-    discover: &dyn Discover,
-) -> Result<Report, TkeError> {
+async fn execute(args: &TkeArgs, console: &dyn Console, discover: &dyn Discover) -> Result<Report, TkeError> {
     let context = &Context::open(&args.options, console, discover)?;
     match &args.command {
         TkeCommand::Cryptounits => units::show(context).await,
         TkeCommand::CryptounitAdd(args) => units::select(context, args, true).await,
         TkeCommand::CryptounitRm(args) => units::select(context, args, false).await,
         TkeCommand::CryptounitCompare => compare::show(context).await,
-        TkeCommand::CryptounitAdmins => units::look(context, tables::administrators).await,
+        TkeCommand::CryptounitAdmins => units::show_table(context, tables::administrators).await,
         TkeCommand::CryptounitAdminAdd(args) => admins::add(context, args).await,
         TkeCommand::CryptounitAdminRm(args) => admins::remove(context, args).await,
-        TkeCommand::CryptounitThrhlds => units::look(context, tables::thresholds).await,
+        TkeCommand::CryptounitThrhlds => units::show_table(context, tables::thresholds).await,
         TkeCommand::CryptounitThrhldSet(args) => admins::set_thresholds(context, args).await,
-        TkeCommand::CryptounitMk => units::look(context, tables::registers).await,
+        TkeCommand::CryptounitMk => units::show_table(context, tables::registers).await,
         TkeCommand::CryptounitMkLoad(args) => master_key::load(context, args).await,
         TkeCommand::CryptounitMkCommit(args) => master_key::commit(context, args).await,
         TkeCommand::CryptounitMkSetimm(args) => master_key::activate(context, args).await,
         TkeCommand::CryptounitMkClrnew(args) => master_key::clear_new(context, args).await,
         TkeCommand::CryptounitMkClrcur(args) => master_key::clear_current(context, args).await,
-        TkeCommand::CryptounitCp => units::look(context, tables::control_points).await,
+        TkeCommand::CryptounitCp => units::show_table(context, tables::control_points).await,
         TkeCommand::CryptounitMkRotate(args) => rotation::rotate(context, args).await,
         TkeCommand::AutoMkRotate(args) => rotation::automatic(context, args).await,
         TkeCommand::Rotation => rotation::show(context).await,
@@ -151,3 +151,8 @@ async fn carry_out(
         TkeCommand::Script(args) => protocol::script(context, args).await,
     }
 }
+
+/// Runs the examples of the README as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

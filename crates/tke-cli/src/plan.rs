@@ -1,5 +1,5 @@
-//! What the units of an instance should be, written down before anything is done, so that whatever was interrupted can
-//! be finished.
+//! The recorded plan: how the units of an instance should be set up. It is stored before units are changed, so that an
+//! interrupted command can be completed.
 
 use crate::error::TkeError;
 use crate::store;
@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tke::Administrator;
+use tke::admin_policy::AdminPolicy;
 use tke::compare::permissions_of;
-use tke::converge::{Goal, KeyGoal};
-use tke::plan::Rule;
+use tke::converge::{MasterKeyGoal, UnitGoal};
 use tke::{Snapshot, UnitKind};
 use tke_crypto::Ski;
 use unit_api::VerificationPattern;
@@ -19,51 +19,51 @@ use unit_api::admin::{ControlPoints, Permissions};
 use uuid::Uuid;
 use wire::text::{decode_hex, encode_hex};
 
-/// The plans of all instances that this folder is used with.
+/// Plans of all instances that this folder was used with.
 #[derive(Debug)]
 pub(crate) struct Plans {
     path: PathBuf,
     plans: BTreeMap<Uuid, Plan>,
 }
 
-/// What the units of one instance should be.
+/// How the units of one instance should be set up.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Plan {
-    /// The command that is under way or was interrupted.
+    /// Command that is running or was interrupted.
     #[serde(default)]
     pub(crate) under_way: Option<String>,
-    /// Who rules; with thresholds of 0, not decided yet.
+    /// Administrators of every unit. Thresholds of 0 mean that they are not decided yet.
     #[serde(default)]
     pub(crate) administrators: Vec<PlannedAdministrator>,
     #[serde(default)]
     pub(crate) signature_threshold: u32,
     #[serde(default)]
     pub(crate) revocation_threshold: u32,
-    /// Activate, clear Current and zeroize need the threshold.
+    /// Activation, clearing the current register and zeroization need the signature threshold.
     #[serde(default)]
     pub(crate) quorum_destructive: bool,
-    /// Recovery units may give the master key to another instance.
+    /// Recovery units may export the master key to another instance.
     #[serde(default)]
     pub(crate) export_foreign: bool,
-    /// Bitmap, in hexadecimal.
+    /// Control points: bitmap, in hexadecimal.
     #[serde(default)]
     pub(crate) control_points: Option<String>,
-    /// Pattern of the master key, in hexadecimal.
+    /// Verification pattern of the master key, in hexadecimal.
     #[serde(default)]
     pub(crate) master_key: Option<String>,
-    /// Pattern that the last load worked out from its parts, in hexadecimal.
+    /// Verification pattern of the last load, calculated from its parts, in hexadecimal.
     #[serde(default)]
     pub(crate) loaded: Option<String>,
 }
 
-/// An administrator, with the certificate that installs it.
+/// An administrator with its certificate.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PlannedAdministrator {
     pub(crate) name: String,
     pub(crate) ski: String,
-    /// DER in base64; none where only units have it.
+    /// DER in base64; `None` if the administrator was not added from this folder.
     pub(crate) certificate: Option<String>,
 }
 
@@ -78,7 +78,7 @@ impl Plans {
         self.plans.get(&instance).cloned().unwrap_or_default()
     }
 
-    /// Writes a plan down, durably.
+    /// Stores a plan, durably.
     pub(crate) fn record(&mut self, instance: Uuid, plan: &Plan) -> Result<(), TkeError> {
         self.plans.insert(instance, plan.clone());
         store::save(&self.path, &self.plans)
@@ -102,12 +102,12 @@ impl PlannedAdministrator {
 }
 
 impl Plan {
-    /// Whether it says who rules.
+    /// Whether administrators and thresholds are decided.
     pub(crate) const fn is_decided(&self) -> bool {
         self.signature_threshold > 0 && self.revocation_threshold > 0
     }
 
-    /// Puts an administrator in, or its certificate where that was not known.
+    /// Adds an administrator, or replaces its entry.
     pub(crate) fn add(&mut self, administrator: &Administrator) {
         let planned = PlannedAdministrator::of(administrator);
         self.administrators.retain(|other| other.ski != planned.ski);
@@ -119,8 +119,8 @@ impl Plan {
         self.administrators.retain(|other| other.ski != ski);
     }
 
-    /// Keeps those who rule at least one of these units, and takes those in who rule one and are not known here.
-    /// Certificates that were known stay known.
+    /// Removes administrators that are installed on none of these units, and adds those that are installed and missing here.
+    /// Known certificates are kept.
     pub(crate) fn align(&mut self, units: &[&Snapshot]) {
         let installed = |ski: &str| {
             let mut entries = units.iter().flat_map(|unit| &unit.administrators);
@@ -136,7 +136,7 @@ impl Plan {
         }
     }
 
-    /// Makes a unit the model of all others.
+    /// Copies the plan from a unit.
     pub(crate) fn be_like(&mut self, unit: &Snapshot) {
         let known = std::mem::take(&mut self.administrators);
         self.align(&[unit]);
@@ -152,7 +152,7 @@ impl Plan {
         self.master_key = unit.current.map(|pattern| pattern.to_string());
     }
 
-    /// Identifiers of those who are to rule.
+    /// Identifiers of those who are to policy.
     pub(crate) fn skis(&self) -> Vec<Ski> {
         self.administrators.iter().filter_map(PlannedAdministrator::administrator).map(|a| a.ski).collect()
     }
@@ -165,11 +165,11 @@ impl Plan {
         self.loaded.as_deref().and_then(pattern)
     }
 
-    /// What a unit of this kind should be.
+    /// The goal for a unit of this kind.
     ///
     /// # Errors
-    /// [`TkeError::NoCertificate`] when the unit lacks an administrator whose certificate is not here.
-    pub(crate) fn goal(&self, kind: UnitKind, unit: &Snapshot) -> Result<Goal, TkeError> {
+    /// [`TkeError::NoCertificate`] if the unit lacks an administrator whose certificate is not known.
+    pub(crate) fn goal(&self, kind: UnitKind, unit: &Snapshot) -> Result<UnitGoal, TkeError> {
         let mut administrators = Vec::new();
         for planned in &self.administrators {
             let missing = || TkeError::NoCertificate { name: planned.name.clone(), ski: planned.ski.clone() };
@@ -180,15 +180,15 @@ impl Plan {
             administrators.push(administrator);
         }
         let control_points = self.control_points.as_deref().and_then(points);
-        Ok(Goal {
-            rule: Rule {
+        Ok(UnitGoal {
+            policy: AdminPolicy {
                 administrators,
                 signature_threshold: self.signature_threshold,
                 revocation_threshold: self.revocation_threshold,
                 permissions: self.permissions(kind),
             },
             control_points,
-            master_key: self.master_key().map_or(KeyGoal::AsItIs, KeyGoal::Current),
+            master_key: self.master_key().map_or(MasterKeyGoal::AsItIs, MasterKeyGoal::Current),
         })
     }
 
@@ -204,7 +204,7 @@ impl Plan {
     }
 }
 
-/// The pattern that 64 hexadecimal digits say.
+/// Decodes a verification pattern from 64 hexadecimal digits.
 pub(crate) fn pattern(text: &str) -> Option<VerificationPattern> {
     decode_hex(text).map(|bytes| VerificationPattern::from_bytes(*bytes))
 }

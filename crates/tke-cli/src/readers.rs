@@ -1,4 +1,4 @@
-//! The readers that cards are put into. A card stays in until the command ends, so that its PIN is asked for once.
+//! Card readers. A card stays inserted until the command ends, so that its PIN is entered once.
 
 use crate::error::TkeError;
 use crate::secrets::Secrets;
@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use tke::card::{CaCard, CaSession, Ep11Card, Ep11Session};
 
-/// EP11 cards that are in, by their files.
+/// Inserted EP11 cards, by path.
 #[derive(Default)]
 pub(crate) struct Readers {
     inserted: Mutex<BTreeMap<PathBuf, Ep11Session>>,
 }
 
 impl Readers {
-    /// Puts an EP11 card in and enters its PIN, unless it is in already.
+    /// Inserts an EP11 card and enters its PIN, unless it is inserted already.
     pub(crate) fn ep11(&self, path: &Path, secrets: &Secrets<'_>) -> Result<Ep11Session, TkeError> {
         let place = path.canonicalize().map_err(TkeError::file(path))?;
         let mut inserted = self.inserted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -29,7 +29,7 @@ impl Readers {
     }
 }
 
-/// Puts a CA card in and has both owners enter their PINs.
+/// Inserts a CA card and enters both PINs.
 pub(crate) fn ca(path: &Path, secrets: &Secrets<'_>) -> Result<CaSession, TkeError> {
     let card = CaCard::insert(path).map_err(TkeError::card(path))?;
     let pins = secrets.ca_pins(path)?;

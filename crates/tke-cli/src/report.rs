@@ -1,14 +1,14 @@
-//! What a command says when it is done: to people as text, to programs as JSON.
+//! The result of a command: text for people, JSON for programs.
 
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt::Write;
 
-/// What came of a command.
+/// Result of a command.
 pub(crate) struct Report {
     pub(crate) text: String,
     pub(crate) json: Value,
-    /// Whether everything was done, or is as it should be.
+    /// Whether the exit status is a success.
     pub(crate) good: bool,
 }
 
@@ -21,7 +21,7 @@ impl Report {
         Self { good, ..self }
     }
 
-    /// Puts a line before the text.
+    /// Inserts a line before the text.
     pub(crate) fn after(mut self, line: &str) -> Self {
         if !line.is_empty() {
             self.text = format!("{line}\n{}", self.text);
@@ -30,7 +30,7 @@ impl Report {
     }
 }
 
-/// Columns of text, each as wide as its widest line, three spaces apart. A cell may have several lines.
+/// A table: columns as wide as their widest line, three spaces apart. A cell may have several lines.
 pub(crate) struct Columns {
     rows: Vec<Vec<String>>,
 }
@@ -46,7 +46,7 @@ impl Columns {
         self.rows.push(cells.to_vec());
     }
 
-    /// The lines, without spaces at their ends.
+    /// The lines of the table, without trailing spaces.
     pub(crate) fn text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {

@@ -1,4 +1,4 @@
-//! Passwords and PINs: typed in without an echo, or read from files. Never from the command line, never printed.
+//! Passwords and PINs: entered without echo, or read from files. Never from the command line, never printed.
 
 use crate::console::Console;
 use crate::error::TkeError;
@@ -11,24 +11,24 @@ use tke::card::{CaPins, Pin};
 use tke::secret_file::Password;
 use zeroize::Zeroizing;
 
-/// Longest secret that is read from a file, in bytes.
+/// Bytes that are read of a secret file.
 const MAX_LEN: u64 = 4096;
 
-/// Where secrets come from.
+/// Sources of passwords and PINs.
 pub(crate) struct Secrets<'a> {
     console: &'a dyn Console,
     passwords: Sources,
     pins: Sources,
 }
 
-/// Files with secrets: for one name, or for all others.
+/// Files with secrets: by name, and one for all other names.
 #[derive(Debug, Default)]
 struct Sources {
     named: BTreeMap<String, PathBuf>,
     other: Option<PathBuf>,
 }
 
-/// `NAME=PATH` or `PATH`.
+/// Parses `NAME=PATH` or `PATH`.
 pub(crate) fn parse_source(text: &str) -> Result<(Option<String>, PathBuf), String> {
     match text.split_once('=') {
         Some(("", _) | (_, "")) => Err("write NAME=PATH or PATH".to_owned()),
@@ -64,7 +64,7 @@ impl<'a> Secrets<'a> {
         Self { console, passwords: Sources::new(passwords), pins: Sources::new(pins) }
     }
 
-    /// The password of something that is there.
+    /// The password of an existing file.
     pub(crate) fn password(&self, name: &str) -> Result<Password, TkeError> {
         let text = match self.passwords.of(&[name]) {
             Some(path) => first_lines::<1>(path)?.into_iter().next().unwrap_or_default(),
@@ -73,7 +73,7 @@ impl<'a> Secrets<'a> {
         Ok(take(text))
     }
 
-    /// The password of something new, typed in twice.
+    /// The password of a new file, entered twice.
     pub(crate) fn new_password(&self, name: &str) -> Result<Password, TkeError> {
         let text = match self.passwords.of(&[name]) {
             Some(path) => first_lines::<1>(path)?.into_iter().next().unwrap_or_default(),
@@ -82,12 +82,12 @@ impl<'a> Secrets<'a> {
         Ok(take(text))
     }
 
-    /// The PIN of a card that is there.
+    /// The PIN of an existing card.
     pub(crate) fn pin(&self, card: &Path) -> Result<Pin, TkeError> {
         self.one_pin(card, ask)
     }
 
-    /// The PIN of a new card, or a new PIN, typed in twice.
+    /// A new PIN, entered twice.
     pub(crate) fn new_pin(&self, card: &Path) -> Result<Pin, TkeError> {
         self.one_pin(card, ask_twice)
     }
@@ -101,12 +101,12 @@ impl<'a> Secrets<'a> {
         Pin::parse(&text).map_err(TkeError::card(card))
     }
 
-    /// Both PINs of a CA card: in a file, one on each of the first two lines.
+    /// Both PINs of a CA card; in a file, one on each of the first two lines.
     pub(crate) fn ca_pins(&self, card: &Path) -> Result<CaPins, TkeError> {
         self.two_pins(card, ask)
     }
 
-    /// Both PINs of a new CA card, each typed in twice by its owner.
+    /// Both PINs of a new CA card, each entered twice by its owner.
     pub(crate) fn new_ca_pins(&self, card: &Path) -> Result<CaPins, TkeError> {
         self.two_pins(card, ask_twice)
     }
@@ -131,7 +131,7 @@ fn card_names(card: &Path) -> (String, String) {
     (card.display().to_string(), stem)
 }
 
-/// The value of a key part: 64 hexadecimal digits from a file, or typed in twice.
+/// The value of a key part: 64 hexadecimal digits, from a file or entered twice.
 pub(crate) fn part_value(
     console: &dyn Console,
     file: Option<&Path>,
@@ -143,7 +143,7 @@ pub(crate) fn part_value(
     }
 }
 
-/// Asks whether to go on. Where there is no terminal, only `--yes` is a yes.
+/// Asks for confirmation. Without a terminal, `--yes` is needed.
 pub(crate) fn confirm(console: &dyn Console, yes: bool, question: &str) -> Result<(), TkeError> {
     if yes || console.confirm(question) == Some(true) { Ok(()) } else { Err(TkeError::NotConfirmed) }
 }
@@ -179,9 +179,9 @@ fn prompt(
     console.secret(prompt).ok_or_else(|| TkeError::NoTerminal { what, name: name.to_owned(), option })
 }
 
-/// The first lines of a file, empty where it has fewer.
+/// The first lines of a file; missing lines are empty.
 fn first_lines<const N: usize>(path: &Path) -> Result<[Zeroizing<String>; N], TkeError> {
-    // Room for all of it at once: a string that grows leaves copies behind.
+    // Allocated once: a string that grows leaves copies behind.
     let mut text = Zeroizing::new(String::with_capacity(usize::try_from(MAX_LEN).unwrap_or(0) + 1));
     let read = File::open(path).and_then(|file| file.take(MAX_LEN).read_to_string(&mut text));
     read.map_err(TkeError::file(path))?;
@@ -200,7 +200,7 @@ mod tests {
     use std::path::Path;
     use zeroize::Zeroizing;
 
-    /// A console that nobody can be asked on.
+    /// A console without a terminal.
     struct NoTerminal;
 
     impl Console for NoTerminal {
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_file_goes_before_the_one_for_all_others() {
+    fn a_named_file_takes_precedence() {
         let folder = tempfile::tempdir().unwrap();
         let (one, other) = (folder.path().join("one"), folder.path().join("other"));
         std::fs::write(&one, "111111\n222222\n").unwrap();
@@ -231,7 +231,7 @@ mod tests {
         let secrets = Secrets::new(&NoTerminal, &[], &pins);
         assert!(secrets.pin(Path::new("cards/a.card")).is_ok());
         assert!(secrets.ca_pins(Path::new("a.card")).is_ok());
-        assert!(secrets.pin(Path::new("b.card")).is_err(), "five digits are no PIN");
+        assert!(secrets.pin(Path::new("b.card")).is_err(), "five digits are not a PIN");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which units and which signature keys the tool addresses. A choice of the client alone: units know nothing of it.
+//! Selected units and signature keys. The selection is local to this folder: units do not know it.
 
 use crate::error::TkeError;
 use crate::store;
@@ -8,20 +8,20 @@ use std::path::{Path, PathBuf};
 use tke_crypto::Ski;
 use uuid::Uuid;
 
-/// The file of choices.
+/// The file of selections.
 #[derive(Debug)]
 pub(crate) struct Selection {
     path: PathBuf,
-    chosen: Chosen,
+    chosen: SelectionFile,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Chosen {
-    /// By instance, the service's identifiers of units.
+struct SelectionFile {
+    /// Identifiers of selected units, by instance.
     #[serde(default)]
     crypto_units: BTreeMap<Uuid, BTreeSet<String>>,
-    /// Identifiers of signature keys, in the order in which they are asked to sign.
+    /// Subject key identifiers of selected keys, in the order in which they sign.
     #[serde(default)]
     signature_keys: Vec<String>,
 }
@@ -46,7 +46,7 @@ impl Selection {
         }
     }
 
-    /// Place of a key among those that sign, from 1.
+    /// Position of a key among the selected ones, from 1.
     pub(crate) fn place_of_key(&self, ski: &Ski) -> Option<usize> {
         let ski = ski.to_string();
         self.chosen.signature_keys.iter().position(|chosen| *chosen == ski).map(|place| place + 1)

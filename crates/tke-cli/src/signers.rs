@@ -1,4 +1,4 @@
-//! Who signs: keys in files, on cards in reader 1, or of a signing service.
+//! Signature keys of a command: in files, on cards in reader 1, or of a signing service.
 
 use crate::context::Context;
 use crate::error::TkeError;
@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use tke::Administrator;
 use tke::holder::{ListedSignatureKey, SignatureKey, SignatureKeyFile, SignatureKeys, list_signature_keys};
 use tke::quorum::Quorum;
-use tke::service::{SERVICE_KEYS_VARIABLE, SERVICE_URL_VARIABLE, ServiceKey, SigningService, parse_keys};
+use tke::service::{
+    SERVICE_KEYS_VARIABLE, SERVICE_URL_VARIABLE, SigningService, SigningServiceKey, parse_keys,
+};
 use tke_crypto::{
     AdministratorCertificate, AdministratorName, CERTIFICATE_BUFFER_LEN, Ski, administrator_tbs,
     assemble_certificate,
@@ -18,13 +20,13 @@ use tke_crypto::{
 use wire::text::error_chain;
 use zeroize::Zeroizing;
 
-/// Fewest hexadecimal digits of an identifier that stand for it.
+/// Smallest number of hexadecimal digits by which an identifier can be given.
 const MIN_PREFIX: usize = 8;
 
-/// Whose signatures a command may use.
+/// Signature keys that a command may use.
 #[derive(Clone, Debug, Default, Args)]
 pub struct SignerArgs {
-    /// Sign with this signature key file, in place of the selected ones. May be given several times.
+    /// Sign with this signature key file, instead of the selected ones. May be given several times.
     #[arg(long, value_name = "NAME")]
     pub signer: Vec<String>,
     /// Sign with the key on this card (reader 1). May be given several times.
@@ -32,18 +34,18 @@ pub struct SignerArgs {
     pub card: Vec<PathBuf>,
 }
 
-/// How many signatures a unit asks for.
+/// Number of signatures that a unit needs.
 pub(crate) struct Need<'a> {
     pub(crate) unit: &'a VerifiedUnit,
     pub(crate) signatures: usize,
 }
 
-/// Whether a signing service is in use, so that key files are not.
+/// Address of the signing service, if one is configured. Key files are not used then.
 pub(crate) fn signing_service_url() -> Option<String> {
     std::env::var(SERVICE_URL_VARIABLE).ok().filter(|url| !url.is_empty())
 }
 
-/// How to have more keys at hand.
+/// Advice on how to make more keys available.
 fn more_keys() -> String {
     signing_service_url().map_or_else(
         || "select more with `sigkey-sel`".to_owned(),
@@ -51,8 +53,8 @@ fn more_keys() -> String {
     )
 }
 
-/// Opens as many keys as the units ask for, those first that were named or selected first; refuses before anything is
-/// done if they do not suffice. `coming` are administrators that will be installed by the time somebody has to sign.
+/// Opens as many keys as the units need, in the order in which they were named or selected. Fails before any password is
+/// asked for if there are too few. `coming` are administrators that will be installed before the signatures are needed.
 pub(crate) async fn open_quorum(
     context: &Context<'_>,
     args: &SignerArgs,
@@ -92,8 +94,8 @@ pub(crate) async fn open_quorum(
             let (needed, able) = (need.signatures, need.signatures - missing);
             let number = need.unit.number();
             format!(
-                "crypto unit {number} needs {needed} signatures, and {able} of its administrators' keys are at hand: \
-                 {}, insert more cards (--card), or have others sign a proposal (`propose`)",
+                "crypto unit {number} needs {needed} signatures, and {able} keys of its administrators are available: \
+                 {}, insert more cards (--card), or let others sign a proposal (`propose`)",
                 more_keys()
             )
         })
@@ -106,14 +108,14 @@ pub(crate) async fn open_quorum(
             TkeError::Refused(short)
         });
     }
-    // Only now are passwords asked for.
+    // Passwords are asked for only now.
     for file in files {
         keys.push(Box::new(open(context, &file)?));
     }
     Ok(Quorum::new(keys))
 }
 
-/// The keys that are named or on inserted cards; else the first selected one.
+/// The keys that are named or on inserted cards, else the first selected one.
 pub(crate) async fn any_keys(
     context: &Context<'_>,
     args: &SignerArgs,
@@ -132,17 +134,17 @@ pub(crate) async fn any_keys(
     Ok(keys)
 }
 
-/// The signature key files of the folder; files that are none are said so.
+/// The signature key files of the folder. Notes files that cannot be read.
 pub(crate) fn list(context: &Context<'_>) -> Result<Vec<ListedSignatureKey>, TkeError> {
     let key = |source| TkeError::Key { name: context.path().display().to_string(), source };
     let SignatureKeys { keys, unreadable } = list_signature_keys(&context.folder).map_err(key)?;
     for (path, error) in unreadable {
-        context.console.note(&format!("{} is left out: {}", path.display(), error_chain(&error)));
+        context.console.note(&format!("{} is skipped: {}", path.display(), error_chain(&error)));
     }
     Ok(keys)
 }
 
-/// The key of that name, or whose identifier begins so.
+/// The key with this name, or with an identifier that begins with these digits.
 pub(crate) fn find(context: &Context<'_>, given: &str) -> Result<ListedSignatureKey, TkeError> {
     let prefix = given.to_ascii_lowercase();
     let fits = |key: &ListedSignatureKey| {
@@ -158,14 +160,14 @@ pub(crate) fn find(context: &Context<'_>, given: &str) -> Result<ListedSignature
             what: "signature key",
             given: given.to_owned(),
             hint: match signing_service_url() {
-                None => "`sigkeys` lists them, `sigkey-add` makes one",
-                Some(_) => "SIGNSERVKEYS lists none of the signing service, and `sigkeys` none in a file",
+                None => "`sigkeys` lists them, `sigkey-add` adds one",
+                Some(_) => "neither SIGNSERVKEYS nor `sigkeys` lists one",
             },
         }),
     }
 }
 
-/// The keys that `sigkey-sel` chose, in its order.
+/// The keys that `sigkey-sel` selected, in order.
 pub(crate) fn selected(context: &Context<'_>) -> Result<Vec<ListedSignatureKey>, TkeError> {
     let selection = context.selection()?;
     let mut chosen = BTreeMap::new();
@@ -192,7 +194,7 @@ fn on_card(context: &Context<'_>, path: &Path) -> Result<Box<dyn SignatureKey>, 
     Ok(Box::new(card.signature_key().map_err(TkeError::card(path))?))
 }
 
-/// The keys of the signing service, if one is set.
+/// The keys of the signing service, if one is configured.
 async fn of_service(context: &Context<'_>) -> Result<Vec<Box<dyn SignatureKey>>, TkeError> {
     let Some(url) = signing_service_url() else { return Ok(Vec::new()) };
     let service = SigningService::new(&url, context.service_timeouts())?;
@@ -211,8 +213,8 @@ async fn of_service(context: &Context<'_>) -> Result<Vec<Box<dyn SignatureKey>>,
     for key in parse_keys(&list)? {
         let name = administrator_name(key.key.as_str())?;
         let called = key.key.to_string();
-        let fetched = ServiceKey::fetch(&service, key, name).await;
-        keys.push(Box::new(fetched.map_err(|source| TkeError::ServiceKey {
+        let fetched = SigningServiceKey::fetch(&service, key, name).await;
+        keys.push(Box::new(fetched.map_err(|source| TkeError::SigningServiceKey {
             key: called,
             url: url.clone(),
             source,
@@ -221,7 +223,7 @@ async fn of_service(context: &Context<'_>) -> Result<Vec<Box<dyn SignatureKey>>,
     Ok(keys)
 }
 
-/// The name of an administrator.
+/// Checks the name of an administrator.
 pub(crate) fn administrator_name(given: &str) -> Result<AdministratorName, TkeError> {
     AdministratorName::try_from(given).map_err(|source| TkeError::Name {
         what: "an administrator (1 to 30 characters)",
@@ -230,11 +232,11 @@ pub(crate) fn administrator_name(given: &str) -> Result<AdministratorName, TkeEr
     })
 }
 
-/// The administrator that a key makes, with the certificate that the key itself signs.
+/// The administrator of a key, with a certificate that the key signs itself.
 pub(crate) async fn administrator(key: &dyn SignatureKey) -> Result<Administrator, TkeError> {
     let (mut tbs, mut out) = ([0; CERTIFICATE_BUFFER_LEN], [0; CERTIFICATE_BUFFER_LEN]);
     let made = administrator_tbs(key.name(), key.public_key(), &mut tbs);
-    // The buffers hold every certificate that is written.
+    // The buffers have the length of the longest certificate.
     let tbs = made.map(<[u8]>::to_vec).unwrap_or_default();
     let signature = key.sign(&tbs).await?;
     let certificate =
@@ -248,7 +250,7 @@ fn read_certificate(path: &Path, der: &[u8]) -> Result<Administrator, TkeError> 
     Ok(Administrator { name: read.name.to_string(), ski: read.ski, certificate: der.to_vec() })
 }
 
-/// Administrators to be: by the names of their keys, by their cards, by certificates that they sent.
+/// New administrators: by names of keys, by cards, and by certificates.
 pub(crate) async fn administrators(
     context: &Context<'_>,
     names: &[String],

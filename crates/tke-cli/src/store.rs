@@ -1,4 +1,4 @@
-//! What the tool remembers between commands: JSON files in the folder, its owner's alone.
+//! JSON files in the folder, of mode 0600.
 
 use crate::error::TkeError;
 use serde::Serialize;
@@ -9,14 +9,12 @@ use tke::private_file;
 /// Longest file that is read, in bytes.
 const MAX_LEN: usize = 16 * 1024 * 1024;
 
-/// What is in a file, or the default where there is none.
+/// Reads a file; the default value if there is none.
 pub(crate) fn load<T: DeserializeOwned + Default>(path: &Path) -> Result<T, TkeError> {
     match private_file::read_if_present(path, MAX_LEN).map_err(TkeError::file(path))? {
         None => Ok(T::default()),
-        Some(content) => serde_json::from_slice(&content).map_err(|_| TkeError::Damaged {
-            path: path.to_owned(),
-            problem: "it is not what this tool writes",
-        }),
+        Some(content) => serde_json::from_slice(&content)
+            .map_err(|_| TkeError::Damaged { path: path.to_owned(), problem: "its content is not valid" }),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Units in tables, in the form that customers of HPCS know.
+//! Tables of units, in the form of the HPCS tools.
 
 use crate::instance::{SelectableUnit, VerifiedUnit};
 use crate::report::Columns;
@@ -9,9 +9,9 @@ use unit_api::admin::ControlPoint;
 use unit_api::{Condition, NewRegister, VerificationPattern};
 use uuid::Uuid;
 
-/// Hexadecimal digits of an identifier that tables show.
+/// Hexadecimal digits of an identifier in tables.
 const SKI_DIGITS: usize = 30;
-/// Hexadecimal digits of a pattern in one line.
+/// Hexadecimal digits of a pattern per line.
 const PATTERN_DIGITS: usize = 32;
 
 /// An identifier, shortened.
@@ -31,7 +31,7 @@ fn number(unit: &VerifiedUnit) -> String {
     format!("{}{mark}", unit.number())
 }
 
-/// What marks mean, where there are any.
+/// Legend of marks in the table, if there are any.
 pub(crate) fn footnote(units: &[VerifiedUnit]) -> &'static str {
     let any = units.iter().any(|unit| unit.listed().kind == UnitKind::Recovery);
     if any { "* recovery crypto unit\n" } else { "" }
@@ -69,10 +69,10 @@ pub(crate) fn thresholds(instance: Uuid, units: &[VerifiedUnit]) -> String {
     }
     let mut text = titled("SIGNATURE THRESHOLDS", instance, &columns);
     if units.iter().any(|unit| unit.snapshot.attributes.imprint()) {
-        text += "A threshold of 0 means imprint mode: the crypto unit is not secured yet.\n";
+        text += "A threshold of 0 means imprint mode: the crypto unit is not protected yet.\n";
     }
     if units.iter().any(|unit| is_single(&unit.snapshot)) {
-        text += "WARNING: with a threshold of 1, one administrator alone can do everything.\n";
+        text += "WARNING: with a threshold of 1, one administrator alone can execute every command.\n";
     }
     text
 }
@@ -97,7 +97,7 @@ pub(crate) fn administrators(instance: Uuid, units: &[VerifiedUnit]) -> String {
     titled("CRYPTO UNIT ADMINISTRATORS", instance, &columns)
 }
 
-/// The New registers.
+/// New registers.
 pub(crate) fn new_registers(instance: Uuid, units: &[VerifiedUnit]) -> String {
     let rows = units.iter().map(|unit| match unit.snapshot.new {
         NewRegister::Empty => (number(unit), "Empty", None),
@@ -107,7 +107,7 @@ pub(crate) fn new_registers(instance: Uuid, units: &[VerifiedUnit]) -> String {
     register("NEW MASTER KEY REGISTER", instance, rows)
 }
 
-/// The Current registers.
+/// Current registers.
 pub(crate) fn current_registers(instance: Uuid, units: &[VerifiedUnit]) -> String {
     let rows = units.iter().map(|unit| match unit.snapshot.current {
         None => (number(unit), "Empty", None),
@@ -135,7 +135,7 @@ fn register(
     titled(title, instance, &columns)
 }
 
-/// Control points, one column for each unit.
+/// Control points.
 pub(crate) fn control_points(instance: Uuid, units: &[VerifiedUnit]) -> String {
     let mut columns = Columns::new(["CRYPTO UNIT NUM", "CONTROL POINT", "STATUS"]);
     for unit in units {
@@ -148,7 +148,7 @@ pub(crate) fn control_points(instance: Uuid, units: &[VerifiedUnit]) -> String {
     titled("CRYPTO UNIT CONTROL POINTS", instance, &columns)
 }
 
-/// A unit with all that is known of it, for programs.
+/// The state of a unit, for programs.
 pub(crate) fn unit_json(unit: &VerifiedUnit) -> Value {
     let (listed, unit) = (unit.listed(), &unit.snapshot);
     let administrators: Vec<Value> = unit

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::error::TkeError;
 use crate::report::{Columns, Report};
 use serde_json::{Value, json};
-use tke::Listed;
+use tke::UnitDescriptor;
 use tke::ceremony::{Ceremony, CeremonyError};
 use tke::protocol::CeremonyRecord;
 use tke::quorum::Quorum;
@@ -25,13 +25,13 @@ pub(crate) struct UnitWork {
 /// Result on each unit, and what is left.
 pub(crate) struct WorkLog {
     results: Vec<UnitResult>,
-    left: Vec<Listed>,
+    left: Vec<UnitDescriptor>,
     progress: UnitProgress,
     stopped: bool,
 }
 
 struct UnitResult {
-    listed: Listed,
+    listed: UnitDescriptor,
     result: Result<Effect, String>,
 }
 
@@ -66,7 +66,7 @@ impl UnitWork {
         instance: Uuid,
         command: &'static str,
         quorum: Quorum,
-        units: Vec<Listed>,
+        units: Vec<UnitDescriptor>,
     ) -> Result<Self, TkeError> {
         let record = protocol::open(context, instance, command)?;
         let progress = UnitProgress::new(context.console, command, units.len());
@@ -85,12 +85,12 @@ impl UnitWork {
     }
 
     /// Begins work on a unit. False if the command stopped for all units.
-    pub(crate) fn begin_unit(&mut self, listed: &Listed) -> bool {
+    pub(crate) fn begin_unit(&mut self, listed: &UnitDescriptor) -> bool {
         self.log.begin_unit(listed)
     }
 
     /// Logs the result on a unit.
-    pub(crate) fn end_unit(&mut self, listed: &Listed, result: Result<Effect, TkeError>) {
+    pub(crate) fn end_unit(&mut self, listed: &UnitDescriptor, result: Result<Effect, TkeError>) {
         self.log.end_unit(listed, result);
     }
 
@@ -111,14 +111,14 @@ impl UnitWork {
 }
 
 impl WorkLog {
-    pub(crate) fn begin_unit(&mut self, listed: &Listed) -> bool {
+    pub(crate) fn begin_unit(&mut self, listed: &UnitDescriptor) -> bool {
         if !self.stopped {
             self.progress.begin_unit(listed);
         }
         !self.stopped
     }
 
-    pub(crate) fn end_unit(&mut self, listed: &Listed, result: Result<Effect, TkeError>) {
+    pub(crate) fn end_unit(&mut self, listed: &UnitDescriptor, result: Result<Effect, TkeError>) {
         self.left.retain(|left| left.number != listed.number);
         if let Err(TkeError::Ceremony(error)) = &result {
             self.stopped |= CeremonyError::stops_ceremony(error);
@@ -137,7 +137,7 @@ impl WorkLog {
         let complete = self.is_complete();
         let mut columns = Columns::new(["CRYPTO UNIT NUM", "TYPE", "LOCATION", "RESULT"]);
         let mut units = Vec::new();
-        let mut row = |listed: &Listed, state: &str, text: &str| {
+        let mut row = |listed: &UnitDescriptor, state: &str, text: &str| {
             columns.row([
                 listed.number.to_string(),
                 listed.kind.to_string(),
@@ -193,7 +193,7 @@ impl UnitProgress {
         Self { display, done: 0, total: u64::try_from(total).unwrap_or(u64::MAX) }
     }
 
-    fn begin_unit(&mut self, listed: &Listed) {
+    fn begin_unit(&mut self, listed: &UnitDescriptor) {
         if let Some(display) = &mut self.display {
             let message = format!("crypto unit {} {}", listed.number, listed.location);
             display.update(self.done, self.total, &message);

@@ -1,113 +1,115 @@
-//! Commands carried out on units: bound, signed, sent, checked, and written down.
+//! Commands executed on units: built, signed, sent, checked, recorded.
 
-use crate::converge::{Goal, Step, Stuck, next_step};
+use crate::converge::{ConvergeError, ConvergeStep, UnitGoal, next_step};
 use crate::part::{KeyPartHolder, PartError, PartId};
 use crate::proposal::block_for;
 use crate::quorum::{Quorum, QuorumError};
 use crate::unit::{
-    AdminUnit, Answer, BlockSignature, PortError, Snapshot, UnitFault, UnitPort, encode_block, signed_request,
+    AdminUnit, AdminUnitError, BlockSignature, PortError, Snapshot, UnitPort, VerifiedResponse, encode_block,
+    signed_request,
 };
-use crate::{Listed, Order};
+use crate::{AdminOperation, UnitDescriptor};
 use sha2::{Digest, Sha256};
 use tke_crypto::PublicKey;
 use unit_api::VerificationPattern;
 use unit_api::admin::{AdminBlock, AdminCommand, ExportTarget, ImporterKey, MAX_CERTIFICATE_LEN};
 use wire::text::error_chain;
 
-/// What was done to a unit, for whoever keeps the record.
+/// A command that was sent to a unit, for the record of the ceremony.
 #[derive(Clone, Debug)]
-pub struct Event {
-    /// To which unit.
-    pub unit: Listed,
-    /// What, in words.
-    pub what: String,
+pub struct CeremonyEvent {
+    /// The unit.
+    pub unit: UnitDescriptor,
+    /// The operation as people read it.
+    pub description: String,
     /// The command.
     pub command: AdminCommand,
-    /// The counter it was signed for.
+    /// Transaction counter in the signed block.
     pub transaction_counter: u128,
-    /// SHA-256 of the signed block, as the unit's own audit record has it.
+    /// SHA-256 of the signed block, as in the unit's audit record.
     pub block_hash: [u8; 32],
-    /// Who signed: name and identifier.
+    /// Name and subject key identifier of each signer.
     pub signers: Vec<(String, String)>,
-    /// The pattern that the command was about.
+    /// Verification pattern of the master key that the command concerns.
     pub pattern: Option<VerificationPattern>,
-    /// Which key parts went in: label, and hash of the container that it is kept in.
+    /// Label and identifier of each key part that was imported.
     pub parts: Vec<(String, PartId)>,
-    /// Why it did not happen, if it did not.
+    /// Error message if the command failed.
     pub refused: Option<String>,
 }
 
-/// Keeps the record of a ceremony. Returns once the event is durable.
-pub trait Record {
-    /// Writes an event down.
+/// The port to the record of a ceremony.
+pub trait CeremonyLog {
+    /// Appends an event. Returns once it is durable.
     ///
     /// # Errors
-    /// Whatever kept it from being written.
-    fn record(&mut self, event: &Event) -> Result<(), PortError>;
+    /// The reason why it could not be written.
+    fn record(&mut self, event: &CeremonyEvent) -> Result<(), PortError>;
 }
 
-/// Keeps no record: for development regions, whose ceremonies mean nothing.
-impl Record for () {
-    fn record(&mut self, _: &Event) -> Result<(), PortError> {
+/// Records nothing: for development regions, whose master keys protect nothing.
+impl CeremonyLog for () {
+    fn record(&mut self, _: &CeremonyEvent) -> Result<(), PortError> {
         Ok(())
     }
 }
 
-/// Why a ceremony did not go on. What was done until then stays done: look with `compare`, go on with `converge`.
+/// Reason why a ceremony stopped. Commands that were executed until then stay in effect: compare the units, and complete
+/// the ceremony with [`Ceremony::converge`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CeremonyError {
-    /// A unit did not do it.
+    /// A unit did not execute a command.
     #[error(transparent)]
-    Unit(#[from] UnitFault),
-    /// It was not signed.
+    Unit(#[from] AdminUnitError),
+    /// A command could not be signed.
     #[error(transparent)]
     Quorum(#[from] QuorumError),
-    /// Nothing should be done to the unit.
-    #[error("crypto unit {unit} cannot be brought to what it should be")]
-    Stuck {
+    /// No step leads from the state of the unit to the goal.
+    #[error("crypto unit {unit} cannot be set up as planned")]
+    Converge {
         /// Number of the unit.
         unit: u16,
-        /// Why.
-        source: Stuck,
+        /// The reason.
+        source: ConvergeError,
     },
     /// A key part could not be sealed.
     #[error("a key part could not be sealed for the crypto unit")]
     Part(#[from] PartError),
-    /// What a unit says of itself does not fit together.
-    #[error("crypto unit {unit} gave an importer key that is none")]
+    /// The importer key of a unit is not a valid point, or not the one that its identifier names.
+    #[error("crypto unit {unit} returned an invalid importer key")]
     ImporterKey {
         /// Number of the unit.
         unit: u16,
     },
-    /// The key in the unit is not the one that the ceremony worked out.
+    /// The master key in the unit is not the one that was calculated from the parts.
     #[error(
-        "crypto unit {unit} combined the parts to {found}, but the ceremony worked out {expected}: \
-         do not commit it. Clear the new register and find out which part is wrong"
+        "crypto unit {unit} combined the key parts to {found}, but the expected pattern is {expected}: do not commit it. \
+         Clear the new register and find out which part is wrong"
     )]
     OtherPattern {
         /// Number of the unit.
         unit: u16,
-        /// What the unit has.
+        /// Pattern that the unit reports.
         found: VerificationPattern,
-        /// What it should have.
+        /// Pattern that was calculated.
         expected: VerificationPattern,
     },
-    /// A key is needed and there is nothing to load it from.
+    /// The unit needs a master key, and there are neither parts nor another unit to load it from.
     #[error(
-        "crypto unit {unit} needs the master key {pattern}: give its key parts, or a recovery unit that holds it"
+        "crypto unit {unit} needs master key {pattern}: name its key parts, or a recovery unit that holds it"
     )]
     NoSource {
         /// Number of the unit.
         unit: u16,
-        /// The key.
+        /// Pattern of the master key.
         pattern: VerificationPattern,
     },
     /// The record could not be written.
     #[error("the record of the ceremony could not be written")]
     Record(#[source] PortError),
-    /// The unit keeps changing, or does not change at all.
-    #[error("crypto unit {unit} does not become what it should be: is somebody else working on it?")]
+    /// The unit did not reach the goal within the number of steps that any path has.
+    #[error("crypto unit {unit} does not reach its goal: check whether another administrator works on it")]
     NoProgress {
         /// Number of the unit.
         unit: u16,
@@ -122,7 +124,7 @@ impl CeremonyError {
         match self {
             Self::Quorum(_) | Self::Record(_) => true,
             Self::Unit(_)
-            | Self::Stuck { .. }
+            | Self::Converge { .. }
             | Self::Part(_)
             | Self::ImporterKey { .. }
             | Self::OtherPattern { .. }
@@ -132,71 +134,73 @@ impl CeremonyError {
     }
 }
 
-/// From where a master key comes into a unit.
+/// Source from which a master key is loaded into a unit.
 pub enum KeySource<'a, P> {
-    /// From nowhere.
+    /// No source.
     None,
-    /// From key parts, which combine to the pattern.
+    /// Key parts, which combine to the pattern.
     Parts(&'a [&'a dyn KeyPartHolder]),
-    /// From another unit that permits export.
+    /// Another unit that permits export.
     Unit {
-        /// That unit.
+        /// The exporting unit.
         source: &'a AdminUnit<P>,
-        /// Whether the key stands in its New register.
+        /// Whether the master key is in its new register, instead of the current one.
         new: bool,
     },
 }
 
-/// More steps than any way to a goal has.
+/// More steps than any path to a goal has.
 const MAX_STEPS: usize = 64;
 
-/// Whoever carries out a ceremony: with these signature keys, writing it down here.
+/// Executes commands on units, signed by a quorum and recorded.
 pub struct Ceremony<'a> {
-    /// Who signs.
+    /// Signature keys.
     pub quorum: &'a Quorum,
-    /// Who writes it down.
-    pub record: &'a mut (dyn Record + Send),
+    /// Record of the ceremony.
+    pub record: &'a mut (dyn CeremonyLog + Send),
 }
 
 impl Ceremony<'_> {
-    /// Has a unit carry out one order.
+    /// Executes one operation on a unit.
     ///
     /// # Errors
     /// [`CeremonyError`].
-    pub async fn carry_out<P: UnitPort>(
+    pub async fn execute<P: UnitPort>(
         &mut self,
         unit: &AdminUnit<P>,
-        order: &Order,
-    ) -> Result<Answer, CeremonyError> {
+        operation: &AdminOperation,
+    ) -> Result<VerifiedResponse, CeremonyError> {
         let snapshot = unit.snapshot().await?;
-        let block = block_for(&snapshot, order);
-        let signatures =
-            self.quorum.sign(unit.listed().number, &snapshot, order.command(), &block, order.sets()).await?;
+        let block = block_for(&snapshot, operation);
+        let signatures = self
+            .quorum
+            .sign(unit.listed().number, &snapshot, operation.command(), &block, operation.sets())
+            .await?;
         let done = unit.submit(&block, &signatures).await;
-        let deed = Deed::new(&snapshot, order.command(), order.to_string(), &block);
-        self.write_down(unit, Deed { pattern: order.pattern(), ..deed }, &signatures, &done)?;
+        let sent = SentCommand::new(&snapshot, operation.command(), operation.to_string(), &block);
+        self.record_event(unit, SentCommand { pattern: operation.pattern(), ..sent }, &signatures, &done)?;
         Ok(done?)
     }
 
-    /// Brings a unit to what it should be, whatever it is now, one looked-at step after the other.
+    /// Brings a unit to a goal from any state. The state is read before each step.
     ///
     /// # Errors
-    /// [`CeremonyError`]; called again, it goes on where it stopped.
+    /// [`CeremonyError`]; a repeated call continues where this one stopped.
     pub async fn converge<P: UnitPort>(
         &mut self,
         unit: &AdminUnit<P>,
-        goal: &Goal,
+        goal: &UnitGoal,
         source: &KeySource<'_, P>,
     ) -> Result<Snapshot, CeremonyError> {
         let number = unit.listed().number;
         for _ in 0..MAX_STEPS {
             let snapshot = unit.snapshot().await?;
-            let step =
-                next_step(&snapshot, goal).map_err(|source| CeremonyError::Stuck { unit: number, source })?;
+            let step = next_step(&snapshot, goal)
+                .map_err(|source| CeremonyError::Converge { unit: number, source })?;
             match step {
-                Step::Done => return Ok(snapshot),
-                Step::Do(order) => drop(self.carry_out(unit, &order).await?),
-                Step::Load(pattern) => match source {
+                ConvergeStep::Done => return Ok(snapshot),
+                ConvergeStep::Do(operation) => drop(self.execute(unit, &operation).await?),
+                ConvergeStep::Load(pattern) => match source {
                     KeySource::Parts(parts) => self.load(unit, parts, pattern).await?,
                     KeySource::Unit { source, new } => self.transport(source, *new, unit, pattern).await?,
                     KeySource::None => return Err(CeremonyError::NoSource { unit: number, pattern }),
@@ -206,7 +210,8 @@ impl Ceremony<'_> {
         Err(CeremonyError::NoProgress { unit: number })
     }
 
-    /// Loads key parts into New: a fresh importer key, each part sealed for it by its holder and signed on its own.
+    /// Loads key parts into the new register: generates an importer key, and has each holder seal its part for it. Each
+    /// part is signed on its own.
     ///
     /// # Errors
     /// [`CeremonyError`]; [`CeremonyError::OtherPattern`] when the parts are not those of `expected`.
@@ -216,18 +221,18 @@ impl Ceremony<'_> {
         parts: &[&dyn KeyPartHolder],
         expected: VerificationPattern,
     ) -> Result<(), CeremonyError> {
-        let importer = self.carry_out(unit, &Order::GenerateImporterKey).await?;
+        let importer = self.execute(unit, &AdminOperation::GenerateImporterKey).await?;
         let importer = self.importer_key(unit, &importer)?;
         let mut sealed = Vec::new();
         for part in parts {
             sealed.push(part.seal_for(&importer).await?.0);
         }
-        let what = format!("import {} key parts", parts.len());
+        let text = format!("import {} key parts", parts.len());
         let ids = parts.iter().map(|part| (part.label().as_str().to_owned(), part.id())).collect();
-        self.import(unit, &sealed, what, ids, expected).await
+        self.import(unit, &sealed, text, ids, expected).await
     }
 
-    /// Brings the master key of one unit into New of another; outside of both it is only ever sealed for the target.
+    /// Copies the master key of one unit into the new register of another. Between them it is sealed for the target.
     ///
     /// # Errors
     /// [`CeremonyError`].
@@ -238,7 +243,7 @@ impl Ceremony<'_> {
         target: &AdminUnit<P>,
         expected: VerificationPattern,
     ) -> Result<(), CeremonyError> {
-        let answer = self.carry_out(target, &Order::GenerateImporterKey).await?;
+        let answer = self.execute(target, &AdminOperation::GenerateImporterKey).await?;
         self.importer_key(target, &answer)?;
         let shown = ExportTarget { response: &answer.response, certificate: target.certificate() };
         let mut input = vec![0; answer.response.len() + MAX_CERTIFICATE_LEN + 64];
@@ -250,19 +255,20 @@ impl Ceremony<'_> {
         let signatures = self.quorum.sign(source.listed().number, &snapshot, command, &block, None).await?;
         let exported = source.submit(&block, &signatures).await;
         let to = target.listed();
-        let what = format!("{} to crypto unit {} {}", command.name(), to.number, to.location);
-        let deed = Deed { pattern: Some(expected), ..Deed::new(&snapshot, command, what, &block) };
-        self.write_down(source, deed, &signatures, &exported)?;
+        let text = format!("{} to crypto unit {} {}", command.name(), to.number, to.location);
+        let sent =
+            SentCommand { pattern: Some(expected), ..SentCommand::new(&snapshot, command, text, &block) };
+        self.record_event(source, sent, &signatures, &exported)?;
         let from = source.listed();
-        let what = format!("import the master key of crypto unit {} {}", from.number, from.location);
-        self.import(target, &[exported?.output], what, Vec::new(), expected).await
+        let text = format!("import the master key of crypto unit {} {}", from.number, from.location);
+        self.import(target, &[exported?.output], text, Vec::new(), expected).await
     }
 
     async fn import<P: UnitPort>(
         &mut self,
         unit: &AdminUnit<P>,
         sealed: &[Vec<u8>],
-        what: String,
+        text: String,
         parts: Vec<(String, PartId)>,
         expected: VerificationPattern,
     ) -> Result<(), CeremonyError> {
@@ -278,11 +284,15 @@ impl Ceremony<'_> {
         }
         let envelope = block_of(&snapshot, command, &requests);
         let done = unit.submit(&envelope, &[]).await;
-        let deed = Deed { pattern: Some(expected), parts, ..Deed::new(&snapshot, command, what, &envelope) };
-        self.write_down(unit, deed, &signed, &done)?;
+        let sent = SentCommand {
+            pattern: Some(expected),
+            parts,
+            ..SentCommand::new(&snapshot, command, text, &envelope)
+        };
+        self.record_event(unit, sent, &signed, &done)?;
         let found = <[u8; 32]>::try_from(done?.output.as_slice())
             .map(VerificationPattern::from_bytes)
-            .map_err(|_| UnitFault::Garbled { unit: number, command: command.name() })?;
+            .map_err(|_| AdminUnitError::InvalidResponse { unit: number, command: command.name() })?;
         if found.is_of_same_key(&expected) {
             Ok(())
         } else {
@@ -293,7 +303,7 @@ impl Ceremony<'_> {
     fn importer_key<P: UnitPort>(
         &self,
         unit: &AdminUnit<P>,
-        answer: &Answer,
+        answer: &VerifiedResponse,
     ) -> Result<PublicKey, CeremonyError> {
         let bad = || CeremonyError::ImporterKey { unit: unit.listed().number };
         let shown = ImporterKey::decode(&answer.output).map_err(|_| bad())?;
@@ -301,12 +311,12 @@ impl Ceremony<'_> {
         if *key.importer_ski().as_bytes() == shown.ski { Ok(key) } else { Err(bad()) }
     }
 
-    fn write_down<P: UnitPort>(
+    fn record_event<P: UnitPort>(
         &mut self,
         unit: &AdminUnit<P>,
-        deed: Deed,
+        sent: SentCommand,
         signatures: &[BlockSignature],
-        outcome: &Result<Answer, UnitFault>,
+        outcome: &Result<VerifiedResponse, AdminUnitError>,
     ) -> Result<(), CeremonyError> {
         let mut skis: Vec<_> = signatures.iter().map(|made| made.ski).collect();
         skis.sort_unstable();
@@ -315,31 +325,31 @@ impl Ceremony<'_> {
             let key = self.quorum.keys().find(|key| key.ski() == ski);
             (key.map_or_else(String::new, |key| key.name().as_str().to_owned()), ski.to_string())
         };
-        // What a random generation made is known only now.
-        let made = match (deed.command, outcome) {
+        // The pattern of a generated master key is known only from the response.
+        let made = match (sent.command, outcome) {
             (AdminCommand::GenerateMasterKey, Ok(answer)) => {
                 answer.output.as_slice().try_into().ok().map(VerificationPattern::from_bytes)
             }
             _ => None,
         };
-        let event = Event {
+        let event = CeremonyEvent {
             unit: unit.listed().clone(),
-            what: deed.what,
-            command: deed.command,
-            transaction_counter: deed.transaction_counter,
-            block_hash: deed.block_hash,
+            description: sent.text,
+            command: sent.command,
+            transaction_counter: sent.transaction_counter,
+            block_hash: sent.block_hash,
             signers: skis.into_iter().map(name).collect(),
-            pattern: deed.pattern.or(made),
-            parts: deed.parts,
+            pattern: sent.pattern.or(made),
+            parts: sent.parts,
             refused: outcome.as_ref().err().map(|fault| error_chain(fault)),
         };
         self.record.record(&event).map_err(CeremonyError::Record)
     }
 }
 
-/// What was asked of a unit, before it is known how it went.
-struct Deed {
-    what: String,
+/// A command that was sent, before its result is known.
+struct SentCommand {
+    text: String,
     command: AdminCommand,
     transaction_counter: u128,
     block_hash: [u8; 32],
@@ -347,10 +357,10 @@ struct Deed {
     parts: Vec<(String, PartId)>,
 }
 
-impl Deed {
-    fn new(unit: &Snapshot, command: AdminCommand, what: String, block: &[u8]) -> Self {
+impl SentCommand {
+    fn new(unit: &Snapshot, command: AdminCommand, text: String, block: &[u8]) -> Self {
         Self {
-            what,
+            text,
             command,
             transaction_counter: unit.transaction_counter.saturating_add(1),
             block_hash: Sha256::digest(block).into(),
@@ -360,7 +370,7 @@ impl Deed {
     }
 }
 
-/// The block of a command whose input is no order's.
+/// The block of a command that is not an [`AdminOperation`].
 fn block_of(unit: &Snapshot, command: AdminCommand, input: &[u8]) -> Vec<u8> {
     encode_block(&AdminBlock {
         command: command.id(),

@@ -1,16 +1,16 @@
-//! All units of an instance side by side, and every single difference between them.
+//! Comparison of the units of an instance: every difference between them.
 
-use crate::{Listed, Snapshot, UnitKind};
+use crate::{Snapshot, UnitDescriptor, UnitKind};
 use std::collections::BTreeMap;
 use std::fmt;
 use unit_api::admin::{ControlPoint, Permissions};
 use unit_api::{Condition, NewRegister, VerificationPattern};
 use wire::text::encode_hex;
 
-/// What is compared, in the order in which it is shown.
+/// An aspect in which units are compared. The order is the one in which differences are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Aspect {
-    /// Whether the unit works.
+    /// Operational, or in its error state.
     Condition,
     /// The service instance that the unit belongs to.
     Instance,
@@ -18,7 +18,7 @@ pub enum Aspect {
     SignatureThreshold,
     /// Revocation threshold.
     RevocationThreshold,
-    /// Administrators, by key.
+    /// Administrators, by subject key identifier.
     Administrators,
     /// New master-key register.
     NewRegister,
@@ -44,7 +44,7 @@ impl Aspect {
         Self::Permissions,
     ];
 
-    /// As headings say it.
+    /// The name in headings.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -60,7 +60,7 @@ impl Aspect {
         }
     }
 
-    /// The aspect of one unit, in a form that is equal exactly where the units are alike.
+    /// The value of one unit, as text that is equal exactly if two units agree.
     #[must_use]
     pub fn of(self, unit: &Snapshot) -> String {
         match self {
@@ -99,46 +99,46 @@ impl fmt::Display for Aspect {
     }
 }
 
-/// The 28 bytes of a pattern that count, in hexadecimal.
+/// The 28 bytes of a pattern that are compared, in hexadecimal.
 fn digits(pattern: &VerificationPattern) -> String {
     pattern.to_string().chars().take(56).collect()
 }
 
-/// One aspect in which units differ: every value with the numbers of the units that have it.
+/// One aspect in which units differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// In what.
+    /// The aspect.
     pub aspect: Aspect,
-    /// Value and units, by value.
+    /// Every value with the numbers of the units that have it.
     pub values: BTreeMap<String, Vec<u16>>,
 }
 
-/// A unit among others: as it is listed, and as it says it is.
+/// A unit to be compared.
 #[derive(Clone, Debug)]
-pub struct Compared {
-    /// As listed.
-    pub listed: Listed,
-    /// As it says.
+pub struct ComparedUnit {
+    /// The unit as the service lists it.
+    pub listed: UnitDescriptor,
+    /// Its state.
     pub snapshot: Snapshot,
 }
 
-/// Units side by side.
+/// The result of a comparison.
 #[derive(Clone, Debug)]
 pub struct Comparison {
-    /// In the order of their numbers.
-    pub units: Vec<Compared>,
-    /// Every difference.
+    /// The units, by number.
+    pub units: Vec<ComparedUnit>,
+    /// All differences.
     pub differences: Vec<Difference>,
 }
 
 impl Comparison {
     /// Compares units.
     #[must_use]
-    pub fn of(mut units: Vec<Compared>) -> Self {
+    pub fn of(mut units: Vec<ComparedUnit>) -> Self {
         units.sort_by_key(|unit| unit.listed.number);
         let mut differences = Vec::new();
         for aspect in Aspect::ALL {
-            // Units of different kinds are meant to have different permissions.
+            // Permissions differ by design between operational and recovery units.
             let groups: &[&[UnitKind]] = match aspect {
                 Aspect::Permissions => &[&[UnitKind::Operational, UnitKind::Failover], &[UnitKind::Recovery]],
                 _ => &[&[UnitKind::Operational, UnitKind::Failover, UnitKind::Recovery]],
@@ -156,28 +156,28 @@ impl Comparison {
         Self { units, differences }
     }
 
-    /// Whether the units are configured alike.
+    /// Whether there is no difference.
     #[must_use]
     pub fn alike(&self) -> bool {
         self.differences.is_empty()
     }
 
-    /// The pattern that every unit has in a valid Current, if so.
+    /// The master key that is the current one of every unit, if there is one.
     #[must_use]
     pub fn common_current(&self) -> Option<VerificationPattern> {
         let first = self.units.first()?.snapshot.current?;
-        let same = |unit: &Compared| unit.snapshot.current.is_some_and(|p| p.is_of_same_key(&first));
+        let same = |unit: &ComparedUnit| unit.snapshot.current.is_some_and(|p| p.is_of_same_key(&first));
         self.units.iter().all(same).then_some(first)
     }
 
-    /// Units in imprint mode.
+    /// Numbers of the units in imprint mode.
     #[must_use]
     pub fn in_imprint_mode(&self) -> Vec<u16> {
-        let imprint = |unit: &&Compared| unit.snapshot.attributes.imprint();
+        let imprint = |unit: &&ComparedUnit| unit.snapshot.attributes.imprint();
         self.units.iter().filter(imprint).map(|unit| unit.listed.number).collect()
     }
 
-    /// The verdict in one line.
+    /// The result in one line.
     #[must_use]
     pub fn verdict(&self) -> String {
         let count = self.units.len();
@@ -195,7 +195,7 @@ impl Comparison {
     }
 }
 
-/// Permissions that a unit of this kind is given.
+/// Permissions of a unit of this kind.
 #[must_use]
 pub const fn permissions_of(kind: UnitKind) -> Permissions {
     match kind {

@@ -1,125 +1,127 @@
-//! What brings a unit one step nearer to what it should be. Pure: from what the unit says, never from what was sent.
+//! The next step that brings a unit closer to its goal. A pure function of the state that the unit reports.
 
-use crate::plan::{self, NoWay, Rule};
-use crate::{Order, Snapshot};
+use crate::admin_policy::{self, AdminPolicy, NoPath};
+use crate::{AdminOperation, Snapshot};
 use unit_api::admin::ControlPoints;
 use unit_api::{Condition, NewRegister, VerificationPattern};
 
-/// What a unit should be.
+/// The wanted state of a unit.
 #[derive(Clone, Debug)]
-pub struct Goal {
-    /// Who rules it.
-    pub rule: Rule,
-    /// Control points; as they are where none are given.
+pub struct UnitGoal {
+    /// Administrators, thresholds and permissions.
+    pub policy: AdminPolicy,
+    /// Control points; `None` leaves them as they are.
     pub control_points: Option<ControlPoints>,
-    /// What its registers hold.
-    pub master_key: KeyGoal,
+    /// Content of the master-key registers.
+    pub master_key: MasterKeyGoal,
 }
 
-/// What the registers of a unit should hold.
+/// Wanted content of the master-key registers.
 #[derive(Clone, Copy, Debug)]
-pub enum KeyGoal {
-    /// Whatever they do.
+pub enum MasterKeyGoal {
+    /// Leave both registers as they are.
     AsItIs,
-    /// This key in Current, nothing in New.
+    /// This master key in the current register, the new one empty.
     Current(VerificationPattern),
-    /// The old key in Current, the new one committed in New: half way through a rotation.
+    /// Rotation before activation: the old master key in the current register, the new one committed in the new register.
     Rotating {
-        /// In Current.
+        /// Master key in the current register.
         old: VerificationPattern,
-        /// In New.
+        /// Master key in the new register.
         new: VerificationPattern,
     },
-    /// This key in New, committed, and nothing in Current yet.
+    /// This master key committed in the new register, the current one empty.
     Committed(VerificationPattern),
 }
 
-/// What to do next with a unit.
+/// The next step with a unit.
 #[derive(Clone, Debug)]
-pub enum Step {
-    /// Nothing: it is what it should be.
+pub enum ConvergeStep {
+    /// The unit has reached its goal.
     Done,
-    /// One command.
-    Do(Order),
-    /// Bring the key with this pattern into New, from parts or from another unit.
+    /// Execute this operation.
+    Do(AdminOperation),
+    /// Load this master key into the new register, from parts or from another unit.
     Load(VerificationPattern),
 }
 
-/// Why nothing should be done to a unit without somebody thinking about it.
+/// Reason why no step is taken automatically.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Stuck {
-    /// The unit does not work.
-    #[error("the crypto unit is in its error state (0x{0:04x}): zeroize it, then it can be set up anew")]
-    Broken(u16),
-    /// There is no legal way to the rule.
+pub enum ConvergeError {
+    /// The unit is in its error state, with this error code.
+    #[error("the crypto unit is in its error state (0x{0:04x}): zeroize it, then set it up again")]
+    ErrorState(u16),
+    /// No sequence of operations leads to the policy.
     #[error(transparent)]
-    NoWay(#[from] NoWay),
-    /// The unit holds a master key that is not the goal's.
+    NoPath(#[from] NoPath),
+    /// The unit holds another master key than the goal.
     #[error(
-        "the crypto unit holds another master key ({found}) than this one ({expected}). It is left alone, since blobs \
-         may depend on it: clear its current register only if they don't, or rotate"
+        "the crypto unit holds another master key ({found}) than the planned one ({expected}). It is not replaced, since \
+         keys may depend on it: clear its current register only if none does, or rotate"
     )]
     OtherMasterKey {
-        /// What it holds.
+        /// Master key in the unit.
         found: VerificationPattern,
-        /// What it should hold.
+        /// Master key of the goal.
         expected: VerificationPattern,
     },
-    /// The unit has already taken the step that the goal is still before.
+    /// The unit has activated the new master key of a rotation already.
     #[error(
-        "the crypto unit has activated the new master key ({0}) already: the rotation can only go forward"
+        "the crypto unit has activated the new master key ({0}) already: the rotation can only be completed"
     )]
-    Ahead(VerificationPattern),
+    AlreadyActivated(VerificationPattern),
 }
 
-/// The next step for a unit.
+/// The next step towards the goal.
 ///
 /// # Errors
-/// [`Stuck`].
-pub fn next_step(unit: &Snapshot, goal: &Goal) -> Result<Step, Stuck> {
+/// [`ConvergeError`].
+pub fn next_step(unit: &Snapshot, goal: &UnitGoal) -> Result<ConvergeStep, ConvergeError> {
     if let Condition::Error(code) = unit.condition {
-        return Err(Stuck::Broken(code));
+        return Err(ConvergeError::ErrorState(code));
     }
-    if let Some(order) = plan::administration(unit, &goal.rule)?.into_iter().next() {
-        return Ok(Step::Do(order));
+    if let Some(operation) = admin_policy::operations(unit, &goal.policy)?.into_iter().next() {
+        return Ok(ConvergeStep::Do(operation));
     }
     if let Some(points) = goal.control_points.filter(|points| *points != unit.control_points) {
-        return Ok(Step::Do(Order::SetControlPoints(points)));
+        return Ok(ConvergeStep::Do(AdminOperation::SetControlPoints(points)));
     }
     key_step(unit, goal.master_key)
 }
 
-fn key_step(unit: &Snapshot, goal: KeyGoal) -> Result<Step, Stuck> {
+fn key_step(unit: &Snapshot, goal: MasterKeyGoal) -> Result<ConvergeStep, ConvergeError> {
     match goal {
-        KeyGoal::AsItIs => Ok(Step::Done),
-        KeyGoal::Current(key) => match unit.current {
+        MasterKeyGoal::AsItIs => Ok(ConvergeStep::Done),
+        MasterKeyGoal::Current(key) => match unit.current {
             Some(current) if current.is_of_same_key(&key) => Ok(match unit.new {
-                NewRegister::Empty => Step::Done,
-                NewRegister::FullUncommitted(_) | NewRegister::FullCommitted(_) => Step::Do(Order::ClearNew),
+                NewRegister::Empty => ConvergeStep::Done,
+                NewRegister::FullUncommitted(_) | NewRegister::FullCommitted(_) => {
+                    ConvergeStep::Do(AdminOperation::ClearNew)
+                }
             }),
-            Some(found) => Err(Stuck::OtherMasterKey { found, expected: key }),
+            Some(found) => Err(ConvergeError::OtherMasterKey { found, expected: key }),
             None => Ok(match new_step(unit.new, key) {
-                NewStep::Ready => Step::Do(Order::Activate(key)),
+                NewStep::Ready => ConvergeStep::Do(AdminOperation::Activate(key)),
                 NewStep::Next(step) => step,
             }),
         },
-        KeyGoal::Committed(key) => match unit.current {
-            Some(found) => Err(Stuck::OtherMasterKey { found, expected: key }),
+        MasterKeyGoal::Committed(key) => match unit.current {
+            Some(found) => Err(ConvergeError::OtherMasterKey { found, expected: key }),
             None => Ok(match new_step(unit.new, key) {
-                NewStep::Ready => Step::Done,
+                NewStep::Ready => ConvergeStep::Done,
                 NewStep::Next(step) => step,
             }),
         },
-        KeyGoal::Rotating { old, new } => match unit.current {
+        MasterKeyGoal::Rotating { old, new } => match unit.current {
             Some(current) if current.is_of_same_key(&old) => Ok(match new_step(unit.new, new) {
-                NewStep::Ready => Step::Done,
+                NewStep::Ready => ConvergeStep::Done,
                 NewStep::Next(step) => step,
             }),
-            Some(current) if current.is_of_same_key(&new) => Err(Stuck::Ahead(new)),
-            Some(found) => Err(Stuck::OtherMasterKey { found, expected: old }),
-            // Its old key is lost; the new one would not open what is still under the old.
+            Some(current) if current.is_of_same_key(&new) => Err(ConvergeError::AlreadyActivated(new)),
+            Some(found) => Err(ConvergeError::OtherMasterKey { found, expected: old }),
+            // The old master key is lost here; the new one does not open keys that are under the old one.
             None => Ok(match new_step(unit.new, old) {
-                NewStep::Ready => Step::Do(Order::Activate(old)),
+                NewStep::Ready => ConvergeStep::Do(AdminOperation::Activate(old)),
                 NewStep::Next(step) => step,
             }),
         },
@@ -127,29 +129,29 @@ fn key_step(unit: &Snapshot, goal: KeyGoal) -> Result<Step, Stuck> {
 }
 
 enum NewStep {
-    /// New holds the key, committed.
+    /// The new register holds the key, committed.
     Ready,
-    Next(Step),
+    Next(ConvergeStep),
 }
 
 fn new_step(new: NewRegister, key: VerificationPattern) -> NewStep {
     match new {
-        NewRegister::Empty => NewStep::Next(Step::Load(key)),
+        NewRegister::Empty => NewStep::Next(ConvergeStep::Load(key)),
         NewRegister::FullUncommitted(found) if found.is_of_same_key(&key) => {
-            NewStep::Next(Step::Do(Order::Commit(key)))
+            NewStep::Next(ConvergeStep::Do(AdminOperation::Commit(key)))
         }
         NewRegister::FullCommitted(found) if found.is_of_same_key(&key) => NewStep::Ready,
-        // Somebody else's leftover; loading needs an empty register.
+        // Left over from another ceremony; loading needs an empty register.
         NewRegister::FullUncommitted(_) | NewRegister::FullCommitted(_) => {
-            NewStep::Next(Step::Do(Order::ClearNew))
+            NewStep::Next(ConvergeStep::Do(AdminOperation::ClearNew))
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{KeyGoal, Step, Stuck, key_step};
-    use crate::{Order, Snapshot};
+    use super::{ConvergeError, ConvergeStep, MasterKeyGoal, key_step};
+    use crate::{AdminOperation, Snapshot};
     use unit_api::admin::{Attributes, ControlPoints, InstanceId};
     use unit_api::{Condition, NewRegister, Target, UnitId, VerificationPattern};
 
@@ -173,12 +175,12 @@ mod tests {
         }
     }
 
-    fn carry_out(unit: &mut Snapshot, step: &Step) {
+    fn apply(unit: &mut Snapshot, step: &ConvergeStep) {
         match step {
-            Step::Load(key) => unit.new = NewRegister::FullUncommitted(*key),
-            Step::Do(Order::Commit(key)) => unit.new = NewRegister::FullCommitted(*key),
-            Step::Do(Order::ClearNew) => unit.new = NewRegister::Empty,
-            Step::Do(Order::Activate(key)) => {
+            ConvergeStep::Load(key) => unit.new = NewRegister::FullUncommitted(*key),
+            ConvergeStep::Do(AdminOperation::Commit(key)) => unit.new = NewRegister::FullCommitted(*key),
+            ConvergeStep::Do(AdminOperation::ClearNew) => unit.new = NewRegister::Empty,
+            ConvergeStep::Do(AdminOperation::Activate(key)) => {
                 unit.current = Some(*key);
                 unit.new = NewRegister::Empty;
             }
@@ -186,8 +188,7 @@ mod tests {
         }
     }
 
-    /// From every state to every goal: the goal, or a refusal, in at most four steps; and a key that is held in
-    /// Current is never lost on the way.
+    /// From every state to every goal: the goal or a refusal, and the key in the current register is never lost.
     #[test]
     fn exhaustive_every_state_converges_or_is_refused_without_loss() {
         let keys = [OLD, NEW, OTHER];
@@ -198,10 +199,10 @@ mod tests {
             .chain(keys.map(NewRegister::FullCommitted))
             .collect();
         let goals = [
-            KeyGoal::AsItIs,
-            KeyGoal::Current(OLD),
-            KeyGoal::Committed(OLD),
-            KeyGoal::Rotating { old: OLD, new: NEW },
+            MasterKeyGoal::AsItIs,
+            MasterKeyGoal::Current(OLD),
+            MasterKeyGoal::Committed(OLD),
+            MasterKeyGoal::Rotating { old: OLD, new: NEW },
         ];
         let (mut reached, mut refused) = (0, 0);
         for current in currents {
@@ -211,11 +212,11 @@ mod tests {
                     let mut steps = 0;
                     loop {
                         match key_step(&unit, goal) {
-                            Ok(Step::Done) => {
+                            Ok(ConvergeStep::Done) => {
                                 reached += 1;
                                 break;
                             }
-                            Ok(step) => carry_out(&mut unit, &step),
+                            Ok(step) => apply(&mut unit, &step),
                             Err(_) => {
                                 refused += 1;
                                 break;
@@ -239,7 +240,13 @@ mod tests {
     #[test]
     fn an_activated_unit_is_not_taken_back() {
         let unit = unit(Some(NEW), NewRegister::Empty);
-        assert!(matches!(key_step(&unit, KeyGoal::Rotating { old: OLD, new: NEW }), Err(Stuck::Ahead(_))));
-        assert!(matches!(key_step(&unit, KeyGoal::Current(OLD)), Err(Stuck::OtherMasterKey { .. })));
+        assert!(matches!(
+            key_step(&unit, MasterKeyGoal::Rotating { old: OLD, new: NEW }),
+            Err(ConvergeError::AlreadyActivated(_))
+        ));
+        assert!(matches!(
+            key_step(&unit, MasterKeyGoal::Current(OLD)),
+            Err(ConvergeError::OtherMasterKey { .. })
+        ));
     }
 }

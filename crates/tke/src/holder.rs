@@ -1,16 +1,16 @@
-//! Signature keys: what administrators sign with, wherever it is kept.
+//! Signature keys of administrators.
 //!
-//! | holder | the private key is | |
+//! | holder | place of the private key | type |
 //! |---|---|---|
 //! | file | in a password-protected file, and in this process while it is open | [`SignatureKeyFile`] |
 //! | card | in a card, which signs | [`crate::card::CardSignatureKey`] |
-//! | service | in the customer's signing service, which signs | [`crate::service::ServiceKey`] |
+//! | service | in the customer's signing service, which signs | [`crate::service::SigningServiceKey`] |
 
 mod all;
 mod file;
 mod hpcs;
 
-pub use all::{SomeFailed, sign_with_all};
+pub use all::{SigningFailures, sign_with_all};
 pub(crate) use file::generate_key;
 pub use file::{
     CreatedSignatureKey, KeyFileError, ListedSignatureKey, SameName, SignatureKeyFile, SignatureKeys,
@@ -19,36 +19,36 @@ pub use file::{
 pub use hpcs::{HpcsKeyFile, HpcsKeyFileError};
 
 use crate::card::{CardError, Serial};
-use crate::service::ServiceError;
+use crate::service::SigningServiceError;
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use tke_crypto::{AdministratorName, PublicKey, Ski};
 
-/// A signature that is being made: `SEQUENCE { r INTEGER, s INTEGER }` in DER.
-pub type Signing<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, SigningError>> + Send + 'a>>;
+/// Future of a signature: `SEQUENCE { r INTEGER, s INTEGER }` in DER.
+pub type SigningFuture<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, SigningError>> + Send + 'a>>;
 
-/// A signature key on P-521 of an administrator, wherever it is kept.
+/// A signature key of an administrator, on P-521.
 pub trait SignatureKey: Send + Sync {
-    /// The administrator's name, which stands in certificate and logs.
+    /// Name of the administrator, as in its certificate and in logs.
     fn name(&self) -> &AdministratorName;
 
     /// The public key.
     fn public_key(&self) -> &PublicKey;
 
-    /// The administrator's identifier: SHA-256 of the public key.
+    /// Subject key identifier: SHA-256 of the public key.
     fn ski(&self) -> Ski {
         self.public_key().ski()
     }
 
-    /// What the key is kept on.
+    /// Medium that the key is kept on.
     fn carrier(&self) -> Carrier;
 
-    /// Signs exactly these bytes, with ECDSA and SHA-512.
-    fn sign<'a>(&'a self, bytes: &'a [u8]) -> Signing<'a>;
+    /// Signs these bytes with ECDSA and SHA-512.
+    fn sign<'a>(&'a self, bytes: &'a [u8]) -> SigningFuture<'a>;
 }
 
-/// What a signature key or a key part is kept on, and taken away with.
+/// Medium that a signature key or a key part is kept on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Carrier {
     /// A file.
@@ -57,9 +57,9 @@ pub enum Carrier {
     Card(Serial),
     /// A key of a signing service.
     Service {
-        /// Where the service is.
+        /// Address of the service.
         url: String,
-        /// What it calls the key.
+        /// Name of the key there.
         key: String,
     },
 }
@@ -74,7 +74,7 @@ impl fmt::Display for Carrier {
     }
 }
 
-/// Why there is no signature.
+/// Reason why a key did not sign.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SigningError {
@@ -83,5 +83,5 @@ pub enum SigningError {
     Card(#[from] CardError),
     /// The signing service did not sign.
     #[error("the signing service did not sign")]
-    Service(#[from] ServiceError),
+    Service(#[from] SigningServiceError),
 }

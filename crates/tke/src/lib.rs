@@ -1,33 +1,34 @@
 //! Trusted key entry: the customer's side of a crypto unit.
 //!
-//! | module | what it is about |
+//! | module | content |
 //! |---|---|
-//! | [`holder`], [`part`], [`card`], [`service`], [`secret_file`] | who keeps signature keys and key parts, and how |
-//! | [`mod@unit`] | one unit, believed only where its module has signed |
-//! | [`order`], [`quorum`], [`ceremony`] | a command to one unit: bound, signed, sent, checked, written down |
-//! | [`plan`], [`converge`] | the next step from what a unit is to what it should be |
+//! | [`holder`], [`part`], [`card`], [`service`], [`secret_file`] | signature keys and key parts, and what keeps them |
+//! | [`mod@unit`] | one crypto unit, whose module signs every response |
+//! | [`operation`], [`quorum`], [`ceremony`] | a command to one unit: built, signed, sent, checked, recorded |
+//! | [`admin_policy`], [`converge`] | the next step from the state of a unit to its goal |
 //! | [`rotation`] | a rotation of the master key over all units of an instance |
-//! | [`compare`] | all units of an instance side by side |
+//! | [`compare`], [`precheck`] | differences between the units of an instance; checks before a ceremony |
 //! | [`proposal`] | a command that several people sign at different times |
-//! | [`protocol`] | the record of a ceremony |
+//! | [`protocol`] | script and record of a ceremony |
+//! | [`private_file`] | files that only their owner can read, written durably |
 //!
-//! What this crate deliberately does not know: how a unit is reached, command lines, and any key of the service.
+//! The crate does not know how a unit is reached, nor command lines, nor any key of the service.
 //!
 //! Invariants:
-//! - Nothing that a unit says is believed unless its module has signed it, and the manufacturer the module's key.
+//! - A unit's response is accepted only with the signature of its module, whose key the manufacturer has certified.
 //! - A key part leaves its holder only sealed for a unit's importer key.
-//! - What is committed is the pattern that the ceremony has worked out, never an echo of the unit.
-//! - Nothing is decided from what was sent, only from what units show.
+//! - The pattern that is committed is calculated from the key parts, never taken from the unit.
+//! - The next step follows from the state that units report, never from what was sent to them.
 
+pub mod admin_policy;
 pub mod card;
 pub mod ceremony;
 pub mod compare;
 pub mod converge;
 pub mod holder;
 pub mod location;
-pub mod order;
+pub mod operation;
 pub mod part;
-pub mod plan;
 pub mod precheck;
 pub mod private_file;
 pub mod proposal;
@@ -39,5 +40,10 @@ pub mod service;
 pub mod unit;
 
 pub use location::{Location, LocationInvalid};
-pub use order::{Administrator, Order};
-pub use unit::{AdminUnit, Listed, Snapshot, UnitFault, UnitKind, UnitPort, VerifiedUnit};
+pub use operation::{AdminOperation, Administrator};
+pub use unit::{AdminUnit, AdminUnitError, Snapshot, UnitDescriptor, UnitKind, UnitPort, VerifiedUnit};
+
+/// Runs the examples of the README as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

@@ -1,4 +1,4 @@
-//! Where a crypto unit is.
+//! Location of a crypto unit.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,9 +6,9 @@ use std::str::FromStr;
 /// `[region].[zone].[module].[domain]`, module and domain in at least two decimal digits: `[us-east].[az2].[03].[22]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Location {
-    /// Region.
+    /// Name of the region.
     pub region: String,
-    /// Zone, with whatever the operator adds to tell racks apart.
+    /// Name of the zone, with suffixes by which the operator distinguishes racks.
     pub zone: String,
     /// Index of the module.
     pub module: u32,
@@ -16,9 +16,11 @@ pub struct Location {
     pub domain: u32,
 }
 
-/// Text that is no location.
+/// Text that is not a location.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no location: write [region].[zone].[module].[domain], such as [us-east].[az2].[03].[22]")]
+#[error(
+    "`{0}` is not a location: write [region].[zone].[module].[domain], such as [us-east].[az2].[03].[22]"
+)]
 pub struct LocationInvalid(pub String);
 
 impl fmt::Display for Location {
@@ -42,7 +44,7 @@ impl FromStr for Location {
             };
             let index = |digits: &str| {
                 let number: u32 = digits.parse().ok()?;
-                // One form for each number.
+                // One representation for each number.
                 (format!("{number:02}") == digits).then_some(number)
             };
             Some(Self {
@@ -69,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_location_is_refused() {
+    fn other_text_is_refused() {
         for text in
             ["", "[a].[b].[1].[02]", "[a].[b].[01]", "[a].[].[01].[02]", "a.b.01.02", "[a].[b].[01].[+2]"]
         {

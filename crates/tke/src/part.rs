@@ -1,14 +1,14 @@
-//! Key parts: what custodians hold, and what a master key is put together from.
+//! Key parts, which custodians hold.
 //!
-//! A part is 32 bytes, and a master key is the XOR of two or three of them. Each is shown by its verification pattern
-//! alone. A part leaves its holder only sealed for a unit's importer key.
+//! A part has 32 bytes, and a master key is the XOR of two or three parts. Only its verification pattern is ever shown. A
+//! part leaves its holder only sealed for a unit's importer key.
 
 mod file;
 mod set;
 mod value;
 
 pub use file::{KeyPartFile, KeyParts, ListedKeyPart, PartFileError, list_key_parts};
-pub use set::{KeyPartSet, PartsRefused};
+pub use set::{KeyPartSet, PartSetError};
 pub use value::{PartInvalid, PartOrigin};
 pub(crate) use value::{combine, from_hex, generate, pattern_of, take};
 
@@ -19,20 +19,20 @@ use std::pin::Pin;
 use tke_crypto::{Name, PublicKey, SealError};
 use unit_api::VerificationPattern;
 
-/// The name of a key part: 1 to 30 printable ASCII characters.
+/// Label of a key part: 1 to 30 printable ASCII characters.
 pub type PartLabel = Name<30>;
 
-/// Fewest parts of a master key.
+/// Smallest number of parts of a master key.
 pub const MIN_PARTS: usize = 2;
-/// Most parts of a master key.
+/// Largest number of parts of a master key.
 pub const MAX_PARTS: usize = 3;
 
-/// A key part sealed for one importer key, as [`tke_crypto::seal_key_part`] makes it: DER, safe to send.
+/// A key part sealed for one importer key by [`tke_crypto::seal_key_part`], in DER.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedPart(pub Vec<u8>);
 
-/// What names a key part in audit records, and says nothing of it: SHA-256 of the encrypted file it is kept in; for a
-/// part that was made on a card, 32 random bytes made with it.
+/// Identifier of a key part in records, independent of its value: SHA-256 of its encrypted file, or 32 random bytes for a
+/// part that was generated on a card.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartId(pub [u8; 32]);
 
@@ -48,36 +48,36 @@ impl fmt::Debug for PartId {
     }
 }
 
-/// A part that is being sealed.
-pub type Sealing<'a> = Pin<Box<dyn Future<Output = Result<SealedPart, PartError>> + Send + 'a>>;
+/// Future of a sealed part.
+pub type SealingFuture<'a> = Pin<Box<dyn Future<Output = Result<SealedPart, PartError>> + Send + 'a>>;
 
-/// Whatever holds a key part and gives it away to units only.
+/// A holder of a key part, which releases it only sealed for a unit.
 pub trait KeyPartHolder: Send + Sync {
-    /// What the part is called.
+    /// Label of the part.
     fn label(&self) -> &PartLabel;
 
-    /// The part's verification pattern, by which its custodian knows it.
+    /// Verification pattern of the part, by which its custodian recognizes it.
     fn pattern(&self) -> VerificationPattern;
 
-    /// What audit records call the part.
+    /// Identifier of the part in records.
     fn id(&self) -> PartId;
 
-    /// What the part is kept on.
+    /// Medium that the part is kept on.
     fn carrier(&self) -> Carrier;
 
-    /// Seals the part for an importer key. That the key is a unit's is for the caller to have checked: whoever has the
-    /// private key reads the part.
-    fn seal_for<'a>(&'a self, importer: &'a PublicKey) -> Sealing<'a>;
+    /// Seals the part for an importer key. The caller has verified that the key belongs to a unit: the owner of its private
+    /// key can read the part.
+    fn seal_for<'a>(&'a self, importer: &'a PublicKey) -> SealingFuture<'a>;
 }
 
-/// Why a part was not sealed.
+/// Reason why a part was not sealed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PartError {
     /// The card did not seal it.
     #[error("the card did not seal the part")]
     Card(#[from] CardError),
-    /// The cryptography failed: no randomness.
+    /// There was no randomness.
     #[error("the part could not be sealed")]
     Seal(#[from] SealError),
 }

@@ -1,53 +1,53 @@
-//! What must be so before a ceremony begins, every point of it looked at and reported.
+//! Checks before a ceremony begins. Every check is made and reported, even after one has failed.
 
-use crate::compare::{Compared, Comparison};
+use crate::compare::{ComparedUnit, Comparison};
 use crate::quorum::Quorum;
 use crate::{Snapshot, UnitKind};
 use serde::Serialize;
 use unit_api::{Condition, NewRegister, VerificationPattern};
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What must be so.
+    /// The condition that is checked.
     pub what: &'static str,
-    /// Nothing, or what is not so and what to do.
+    /// `None` if it holds, else the problem and what to do about it.
     pub problem: Option<String>,
 }
 
-/// Everything that was looked at.
+/// The result of all checks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// In order.
+pub struct PrecheckReport {
+    /// The checks, in order.
     pub checks: Vec<Check>,
 }
 
-impl Report {
+impl PrecheckReport {
     /// Whether the ceremony may begin.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.checks.iter().all(|check| check.problem.is_none())
     }
 
-    /// What stands in the way.
+    /// The checks that failed.
     pub fn problems(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| check.problem.is_some())
     }
 }
 
-/// Which step of a rotation is to be taken.
+/// The step of a rotation that is about to begin.
 #[derive(Clone, Copy, Debug)]
 pub enum RotationStage {
     /// The new master key is about to be loaded from its parts.
     Load,
     /// The new master key is about to be generated in a recovery unit and copied to all others.
     LoadAutomatically,
-    /// Blobs are about to be re-enciphered and units activated, to this key where it is known.
+    /// Keys are about to be re-enciphered and units activated, under this master key if it is known.
     Rotate(Option<VerificationPattern>),
 }
 
-/// What must be so before a master key is rotated. `listed` is how many units the instance has, `keystore` the pattern that the
-/// keystore is under.
+/// Checks before a master key is rotated. `listed` is the number of units that take part, `keystore` the pattern of the
+/// master key that the keystore is under.
 #[must_use]
 pub fn rotation(
     comparison: &Comparison,
@@ -55,7 +55,7 @@ pub fn rotation(
     quorum: &Quorum,
     stage: RotationStage,
     keystore: Option<VerificationPattern>,
-) -> Report {
+) -> PrecheckReport {
     let units = &comparison.units;
     let current = comparison.common_current();
     let mut checks = vec![
@@ -63,10 +63,9 @@ pub fn rotation(
             (units.len() != listed)
                 .then(|| format!("{} of {listed} are: select the others with `cryptounit-add`", units.len()))
         }),
-        check("all units work", || {
-            numbers(units, |u| u.condition != Condition::Operational).map(|n| {
-                format!("units {n} are in their error state: zeroize them and copy the master key back")
-            })
+        check("no unit is in its error state", || {
+            numbers(units, |u| u.condition != Condition::Operational)
+                .map(|n| format!("units {n} are: zeroize them, and copy the master key to them again"))
         }),
         check("no unit is in imprint mode", || {
             numbers(units, |u| u.attributes.imprint())
@@ -87,7 +86,7 @@ pub fn rotation(
         }),
         check("every current register is valid, with one pattern", || {
             current.is_none().then(|| {
-                "they differ or are empty: see `cryptounit-compare`; copy the right key with `auto-mk-recover`, or load it"
+                "they differ or are empty: see `cryptounit-compare`; copy the master key with `auto-mk-recover`, or load it"
                     .to_owned()
             })
         }),
@@ -102,7 +101,9 @@ pub fn rotation(
         RotationStage::Load | RotationStage::LoadAutomatically => {
             check("every new register is empty", || {
                 numbers(units, |u| !matches!(u.new, NewRegister::Empty)).map(|n| {
-                    format!("not on units {n}: clear it with `cryptounit-mk-clrnew`, or go on with `resume`")
+                    format!(
+                        "not on units {n}: clear it with `cryptounit-mk-clrnew`, or continue with `resume`"
+                    )
                 })
             })
         }
@@ -113,7 +114,7 @@ pub fn rotation(
             let one = patterns.zip(wanted).is_some_and(|(patterns, wanted)| {
                 patterns.iter().all(|pattern| pattern.is_of_same_key(&wanted))
             });
-            (!one).then(|| "not so: load and commit the same new master key on every unit first".to_owned())
+            (!one).then(|| "load and commit the same new master key on every unit first".to_owned())
         }),
     });
     if matches!(stage, RotationStage::LoadAutomatically) {
@@ -123,15 +124,19 @@ pub fn rotation(
             })
         }));
     }
-    Report { checks }
+    PrecheckReport { checks }
 }
 
-/// Where an automatic initialization may begin: everywhere nothing, or at least one recovery unit with the master key
-/// and the others empty or equal. Anything else is reported, never guessed.
+/// Checks before an automatic initialization. Either no unit holds a master key, or at least one recovery unit holds it and
+/// the others are empty or hold the same.
 #[must_use]
-pub fn automatic(comparison: &Comparison, listed: usize, keystore: Option<VerificationPattern>) -> Report {
+pub fn automatic(
+    comparison: &Comparison,
+    listed: usize,
+    keystore: Option<VerificationPattern>,
+) -> PrecheckReport {
     let units = &comparison.units;
-    let recovery = |unit: &&Compared| unit.listed.kind == UnitKind::Recovery;
+    let recovery = |unit: &&ComparedUnit| unit.listed.kind == UnitKind::Recovery;
     let held: Vec<VerificationPattern> = units.iter().filter_map(|unit| unit.snapshot.current).collect();
     let source = units.iter().filter(recovery).find_map(|unit| unit.snapshot.current);
     let checks = vec![
@@ -143,16 +148,16 @@ pub fn automatic(comparison: &Comparison, listed: usize, keystore: Option<Verifi
             (!units.iter().any(|unit| recovery(&unit)))
                 .then(|| "none is: use key parts or smart cards instead".to_owned())
         }),
-        check("all units work", || {
+        check("no unit is in its error state", || {
             numbers(units, |u| u.condition != Condition::Operational)
-                .map(|n| format!("units {n} are in their error state: zeroize them"))
+                .map(|n| format!("units {n} are: zeroize them"))
         }),
         check("no unit holds a key that no recovery unit holds", || {
             let other =
                 held.iter().any(|pattern| source.is_none_or(|source| !source.is_of_same_key(pattern)));
             other.then(|| {
-                "at least one does, and nothing is guessed: see `cryptounit-compare`. Zeroize units only if the \
-                 keystore holds nothing under their key"
+                "at least one does: see `cryptounit-compare`. Zeroize units only if no key of the keystore is under their \
+                 master key"
                     .to_owned()
             })
         }),
@@ -160,17 +165,17 @@ pub fn automatic(comparison: &Comparison, listed: usize, keystore: Option<Verifi
             (None, _) => None,
             (Some(stored), Some(source)) if stored.is_of_same_key(&source) => None,
             (Some(stored), _) => Some(format!(
-                "it is under {stored}, which no recovery unit holds: a fresh master key would make every key in it \
-                 unusable. Load the old one from its parts"
+                "it is under {stored}, which no recovery unit holds: a new master key would make every key in it unusable. \
+                 Load the old one from its parts"
             )),
         }),
     ];
-    Report { checks }
+    PrecheckReport { checks }
 }
 
-/// Whether activating `pattern` may go ahead over a keystore: never over one under another key.
+/// Checks before the master key `pattern` is activated: the keystore must not be under another one.
 #[must_use]
-pub fn activation(pattern: VerificationPattern, keystore: Option<VerificationPattern>) -> Report {
+pub fn activation(pattern: VerificationPattern, keystore: Option<VerificationPattern>) -> PrecheckReport {
     let checks = vec![check("the keystore is empty, or under this master key", || {
         keystore.filter(|stored| !stored.is_of_same_key(&pattern)).map(|stored| {
             format!(
@@ -179,7 +184,7 @@ pub fn activation(pattern: VerificationPattern, keystore: Option<VerificationPat
             )
         })
     })];
-    Report { checks }
+    PrecheckReport { checks }
 }
 
 fn check(what: &'static str, problem: impl FnOnce() -> Option<String>) -> Check {
@@ -193,14 +198,17 @@ fn committed(unit: &Snapshot) -> Option<VerificationPattern> {
     }
 }
 
-/// The numbers of the units of which it is so, if there are any.
-fn numbers(units: &[Compared], so: impl Fn(&Snapshot) -> bool) -> Option<String> {
-    let numbers: Vec<String> =
-        units.iter().filter(|unit| so(&unit.snapshot)).map(|unit| unit.listed.number.to_string()).collect();
+/// Numbers of the units that meet a condition, if there are any.
+fn numbers(units: &[ComparedUnit], condition: impl Fn(&Snapshot) -> bool) -> Option<String> {
+    let numbers: Vec<String> = units
+        .iter()
+        .filter(|unit| condition(&unit.snapshot))
+        .map(|unit| unit.listed.number.to_string())
+        .collect();
     (!numbers.is_empty()).then(|| numbers.join(", "))
 }
 
-fn alike<T: PartialEq>(units: &[Compared], of: impl Fn(&Snapshot) -> T) -> bool {
+fn alike<T: PartialEq>(units: &[ComparedUnit], of: impl Fn(&Snapshot) -> T) -> bool {
     units.windows(2).all(|pair| match pair {
         [a, b] => of(&a.snapshot) == of(&b.snapshot),
         _ => true,

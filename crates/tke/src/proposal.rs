@@ -1,13 +1,15 @@
-//! A command that several people sign at different times, carried between them as a file.
+//! A command that several people sign at different times, passed between them as a file.
 //!
-//! What is signed is the block, byte for byte. The words beside it are worked out from those bytes each time they are
-//! shown; nothing that a file says about itself is believed. The unit's transaction counter is in the block: once
-//! anything else has been done to the unit, the proposal is void.
+//! Administrators sign the block, byte for byte. Its description is generated from these bytes each time it is shown, never
+//! read from the file. The block contains the unit's transaction counter: once the unit has executed another command, the
+//! proposal is void.
 
 use crate::holder::{SignatureKey, SigningError};
 use crate::quorum::needed;
-use crate::unit::{AdminUnit, Answer, BlockSignature, Snapshot, UnitFault, UnitPort, encode_block};
-use crate::{Listed, Location, Order};
+use crate::unit::{
+    AdminUnit, AdminUnitError, BlockSignature, Snapshot, UnitPort, VerifiedResponse, encode_block,
+};
+use crate::{AdminOperation, Location, UnitDescriptor};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -16,12 +18,12 @@ use unit_api::Target;
 use unit_api::admin::{AdminBlock, SignatureAlgorithm};
 use wire::text::{decode_hex_vec, encode_hex};
 
-/// The form of the file.
+/// Version of the file format.
 const FORMAT: u32 = 1;
-/// How long signatures may be collected where nobody says.
+/// Default time in which signatures may be collected.
 pub const DEFAULT_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 
-/// A proposal.
+/// A proposed command to one unit, with the signatures collected so far.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Proposal {
@@ -31,9 +33,9 @@ pub struct Proposal {
     location: String,
     created: Timestamp,
     expires: Timestamp,
-    /// Signatures that the unit asked for when the proposal was made.
+    /// Number of signatures that the unit needed when the proposal was made.
     needed: usize,
-    /// The block, in hexadecimal.
+    /// The block that is signed, in hexadecimal.
     block: String,
     signatures: Vec<Signed>,
 }
@@ -42,108 +44,108 @@ pub struct Proposal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signed {
-    /// The administrator's name, for people.
+    /// Name of the administrator.
     pub name: String,
-    /// Of the public key, in hexadecimal.
+    /// Subject key identifier, in hexadecimal.
     pub ski: String,
-    /// When, by the signer's clock.
+    /// Time of the signature, by the signer's clock.
     pub at: Timestamp,
-    /// P-521 point of the signer, in hexadecimal.
+    /// Public key: a point on P-521, in hexadecimal.
     point: String,
     /// ECDSA signature, DER, in hexadecimal.
     signature: String,
 }
 
-/// Why a proposal is not taken.
+/// Reason why a proposal is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProposalError {
-    /// The file is none, or of another format.
-    #[error("the file is no proposal that this program understands")]
+    /// Not a proposal, or of another format version.
+    #[error("the file is not a proposal that this program understands")]
     Malformed(#[source] Option<serde_json::Error>),
-    /// Its time is over.
+    /// The time for signatures has passed.
     #[error("the proposal expired at {0}: make a new one")]
     Expired(Timestamp),
-    /// The same administrator signed before.
+    /// The administrator has signed already.
     #[error("`{0}` has signed the proposal already")]
     SignedAlready(String),
     /// The key did not sign.
     #[error("the signature key did not sign")]
     Signing(#[from] SigningError),
-    /// A signature in the file does not belong to its block.
-    #[error("the signature of `{0}` does not belong to this proposal")]
+    /// A signature in the file is not valid for its block.
+    #[error("the signature of `{0}` is not valid for this proposal")]
     SignatureWrong(String),
-    /// Too few have signed.
-    #[error("{have} of {needed} signatures are there: have others sign")]
+    /// There are fewer signatures than the unit needs.
+    #[error("the proposal has {have} of {needed} signatures: have other administrators sign it")]
     TooFew {
-        /// How many there are.
+        /// Number of signatures in the file.
         have: usize,
-        /// How many it takes.
+        /// Number of signatures that the unit needs.
         needed: usize,
     },
     /// The proposal is for another unit.
     #[error("the proposal is for crypto unit {proposed}, not for {given}")]
     OtherUnit {
-        /// Where it is for.
+        /// Location of the unit that the proposal is for.
         proposed: String,
-        /// Where it was brought.
+        /// Location of the unit that it was submitted to.
         given: String,
     },
-    /// The unit has moved on.
+    /// The unit has executed another command since.
     #[error(
-        "the proposal is void: since it was made, the crypto unit has been given another command (counter {now}, \
+        "the proposal is void: since it was made, the crypto unit has executed another command (counter {now}, \
          proposal for {proposed}). Make a new one"
     )]
     Void {
-        /// The counter that the proposal was made for.
+        /// Transaction counter in the proposal.
         proposed: u128,
-        /// The unit's counter plus one.
+        /// Transaction counter that the unit accepts next.
         now: u128,
     },
-    /// The unit did not take it.
+    /// The unit refused the command, or did not answer.
     #[error(transparent)]
-    Unit(#[from] UnitFault),
+    Unit(#[from] AdminUnitError),
 }
 
 impl Proposal {
-    /// Proposes an order for a unit as it is now.
+    /// Proposes an operation on a unit in its present state.
     #[must_use]
     pub fn new(
-        listed: &Listed,
+        listed: &UnitDescriptor,
         unit: &Snapshot,
-        order: &Order,
+        operation: &AdminOperation,
         now: Timestamp,
         lifetime: SignedDuration,
     ) -> Self {
-        let block = block_for(unit, order);
+        let block = block_for(unit, operation);
         Self {
             format: FORMAT,
             unit: listed.number,
             location: listed.location.to_string(),
             created: now,
             expires: now.checked_add(lifetime).unwrap_or(Timestamp::MAX),
-            needed: needed(unit, order.command(), order.sets()),
+            needed: needed(unit, operation.command(), operation.sets()),
             block: encode_hex(&block),
             signatures: Vec::new(),
         }
     }
 
-    /// The proposal in a file.
+    /// Decodes a file and verifies its signatures.
     ///
     /// # Errors
-    /// [`ProposalError::Malformed`], also for a block that no unit would understand;
+    /// [`ProposalError::Malformed`], also for a block that is not an [`AdminOperation`];
     /// [`ProposalError::SignatureWrong`].
     pub fn from_json(text: &str) -> Result<Self, ProposalError> {
         let proposal: Self = serde_json::from_str(text).map_err(|e| ProposalError::Malformed(Some(e)))?;
         let understood = proposal.format == FORMAT && proposal.location.parse::<Location>().is_ok();
-        if !understood || proposal.order().is_none() {
+        if !understood || proposal.operation().is_none() {
             return Err(ProposalError::Malformed(None));
         }
         proposal.checked_signatures()?;
         Ok(proposal)
     }
 
-    /// The file.
+    /// Encodes the file.
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
@@ -155,14 +157,14 @@ impl Proposal {
         self.unit
     }
 
-    /// What is proposed, read from the bytes that are signed.
+    /// The proposed operation, decoded from the signed bytes.
     #[must_use]
-    pub fn order(&self) -> Option<Order> {
+    pub fn operation(&self) -> Option<AdminOperation> {
         let bytes = self.block_bytes();
-        Order::from_block(&AdminBlock::decode(&bytes).ok()?)
+        AdminOperation::from_block(&AdminBlock::decode(&bytes).ok()?)
     }
 
-    /// For whom, read from the bytes that are signed.
+    /// The unit and the transaction counter, decoded from the signed bytes.
     #[must_use]
     pub fn target(&self) -> Option<(Target, u128)> {
         let bytes = self.block_bytes();
@@ -170,28 +172,28 @@ impl Proposal {
         Some((block.target, block.transaction_counter))
     }
 
-    /// SHA-256 of the bytes that are signed, to be read out on the telephone.
+    /// SHA-256 of the signed bytes, for comparison over another channel.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         encode_hex(&Sha256::digest(self.block_bytes()))
     }
 
-    /// Who has signed.
+    /// The signatures collected so far.
     #[must_use]
     pub fn signed(&self) -> &[Signed] {
         &self.signatures
     }
 
-    /// What a signer has to know, in words.
+    /// A description for signers, generated from the signed bytes.
     #[must_use]
     pub fn describe(&self) -> String {
-        let order = self.order().map_or_else(|| "nothing that is understood".to_owned(), |o| o.to_string());
+        let operation = self.operation().map_or_else(|| "(not understood)".to_owned(), |o| o.to_string());
         let (unit, life, counter) = self.target().map_or_else(
             || (String::new(), 0, 0),
             |(target, counter)| (target.unit.to_string(), target.domain_instance, counter),
         );
         let mut text = format!(
-            "proposal:   {order}\ncrypto unit: {} {} (module {unit}, life {life})\ncounter:    {counter}\n\
+            "proposal:   {operation}\ncrypto unit: {} {} (module {unit}, life {life})\ncounter:    {counter}\n\
              expires:    {}\nfingerprint: {}\nsignatures: {} of {}\n",
             self.unit,
             self.location,
@@ -209,7 +211,7 @@ impl Proposal {
     /// Adds a signature.
     ///
     /// # Errors
-    /// [`ProposalError`]; the proposal is as it was then.
+    /// [`ProposalError`]; the proposal is unchanged then.
     pub async fn sign(&mut self, key: &dyn SignatureKey, now: Timestamp) -> Result<(), ProposalError> {
         self.check_time(now)?;
         let (ski, name) = (key.ski().to_string(), key.name().as_str().to_owned());
@@ -222,7 +224,7 @@ impl Proposal {
         Ok(())
     }
 
-    /// Submits the proposal with all its signatures.
+    /// Submits the proposal with its signatures.
     ///
     /// # Errors
     /// [`ProposalError`]; nothing was sent unless it is [`ProposalError::Unit`].
@@ -230,7 +232,7 @@ impl Proposal {
         &self,
         unit: &AdminUnit<P>,
         now: Timestamp,
-    ) -> Result<Answer, ProposalError> {
+    ) -> Result<VerifiedResponse, ProposalError> {
         self.check_time(now)?;
         let snapshot = unit.snapshot().await?;
         let (target, counter) = self.target().ok_or(ProposalError::Malformed(None))?;
@@ -242,8 +244,8 @@ impl Proposal {
         if counter != next || target != snapshot.target {
             return Err(ProposalError::Void { proposed: counter, now: next });
         }
-        let order = self.order().ok_or(ProposalError::Malformed(None))?;
-        let needed = needed(&snapshot, order.command(), order.sets());
+        let operation = self.operation().ok_or(ProposalError::Malformed(None))?;
+        let needed = needed(&snapshot, operation.command(), operation.sets());
         if self.signatures.len() < needed {
             return Err(ProposalError::TooFew { have: self.signatures.len(), needed });
         }
@@ -258,7 +260,7 @@ impl Proposal {
         decode_hex_vec(&self.block).map(|block| block.to_vec()).unwrap_or_default()
     }
 
-    /// The signatures, each verified by the key whose identifier it bears.
+    /// The signatures, each verified under the key that its identifier names.
     fn checked_signatures(&self) -> Result<Vec<BlockSignature>, ProposalError> {
         let block = self.block_bytes();
         let check = |signed: &Signed| {
@@ -279,12 +281,12 @@ impl Proposal {
     }
 }
 
-/// The block of an order to a unit as it is now.
-pub(crate) fn block_for(unit: &Snapshot, order: &Order) -> Vec<u8> {
+/// The block of an operation on a unit in its present state.
+pub(crate) fn block_for(unit: &Snapshot, operation: &AdminOperation) -> Vec<u8> {
     encode_block(&AdminBlock {
-        command: order.command().id(),
+        command: operation.command().id(),
         target: unit.target,
         transaction_counter: unit.transaction_counter.saturating_add(1),
-        input: &order.input(),
+        input: &operation.input(),
     })
 }

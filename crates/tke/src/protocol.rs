@@ -1,11 +1,11 @@
-//! The paper of a ceremony: the script before it, the record of it, and who may hold what.
+//! Documents of a ceremony: its script, its record, and the separation of owners.
 //!
-//! [`ScriptPlan`] writes the script that is printed before a ceremony. [`CeremonyRecord`] writes down what happens as it
-//! happens, and [`VerifiedRecord`] turns that into a document that witnesses sign. [`check_separate_owners`] keeps
-//! signature keys and key parts in different hands.
+//! [`ScriptPlan`] generates the script that is printed before a ceremony. [`CeremonyRecord`] records events as they happen,
+//! and [`VerifiedRecord`] turns them into a document that witnesses sign. [`check_separate_owners`] checks that signature
+//! keys and key parts have different owners.
 //!
-//! A record never holds a key part, a password or a PIN: nothing in an entry has the type of one, and text that people
-//! type is refused where it looks like a key part.
+//! A record never contains a key part, a password or a PIN: no field of an entry has such a type, and entered text is
+//! refused if it looks like a key part.
 
 mod dual_control;
 mod entry;
@@ -14,8 +14,8 @@ mod record;
 mod render;
 mod text;
 
-pub use dual_control::{DualControl, Held, Holding, SharedOwner, check_separate_owners};
-pub use entry::{CommandEntry, Entry, Happening, PartEntry, Person, Role};
-pub use plan::{Method, PlanInvalid, ScriptPlan, ScriptStep};
+pub use dual_control::{DualControl, DualControlViolation, Held, Holding, check_separate_owners};
+pub use entry::{CommandEntry, Entry, EntryKind, PartEntry, Participant, ParticipantRole};
+pub use plan::{KeyMethod, ScriptPlan, ScriptPlanInvalid, ScriptStep};
 pub use record::{CeremonyRecord, RecordError, VerifiedRecord};
-pub use text::{Hash, Text, TextInvalid};
+pub use text::{Hex32, RecordText, RecordTextInvalid};

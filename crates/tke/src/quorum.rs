@@ -1,40 +1,40 @@
-//! Those who can sign, and who of them has to.
+//! Signature keys at hand, and how many of them have to sign a command.
 
-use crate::holder::{SignatureKey, SomeFailed, sign_with_all};
+use crate::holder::{SignatureKey, SigningFailures, sign_with_all};
 use crate::unit::{BlockSignature, Snapshot};
 use unit_api::admin::{AdminCommand, Attributes, SignatureAlgorithm, SignaturesNeeded};
 
-/// Signature keys at hand, in the order in which they are asked.
+/// Signature keys, in the order in which they are used.
 #[derive(Default)]
 pub struct Quorum {
     keys: Vec<Box<dyn SignatureKey>>,
 }
 
-/// Why a command cannot be signed.
+/// Reason why a command was not signed.
 #[derive(Debug, thiserror::Error)]
 pub enum QuorumError {
-    /// Fewer of the keys at hand are installed than have to sign.
+    /// Too few of the keys belong to administrators of the unit.
     #[error(
         "`{command}` on crypto unit {unit} needs {needed} signatures, and only {able} of the selected signature keys \
-         are its administrators': select more with `sigkey-sel`, or have others sign a proposal"
+         belong to its administrators: select more with `sigkey-sel`, or have others sign a proposal"
     )]
     TooFew {
         /// Number of the unit.
         unit: u16,
-        /// What is to be signed.
+        /// Name of the command.
         command: &'static str,
-        /// How many have to.
+        /// Number of signatures that the unit needs.
         needed: usize,
-        /// How many can.
+        /// Number of keys that are installed in the unit.
         able: usize,
     },
-    /// Somebody did not sign; nothing was sent.
-    #[error("not everybody signed, and nothing was sent")]
-    Failed(#[from] SomeFailed),
+    /// A key did not sign; nothing was sent to the unit.
+    #[error("a signature is missing, and nothing was sent")]
+    Failed(#[from] SigningFailures),
 }
 
 impl Quorum {
-    /// These keys.
+    /// A quorum of these keys.
     #[must_use]
     pub const fn new(keys: Vec<Box<dyn SignatureKey>>) -> Self {
         Self { keys }
@@ -45,7 +45,7 @@ impl Quorum {
         self.keys.iter().map(AsRef::as_ref)
     }
 
-    /// Has as many sign a block as have to, those first who were named first.
+    /// Signs a block with as many keys as the unit needs, in their order.
     ///
     /// # Errors
     /// [`QuorumError`].
@@ -75,7 +75,8 @@ impl Quorum {
     }
 }
 
-/// How many administrators have to sign a command to a unit as it is now; `sets` is what the command sets, if it does.
+/// Number of signatures that a command needs in the present state of a unit. `sets` are the attributes that the command
+/// sets, if it does.
 #[must_use]
 pub fn needed(unit: &Snapshot, command: AdminCommand, sets: Option<Attributes>) -> usize {
     let attributes = unit.attributes;

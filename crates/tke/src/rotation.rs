@@ -17,12 +17,12 @@
 //! | `reach` | with excluded units: takes the step that the service would advise without them; else fails |
 //! | `clear-new`, `cancel`, `reload`, `restore-old`, `contradiction` | fails with the advice: an operator has to decide |
 
+use crate::admin_policy::AdminPolicy;
 use crate::ceremony::{Ceremony, CeremonyError, KeySource};
-use crate::converge::{Goal, KeyGoal};
+use crate::converge::{MasterKeyGoal, UnitGoal};
 use crate::part::KeyPartHolder;
-use crate::plan::Rule;
-use crate::unit::{PortError, UnitFault, UnitPort, VerifiedUnit};
-use crate::{Listed, Order, UnitKind};
+use crate::unit::{AdminUnitError, PortError, UnitPort, VerifiedUnit};
+use crate::{AdminOperation, UnitDescriptor, UnitKind};
 use std::time::Duration;
 use unit_api::VerificationPattern;
 use wire::tke::{Pattern, RotationAction, RotationPhase, RotationStatus, RotationStep};
@@ -57,10 +57,10 @@ pub trait RotationObserver: Send {
     fn key_generated(&mut self, pattern: VerificationPattern) -> Result<(), PortError>;
 
     /// Work on a unit begins.
-    fn unit_begins(&mut self, unit: &Listed);
+    fn unit_begins(&mut self, unit: &UnitDescriptor);
 
     /// Work on a unit has ended.
-    fn unit_ended(&mut self, unit: &Listed, result: Result<UnitChange, CeremonyError>);
+    fn unit_ended(&mut self, unit: &UnitDescriptor, result: Result<UnitChange, CeremonyError>);
 
     /// The service has processed `status.done` of `status.total` key versions of the present phase.
     fn keys_processed(&mut self, status: &RotationStatus);
@@ -89,7 +89,7 @@ pub enum RotationError {
     Ceremony(#[from] CeremonyError),
     /// A unit did not report its state.
     #[error(transparent)]
-    Unit(#[from] UnitFault),
+    Unit(#[from] AdminUnitError),
     /// The observer could not store the state of the rotation.
     #[error("the state of the rotation could not be stored")]
     Store(#[source] PortError),
@@ -194,7 +194,7 @@ impl<'a, S: RotationService, P: UnitPort> Rotation<'a, S, P> {
             Some((_, pattern)) => pattern,
             None => {
                 observer.key_generation_begins().map_err(RotationError::Store)?;
-                let response = ceremony.carry_out(&source.unit, &Order::GenerateMasterKey).await?;
+                let response = ceremony.execute(&source.unit, &AdminOperation::GenerateMasterKey).await?;
                 let pattern = <[u8; 32]>::try_from(response.output.as_slice())
                     .map(VerificationPattern::from_bytes)
                     .map_err(|_| RotationError::PatternNotReported(source.number()))?;
@@ -264,7 +264,7 @@ impl<'a, S: RotationService, P: UnitPort> Rotation<'a, S, P> {
                     // The service advises again what a unit does not do now; only a failure of a unit ends the loop.
                     for unit in self.units {
                         if unit.unit.snapshot().await?.has_committed(new) {
-                            ceremony.carry_out(&unit.unit, &Order::Activate(new)).await?;
+                            ceremony.execute(&unit.unit, &AdminOperation::Activate(new)).await?;
                         }
                     }
                 }
@@ -390,10 +390,10 @@ async fn bring<P: UnitPort>(
     new: VerificationPattern,
     from: &KeySource<'_, P>,
 ) -> Result<(), CeremonyError> {
-    let goal = Goal {
-        rule: Rule::of(&unit.snapshot),
+    let goal = UnitGoal {
+        policy: AdminPolicy::of(&unit.snapshot),
         control_points: None,
-        master_key: KeyGoal::Rotating { old, new },
+        master_key: MasterKeyGoal::Rotating { old, new },
     };
     ceremony.converge(&unit.unit, &goal, from).await.map(drop)
 }
@@ -407,7 +407,7 @@ async fn clear_new<P: UnitPort>(
     if !unit.unit.snapshot().await?.holds_new(new) {
         return Ok(UnitChange::Unchanged);
     }
-    ceremony.carry_out(&unit.unit, &Order::ClearNew).await?;
+    ceremony.execute(&unit.unit, &AdminOperation::ClearNew).await?;
     Ok(UnitChange::Cleared)
 }
 

@@ -1,4 +1,4 @@
-//! A password-protected container for one secret, as a file of JSON that may be copied and backed up.
+//! A password-protected container for one secret: a JSON file that may be copied and backed up.
 //!
 //! ```text
 //! {"format": "hsm-sim secret file", "version": 1, "purpose": "key-part", "public": {"name": …},
@@ -6,9 +6,8 @@
 //!  "cipher": {"algorithm": "aes-256-gcm", "nonce": base64}, "ciphertext": base64}
 //! ```
 //!
-//! The password becomes a key by Argon2id, version 1.3 (RFC 9106); the secret is under AES-256-GCM, and everything
-//! that stands in the clear is its associated data. There is no field that is not protected: an unknown one is
-//! refused.
+//! Argon2id, version 1.3 (RFC 9106), derives a key from the password. AES-256-GCM encrypts the secret under it, and all
+//! other fields are associated data, so that every field is protected. Unknown fields are refused.
 
 mod cost;
 mod folder;
@@ -37,18 +36,17 @@ const SALT_LEN: usize = 32;
 const NONCE_LEN: usize = 12;
 const TAG_LEN: usize = 16;
 
-/// Longest container that is read, in bytes.
+/// Longest file that is read, in bytes.
 pub const MAX_SECRET_FILE_LEN: usize = 256 * 1024;
 
-/// A password, zeroized on drop, never printed. What protects a new file has at least
-/// [`Password::MIN_LEN`] bytes.
+/// A password, zeroized on drop, never printed. A new file needs one of at least [`Password::MIN_LEN`] bytes.
 pub struct Password(Zeroizing<Vec<u8>>);
 
 impl Password {
-    /// Shortest password that a new file is protected with, in bytes.
+    /// Shortest password of a new file, in bytes.
     pub const MIN_LEN: usize = 8;
 
-    /// Takes the text over without copying it.
+    /// Takes ownership of the text without a copy.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text.into_bytes()))
@@ -69,37 +67,37 @@ impl fmt::Debug for Password {
     }
 }
 
-/// Why a container was not made, read or opened.
+/// Reason why a container was not created, read or opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretFileError {
-    /// The disk failed, or the file is not there, or (on creation) it already is.
+    /// Error of the file system; on creation, also if the file exists.
     #[error("{}", path.display())]
     Disk {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// Not a container, or of a version that this program does not know. No password was tried.
-    #[error("not a secret file that can be read: {0}")]
-    NotOne(&'static str),
-    /// A container for something else. No password was tried.
+    /// Another format, or an unknown version. No password was tried.
+    #[error("not a secret file that this program can read: {0}")]
+    InvalidFormat(&'static str),
+    /// A container of another kind of secret. No password was tried.
     #[error("this file holds a {found}, not a {expected}")]
     WrongPurpose {
-        /// What was to be opened.
+        /// Expected purpose.
         expected: &'static str,
-        /// What the file says it holds.
+        /// Purpose that the file names.
         found: String,
     },
-    /// Wrong password, or a file that was changed; not told apart.
+    /// Wrong password, or the file was changed; the two are not distinguished.
     #[error("wrong password, or the file was changed")]
-    Unopened,
-    /// The password is too short to protect anything.
+    WrongPassword,
+    /// The password is shorter than [`Password::MIN_LEN`].
     #[error("a password has at least {} characters", Password::MIN_LEN)]
     PasswordTooShort,
-    /// The operating system gave no randomness, or no memory.
-    #[error("the operating system gave no randomness or no memory")]
+    /// The operating system provided no randomness, or no memory.
+    #[error("the operating system provided no randomness or no memory")]
     System,
 }
 
@@ -109,25 +107,25 @@ impl SecretFileError {
         move |source| Self::Disk { path, source }
     }
 
-    /// Whether a file of that name was there already, and was left alone.
+    /// Whether the file was not created because it exists.
     #[must_use]
-    pub fn is_already_there(&self) -> bool {
+    pub fn already_exists(&self) -> bool {
         matches!(self, Self::Disk { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
     }
 }
 
-/// Fields that a container shows without a password; authenticated, not secret.
+/// Fields that are readable without the password. Not secret, and authenticated when the container is opened.
 pub type PublicFields = BTreeMap<String, String>;
 
-/// A closed container, with the bytes it has or will have on disk.
+/// A closed container, with the bytes of its file.
 pub struct SecretFile {
     bytes: Vec<u8>,
-    stored: Stored,
+    stored: StoredContainer,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Stored {
+struct StoredContainer {
     format: String,
     version: u32,
     purpose: String,
@@ -155,7 +153,7 @@ struct StoredCipher {
 }
 
 impl SecretFile {
-    /// Closes `secret` under `password`, in memory. Takes as long as `cost` says, on the calling thread.
+    /// Encrypts `secret` under `password`, in memory. Blocks the calling thread for the time that `cost` takes.
     ///
     /// # Errors
     /// [`SecretFileError::PasswordTooShort`]; [`SecretFileError::System`] without randomness or memory.
@@ -170,7 +168,7 @@ impl SecretFile {
             return Err(SecretFileError::PasswordTooShort);
         }
         let (salt, nonce) = (random::<SALT_LEN>()?, random::<NONCE_LEN>()?);
-        let mut stored = Stored {
+        let mut stored = StoredContainer {
             format: FORMAT.to_owned(),
             version: VERSION,
             purpose: purpose.to_owned(),
@@ -202,10 +200,10 @@ impl SecretFile {
         Ok(Self { bytes, stored })
     }
 
-    /// Opens the container, which is to be one for `purpose`. Takes as long as its cost says, on the calling thread.
+    /// Decrypts a container with this `purpose`. Blocks the calling thread for the time that its cost takes.
     ///
     /// # Errors
-    /// [`SecretFileError::WrongPurpose`] before a password is tried; [`SecretFileError::Unopened`] for a wrong password
+    /// [`SecretFileError::WrongPurpose`] before a password is tried; [`SecretFileError::WrongPassword`] for a wrong password
     /// and for a changed file alike.
     pub fn open(
         &self,
@@ -219,11 +217,12 @@ impl SecretFile {
             });
         }
         let kdf = &self.stored.kdf;
-        let cost = KdfCost::stored(kdf.memory_kib, kdf.passes, kdf.lanes).ok_or(SecretFileError::Unopened)?;
+        let cost =
+            KdfCost::stored(kdf.memory_kib, kdf.passes, kdf.lanes).ok_or(SecretFileError::WrongPassword)?;
         let salt: [u8; SALT_LEN] = decode(&kdf.salt)?;
         let nonce: [u8; NONCE_LEN] = decode(&self.stored.cipher.nonce)?;
-        let sealed = BASE64.decode(&self.stored.ciphertext).map_err(|_| SecretFileError::Unopened)?;
-        let (secret, tag) = sealed.split_last_chunk::<TAG_LEN>().ok_or(SecretFileError::Unopened)?;
+        let sealed = BASE64.decode(&self.stored.ciphertext).map_err(|_| SecretFileError::WrongPassword)?;
+        let (secret, tag) = sealed.split_last_chunk::<TAG_LEN>().ok_or(SecretFileError::WrongPassword)?;
         let key = cost.derive(password, &salt).ok_or(SecretFileError::System)?;
         let mut secret = Zeroizing::new(secret.to_vec());
         Aes256Gcm::new((&*key).into())
@@ -233,25 +232,25 @@ impl SecretFile {
                 secret.as_mut_slice().into(),
                 &Tag::from(*tag),
             )
-            .map_err(|_| SecretFileError::Unopened)?;
+            .map_err(|_| SecretFileError::WrongPassword)?;
         Ok(secret)
     }
 
-    /// Reads a container from the bytes of a file.
+    /// Decodes a container.
     ///
     /// # Errors
-    /// [`SecretFileError::NotOne`].
+    /// [`SecretFileError::InvalidFormat`].
     pub fn parse(bytes: Vec<u8>) -> Result<Self, SecretFileError> {
         if bytes.len() > MAX_SECRET_FILE_LEN {
-            return Err(SecretFileError::NotOne("it is too long"));
+            return Err(SecretFileError::InvalidFormat("it is too long"));
         }
-        let stored: Stored =
-            serde_json::from_slice(&bytes).map_err(|_| SecretFileError::NotOne("it is no such JSON"))?;
+        let stored: StoredContainer = serde_json::from_slice(&bytes)
+            .map_err(|_| SecretFileError::InvalidFormat("it is not the expected JSON"))?;
         if stored.format != FORMAT {
-            return Err(SecretFileError::NotOne("it is of another format"));
+            return Err(SecretFileError::InvalidFormat("it has another format"));
         }
         if stored.version != VERSION || stored.kdf.algorithm != KDF || stored.cipher.algorithm != CIPHER {
-            return Err(SecretFileError::NotOne("it is of a version that is not known here"));
+            return Err(SecretFileError::InvalidFormat("its version is not supported"));
         }
         Ok(Self { bytes, stored })
     }
@@ -259,28 +258,27 @@ impl SecretFile {
     /// Reads a container from a file.
     ///
     /// # Errors
-    /// [`SecretFileError::Disk`], [`SecretFileError::NotOne`].
+    /// [`SecretFileError::Disk`], [`SecretFileError::InvalidFormat`].
     pub fn read(path: &Path) -> Result<Self, SecretFileError> {
         let bytes = private_file::read(path, MAX_SECRET_FILE_LEN).map_err(SecretFileError::disk(path))?;
         Self::parse(bytes)
     }
 
-    /// Writes the container to a file that is not there yet, readable by its owner alone. Durable on return; on failure
-    /// there is no file.
+    /// Writes the container to a new file of mode 0600. Durable on return; on failure there is no file.
     ///
     /// # Errors
-    /// [`SecretFileError::Disk`]; see [`SecretFileError::is_already_there`].
+    /// [`SecretFileError::Disk`]; see [`SecretFileError::already_exists`].
     pub fn write_new(&self, path: &Path) -> Result<(), SecretFileError> {
         private_file::create(path, &self.bytes).map_err(SecretFileError::disk(path))
     }
 
-    /// What stands in the clear beside the secret. Not to be believed before [`Self::open`] succeeded.
+    /// The public fields. Not authenticated until [`Self::open`] has succeeded.
     #[must_use]
     pub fn public(&self) -> &PublicFields {
         &self.stored.public
     }
 
-    /// What the container says it holds.
+    /// The kind of secret that the container names.
     #[must_use]
     pub fn purpose(&self) -> &str {
         &self.stored.purpose
@@ -292,14 +290,14 @@ impl SecretFile {
         &self.bytes
     }
 
-    /// SHA-256 of the file: names the container in audit records and gives nothing of the secret away.
+    /// SHA-256 of the file: an identifier that is independent of the secret.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         Sha256::digest(&self.bytes).into()
     }
 }
 
-/// The public fields alone.
+/// Purpose and public fields.
 impl fmt::Debug for SecretFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SecretFile")
@@ -309,9 +307,8 @@ impl fmt::Debug for SecretFile {
     }
 }
 
-impl Stored {
-    /// Every field but nonce and ciphertext, each preceded by its length in four bytes, so that no two headers have the
-    /// same bytes.
+impl StoredContainer {
+    /// Every field except nonce and ciphertext, each preceded by its length in four bytes, so that the encoding is unique.
     fn associated_data(&self) -> Vec<u8> {
         let mut data = Vec::new();
         let mut put = |field: &[u8]| {
@@ -342,5 +339,5 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], SecretFileError> {
 }
 
 fn decode<const N: usize>(text: &str) -> Result<[u8; N], SecretFileError> {
-    BASE64.decode(text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or(SecretFileError::Unopened)
+    BASE64.decode(text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or(SecretFileError::WrongPassword)
 }

@@ -1,4 +1,4 @@
-//! One crypto unit as its customer sees it: over any wire, and believed only where its module has signed.
+//! One crypto unit as its customer sees it: over any transport, with every response verified.
 
 use crate::Location;
 use std::fmt;
@@ -10,19 +10,19 @@ use unit_api::admin::{
 };
 use unit_api::{Condition, NewRegister, Target, UnitId, VerificationPattern};
 
-/// What a unit is for. The same device; its permissions differ.
+/// Purpose of a unit. The device is the same; permissions differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UnitKind {
     /// Serves requests.
     Operational,
-    /// Draws the master key and keeps a copy.
+    /// Generates the master key and keeps a copy.
     Recovery,
-    /// Stands by in another region.
+    /// Replaces operational units from another region.
     Failover,
 }
 
 impl UnitKind {
-    /// As listings show it.
+    /// The name in listings.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -39,25 +39,25 @@ impl fmt::Display for UnitKind {
     }
 }
 
-/// A unit as the service lists it. What is in here is the operator's word; the unit's module has the last.
+/// A unit as the service lists it. Not verified: the unit's module proves what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// Counts from 1, in the order of the listing.
+pub struct UnitDescriptor {
+    /// Number of the unit in the instance, from 1.
     pub number: u16,
-    /// What for.
+    /// Purpose of the unit.
     pub kind: UnitKind,
-    /// Where.
+    /// Location of the unit.
     pub location: Location,
-    /// Module and its instance.
+    /// Serial number and instance of the module.
     pub unit: UnitId,
 }
 
-/// Why an exchange with a unit failed on the way.
+/// Error of the transport to a unit.
 pub type PortError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The way to one unit: the DER of a request there, the DER of its answer back.
+/// The port to one unit: carries the DER of a request there, and the DER of the response back.
 pub trait UnitPort: Send + Sync {
-    /// Has the unit answer a request. An error means that the outcome is unknown.
+    /// Sends a request and returns the response. After an error it is unknown whether the unit executed the request.
     fn exchange(&self, request: &[u8]) -> impl Future<Output = Result<Vec<u8>, PortError>> + Send;
 }
 
@@ -67,52 +67,52 @@ impl<P: UnitPort> UnitPort for &P {
     }
 }
 
-/// Why a unit did not do what it was asked.
+/// Reason why a unit gave no result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum UnitFault {
-    /// No answer came. Whether the command was carried out is unknown: look at the unit before trying again.
+pub enum AdminUnitError {
+    /// There was no response. It is unknown whether the unit executed the command: read its state before trying again.
     #[error("crypto unit {unit} did not answer")]
     Unreachable {
         /// Number of the unit.
         unit: u16,
-        /// What happened on the way.
+        /// Error of the transport.
         source: PortError,
     },
-    /// What came is no answer.
-    #[error("crypto unit {unit} gave no proper answer to `{command}`")]
-    Garbled {
+    /// The response is malformed.
+    #[error("crypto unit {unit} sent an invalid response to `{command}`")]
+    InvalidResponse {
         /// Number of the unit.
         unit: u16,
-        /// What was asked.
+        /// Name of the command.
         command: &'static str,
     },
-    /// The answer is not signed by the module that the service lists. Somebody may stand in between.
+    /// The response is not signed by the module that the service lists. It may be forged.
     #[error(
-        "the answer to `{command}` is not the listed module's of crypto unit {unit}: {why}. Trust nothing it said"
+        "the response to `{command}` is not from the listed module of crypto unit {unit}: {why}. Do not trust it"
     )]
     NotAuthentic {
         /// Number of the unit.
         unit: u16,
-        /// What was asked.
+        /// Name of the command.
         command: &'static str,
-        /// What is wrong with it.
+        /// The check that failed.
         why: &'static str,
     },
-    /// The unit refused.
+    /// The unit refused the command.
     #[error("crypto unit {unit} refused `{command}`")]
     Refused {
         /// Number of the unit.
         unit: u16,
-        /// What was asked.
+        /// Name of the command.
         command: &'static str,
-        /// Why.
+        /// Return code and reason.
         source: AdminRefusal,
     },
 }
 
-impl UnitFault {
-    /// Why the unit refused, if it did.
+impl AdminUnitError {
+    /// Return code and reason, if the unit refused the command.
     #[must_use]
     pub const fn refusal(&self) -> Option<AdminRefusal> {
         match self {
@@ -122,41 +122,41 @@ impl UnitFault {
     }
 }
 
-/// A signature over a block, with who made it.
+/// A signature over a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockSignature {
-    /// Whose.
+    /// Subject key identifier of the signer.
     pub ski: Ski,
-    /// How.
+    /// Signature algorithm.
     pub algorithm: SignatureAlgorithm,
-    /// The signature.
+    /// Signature, DER.
     pub signature: Vec<u8>,
 }
 
-/// All that a unit told of itself, under its module's signature.
+/// State of a unit, signed by its module.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The unit, in this life of its domain.
+    /// Module, domain, and how many times the domain was zeroized.
     pub target: Target,
-    /// Its transaction counter.
+    /// Transaction counter.
     pub transaction_counter: u128,
-    /// Current, if valid.
+    /// Master key in the current register, if it is valid.
     pub current: Option<VerificationPattern>,
-    /// New.
+    /// State of the new register.
     pub new: NewRegister,
-    /// Thresholds, permissions, mode.
+    /// Thresholds, permissions and mode.
     pub attributes: Attributes,
     /// Control points.
     pub control_points: ControlPoints,
-    /// The instance that it belongs to.
+    /// Service instance that the unit belongs to.
     pub instance: InstanceId,
-    /// Whether it works.
+    /// Operational, or in its error state.
     pub condition: Condition,
-    /// Who rules it; nobody that is known, while it is in its error state.
+    /// Installed administrators; empty while the unit is in its error state, in which it does not report them.
     pub administrators: Vec<AdministratorEntry>,
-    /// Audit records so far.
+    /// Number of audit records so far.
     pub audit_records: u64,
-    /// Head of the audit chain.
+    /// Hash of the newest audit record, and through it of all.
     pub audit_head: [u8; 32],
 }
 
@@ -197,15 +197,15 @@ impl<P: UnitPort> VerifiedUnit<P> {
     /// Checks the module's certificate against `root` and reads the unit's state.
     ///
     /// # Errors
-    /// [`UnitFault`].
-    pub async fn verify(listed: Listed, port: P, root: &PublicKey) -> Result<Self, UnitFault> {
-        let unit = AdminUnit::meet(listed, port, root).await?;
+    /// [`AdminUnitError`].
+    pub async fn verify(listed: UnitDescriptor, port: P, root: &PublicKey) -> Result<Self, AdminUnitError> {
+        let unit = AdminUnit::authenticate(listed, port, root).await?;
         let snapshot = unit.snapshot().await?;
         Ok(Self { unit, snapshot })
     }
 
     /// The unit as the service lists it.
-    pub const fn listed(&self) -> &Listed {
+    pub const fn listed(&self) -> &UnitDescriptor {
         self.unit.listed()
     }
 
@@ -215,35 +215,39 @@ impl<P: UnitPort> VerifiedUnit<P> {
     }
 }
 
-/// A unit whose module has shown its certificate.
+/// A unit whose module has proved its identity. Responses are verified under its key.
 pub struct AdminUnit<P> {
-    listed: Listed,
+    listed: UnitDescriptor,
     port: P,
     device_key: PublicKey,
     certificate: Vec<u8>,
 }
 
 impl<P: UnitPort> AdminUnit<P> {
-    /// Meets a unit: its module's certificate must be issued by `root` for the module that is listed.
+    /// Queries the certificate of the module, which has to be issued by `root` for the listed module.
     ///
     /// # Errors
-    /// [`UnitFault`].
-    pub async fn meet(listed: Listed, port: P, root: &PublicKey) -> Result<Self, UnitFault> {
+    /// [`AdminUnitError`].
+    pub async fn authenticate(
+        listed: UnitDescriptor,
+        port: P,
+        root: &PublicKey,
+    ) -> Result<Self, AdminUnitError> {
         let command = AdminCommand::QueryDeviceCertificate;
         let request = query_request(&listed, command, &[]);
         let answer = port
             .exchange(&request)
             .await
-            .map_err(|source| UnitFault::Unreachable { unit: listed.number, source })?;
-        let garbled = || UnitFault::Garbled { unit: listed.number, command: command.name() };
-        let response = AdminResponse::decode(&answer).map_err(|_| garbled())?;
-        let block = AdminResponseBlock::decode(response.block).map_err(|_| garbled())?;
+            .map_err(|source| AdminUnitError::Unreachable { unit: listed.number, source })?;
+        let invalid = || AdminUnitError::InvalidResponse { unit: listed.number, command: command.name() };
+        let response = AdminResponse::decode(&answer).map_err(|_| invalid())?;
+        let block = AdminResponseBlock::decode(response.block).map_err(|_| invalid())?;
         let not_authentic =
-            |why| UnitFault::NotAuthentic { unit: listed.number, command: command.name(), why };
+            |why| AdminUnitError::NotAuthentic { unit: listed.number, command: command.name(), why };
         let shown = ModuleCertificate::verify(block.output, root)
             .map_err(|_| not_authentic("the module's certificate is not issued by the manufacturer"))?;
         if shown.module_id != listed.unit.0 {
-            return Err(not_authentic("the certificate is another module's"));
+            return Err(not_authentic("the certificate is for another module"));
         }
         let certificate = block.output.to_vec();
         let unit = Self { listed, port, device_key: shown.key, certificate };
@@ -251,54 +255,59 @@ impl<P: UnitPort> AdminUnit<P> {
         Ok(unit)
     }
 
-    /// As the service lists it.
-    pub const fn listed(&self) -> &Listed {
+    /// The unit as the service lists it.
+    pub const fn listed(&self) -> &UnitDescriptor {
         &self.listed
     }
 
-    /// The module's certificate.
+    /// Certificate of the module, DER.
     #[must_use]
     pub fn certificate(&self) -> &[u8] {
         &self.certificate
     }
 
-    /// What a query gives.
+    /// Executes a query and returns its output.
     ///
     /// # Errors
-    /// [`UnitFault`].
-    pub async fn query(&self, command: AdminCommand, input: &[u8]) -> Result<Answer, UnitFault> {
+    /// [`AdminUnitError`].
+    pub async fn query(
+        &self,
+        command: AdminCommand,
+        input: &[u8],
+    ) -> Result<VerifiedResponse, AdminUnitError> {
         let request = query_request(&self.listed, command, input);
         let answer = self.exchange(&request).await?;
         self.check(&answer, command, None)
     }
 
-    /// The whole unit as it is now, freshly signed.
+    /// Reads the state of the unit. A nonce proves that the response is not an old one.
     ///
     /// # Errors
-    /// [`UnitFault`].
-    pub async fn snapshot(&self) -> Result<Snapshot, UnitFault> {
+    /// [`AdminUnitError`].
+    pub async fn snapshot(&self) -> Result<Snapshot, AdminUnitError> {
         let command = AdminCommand::QueryDomain;
-        let garbled = || UnitFault::Garbled { unit: self.listed.number, command: command.name() };
+        let invalid =
+            || AdminUnitError::InvalidResponse { unit: self.listed.number, command: command.name() };
         loop {
             let mut nonce = [0; 16];
-            getrandom::fill(&mut nonce).map_err(|_| garbled())?;
+            getrandom::fill(&mut nonce).map_err(|_| invalid())?;
             let answer = self.query(command, &nonce).await?;
-            let info = DomainInfo::decode(&answer.output).map_err(|_| garbled())?;
+            let info = DomainInfo::decode(&answer.output).map_err(|_| invalid())?;
             if info.nonce != nonce {
-                return Err(UnitFault::NotAuthentic {
+                return Err(AdminUnitError::NotAuthentic {
                     unit: self.listed.number,
                     command: command.name(),
-                    why: "it is an old answer played back",
+                    why: "it is an old response, replayed",
                 });
             }
-            // A unit in its error state does not say who rules it, and may not know.
+            // A unit in its error state does not report administrators: it may have lost them.
             let administrators = if info.condition == Condition::Operational {
-                let told = self.query(AdminCommand::QueryAdministrators, &[]).await?;
-                // Somebody else's command in between: what was read does not belong together.
-                if told.transaction_counter != answer.transaction_counter {
+                let response = self.query(AdminCommand::QueryAdministrators, &[]).await?;
+                // Another command was executed in between: the two responses describe different states.
+                if response.transaction_counter != answer.transaction_counter {
                     continue;
                 }
-                AdministratorEntries::decode(&told.output).map_err(|_| garbled())?.iter().collect()
+                AdministratorEntries::decode(&response.output).map_err(|_| invalid())?.iter().collect()
             } else {
                 Vec::new()
             };
@@ -318,98 +327,104 @@ impl<P: UnitPort> AdminUnit<P> {
         }
     }
 
-    /// Sends a signed block and gives what the command gives.
+    /// Sends a signed block and returns the output of the command.
     ///
     /// # Errors
-    /// [`UnitFault`]; after [`UnitFault::Unreachable`] the command may have been carried out.
-    pub async fn submit(&self, block: &[u8], signatures: &[BlockSignature]) -> Result<Answer, UnitFault> {
-        let garbled = || UnitFault::Garbled { unit: self.listed.number, command: "a signed block" };
-        let signed = AdminBlock::decode(block).map_err(|_| garbled())?;
-        let command = AdminCommand::from_id(signed.command).ok_or_else(garbled)?;
-        let request = signed_request(block, signatures).ok_or_else(garbled)?;
+    /// [`AdminUnitError`]; after [`AdminUnitError::Unreachable`] the command may have been executed.
+    pub async fn submit(
+        &self,
+        block: &[u8],
+        signatures: &[BlockSignature],
+    ) -> Result<VerifiedResponse, AdminUnitError> {
+        let invalid =
+            || AdminUnitError::InvalidResponse { unit: self.listed.number, command: "a signed block" };
+        let signed = AdminBlock::decode(block).map_err(|_| invalid())?;
+        let command = AdminCommand::from_id(signed.command).ok_or_else(invalid)?;
+        let request = signed_request(block, signatures).ok_or_else(invalid)?;
         let answer = self.exchange(&request).await?;
         self.check(&answer, command, Some(signed.transaction_counter))
     }
 
-    async fn exchange(&self, request: &[u8]) -> Result<Vec<u8>, UnitFault> {
+    async fn exchange(&self, request: &[u8]) -> Result<Vec<u8>, AdminUnitError> {
         self.port
             .exchange(request)
             .await
-            .map_err(|source| UnitFault::Unreachable { unit: self.listed.number, source })
+            .map_err(|source| AdminUnitError::Unreachable { unit: self.listed.number, source })
     }
 
-    /// Holds an answer against what was asked, and against the module's key.
+    /// Verifies a response: signature, module, domain, command and transaction counter.
     fn check(
         &self,
         answer: &[u8],
         command: AdminCommand,
         counter: Option<u128>,
-    ) -> Result<Answer, UnitFault> {
+    ) -> Result<VerifiedResponse, AdminUnitError> {
         let unit = self.listed.number;
-        let garbled = || UnitFault::Garbled { unit, command: command.name() };
-        let response = AdminResponse::decode(answer).map_err(|_| garbled())?;
+        let invalid = || AdminUnitError::InvalidResponse { unit, command: command.name() };
+        let response = AdminResponse::decode(answer).map_err(|_| invalid())?;
         if response.block.is_empty() {
             let source = AdminRefusal { return_code: response.return_code, reason: 0 };
-            return Err(UnitFault::Refused { unit, command: command.name(), source });
+            return Err(AdminUnitError::Refused { unit, command: command.name(), source });
         }
-        let not_authentic = |why| UnitFault::NotAuthentic { unit, command: command.name(), why };
+        let not_authentic = |why| AdminUnitError::NotAuthentic { unit, command: command.name(), why };
         let signer = response.signer().map_err(|_| not_authentic("it is not signed"))?;
         self.device_key
             .verify(response.block, signer.signature)
-            .map_err(|_| not_authentic("the module's signature is wrong"))?;
-        let block = AdminResponseBlock::decode(response.block).map_err(|_| garbled())?;
+            .map_err(|_| not_authentic("the module's signature is invalid"))?;
+        let block = AdminResponseBlock::decode(response.block).map_err(|_| invalid())?;
         if block.target.unit != self.listed.unit {
-            return Err(not_authentic("it is another module's"));
+            return Err(not_authentic("it is from another module"));
         }
         if block.target.domain_index != self.listed.location.domain {
-            return Err(not_authentic("it is another domain's"));
+            return Err(not_authentic("it is from another domain"));
         }
         if block.command != command.id() {
             return Err(not_authentic("it answers another command"));
         }
         match block.result() {
             Ok(_)
-                if counter.is_some_and(|counter| !is_of_now(command, counter, block.transaction_counter)) =>
+                if counter
+                    .is_some_and(|counter| !counter_matches(command, counter, block.transaction_counter)) =>
             {
-                Err(not_authentic("it answers a command of another time"))
+                Err(not_authentic("it answers an earlier or later command"))
             }
-            Ok(output) => Ok(Answer {
+            Ok(output) => Ok(VerifiedResponse {
                 target: block.target,
                 transaction_counter: block.transaction_counter,
                 output: output.to_vec(),
                 response: answer.to_vec(),
             }),
-            Err(source) => Err(UnitFault::Refused { unit, command: command.name(), source }),
+            Err(source) => Err(AdminUnitError::Refused { unit, command: command.name(), source }),
         }
     }
 }
 
-/// Whether a command that was carried out has left the counter where it should: at its own. A unit that has lost its
-/// state goes on, when it is zeroized, from above every number that it can have had.
-fn is_of_now(command: AdminCommand, named: u128, after: u128) -> bool {
+/// Whether the counter after a command is the one of the command. A unit that has lost its state and is zeroized continues
+/// above every counter that it can have had.
+fn counter_matches(command: AdminCommand, named: u128, after: u128) -> bool {
     match command {
         AdminCommand::Zeroize => after >= named,
         _ => after == named,
     }
 }
 
-/// What a unit answered, checked.
+/// A response of a unit, verified.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// Who answered.
+pub struct VerifiedResponse {
+    /// Module, domain, and how many times the domain was zeroized.
     pub target: Target,
-    /// Its counter afterwards.
+    /// Transaction counter after the command.
     pub transaction_counter: u128,
-    /// What the command gives.
+    /// Output of the command.
     pub output: Vec<u8>,
-    /// The whole answer with the module's signature, to be shown to another unit.
+    /// The whole response with the module's signature, which another unit can verify.
     pub response: Vec<u8>,
 }
 
-/// Room around the input of a request: the block's and the request's own fields.
+/// Upper bound, in bytes, of what a request and its block add to the input.
 const REQUEST_OVERHEAD: usize = 256;
 
-fn query_request(listed: &Listed, command: AdminCommand, input: &[u8]) -> Vec<u8> {
+fn query_request(listed: &UnitDescriptor, command: AdminCommand, input: &[u8]) -> Vec<u8> {
     let target = Target { unit: UnitId([0; 16]), domain_index: listed.location.domain, domain_instance: 0 };
     let block = AdminBlock { command: command.id(), target, transaction_counter: 0, input };
     let block = encode_block(&block);
@@ -424,7 +439,7 @@ pub(crate) fn encode_block(block: &AdminBlock<'_>) -> Vec<u8> {
     out
 }
 
-/// The DER of a request: a block with its signatures. `None` if the block is none.
+/// The DER of a request: a block with its signatures. `None` if the block is malformed.
 pub(crate) fn signed_request(block: &[u8], signatures: &[BlockSignature]) -> Option<Vec<u8>> {
     let domain_index = AdminBlock::decode(block).ok()?.target.domain_index;
     let infos: Vec<SignerInfo<'_>> = signatures

@@ -5,18 +5,18 @@ use crate::world::{
 };
 use engine::{KeySpec, KeyUses};
 use jiff::{SignedDuration, Timestamp};
+use tke::admin_policy::AdminPolicy;
 use tke::ceremony::{Ceremony, CeremonyError, KeySource};
-use tke::compare::{Compared, Comparison, permissions_of};
-use tke::converge::{Goal, KeyGoal, Stuck};
+use tke::compare::{ComparedUnit, Comparison, permissions_of};
+use tke::converge::{ConvergeError, MasterKeyGoal, UnitGoal};
 use tke::part::KeyPartHolder;
-use tke::plan::Rule;
 use tke::proposal::{Proposal, ProposalError};
-use tke::{AdminUnit, Order, UnitFault, UnitKind};
+use tke::{AdminOperation, AdminUnit, AdminUnitError, UnitKind};
 use unit_api::admin::{AdminCommand, InstanceId, Permissions};
 use unit_api::{Command, NewRegister, UnitError, VerificationPattern};
 
-fn rule(kind: UnitKind, administrators_wanted: u8, thresholds: u32) -> Rule {
-    Rule {
+fn policy(kind: UnitKind, administrators_wanted: u8, thresholds: u32) -> AdminPolicy {
+    AdminPolicy {
         administrators: administrators(administrators_wanted).iter().map(|key| key.administrator()).collect(),
         signature_threshold: thresholds,
         revocation_threshold: thresholds,
@@ -24,11 +24,11 @@ fn rule(kind: UnitKind, administrators_wanted: u8, thresholds: u32) -> Rule {
     }
 }
 
-fn goal(kind: UnitKind, master_key: KeyGoal) -> Goal {
-    Goal { rule: rule(kind, 2, 2), control_points: None, master_key }
+fn goal(kind: UnitKind, master_key: MasterKeyGoal) -> UnitGoal {
+    UnitGoal { policy: policy(kind, 2, 2), control_points: None, master_key }
 }
 
-async fn with_parts(unit: &AdminUnit<Wired>, master_key: KeyGoal) -> Result<(), CeremonyError> {
+async fn with_parts(unit: &AdminUnit<Wired>, master_key: MasterKeyGoal) -> Result<(), CeremonyError> {
     let (quorum, parts) = (quorum(2), parts());
     let holders: Vec<&dyn KeyPartHolder> = parts.iter().map(|part| part as &dyn KeyPartHolder).collect();
     let mut record = Memory::default();
@@ -50,13 +50,14 @@ async fn key_parts_bring_units_into_service_from_imprint_mode() {
     let mut compared = Vec::new();
     for number in [1, 2] {
         let (unit, wired) = meet(number, UnitKind::Operational).await;
-        with_parts(&unit, KeyGoal::Current(pattern)).await.unwrap();
+        with_parts(&unit, MasterKeyGoal::Current(pattern)).await.unwrap();
         let spec = KeySpec::aes(32, KeyUses::ENCRYPT);
         assert!(wired.serves(&Command::GenerateKey { spec }));
-        compared.push(Compared { listed: unit.listed().clone(), snapshot: unit.snapshot().await.unwrap() });
+        compared
+            .push(ComparedUnit { listed: unit.listed().clone(), snapshot: unit.snapshot().await.unwrap() });
         // A second time there is nothing to do.
         let before = unit.snapshot().await.unwrap().transaction_counter;
-        with_parts(&unit, KeyGoal::Current(pattern)).await.unwrap();
+        with_parts(&unit, MasterKeyGoal::Current(pattern)).await.unwrap();
         assert_eq!(unit.snapshot().await.unwrap().transaction_counter, before);
     }
     let comparison = Comparison::of(compared);
@@ -72,12 +73,12 @@ async fn an_interrupted_ceremony_goes_on_wherever_it_stopped() {
     loop {
         let (unit, wired) = meet(1, UnitKind::Operational).await;
         *wired.life.lock().unwrap() = Some(stops);
-        let interrupted = with_parts(&unit, KeyGoal::Current(pattern)).await;
+        let interrupted = with_parts(&unit, MasterKeyGoal::Current(pattern)).await;
         *wired.life.lock().unwrap() = None;
         if interrupted.is_ok() {
             break;
         }
-        with_parts(&unit, KeyGoal::Current(pattern)).await.unwrap();
+        with_parts(&unit, MasterKeyGoal::Current(pattern)).await.unwrap();
         assert!(unit.snapshot().await.unwrap().current.unwrap().is_of_same_key(&pattern));
         stops += 1;
     }
@@ -92,28 +93,29 @@ async fn a_recovery_unit_s_key_reaches_the_others_and_is_never_seen() {
     let (source, source_wire) = meet(1, UnitKind::Recovery).await;
     let (target, target_wire) = meet(2, UnitKind::Operational).await;
     for unit in [&source, &target] {
-        let goal = goal(unit.listed().kind, KeyGoal::AsItIs);
+        let goal = goal(unit.listed().kind, MasterKeyGoal::AsItIs);
         ceremony.converge(unit, &goal, &KeySource::None).await.unwrap();
     }
-    let made = ceremony.carry_out(&source, &Order::GenerateMasterKey).await.unwrap();
+    let made = ceremony.execute(&source, &AdminOperation::GenerateMasterKey).await.unwrap();
     let pattern = VerificationPattern::from_bytes(made.output.try_into().unwrap());
     let key = KeySource::Unit { source: &source, new: false };
-    let wanted = goal(UnitKind::Operational, KeyGoal::Current(pattern));
+    let wanted = goal(UnitKind::Operational, MasterKeyGoal::Current(pattern));
     ceremony.converge(&target, &wanted, &key).await.unwrap();
     assert!(target.snapshot().await.unwrap().current.unwrap().is_of_same_key(&pattern));
 
     // An operational unit does not give its key away, not even to a quorum.
     let error = ceremony.transport(&target, false, &source, pattern).await.unwrap_err();
     assert_eq!(refused(&error), Some(UnitError::ExportForbidden));
-    let allow = Rule {
+    let allow = AdminPolicy {
         permissions: permissions_of(UnitKind::Operational).with(Permissions::WK_EXPORT),
-        ..rule(UnitKind::Operational, 2, 2)
+        ..policy(UnitKind::Operational, 2, 2)
     };
-    assert!(tke::plan::administration(&target.snapshot().await.unwrap(), &allow).unwrap().is_empty());
+    assert!(tke::admin_policy::operations(&target.snapshot().await.unwrap(), &allow).unwrap().is_empty());
 
     // A unit of another instance gets nothing.
     let foreign = Wired::new(3, InstanceId([0xf0; 16]));
-    let foreign = AdminUnit::meet(listed(3, UnitKind::Operational), foreign, &root().public()).await.unwrap();
+    let foreign =
+        AdminUnit::authenticate(listed(3, UnitKind::Operational), foreign, &root().public()).await.unwrap();
     let error = ceremony.converge(&foreign, &wanted, &key).await.unwrap_err();
     assert_eq!(refused(&error), Some(UnitError::ExportTargetForeign));
 
@@ -131,7 +133,7 @@ async fn no_wire_disk_or_record_has_a_part_or_the_key_in_it() {
     let holders: Vec<&dyn KeyPartHolder> = parts.iter().map(|part| part as &dyn KeyPartHolder).collect();
     let mut record = Memory::default();
     let mut ceremony = Ceremony { quorum: &quorum, record: &mut record };
-    let goal = goal(UnitKind::Operational, KeyGoal::Current(pattern_of(&combined())));
+    let goal = goal(UnitKind::Operational, MasterKeyGoal::Current(pattern_of(&combined())));
     ceremony.converge(&unit, &goal, &KeySource::Parts(&holders)).await.unwrap();
     let record = format!("{:?}", record.0.borrow()).into_bytes();
     let everything = [wired.wire.lock().unwrap().clone(), wired.disk.content(), record].concat();
@@ -149,10 +151,10 @@ async fn no_wire_disk_or_record_has_a_part_or_the_key_in_it() {
 #[tokio::test]
 async fn a_unit_with_another_key_is_left_alone() {
     let (unit, _) = meet(1, UnitKind::Operational).await;
-    with_parts(&unit, KeyGoal::Current(pattern_of(&combined()))).await.unwrap();
+    with_parts(&unit, MasterKeyGoal::Current(pattern_of(&combined()))).await.unwrap();
     let other = VerificationPattern::from_bytes([9; 32]);
-    let error = with_parts(&unit, KeyGoal::Current(other)).await.unwrap_err();
-    assert!(matches!(error, CeremonyError::Stuck { source: Stuck::OtherMasterKey { .. }, .. }));
+    let error = with_parts(&unit, MasterKeyGoal::Current(other)).await.unwrap_err();
+    assert!(matches!(error, CeremonyError::Converge { source: ConvergeError::OtherMasterKey { .. }, .. }));
 }
 
 /// The parts make another key than the ceremony has worked out: it stops before the commit.
@@ -160,7 +162,7 @@ async fn a_unit_with_another_key_is_left_alone() {
 async fn what_was_not_worked_out_is_not_committed() {
     let (unit, _) = meet(1, UnitKind::Operational).await;
     let other = VerificationPattern::from_bytes([9; 32]);
-    let error = with_parts(&unit, KeyGoal::Current(other)).await.unwrap_err();
+    let error = with_parts(&unit, MasterKeyGoal::Current(other)).await.unwrap_err();
     assert!(matches!(error, CeremonyError::OtherPattern { .. }), "{error}");
     let left = unit.snapshot().await.unwrap();
     assert!(matches!(left.new, NewRegister::FullUncommitted(_)) && left.current.is_none());
@@ -170,12 +172,16 @@ async fn what_was_not_worked_out_is_not_committed() {
 #[tokio::test]
 async fn a_broken_unit_is_named_and_can_be_zeroized() {
     let wired = Wired::without_state(1);
-    let unit = AdminUnit::meet(listed(1, UnitKind::Operational), wired, &root().public()).await.unwrap();
-    let error = with_parts(&unit, KeyGoal::Current(pattern_of(&combined()))).await.unwrap_err();
-    assert!(matches!(error, CeremonyError::Stuck { source: Stuck::Broken(0x0242), .. }), "{error}");
+    let unit =
+        AdminUnit::authenticate(listed(1, UnitKind::Operational), wired, &root().public()).await.unwrap();
+    let error = with_parts(&unit, MasterKeyGoal::Current(pattern_of(&combined()))).await.unwrap_err();
+    assert!(
+        matches!(error, CeremonyError::Converge { source: ConvergeError::ErrorState(0x0242), .. }),
+        "{error}"
+    );
     let quorum = quorum(2);
-    Ceremony { quorum: &quorum, record: &mut () }.carry_out(&unit, &Order::Zeroize).await.unwrap();
-    with_parts(&unit, KeyGoal::Current(pattern_of(&combined()))).await.unwrap();
+    Ceremony { quorum: &quorum, record: &mut () }.execute(&unit, &AdminOperation::Zeroize).await.unwrap();
+    with_parts(&unit, MasterKeyGoal::Current(pattern_of(&combined()))).await.unwrap();
 }
 
 #[tokio::test]
@@ -197,32 +203,36 @@ async fn an_answer_that_somebody_has_touched_is_not_believed() {
     for change in changes {
         *wired.tamper.lock().unwrap() = Some(change);
         let error = unit.snapshot().await.unwrap_err();
-        assert!(matches!(error, UnitFault::NotAuthentic { .. } | UnitFault::Garbled { .. }), "{error}");
+        assert!(
+            matches!(error, AdminUnitError::NotAuthentic { .. } | AdminUnitError::InvalidResponse { .. }),
+            "{error}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_unit_in_another_s_place_is_not_met() {
     let wired = Wired::new(2, world::INSTANCE);
-    let Err(error) = AdminUnit::meet(listed(1, UnitKind::Operational), wired, &root().public()).await else {
+    let Err(error) = AdminUnit::authenticate(listed(1, UnitKind::Operational), wired, &root().public()).await
+    else {
         panic!("met a unit in another's place")
     };
-    assert!(matches!(error, UnitFault::NotAuthentic { .. }), "{error}");
+    assert!(matches!(error, AdminUnitError::NotAuthentic { .. }), "{error}");
     let wired = Wired::new(1, world::INSTANCE);
     let other_root = world::fixed_key(0x33).public();
-    assert!(AdminUnit::meet(listed(1, UnitKind::Operational), wired, &other_root).await.is_err());
+    assert!(AdminUnit::authenticate(listed(1, UnitKind::Operational), wired, &other_root).await.is_err());
 }
 
 #[tokio::test]
 async fn a_proposal_is_signed_apart_and_good_once() {
     let (unit, _) = meet(1, UnitKind::Operational).await;
-    with_parts(&unit, KeyGoal::Current(pattern_of(&combined()))).await.unwrap();
+    with_parts(&unit, MasterKeyGoal::Current(pattern_of(&combined()))).await.unwrap();
     let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(500_000);
     let day = SignedDuration::from_hours(24);
     let keys = administrators(3);
-    let order = Order::AddAdministrator(keys[2].administrator());
+    let operation = AdminOperation::AddAdministrator(keys[2].administrator());
     let snapshot = unit.snapshot().await.unwrap();
-    let mut proposal = Proposal::new(unit.listed(), &snapshot, &order, now, day);
+    let mut proposal = Proposal::new(unit.listed(), &snapshot, &operation, now, day);
     proposal.sign(&keys[0], now).await.unwrap();
     assert!(matches!(proposal.sign(&keys[0], now).await, Err(ProposalError::SignedAlready(_))));
     assert!(matches!(proposal.submit(&unit, now).await, Err(ProposalError::TooFew { have: 1, needed: 2 })));
@@ -252,17 +262,22 @@ async fn a_proposal_is_signed_apart_and_good_once() {
 #[tokio::test]
 async fn a_proposal_is_void_once_anything_else_was_done() {
     let (unit, _) = meet(1, UnitKind::Operational).await;
-    with_parts(&unit, KeyGoal::Current(pattern_of(&combined()))).await.unwrap();
+    with_parts(&unit, MasterKeyGoal::Current(pattern_of(&combined()))).await.unwrap();
     let now = Timestamp::UNIX_EPOCH;
     let keys = administrators(2);
     let snapshot = unit.snapshot().await.unwrap();
-    let mut proposal =
-        Proposal::new(unit.listed(), &snapshot, &Order::ClearCurrent, now, SignedDuration::from_hours(1));
+    let mut proposal = Proposal::new(
+        unit.listed(),
+        &snapshot,
+        &AdminOperation::ClearCurrent,
+        now,
+        SignedDuration::from_hours(1),
+    );
     proposal.sign(&keys[0], now).await.unwrap();
     let quorum = quorum(2);
     let mut ceremony = Ceremony { quorum: &quorum, record: &mut () };
-    let commit = Order::Commit(pattern_of(&combined()));
-    assert_eq!(refused(&ceremony.carry_out(&unit, &commit).await.unwrap_err()), Some(UnitError::NewMissing));
+    let commit = AdminOperation::Commit(pattern_of(&combined()));
+    assert_eq!(refused(&ceremony.execute(&unit, &commit).await.unwrap_err()), Some(UnitError::NewMissing));
     assert!(matches!(proposal.submit(&unit, now).await, Err(ProposalError::Void { .. })));
 }
 
@@ -274,7 +289,7 @@ async fn the_record_and_the_unit_s_audit_chain_agree() {
     let holders: Vec<&dyn KeyPartHolder> = parts.iter().map(|part| part as &dyn KeyPartHolder).collect();
     let mut record = Memory::default();
     let mut ceremony = Ceremony { quorum: &quorum, record: &mut record };
-    let goal = goal(UnitKind::Operational, KeyGoal::Current(pattern_of(&combined())));
+    let goal = goal(UnitKind::Operational, MasterKeyGoal::Current(pattern_of(&combined())));
     ceremony.converge(&unit, &goal, &KeySource::Parts(&holders)).await.unwrap();
     let answer = unit.query(AdminCommand::QueryAudit, &[]).await.unwrap();
     let chain = unit_api::admin::AuditChain::decode(&answer.output).unwrap();

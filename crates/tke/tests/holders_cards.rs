@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 use tke::card::{
-    CaCard, CaPins, CaSession, CardError, Ep11Card, Ep11Session, Full, PartList, PartListInvalid, Pin, ZoneId,
+    CaCard, CaPins, CaSession, CardError, CardFull, Ep11Card, Ep11Session, PartList, PartListInvalid, Pin,
+    ZoneId,
 };
 use tke::holder::{SignatureKey, SignatureKeyFile};
-use tke::part::{KeyPartFile, KeyPartHolder, KeyPartSet, PartLabel, PartOrigin, PartsRefused};
+use tke::part::{KeyPartFile, KeyPartHolder, KeyPartSet, PartLabel, PartOrigin, PartSetError};
 use tke::secret_file::{Folder, KdfCost, Password};
 use tke_crypto::{AdministratorName, SigningKey, open_key_part};
 
@@ -91,7 +92,7 @@ async fn a_key_made_on_a_card_signs_after_the_card_was_out() {
     let card = drawer.card(&zone, "a");
     assert!(matches!(card.signature_key(), Err(CardError::NoSignatureKey)));
     let public = card.generate_signature_key(ada()).unwrap().public_key().clone();
-    assert!(matches!(card.generate_signature_key(ada()), Err(CardError::Full(Full::SignatureKey))));
+    assert!(matches!(card.generate_signature_key(ada()), Err(CardError::Full(CardFull::SignatureKey))));
     assert!(matches!(Ep11Card::insert(&drawer.path("a")), Err(CardError::InUse)));
     drop(card);
 
@@ -148,7 +149,7 @@ fn a_killed_process_gains_no_try() {
         drop(CaCard::insert(&path).unwrap().count_try().unwrap());
         assert_eq!(CaCard::insert(&path).unwrap().tries_left(), left);
     }
-    assert!(matches!(try_ca_pins(&path, "111111", "222222"), Err(CardError::BlockedForEver)));
+    assert!(matches!(try_ca_pins(&path, "111111", "222222"), Err(CardError::PermanentlyBlocked)));
 }
 
 #[test]
@@ -168,7 +169,7 @@ fn five_wrong_pins_block_a_ca_card_for_ever() {
         let wrong = try_ca_pins(&path, "000000", "000000");
         assert!(matches!(wrong, Err(CardError::WrongPin { tries_left: n }) if n == tries_left));
     }
-    assert!(matches!(try_ca_pins(&path, "111111", "222222"), Err(CardError::BlockedForEver)));
+    assert!(matches!(try_ca_pins(&path, "111111", "222222"), Err(CardError::PermanentlyBlocked)));
     // Not even for whoever turns the counter back.
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("\"tries_left\": 0", "\"tries_left\": 5")).unwrap();
@@ -249,7 +250,7 @@ fn a_card_holds_eighty_five_parts() {
         }
     }
     assert_eq!(card.list().parts.len(), 85);
-    assert!(matches!(card.generate_part(label("more")), Err(CardError::Full(Full::Parts))));
+    assert!(matches!(card.generate_part(label("more")), Err(CardError::Full(CardFull::Parts))));
     drop(card);
     let card = drawer.insert("a");
     assert_eq!(card.list().parts.len(), 85);
@@ -301,7 +302,7 @@ fn cards_work_out_the_master_keys_pattern_and_forget_the_parts() {
     assert_eq!(KeyPartSet::of_list(holders(), &list).unwrap().combined_pattern().to_string(), expected);
     a.remove_part(&label("mine")).unwrap();
     a.enter_part(label("mine"), A_XOR_B).unwrap();
-    assert!(matches!(KeyPartSet::of_list(holders(), &list), Err(PartsRefused::NotThoseOfTheList)));
+    assert!(matches!(KeyPartSet::of_list(holders(), &list), Err(PartSetError::NotThoseOfTheList)));
 }
 
 #[test]
@@ -318,9 +319,9 @@ fn cards_refuse_degenerate_parts() {
     };
     set(&[(&a, "A"), (&b, "B")]).unwrap();
     for refused in [set(&[(&a, "A"), (&b, "A")]), set(&[(&a, "A"), (&a, "A xor B"), (&b, "B")])] {
-        assert!(matches!(refused, Err(PartsRefused::Card(CardError::NoMasterKey))));
+        assert!(matches!(refused, Err(PartSetError::Card(CardError::NoMasterKey))));
     }
-    assert!(matches!(set(&[(&a, "A")]), Err(PartsRefused::Number(1))));
+    assert!(matches!(set(&[(&a, "A")]), Err(PartSetError::Number(1))));
     assert!(matches!(a.enter_part(label("zero"), &"0".repeat(64)), Err(CardError::Part(_))));
 }
 
@@ -375,7 +376,7 @@ fn a_card_file_that_was_changed_does_not_open() {
     }
     std::fs::write(&path, &original).unwrap();
     assert!(try_pin(&path, "333333").is_ok());
-    assert!(matches!(CaCard::insert(&path), Err(CardError::NotOne(_))));
+    assert!(matches!(CaCard::insert(&path), Err(CardError::InvalidFormat(_))));
     assert!(matches!(
         Ep11Card::enrol(&path, &zone, &pin("333333"), WEAK),
         Err(CardError::Disk { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists

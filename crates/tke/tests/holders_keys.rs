@@ -41,7 +41,7 @@ async fn a_key_signs_before_and_after_it_is_opened_again() {
         made.key.public_key().verify(b"command", &signature).unwrap();
     }
     let wrong = SignatureKeyFile::open(made.key.path(), &Password::new("correct hearse".to_owned()));
-    assert!(matches!(wrong, Err(KeyFileError::File(SecretFileError::Unopened))));
+    assert!(matches!(wrong, Err(KeyFileError::File(SecretFileError::WrongPassword))));
 }
 
 #[test]
@@ -163,20 +163,20 @@ fn a_file_of_hpcs_that_is_wrong_anywhere_opens_in_no_way() {
     let good = hpcs_file(&key, &[1; 66], hex);
     let file = HpcsKeyFile::parse(&good).unwrap();
     let wrong = file.open(&Password::new("correct hearse".to_owned()));
-    assert!(matches!(wrong, Err(HpcsKeyFileError::Unopened)));
+    assert!(matches!(wrong, Err(HpcsKeyFileError::WrongPassword)));
     // The right password, but another key than the file names.
     let other = HpcsKeyFile::parse(&hpcs_file(&key, &[2; 66], hex)).unwrap();
-    assert!(matches!(other.open(&password()), Err(HpcsKeyFileError::Unopened)));
+    assert!(matches!(other.open(&password()), Err(HpcsKeyFileError::WrongPassword)));
     for field in ["ski", "seaSalt", "enckey"] {
         let mut json: serde_json::Value = serde_json::from_slice(&good).unwrap();
         let text = json[field].as_str().unwrap().to_owned();
         let first = if text.starts_with('0') { "1" } else { "0" };
         json[field] = format!("{first}{}", &text[1..]).into();
         let changed = HpcsKeyFile::parse(&serde_json::to_vec(&json).unwrap()).unwrap();
-        assert!(matches!(changed.open(&password()), Err(HpcsKeyFileError::Unopened)), "{field}");
+        assert!(matches!(changed.open(&password()), Err(HpcsKeyFileError::WrongPassword)), "{field}");
     }
     let rsa = String::from_utf8(good).unwrap().replace("p521ec", "rsa2048");
-    assert!(matches!(HpcsKeyFile::parse(rsa.as_bytes()), Err(HpcsKeyFileError::NotOne(_))));
+    assert!(matches!(HpcsKeyFile::parse(rsa.as_bytes()), Err(HpcsKeyFileError::InvalidFormat(_))));
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_file_of_hpcs_is_imported_under_our_protection() {
     assert_eq!(opened.ski(), p521_key().public().ski());
     // Twice the same key is no second file.
     let again = SignatureKeyFile::import(&folder, &file, &password(), name("Ada"), &better, WEAK);
-    assert!(matches!(again, Err(KeyFileError::File(e)) if e.is_already_there()));
+    assert!(matches!(again, Err(KeyFileError::File(e)) if e.already_exists()));
 }
 
 proptest! {

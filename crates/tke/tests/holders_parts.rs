@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use tke::part::{
-    KeyPartFile, KeyPartHolder, KeyPartSet, PartFileError, PartInvalid, PartLabel, PartOrigin, PartsRefused,
+    KeyPartFile, KeyPartHolder, KeyPartSet, PartFileError, PartInvalid, PartLabel, PartOrigin, PartSetError,
     list_key_parts,
 };
 use tke::secret_file::{Folder, KdfCost, Password, SecretFileError};
@@ -56,7 +56,7 @@ async fn a_part_comes_back_and_goes_out_sealed_alone() {
     assert_eq!(open_key_part(&importer, &sealed.0).unwrap()[..4], [0, 1, 2, 3]);
 
     let wrong = KeyPartFile::open(&made.listed().path, &Password::new("wrong horse".to_owned()));
-    assert!(matches!(wrong, Err(PartFileError::File(SecretFileError::Unopened))));
+    assert!(matches!(wrong, Err(PartFileError::File(SecretFileError::WrongPassword))));
 }
 
 #[test]
@@ -112,10 +112,10 @@ fn two_or_three_parts_make_a_master_key() {
     }
     for number in [&[A][..], &[A, B, C, A_XOR_B], &[]] {
         let refused = KeyPartSet::of_files(bench.files(number));
-        assert!(matches!(refused, Err(PartsRefused::Number(n)) if n == number.len()));
+        assert!(matches!(refused, Err(PartSetError::Number(n)) if n == number.len()));
     }
     for degenerate in [&[A, A][..], &[A, B, A], &[A, B, A_XOR_B]] {
         let refused = KeyPartSet::of_files(bench.files(degenerate));
-        assert!(matches!(refused, Err(PartsRefused::Degenerate)));
+        assert!(matches!(refused, Err(PartSetError::Degenerate)));
     }
 }

@@ -6,22 +6,22 @@ use std::io::Write;
 use std::path::PathBuf;
 use tke::holder::SignatureKeyFile;
 use tke::protocol::{
-    CeremonyRecord, CommandEntry, Happening, Hash, Method, PartEntry, Person, PlanInvalid, RecordError, Role,
-    ScriptPlan, Text, VerifiedRecord,
+    CeremonyRecord, CommandEntry, EntryKind, Hex32, KeyMethod, PartEntry, Participant, ParticipantRole,
+    RecordError, RecordText, ScriptPlan, ScriptPlanInvalid, VerifiedRecord,
 };
 use tke::secret_file::{Folder, KdfCost, Password};
 
-fn text(text: &str) -> Text {
-    Text::new(text).unwrap()
+fn text(text: &str) -> RecordText {
+    RecordText::new(text).unwrap()
 }
 
-fn plan(method: Method) -> ScriptPlan {
+fn plan(method: KeyMethod) -> ScriptPlan {
     ScriptPlan {
         title: text("First master key"),
         instance: text("crn:v1:hs-crypto"),
         method,
         administrators: 3,
-        custodians: if method == Method::RecoveryUnits { 0 } else { 2 },
+        custodians: if method == KeyMethod::RecoveryUnits { 0 } else { 2 },
         witnesses: 2,
         signature_threshold: 2,
         revocation_threshold: 2,
@@ -31,46 +31,50 @@ fn plan(method: Method) -> ScriptPlan {
 }
 
 fn new_record(path: &std::path::Path) -> CeremonyRecord {
-    let steps = plan(Method::KeyPartFiles).step_texts().unwrap();
+    let steps = plan(KeyMethod::KeyPartFiles).step_texts().unwrap();
     let clock = || "2026-03-01T10:05:00Z".parse::<Timestamp>().unwrap();
     CeremonyRecord::create_with_clock(path, text("First master key"), text("inst | 1"), steps, clock).unwrap()
 }
 
-fn note(words: &str) -> Happening {
-    Happening::Note { text: text(words) }
+fn note(words: &str) -> EntryKind {
+    EntryKind::Note { text: text(words) }
 }
 
 fn whole_ceremony(record: &mut CeremonyRecord) {
-    let people = [("Ada", Role::Administrator), ("Cyd", Role::Custodian), ("Wim", Role::Witness)];
+    let people = [
+        ("Ada", ParticipantRole::Administrator),
+        ("Cyd", ParticipantRole::Custodian),
+        ("Wim", ParticipantRole::Witness),
+    ];
     for (name, role) in people {
-        let ski = (role == Role::Administrator).then_some(Hash([0xad; 32]));
-        record.append(Happening::Present(Person { name: text(name), role, ski })).unwrap();
+        let ski = (role == ParticipantRole::Administrator).then_some(Hex32([0xad; 32]));
+        record.append(EntryKind::Present(Participant { name: text(name), role, ski })).unwrap();
     }
     let part = PartEntry {
         label: text("part 1"),
         custodian: text("Cyd"),
         carrier: text("card 0102"),
-        id: Hash([0x1d; 32]),
-        pattern: Some(Hash([0x77; 32])),
+        id: Hex32([0x1d; 32]),
+        pattern: Some(Hex32([0x77; 32])),
     };
-    record.append(Happening::Part(part)).unwrap();
-    record.append(Happening::MasterKey { pattern: Hash([0x88; 32]) }).unwrap();
+    record.append(EntryKind::Part(part)).unwrap();
+    record.append(EntryKind::MasterKey { pattern: Hex32([0x88; 32]) }).unwrap();
     let command = CommandEntry {
         unit: 1,
         location: text("[us-east].[az1].[03].[22]"),
         command: text("commit the new register"),
         transaction_counter: u128::MAX.to_string(),
-        block_hash: Hash([1; 32]),
+        block_hash: Hex32([1; 32]),
         signers: vec![(text("Ada"), text("adad"))],
-        pattern: Some(Hash([0x88; 32])),
+        pattern: Some(Hex32([0x88; 32])),
         parts: vec![],
         refused: None,
     };
-    record.append(Happening::Command(command)).unwrap();
-    record.append(Happening::StepDone { step: 1, by: text("Ada") }).unwrap();
-    record.append(Happening::StepSkipped { step: 2, reason: text("only two people") }).unwrap();
-    record.append(Happening::Deviation { what: text("late"), allowed_by: text("Wim") }).unwrap();
-    record.append(Happening::Closed { outcome: text("all units alike") }).unwrap();
+    record.append(EntryKind::Command(command)).unwrap();
+    record.append(EntryKind::StepDone { step: 1, by: text("Ada") }).unwrap();
+    record.append(EntryKind::StepSkipped { step: 2, reason: text("only two people") }).unwrap();
+    record.append(EntryKind::Deviation { what: text("late"), allowed_by: text("Wim") }).unwrap();
+    record.append(EntryKind::Closed { outcome: text("all units alike") }).unwrap();
 }
 
 fn file() -> (tempfile::TempDir, PathBuf) {
@@ -97,7 +101,7 @@ fn a_ceremony_becomes_a_document() {
         &"77".repeat(32),
         &u128::MAX.to_string(),
         "commit the new register",
-        "left out | only two people",
+        "skipped | only two people",
         "**deviation**, allowed by Wim: late",
         "| witness | Wim | | |",
         "\\[us-east\\].\\[az1\\].\\[03\\].\\[22\\]",
@@ -113,10 +117,10 @@ fn a_ceremony_becomes_a_document() {
 fn nothing_follows_the_end_and_nothing_precedes_the_beginning() {
     let (_dir, path) = file();
     let mut record = new_record(&path);
-    let again = Happening::Opened { title: text("x"), instance: text("x"), steps: vec![] };
+    let again = EntryKind::Opened { title: text("x"), instance: text("x"), steps: vec![] };
     assert!(matches!(record.append(again), Err(RecordError::OutOfOrder)));
     assert!(matches!(CeremonyRecord::reopen(&path), Err(RecordError::InUse)));
-    record.append(Happening::Closed { outcome: text("done") }).unwrap();
+    record.append(EntryKind::Closed { outcome: text("done") }).unwrap();
     assert!(matches!(record.append(note("late")), Err(RecordError::OutOfOrder)));
     drop(record);
     let mut record = CeremonyRecord::reopen(&path).unwrap();
@@ -189,7 +193,7 @@ fn an_unfinished_entry_is_dropped_and_that_is_written_down() {
         drop(record);
         let read = VerifiedRecord::read(&path).unwrap();
         let dropped = u64::try_from(len - whole).unwrap();
-        assert_eq!(read.entries()[2].what, Happening::Reopened { dropped_bytes: dropped });
+        assert_eq!(read.entries()[2].kind, EntryKind::Reopened { dropped_bytes: dropped });
         assert_eq!(read.entries().len(), 4);
     }
 }
@@ -202,23 +206,23 @@ async fn administrators_sign_the_record() {
     let name = tke_crypto::AdministratorName::try_from("Ada").unwrap();
     let key = SignatureKeyFile::create(&folder, name, &password, KdfCost::danger_weak()).unwrap().key;
     let mut record = new_record(&path);
-    record.append(Happening::Closed { outcome: text("done") }).unwrap();
+    record.append(EntryKind::Closed { outcome: text("done") }).unwrap();
     record.sign(&key).await.unwrap();
     let read = VerifiedRecord::read(&path).unwrap();
-    assert!(read.to_markdown().contains("Ada signed everything up to hash"));
+    assert!(read.to_markdown().contains("Ada signed all entries up to hash"));
 
     // A signature that is moved to another record, chain and all, is found out.
-    let Happening::Signed { name, public_key, signature } = read.entries()[2].what.clone() else { return };
+    let EntryKind::Signed { name, public_key, signature } = read.entries()[2].kind.clone() else { return };
     let other = dir.path().join("other.jsonl");
     let mut forged = new_record(&other);
-    forged.append(Happening::Closed { outcome: text("otherwise") }).unwrap();
-    forged.append(Happening::Signed { name, public_key, signature }).unwrap();
+    forged.append(EntryKind::Closed { outcome: text("otherwise") }).unwrap();
+    forged.append(EntryKind::Signed { name, public_key, signature }).unwrap();
     assert!(matches!(VerifiedRecord::read(&other), Err(RecordError::SignatureInvalid { line: 3 })));
 }
 
 #[test]
 fn a_script_has_a_step_for_everything_and_everybody() {
-    let cards = plan(Method::SmartCards);
+    let cards = plan(KeyMethod::SmartCards);
     assert_eq!(cards.cards_needed(), 12, "(1 + x)(1 + y + z)");
     let script = cards.to_markdown().unwrap();
     for words in [
@@ -232,30 +236,30 @@ fn a_script_has_a_step_for_everything_and_everybody() {
     ] {
         assert!(script.contains(words), "{words}\n{script}");
     }
-    for method in [Method::SmartCards, Method::KeyPartFiles, Method::RecoveryUnits] {
+    for method in [KeyMethod::SmartCards, KeyMethod::KeyPartFiles, KeyMethod::RecoveryUnits] {
         let steps = plan(method).steps().unwrap();
         let numbers: Vec<_> = steps.iter().map(|step| step.number).collect();
         assert_eq!(numbers, (1..=u32::try_from(steps.len()).unwrap()).collect::<Vec<_>>());
         assert_eq!(plan(method).step_texts().unwrap().len(), steps.len());
     }
-    assert!(!plan(Method::RecoveryUnits).to_markdown().unwrap().contains("key part file"));
+    assert!(!plan(KeyMethod::RecoveryUnits).to_markdown().unwrap().contains("key part file"));
 }
 
 #[test]
 fn a_plan_that_no_unit_would_take_has_no_script() {
     let with = |change: fn(&mut ScriptPlan)| {
-        let mut plan = plan(Method::KeyPartFiles);
+        let mut plan = plan(KeyMethod::KeyPartFiles);
         change(&mut plan);
         plan.to_markdown().unwrap_err()
     };
-    assert_eq!(with(|p| p.administrators = 0), PlanInvalid::Administrators);
-    assert_eq!(with(|p| p.administrators = 9), PlanInvalid::Administrators);
-    assert_eq!(with(|p| p.signature_threshold = 4), PlanInvalid::Threshold);
-    assert_eq!(with(|p| p.revocation_threshold = 0), PlanInvalid::Threshold);
-    assert_eq!(with(|p| p.custodians = 1), PlanInvalid::Custodians);
-    assert_eq!(with(|p| p.custodians = 4), PlanInvalid::Custodians);
-    assert_eq!(with(|p| p.units.clear()), PlanInvalid::NoUnit);
-    assert_eq!(with(|p| p.method = Method::RecoveryUnits), PlanInvalid::Custodians);
+    assert_eq!(with(|p| p.administrators = 0), ScriptPlanInvalid::Administrators);
+    assert_eq!(with(|p| p.administrators = 9), ScriptPlanInvalid::Administrators);
+    assert_eq!(with(|p| p.signature_threshold = 4), ScriptPlanInvalid::Threshold);
+    assert_eq!(with(|p| p.revocation_threshold = 0), ScriptPlanInvalid::Threshold);
+    assert_eq!(with(|p| p.custodians = 1), ScriptPlanInvalid::Custodians);
+    assert_eq!(with(|p| p.custodians = 4), ScriptPlanInvalid::Custodians);
+    assert_eq!(with(|p| p.units.clear()), ScriptPlanInvalid::NoUnit);
+    assert_eq!(with(|p| p.method = KeyMethod::RecoveryUnits), ScriptPlanInvalid::Custodians);
 }
 
 proptest! {
@@ -269,9 +273,9 @@ proptest! {
         let (_dir, path) = file();
         let mut record = new_record(&path);
         let words = text(&words);
-        record.append(Happening::StepDone { step: 1, by: words.clone() }).unwrap();
+        record.append(EntryKind::StepDone { step: 1, by: words.clone() }).unwrap();
         let read = VerifiedRecord::read(&path).unwrap();
-        prop_assert_eq!(&read.entries()[1].what, &Happening::StepDone { step: 1, by: words });
+        prop_assert_eq!(&read.entries()[1].kind, &EntryKind::StepDone { step: 1, by: words });
         let document = read.to_markdown();
         let row = document.lines().find(|line| line.starts_with("| 1 |")).unwrap();
         let bars = row.replace("\\\\", "").replace("\\|", "").matches('|').count();

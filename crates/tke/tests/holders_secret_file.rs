@@ -33,7 +33,7 @@ fn what_was_sealed_opens_from_disk() {
     assert_eq!(read.open(PURPOSE, &password()).unwrap().as_slice(), SECRET);
     assert_eq!(read.public()["name"], "Ada");
     assert_eq!(read.digest(), file.digest());
-    assert!(file.write_new(&path).unwrap_err().is_already_there());
+    assert!(file.write_new(&path).unwrap_err().already_exists());
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn a_standard_file_says_what_it_costs() {
 #[test]
 fn a_wrong_password_opens_nothing() {
     let wrong = Password::new("correct horsf".to_owned());
-    assert!(matches!(sealed().open(PURPOSE, &wrong), Err(SecretFileError::Unopened)));
+    assert!(matches!(sealed().open(PURPOSE, &wrong), Err(SecretFileError::WrongPassword)));
     let other = sealed().open("other thing", &password());
     assert!(matches!(other, Err(SecretFileError::WrongPurpose { expected: "other thing", .. })));
 }
@@ -101,7 +101,7 @@ fn no_field_can_be_added_or_moved() {
     }
     let mut changed = original;
     changed["public"] = json!({"nam": "eAda"});
-    assert!(matches!(open(&changed), Err(SecretFileError::Unopened)));
+    assert!(matches!(open(&changed), Err(SecretFileError::WrongPassword)));
 }
 
 #[test]

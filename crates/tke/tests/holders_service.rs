@@ -7,33 +7,34 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tke::holder::{SignatureKey, SigningError, sign_with_all};
 use tke::service::{
-    KeyName, NamedKey, ServiceError, ServiceKey, ServiceTimeouts, SigningService, Token, parse_keys,
+    KeyName, NamedKey, SigningService, SigningServiceError, SigningServiceKey, SigningServiceTimeouts, Token,
+    parse_keys,
 };
 use tke_crypto::AdministratorName;
 
 /// Whether a fault is the one that is due.
-type IsExpected = fn(&ServiceError) -> bool;
+type IsExpected = fn(&SigningServiceError) -> bool;
 
-async fn sample_service(timeouts: ServiceTimeouts) -> (SampleService, SigningService) {
+async fn sample_service(timeouts: SigningServiceTimeouts) -> (SampleService, SigningService) {
     let sample = SampleService::start().await;
     let service = SigningService::new(&sample.url, timeouts).unwrap();
     (sample, service)
 }
 
-fn short() -> ServiceTimeouts {
-    ServiceTimeouts { connect: Duration::from_secs(5), whole: Duration::from_millis(200) }
+fn short() -> SigningServiceTimeouts {
+    SigningServiceTimeouts { connect: Duration::from_secs(5), whole: Duration::from_millis(200) }
 }
 
 fn named(key: &str, token: Option<&str>) -> NamedKey {
     NamedKey { key: KeyName::new(key).unwrap(), token: token.map(|t| Token::new(t.to_owned())) }
 }
 
-async fn fetch(service: &SigningService, key: &str) -> Result<ServiceKey, ServiceError> {
+async fn fetch(service: &SigningService, key: &str) -> Result<SigningServiceKey, SigningServiceError> {
     let name = AdministratorName::try_from(key).unwrap();
-    ServiceKey::fetch(service, named(key, Some("secret token")), name).await
+    SigningServiceKey::fetch(service, named(key, Some("secret token")), name).await
 }
 
-fn fault(error: SigningError) -> ServiceError {
+fn fault(error: SigningError) -> SigningServiceError {
     match error {
         SigningError::Service(error) => error,
         other => unreachable!("{other}"),
@@ -42,7 +43,7 @@ fn fault(error: SigningError) -> ServiceError {
 
 #[tokio::test]
 async fn a_good_service_signs_with_exactly_the_documented_calls() {
-    let (sample, service) = sample_service(ServiceTimeouts::default()).await;
+    let (sample, service) = sample_service(SigningServiceTimeouts::default()).await;
     let key = fetch(&service, "ada-1._~").await.unwrap();
     assert_eq!(key.ski(), key_of("ada-1._~").public().ski());
     let signature = key.sign(b"command").await.unwrap();
@@ -60,12 +61,16 @@ async fn every_bad_service_is_told_apart() {
     let (sample, service) = sample_service(short()).await;
     let key = fetch(&service, "ada").await.unwrap();
     let cases: [(Mood, IsExpected, bool); 6] = [
-        (Mood::Slow, |e| matches!(e, ServiceError::TimedOut(after) if *after == short().whole), true),
-        (Mood::Fails, |e| matches!(e, ServiceError::Status(500)), true),
-        (Mood::Garbles, |e| matches!(e, ServiceError::Malformed(_)), false),
-        (Mood::AnswersEndlessly, |e| matches!(e, ServiceError::Malformed("longer than any answer")), false),
-        (Mood::SignsSomethingElse, |e| matches!(e, ServiceError::SignatureInvalid), false),
-        (Mood::SignsWithAnotherKey, |e| matches!(e, ServiceError::SignatureInvalid), false),
+        (Mood::Slow, |e| matches!(e, SigningServiceError::TimedOut(after) if *after == short().whole), true),
+        (Mood::Fails, |e| matches!(e, SigningServiceError::Status(500)), true),
+        (Mood::Garbles, |e| matches!(e, SigningServiceError::Malformed(_)), false),
+        (
+            Mood::AnswersEndlessly,
+            |e| matches!(e, SigningServiceError::Malformed("longer than any answer")),
+            false,
+        ),
+        (Mood::SignsSomethingElse, |e| matches!(e, SigningServiceError::SignatureInvalid), false),
+        (Mood::SignsWithAnotherKey, |e| matches!(e, SigningServiceError::SignatureInvalid), false),
     ];
     for (mood, expected, retryable) in cases {
         sample.set(mood);
@@ -74,9 +79,9 @@ async fn every_bad_service_is_told_apart() {
         assert_eq!(error.is_retryable(), retryable, "{error:?}");
     }
     sample.set(Mood::AnnouncesAnotherCurve);
-    assert!(matches!(fetch(&service, "ada").await, Err(ServiceError::WrongCurve)));
+    assert!(matches!(fetch(&service, "ada").await, Err(SigningServiceError::WrongCurve)));
     sample.set(Mood::Slow);
-    assert!(matches!(fetch(&service, "ada").await, Err(ServiceError::TimedOut(_))));
+    assert!(matches!(fetch(&service, "ada").await, Err(SigningServiceError::TimedOut(_))));
     sample.set(Mood::Good);
     key.sign(b"command").await.unwrap();
 }
@@ -86,9 +91,9 @@ async fn nobody_at_the_address_is_unreachable() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let service = SigningService::new(&url, ServiceTimeouts::default()).unwrap();
+    let service = SigningService::new(&url, SigningServiceTimeouts::default()).unwrap();
     let error = fetch(&service, "ada").await.unwrap_err();
-    assert!(matches!(error, ServiceError::Unreachable(_)) && error.is_retryable(), "{error:?}");
+    assert!(matches!(error, SigningServiceError::Unreachable(_)) && error.is_retryable(), "{error:?}");
 }
 
 #[tokio::test]
@@ -118,7 +123,7 @@ fn names_are_unreserved_characters_alone() {
         assert_eq!(KeyName::new(good).unwrap().as_str(), good);
     }
     for bad in ["", ".", "..", "a/b", "a b", "a%20b", "ä", "a?b", "a\n"] {
-        assert!(matches!(KeyName::new(bad), Err(ServiceError::NameInvalid(_))), "{bad}");
+        assert!(matches!(KeyName::new(bad), Err(SigningServiceError::NameInvalid(_))), "{bad}");
     }
 }
 
@@ -130,16 +135,17 @@ fn a_list_of_keys_is_read_with_and_without_tokens() {
         [("ada", true), ("bob", false)]
     );
     assert!(format!("{keys:?}").contains("Some(Token)"));
-    assert!(matches!(parse_keys(b"{}"), Err(ServiceError::KeysInvalid)));
-    assert!(matches!(parse_keys(br#"[{"key": "a/b"}]"#), Err(ServiceError::NameInvalid(_))));
+    assert!(matches!(parse_keys(b"{}"), Err(SigningServiceError::KeysInvalid)));
+    assert!(matches!(parse_keys(br#"[{"key": "a/b"}]"#), Err(SigningServiceError::NameInvalid(_))));
 }
 
 #[test]
 fn an_address_is_http_or_https() {
     for bad in ["", "localhost", "ftp://host", "http://", "http://host/?x=1", "https://a b"] {
-        let service = SigningService::trusting(bad, ServiceTimeouts::default(), &[]);
-        assert!(matches!(service, Err(ServiceError::AddressInvalid(_))), "{bad}");
+        let service = SigningService::trusting(bad, SigningServiceTimeouts::default(), &[]);
+        assert!(matches!(service, Err(SigningServiceError::AddressInvalid(_))), "{bad}");
     }
-    let bad_root = SigningService::trusting("https://host", ServiceTimeouts::default(), &[vec![1, 2, 3]]);
-    assert!(matches!(bad_root, Err(ServiceError::NoRoots)));
+    let bad_root =
+        SigningService::trusting("https://host", SigningServiceTimeouts::default(), &[vec![1, 2, 3]]);
+    assert!(matches!(bad_root, Err(SigningServiceError::NoRoots)));
 }

@@ -3,14 +3,14 @@
 use crate::world::{Memory, Wired, administrators, combined, listed, meet, parts, pattern_of, quorum, root};
 use std::sync::Mutex;
 use std::time::Duration;
+use tke::admin_policy::AdminPolicy;
 use tke::ceremony::{Ceremony, CeremonyError, KeySource};
 use tke::compare::permissions_of;
-use tke::converge::{Goal, KeyGoal};
+use tke::converge::{MasterKeyGoal, UnitGoal};
 use tke::part::KeyPartHolder;
-use tke::plan::Rule;
 use tke::rotation::{Rotation, RotationError, RotationObserver, RotationService, UnitChange};
 use tke::unit::{PortError, VerifiedUnit};
-use tke::{AdminUnit, Listed, UnitKind};
+use tke::{AdminUnit, UnitDescriptor, UnitKind};
 use unit_api::{NewRegister, VerificationPattern};
 use wire::tke::{Pattern, RotationAction, RotationPhase, RotationStatus, RotationStep};
 
@@ -43,7 +43,7 @@ impl Service {
         let mut own = Vec::new();
         for (unit, wired) in units {
             let listed = unit.listed().clone();
-            own.push(AdminUnit::meet(listed, wired.clone(), &root().public()).await.unwrap());
+            own.push(AdminUnit::authenticate(listed, wired.clone(), &root().public()).await.unwrap());
         }
         let state =
             State { keystore, journal: None, excluded: Vec::new(), actions: Vec::new(), scripted: None };
@@ -212,9 +212,9 @@ impl RotationObserver for Observer {
         Ok(())
     }
 
-    fn unit_begins(&mut self, _: &Listed) {}
+    fn unit_begins(&mut self, _: &UnitDescriptor) {}
 
-    fn unit_ended(&mut self, unit: &Listed, result: Result<UnitChange, CeremonyError>) {
+    fn unit_ended(&mut self, unit: &UnitDescriptor, result: Result<UnitChange, CeremonyError>) {
         self.results.push((unit.number, result.ok()));
     }
 
@@ -231,14 +231,14 @@ async fn instance() -> Vec<(AdminUnit<Wired>, Wired)> {
     let mut units = Vec::new();
     for (number, kind) in [(1, UnitKind::Operational), (2, UnitKind::Operational), (3, UnitKind::Recovery)] {
         let (unit, wired) = meet(number, kind).await;
-        let rule = Rule {
+        let policy = AdminPolicy {
             administrators: administrators(2).iter().map(|key| key.administrator()).collect(),
             signature_threshold: 2,
             revocation_threshold: 2,
             permissions: permissions_of(kind),
         };
-        let master_key = KeyGoal::Current(pattern_of(&combined()));
-        let goal = Goal { rule, control_points: None, master_key };
+        let master_key = MasterKeyGoal::Current(pattern_of(&combined()));
+        let goal = UnitGoal { policy, control_points: None, master_key };
         let mut ceremony = Ceremony { quorum: &quorum, record: &mut record };
         ceremony.converge(&unit, &goal, &KeySource::Parts(&holders)).await.unwrap();
         units.push((unit, wired));
@@ -251,7 +251,8 @@ async fn copy(units: &[(AdminUnit<Wired>, Wired)]) -> Vec<(AdminUnit<Wired>, Wir
     let mut copies = Vec::new();
     for (unit, wired) in units {
         let wired = wired.copy(u8::try_from(unit.listed().number).unwrap());
-        let unit = AdminUnit::meet(unit.listed().clone(), wired.clone(), &root().public()).await.unwrap();
+        let unit =
+            AdminUnit::authenticate(unit.listed().clone(), wired.clone(), &root().public()).await.unwrap();
         copies.push((unit, wired));
     }
     copies

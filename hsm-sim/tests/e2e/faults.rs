@@ -7,8 +7,8 @@ use hsm_sim::control::{FaultKind, FaultRequest, Status, Target};
 use hsm_sim::region::DevelopmentCeremony;
 use rustix::process::Signal;
 use tke::ceremony::{Ceremony, KeySource};
-use tke::converge::{Goal, KeyGoal};
-use tke::{Order, UnitKind};
+use tke::converge::{MasterKeyGoal, UnitGoal};
+use tke::{AdminOperation, UnitKind};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e2e_faults_cost_no_request() {
@@ -57,8 +57,8 @@ async fn e2e_a_unit_with_another_master_key_never_serves() {
     let second = region.tke().meet(2).await;
     let mut record = ();
     let mut ceremony = Ceremony { quorum: ours.quorum(), record: &mut record };
-    ceremony.carry_out(&second, &Order::ClearCurrent).await.unwrap();
-    let goal = Goal { master_key: KeyGoal::Current(other), ..ours.goal(UnitKind::Operational) };
+    ceremony.execute(&second, &AdminOperation::ClearCurrent).await.unwrap();
+    let goal = UnitGoal { master_key: MasterKeyGoal::Current(other), ..ours.goal(UnitKind::Operational) };
     ceremony.converge(&second, &goal, &KeySource::Parts(&others.parts())).await.unwrap();
 
     // In between it had no master key at all, which the host may have seen first.

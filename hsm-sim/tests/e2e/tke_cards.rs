@@ -19,7 +19,7 @@ fn zone_and_cards(tool: &Tool) {
     }
     tool.text(&with_pins("card-sigkey alice.card alice"));
     tool.text(&with_pins("card-sigkey bob.card bob"));
-    tool.refused(&with_pins("card-sigkey bob.card bob2"), "it holds a signature key");
+    tool.refused(&with_pins("card-sigkey bob.card bob2"), "it has a signature key already");
     tool.text(&with_pins("card-part carol.card one"));
     tool.text(&with_pins("card-part dan.card two"));
 }

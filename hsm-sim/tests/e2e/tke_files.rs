@@ -16,7 +16,7 @@ fn keys_and_parts(tool: &Tool) {
     tool.write("part3", PART);
     tool.text("mk-add part3 --value-file part3");
     tool.write("zero", &"0".repeat(64));
-    tool.refused("mk-add zero --value-file zero", "a key part is not zero");
+    tool.refused("mk-add zero --value-file zero", "a key part must not be zero");
     assert_eq!(tool.json("sigkeys")["signature_keys"].as_array().unwrap().len(), 2);
     assert_eq!(tool.json("mks")["key_parts"].as_array().unwrap().len(), 3);
     for content in contents(&tool.files()) {
@@ -39,7 +39,7 @@ fn administrators_and_thresholds(tool: &Tool) {
     tool.text("cryptounit-thrhld-set --signature 2 --revocation 2");
     let again = tool.json("cryptounit-thrhld-set --signature 2 --revocation 2");
     assert_eq!(again["crypto_units"][0]["result"], "unchanged", "{again}");
-    tool.refused("cryptounit-admin-rm bob", "threshold cannot be above the number of administrators");
+    tool.refused("cryptounit-admin-rm bob", "a threshold is above the number of administrators");
 }
 
 /// A quorum whose members are never there together; and what a proposal is worth once another command has run.
@@ -72,7 +72,7 @@ fn master_key(tool: &Tool) {
     tool.refused("cryptounit-mk-load --part part1", "2 or 3 parts");
     tool.refused("cryptounit-mk-load --part part1 --part part1", "parts are equal");
     tool.refused("cryptounit-mk-commit --pattern 00", "64 hexadecimal digits");
-    tool.refused("cryptounit-mk-commit", "which master key?");
+    tool.refused("cryptounit-mk-commit", "the master key is not named");
     let loaded = tool.json(&format!("cryptounit-mk-load {parts}"));
     tool.refused(&format!("cryptounit-mk-load {parts}"), "is full");
     tool.refused("cryptounit-mk-setimm", "is not committed");
@@ -124,7 +124,7 @@ fn paper(tool: &Tool) {
     let mut lines: Vec<&str> = kept.lines().collect();
     lines.remove(2);
     std::fs::write(path, lines.join("\n")).unwrap();
-    tool.refused("audit --unit 1", "changed, removed or put in");
+    tool.refused("audit --unit 1", "changed, removed or inserted");
 
     tool.text("protocol-person Walter witness");
     tool.text("protocol-close done --signer alice");
@@ -132,6 +132,6 @@ fn paper(tool: &Tool) {
     for words in ["Walter", "commit the new master key", "alice"] {
         assert!(document.contains(words), "{words} is missing: {document}");
     }
-    tool.refused("protocol-note afterthought", "nothing of that kind may follow");
+    tool.refused("protocol-note afterthought", "an entry of this kind cannot follow");
     assert!(tool.text("script files").contains("administrator"));
 }

@@ -66,7 +66,7 @@ async fn e2e_tke_recovery_units_complete_what_was_interrupted() {
     );
     tool.text("sigkey-sel alice bob");
     tool.text("cryptounit-thrhld-set --signature 2 --revocation 1");
-    tool.refused("auto-mk-recover --from 2", "is no recovery crypto unit");
+    tool.refused("auto-mk-recover --from 2", "is not a recovery crypto unit");
     let recovered = tool.json("auto-mk-recover");
     assert_eq!(recovered["crypto_units"][0]["message"], "has the master key", "{recovered}");
     tool.text("cryptounit-rm all");
@@ -99,7 +99,7 @@ async fn e2e_tke_recovery_converges_from_any_state() {
     region.control().fault(&kill(2)).await.unwrap();
     tool.refused("converge", "Not every crypto unit is done");
     region.control().heal(&Target::Unit(2)).await.unwrap();
-    assert!(tool.text("resume").contains("Going on with"));
+    assert!(tool.text("resume").contains("Continuing"));
     assert_eq!(tool.json("cryptounit-compare")["alike"], true);
     let done = tool.json("converge --like 2");
     assert!(done["crypto_units"].as_array().unwrap().iter().all(|u| u["result"] == "unchanged"), "{done}");

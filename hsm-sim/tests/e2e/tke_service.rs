@@ -11,8 +11,8 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 use tke::ceremony::{Ceremony, KeySource};
-use tke::converge::{Goal, KeyGoal};
-use tke::{Order, UnitKind};
+use tke::converge::{MasterKeyGoal, UnitGoal};
+use tke::{AdminOperation, UnitKind};
 
 /// Every line of the audit log.
 fn audit(data: &Path) -> Vec<Value> {
@@ -194,7 +194,7 @@ async fn e2e_a_manual_region_serves_once_its_units_hold_one_master_key() {
     let second = tke.meet(2).await;
     let mut record = ();
     let mut theirs = Ceremony { quorum: others.quorum(), record: &mut record };
-    theirs.carry_out(&second, &Order::Zeroize).await.unwrap();
+    theirs.execute(&second, &AdminOperation::Zeroize).await.unwrap();
     waits("unit 2 is in imprint mode").await;
     set_up(&tke, 2, &ours).await;
     let first = async || {
@@ -315,7 +315,8 @@ async fn e2e_the_master_key_is_rotated_while_keys_are_used() {
     let mut ceremony = Ceremony { quorum: ours.quorum(), record: &mut record };
     for number in [1, 2] {
         let unit = tke.meet(number).await;
-        let goal = Goal { master_key: KeyGoal::Rotating { old, new }, ..ours.goal(UnitKind::Operational) };
+        let goal =
+            UnitGoal { master_key: MasterKeyGoal::Rotating { old, new }, ..ours.goal(UnitKind::Operational) };
         ceremony.converge(&unit, &goal, &KeySource::Parts(&fresh.parts())).await.unwrap();
     }
     let (_, shown) = tke.send("GET", "/rotation", "").await;
@@ -333,7 +334,7 @@ async fn e2e_the_master_key_is_rotated_while_keys_are_used() {
     let (tke, rest) = (region.tke(), region.rest());
     rotate(&tke, serde_json::json!({ "action": "activate" }), "activate").await;
     for number in [1, 2] {
-        ceremony.carry_out(&tke.meet(number).await, &Order::Activate(new)).await.unwrap();
+        ceremony.execute(&tke.meet(number).await, &AdminOperation::Activate(new)).await.unwrap();
         assert_eq!(rest.unwrap(&key, &ciphertext).await.as_deref(), Ok("YQ=="), "unit {number} has gone on");
         rest.wrap(&between, "YQ==").await.unwrap();
     }

@@ -169,7 +169,7 @@ async fn e2e_without_every_signature_nothing_is_sent() {
 
     // After one unit: it stays done, the other stays as it was, and the same command completes the work.
     service.limit("bob", 1);
-    let said = desk.refused(COMMIT, &["bob (", "the same command again, or `converge`, completes it"]);
+    let said = desk.refused(COMMIT, &["bob (", "run the same command again, or `converge`, to complete it"]);
     let lines: Vec<&str> = said.lines().filter(|line| line.contains("OPERATIONAL")).collect();
     assert!(lines[0].ends_with("committed") && lines[1].contains("FAILED"), "{lines:?}");
     assert_eq!(desk.new_registers(), ["full committed", "full uncommitted"]);
@@ -187,7 +187,7 @@ async fn e2e_keys_and_tokens_that_the_service_does_not_take_are_named() {
     let with_keys = |keys: String| Desk { keys, ..desk.clone() };
 
     let refusal = with_keys(listed([TOKENS[0], ("bob", "Bearer made-up")]))
-        .refused(COMMIT, &["key `bob` of the signing service", "does not take the key's token"]);
+        .refused(COMMIT, &["key `bob` of the signing service", "does not accept the token of the key"]);
     assert!(!refusal.contains("made-up"), "a token was printed");
     let only_alice = json!([{"key": "alice", "token": TOKENS[0].1}]).to_string();
     for (keys, able) in [(only_alice.as_str(), "and 1 of"), ("[]", "and 0 of")] {
@@ -196,8 +196,8 @@ async fn e2e_keys_and_tokens_that_the_service_does_not_take_are_named() {
         assert!(!said.contains("sigkey-sel"), "advice that does nothing: {said}");
     }
     with_keys("[{]".to_owned()).refused(COMMIT, &["list of keys is not valid JSON"]);
-    with_keys(r#"[{"key": "a/b"}]"#.to_owned()).refused(COMMIT, &["`a/b` is no name of a key"]);
-    Desk { url: "nonsense".to_owned(), ..desk.clone() }.refused(COMMIT, &["`nonsense` is no address"]);
+    with_keys(r#"[{"key": "a/b"}]"#.to_owned()).refused(COMMIT, &["`a/b` is not a valid key name"]);
+    Desk { url: "nonsense".to_owned(), ..desk.clone() }.refused(COMMIT, &["`nonsense` is not the address"]);
 
     // Without the variable the list is a file of the folder; without the file, both places are named.
     let without = || {

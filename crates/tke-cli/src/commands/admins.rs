@@ -9,27 +9,27 @@ use crate::signers::{Need, SignerArgs, administrators, find, open_quorum};
 use crate::work::{Effect, UnitWork};
 use clap::Args;
 use std::path::PathBuf;
+use tke::admin_policy::{AdminPolicy, operations};
 use tke::compare::permissions_of;
-use tke::converge::{Goal, KeyGoal};
-use tke::plan::{Rule, administration};
+use tke::converge::{MasterKeyGoal, UnitGoal};
 use tke::quorum::needed;
-use tke::{Administrator, Order, Snapshot};
+use tke::{AdminOperation, Administrator, Snapshot};
 use tke_crypto::Ski;
 use unit_api::admin::{AdminCommand, MAX_ADMINISTRATORS, Permissions};
 
 /// Options of `cryptounit-admin-add`.
 #[derive(Clone, Debug, Args)]
 pub struct AdminAddArgs {
-    /// Names of signature keys: of files, or of the signing service's keys.
+    /// Names of signature keys, in files or of the signing service.
     #[arg(required_unless_present_any = ["from_card", "certificate"])]
     pub names: Vec<String>,
     /// Add the administrator whose key is on this card (reader 1). May be given several times.
     #[arg(long, value_name = "FILE")]
     pub from_card: Vec<PathBuf>,
-    /// Add the administrator of this self-signed certificate (DER), whose key is elsewhere. May be given several times.
+    /// Add the administrator of this self-signed certificate (DER). May be given several times.
     #[arg(long, value_name = "FILE")]
     pub certificate: Vec<PathBuf>,
-    /// Who signs, on crypto units that have left imprint mode.
+    /// Signature keys, for crypto units that have left imprint mode.
     #[command(flatten)]
     pub signers: SignerArgs,
 }
@@ -39,7 +39,7 @@ pub struct AdminAddArgs {
 pub struct AdminRmArgs {
     /// Name, or the first 8 or more digits of the subject key identifier.
     pub administrator: String,
-    /// Who signs, on crypto units that have left imprint mode.
+    /// Signature keys, for crypto units that have left imprint mode.
     #[command(flatten)]
     pub signers: SignerArgs,
 }
@@ -47,22 +47,22 @@ pub struct AdminRmArgs {
 /// Options of `cryptounit-thrhld-set`.
 #[derive(Clone, Debug, Args)]
 pub struct ThresholdArgs {
-    /// Administrators that have to sign most commands.
+    /// Signature threshold: number of administrators that have to sign most commands.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
     pub signature: u32,
-    /// Administrators that have to sign the removal of one.
+    /// Revocation threshold: number of administrators that have to sign the removal of an administrator.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
     pub revocation: u32,
-    /// Activating, clearing the current register and zeroizing take the signature threshold, not one signature.
+    /// Activation, clearing the current register and zeroization need the signature threshold instead of one signature.
     #[arg(long)]
     pub quorum_destructive: bool,
-    /// Recovery units may give the master key to crypto units of another instance.
+    /// Recovery crypto units may export the master key to crypto units of another instance.
     #[arg(long)]
     pub export_foreign: bool,
-    /// Leave imprint mode with this administrator, though it was not added from this folder. May be given several times.
+    /// Leave imprint mode with this administrator although it was not added from this folder. May be given several times.
     #[arg(long, value_name = "NAME")]
     pub accept: Vec<String>,
-    /// Who signs.
+    /// Signature keys.
     #[command(flatten)]
     pub signers: SignerArgs,
 }
@@ -77,7 +77,7 @@ pub(crate) async fn add(context: &Context<'_>, args: &AdminAddArgs) -> Result<Re
         let all = unit.snapshot.administrators.len() + more;
         (all > MAX_ADMINISTRATORS).then(|| {
             format!(
-                "crypto unit {} would have {all} administrators, and takes {MAX_ADMINISTRATORS}",
+                "crypto unit {} would have {all} administrators; the maximum is {MAX_ADMINISTRATORS}",
                 unit.number()
             )
         })
@@ -102,14 +102,14 @@ pub(crate) async fn add(context: &Context<'_>, args: &AdminAddArgs) -> Result<Re
         work.end_unit(unit.listed(), result);
     }
     Ok(work.report(
-        "Add as many administrators as the thresholds will ask for, then set them: `cryptounit-thrhld-set`.",
+        "Add at least as many administrators as the thresholds will need, then set the thresholds: `cryptounit-thrhld-set`.",
     ))
 }
 
 async fn add_to(work: &mut UnitWork, unit: &VerifiedUnit, new: &[Administrator]) -> Result<Effect, TkeError> {
     let mut added = Vec::new();
     for administrator in new.iter().filter(|new| !unit.snapshot.has_administrator(&new.ski)) {
-        work.ceremony().carry_out(&unit.unit, &Order::AddAdministrator(administrator.clone())).await?;
+        work.ceremony().execute(&unit.unit, &AdminOperation::AddAdministrator(administrator.clone())).await?;
         added.push(format!("`{}`", administrator.name));
     }
     Ok(if added.is_empty() {
@@ -119,7 +119,7 @@ async fn add_to(work: &mut UnitWork, unit: &VerifiedUnit, new: &[Administrator])
     })
 }
 
-/// Units tell administrators apart by their keys; people read names.
+/// Units distinguish administrators by keys, people by names.
 fn warn_of_equal_names(context: &Context<'_>, units: &[VerifiedUnit], new: &[Administrator]) {
     for administrator in new {
         let same = |unit: &Snapshot| {
@@ -128,7 +128,7 @@ fn warn_of_equal_names(context: &Context<'_>, units: &[VerifiedUnit], new: &[Adm
         };
         if units.iter().any(|unit| same(&unit.snapshot)) {
             context.console.note(&format!(
-                "another administrator is called `{}` too; people may take one for the other",
+                "another administrator has the name `{}` too; do not confuse them",
                 administrator.name
             ));
         }
@@ -145,10 +145,10 @@ pub(crate) async fn remove(context: &Context<'_>, args: &AdminRmArgs) -> Result<
         if snapshot.attributes.imprint() || !snapshot.has_administrator(&ski) {
             return None;
         }
-        let mut rule = Rule::of(snapshot);
-        rule.administrators.retain(|administrator| administrator.ski != ski);
-        let no_way = administration(snapshot, &rule).err()?;
-        Some(format!("crypto unit {}: {no_way}", unit.number()))
+        let mut policy = AdminPolicy::of(snapshot);
+        policy.administrators.retain(|administrator| administrator.ski != ski);
+        let no_path = operations(snapshot, &policy).err()?;
+        Some(format!("crypto unit {}: {no_path}", unit.number()))
     };
     refuse_if_any(units.iter().filter_map(illegal).collect())?;
 
@@ -174,8 +174,8 @@ pub(crate) async fn remove(context: &Context<'_>, args: &AdminRmArgs) -> Result<
             break;
         }
         let result = if unit.snapshot.has_administrator(&ski) {
-            let order = Order::RemoveAdministrator(ski);
-            let done = work.ceremony().carry_out(&unit.unit, &order).await;
+            let operation = AdminOperation::RemoveAdministrator(ski);
+            let done = work.ceremony().execute(&unit.unit, &operation).await;
             done.map(|_| Effect::changed("removed")).map_err(TkeError::from)
         } else {
             Ok(Effect::unchanged("not an administrator"))
@@ -185,7 +185,7 @@ pub(crate) async fn remove(context: &Context<'_>, args: &AdminRmArgs) -> Result<
     Ok(work.report(""))
 }
 
-/// The one administrator of these units of that name, or whose identifier begins so.
+/// The installed administrator with this name, or with an identifier that begins with these digits.
 pub(crate) fn installed(context: &Context<'_>, units: &[VerifiedUnit], given: &str) -> Result<Ski, TkeError> {
     let prefix = given.to_ascii_lowercase();
     let mut found: Vec<Ski> = Vec::new();
@@ -201,7 +201,7 @@ pub(crate) fn installed(context: &Context<'_>, units: &[VerifiedUnit], given: &s
         (Some(_), more) => {
             Err(TkeError::Ambiguous { what: "administrator", given: given.to_owned(), count: more + 1 })
         }
-        // A key of that name that is installed nowhere: nothing to remove, and no mistake.
+        // A key that is installed nowhere: there is nothing to remove, which is not an error.
         (None, _) => find(context, given).map(|key| key.ski).map_err(|_| TkeError::Unknown {
             what: "administrator",
             given: given.to_owned(),
@@ -217,13 +217,15 @@ pub(crate) async fn set_thresholds(context: &Context<'_>, args: &ThresholdArgs) 
     let mut illegal = Vec::new();
     let mut needs = Vec::new();
     for unit in &units {
-        match administration(&unit.snapshot, &rule(unit, args)) {
-            Ok(orders) => {
-                let most =
-                    orders.iter().map(|order| needed(&unit.snapshot, order.command(), order.sets())).max();
+        match operations(&unit.snapshot, &policy(unit, args)) {
+            Ok(operations) => {
+                let most = operations
+                    .iter()
+                    .map(|operation| needed(&unit.snapshot, operation.command(), operation.sets()))
+                    .max();
                 needs.push(Need { unit, signatures: most.unwrap_or(0) });
             }
-            Err(no_way) => illegal.push(format!("crypto unit {}: {no_way}", unit.number())),
+            Err(no_path) => illegal.push(format!("crypto unit {}: {no_path}", unit.number())),
         }
     }
     refuse_if_any(illegal)?;
@@ -232,7 +234,7 @@ pub(crate) async fn set_thresholds(context: &Context<'_>, args: &ThresholdArgs) 
     let mut plans = context.plans()?;
     let mut plan = plans.of(instance.id());
     plan.align(&snapshots(&units));
-    refuse_strangers(&units, &plan, &args.accept)?;
+    refuse_unknown_administrators(&units, &plan, &args.accept)?;
     plan.signature_threshold = args.signature;
     plan.revocation_threshold = args.revocation;
     plan.quorum_destructive = args.quorum_destructive;
@@ -244,13 +246,13 @@ pub(crate) async fn set_thresholds(context: &Context<'_>, args: &ThresholdArgs) 
         if !work.begin_unit(unit.listed()) {
             break;
         }
-        let rule = rule(unit, args);
-        let result = match administration(&unit.snapshot, &rule) {
-            Ok(orders) if orders.is_empty() => Ok(Effect::unchanged("set already")),
+        let policy = policy(unit, args);
+        let result = match operations(&unit.snapshot, &policy) {
+            Ok(operations) if operations.is_empty() => Ok(Effect::unchanged("set already")),
             _ => {
-                let goal = Goal { rule, control_points: None, master_key: KeyGoal::AsItIs };
+                let goal = UnitGoal { policy, control_points: None, master_key: MasterKeyGoal::AsItIs };
                 let text =
-                    if unit.snapshot.attributes.imprint() { "set; imprint mode is over" } else { "set" };
+                    if unit.snapshot.attributes.imprint() { "set; imprint mode is left" } else { "set" };
                 let done = work.ceremony().converge(&unit.unit, &goal, &tke::ceremony::KeySource::None).await;
                 done.map(|_| Effect::changed(text)).map_err(TkeError::from)
             }
@@ -259,60 +261,69 @@ pub(crate) async fn set_thresholds(context: &Context<'_>, args: &ThresholdArgs) 
     }
     let single = args.signature == 1 || args.revocation == 1;
     let next = if single {
-        "WARNING: with a threshold of 1, one administrator alone can do everything. Two or more give dual control."
+        "WARNING: with a threshold of 1, one administrator alone can execute every command. Two or more give dual control."
     } else {
         "Next: load the master key (`cryptounit-mk-load`)."
     };
     Ok(work.report(next))
 }
 
-/// In imprint mode whoever comes first may install administrators. Leaving it with one that nobody here has added would
-/// let a stranger in for good.
-fn refuse_strangers(units: &[VerifiedUnit], plan: &Plan, accepted: &[String]) -> Result<(), TkeError> {
-    let strangers = plan.administrators.iter().filter(|planned| planned.certificate.is_none());
-    let strangers = strangers.filter(|planned| {
+/// In imprint mode anybody who reaches the unit can install administrators. An administrator that was not added from this
+/// folder has to be accepted explicitly before imprint mode is left.
+fn refuse_unknown_administrators(
+    units: &[VerifiedUnit],
+    plan: &Plan,
+    accepted: &[String],
+) -> Result<(), TkeError> {
+    let unknown = plan.administrators.iter().filter(|planned| planned.certificate.is_none());
+    let unknown = unknown.filter(|planned| {
         !accepted
             .iter()
             .any(|given| *given == planned.name || (given.len() >= 8 && planned.ski.starts_with(given)))
     });
     let mut reasons = Vec::new();
-    for stranger in strangers {
+    for administrator in unknown {
         let there = |unit: &&VerifiedUnit| {
             let mut entries = unit.snapshot.administrators.iter();
             unit.snapshot.attributes.imprint()
-                && entries.any(|entry| Ski(entry.ski).to_string() == stranger.ski)
+                && entries.any(|entry| Ski(entry.ski).to_string() == administrator.ski)
         };
         let numbers: Vec<String> = units.iter().filter(there).map(|unit| unit.number().to_string()).collect();
         if !numbers.is_empty() {
             reasons.push(format!(
-                "crypto units {} have the administrator `{}` ({}), who was not added from this folder: remove it \
-                 (`cryptounit-admin-rm`), or name it with --accept if it belongs there",
+                "crypto units {} have the administrator `{}` ({}), which was not added from this folder: remove it \
+                 (`cryptounit-admin-rm`), or name it with --accept if it is legitimate",
                 numbers.join(", "),
-                stranger.name,
-                stranger.ski
+                administrator.name,
+                administrator.ski
             ));
         }
     }
     refuse_if_any(reasons)
 }
 
-/// The rule with other thresholds. Leaving imprint mode brings the permissions of the unit's kind.
-fn rule(unit: &VerifiedUnit, args: &ThresholdArgs) -> Rule {
-    let before = Rule::of(&unit.snapshot);
+/// The present policy with other thresholds. A unit that leaves imprint mode gets the permissions of its kind.
+fn policy(unit: &VerifiedUnit, args: &ThresholdArgs) -> AdminPolicy {
+    let before = AdminPolicy::of(&unit.snapshot);
     let kind = unit.listed().kind;
     let imprint = unit.snapshot.attributes.imprint();
     let mut permissions = if imprint { permissions_of(kind) } else { before.permissions };
     permissions = switched(permissions, Permissions::QUORUM_DESTRUCTIVE, args.quorum_destructive);
     let foreign = args.export_foreign && kind == tke::UnitKind::Recovery;
     permissions = switched(permissions, Permissions::EXPORT_FOREIGN, foreign);
-    Rule { signature_threshold: args.signature, revocation_threshold: args.revocation, permissions, ..before }
+    AdminPolicy {
+        signature_threshold: args.signature,
+        revocation_threshold: args.revocation,
+        permissions,
+        ..before
+    }
 }
 
 const fn switched(permissions: Permissions, bit: Permissions, on: bool) -> Permissions {
     if on { permissions.with(bit) } else { permissions.without(bit) }
 }
 
-/// As many signatures as a command needs on each unit.
+/// The number of signatures that a command needs on each unit.
 pub(crate) fn needs(units: &[VerifiedUnit], command: AdminCommand) -> Vec<Need<'_>> {
     units.iter().map(|unit| Need { unit, signatures: needed(&unit.snapshot, command, None) }).collect()
 }
@@ -321,7 +332,7 @@ pub(crate) fn snapshots(units: &[VerifiedUnit]) -> Vec<&Snapshot> {
     units.iter().map(|unit| &unit.snapshot).collect()
 }
 
-pub(crate) fn listed(units: &[VerifiedUnit]) -> Vec<tke::Listed> {
+pub(crate) fn listed(units: &[VerifiedUnit]) -> Vec<tke::UnitDescriptor> {
     units.iter().map(|unit| unit.listed().clone()).collect()
 }
 

@@ -1,8 +1,8 @@
-//! `audit`: a unit's own record of what was asked of it, fetched, verified, and kept beyond what the unit keeps.
+//! `audit`: audit records of crypto units, fetched, verified and stored.
 //!
-//! A unit keeps its newest records and the hash of all. What is fetched is appended to a file per unit; the chain of
-//! hashes runs through it to the head that the module signs, so that neither the service nor this folder can leave
-//! anything out unseen.
+//! A unit keeps its newest records and the hash of all. Fetched records are appended to a file per unit. The chain of hashes
+//! leads through the file to the head that the module signs, so that a record that the service or the file omits is
+//! detected.
 
 use crate::client::HttpUnitPort;
 use crate::context::Context;
@@ -18,11 +18,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use tke::{AdminUnit, UnitFault};
+use tke::{AdminUnit, AdminUnitError};
 use unit_api::admin::{AUDIT_RECORD_LEN, AdminCommand, AdminRefusal, AuditChain, AuditKind, AuditRecord};
 use wire::text::{decode_hex, encode_hex};
 
-/// Rounds that a unit is given to stand still in while its records are read.
+/// Attempts to read all records while the unit adds none.
 const MAX_ROUNDS: usize = 16;
 
 /// Options of `audit`.
@@ -33,24 +33,24 @@ pub struct AuditArgs {
     pub unit: Option<u16>,
 }
 
-/// What is kept of one unit's records.
+/// Stored records of one unit.
 #[derive(Debug, Default)]
-struct Kept {
+struct StoredRecords {
     /// Number of the newest record.
     last: u64,
-    /// Hash up to and with it.
+    /// Hash over all records up to the newest.
     head: [u8; 32],
     records: Vec<AuditRecord>,
-    /// Records that the unit had dropped before they were fetched: first and last.
+    /// Ranges of records that the unit had dropped before they were fetched: first and last number.
     gaps: Vec<(u64, u64)>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 enum Line {
-    /// One record, in hexadecimal, and the hash up to and with it.
+    /// One record, in hexadecimal, and the hash over all records up to it.
     Record { sequence: u64, hash: String, record: String },
-    /// Records that were lost to this file, and the hash up to and with the last of them.
+    /// Records that are missing, and the hash over all records up to the last of them.
     Gap { first: u64, last: u64, hash: String },
 }
 
@@ -83,32 +83,33 @@ pub(crate) async fn show(context: &Context<'_>, args: &AuditArgs) -> Result<Repo
     Ok(Report::new(text, json!({ "crypto_units": all, "whole": whole })).good_if(whole))
 }
 
-/// By module and domain, which stay what they are when listings change.
+/// Path by module and domain, which do not depend on the list of units.
 fn path(folder: &Path, unit: &VerifiedUnit) -> PathBuf {
     let target = unit.snapshot.target;
     folder.join(format!("audit-{}-{:02}.jsonl", encode_hex(&target.unit.0), target.domain_index))
 }
 
-/// Reads what is kept, fetches what is new, and follows the chain to the head that the module signed.
-async fn fetch(unit: &VerifiedUnit, path: &Path) -> Result<Kept, TkeError> {
+/// Reads the stored records, fetches new ones, and verifies the chain up to the head that the module signed.
+async fn fetch(unit: &VerifiedUnit, path: &Path) -> Result<StoredRecords, TkeError> {
     let number = unit.number();
-    let mut kept = Kept::read(path)?;
+    let mut kept = StoredRecords::read(path)?;
     for _ in 0..MAX_ROUNDS {
         let snapshot = unit.unit.snapshot().await?;
         if snapshot.audit_records < kept.last {
-            let problem = "it has fewer than were fetched before: it was set back, or it is another unit";
+            let problem = "the unit has fewer records than were fetched before: its state was replaced by an older one, or it is another unit";
             return Err(TkeError::Audit { unit: number, problem });
         }
         let answer = query(&unit.unit, kept.last.saturating_add(1)).await?;
-        let garbled = || UnitFault::Garbled { unit: number, command: AdminCommand::QueryAudit.name() };
-        let chain = AuditChain::decode(&answer).map_err(|_| garbled())?;
+        let invalid =
+            || AdminUnitError::InvalidResponse { unit: number, command: AdminCommand::QueryAudit.name() };
+        let chain = AuditChain::decode(&answer).map_err(|_| invalid())?;
         let next = kept.extended(&chain).map_err(|problem| TkeError::Audit { unit: number, problem })?;
         if next.last != snapshot.audit_records {
-            // Somebody was at work in between: look again.
+            // The unit executed a command in between: read again.
             continue;
         }
         if next.head != snapshot.audit_head {
-            let problem = "their hashes do not lead to the head that the module signed";
+            let problem = "the hashes do not lead to the head that the module signed";
             return Err(TkeError::Audit { unit: number, problem });
         }
         append(path, &next.lines)?;
@@ -117,15 +118,15 @@ async fn fetch(unit: &VerifiedUnit, path: &Path) -> Result<Kept, TkeError> {
     }
     Err(TkeError::Audit {
         unit: number,
-        problem: "new ones come faster than they can be read: try again later",
+        problem: "new records are added faster than they can be read: try again later",
     })
 }
 
-async fn query(unit: &AdminUnit<HttpUnitPort>, first: u64) -> Result<Vec<u8>, UnitFault> {
+async fn query(unit: &AdminUnit<HttpUnitPort>, first: u64) -> Result<Vec<u8>, AdminUnitError> {
     Ok(unit.query(AdminCommand::QueryAudit, &first.to_be_bytes()).await?.output)
 }
 
-/// What a stretch of the chain adds.
+/// Records that a response adds to the stored ones.
 struct Extension {
     last: u64,
     head: [u8; 32],
@@ -134,8 +135,8 @@ struct Extension {
     lines: Vec<Line>,
 }
 
-impl Kept {
-    /// Reads the file, following its chain.
+impl StoredRecords {
+    /// Reads the file and verifies its chain.
     fn read(path: &Path) -> Result<Self, TkeError> {
         let damaged = |problem| TkeError::Damaged { path: path.to_owned(), problem };
         let mut kept = Self::default();
@@ -149,25 +150,26 @@ impl Kept {
             lines.push(line.map_err(TkeError::file(path))?);
         }
         for line in &lines {
-            let line: Line = serde_json::from_str(line).map_err(|_| damaged("a line is none"))?;
+            let line: Line = serde_json::from_str(line).map_err(|_| damaged("a line is not valid"))?;
             match line {
                 Line::Record { sequence, hash, record } => {
                     let record = decode_hex::<AUDIT_RECORD_LEN>(&record);
-                    let record = record.ok_or_else(|| damaged("a record is none"))?;
+                    let record = record.ok_or_else(|| damaged("a record is not valid"))?;
                     kept.head = link(&kept.head, record.as_slice());
-                    let read = AuditRecord::from_bytes(&record).map_err(|_| damaged("a record is none"))?;
+                    let read =
+                        AuditRecord::from_bytes(&record).map_err(|_| damaged("a record is not valid"))?;
                     let in_order = read.sequence == kept.last.saturating_add(1) && sequence == read.sequence;
                     if !in_order || hash != encode_hex(&kept.head) {
-                        return Err(damaged("a record was changed, removed or put in"));
+                        return Err(damaged("a record was changed, removed or inserted"));
                     }
                     kept.last = sequence;
                     kept.records.push(read);
                 }
                 Line::Gap { first, last, hash } => {
                     if first != kept.last.saturating_add(1) || last < first {
-                        return Err(damaged("a gap is none"));
+                        return Err(damaged("a gap is not valid"));
                     }
-                    kept.head = *decode_hex(&hash).ok_or_else(|| damaged("a hash is none"))?;
+                    kept.head = *decode_hex(&hash).ok_or_else(|| damaged("a hash is not valid"))?;
                     kept.last = last;
                     kept.gaps.push((first, last));
                 }
@@ -176,7 +178,7 @@ impl Kept {
         Ok(kept)
     }
 
-    /// What this stretch adds, if it begins where this one ends, or later.
+    /// The records that a response adds, if it begins where the stored ones end, or later.
     fn extended(&self, chain: &AuditChain<'_>) -> Result<Extension, &'static str> {
         let mut next =
             Extension { last: self.last, head: self.head, records: Vec::new(), gap: None, lines: Vec::new() };
@@ -188,14 +190,14 @@ impl Kept {
                 (next.gap, next.last, next.head) = (Some(gap), gap.1, chain.before);
             }
             _ if chain.before != self.head => {
-                return Err("they do not follow those that were fetched before");
+                return Err("they do not follow the stored records");
             }
             _ => {}
         }
         for bytes in chain.record_bytes() {
-            let record = AuditRecord::from_bytes(bytes).map_err(|_| "one of them is none")?;
+            let record = AuditRecord::from_bytes(bytes).map_err(|_| "one of them is not valid")?;
             if record.sequence != next.last.saturating_add(1) {
-                return Err("their numbers have holes");
+                return Err("their numbers are not consecutive");
             }
             next.head = link(&next.head, bytes);
             next.last = record.sequence;
@@ -235,14 +237,14 @@ fn link(before: &[u8; 32], record: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(before).chain_update(record).finalize().into()
 }
 
-fn table(unit: &VerifiedUnit, kept: &Kept, path: &Path) -> String {
-    let mut columns = Columns::new(["RECORD", "TIME", "COUNTER", "WHAT", "SIGNED BY", "RESULT"]);
+fn table(unit: &VerifiedUnit, kept: &StoredRecords, path: &Path) -> String {
+    let mut columns = Columns::new(["RECORD", "TIME", "COUNTER", "EVENT", "SIGNED BY", "RESULT"]);
     for record in &kept.records {
         columns.row([
             record.sequence.to_string(),
             time(record),
             record.transaction_counter.to_string(),
-            what(record),
+            event(record),
             signers(unit, record).join(", "),
             result(record),
         ]);
@@ -253,7 +255,7 @@ fn table(unit: &VerifiedUnit, kept: &Kept, path: &Path) -> String {
             "WARNING: records {first} to {last} are missing: the crypto unit had dropped them before they were fetched.\n"
         );
     }
-    text + &format!("Verified up to the head that the module signed, and kept in {}.\n\n", path.display())
+    text + &format!("Verified up to the head that the module signed. Stored in {}.\n\n", path.display())
 }
 
 fn time(record: &AuditRecord) -> String {
@@ -262,11 +264,11 @@ fn time(record: &AuditRecord) -> String {
     time.map_or_else(|| "-".to_owned(), |time| time.to_string())
 }
 
-fn what(record: &AuditRecord) -> String {
+fn event(record: &AuditRecord) -> String {
     match record.kind {
         AuditKind::NewChain => "first record".to_owned(),
         AuditKind::ModuleZeroize => "zeroized by the operator".to_owned(),
-        AuditKind::Tamper => "tampering noticed, all erased".to_owned(),
+        AuditKind::Tamper => "tampering detected, everything erased".to_owned(),
         AuditKind::Command => AdminCommand::from_id(record.command)
             .map_or_else(|| format!("command {}", record.command), |command| command.name().to_owned()),
     }
@@ -279,7 +281,7 @@ fn result(record: &AuditRecord) -> String {
     format!("refused: {}", AdminRefusal { return_code: record.return_code, reason: record.reason })
 }
 
-/// Names where the signers still rule the unit, else what the record has of their identifiers.
+/// Names of signers that are still installed; of the others, the identifier as far as the record has it.
 fn signers(unit: &VerifiedUnit, record: &AuditRecord) -> Vec<String> {
     let prefixes = record.signer_prefixes.iter().take(usize::from(record.signers));
     prefixes
@@ -296,7 +298,7 @@ fn record_json(record: &AuditRecord) -> Value {
     json!({
         "sequence": record.sequence,
         "time": time(record),
-        "what": what(record),
+        "what": event(record),
         "command": record.command,
         "return_code": record.return_code,
         "reason": record.reason,

@@ -1,5 +1,5 @@
-//! The recovery-unit method: `auto-init` and `auto-mk-recover`. The master key is never outside of crypto units, but
-//! sealed for one.
+//! The recovery-unit method: `auto-init` and `auto-mk-recover`. Outside of crypto units, the master key exists only sealed
+//! for one of them.
 
 use crate::commands::admins::{listed, refuse_if_any};
 use crate::commands::compare;
@@ -14,13 +14,13 @@ use crate::signers::{
 };
 use crate::work::{Effect, UnitWork};
 use clap::Args;
+use tke::admin_policy::{AdminPolicy, operations};
 use tke::ceremony::KeySource;
-use tke::converge::{Goal, KeyGoal};
+use tke::converge::{MasterKeyGoal, UnitGoal};
 use tke::holder::{ListedSignatureKey, SignatureKey, SignatureKeyFile};
-use tke::plan::{Rule, administration};
 use tke::precheck;
 use tke::quorum::Quorum;
-use tke::{Order, UnitKind};
+use tke::{AdminOperation, UnitKind};
 use unit_api::VerificationPattern;
 use unit_api::admin::Permissions;
 use uuid::Uuid;
@@ -28,19 +28,19 @@ use uuid::Uuid;
 /// Options of `auto-init`.
 #[derive(Clone, Debug, Args)]
 pub struct AutoInitArgs {
-    /// Administrators that have to sign most commands.
+    /// Signature threshold: number of administrators that have to sign most commands.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=8))]
     pub signature: u32,
-    /// Administrators that have to sign the removal of one.
+    /// Revocation threshold: number of administrators that have to sign the removal of an administrator.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=8))]
     pub revocation: u32,
     /// An administrator, by the name of a signature key [default: the selected keys]. May be given several times.
     #[arg(long, value_name = "NAME")]
     pub administrator: Vec<String>,
-    /// An administrator whose signature key is made now, unless there is one of that name. May be given several times.
+    /// An administrator whose signature key is generated now, unless a key of that name exists. May be given several times.
     #[arg(long, value_name = "NAME")]
     pub new_administrator: Vec<String>,
-    /// Activating, clearing the current register and zeroizing take the signature threshold, not one signature.
+    /// Activation, clearing the current register and zeroization need the signature threshold instead of one signature.
     #[arg(long)]
     pub quorum_destructive: bool,
 }
@@ -54,14 +54,14 @@ pub struct RecoverArgs {
     /// A crypto unit to copy to [default: all without a master key]. May be given several times.
     #[arg(long, value_name = "N")]
     pub to: Vec<u16>,
-    /// Copy to crypto units of another instance, which then shares this master key. Both can open each other's keys.
-    /// The recovery unit must permit it (`cryptounit-thrhld-set --export-foreign`).
+    /// Copy to crypto units of another instance, which then has the same master key: each instance can decrypt the keys of the
+    /// other. The recovery crypto unit must permit it (`cryptounit-thrhld-set --export-foreign`).
     #[arg(long, value_name = "UUID", requires = "share_master_key")]
     pub to_instance: Option<Uuid>,
-    /// Really share the master key with the other instance.
+    /// Confirm that the other instance gets this master key.
     #[arg(long)]
     pub share_master_key: bool,
-    /// Who signs.
+    /// Signature keys.
     #[command(flatten)]
     pub signers: SignerArgs,
 }
@@ -80,7 +80,7 @@ pub(crate) async fn init(context: &Context<'_>, args: &AutoInitArgs) -> Result<R
             .map_or(TkeError::Precheck(checked), |(_, fault)| fault.into()));
     }
     let mut units = addressed.verified;
-    // The one that gives the master key to all others comes first.
+    // The unit from which all others get the master key comes first.
     units.sort_by_key(|unit| {
         let recovery = unit.listed().kind == UnitKind::Recovery;
         (!recovery, unit.snapshot.current.is_none(), unit.number())
@@ -97,12 +97,12 @@ pub(crate) async fn init(context: &Context<'_>, args: &AutoInitArgs) -> Result<R
     plan.revocation_threshold = args.revocation;
     plan.quorum_destructive = args.quorum_destructive;
     plan.master_key = units.first().and_then(|unit| unit.snapshot.current).map(|pattern| pattern.to_string());
-    let no_way = |unit: &VerifiedUnit| {
-        let rule = plan.goal(unit.listed().kind, &unit.snapshot).ok()?.rule;
-        let no_way = administration(&unit.snapshot, &rule).err()?;
-        Some(format!("crypto unit {}: {no_way}", unit.number()))
+    let no_path = |unit: &VerifiedUnit| {
+        let policy = plan.goal(unit.listed().kind, &unit.snapshot).ok()?.policy;
+        let no_path = operations(&unit.snapshot, &policy).err()?;
+        Some(format!("crypto unit {}: {no_path}", unit.number()))
     };
-    refuse_if_any(units.iter().filter_map(no_way).collect())?;
+    refuse_if_any(units.iter().filter_map(no_path).collect())?;
     plans.record(instance.id(), &plan)?;
 
     let keys = keys.into_iter().map(|key| Box::new(key) as Box<dyn SignatureKey>).collect();
@@ -132,18 +132,18 @@ pub(crate) async fn init(context: &Context<'_>, args: &AutoInitArgs) -> Result<R
     let comparison = compare::report(&instance, &instance.verify_all().await);
     let single = args.signature == 1 || args.revocation == 1;
     let warning = if single {
-        "\nWARNING: with a threshold of 1, one administrator alone can do everything.\n"
+        "\nWARNING: with a threshold of 1, one administrator alone can execute every command.\n"
     } else {
         ""
     };
     let text = format!(
-        "{}{warning}\n{}\nThe recovery crypto units hold the only copies of the master key besides the others'.\n",
+        "{}{warning}\n{}\nThe master key exists in these crypto units only: there are no key parts. Keep the recovery crypto units.\n",
         report.text, comparison.text
     );
     Ok(Report { text, good: comparison.good, ..report })
 }
 
-/// The recovery unit that gives: ruled, and with a master key of its own drawing if it has none.
+/// Sets up the recovery unit from which the others get the master key, and generates the key if it has none.
 async fn set_up_source(
     work: &mut UnitWork,
     source: &VerifiedUnit,
@@ -152,17 +152,17 @@ async fn set_up_source(
     instance: Uuid,
 ) -> Result<Effect, TkeError> {
     let goal = plan.goal(source.listed().kind, &source.snapshot)?;
-    let goal = Goal { master_key: KeyGoal::AsItIs, ..goal };
-    let ruled = work.ceremony().converge(&source.unit, &goal, &KeySource::None).await?;
-    let drawn = ruled.current.is_none();
-    if drawn {
-        work.ceremony().carry_out(&source.unit, &Order::GenerateMasterKey).await?;
+    let goal = UnitGoal { master_key: MasterKeyGoal::AsItIs, ..goal };
+    let state = work.ceremony().converge(&source.unit, &goal, &KeySource::None).await?;
+    let generated = state.current.is_none();
+    if generated {
+        work.ceremony().execute(&source.unit, &AdminOperation::GenerateMasterKey).await?;
     }
     let pattern = source.unit.snapshot().await?.current;
     plan.master_key = pattern.map(|pattern| pattern.to_string());
     plans.record(instance, plan)?;
-    Ok(Effect::changed(if drawn {
-        "set up; has drawn the master key"
+    Ok(Effect::changed(if generated {
+        "set up; generated the master key"
     } else {
         "set up; holds the master key"
     }))
@@ -185,7 +185,7 @@ async fn set_up(
     })
 }
 
-/// The administrators' keys, opened; new ones made first.
+/// The keys of the administrators, opened. New ones are generated.
 fn keys(context: &Context<'_>, args: &AutoInitArgs) -> Result<Vec<SignatureKeyFile>, TkeError> {
     let mut keys = Vec::new();
     let named: Vec<ListedSignatureKey> = if args.administrator.is_empty() && args.new_administrator.is_empty()
@@ -198,7 +198,7 @@ fn keys(context: &Context<'_>, args: &AutoInitArgs) -> Result<Vec<SignatureKeyFi
         keys.push(open(context, key)?);
     }
     for name in &args.new_administrator {
-        // Of an earlier run that was interrupted.
+        // Generated by an earlier call that was interrupted.
         if let Ok(key) = find(context, name) {
             keys.push(open(context, &key)?);
             continue;
@@ -226,7 +226,7 @@ pub(crate) async fn recover(context: &Context<'_>, args: &RecoverArgs) -> Result
     let targets = targets(target, &source, args).await?;
     refuse_imprint(std::slice::from_ref(&source))?;
     refuse_imprint(&targets)?;
-    refuse_unlike(&source, &targets, pattern, elsewhere.is_some())?;
+    refuse_mismatch(&source, &targets, pattern, elsewhere.is_some())?;
     let checked = precheck::activation(pattern, target.keystore_pattern().await?);
     if !checked.passed() {
         return Err(TkeError::Precheck(checked));
@@ -242,10 +242,10 @@ pub(crate) async fn recover(context: &Context<'_>, args: &RecoverArgs) -> Result
         if !work.begin_unit(unit.listed()) {
             break;
         }
-        let goal = Goal {
-            rule: Rule::of(&unit.snapshot),
+        let goal = UnitGoal {
+            policy: AdminPolicy::of(&unit.snapshot),
             control_points: None,
-            master_key: KeyGoal::Current(pattern),
+            master_key: MasterKeyGoal::Current(pattern),
         };
         let from = KeySource::Unit { source: &source.unit, new: false };
         let before = unit.snapshot.transaction_counter;
@@ -259,7 +259,7 @@ pub(crate) async fn recover(context: &Context<'_>, args: &RecoverArgs) -> Result
         });
         work.end_unit(unit.listed(), done.map_err(TkeError::from));
     }
-    Ok(work.report("Next: see that all crypto units are alike (`cryptounit-compare`)."))
+    Ok(work.report("Next: compare all crypto units (`cryptounit-compare`)."))
 }
 
 /// The recovery unit to copy from.
@@ -268,14 +268,14 @@ async fn source(instance: &Instance, from: Option<u16>) -> Result<VerifiedUnit, 
         let unit = instance.verify(number).await?;
         if unit.listed().kind != UnitKind::Recovery {
             return Err(TkeError::refused(format!(
-                "crypto unit {number} is no recovery crypto unit: only these give their master key away"
+                "crypto unit {number} is not a recovery crypto unit: only these export their master key"
             )));
         }
         return Ok(unit);
     }
     let recovery = instance.verify_where(|unit| unit.listed.kind == UnitKind::Recovery).await;
     recovery.verified.into_iter().find(|unit| unit.snapshot.current.is_some()).ok_or_else(|| {
-        TkeError::refused("no recovery crypto unit that answers holds a master key: load it from its parts")
+        TkeError::refused("no reachable recovery crypto unit holds a master key: load it from its parts")
     })
 }
 
@@ -284,17 +284,18 @@ async fn targets(
     source: &VerifiedUnit,
     args: &RecoverArgs,
 ) -> Result<Vec<VerifiedUnit>, TkeError> {
-    let itself = |unit: &VerifiedUnit| {
+    let is_source = |unit: &VerifiedUnit| {
         unit.snapshot.target.unit == source.snapshot.target.unit
             && unit.snapshot.target.domain_index == source.snapshot.target.domain_index
     };
     if args.to.is_empty() {
         let all = instance.verify_all().await;
-        let empty = all.verified.into_iter().filter(|unit| unit.snapshot.current.is_none() && !itself(unit));
+        let empty =
+            all.verified.into_iter().filter(|unit| unit.snapshot.current.is_none() && !is_source(unit));
         let empty: Vec<VerifiedUnit> = empty.collect();
         if empty.is_empty() {
             return Err(TkeError::refused(
-                "every crypto unit that answers holds a master key: name one with --to",
+                "every reachable crypto unit holds a master key: name one with --to",
             ));
         }
         return Ok(empty);
@@ -303,11 +304,11 @@ async fn targets(
         instance.unit(*number)?;
     }
     let unit = instance.verify_where(|unit| args.to.contains(&unit.listed.number)).await.all()?;
-    Ok(unit.into_iter().filter(|unit| !itself(unit)).collect())
+    Ok(unit.into_iter().filter(|unit| !is_source(unit)).collect())
 }
 
 /// Those who receive must be ruled as the one that gives, and hold no other master key.
-fn refuse_unlike(
+fn refuse_mismatch(
     source: &VerifiedUnit,
     targets: &[VerifiedUnit],
     pattern: VerificationPattern,
@@ -317,7 +318,7 @@ fn refuse_unlike(
     let permissions = source.snapshot.attributes.permissions;
     if foreign && !permissions.contains(Permissions::EXPORT_FOREIGN) {
         reasons.push(format!(
-            "crypto unit {} does not give its master key to another instance: its administrators must permit it \
+            "crypto unit {} does not export its master key to another instance: its administrators must permit it \
              (`cryptounit-thrhld-set --export-foreign`)",
             source.number()
         ));
@@ -333,7 +334,7 @@ fn refuse_unlike(
         }
         if let Some(found) = unit.snapshot.current.filter(|found| !found.is_of_same_key(&pattern)) {
             reasons.push(format!(
-                "crypto unit {number} holds another master key ({found}), which is left alone"
+                "crypto unit {number} holds another master key ({found}), which is not replaced"
             ));
         }
     }

@@ -15,17 +15,17 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tke::card::{CaCard, CardError, Ep11Card, Ep11Session, HeldPart, PartList, PartListInvalid, ZoneId};
 use tke::holder::SignatureKey;
-use tke::part::{KeyPartFile, PartLabel, PartsRefused};
+use tke::part::{KeyPartFile, PartLabel, PartSetError};
 
-/// The zones whose cards are believed, by identifier.
+/// File of the identifiers of trusted zones.
 const ZONES: &str = "card-zones.json";
 
-/// A CA card.
+/// Options of `card-ca-init`.
 #[derive(Clone, Debug, Args)]
 pub struct CaArgs {
     /// File of the new CA card.
     pub file: PathBuf,
-    /// Make it a backup of this CA card, of the same zone.
+    /// Make it a copy of this CA card, of the same zone.
     #[arg(long, value_name = "FILE")]
     pub backup_of: Option<PathBuf>,
 }
@@ -48,7 +48,7 @@ pub struct CardSigkeyArgs {
     /// The administrator's name, 1 to 30 characters.
     #[arg(required_unless_present = "import")]
     pub name: Option<String>,
-    /// Copy the key of a signature key file into the card, instead of making one inside.
+    /// Copy the key of a signature key file to the card, instead of generating one inside.
     #[arg(long, value_name = "NAME", conflicts_with = "name")]
     pub import: Option<String>,
 }
@@ -58,21 +58,21 @@ pub struct CardSigkeyArgs {
 pub struct CardPartArgs {
     /// The card.
     pub file: PathBuf,
-    /// What the part is called, 1 to 30 characters. It is drawn inside the card, unless an option says otherwise.
+    /// Label of the part, 1 to 30 characters. It is generated inside the card unless an option gives its value.
     #[arg(required_unless_present = "import")]
     pub label: Option<String>,
-    /// Take its 64 hexadecimal digits from a file.
+    /// Read the value (64 hexadecimal digits) from a file.
     #[arg(long, value_name = "FILE", conflicts_with = "enter")]
     pub value_file: Option<PathBuf>,
-    /// Ask for its 64 hexadecimal digits.
+    /// Ask for the value (64 hexadecimal digits).
     #[arg(long)]
     pub enter: bool,
-    /// Copy the part of a key part file into the card.
+    /// Copy the part of a key part file to the card.
     #[arg(long, value_name = "LABEL", conflicts_with_all = ["label", "value_file", "enter"])]
     pub import: Option<String>,
 }
 
-/// From card to card.
+/// Options of `card-copy`.
 #[derive(Clone, Debug, Args)]
 pub struct CardCopyArgs {
     /// The card to copy from.
@@ -81,13 +81,13 @@ pub struct CardCopyArgs {
     pub to: PathBuf,
 }
 
-/// Cards.
+/// Options of `cards`.
 #[derive(Clone, Debug, Args)]
 pub struct CardFiles {
     /// Files of cards.
     #[arg(required = true)]
     pub cards: Vec<PathBuf>,
-    /// Show what they hold, which takes their PINs.
+    /// Show signature keys and key parts, which needs the PINs.
     #[arg(long)]
     pub contents: bool,
 }
@@ -98,7 +98,7 @@ pub struct PartListArgs {
     /// A part of the master key, on a card. Two or three.
     #[arg(long, value_name = "FILE#LABEL", required = true)]
     pub part_card: Vec<String>,
-    /// Where the signed list goes.
+    /// File for the signed list.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 }
@@ -120,14 +120,14 @@ pub(crate) fn init_ca(context: &Context<'_>, args: &CaArgs) -> Result<Report, Tk
     };
     trust_zone(context, zone)?;
     let text = format!(
-        "CA card {} of zone {zone} is made.\nIts two PINs belong to two owners. Five wrong tries block it for ever: keep \
-         a backup (`card-ca-init --backup-of`).\n{SIMULATED}",
+        "CA card {} of zone {zone} is created.\nIts two PINs belong to two owners. Five wrong tries block it permanently: make \
+         a copy (`card-ca-init --backup-of`).\n{SIMULATED}",
         path.display()
     );
     Ok(Report::new(text, json!({ "file": path, "zone": zone.to_string() })))
 }
 
-const SIMULATED: &str = "A software card is a simulation for rehearsals: whoever copies its file can try every PIN on the copies.";
+const SIMULATED: &str = "A software card is a simulation for rehearsals: an attacker who copies its file can try every PIN on copies.";
 
 /// `card-enroll`.
 pub(crate) fn enroll(context: &Context<'_>, args: &CardAndCaArgs) -> Result<Report, TkeError> {
@@ -148,7 +148,8 @@ pub(crate) fn unblock(context: &Context<'_>, args: &CardAndCaArgs) -> Result<Rep
     let zone = ca(&args.ca, &context.secrets)?;
     let pin = context.secrets.new_pin(&args.file)?;
     zone.unblock(&args.file, &pin, context.cost()).map_err(TkeError::card(&args.file))?;
-    let text = format!("Card {} is unblocked and has a new PIN; what it holds stayed.", args.file.display());
+    let text =
+        format!("Card {} is unblocked and has a new PIN. Its content is unchanged.", args.file.display());
     Ok(Report::new(text, json!({ "file": args.file })))
 }
 
@@ -162,7 +163,7 @@ pub(crate) fn sigkey(context: &Context<'_>, args: &CardSigkeyArgs) -> Result<Rep
     };
     let key = made.map_err(TkeError::card(path))?;
     let (name, ski) = (key.name().to_string(), key.ski().to_string());
-    let text = format!("Card {} holds signature key `{name}` ({ski}), which signs inside.", path.display());
+    let text = format!("Card {} has signature key `{name}` ({ski}).", path.display());
     Ok(Report::new(text, json!({ "file": path, "name": name, "ski": ski })))
 }
 
@@ -186,8 +187,8 @@ pub(crate) fn part(context: &Context<'_>, args: &CardPartArgs) -> Result<Report,
     let held = made.map_err(TkeError::card(path))?;
     let pattern = held.pattern.to_string();
     let text = format!(
-        "Card {} holds key part `{}`.\nVerification pattern, for its custodian:\n{}\nCopy the card (`card-copy`): the \
-         master key cannot be put together without the part.",
+        "Card {} has key part `{}`.\nVerification pattern, for its custodian:\n{}\nCopy the card (`card-copy`): without the \
+         part, the master key is lost.",
         path.display(),
         held.label,
         two_lines(&pattern)
@@ -203,7 +204,7 @@ pub(crate) fn copy(context: &Context<'_>, args: &CardCopyArgs) -> Result<Report,
     let from = context.readers.ep11(&args.from, &context.secrets)?;
     let to = context.readers.ep11(&args.to, &context.secrets)?;
     from.copy_to(&to).map_err(TkeError::card(&args.to))?;
-    let text = format!("Card {} holds all that {} holds.", args.to.display(), args.from.display());
+    let text = format!("Card {} has the content of {}.", args.to.display(), args.from.display());
     Ok(Report::new(text, json!({ "from": args.from, "to": args.to })))
 }
 
@@ -212,7 +213,7 @@ pub(crate) fn show(context: &Context<'_>, args: &CardFiles) -> Result<Report, Tk
     let mut columns = Columns::new(["CARD", "KIND", "SERIAL", "TRIES LEFT", "SIGNATURE KEY", "KEY PARTS"]);
     let mut cards = Vec::new();
     for path in &args.cards {
-        let card = look(context, path, args.contents)?;
+        let card = card_json(context, path, args.contents)?;
         let text = |name: &str| match card.get(name) {
             Some(Value::String(text)) => text.clone(),
             Some(Value::Array(parts)) => {
@@ -238,11 +239,11 @@ pub(crate) fn show(context: &Context<'_>, args: &CardFiles) -> Result<Report, Tk
     Ok(Report::new(columns.text(), json!({ "cards": cards })))
 }
 
-fn look(context: &Context<'_>, path: &Path, contents: bool) -> Result<Value, TkeError> {
+fn card_json(context: &Context<'_>, path: &Path, contents: bool) -> Result<Value, TkeError> {
     match Ep11Card::insert(path) {
         Ok(card) => {
             let (serial, tries) = (card.serial().to_string(), card.tries_left());
-            // Out again, for the reader to put it in.
+            // Ejected here, so that the reader can insert it.
             drop(card);
             let held =
                 if contents { Some(context.readers.ep11(path, &context.secrets)?.list()) } else { None };
@@ -260,7 +261,7 @@ fn look(context: &Context<'_>, path: &Path, contents: bool) -> Result<Value, Tke
                 "parts": parts, "signature_key": key,
             }))
         }
-        Err(CardError::NotOne(_)) => {
+        Err(CardError::InvalidFormat(_)) => {
             let card = CaCard::insert(path).map_err(TkeError::card(path))?;
             Ok(json!({ "file": path, "kind": "CA", "tries_left": card.tries_left() }))
         }
@@ -282,8 +283,8 @@ pub(crate) fn part_list(context: &Context<'_>, args: &PartListArgs) -> Result<Re
     std::fs::write(&args.out, list.to_json()).map_err(TkeError::file(&args.out))?;
     let combined = list.combined().to_string();
     let mut text = format!(
-        "The parts combine to the master key with verification pattern\n{}\nCard {} has worked it out and signed the \
-         list, {}.\n",
+        "The parts combine to the master key with verification pattern\n{}\nCard {} has calculated it and signed the list, \
+         {}.\n",
         two_lines(&combined),
         list.by(),
         args.out.display()
@@ -298,9 +299,9 @@ pub(crate) fn part_list(context: &Context<'_>, args: &PartListArgs) -> Result<Re
     Ok(Report::new(text, json!({ "file": args.out, "combined": combined, "parts": listed })))
 }
 
-/// The last part's card works out what all of them make; the others' go there encrypted, and it forgets them.
+/// The card of the last part calculates the pattern. Parts on other cards are sent to it encrypted; it does not store them.
 fn combine(places: &[(Ep11Session, PathBuf, PartLabel)]) -> Result<PartList, TkeError> {
-    let (last, path, _) = places.last().ok_or(PartsRefused::Number(0))?;
+    let (last, path, _) = places.last().ok_or(PartSetError::Number(0))?;
     let (mut own, mut others) = (Vec::new(), Vec::new());
     for (card, path, label) in places {
         if card.serial() == last.serial() {
@@ -313,7 +314,7 @@ fn combine(places: &[(Ep11Session, PathBuf, PartLabel)]) -> Result<PartList, Tke
     last.combine(&own, &others).map_err(TkeError::card(path))
 }
 
-/// A part list that a card of a known zone signed.
+/// Reads a part list that a card of a trusted zone signed.
 pub(crate) fn trusted_list(context: &Context<'_>, path: &Path) -> Result<PartList, TkeError> {
     let content = std::fs::read(path).map_err(TkeError::file(path))?;
     let mut problem = PartListInvalid::OtherZone;
@@ -331,7 +332,7 @@ fn zones(context: &Context<'_>) -> Result<BTreeSet<[u8; 16]>, TkeError> {
     store::load(&context.path().join(ZONES))
 }
 
-/// Whose PINs somebody here knows, is believed.
+/// Trusts a zone whose PINs were entered here.
 fn trust_zone(context: &Context<'_>, zone: ZoneId) -> Result<(), TkeError> {
     let mut known = zones(context)?;
     if known.insert(zone.0) {

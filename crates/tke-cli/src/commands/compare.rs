@@ -1,6 +1,6 @@
-//! `cryptounit-compare`: all selected units side by side, every single difference, and a verdict.
+//! `cryptounit-compare`: the selected units side by side, and every difference.
 
-use crate::commands::units::with_absent;
+use crate::commands::units::with_unavailable;
 use crate::context::Context;
 use crate::error::TkeError;
 use crate::instance::{Instance, UnitGroup};
@@ -17,7 +17,7 @@ pub(crate) async fn show(context: &Context<'_>) -> Result<Report, TkeError> {
     Ok(report(&instance, &units))
 }
 
-/// The comparison, in the documented order of its tables.
+/// The comparison, in the documented order of tables.
 pub(crate) fn report(instance: &Instance, units: &UnitGroup) -> Report {
     let comparison = units.comparison();
     let (id, unit) = (instance.id(), units.verified.as_slice());
@@ -42,11 +42,11 @@ pub(crate) fn report(instance: &Instance, units: &UnitGroup) -> Report {
     } else {
         format!("WARNING: {} crypto units did not answer and are not compared.", units.unavailable.len())
     };
-    let mut report = with_absent(text, id, units).good_if(alike);
+    let mut report = with_unavailable(text, id, units).good_if(alike);
     let _ = writeln!(report.text, "\n{verdict}");
     if !comparison.alike() {
         report.text +=
-            "`converge` brings them to the recorded plan; `converge --like N` to what crypto unit N is.\n";
+            "`converge` sets them up as in the recorded plan, `converge --like N` as crypto unit N.\n";
     }
     if let Value::Object(json) = &mut report.json {
         json.insert("alike".to_owned(), json!(alike));
@@ -65,7 +65,7 @@ fn verdict_on(comparison: &Comparison, what: &str, aspects: &[Aspect]) -> String
     }
 }
 
-/// Every difference: each value with the units that have it.
+/// Every difference: each value with its units.
 fn differences(comparison: &Comparison) -> String {
     let mut text = String::new();
     for difference in &comparison.differences {

@@ -9,10 +9,10 @@ use crate::plan::points_text;
 use crate::report::Report;
 use crate::signers::{SignerArgs, open_quorum};
 use crate::work::{Effect, UnitWork};
-use tke::Order;
+use tke::AdminOperation;
 use unit_api::admin::{AdminCommand, ControlPoint};
 
-/// `cryptounit-cp-btc`, `-cp-eddsa`, `-cp-sig-other`: switches a control point on.
+/// `cryptounit-cp-btc`, `-cp-eddsa`, `-cp-sig-other`: sets a control point.
 pub(crate) async fn switch_on(
     context: &Context<'_>,
     command: &'static str,
@@ -37,8 +37,9 @@ pub(crate) async fn switch_on(
         let result = if unit.snapshot.control_points.is_on(point) {
             Ok(Effect::unchanged(format!("{} is set already", point.name())))
         } else {
-            let order = Order::SetControlPoints(unit.snapshot.control_points.with(point.alone()));
-            let done = work.ceremony().carry_out(&unit.unit, &order).await;
+            let operation =
+                AdminOperation::SetControlPoints(unit.snapshot.control_points.with(point.alone()));
+            let done = work.ceremony().execute(&unit.unit, &operation).await;
             done.map(|_| Effect::changed(format!("{} set", point.name()))).map_err(TkeError::from)
         };
         work.end_unit(unit.listed(), result);

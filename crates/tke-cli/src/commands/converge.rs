@@ -1,4 +1,4 @@
-//! Whatever the units are, to what they should be: `converge`, `resume`, `failover-enable`.
+//! Units set up as planned, from any state: `converge`, `resume`, `failover-enable`.
 
 use crate::commands::parts::PartArgs;
 use crate::commands::rotation::{self, AutoRotateArgs, RotateArgs};
@@ -12,7 +12,7 @@ use crate::work::{Effect, UnitWork};
 use clap::Args;
 use serde_json::json;
 use tke::ceremony::KeySource;
-use tke::converge::{Step, next_step};
+use tke::converge::{ConvergeStep, next_step};
 use tke::part::{KeyPartHolder, KeyPartSet};
 use tke::precheck;
 use tke::{Snapshot, UnitKind};
@@ -23,13 +23,13 @@ use unit_api::admin::Permissions;
 /// Options of `converge`, `resume` and `failover-enable`.
 #[derive(Clone, Debug, Args)]
 pub struct ConvergeArgs {
-    /// Make the others what this crypto unit is, in place of the recorded plan.
+    /// Set up the others like this crypto unit, instead of the recorded plan.
     #[arg(long, value_name = "N")]
     pub like: Option<u16>,
-    /// Parts of the master key, for units that lack it where no recovery unit holds it.
+    /// Parts of the master key, for crypto units that lack it if no recovery crypto unit holds it.
     #[command(flatten)]
     pub parts: PartArgs,
-    /// Who signs.
+    /// Signature keys.
     #[command(flatten)]
     pub signers: SignerArgs,
 }
@@ -37,7 +37,7 @@ pub struct ConvergeArgs {
 /// `converge`.
 pub(crate) async fn all(context: &Context<'_>, args: &ConvergeArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
-    bring(context, &instance, args, "converge", |_| true).await
+    converge_units(context, &instance, args, "converge", |_| true).await
 }
 
 /// `resume`.
@@ -46,22 +46,22 @@ pub(crate) async fn resume(context: &Context<'_>, args: &ConvergeArgs) -> Result
     if rotation::is_under_way(&instance).await? {
         let (parts, signers) = (args.parts.clone(), args.signers.clone());
         let report = rotation::rotate(context, &RotateArgs { exclude: Vec::new(), parts, signers }).await?;
-        return Ok(report.after("Going on with the rotation of the master key.\n"));
+        return Ok(report.after("Continuing the rotation of the master key.\n"));
     }
     match context.plans()?.of(instance.id()).under_way {
         Some(command) if command == rotation::AUTOMATIC => {
             let report =
                 rotation::automatic(context, &AutoRotateArgs { signers: args.signers.clone() }).await?;
-            Ok(report.after(&format!("Going on with `{command}`.\n")))
+            Ok(report.after(&format!("Continuing `{command}`.\n")))
         }
         None => {
             let text =
-                "No ceremony was interrupted. `converge` brings every crypto unit to the recorded plan.";
+                "No ceremony was interrupted. `converge` sets up every crypto unit as in the recorded plan.";
             Ok(Report::new(text, json!({ "under_way": null })))
         }
         Some(command) => {
-            let report = bring(context, &instance, args, "resume", |_| true).await?;
-            Ok(report.after(&format!("Going on with `{command}`.\n")))
+            let report = converge_units(context, &instance, args, "resume", |_| true).await?;
+            Ok(report.after(&format!("Continuing `{command}`.\n")))
         }
     }
 }
@@ -76,8 +76,8 @@ pub(crate) async fn failover(context: &Context<'_>, args: &ConvergeArgs) -> Resu
         .map(|unit| format!("{} {}", unit.listed.number, unit.listed.location))
         .collect();
     if standby.is_empty() {
-        let text = "The instance has no failover crypto units. They are assigned to an instance by whoever runs the \
-                    service; then this command sets them up.";
+        let text = "The instance has no failover crypto units. The operator of the service assigns them to an instance; then \
+                    this command sets them up.";
         return Ok(Report::new(text, json!({ "failover": [] })).good_if(false));
     }
     let mut args = args.clone();
@@ -86,12 +86,13 @@ pub(crate) async fn failover(context: &Context<'_>, args: &ConvergeArgs) -> Resu
         args.like = model.map(|unit| unit.listed.number);
     }
     let report =
-        bring(context, &instance, &args, "failover-enable", |kind| kind == UnitKind::Failover).await?;
+        converge_units(context, &instance, &args, "failover-enable", |kind| kind == UnitKind::Failover)
+            .await?;
     Ok(report.after(&format!("Failover crypto units: {}.\n", standby.join(", "))))
 }
 
-/// Brings every unit of these kinds to the plan.
-async fn bring(
+/// Sets up every unit of these kinds as planned.
+async fn converge_units(
     context: &Context<'_>,
     instance: &Instance,
     args: &ConvergeArgs,
@@ -123,7 +124,7 @@ async fn bring(
             return Err(TkeError::Precheck(checked));
         }
     }
-    let source = plan.master_key().and_then(|pattern| giver(&everything.verified, pattern));
+    let source = plan.master_key().and_then(|pattern| exporter(&everything.verified, pattern));
     let needs: Vec<Need<'_>> = everything
         .verified
         .iter()
@@ -156,7 +157,7 @@ async fn bring(
             (None, Some(source)) => KeySource::Unit { source: &source.unit, new: false },
             (None, None) => KeySource::None,
         };
-        let result = bring_one(&mut work, unit, &plan, &from).await;
+        let result = converge_one(&mut work, unit, &plan, &from).await;
         work.end_unit(unit.listed(), result);
     }
     for (listed, fault) in everything.unavailable {
@@ -171,7 +172,7 @@ async fn bring(
     Ok(work.report("Every crypto unit is as planned. See `cryptounit-compare`."))
 }
 
-async fn bring_one(
+async fn converge_one(
     work: &mut UnitWork,
     unit: &VerifiedUnit,
     plan: &Plan,
@@ -187,22 +188,22 @@ async fn bring_one(
     })
 }
 
-/// The parts must make the planned key; where none is planned, theirs is.
+/// The parts have to combine to the planned master key. If none is planned, theirs is.
 fn refuse_other_parts(plan: &mut Plan, parts: &KeyPartSet) -> Result<(), TkeError> {
-    let worked_out = parts.combined_pattern();
+    let calculated = parts.combined_pattern();
     match plan.master_key() {
-        Some(given) if !given.is_of_same_key(&worked_out) => {
-            Err(TkeError::OtherPattern { worked_out, given })
+        Some(given) if !given.is_of_same_key(&calculated) => {
+            Err(TkeError::OtherPattern { calculated, given })
         }
         _ => {
-            plan.master_key = Some(worked_out.to_string());
+            plan.master_key = Some(calculated.to_string());
             Ok(())
         }
     }
 }
 
-/// A unit that holds the master key and gives it away.
-fn giver(units: &[VerifiedUnit], pattern: VerificationPattern) -> Option<&VerifiedUnit> {
+/// A unit that holds the master key and may export it.
+fn exporter(units: &[VerifiedUnit], pattern: VerificationPattern) -> Option<&VerifiedUnit> {
     units.iter().find(|unit| {
         let unit = &unit.snapshot;
         !unit.attributes.imprint()
@@ -213,10 +214,10 @@ fn giver(units: &[VerifiedUnit], pattern: VerificationPattern) -> Option<&Verifi
 
 fn is_done(unit: &VerifiedUnit, plan: &Plan) -> bool {
     let goal = plan.goal(unit.listed().kind, &unit.snapshot);
-    goal.is_ok_and(|goal| matches!(next_step(&unit.snapshot, &goal), Ok(Step::Done)))
+    goal.is_ok_and(|goal| matches!(next_step(&unit.snapshot, &goal), Ok(ConvergeStep::Done)))
 }
 
-/// The most signatures that any step on a unit can ask for.
+/// Largest number of signatures that any step on a unit can need.
 fn signatures(unit: &VerifiedUnit, plan: &Plan) -> usize {
     let now = |unit: &Snapshot| unit.attributes.signature_threshold.max(unit.attributes.revocation_threshold);
     let most = if is_done(unit, plan) {

@@ -14,9 +14,9 @@ use tke::service::SERVICE_URL_VARIABLE;
 /// Options of `sigkey-add`.
 #[derive(Clone, Debug, Args)]
 pub struct SigkeyAddArgs {
-    /// The administrator's name, 1 to 30 characters; it stands in certificates and logs.
+    /// Name of the administrator, 1 to 30 characters. It appears in certificates and logs.
     pub name: String,
-    /// Take the key of a signature key file of HPCS over, instead of making a new one.
+    /// Import the key of an HPCS signature key file, instead of generating one.
     #[arg(long, value_name = "FILE")]
     pub import: Option<PathBuf>,
 }
@@ -26,7 +26,7 @@ pub struct SigkeyAddArgs {
 pub struct SigkeyRmArgs {
     /// Name of the key, or the first digits of its identifier.
     pub name: String,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     pub yes: bool,
 }
@@ -34,7 +34,7 @@ pub struct SigkeyRmArgs {
 /// Options of `sigkey-sel`.
 #[derive(Clone, Debug, Args)]
 pub struct SigkeySelArgs {
-    /// Names of the keys that sign from now on, in the order in which they are asked; `none` for none.
+    /// Names of the keys that sign from now on, in this order; `none` for none.
     #[arg(required = true)]
     pub names: Vec<String>,
 }
@@ -61,7 +61,10 @@ pub(crate) fn show(context: &Context<'_>) -> Result<Report, TkeError> {
     let text = if keys.is_empty() && signing_service_url().is_some() {
         format!("No signature key files in {}.", context.path().display())
     } else if keys.is_empty() {
-        format!("No signature key files in {}. Make one with `sigkey-add NAME`.", context.path().display())
+        format!(
+            "No signature key files in {}. Generate one with `sigkey-add NAME`.",
+            context.path().display()
+        )
     } else {
         columns.text()
     };
@@ -100,9 +103,9 @@ pub(crate) fn add(context: &Context<'_>, args: &SigkeyAddArgs) -> Result<Report,
     let ski = key.ski().to_string();
     let mut text = format!("Signature key `{name}` ({ski}) is in {}.", key.path().display());
     if let Some(warning) = &warning {
-        text += &format!("\nWARNING: {warning}. Crypto units tell them apart; people may not.");
+        text += &format!("\nWARNING: {warning}. Crypto units distinguish them by key; do not confuse them.");
     }
-    text += "\nBack the file up: without it and its password, nobody signs for this administrator. \
+    text += "\nMake a backup of the file: without it and its password, this administrator cannot sign. \
              Select it with `sigkey-sel`.";
     Ok(Report::new(
         text,
@@ -118,7 +121,7 @@ pub(crate) fn remove(context: &Context<'_>, args: &SigkeyRmArgs) -> Result<Repor
     let key = find(context, &args.name)?;
     let ski = key.ski.to_string();
     let question = format!(
-        "Delete signature key `{}` ({ski})? Crypto units that it rules will ask for it for ever.",
+        "Delete signature key `{}` ({ski})? Crypto units of which it is an administrator still need its signatures.",
         key.name
     );
     confirm(context.console, args.yes, &question)?;
@@ -149,7 +152,7 @@ pub(crate) fn select(context: &Context<'_>, args: &SigkeySelArgs) -> Result<Repo
         "No signature key is selected.".to_owned()
     } else {
         let names: Vec<String> = chosen.iter().map(|key| format!("`{}`", key.name)).collect();
-        format!("These sign, in this order: {}.", names.join(", "))
+        format!("These sign, in this operation: {}.", names.join(", "))
     };
     let names: Vec<_> = chosen.iter().map(|key| key.name.as_str()).collect();
     Ok(Report::new(text, json!({ "selected": names })))
@@ -161,11 +164,11 @@ fn short_ski(key: &ListedSignatureKey) -> String {
 
 fn unused_while_service() -> String {
     signing_service_url().map_or_else(String::new, |url| {
-        format!("{SERVICE_URL_VARIABLE} is set: the signing service {url} signs, and key files do not.")
+        format!("{SERVICE_URL_VARIABLE} is set: the signing service {url} signs, not key files.")
     })
 }
 
-/// While a signing service is in use, commands on key files do nothing.
+/// While a signing service is configured, commands on key files do nothing.
 fn in_service() -> Option<Report> {
     signing_service_url().map(|url| {
         let text = format!("Nothing was done. {}", unused_while_service());

@@ -13,7 +13,7 @@ use crate::tables::two_lines;
 use crate::work::{Effect, UnitWork, with_field};
 use clap::Args;
 use std::path::PathBuf;
-use tke::Order;
+use tke::AdminOperation;
 use tke::part::KeyPartHolder;
 use tke::precheck;
 use unit_api::admin::AdminCommand;
@@ -24,13 +24,13 @@ use wire::tke::KeystoreStatus;
 /// Options of `cryptounit-mk-load`.
 #[derive(Clone, Debug, Args)]
 pub struct LoadArgs {
-    /// The parts.
+    /// Key parts.
     #[command(flatten)]
     pub parts: PartArgs,
-    /// The list that a card signed of these parts, where they are not all on cards.
+    /// Part list that a card signed of these parts, if not all are on cards.
     #[arg(long, value_name = "FILE")]
     pub part_list: Option<PathBuf>,
-    /// Who signs: one administrator.
+    /// Signature key of one administrator.
     #[command(flatten)]
     pub signers: SignerArgs,
 }
@@ -38,10 +38,10 @@ pub struct LoadArgs {
 /// Options of `cryptounit-mk-commit` and `cryptounit-mk-setimm`.
 #[derive(Clone, Debug, Args)]
 pub struct ApproveArgs {
-    /// Which master key [default: the one that the last load from this folder worked out]
+    /// The master key [default: the one of the last load from this folder]
     #[command(flatten)]
     pub pattern: PatternArgs,
-    /// Who signs.
+    /// Signature keys.
     #[command(flatten)]
     pub signers: SignerArgs,
 }
@@ -49,10 +49,10 @@ pub struct ApproveArgs {
 /// Options of `cryptounit-mk-clrnew`.
 #[derive(Clone, Debug, Args)]
 pub struct ClearNewArgs {
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     pub yes: bool,
-    /// Who signs: one administrator.
+    /// Signature key of one administrator.
     #[command(flatten)]
     pub signers: SignerArgs,
 }
@@ -60,13 +60,13 @@ pub struct ClearNewArgs {
 /// Options of `cryptounit-mk-clrcur`.
 #[derive(Clone, Debug, Args)]
 pub struct ClearCurrentArgs {
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     pub yes: bool,
-    /// Clear it although the keystore has keys that only this master key opens.
+    /// Clear it although the keystore has keys under this master key.
     #[arg(long)]
     pub yes_lose_access: bool,
-    /// Who signs.
+    /// Signature keys.
     #[command(flatten)]
     pub signers: SignerArgs,
 }
@@ -79,7 +79,7 @@ pub(crate) async fn load(context: &Context<'_>, args: &LoadArgs) -> Result<Repor
     let full = |unit: &VerifiedUnit| match unit.snapshot.new {
         NewRegister::Empty => None,
         NewRegister::FullUncommitted(pattern) | NewRegister::FullCommitted(pattern) => Some(format!(
-            "the new register of crypto unit {} is full ({pattern}): go on with it, or clear it first (`cryptounit-mk-clrnew`)",
+            "the new register of crypto unit {} is full ({pattern}): use that master key, or clear the register first (`cryptounit-mk-clrnew`)",
             unit.number()
         )),
     };
@@ -94,7 +94,7 @@ pub(crate) async fn load(context: &Context<'_>, args: &LoadArgs) -> Result<Repor
     let same = |unit: &VerifiedUnit| {
         unit.snapshot.current.filter(|current| current.is_of_same_key(&pattern)).map(|_| {
             format!(
-                "crypto unit {} has this very master key as its current one: change at least one part",
+                "crypto unit {} has this master key as its current one already: change at least one part",
                 unit.number()
             )
         })
@@ -104,7 +104,7 @@ pub(crate) async fn load(context: &Context<'_>, args: &LoadArgs) -> Result<Repor
     let mut plans = context.plans()?;
     let mut plan = plans.of(instance.id());
     plan.loaded = Some(pattern.to_string());
-    // With a key in Current this is the first half of a rotation, which the units are not planned to be in for good.
+    // With a key in the current register this is the beginning of a rotation, which is not the planned final state.
     if units.iter().all(|unit| unit.snapshot.current.is_none()) {
         plan.master_key = Some(pattern.to_string());
     }
@@ -121,7 +121,7 @@ pub(crate) async fn load(context: &Context<'_>, args: &LoadArgs) -> Result<Repor
         let done = work.ceremony().load(&unit.unit, &holders, pattern).await;
         work.end_unit(unit.listed(), done.map(|()| Effect::changed("loaded")).map_err(TkeError::from));
     }
-    let report = work.report("Next: commit it at once (`cryptounit-mk-commit`).");
+    let report = work.report("Next: commit it (`cryptounit-mk-commit`).");
     Ok(named(report, pattern))
 }
 
@@ -150,14 +150,14 @@ pub(crate) async fn commit(context: &Context<'_>, args: &ApproveArgs) -> Result<
         let result = match unit.snapshot.new {
             NewRegister::FullCommitted(_) => Ok(Effect::unchanged("committed already")),
             _ => {
-                let done = work.ceremony().carry_out(&unit.unit, &Order::Commit(pattern)).await;
+                let done = work.ceremony().execute(&unit.unit, &AdminOperation::Commit(pattern)).await;
                 done.map(|_| Effect::changed("committed")).map_err(TkeError::from)
             }
         };
         work.end_unit(unit.listed(), result);
     }
     let report =
-        work.report("Next: make it the current master key (`cryptounit-mk-setimm`), unless you rotate.");
+        work.report("Next: activate it (`cryptounit-mk-setimm`), or rotate to it (`cryptounit-mk-rotate`).");
     Ok(named(report, pattern))
 }
 
@@ -200,13 +200,13 @@ pub(crate) async fn activate(context: &Context<'_>, args: &ApproveArgs) -> Resul
         let result = match unit.snapshot.new {
             NewRegister::Empty => Ok(Effect::unchanged("active already")),
             _ => {
-                let done = work.ceremony().carry_out(&unit.unit, &Order::Activate(pattern)).await;
+                let done = work.ceremony().execute(&unit.unit, &AdminOperation::Activate(pattern)).await;
                 done.map(|_| Effect::changed("active")).map_err(TkeError::from)
             }
         };
         work.end_unit(unit.listed(), result);
     }
-    let report = work.report("Next: see that all crypto units are alike (`cryptounit-compare`).");
+    let report = work.report("Next: compare all crypto units (`cryptounit-compare`).");
     Ok(named(report, pattern))
 }
 
@@ -224,15 +224,16 @@ pub(crate) async fn clear_new(context: &Context<'_>, args: &ClearNewArgs) -> Res
         let held = new.zip(next).is_some_and(|(new, next)| new.is_of_same_key(&next));
         held.then(|| {
             format!(
-                "crypto unit {}: keys are being re-enciphered to the master key in its new register. Clearing it could \
-                 lose them: finish the rotation, or cancel it",
+                "crypto unit {}: keys are being re-enciphered under the master key in its new register, and would be lost \
+                 without it: finish or cancel the rotation",
                 unit.number()
             )
         })
     };
     refuse_if_any(units.iter().filter_map(rotating).collect())?;
     confirm(context.console, args.yes, "Clear the new master-key register of the selected crypto units?")?;
-    clear(context, instance.id(), units, "cryptounit-mk-clrnew", &Order::ClearNew, &args.signers).await
+    clear(context, instance.id(), units, "cryptounit-mk-clrnew", &AdminOperation::ClearNew, &args.signers)
+        .await
 }
 
 /// `cryptounit-mk-clrcur`.
@@ -247,9 +248,10 @@ pub(crate) async fn clear_current(
     confirm(
         context.console,
         args.yes,
-        "Clear the current master key of the selected crypto units? They serve no key until it is back.",
+        "Clear the current master key of the selected crypto units? They serve no key until it is loaded again.",
     )?;
-    clear(context, instance.id(), units, "cryptounit-mk-clrcur", &Order::ClearCurrent, &args.signers).await
+    clear(context, instance.id(), units, "cryptounit-mk-clrcur", &AdminOperation::ClearCurrent, &args.signers)
+        .await
 }
 
 async fn clear(
@@ -257,23 +259,23 @@ async fn clear(
     instance: Uuid,
     units: Vec<VerifiedUnit>,
     command: &'static str,
-    order: &Order,
+    operation: &AdminOperation,
     signers: &SignerArgs,
 ) -> Result<Report, TkeError> {
-    let quorum = open_quorum(context, signers, &needs(&units, order.command()), &[]).await?;
+    let quorum = open_quorum(context, signers, &needs(&units, operation.command()), &[]).await?;
     let mut work = UnitWork::begin(context, instance, command, quorum, listed(&units))?;
     for unit in &units {
         if !work.begin_unit(unit.listed()) {
             break;
         }
-        let empty = match order {
-            Order::ClearNew => matches!(unit.snapshot.new, NewRegister::Empty),
+        let empty = match operation {
+            AdminOperation::ClearNew => matches!(unit.snapshot.new, NewRegister::Empty),
             _ => unit.snapshot.current.is_none(),
         };
         let result = if empty {
             Ok(Effect::unchanged("empty already"))
         } else {
-            let done = work.ceremony().carry_out(&unit.unit, order).await;
+            let done = work.ceremony().execute(&unit.unit, operation).await;
             done.map(|_| Effect::changed("cleared")).map_err(TkeError::from)
         };
         work.end_unit(unit.listed(), result);
@@ -281,11 +283,11 @@ async fn clear(
     Ok(work.report(""))
 }
 
-/// Refuses to take a master key away that keys are under, unless that is what is wanted.
+/// Refuses to erase a master key that keys are under, unless `confirmed`.
 pub(crate) fn refuse_loss(
     units: &[VerifiedUnit],
     keystore: &KeystoreStatus,
-    anyway: bool,
+    confirmed: bool,
 ) -> Result<(), TkeError> {
     let under = keystore.pattern.map(pattern_of);
     let held = |unit: &VerifiedUnit| {
@@ -295,13 +297,13 @@ pub(crate) fn refuse_loss(
             .then(|| unit.number().to_string())
     };
     let numbers: Vec<String> = units.iter().filter_map(held).collect();
-    if anyway || keystore.keys == Some(0) || numbers.is_empty() {
+    if confirmed || keystore.keys == Some(0) || numbers.is_empty() {
         return Ok(());
     }
     let keys = keystore.keys.map_or_else(|| "keys".to_owned(), |keys| format!("{keys} keys"));
     Err(TkeError::refused(format!(
-        "the keystore has {keys} under the master key of crypto units {}. Without it they cannot be used: have its \
-         parts or a recovery unit ready, and give --yes-lose-access",
+        "the keystore has {keys} under the master key of crypto units {}. Without it they cannot be used: make sure that \
+         you have its parts or a recovery unit, and give --yes-lose-access",
         numbers.join(", ")
     )))
 }
@@ -321,8 +323,8 @@ pub(crate) fn refuse_imprint(units: &[VerifiedUnit]) -> Result<(), TkeError> {
 
 fn other_key(unit: &VerifiedUnit, found: VerificationPattern, wanted: VerificationPattern) -> String {
     format!(
-        "crypto unit {} has another master key ({found}) in its new register than the ceremony worked out ({wanted}): \
-         clear it (`cryptounit-mk-clrnew`) and load again",
+        "crypto unit {} has another master key ({found}) in its new register than expected ({wanted}): clear it \
+         (`cryptounit-mk-clrnew`) and load again",
         unit.number()
     )
 }

@@ -1,4 +1,4 @@
-//! Key parts: `mks`, `mk-add`, `mk-rm`, and the parts that a ceremony is given.
+//! Key parts: `mks`, `mk-add`, `mk-rm`, and the parts that commands use.
 
 use crate::commands::cards::trusted_list;
 use crate::context::Context;
@@ -14,18 +14,18 @@ use tke::part::{KeyPartFile, KeyPartHolder, KeyPartSet, KeyParts, ListedKeyPart,
 use unit_api::VerificationPattern;
 use wire::text::error_chain;
 
-/// Fewest hexadecimal digits of an identifier that stand for it.
+/// Smallest number of hexadecimal digits by which an identifier can be given.
 const MIN_PREFIX: usize = 8;
 
 /// Options of `mk-add`.
 #[derive(Clone, Debug, Args)]
 pub struct MkAddArgs {
-    /// What the part is called, 1 to 30 characters.
+    /// Label of the part, 1 to 30 characters.
     pub label: String,
-    /// Draw it at random.
+    /// Generate a random part.
     #[arg(long, conflicts_with = "value_file")]
     pub random: bool,
-    /// Take its 64 hexadecimal digits from a file, instead of asking for them.
+    /// Read the value (64 hexadecimal digits) from a file, instead of asking for it.
     #[arg(long, value_name = "FILE")]
     pub value_file: Option<PathBuf>,
 }
@@ -35,7 +35,7 @@ pub struct MkAddArgs {
 pub struct MkRmArgs {
     /// Label of the part, or the first digits of its identifier.
     pub label: String,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     pub yes: bool,
 }
@@ -43,7 +43,7 @@ pub struct MkRmArgs {
 /// The parts of a master key.
 #[derive(Clone, Debug, Default, Args)]
 pub struct PartArgs {
-    /// A key part file, by its label. A master key has two or three parts.
+    /// Label of a key part file. A master key has two or three parts; may be given several times.
     #[arg(long, value_name = "LABEL")]
     pub part: Vec<String>,
     /// A key part on a card (reader 2).
@@ -56,7 +56,7 @@ impl PartArgs {
         self.part.is_empty() && self.part_card.is_empty()
     }
 
-    /// Opens the parts and works out what they combine to.
+    /// Opens the parts and calculates the pattern of the master key.
     pub(crate) fn open(
         &self,
         context: &Context<'_>,
@@ -77,8 +77,8 @@ impl PartArgs {
             (None, true, _) => Ok(KeyPartSet::of_files(files)?),
             (None, false, true) => Ok(KeyPartSet::of_cards(cards)?),
             (None, false, false) => Err(TkeError::refused(
-                "some parts are in files and some on cards: only cards can work out what parts on cards combine to. \
-                 Copy the files to a card (`card-part --import`), or all to files",
+                "some parts are in files and some on cards, and only a card can combine parts on cards. Copy the files to \
+                 a card (`card-part --import`)",
             )),
             (Some(list), _, _) => {
                 let cards = cards.into_iter().map(|part| Box::new(part) as Box<dyn KeyPartHolder>);
@@ -89,22 +89,22 @@ impl PartArgs {
     }
 }
 
-/// How a ceremony comes to know the pattern of the master key, never by asking a unit.
+/// The verification pattern of a master key, from any source but a unit.
 #[derive(Clone, Debug, Default, Args)]
 pub struct PatternArgs {
-    /// The parts of the master key, which make its pattern.
+    /// Parts of the master key.
     #[command(flatten)]
     pub parts: PartArgs,
-    /// A part list that a card signed, with the pattern of the master key.
+    /// A part list that a card signed.
     #[arg(long, value_name = "FILE")]
     pub part_list: Option<PathBuf>,
-    /// The verification pattern that the ceremony worked out: 64 hexadecimal digits.
+    /// Verification pattern of the master key: 64 hexadecimal digits.
     #[arg(long, value_name = "HEX", value_parser = parse_pattern)]
     pub pattern: Option<VerificationPattern>,
 }
 
 impl PatternArgs {
-    /// The pattern, by parts, list or as named; `remembered` is what the last load from here worked out.
+    /// The pattern of the parts, of the list, or as given; `remembered` is the one of the last load from this folder.
     pub(crate) fn pattern(
         &self,
         context: &Context<'_>,
@@ -116,8 +116,8 @@ impl PatternArgs {
             found = Some(self.parts.open(context, list.as_ref())?.combined_pattern());
         }
         match (found, self.pattern) {
-            (Some(worked_out), Some(given)) if !worked_out.is_of_same_key(&given) => {
-                Err(TkeError::OtherPattern { worked_out, given })
+            (Some(calculated), Some(given)) if !calculated.is_of_same_key(&given) => {
+                Err(TkeError::OtherPattern { calculated, given })
             }
             (Some(pattern), _) | (None, Some(pattern)) => Ok(pattern),
             (None, None) => remembered.ok_or(TkeError::NoPattern),
@@ -126,7 +126,7 @@ impl PatternArgs {
 }
 
 fn parse_pattern(text: &str) -> Result<VerificationPattern, String> {
-    plan::pattern(text).ok_or_else(|| "a verification pattern is 64 hexadecimal digits".to_owned())
+    plan::pattern(text).ok_or_else(|| "a verification pattern has 64 hexadecimal digits".to_owned())
 }
 
 /// `FILE#LABEL`.
@@ -145,7 +145,7 @@ fn card_part(context: &Context<'_>, given: &str) -> Result<CardPart, TkeError> {
     card.part(&label).map_err(TkeError::card(&path))
 }
 
-/// A part's label.
+/// Checks the label of a part.
 pub(crate) fn label_of(given: &str) -> Result<PartLabel, TkeError> {
     PartLabel::try_from(given).map_err(|source| TkeError::Name {
         what: "a key part (1 to 30 characters)",
@@ -158,12 +158,12 @@ fn list(context: &Context<'_>) -> Result<Vec<ListedKeyPart>, TkeError> {
     let failed = |source| TkeError::Part { label: context.path().display().to_string(), source };
     let KeyParts { parts, unreadable } = list_key_parts(&context.folder).map_err(failed)?;
     for (path, error) in unreadable {
-        context.console.note(&format!("{} is left out: {}", path.display(), error_chain(&error)));
+        context.console.note(&format!("{} is skipped: {}", path.display(), error_chain(&error)));
     }
     Ok(parts)
 }
 
-/// The part of that label, or whose identifier begins so.
+/// The part with this label, or with an identifier that begins with these digits.
 pub(crate) fn find(context: &Context<'_>, given: &str) -> Result<ListedKeyPart, TkeError> {
     let prefix = given.to_ascii_lowercase();
     let fits = |part: &ListedKeyPart| {
@@ -179,7 +179,7 @@ pub(crate) fn find(context: &Context<'_>, given: &str) -> Result<ListedKeyPart, 
         (None, _) => Err(TkeError::Unknown {
             what: "key part",
             given: given.to_owned(),
-            hint: "`mks` lists them, `mk-add` makes one",
+            hint: "`mks` lists them, `mk-add` adds one",
         }),
     }
 }
@@ -202,7 +202,10 @@ pub(crate) fn show(context: &Context<'_>) -> Result<Report, TkeError> {
         }));
     }
     let text = if parts.is_empty() {
-        format!("No key part files in {}. Make one with `mk-add LABEL --random`.", context.path().display())
+        format!(
+            "No key part files in {}. Generate one with `mk-add LABEL --random`.",
+            context.path().display()
+        )
     } else {
         columns.text()
     };
@@ -225,8 +228,8 @@ pub(crate) fn add(context: &Context<'_>, args: &MkAddArgs) -> Result<Report, Tke
     let path = &part.listed().path;
     let pattern = part.pattern().to_string();
     let text = format!(
-        "Key part `{label}` is in {}.\nVerification pattern, for its custodian:\n{}\nBack the file up: the master key \
-         cannot be put together without it.",
+        "Key part `{label}` is in {}.\nVerification pattern, for its custodian:\n{}\nMake a backup of the file: without it, \
+         the master key is lost.",
         path.display(),
         crate::tables::two_lines(&pattern)
     );

@@ -16,9 +16,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tke::Order;
-use tke::ceremony::{Event, Record};
-use tke::plan::{Rule, administration};
+use tke::AdminOperation;
+use tke::admin_policy::{AdminPolicy, operations};
+use tke::ceremony::{CeremonyEvent, CeremonyLog};
 use tke::precheck;
 use tke::private_file;
 use tke::proposal::{DEFAULT_LIFETIME, Proposal, ProposalError};
@@ -31,20 +31,20 @@ pub struct ProposeArgs {
     /// Number of the crypto unit.
     #[arg(long, value_name = "N", global = true)]
     pub unit: Option<u16>,
-    /// Where the proposal goes.
+    /// File for the proposal.
     #[arg(long, value_name = "FILE", global = true)]
     pub out: Option<PathBuf>,
-    /// How long signatures may be collected, such as 90m, 12h, 3d [default: 24h]
+    /// Time in which signatures may be collected, such as 90m, 12h, 3d [default: 24h]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, global = true)]
     pub expires: Option<Duration>,
-    /// What is proposed.
+    /// The proposed command.
     #[command(subcommand)]
-    pub order: ProposedOrder,
+    pub operation: ProposedOperation,
 }
 
-/// What can be proposed.
+/// Commands that can be proposed.
 #[derive(Clone, Debug, Subcommand)]
-pub enum ProposedOrder {
+pub enum ProposedOperation {
     /// Add an administrator.
     AddAdministrator {
         /// Name of a signature key.
@@ -64,16 +64,16 @@ pub enum ProposedOrder {
     },
     /// Set both thresholds.
     Thresholds {
-        /// Administrators that have to sign most commands.
+        /// Signature threshold: number of administrators that have to sign most commands.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
         signature: u32,
-        /// Administrators that have to sign the removal of one.
+        /// Revocation threshold: number of administrators that have to sign the removal of an administrator.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
         revocation: u32,
     },
-    /// Switch a control point on, such as BTC.
+    /// Set a control point, such as BTC.
     ControlPoint {
-        /// Its name, as `cryptounit-cp` shows it.
+        /// Name of the control point, as `cryptounit-cp` shows it.
         name: String,
     },
     /// Commit the new master key.
@@ -88,22 +88,22 @@ pub enum ProposedOrder {
     Zeroize,
 }
 
-/// A file with a proposal.
+/// Options of `proposal-show`.
 #[derive(Clone, Debug, Args)]
 pub struct ProposalFile {
-    /// The proposal.
+    /// File of the proposal.
     pub file: PathBuf,
 }
 
 /// Options of `proposal-sign`.
 #[derive(Clone, Debug, Args)]
 pub struct ProposalSignArgs {
-    /// The proposal.
+    /// File of the proposal.
     pub file: PathBuf,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     pub yes: bool,
-    /// Who signs [default: the first selected key]
+    /// Signature keys [default: the first selected key]
     #[command(flatten)]
     pub signers: SignerArgs,
 }
@@ -111,9 +111,9 @@ pub struct ProposalSignArgs {
 /// Options of `proposal-submit`.
 #[derive(Clone, Debug, Args)]
 pub struct ProposalSubmitArgs {
-    /// The proposal.
+    /// File of the proposal.
     pub file: PathBuf,
-    /// Submit it although the keystore has keys that only this master key opens.
+    /// Submit it although the keystore has keys under this master key.
     #[arg(long)]
     pub yes_lose_access: bool,
 }
@@ -121,94 +121,96 @@ pub struct ProposalSubmitArgs {
 /// `propose`.
 pub(crate) async fn propose(context: &Context<'_>, args: &ProposeArgs) -> Result<Report, TkeError> {
     let missing =
-        |what| TkeError::Unknown { what, given: String::new(), hint: "name it with --unit N --out FILE" };
+        |what| TkeError::Unknown { what, given: String::new(), hint: "give --unit N and --out FILE" };
     let number = args.unit.ok_or_else(|| missing("crypto unit"))?;
     let out = args.out.as_deref().ok_or_else(|| missing("file for the proposal"))?;
     let instance = Instance::open(context).await?;
     let unit = instance.verify(number).await?;
-    let order = order(context, &instance, &unit, &args.order).await?;
-    // What would be lost is asked about when it is submitted.
-    refuse_wrong(&instance, &unit, &order, true).await?;
+    let operation = operation(context, &instance, &unit, &args.operation).await?;
+    // Loss of access is checked when the proposal is submitted.
+    refuse_wrong(&instance, &unit, &operation, true).await?;
     let lifetime = args.expires.map_or(Ok(DEFAULT_LIFETIME), SignedDuration::try_from);
     let lifetime = lifetime.unwrap_or(DEFAULT_LIFETIME);
-    let proposal = Proposal::new(unit.listed(), &unit.snapshot, &order, Timestamp::now(), lifetime);
+    let proposal = Proposal::new(unit.listed(), &unit.snapshot, &operation, Timestamp::now(), lifetime);
     write(out, &proposal)?;
     Ok(shown(
         out,
         &proposal,
-        "Have it signed: `proposal-sign`; compare the fingerprint by another way first.",
+        "Let administrators compare the fingerprint over another channel, then sign: `proposal-sign`.",
     ))
 }
 
-async fn order(
+async fn operation(
     context: &Context<'_>,
     instance: &Instance,
     unit: &VerifiedUnit,
-    proposed: &ProposedOrder,
-) -> Result<Order, TkeError> {
+    proposed: &ProposedOperation,
+) -> Result<AdminOperation, TkeError> {
     let loaded = || Ok::<_, TkeError>(context.plans()?.of(instance.id()).loaded());
     Ok(match proposed {
-        ProposedOrder::AddAdministrator { name, from_card, certificate } => {
+        ProposedOperation::AddAdministrator { name, from_card, certificate } => {
             let (names, cards) = (name.clone().into_iter().collect::<Vec<_>>(), from_card.clone());
             let cards: Vec<PathBuf> = cards.into_iter().collect();
             let certificates: Vec<PathBuf> = certificate.clone().into_iter().collect();
             let mut new = administrators(context, &names, &cards, &certificates).await?;
-            Order::AddAdministrator(new.pop().ok_or(TkeError::NoSigner)?)
+            AdminOperation::AddAdministrator(new.pop().ok_or(TkeError::NoSigner)?)
         }
-        ProposedOrder::RemoveAdministrator { administrator } => {
-            Order::RemoveAdministrator(installed(context, std::slice::from_ref(unit), administrator)?)
-        }
-        ProposedOrder::Thresholds { signature, revocation } => {
+        ProposedOperation::RemoveAdministrator { administrator } => AdminOperation::RemoveAdministrator(
+            installed(context, std::slice::from_ref(unit), administrator)?,
+        ),
+        ProposedOperation::Thresholds { signature, revocation } => {
             let now = unit.snapshot.attributes;
-            Order::SetAttributes(Attributes {
+            AdminOperation::SetAttributes(Attributes {
                 signature_threshold: *signature,
                 revocation_threshold: *revocation,
                 ..now
             })
         }
-        ProposedOrder::ControlPoint { name } => {
+        ProposedOperation::ControlPoint { name } => {
             let point = ControlPoint::ALL.iter().find(|point| point.name() == name);
             let point = point.ok_or_else(|| TkeError::Unknown {
                 what: "control point",
                 given: name.clone(),
                 hint: "`cryptounit-cp` lists them",
             })?;
-            Order::SetControlPoints(unit.snapshot.control_points.with(point.alone()))
+            AdminOperation::SetControlPoints(unit.snapshot.control_points.with(point.alone()))
         }
-        ProposedOrder::Commit(which) => Order::Commit(which.pattern(context, loaded()?)?),
-        ProposedOrder::Activate(which) => Order::Activate(which.pattern(context, loaded()?)?),
-        ProposedOrder::ClearNew => Order::ClearNew,
-        ProposedOrder::ClearCurrent => Order::ClearCurrent,
-        ProposedOrder::Zeroize => Order::Zeroize,
+        ProposedOperation::Commit(which) => AdminOperation::Commit(which.pattern(context, loaded()?)?),
+        ProposedOperation::Activate(which) => AdminOperation::Activate(which.pattern(context, loaded()?)?),
+        ProposedOperation::ClearNew => AdminOperation::ClearNew,
+        ProposedOperation::ClearCurrent => AdminOperation::ClearCurrent,
+        ProposedOperation::Zeroize => AdminOperation::Zeroize,
     })
 }
 
-/// What a single command of that kind is refused for, a proposal is refused for too.
+/// Refuses a proposal for the reasons for which the command itself is refused.
 async fn refuse_wrong(
     instance: &Instance,
     unit: &VerifiedUnit,
-    order: &Order,
-    anyway: bool,
+    operation: &AdminOperation,
+    confirmed: bool,
 ) -> Result<(), TkeError> {
     let one = std::slice::from_ref(unit);
-    match order {
-        Order::Activate(pattern) => {
+    match operation {
+        AdminOperation::Activate(pattern) => {
             let checked = precheck::activation(*pattern, instance.keystore_pattern().await?);
             if !checked.passed() {
                 return Err(TkeError::Precheck(checked));
             }
             refuse_imprint(one)
         }
-        Order::ClearCurrent | Order::Zeroize => refuse_loss(one, &instance.keystore().await?, anyway),
-        Order::SetAttributes(to) => {
-            refuse_imprint(one)?;
-            let mut rule = Rule::of(&unit.snapshot);
-            rule.signature_threshold = to.signature_threshold;
-            rule.revocation_threshold = to.revocation_threshold;
-            let no_way = administration(&unit.snapshot, &rule).err();
-            no_way.map_or(Ok(()), |source| Err(TkeError::NoWay { unit: unit.number(), source }))
+        AdminOperation::ClearCurrent | AdminOperation::Zeroize => {
+            refuse_loss(one, &instance.keystore().await?, confirmed)
         }
-        Order::AddAdministrator(_) | Order::RemoveAdministrator(_) => Ok(()),
+        AdminOperation::SetAttributes(to) => {
+            refuse_imprint(one)?;
+            let mut policy = AdminPolicy::of(&unit.snapshot);
+            policy.signature_threshold = to.signature_threshold;
+            policy.revocation_threshold = to.revocation_threshold;
+            let no_path = operations(&unit.snapshot, &policy).err();
+            no_path.map_or(Ok(()), |source| Err(TkeError::NoPath { unit: unit.number(), source }))
+        }
+        AdminOperation::AddAdministrator(_) | AdminOperation::RemoveAdministrator(_) => Ok(()),
         _ => refuse_imprint(one),
     }
 }
@@ -226,7 +228,7 @@ pub(crate) async fn sign(context: &Context<'_>, args: &ProposalSignArgs) -> Resu
     let keys = any_keys(context, &args.signers).await?;
     for key in keys {
         proposal.sign(key.as_ref(), Timestamp::now()).await?;
-        // Each signature is kept, whoever fails after it.
+        // Each signature is stored, even if a later one fails.
         write(&args.file, &proposal)?;
     }
     Ok(shown(&args.file, &proposal, "With enough signatures: `proposal-submit`."))
@@ -237,64 +239,66 @@ pub(crate) async fn submit(context: &Context<'_>, args: &ProposalSubmitArgs) -> 
     let proposal = read(&args.file)?;
     let instance = Instance::open(context).await?;
     let (target, counter) = proposal.target().ok_or(ProposalError::Malformed(None))?;
-    let order = proposal.order().ok_or(ProposalError::Malformed(None))?;
-    let there = instance
+    let operation = proposal.operation().ok_or(ProposalError::Malformed(None))?;
+    let listed = instance
         .units
         .iter()
         .find(|unit| unit.listed.unit == target.unit && unit.listed.location.domain == target.domain_index);
-    let number = there.map(|unit| unit.listed.number).ok_or_else(|| TkeError::Unknown {
+    let number = listed.map(|unit| unit.listed.number).ok_or_else(|| TkeError::Unknown {
         what: "crypto unit of this instance with module",
         given: target.unit.to_string(),
         hint: "the proposal is for another instance (--instance)",
     })?;
     let unit = instance.verify(number).await?;
-    refuse_wrong(&instance, &unit, &order, args.yes_lose_access).await?;
+    refuse_wrong(&instance, &unit, &operation, args.yes_lose_access).await?;
     let mut record = protocol::open(context, instance.id(), "proposal-submit")?;
     let done = proposal.submit(&unit.unit, Timestamp::now()).await;
     if let Err(error) = &done
         && !matches!(error, ProposalError::Unit(_))
     {
-        // Nothing was sent, so there is nothing to write down.
+        // Nothing was sent, so that there is nothing to record.
         return Err(done.err().map_or(TkeError::NoSigner, TkeError::from));
     }
-    let event = Event {
+    let event = CeremonyEvent {
         unit: unit.listed().clone(),
-        what: order.to_string(),
-        command: order.command(),
+        description: operation.to_string(),
+        command: operation.command(),
         transaction_counter: counter,
         block_hash: block_hash(&proposal),
         signers: proposal.signed().iter().map(|signed| (signed.name.clone(), signed.ski.clone())).collect(),
-        pattern: order.pattern(),
+        pattern: operation.pattern(),
         parts: Vec::new(),
         refused: done.as_ref().err().map(|error| error_chain(error)),
     };
     record.record(&event).map_err(TkeError::NotRecorded)?;
     done?;
-    remember(context, &instance, &unit, &order)?;
-    let text = format!("Crypto unit {number} has carried it out: {order}.");
-    Ok(Report::new(text, json!({ "crypto_unit": number, "order": order.to_string(), "done": true })))
+    remember(context, &instance, &unit, &operation)?;
+    let text = format!("Crypto unit {number} has executed the proposal: {operation}.");
+    Ok(Report::new(text, json!({ "crypto_unit": number, "order": operation.to_string(), "done": true })))
 }
 
-/// A proposal that changes who rules changes the plan.
+/// Updates the recorded plan after a proposal that changes it.
 fn remember(
     context: &Context<'_>,
     instance: &Instance,
     unit: &VerifiedUnit,
-    order: &Order,
+    operation: &AdminOperation,
 ) -> Result<(), TkeError> {
     let mut plans = context.plans()?;
     let mut plan = plans.of(instance.id());
-    match order {
-        Order::AddAdministrator(new) => {
+    match operation {
+        AdminOperation::AddAdministrator(new) => {
             plan.align(&[&unit.snapshot]);
             plan.add(new);
         }
-        Order::RemoveAdministrator(ski) => plan.remove(ski),
-        Order::SetAttributes(to) => {
+        AdminOperation::RemoveAdministrator(ski) => plan.remove(ski),
+        AdminOperation::SetAttributes(to) => {
             plan.signature_threshold = to.signature_threshold;
             plan.revocation_threshold = to.revocation_threshold;
         }
-        Order::SetControlPoints(points) => plan.control_points = Some(crate::plan::points_text(*points)),
+        AdminOperation::SetControlPoints(points) => {
+            plan.control_points = Some(crate::plan::points_text(*points))
+        }
         _ => return Ok(()),
     }
     plans.record(instance.id(), &plan)
@@ -314,7 +318,7 @@ fn write(path: &Path, proposal: &Proposal) -> Result<(), TkeError> {
 }
 
 fn shown(path: &Path, proposal: &Proposal, next: &str) -> Report {
-    let order = proposal.order();
+    let operation = proposal.operation();
     let signed: Vec<_> = proposal
         .signed()
         .iter()
@@ -323,8 +327,8 @@ fn shown(path: &Path, proposal: &Proposal, next: &str) -> Report {
     let json = json!({
         "file": path,
         "crypto_unit": proposal.unit(),
-        "order": order.as_ref().map(Order::to_string),
-        "command": order.as_ref().map(|order| AdminCommand::name(order.command())),
+        "order": operation.as_ref().map(AdminOperation::to_string),
+        "command": operation.as_ref().map(|operation| AdminCommand::name(operation.command())),
         "fingerprint": proposal.fingerprint(),
         "signatures": signed,
     });

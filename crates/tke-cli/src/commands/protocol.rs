@@ -1,5 +1,5 @@
-//! The record of ceremonies: written by every command that changes a unit, shown by `protocol`, completed by people with
-//! `protocol-person`, `-note`, `-close`. And the script before it: `script`.
+//! Records and scripts of ceremonies: `protocol`, `protocol-person`, `-note`, `-close`, `script`. Every command that changes
+//! a unit adds to the record.
 
 use crate::context::Context;
 use crate::error::TkeError;
@@ -10,7 +10,8 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tke::protocol::{
-    CeremonyRecord, Happening, Hash, Method, Person, RecordError, Role, ScriptPlan, Text, VerifiedRecord,
+    CeremonyRecord, EntryKind, Hex32, KeyMethod, Participant, ParticipantRole, RecordError, RecordText,
+    ScriptPlan, VerifiedRecord,
 };
 use uuid::Uuid;
 
@@ -20,7 +21,7 @@ pub struct ProtocolArgs {
     /// Number of the record [default: the newest]
     #[arg(long, value_name = "N")]
     pub number: Option<u32>,
-    /// Write the document to a file.
+    /// Write the document to this file.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
@@ -28,16 +29,16 @@ pub struct ProtocolArgs {
 /// Options of `protocol-person`.
 #[derive(Clone, Debug, Args)]
 pub struct PersonArgs {
-    /// Name.
+    /// Name of the person.
     pub name: String,
-    /// What for.
+    /// Role of the person.
     pub role: PersonRole,
     /// Number of the record [default: the newest]
     #[arg(long, value_name = "N")]
     pub number: Option<u32>,
 }
 
-/// What somebody is at a ceremony for.
+/// Role of a person at a ceremony.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum PersonRole {
     /// Reads the script and keeps the record.
@@ -46,16 +47,16 @@ pub enum PersonRole {
     Administrator,
     /// Owns a key part.
     Custodian,
-    /// Owns nothing, sees everything.
+    /// Owns neither, and observes every step.
     Witness,
 }
 
 /// Options of `protocol-note`.
 #[derive(Clone, Debug, Args)]
 pub struct NoteArgs {
-    /// What is worth knowing.
+    /// Text of the note.
     pub text: String,
-    /// It was done otherwise than planned, and this person allowed it.
+    /// Record the text as a deviation from the script that this person allowed.
     #[arg(long, value_name = "NAME")]
     pub deviation_allowed_by: Option<String>,
     /// Number of the record [default: the newest]
@@ -66,15 +67,15 @@ pub struct NoteArgs {
 /// Options of `protocol-close`.
 #[derive(Clone, Debug, Args)]
 pub struct CloseArgs {
-    /// How the ceremony ended.
+    /// Outcome of the ceremony.
     pub outcome: String,
-    /// Leave it unsigned.
+    /// Do not sign the record.
     #[arg(long)]
     pub unsigned: bool,
     /// Number of the record [default: the newest]
     #[arg(long, value_name = "N")]
     pub number: Option<u32>,
-    /// Who signs [default: the first selected key]
+    /// Signature keys [default: the first selected key]
     #[command(flatten)]
     pub signers: SignerArgs,
 }
@@ -82,53 +83,53 @@ pub struct CloseArgs {
 /// Options of `script`.
 #[derive(Clone, Debug, Args)]
 pub struct ScriptArgs {
-    /// How the master key comes about.
+    /// How the master key is generated.
     pub method: ScriptMethod,
-    /// What the ceremony is for.
+    /// Purpose of the ceremony.
     #[arg(long, default_value = "Initialization of the crypto units")]
     pub title: String,
-    /// Owners of signature keys.
+    /// Number of owners of signature keys.
     #[arg(long, default_value_t = 2)]
     pub administrators: u8,
-    /// Owners of key parts: 2 or 3 [default: 3, and none with recovery units]
+    /// Number of owners of key parts: 2 or 3 [default: 3, and none with recovery units]
     #[arg(long)]
     pub custodians: Option<u8>,
-    /// Witnesses.
+    /// Number of witnesses.
     #[arg(long, default_value_t = 1)]
     pub witnesses: u8,
-    /// Administrators that have to sign most commands.
+    /// Signature threshold: number of administrators that have to sign most commands.
     #[arg(long, default_value_t = 2)]
     pub signature: u8,
-    /// Administrators that have to sign the removal of one.
+    /// Revocation threshold: number of administrators that have to sign the removal of an administrator.
     #[arg(long, default_value_t = 2)]
     pub revocation: u8,
-    /// Backups of every key and part.
+    /// Number of copies of every card or file.
     #[arg(long, default_value_t = 1)]
     pub backups: u8,
-    /// Write the script to a file.
+    /// Write the script to this file.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
 
-/// How the master key comes about.
+/// How the master key is generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ScriptMethod {
     /// Keys and parts on smart cards.
     Cards,
     /// Keys and parts in files.
     Files,
-    /// A recovery unit draws the master key.
+    /// A recovery unit generates the master key.
     Recovery,
 }
 
-/// Opens the record for a command that changes units, or begins one.
+/// Reopens the newest record for a command that changes units, or begins one if it is closed.
 pub(crate) fn open(context: &Context<'_>, instance: Uuid, command: &str) -> Result<CeremonyRecord, TkeError> {
     let mut number = newest(context.path())?.unwrap_or(0);
     if number > 0 {
         let path = path(context.path(), number);
         if !VerifiedRecord::read(&path).map_err(failed(&path))?.is_closed() {
             let mut record = CeremonyRecord::reopen(&path).map_err(failed(&path))?;
-            let note = Happening::Note { text: line(&format!("command {command}"))? };
+            let note = EntryKind::Note { text: line(&format!("command {command}"))? };
             record.append(note).map_err(failed(&path))?;
             return Ok(record);
         }
@@ -149,7 +150,7 @@ pub(crate) fn show(context: &Context<'_>, args: &ProtocolArgs) -> Result<Report,
         let content = if context.options.json { record.to_json() } else { document };
         std::fs::write(out, content).map_err(TkeError::file(out))?;
         return Ok(Report::new(
-            format!("The record {} is verified; the document is in {}.", path.display(), out.display()),
+            format!("The record {} is verified. The document is in {}.", path.display(), out.display()),
             json,
         ));
     }
@@ -159,12 +160,12 @@ pub(crate) fn show(context: &Context<'_>, args: &ProtocolArgs) -> Result<Report,
 /// `protocol-person`.
 pub(crate) fn person(context: &Context<'_>, args: &PersonArgs) -> Result<Report, TkeError> {
     let role = match args.role {
-        PersonRole::Operator => Role::Operator,
-        PersonRole::Administrator => Role::Administrator,
-        PersonRole::Custodian => Role::Custodian,
-        PersonRole::Witness => Role::Witness,
+        PersonRole::Operator => ParticipantRole::Operator,
+        PersonRole::Administrator => ParticipantRole::Administrator,
+        PersonRole::Custodian => ParticipantRole::Custodian,
+        PersonRole::Witness => ParticipantRole::Witness,
     };
-    append(context, args.number, Happening::Present(Person { name: line(&args.name)?, role, ski: None }))
+    append(context, args.number, EntryKind::Present(Participant { name: line(&args.name)?, role, ski: None }))
 }
 
 /// `protocol-note`.
@@ -174,8 +175,8 @@ pub(crate) fn note(context: &Context<'_>, args: &NoteArgs) -> Result<Report, Tke
         context,
         args.number,
         match &args.deviation_allowed_by {
-            Some(name) => Happening::Deviation { what: text, allowed_by: line(name)? },
-            None => Happening::Note { text },
+            Some(name) => EntryKind::Deviation { what: text, allowed_by: line(name)? },
+            None => EntryKind::Note { text },
         },
     )
 }
@@ -185,8 +186,8 @@ pub(crate) async fn close(context: &Context<'_>, args: &CloseArgs) -> Result<Rep
     let path = chosen(context, args.number)?;
     let mut record = CeremonyRecord::reopen(&path).map_err(failed(&path))?;
     let keys = if args.unsigned { Vec::new() } else { any_keys(context, &args.signers).await? };
-    // One that is closed already may be signed by others.
-    match record.append(Happening::Closed { outcome: line(&args.outcome)? }) {
+    // A closed record may be signed by more administrators.
+    match record.append(EntryKind::Closed { outcome: line(&args.outcome)? }) {
         Ok(_) => {}
         Err(RecordError::OutOfOrder) if !keys.is_empty() => {}
         Err(error) => return Err(failed(&path)(error)),
@@ -201,11 +202,11 @@ pub(crate) async fn close(context: &Context<'_>, args: &CloseArgs) -> Result<Rep
 pub(crate) async fn script(context: &Context<'_>, args: &ScriptArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     let method = match args.method {
-        ScriptMethod::Cards => Method::SmartCards,
-        ScriptMethod::Files => Method::KeyPartFiles,
-        ScriptMethod::Recovery => Method::RecoveryUnits,
+        ScriptMethod::Cards => KeyMethod::SmartCards,
+        ScriptMethod::Files => KeyMethod::KeyPartFiles,
+        ScriptMethod::Recovery => KeyMethod::RecoveryUnits,
     };
-    let usual = if args.method == ScriptMethod::Recovery { 0 } else { 3 };
+    let default = if args.method == ScriptMethod::Recovery { 0 } else { 3 };
     let units =
         instance.units.iter().map(|unit| line(&format!("{} {}", unit.listed.kind, unit.listed.location)));
     let plan = ScriptPlan {
@@ -213,7 +214,7 @@ pub(crate) async fn script(context: &Context<'_>, args: &ScriptArgs) -> Result<R
         instance: line(&instance.id().to_string())?,
         method,
         administrators: args.administrators,
-        custodians: args.custodians.unwrap_or(usual),
+        custodians: args.custodians.unwrap_or(default),
         witnesses: args.witnesses,
         signature_threshold: args.signature,
         revocation_threshold: args.revocation,
@@ -236,20 +237,20 @@ pub(crate) async fn script(context: &Context<'_>, args: &ScriptArgs) -> Result<R
     }
 }
 
-fn append(context: &Context<'_>, number: Option<u32>, what: Happening) -> Result<Report, TkeError> {
+fn append(context: &Context<'_>, number: Option<u32>, what: EntryKind) -> Result<Report, TkeError> {
     let path = chosen(context, number)?;
     let mut record = CeremonyRecord::reopen(&path).map_err(failed(&path))?;
     let head = record.append(what).map_err(failed(&path))?;
     Ok(written(&path, head))
 }
 
-fn written(path: &Path, head: Hash) -> Report {
-    let text = format!("Written down in {}. Last hash, for the witnesses' paper: {head}", path.display());
+fn written(path: &Path, head: Hex32) -> Report {
+    let text = format!("Recorded in {}. Last hash, for the witnesses' paper: {head}", path.display());
     Report::new(text, json!({ "file": path, "head": head.to_string() }))
 }
 
-fn line(given: &str) -> Result<Text, TkeError> {
-    Text::new(given).map_err(|source| TkeError::Text { given: given.to_owned(), source })
+fn line(given: &str) -> Result<RecordText, TkeError> {
+    RecordText::new(given).map_err(|source| TkeError::Text { given: given.to_owned(), source })
 }
 
 fn chosen(context: &Context<'_>, number: Option<u32>) -> Result<PathBuf, TkeError> {
@@ -260,7 +261,7 @@ fn chosen(context: &Context<'_>, number: Option<u32>) -> Result<PathBuf, TkeErro
     let number = number.ok_or_else(|| TkeError::Unknown {
         what: "record",
         given: "newest".to_owned(),
-        hint: "the first command that changes a crypto unit begins one",
+        hint: "the first command that changes a crypto unit creates one",
     })?;
     Ok(path(context.path(), number))
 }

@@ -21,7 +21,7 @@ use tke::precheck::{self, RotationStage};
 use tke::quorum::Quorum;
 use tke::rotation::{Rotation, RotationError, RotationObserver, UnitChange};
 use tke::unit::PortError;
-use tke::{Listed, UnitKind};
+use tke::{UnitDescriptor, UnitKind};
 use unit_api::VerificationPattern;
 use uuid::Uuid;
 use wire::tke::RotationStatus;
@@ -230,11 +230,11 @@ impl RotationObserver for Observer<'_> {
         self.store_plan()
     }
 
-    fn unit_begins(&mut self, unit: &Listed) {
+    fn unit_begins(&mut self, unit: &UnitDescriptor) {
         self.log.begin_unit(unit);
     }
 
-    fn unit_ended(&mut self, unit: &Listed, result: Result<UnitChange, CeremonyError>) {
+    fn unit_ended(&mut self, unit: &UnitDescriptor, result: Result<UnitChange, CeremonyError>) {
         let effect = result.map(|change| match change {
             UnitChange::HoldsNew => Effect::changed("holds the new master key"),
             UnitChange::Cleared => Effect::changed("new register cleared"),

@@ -1,5 +1,4 @@
-//! Which units there are, and which of them the tool addresses: `cryptounits`, `cryptounit-add`, `cryptounit-rm`; and
-//! single aspects of the selected ones.
+//! List and selection of units: `cryptounits`, `cryptounit-add`, `cryptounit-rm`; and single aspects of the selected ones.
 
 use crate::context::Context;
 use crate::error::TkeError;
@@ -11,10 +10,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use wire::text::error_chain;
 
-/// Numbers of units, or all.
+/// Options of `cryptounit-add` and `cryptounit-rm`.
 #[derive(Clone, Debug, Args)]
 pub struct UnitNumbers {
-    /// Numbers as `cryptounits` shows them, or `all`.
+    /// Numbers of crypto units as `cryptounits` shows them, or `all`.
     #[arg(required = true)]
     pub numbers: Vec<String>,
 }
@@ -76,19 +75,19 @@ pub(crate) async fn select(
     Ok(listing(&instance))
 }
 
-/// One aspect of the selected units, or of all where none is selected.
-pub(crate) async fn look(
+/// Shows one aspect of the selected units, or of all if none is selected.
+pub(crate) async fn show_table(
     context: &Context<'_>,
     table: impl Fn(Uuid, &[VerifiedUnit]) -> String,
 ) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     let units = instance.selected_or_all().await;
     let text = format!("{}{}", table(instance.id(), &units.verified), tables::footnote(&units.verified));
-    Ok(with_absent(text, instance.id(), &units))
+    Ok(with_unavailable(text, instance.id(), &units))
 }
 
-/// What is known of units, and which of them did not answer.
-pub(crate) fn with_absent(mut text: String, instance: Uuid, units: &UnitGroup) -> Report {
+/// Adds the units that are unavailable to a report.
+pub(crate) fn with_unavailable(mut text: String, instance: Uuid, units: &UnitGroup) -> Report {
     let absent: Vec<Value> = units
         .unavailable
         .iter()

@@ -1,4 +1,4 @@
-//! Erasing the selected units: `cryptounit-zeroize`.
+//! Zeroization of the selected units: `cryptounit-zeroize`.
 
 use crate::commands::admins::{listed, needs};
 use crate::commands::master_key::refuse_loss;
@@ -10,19 +10,19 @@ use crate::secrets::confirm;
 use crate::signers::{SignerArgs, open_quorum};
 use crate::work::{Effect, UnitWork};
 use clap::Args;
-use tke::Order;
+use tke::AdminOperation;
 use unit_api::admin::AdminCommand;
 
 /// Options of `cryptounit-zeroize`.
 #[derive(Clone, Debug, Args)]
 pub struct ZeroizeArgs {
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     pub yes: bool,
-    /// Zeroize although the keystore has keys that only this master key opens.
+    /// Zeroize although the keystore has keys under this master key.
     #[arg(long)]
     pub yes_lose_access: bool,
-    /// Who signs.
+    /// Signature keys.
     #[command(flatten)]
     pub signers: SignerArgs,
 }
@@ -32,7 +32,7 @@ pub(crate) async fn zeroize(context: &Context<'_>, args: &ZeroizeArgs) -> Result
     let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;
     refuse_if_last(&instance, &units, args.yes_lose_access).await?;
-    // Whoever signs has to be an administrator of every one: opening the keys checks it before anything is done.
+    // Opening the keys checks, before anything is done, that they belong to administrators of every unit.
     let quorum = open_quorum(context, &args.signers, &needs(&units, AdminCommand::Zeroize), &[]).await?;
     let numbers: Vec<String> = units.iter().map(|unit| unit.number().to_string()).collect();
     let question = format!(
@@ -45,22 +45,26 @@ pub(crate) async fn zeroize(context: &Context<'_>, args: &ZeroizeArgs) -> Result
         if !work.begin_unit(unit.listed()) {
             break;
         }
-        let done = work.ceremony().carry_out(&unit.unit, &Order::Zeroize).await;
+        let done = work.ceremony().execute(&unit.unit, &AdminOperation::Zeroize).await;
         work.end_unit(unit.listed(), done.map(|_| Effect::changed("zeroized")).map_err(TkeError::from));
     }
-    Ok(work.report("They are in imprint mode: set them up as the others before they serve again."))
+    Ok(work.report("They are in imprint mode: set them up like the others before they serve again."))
 }
 
-/// Refuses to erase the last copy of a master key that keys are under.
-async fn refuse_if_last(instance: &Instance, units: &[VerifiedUnit], anyway: bool) -> Result<(), TkeError> {
+/// Refuses to erase the last copy of a master key that keys are under, unless `confirmed`.
+async fn refuse_if_last(
+    instance: &Instance,
+    units: &[VerifiedUnit],
+    confirmed: bool,
+) -> Result<(), TkeError> {
     let keystore = instance.keystore().await?;
     let Some(under) = keystore.pattern.map(pattern_of) else { return Ok(()) };
-    let hit: Vec<u16> = units.iter().map(VerifiedUnit::number).collect();
-    let others = instance.verify_where(|unit| !hit.contains(&unit.listed.number)).await;
+    let erased: Vec<u16> = units.iter().map(VerifiedUnit::number).collect();
+    let others = instance.verify_where(|unit| !erased.contains(&unit.listed.number)).await;
     let kept =
         |unit: &VerifiedUnit| unit.snapshot.current.is_some_and(|current| current.is_of_same_key(&under));
     if others.verified.iter().any(kept) {
         return Ok(());
     }
-    refuse_loss(units, &keystore, anyway)
+    refuse_loss(units, &keystore, confirmed)
 }

@@ -1,4 +1,4 @@
-//! CA cards: who is of a zone.
+//! CA cards, which decide what cards belong to a zone.
 
 use super::store::{Counted, Kind, NewCard, Store};
 use super::{CardCertificate, CardError, Pin, Serial, ZoneId};
@@ -12,9 +12,9 @@ use zeroize::Zeroizing;
 /// The two PINs of a CA card, each known to one owner.
 #[derive(Debug)]
 pub struct CaPins {
-    /// The first owner's.
+    /// PIN of the first owner.
     pub first: Pin,
-    /// The second owner's.
+    /// PIN of the second owner.
     pub second: Pin,
 }
 
@@ -31,17 +31,17 @@ impl CaPins {
 /// A CA card in a reader, before its PINs are entered.
 pub struct CaCard(Store);
 
-/// A CA card of which one try was taken off, before its PINs are looked at.
-pub struct CountedCaCard(Counted);
+/// A CA card for which one try was counted, before its PINs are checked.
+pub struct CaPinAttempt(Counted);
 
-/// A CA card at work: its PINs were right.
+/// A CA card whose PINs were correct.
 pub struct CaSession {
     serial: Serial,
     keys: ZoneKeys,
     _inserted: Store,
 }
 
-/// What a zone consists of: a key that says which cards are its own, and one that unblocks them.
+/// Keys of a zone: one certifies its cards, the other unblocks them.
 struct ZoneKeys {
     zone: Box<SigningKey>,
     unblock: Box<SigningKey>,
@@ -82,7 +82,7 @@ impl ZoneKeys {
 }
 
 impl CaCard {
-    /// Makes a CA card where there is no file, and with it a zone.
+    /// Creates a CA card in a new file, and with it a zone.
     ///
     /// # Errors
     /// [`CardError::Disk`], [`CardError::System`].
@@ -92,39 +92,39 @@ impl CaCard {
         Ok(ZoneId::of(&keys.zone.public()))
     }
 
-    /// Puts a card into a reader.
+    /// Inserts a card into a reader.
     ///
     /// # Errors
-    /// [`CardError::Disk`], [`CardError::NotOne`], [`CardError::InUse`].
+    /// [`CardError::Disk`], [`CardError::InvalidFormat`], [`CardError::InUse`].
     pub fn insert(path: &Path) -> Result<Self, CardError> {
         Store::insert(path, Kind::Ca).map(Self)
     }
 
-    /// Tries until the card is blocked for ever.
+    /// Number of tries until the card is permanently blocked.
     #[must_use]
     pub const fn tries_left(&self) -> u8 {
         self.0.tries_left()
     }
 
-    /// Enters both PINs. The wrong ones eject the card.
+    /// Enters both PINs. Wrong ones eject the card.
     ///
     /// # Errors
-    /// [`CardError::WrongPin`], [`CardError::BlockedForEver`].
+    /// [`CardError::WrongPin`], [`CardError::PermanentlyBlocked`].
     pub fn enter_pins(self, pins: &CaPins) -> Result<CaSession, CardError> {
         self.count_try()?.check(pins)
     }
 
-    /// Takes one try off, durably: what stands between it and [`CountedCaCard::check`] costs a try.
+    /// Counts one try, durably. A failure before [`CaPinAttempt::check`] costs the try.
     ///
     /// # Errors
-    /// [`CardError::BlockedForEver`], [`CardError::Disk`].
-    pub fn count_try(self) -> Result<CountedCaCard, CardError> {
-        self.0.count_try().map(CountedCaCard)
+    /// [`CardError::PermanentlyBlocked`], [`CardError::Disk`].
+    pub fn count_try(self) -> Result<CaPinAttempt, CardError> {
+        self.0.count_try().map(CaPinAttempt)
     }
 }
 
-impl CountedCaCard {
-    /// Looks at the PINs.
+impl CaPinAttempt {
+    /// Checks the PINs.
     ///
     /// # Errors
     /// [`CardError::WrongPin`], [`CardError::Damaged`].
@@ -202,9 +202,9 @@ impl fmt::Debug for CaCard {
     }
 }
 
-impl fmt::Debug for CountedCaCard {
+impl fmt::Debug for CaPinAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CountedCaCard")
+        f.write_str("CaPinAttempt")
     }
 }
 

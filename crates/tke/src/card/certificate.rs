@@ -1,14 +1,14 @@
-//! How cards of a zone know each other.
+//! Certificates by which cards of a zone recognize each other.
 
 use sha2::{Digest, Sha256};
 use std::fmt;
 use tke_crypto::{POINT_LEN, PublicKey, SigningKey};
 
-/// A card's number, drawn at random when it is made.
+/// Serial number of a card, generated at random.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Serial(pub [u8; 8]);
 
-/// A zone: the first 16 bytes of SHA-256 of its public key.
+/// Identifier of a zone: the first 16 bytes of SHA-256 of its public key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ZoneId(pub [u8; 16]);
 
@@ -31,7 +31,7 @@ shown_in_hexadecimal!(Serial);
 shown_in_hexadecimal!(ZoneId);
 
 impl ZoneId {
-    /// The zone that this key rules.
+    /// The zone of this key.
     #[must_use]
     pub fn of(key: &PublicKey) -> Self {
         let digest: [u8; 32] = Sha256::digest(key.to_point()).into();
@@ -39,21 +39,21 @@ impl ZoneId {
     }
 }
 
-/// What a CA card says of an EP11 card that it enrolled: it is of this zone, these are its keys.
+/// Certificate of an EP11 card, signed by the CA card of its zone.
 #[derive(Clone, Debug)]
 pub struct CardCertificate {
-    /// The card.
+    /// Serial number of the card.
     pub serial: Serial,
-    /// The card signs with it what it sends.
+    /// Public key for signatures of the card.
     pub identity: PublicKey,
-    /// What is for the card is sealed for it.
+    /// Public key for which transfers to the card are sealed.
     pub transport: PublicKey,
     signature: Vec<u8>,
 }
 
 impl CardCertificate {
-    /// Each statement of a card or a zone key begins with words of its own: none can be taken for another, nor for an
-    /// administrative command, which begins with `0x30`.
+    /// Prefix of the signed statement. Every kind of statement has another one, and an administrative command begins with
+    /// `0x30`, so that no statement is valid as another.
     const WORDS: &[u8] = b"hsm-sim card certificate 1\0";
 
     pub(super) fn issue(
@@ -80,7 +80,7 @@ impl CardCertificate {
         &self.signature
     }
 
-    /// Whether the zone of this key says so.
+    /// Whether the zone with this key has signed the certificate.
     pub(super) fn is_of(&self, zone: &PublicKey) -> bool {
         zone.verify(&self.statement(), &self.signature).is_ok()
     }

@@ -1,4 +1,4 @@
-//! What an EP11 card holds, and how it is written down before it is encrypted.
+//! Content of an EP11 card, and its encoding before encryption.
 
 use super::{CardCertificate, Serial};
 use crate::part::{PartId, PartLabel, PartOrigin, take};
@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 use tke_crypto::{AdministratorName, PublicKey, SCALAR_LEN, SigningKey};
 use zeroize::Zeroizing;
 
-/// More than one signature key and 85 parts take.
+/// Longest encoding, in bytes: more than a signature key and 85 parts need.
 const MAX_LEN: usize = 32 * 1024;
 
 pub(super) struct Content {
     pub(super) zone_key: PublicKey,
     pub(super) certificate: CardCertificate,
-    /// Signs what the card sends.
+    /// Signs transfers from the card.
     pub(super) identity: Box<SigningKey>,
-    /// Opens what is sent to the card.
+    /// Opens transfers to the card.
     pub(super) transport: Box<SigningKey>,
     pub(super) signature_key: Option<KeyInCard>,
     pub(super) parts: Vec<PartInCard>,
@@ -34,7 +34,7 @@ pub(super) struct PartInCard {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Stored<'a> {
+struct StoredContent<'a> {
     zone_key: &'a [u8],
     serial: [u8; 8],
     certificate: &'a [u8],
@@ -65,7 +65,7 @@ impl Content {
         let (identity, transport) = (self.identity.expose_scalar(), self.transport.expose_scalar());
         let scalar = self.signature_key.as_ref().map(|held| held.key.expose_scalar());
         let signature_key = self.signature_key.as_ref().zip(scalar.as_ref());
-        write(&Stored {
+        write(&StoredContent {
             zone_key: &self.zone_key.to_point(),
             serial: self.certificate.serial.0,
             certificate: self.certificate.signature(),
@@ -78,7 +78,7 @@ impl Content {
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let stored: Stored<'_> = postcard::from_bytes(bytes).ok()?;
+        let stored: StoredContent<'_> = postcard::from_bytes(bytes).ok()?;
         let (identity, transport) = (signing_key(stored.identity)?, signing_key(stored.transport)?);
         let certificate = CardCertificate::from_parts(
             Serial(stored.serial),
@@ -106,7 +106,7 @@ impl Content {
 }
 
 impl KeyInCard {
-    /// For another card.
+    /// Encodes it for another card.
     pub(super) fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
         write(&StoredKey { name: self.name.as_str(), scalar: self.key.expose_scalar().as_slice() })
     }
@@ -122,7 +122,7 @@ impl KeyInCard {
 }
 
 impl PartInCard {
-    /// For another card.
+    /// Encodes it for another card.
     pub(super) fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
         write(&self.stored())
     }
@@ -150,7 +150,7 @@ impl PartInCard {
     }
 }
 
-/// Into a buffer that never grows: growing would leave copies behind.
+/// Encodes into a buffer of fixed size: a buffer that grows leaves copies behind.
 fn write(stored: &impl Serialize) -> Option<Zeroizing<Vec<u8>>> {
     let mut buffer = Zeroizing::new(vec![0; MAX_LEN]);
     let len = postcard::to_slice(stored, &mut buffer).ok()?.len();

@@ -1,9 +1,9 @@
-//! EP11 cards: one signature key and up to 85 key parts, made and used inside.
+//! EP11 cards: one signature key and up to 85 key parts, generated and used inside.
 
 use super::content::{Content, KeyInCard, PartInCard};
 use super::store::{ContentKey, Counted, Kind, NewCard, Store};
 use super::transfer::{Purpose, Transfer};
-use super::{CaSession, CardCertificate, CardError, CardPart, CardSignatureKey, Full, PartList, Pin};
+use super::{CaSession, CardCertificate, CardError, CardFull, CardPart, CardSignatureKey, PartList, Pin};
 use super::{Serial, ZoneId, part_list};
 use crate::holder::{SignatureKey, SignatureKeyFile, generate_key};
 use crate::part::{
@@ -19,16 +19,16 @@ use tke_crypto::{AdministratorName, PublicKey, SigningKey, Ski};
 use unit_api::VerificationPattern;
 use zeroize::Zeroizing;
 
-/// Most key parts of a card.
+/// Largest number of key parts on a card.
 pub const MAX_PARTS_PER_CARD: usize = 85;
 
 /// An EP11 card in a reader, before its PIN is entered.
 pub struct Ep11Card(Store);
 
-/// An EP11 card of which one try was taken off, before its PIN is looked at.
-pub struct CountedEp11Card(Counted);
+/// An EP11 card for which one try was counted, before its PIN is checked.
+pub struct Ep11PinAttempt(Counted);
 
-/// An EP11 card at work: its PIN was right. Clones are the same card, which is ejected when the last one is dropped.
+/// An EP11 card whose PIN was correct. Clones are the same card, which is ejected when the last one is dropped.
 #[derive(Clone)]
 pub struct Ep11Session(Arc<Mutex<Inserted>>);
 
@@ -38,30 +38,30 @@ struct Inserted {
     content: Content,
 }
 
-/// What a card shows of what it holds.
+/// Public properties of the content of a card.
 #[derive(Clone, Debug)]
 pub struct CardContent {
-    /// Name and identifier of the signature key.
+    /// Name and subject key identifier of the signature key.
     pub signature_key: Option<(AdministratorName, Ski)>,
-    /// The key parts, in the order they came.
+    /// The key parts, oldest first.
     pub parts: Vec<HeldPart>,
 }
 
-/// What a card shows of a key part.
+/// Public properties of a key part on a card.
 #[derive(Clone, Debug)]
 pub struct HeldPart {
-    /// What the part is called.
+    /// Label of the part.
     pub label: PartLabel,
-    /// Where it came from.
+    /// Origin of the part.
     pub origin: PartOrigin,
-    /// What audit records call it; copies bear the same.
+    /// Identifier in records; copies have the same.
     pub id: PartId,
-    /// Its verification pattern.
+    /// Verification pattern of the part.
     pub pattern: VerificationPattern,
 }
 
 impl Ep11Card {
-    /// Makes an empty card of the CA card's zone where there is no file.
+    /// Creates an empty card in a new file, in the zone of the CA card.
     ///
     /// # Errors
     /// [`CardError::Disk`], [`CardError::System`].
@@ -94,21 +94,21 @@ impl Ep11Card {
         Ok(serial)
     }
 
-    /// Puts a card into a reader.
+    /// Inserts a card into a reader.
     ///
     /// # Errors
-    /// [`CardError::Disk`], [`CardError::NotOne`], [`CardError::InUse`].
+    /// [`CardError::Disk`], [`CardError::InvalidFormat`], [`CardError::InUse`].
     pub fn insert(path: &Path) -> Result<Self, CardError> {
         Store::insert(path, Kind::Ep11).map(Self)
     }
 
-    /// Tries until the card is blocked.
+    /// Number of tries until the card is blocked.
     #[must_use]
     pub const fn tries_left(&self) -> u8 {
         self.0.tries_left()
     }
 
-    /// The card's number.
+    /// Serial number of the card.
     #[must_use]
     pub const fn serial(&self) -> Serial {
         self.0.serial
@@ -122,17 +122,17 @@ impl Ep11Card {
         self.count_try()?.check(pin)
     }
 
-    /// Takes one try off, durably: what stands between it and [`CountedEp11Card::check`] costs a try.
+    /// Counts one try, durably. A failure before [`Ep11PinAttempt::check`] costs the try.
     ///
     /// # Errors
     /// [`CardError::Blocked`], [`CardError::Disk`].
-    pub fn count_try(self) -> Result<CountedEp11Card, CardError> {
-        self.0.count_try().map(CountedEp11Card)
+    pub fn count_try(self) -> Result<Ep11PinAttempt, CardError> {
+        self.0.count_try().map(Ep11PinAttempt)
     }
 }
 
-impl CountedEp11Card {
-    /// Looks at the PIN.
+impl Ep11PinAttempt {
+    /// Checks the PIN.
     ///
     /// # Errors
     /// [`CardError::WrongPin`], [`CardError::Damaged`].
@@ -149,31 +149,31 @@ impl CountedEp11Card {
 }
 
 impl Ep11Session {
-    /// The card's number.
+    /// Serial number of the card.
     #[must_use]
     pub fn serial(&self) -> Serial {
         self.inserted().store.serial
     }
 
-    /// The card's zone.
+    /// Zone of the card.
     #[must_use]
     pub fn zone(&self) -> ZoneId {
         self.inserted().store.zone
     }
 
-    /// The card's file.
+    /// Path of the card's file.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.inserted().store.path().to_owned()
     }
 
-    /// What other cards of the zone need to send something to this one.
+    /// Certificate of the card, for which other cards seal transfers.
     #[must_use]
     pub fn certificate(&self) -> CardCertificate {
         self.inserted().content.certificate.clone()
     }
 
-    /// What the card holds.
+    /// Lists the content of the card.
     #[must_use]
     pub fn list(&self) -> CardContent {
         let inserted = self.inserted();
@@ -184,7 +184,7 @@ impl Ep11Session {
         }
     }
 
-    /// Generates the card's signature key inside; it never leaves but to cards of the zone.
+    /// Generates the signature key inside the card. It leaves the card only for cards of the zone.
     ///
     /// # Errors
     /// [`CardError::Full`], [`CardError::Disk`], [`CardError::System`].
@@ -201,7 +201,7 @@ impl Ep11Session {
         self.keep_signature_key(KeyInCard { name: file.name().clone(), key: Box::new(key) })
     }
 
-    /// The card's signature key, to sign with.
+    /// The signature key of the card.
     ///
     /// # Errors
     /// [`CardError::NoSignatureKey`].
@@ -211,7 +211,7 @@ impl Ep11Session {
         Ok(CardSignatureKey::new(self.clone(), inserted.store.serial, held.name.clone(), held.key.public()))
     }
 
-    /// Draws a key part inside.
+    /// Generates a random key part inside the card.
     ///
     /// # Errors
     /// [`CardError::Full`], [`CardError::LabelTaken`], [`CardError::Disk`], [`CardError::System`].
@@ -224,7 +224,7 @@ impl Ep11Session {
         })
     }
 
-    /// Keeps the part that 64 hexadecimal digits say. The text is the caller's to wipe.
+    /// Stores a part that is given as 64 hexadecimal digits. The caller zeroizes the text.
     ///
     /// # Errors
     /// [`CardError::Part`], [`CardError::Full`], [`CardError::LabelTaken`], [`CardError::Disk`].
@@ -250,7 +250,7 @@ impl Ep11Session {
         })
     }
 
-    /// A part on the card, to be sealed for units.
+    /// A part on the card, for loading into units.
     ///
     /// # Errors
     /// [`CardError::NoSuchPart`].
@@ -281,10 +281,10 @@ impl Ep11Session {
             .change(|content| content.signature_key.take().map(|_| ()).ok_or(CardError::NoSignatureKey))
     }
 
-    /// Copies everything this card holds to another card of its zone; what that card holds already is left as it is.
+    /// Copies the content of this card to another card of its zone. What that card has already is not changed.
     ///
     /// # Errors
-    /// [`CardError::OtherZone`], [`CardError::Full`], [`CardError::LabelTaken`]; what was copied before stays copied.
+    /// [`CardError::OtherZone`], [`CardError::Full`], [`CardError::LabelTaken`]; what was copied before the error stays there.
     pub fn copy_to(&self, other: &Self) -> Result<(), CardError> {
         let (mine, theirs) = (self.list(), other.list());
         if let Some((_, ski)) = mine.signature_key
@@ -311,7 +311,7 @@ impl Ep11Session {
         Transfer::send(&inserted.content, to, Purpose::KeepSignatureKey, &secret)
     }
 
-    /// Encrypts a part for another card of the zone, which may keep it.
+    /// Encrypts a part for another card of the zone, which may store it.
     ///
     /// # Errors
     /// [`CardError::NoSuchPart`], [`CardError::OtherZone`], [`CardError::System`].
@@ -319,7 +319,7 @@ impl Ep11Session {
         self.inserted().send_part(label, to, Purpose::KeepPart)
     }
 
-    /// Encrypts a part for another card of the zone, which may work out a master key's pattern with it and no more.
+    /// Encrypts a part for another card of the zone, which may only calculate the pattern of a master key with it.
     ///
     /// # Errors
     /// [`CardError::NoSuchPart`], [`CardError::OtherZone`], [`CardError::System`].
@@ -331,7 +331,7 @@ impl Ep11Session {
         self.inserted().send_part(label, to, Purpose::CombinePart)
     }
 
-    /// Keeps the signature key of another card of the zone.
+    /// Stores the signature key of another card of the zone.
     ///
     /// # Errors
     /// [`CardError::OtherZone`], [`CardError::TransferInvalid`], [`CardError::Full`], [`CardError::Disk`].
@@ -340,7 +340,7 @@ impl Ep11Session {
         self.keep_signature_key(KeyInCard::decode(&secret).ok_or(CardError::TransferInvalid)?)
     }
 
-    /// Keeps the part of another card of the zone.
+    /// Stores a part of another card of the zone.
     ///
     /// # Errors
     /// [`CardError::OtherZone`], [`CardError::TransferInvalid`], [`CardError::Full`], [`CardError::LabelTaken`].
@@ -349,11 +349,11 @@ impl Ep11Session {
         self.keep_part(PartInCard::decode(&secret).ok_or(CardError::TransferInvalid)?)
     }
 
-    /// Works out the pattern of the master key that parts of this card and parts sent by others make, signs it, and
-    /// forgets the others' parts.
+    /// Calculates and signs the pattern of the master key that parts of this card and parts of other cards combine to.
+    /// Parts of other cards are not stored.
     ///
     /// # Errors
-    /// [`CardError::NoMasterKey`] for equal parts, a key of zeros, or not two or three parts;
+    /// [`CardError::NoMasterKey`] for equal parts, a combination of zero, or neither two nor three parts;
     /// [`CardError::NoSuchPart`], [`CardError::OtherZone`], [`CardError::TransferInvalid`].
     pub fn combine(&self, own: &[PartLabel], others: &[Transfer]) -> Result<PartList, CardError> {
         let inserted = self.inserted();
@@ -393,7 +393,7 @@ impl Ep11Session {
     fn keep_signature_key(&self, held: KeyInCard) -> Result<CardSignatureKey, CardError> {
         self.inserted().change(|content| {
             if content.signature_key.is_some() {
-                return Err(CardError::Full(Full::SignatureKey));
+                return Err(CardError::Full(CardFull::SignatureKey));
             }
             content.signature_key = Some(held);
             Ok(())
@@ -408,7 +408,7 @@ impl Ep11Session {
                 return Err(CardError::LabelTaken);
             }
             if content.parts.len() >= MAX_PARTS_PER_CARD {
-                return Err(CardError::Full(Full::Parts));
+                return Err(CardError::Full(CardFull::Parts));
             }
             content.parts.push(held);
             Ok(())
@@ -416,14 +416,14 @@ impl Ep11Session {
         Ok(shown)
     }
 
-    /// A thread that panicked left the card as it is on disk or better: every change is saved before it is seen.
+    /// A poisoned lock is safe: every change is saved before it becomes visible.
     fn inserted(&self) -> MutexGuard<'_, Inserted> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inserted {
-    /// Changes what the card holds, durably, or not at all.
+    /// Changes the content of the card, durably, or not at all.
     fn change(
         &mut self,
         change: impl FnOnce(&mut Content) -> Result<(), CardError>,
@@ -470,9 +470,9 @@ impl fmt::Debug for Ep11Card {
     }
 }
 
-impl fmt::Debug for CountedEp11Card {
+impl fmt::Debug for Ep11PinAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CountedEp11Card")
+        f.write_str("Ep11PinAttempt")
     }
 }
 

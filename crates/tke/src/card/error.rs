@@ -1,85 +1,85 @@
-//! Why a card did not do what was asked.
+//! Errors of cards.
 
 use super::ZoneId;
 use crate::part::PartInvalid;
 use std::io;
 use std::path::PathBuf;
 
-/// Why a card did not do what was asked.
+/// Reason why a card did not do an operation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CardError {
-    /// The disk failed, or the card is not there, or (on creation) it already is.
+    /// Error of the file system; on creation, also if the card exists.
     #[error("{}", path.display())]
     Disk {
-        /// The card.
+        /// Path of the card.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// Not a card of this kind.
-    #[error("not such a card: {0}")]
-    NotOne(&'static str),
-    /// Somebody else has the card inserted.
+    /// Not a card, or of another kind.
+    #[error("not a card of the expected kind: {0}")]
+    InvalidFormat(&'static str),
+    /// Another process has inserted the card.
     #[error("the card is in use")]
     InUse,
-    /// Wrong PIN, or for a CA card one wrong PIN of the two.
+    /// Wrong PIN; for a CA card, at least one of the two is wrong.
     #[error("wrong PIN, {tries_left} tries left")]
     WrongPin {
-        /// Tries until the card is blocked; 0 if this was the last one.
+        /// Number of tries until the card is blocked; 0 if this was the last one.
         tries_left: u8,
     },
-    /// Too many wrong PINs; a CA card of its zone unblocks it.
-    #[error("the card is blocked; a CA card of its zone unblocks it")]
+    /// Too many wrong PINs. A CA card of its zone can unblock the card.
+    #[error("the card is blocked; unblock it with a CA card of its zone (`card-unblock`)")]
     Blocked,
     /// Too many wrong PINs of a CA card.
-    #[error("the CA card is blocked for ever")]
-    BlockedForEver,
-    /// There is nothing to unblock.
+    #[error("the CA card is permanently blocked")]
+    PermanentlyBlocked,
+    /// The card is not blocked, so that it cannot be unblocked.
     #[error("the card is not blocked")]
     NotBlocked,
-    /// The PIN was right, but what the card holds was changed.
+    /// The PIN was correct, but the content of the card was changed.
     #[error("the card is damaged")]
     Damaged,
-    /// The other card is not of this card's zone, or cannot prove it.
+    /// The certificate of the other card is not from this card's zone.
     #[error("the other card is not of zone {zone}")]
     OtherZone {
-        /// This card's zone.
+        /// Zone of this card.
         zone: ZoneId,
     },
-    /// What came was sealed for another card, was changed on the way, or was sent for another purpose.
+    /// The transfer was sealed for another card, was changed, or has another purpose.
     #[error("the transfer is not valid for this card")]
     TransferInvalid,
-    /// No room.
+    /// The card has no space left.
     #[error("the card is full: {0}")]
-    Full(Full),
-    /// The card holds a part of that label.
-    #[error("the card already holds a part of that label")]
+    Full(CardFull),
+    /// The card has a part with this label already.
+    #[error("the card has a part with this label already")]
     LabelTaken,
-    /// The card holds no part of that label.
-    #[error("the card holds no such part")]
+    /// The card has no part with this label.
+    #[error("the card has no part with this label")]
     NoSuchPart,
-    /// The card holds no signature key.
-    #[error("the card holds no signature key")]
+    /// The card has no signature key.
+    #[error("the card has no signature key")]
     NoSignatureKey,
-    /// What was given is no key part.
-    #[error("no key part")]
+    /// The entered value is not a key part.
+    #[error("the value is not a key part")]
     Part(#[from] PartInvalid),
-    /// Not two or three parts, two equal ones, or parts that give a master key of zeros.
-    #[error("these parts make no master key")]
+    /// Neither two nor three parts, two equal parts, or parts that combine to zero.
+    #[error("these parts do not combine to a master key")]
     NoMasterKey,
-    /// The operating system gave no randomness, or no memory.
-    #[error("the operating system gave no randomness or no memory")]
+    /// The operating system provided no randomness, or no memory.
+    #[error("the operating system provided no randomness or no memory")]
     System,
 }
 
-/// What there is no more room for.
+/// Limit of a card that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Full {
+pub enum CardFull {
     /// One signature key per card.
-    #[error("it holds a signature key")]
+    #[error("it has a signature key already")]
     SignatureKey,
     /// 85 parts per card.
-    #[error("it holds {} key parts", super::MAX_PARTS_PER_CARD)]
+    #[error("it has {} key parts", super::MAX_PARTS_PER_CARD)]
     Parts,
 }

@@ -1,8 +1,8 @@
-//! What is on a card, in the hands of whoever signs commands and loads master keys.
+//! Signature keys and key parts on inserted cards.
 
 use super::{CardError, Ep11Session, HeldPart, PartList, Serial};
-use crate::holder::{Carrier, SignatureKey, Signing};
-use crate::part::{KeyPartHolder, PartId, PartLabel, Sealing};
+use crate::holder::{Carrier, SignatureKey, SigningFuture};
+use crate::part::{KeyPartHolder, PartId, PartLabel, SealingFuture};
 use tke_crypto::{AdministratorName, PublicKey};
 use unit_api::VerificationPattern;
 
@@ -39,7 +39,7 @@ impl SignatureKey for CardSignatureKey {
         Carrier::Card(self.serial)
     }
 
-    fn sign<'a>(&'a self, bytes: &'a [u8]) -> Signing<'a> {
+    fn sign<'a>(&'a self, bytes: &'a [u8]) -> SigningFuture<'a> {
         Box::pin(async { Ok(self.card.sign(bytes)?) })
     }
 }
@@ -57,14 +57,14 @@ impl CardPart {
         Self { card, serial, held }
     }
 
-    /// What the card shows of the part.
+    /// Public properties of the part.
     #[must_use]
     pub const fn held(&self) -> &HeldPart {
         &self.held
     }
 
-    /// Has the last part's card work out the pattern of the master key that all of them make; parts on other cards go
-    /// there encrypted.
+    /// Calculates the pattern of the master key on the card of the last part. Parts on other cards are sent to it
+    /// encrypted.
     pub(crate) fn combine(parts: &[Self]) -> Result<PartList, CardError> {
         let last = parts.last().ok_or(CardError::NoMasterKey)?;
         let certificate = last.card.certificate();
@@ -97,7 +97,7 @@ impl KeyPartHolder for CardPart {
         Carrier::Card(self.serial)
     }
 
-    fn seal_for<'a>(&'a self, importer: &'a PublicKey) -> Sealing<'a> {
+    fn seal_for<'a>(&'a self, importer: &'a PublicKey) -> SealingFuture<'a> {
         Box::pin(async { Ok(self.card.seal_part_for(&self.held.label, importer)?) })
     }
 }

@@ -1,7 +1,7 @@
-//! What custodians write down when the parts of a master key are on cards: each part's pattern and the master key's.
+//! Part lists: the patterns of the parts of a master key on cards, and of the master key.
 //!
-//! A card shows the pattern of each part, and nobody outside can work the pattern of the master key out of them. A card
-//! that holds one part and is sent the others can, and it signs what it worked out. The list says nothing of the parts.
+//! The pattern of a master key cannot be calculated from the patterns of its parts. A card that has one part and receives
+//! the others calculates it, and signs the list. The list reveals nothing about the parts.
 
 use super::content::{Content, PartInCard};
 use super::{CardCertificate, CardError, Serial, ZoneId};
@@ -15,8 +15,7 @@ const FORMAT: &str = "hsm-sim part list";
 const VERSION: u32 = 1;
 const WORDS: &[u8] = b"hsm-sim part list 1\0";
 
-/// The parts of a master key, on cards of a zone, and the master key's pattern: signed by one of the cards, and
-/// verified.
+/// The patterns of a master key and of its parts on cards of a zone, signed by one of the cards. Verified.
 #[derive(Clone, Debug)]
 pub struct PartList {
     zone_key: PublicKey,
@@ -26,34 +25,34 @@ pub struct PartList {
     signature: Vec<u8>,
 }
 
-/// A part as a list has it.
+/// A part in a list.
 #[derive(Clone, Debug)]
 pub struct ListedPart {
-    /// What it is called.
+    /// Label of the part.
     pub label: PartLabel,
-    /// The card it was on.
+    /// Serial number of its card.
     pub card: Serial,
-    /// Its pattern.
+    /// Verification pattern of the part.
     pub pattern: VerificationPattern,
 }
 
-/// Why a part list is not believed.
+/// Reason why a part list is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PartListInvalid {
     /// Not a part list.
     #[error("not a part list")]
     Malformed,
-    /// It is another zone's.
-    #[error("a part list of another zone")]
+    /// The list is from another zone.
+    #[error("the part list is from another zone")]
     OtherZone,
-    /// No card of the zone signed it as it stands.
+    /// No card of the zone signed the list in this form.
     #[error("the part list was changed, or no card of the zone signed it")]
     SignatureInvalid,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Stored {
+struct StoredList {
     format: String,
     version: u32,
     zone_key: String,
@@ -102,12 +101,12 @@ pub(super) fn sign(by: &Content, parts: &[(Serial, &PartInCard)]) -> Result<Part
 }
 
 impl PartList {
-    /// Reads a list and verifies that a card of this zone signed it.
+    /// Decodes a list and verifies that a card of this zone signed it.
     ///
     /// # Errors
     /// [`PartListInvalid`].
     pub fn parse(bytes: &[u8], zone: ZoneId) -> Result<Self, PartListInvalid> {
-        let stored: Stored = serde_json::from_slice(bytes).map_err(|_| PartListInvalid::Malformed)?;
+        let stored: StoredList = serde_json::from_slice(bytes).map_err(|_| PartListInvalid::Malformed)?;
         let list = Self::read(&stored).ok_or(PartListInvalid::Malformed)?;
         if ZoneId::of(&list.zone_key) != zone {
             return Err(PartListInvalid::OtherZone);
@@ -122,7 +121,7 @@ impl PartList {
     /// The list as JSON, for a file; nothing in it is secret.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let stored = Stored {
+        let stored = StoredList {
             format: FORMAT.to_owned(),
             version: VERSION,
             zone_key: encode_hex(&self.zone_key.to_point()),
@@ -157,7 +156,7 @@ impl PartList {
         self.by.serial
     }
 
-    fn read(stored: &Stored) -> Option<Self> {
+    fn read(stored: &StoredList) -> Option<Self> {
         let known = stored.format == FORMAT && stored.version == VERSION;
         let by = CardCertificate::from_parts(
             Serial(*decode_hex(&stored.card.serial)?),

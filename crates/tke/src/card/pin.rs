@@ -1,4 +1,4 @@
-//! What a card asks its owner.
+//! PINs of cards.
 
 use super::CardError;
 use std::fmt;
@@ -9,19 +9,19 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub struct Pin([u8; Pin::LEN]);
 
 impl Pin {
-    /// Digits of a PIN.
+    /// Number of digits.
     pub const LEN: usize = 6;
 
-    /// Reads a PIN. The text is the caller's to wipe.
+    /// Decodes a PIN. The caller zeroizes the text.
     ///
     /// # Errors
-    /// [`CardError::NotOne`] unless it is six decimal digits.
+    /// [`CardError::InvalidFormat`] unless it is six decimal digits.
     pub fn parse(text: &str) -> Result<Self, CardError> {
         let digits = text.as_bytes().try_into().ok();
         digits
             .filter(|digits: &[u8; Self::LEN]| digits.iter().all(u8::is_ascii_digit))
             .map(Self)
-            .ok_or(CardError::NotOne("a PIN has six digits"))
+            .ok_or(CardError::InvalidFormat("a PIN has six digits"))
     }
 
     pub(super) const fn expose(&self) -> &[u8; Self::LEN] {

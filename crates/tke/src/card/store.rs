@@ -1,9 +1,10 @@
-//! A card's file: what stands in it, who has it inserted, and how its PIN is tried.
+//! The file of a card: its content, its lock, and its PIN tries.
 
 use super::{CardError, Serial, ZoneId};
 use crate::private_file;
-use crate::secret_file::random;
-use crate::secret_file::{KdfCost, MAX_SECRET_FILE_LEN, Password, PublicFields, SecretFile, SecretFileError};
+use crate::secret_file::{
+    KdfCost, MAX_SECRET_FILE_LEN, Password, PublicFields, SecretFile, SecretFileError, random,
+};
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use base64::Engine as _;
@@ -21,7 +22,7 @@ const PIN_PURPOSE: &str = "PIN of a smart card";
 const NONCE_LEN: usize = 12;
 const TAG_LEN: usize = 16;
 
-/// What kind of card a file is.
+/// Kind of a card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Kind {
@@ -30,7 +31,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Wrong PINs until it is blocked.
+    /// Number of wrong PINs until the card is blocked.
     const fn tries(self) -> u8 {
         match self {
             Self::Ca => 5,
@@ -47,45 +48,45 @@ impl Kind {
 
     const fn blocked(self) -> CardError {
         match self {
-            Self::Ca => CardError::BlockedForEver,
+            Self::Ca => CardError::PermanentlyBlocked,
             Self::Ep11 => CardError::Blocked,
         }
     }
 }
 
-/// The key that a card's content is under: drawn once, kept under the PIN, and for EP11 cards under the zone's
-/// unblocking key.
+/// Key under which the content of a card is encrypted. Stored under the PIN, and on EP11 cards also under the unblocking
+/// key of the zone.
 pub(super) type ContentKey = Zeroizing<[u8; 32]>;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Stored {
+struct StoredCardFile {
     format: String,
     version: u32,
     kind: Kind,
     serial: String,
     zone: String,
     tries_left: u8,
-    /// Stands for the secret that a real card's hardware mixes with its PIN.
+    /// Simulates the secret that the hardware of a real card combines with the PIN.
     device_secret: String,
-    /// The content key under the PIN; none once a CA card is blocked.
+    /// The content key under the PIN; `None` once a CA card is blocked.
     pin: Option<serde_json::Value>,
-    /// The content key, sealed for the zone's unblocking key; none on a CA card.
+    /// The content key, sealed for the unblocking key of the zone; `None` on a CA card.
     unblock: Option<String>,
     nonce: String,
     content: String,
 }
 
-/// An inserted card: this process alone has it until it is dropped.
+/// An inserted card. No other process can insert it until it is dropped.
 pub(super) struct Store {
     path: PathBuf,
-    stored: Stored,
+    stored: StoredCardFile,
     pub(super) serial: Serial,
     pub(super) zone: ZoneId,
     _lock: File,
 }
 
-/// A new card, before it is a file.
+/// Content of a new card.
 pub(super) struct NewCard<'a> {
     pub(super) kind: Kind,
     pub(super) serial: Serial,
@@ -98,10 +99,10 @@ pub(super) struct NewCard<'a> {
 }
 
 impl Store {
-    /// Makes a card where there is no file.
+    /// Creates a card in a new file.
     pub(super) fn create(path: &Path, new: &NewCard<'_>) -> Result<(), CardError> {
         let device_secret = BASE64.encode(random::<32>()?);
-        let mut stored = Stored {
+        let mut stored = StoredCardFile {
             format: FORMAT.to_owned(),
             version: VERSION,
             kind: new.kind,
@@ -120,7 +121,7 @@ impl Store {
 
     /// Inserts a card.
     pub(super) fn insert(path: &Path, kind: Kind) -> Result<Self, CardError> {
-        // The card's own file is replaced at every change, which would leave a lock on the old one.
+        // A change replaces the file of the card, so that the lock has to be on another file.
         let lock_path = private_file::folder(path).join(lock_name(path)?);
         let mut options = OpenOptions::new();
         let lock = options.create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
@@ -131,13 +132,13 @@ impl Store {
             Err(TryLockError::Error(source)) => return Err(disk_error(&lock_path)(source)),
         }
         let bytes = private_file::read(path, MAX_SECRET_FILE_LEN).map_err(disk_error(path))?;
-        let stored: Stored =
-            serde_json::from_slice(&bytes).map_err(|_| CardError::NotOne("it is no such JSON"))?;
+        let stored: StoredCardFile = serde_json::from_slice(&bytes)
+            .map_err(|_| CardError::InvalidFormat("it is not the expected JSON"))?;
         if stored.format != FORMAT || stored.version != VERSION {
-            return Err(CardError::NotOne("it is of another format or version"));
+            return Err(CardError::InvalidFormat("it has another format or version"));
         }
         if stored.kind != kind {
-            return Err(CardError::NotOne("it is a card of the other kind"));
+            return Err(CardError::InvalidFormat("it is a card of the other kind"));
         }
         let serial = decode_hex(&stored.serial).map(|bytes| Serial(*bytes)).ok_or(CardError::Damaged)?;
         let zone = decode_hex(&stored.zone).map(|bytes| ZoneId(*bytes)).ok_or(CardError::Damaged)?;
@@ -152,10 +153,10 @@ impl Store {
         self.stored.tries_left
     }
 
-    /// Takes one try off, durably. What comes back can look at a PIN.
+    /// Counts one try, durably, and returns the card for a check of its PIN.
     pub(super) fn count_try(mut self) -> Result<Counted, CardError> {
         let Some(left) = self.stored.tries_left.checked_sub(1) else {
-            self.bury_if_for_ever()?;
+            self.erase_if_permanently_blocked()?;
             return Err(self.stored.kind.blocked());
         };
         self.stored.tries_left = left;
@@ -163,8 +164,8 @@ impl Store {
         Ok(Counted(self))
     }
 
-    /// A CA card that has no try left loses what its PINs opened.
-    fn bury_if_for_ever(&mut self) -> Result<(), CardError> {
+    /// Erases the wrapped content key of a CA card that has no try left.
+    fn erase_if_permanently_blocked(&mut self) -> Result<(), CardError> {
         if self.stored.kind == Kind::Ca && self.stored.pin.is_some() {
             self.stored.pin = None;
             self.save()?;
@@ -172,12 +173,12 @@ impl Store {
         Ok(())
     }
 
-    /// What the zone's unblocking key opens.
+    /// The content key, sealed for the unblocking key of the zone.
     pub(super) fn unblock_wrap(&self) -> Option<Vec<u8>> {
         BASE64.decode(self.stored.unblock.as_ref()?).ok()
     }
 
-    /// Sets a new PIN and gives all tries back.
+    /// Sets a new PIN and restores all tries.
     pub(super) fn renew_pin(&mut self, pin: &[u8], cost: KdfCost, key: &ContentKey) -> Result<(), CardError> {
         self.stored.pin = Some(wrap(&self.stored.device_secret, pin, cost, key)?);
         self.stored.tries_left = self.stored.kind.tries();
@@ -188,7 +189,7 @@ impl Store {
         self.stored.open_content(key).ok_or(CardError::Damaged)
     }
 
-    /// Replaces what the card holds. On failure the card is as it was, on disk and here.
+    /// Replaces the content. On failure the card is unchanged, on disk and in memory.
     pub(super) fn replace_content(&mut self, key: &ContentKey, content: &[u8]) -> Result<(), CardError> {
         let before = (self.stored.nonce.clone(), self.stored.content.clone());
         let saved = self.stored.seal_content(key, content).and_then(|()| self.save());
@@ -203,11 +204,11 @@ impl Store {
     }
 }
 
-/// A card of which one try was taken off.
+/// A card for which one try was counted.
 pub(super) struct Counted(Store);
 
 impl Counted {
-    /// Looks at the PIN. The right one gives all tries back, durably, before anything is opened.
+    /// Checks the PIN. The correct one restores all tries, durably, before anything is decrypted.
     pub(super) fn check(self, pins: &[u8]) -> Result<(Store, ContentKey), CardError> {
         let Self(mut store) = self;
         let wrapped = store.stored.pin.as_ref().ok_or(CardError::Damaged)?;
@@ -220,7 +221,7 @@ impl Counted {
             None => {
                 let tries_left = store.stored.tries_left;
                 if tries_left == 0 {
-                    store.bury_if_for_ever()?;
+                    store.erase_if_permanently_blocked()?;
                 }
                 Err(CardError::WrongPin { tries_left })
             }
@@ -228,7 +229,7 @@ impl Counted {
     }
 }
 
-impl Stored {
+impl StoredCardFile {
     fn seal_content(&mut self, key: &ContentKey, content: &[u8]) -> Result<(), CardError> {
         let nonce = random::<NONCE_LEN>()?;
         let mut sealed = Zeroizing::new(Vec::with_capacity(content.len().saturating_add(TAG_LEN)));
@@ -258,7 +259,7 @@ impl Stored {
         Some(content)
     }
 
-    /// What the content is bound to: the card that it belongs to.
+    /// Associated data of the content: the identity of the card.
     fn header(&self) -> Vec<u8> {
         [self.format.as_str(), self.kind.name(), &self.serial, &self.zone].join("\0").into_bytes()
     }
@@ -281,7 +282,7 @@ fn wrap(
     serde_json::from_slice(file.as_bytes()).map_err(|_| CardError::System)
 }
 
-/// The content key, or none if the PIN is wrong.
+/// The content key, or `None` if the PIN is wrong.
 fn unwrap(
     device_secret: &str,
     pins: &[u8],
@@ -293,12 +294,12 @@ fn unwrap(
             let key = key.as_slice().try_into().map_err(|_| CardError::Damaged)?;
             Ok(Some(Zeroizing::new(key)))
         }
-        Err(SecretFileError::Unopened) => Ok(None),
+        Err(SecretFileError::WrongPassword) => Ok(None),
         Err(other) => Err(other.into()),
     }
 }
 
-/// The device's secret and the PINs are each of one length, so that no two pairs make the same password.
+/// Device secret and PINs have fixed lengths, so that no two pairs give the same password.
 fn password(device_secret: &str, pins: &[u8]) -> Password {
     let mut bytes = Zeroizing::new(Vec::with_capacity(device_secret.len().saturating_add(pins.len())));
     bytes.extend_from_slice(device_secret.as_bytes());
@@ -307,7 +308,7 @@ fn password(device_secret: &str, pins: &[u8]) -> Password {
 }
 
 fn lock_name(path: &Path) -> Result<std::ffi::OsString, CardError> {
-    let name = path.file_name().ok_or(CardError::NotOne("a card is a file"))?;
+    let name = path.file_name().ok_or(CardError::InvalidFormat("a card is a file"))?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
     hidden.push(".inserted");
@@ -319,14 +320,14 @@ pub(super) fn disk_error(path: &Path) -> impl FnOnce(std::io::Error) -> CardErro
     move |source| CardError::Disk { path, source }
 }
 
-/// The container under a card's PIN is made and read here alone.
+/// Errors of the container that wraps the content key.
 impl From<SecretFileError> for CardError {
     fn from(error: SecretFileError) -> Self {
         match error {
             SecretFileError::Disk { path, source } => Self::Disk { path, source },
-            SecretFileError::NotOne(_)
+            SecretFileError::InvalidFormat(_)
             | SecretFileError::WrongPurpose { .. }
-            | SecretFileError::Unopened
+            | SecretFileError::WrongPassword
             | SecretFileError::PasswordTooShort => Self::Damaged,
             SecretFileError::System => Self::System,
         }

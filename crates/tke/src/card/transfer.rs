@@ -1,4 +1,4 @@
-//! From card to card, within a zone.
+//! Transfers between cards of a zone.
 
 use super::content::Content;
 use super::{CardCertificate, CardError, Serial, ZoneId};
@@ -11,22 +11,22 @@ use zeroize::Zeroizing;
 const WORDS: &[u8] = b"hsm-sim card transfer 1\0";
 const NONCE_LEN: usize = 12;
 
-/// What the receiving card may do with what it receives.
+/// What the receiving card may do with the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Purpose {
-    /// Keep the key part.
+    /// Store the key part.
     KeepPart = 1,
-    /// Work out a master key's pattern with the key part, and forget it.
+    /// Calculate the pattern of a master key with the key part, without storing it.
     CombinePart = 2,
-    /// Keep the signature key.
+    /// Store the signature key.
     KeepSignatureKey = 3,
 }
 
-/// A signature key or a key part on its way to one card: encrypted for it, signed by the card it comes from.
+/// A signature key or a key part, encrypted for the receiving card and signed by the sending one.
 ///
-/// What is sent is under AES-256-GCM with a key of its own, which is sealed for the receiving card as key parts are
-/// sealed for a unit.
+/// The secret is encrypted under AES-256-GCM with a random key, which is sealed for the receiving card like a key part for
+/// a unit.
 #[derive(Clone)]
 pub struct Transfer {
     from: CardCertificate,
@@ -40,7 +40,7 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// Sends to a card that proves to be of the sender's zone, and to no other.
+    /// Encrypts a secret for a card of the same zone.
     pub(super) fn send(
         from: &Content,
         to: &CardCertificate,
@@ -72,7 +72,7 @@ impl Transfer {
         Ok(transfer)
     }
 
-    /// What the sender sent, if it is of the receiver's zone and meant this card and this purpose.
+    /// Decrypts the secret, if the sender is of the same zone and the transfer is for this card and this purpose.
     pub(super) fn receive(&self, to: &Content, purpose: Purpose) -> Result<Zeroizing<Vec<u8>>, CardError> {
         check_zone(to, &self.from)?;
         let signed = self.from.identity.verify(&self.statement(), &self.signature).is_ok();
@@ -93,19 +93,19 @@ impl Transfer {
         Ok(secret)
     }
 
-    /// The card it comes from.
+    /// Serial number of the sending card.
     #[must_use]
     pub const fn from(&self) -> Serial {
         self.from.serial
     }
 
-    /// The card it is for.
+    /// Serial number of the receiving card.
     #[must_use]
     pub const fn to(&self) -> Serial {
         self.to
     }
 
-    /// All that was sent, for the signature. Of the fields before the last, only the sealed key has no fixed length.
+    /// The signed statement: all fields. Of the fields before the last, only the sealed key has a variable length.
     fn statement(&self) -> Vec<u8> {
         let sealed_len = u32::try_from(self.sealed_key.len()).unwrap_or(u32::MAX);
         let pieces: [&[u8]; 9] = [
@@ -123,7 +123,7 @@ impl Transfer {
     }
 }
 
-/// The way alone: what is sent is encrypted, but nobody needs to see it.
+/// Purpose, sender and receiver.
 impl fmt::Debug for Transfer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Transfer({:?} from {} to {})", self.purpose, self.from.serial, self.to)

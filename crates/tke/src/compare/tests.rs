@@ -1,14 +1,14 @@
-use super::{Aspect, Compared, Comparison, permissions_of};
-use crate::{Listed, Snapshot, UnitKind};
+use super::{Aspect, ComparedUnit, Comparison, permissions_of};
+use crate::{Snapshot, UnitDescriptor, UnitKind};
 use unit_api::admin::{
     AdministratorEntry, Attributes, ControlPoint, ControlPoints, InstanceId, MODE_LEFT_IMPRINT, Permissions,
 };
 use unit_api::{Condition, NewRegister, Target, UnitId, VerificationPattern};
 
-fn unit(number: u16, kind: UnitKind) -> Compared {
+fn unit(number: u16, kind: UnitKind) -> ComparedUnit {
     let id = UnitId([u8::try_from(number).unwrap(); 16]);
-    Compared {
-        listed: Listed {
+    ComparedUnit {
+        listed: UnitDescriptor {
             number,
             kind,
             location: format!("[r].[az{number}].[01].[00]").parse().unwrap(),
@@ -38,7 +38,7 @@ fn unit(number: u16, kind: UnitKind) -> Compared {
     }
 }
 
-fn three() -> Vec<Compared> {
+fn three() -> Vec<ComparedUnit> {
     vec![unit(1, UnitKind::Operational), unit(2, UnitKind::Operational), unit(3, UnitKind::Recovery)]
 }
 

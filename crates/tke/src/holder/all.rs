@@ -1,4 +1,4 @@
-//! Several administrators sign one command: all of them, or it is not sent.
+//! Signatures of several administrators over one command: all of them, or none.
 
 use super::{SignatureKey, SigningError};
 use std::fmt;
@@ -8,16 +8,16 @@ use std::task::Poll;
 use tke_crypto::{AdministratorName, Ski};
 use wire::text::error_chain;
 
-/// Not every key signed. No signature is handed out, so that nothing can be sent half signed.
+/// Some keys did not sign. No signature is returned, so that no command is sent with too few.
 #[derive(Debug)]
-pub struct SomeFailed {
-    /// Who signed.
+pub struct SigningFailures {
+    /// Keys that signed.
     pub signed: Vec<(AdministratorName, Ski)>,
-    /// Who did not, and why.
+    /// Keys that did not, each with its error.
     pub failed: Vec<(AdministratorName, Ski, SigningError)>,
 }
 
-impl fmt::Display for SomeFailed {
+impl fmt::Display for SigningFailures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = self.signed.len().saturating_add(self.failed.len());
         write!(f, "{} of {all} keys did not sign:", self.failed.len())?;
@@ -28,18 +28,18 @@ impl fmt::Display for SomeFailed {
     }
 }
 
-impl std::error::Error for SomeFailed {}
+impl std::error::Error for SigningFailures {}
 
-/// Has every key sign `bytes`, all at the same time; signatures come in the order of the keys.
+/// Signs `bytes` with every key at the same time. The signatures are in the order of the keys.
 ///
-/// Waits for the last answer even when one has failed, so that one report names everything that is wrong.
+/// Waits for all keys even if one has failed, so that the error names every failure.
 ///
 /// # Errors
-/// [`SomeFailed`] unless every key signed.
+/// [`SigningFailures`] unless every key signed.
 pub async fn sign_with_all(
     keys: &[&dyn SignatureKey],
     bytes: &[u8],
-) -> Result<Vec<(Ski, Vec<u8>)>, SomeFailed> {
+) -> Result<Vec<(Ski, Vec<u8>)>, SigningFailures> {
     let mut pending: Vec<_> = keys.iter().map(|key| (key.sign(bytes), None)).collect();
     poll_fn(|context| {
         let mut ready = Poll::Ready(());
@@ -61,9 +61,9 @@ pub async fn sign_with_all(
                 signatures.push((key.ski(), signature));
             }
             Some(Err(error)) => failed.push((key.name().clone(), key.ski(), error)),
-            // The loop above ends when every answer is there.
+            // The loop above ends when every key has answered.
             None => {}
         }
     }
-    if failed.is_empty() { Ok(signatures) } else { Err(SomeFailed { signed, failed }) }
+    if failed.is_empty() { Ok(signatures) } else { Err(SigningFailures { signed, failed }) }
 }

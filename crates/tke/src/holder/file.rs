@@ -1,6 +1,6 @@
 //! Signature keys in password-protected files.
 
-use super::{Carrier, HpcsKeyFile, HpcsKeyFileError, SignatureKey, Signing};
+use super::{Carrier, HpcsKeyFile, HpcsKeyFileError, SignatureKey, SigningFuture};
 use crate::secret_file::{Folder, KdfCost, Password, PublicFields, SecretFile, SecretFileError};
 use getrandom::SysRng;
 use std::fmt;
@@ -13,71 +13,71 @@ const EXTENSION: &str = "sigkey";
 const NAME: &str = "name";
 const SKI: &str = "ski";
 
-/// Why a signature key file was not made or opened.
+/// Reason why a signature key file was not created or opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileError {
-    /// The container.
+    /// The encrypted container could not be written, read or opened.
     #[error("signature key file")]
     File(#[from] SecretFileError),
-    /// The file of another make that was to be imported.
+    /// The HPCS file could not be imported.
     #[error("signature key file of HPCS")]
     Hpcs(#[from] HpcsKeyFileError),
-    /// The file opened, but what is in it is no key with the name and identifier that it bears.
-    #[error("the file holds no such key")]
+    /// The content of the file is not a key with the name and identifier of the file.
+    #[error("the content of the file does not match its name and identifier")]
     NoKey,
 }
 
-/// A signature key from a file; in this process's memory until it is dropped.
+/// A signature key from a file, in the memory of this process until it is dropped.
 pub struct SignatureKeyFile {
     path: PathBuf,
     name: AdministratorName,
     public: PublicKey,
-    // Boxed: moving the holder leaves no copies of the key behind.
+    // Boxed: a move of the holder leaves no copy of the key behind.
     key: Box<SigningKey>,
 }
 
-/// Other keys bear the same name. Units tell administrators apart by their keys alone, people by their names.
+/// Other keys have the same name. Units distinguish administrators by keys, people by names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} other signature keys bear the name {name}", others.len())]
+#[error("{} other signature keys have the name {name}", others.len())]
 pub struct SameName {
-    /// The name.
+    /// The common name.
     pub name: AdministratorName,
-    /// The keys that bore it before.
+    /// Identifiers of the other keys.
     pub others: Vec<Ski>,
 }
 
-/// A new signature key, and what its owner should know.
+/// A new signature key.
 #[derive(Debug)]
 pub struct CreatedSignatureKey {
     /// The key, open.
     pub key: SignatureKeyFile,
-    /// The name is taken already.
+    /// Set if other keys of the folder have the same name.
     pub warning: Option<SameName>,
 }
 
-/// What is known of a signature key file without its password. Not authenticated until it is opened.
+/// Public fields of a signature key file. They are authenticated only when the file is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedSignatureKey {
     /// The file.
     pub path: PathBuf,
-    /// The administrator's name.
+    /// Name of the administrator.
     pub name: AdministratorName,
-    /// The key's identifier.
+    /// Subject key identifier.
     pub ski: Ski,
 }
 
 /// The signature keys of a folder.
 #[derive(Debug)]
 pub struct SignatureKeys {
-    /// Those that can be opened with their passwords.
+    /// Files that can be opened with their passwords.
     pub keys: Vec<ListedSignatureKey>,
-    /// Files that bear the extension and are something else.
+    /// Files with the extension that are not signature keys, each with its error.
     pub unreadable: Vec<(PathBuf, KeyFileError)>,
 }
 
 impl SignatureKeyFile {
-    /// Generates a key and keeps it in a new file of the folder, named after its identifier.
+    /// Generates a key and writes it to a new file of the folder, named after its identifier.
     ///
     /// # Errors
     /// [`KeyFileError::File`]; no file is left then.
@@ -90,7 +90,7 @@ impl SignatureKeyFile {
         Self::keep(folder, name, Box::new(generate_key()?), password, cost)
     }
 
-    /// Keeps the key of an HPCS file in a new file of the folder, under a better protection.
+    /// Copies the key of an HPCS file to a new file of the folder, with stronger protection.
     ///
     /// # Errors
     /// [`KeyFileError::Hpcs`], [`KeyFileError::File`]; no file is left then.
@@ -165,7 +165,7 @@ impl SignatureKey for SignatureKeyFile {
         Carrier::File(self.path.clone())
     }
 
-    fn sign<'a>(&'a self, bytes: &'a [u8]) -> Signing<'a> {
+    fn sign<'a>(&'a self, bytes: &'a [u8]) -> SigningFuture<'a> {
         Box::pin(async { Ok(self.key.sign(bytes).to_vec()) })
     }
 }
@@ -184,7 +184,7 @@ impl fmt::Debug for SignatureKeyFile {
 /// The signature keys of a folder, in the order of their file names.
 ///
 /// # Errors
-/// [`KeyFileError::File`] if the folder cannot be read; single bad files are in the answer.
+/// [`KeyFileError::File`] if the folder cannot be read; unreadable files are in the result.
 pub fn list_signature_keys(folder: &Folder) -> Result<SignatureKeys, KeyFileError> {
     let mut found = SignatureKeys { keys: Vec::new(), unreadable: Vec::new() };
     for path in folder.files(EXTENSION)? {

@@ -1,11 +1,11 @@
-//! Signature key files as the tools of Hyper Protect Crypto Services make them, so that customers can bring theirs.
+//! Signature key files of the Hyper Protect Crypto Services tools, for import.
 //!
 //! JSON with `ski`, `seaSalt`, `enckey` and `keyType` (`p521ec`). The private key is under AES-256-GCM with a key of
-//! PBKDF2-HMAC-SHA-256 in 4096 rounds; the nonce precedes the ciphertext. That is little work for whoever guesses
-//! passwords, so such files are read and imported, never made.
+//! PBKDF2-HMAC-SHA-256 in 4096 rounds; the nonce precedes the ciphertext. That protects little against password
+//! guessing: such files are imported, never written.
 //!
-//! Binary fields are taken in hexadecimal and in base64, the private key as a bare scalar and as SEC 1's or PKCS#8's
-//! structure: whichever it is, what comes out must be the key that `ski` names.
+//! Binary fields may be hexadecimal or base64, and the private key a bare scalar, a SEC 1 or a PKCS#8 structure. The
+//! result has to be the key that `ski` identifies.
 
 use crate::private_file;
 use crate::secret_file::Password;
@@ -26,22 +26,22 @@ const KEY_TYPE: &str = "p521ec";
 const ROUNDS: u32 = 4096;
 const NONCE_LEN: usize = 12;
 const TAG_LEN: usize = 16;
-/// Much longer than any such file.
+/// Longest file that is read, in bytes.
 const MAX_LEN: usize = 16 * 1024;
 
-/// Why a signature key file of HPCS was not read or opened.
+/// Reason why a signature key file of HPCS was not read or opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HpcsKeyFileError {
-    /// The disk failed, or the file is not there.
-    #[error("cannot be read")]
+    /// Error of the file system.
+    #[error("the file cannot be read")]
     Disk(#[from] io::Error),
-    /// Not such a file, or a key of another kind. No password was tried.
+    /// Another format, or a key of another type. No password was tried.
     #[error("not a signature key file of HPCS: {0}")]
-    NotOne(&'static str),
-    /// Wrong password, or a file that was changed; not told apart.
+    InvalidFormat(&'static str),
+    /// Wrong password, or the file was changed; the two are not distinguished.
     #[error("wrong password, or the file was changed")]
-    Unopened,
+    WrongPassword,
 }
 
 /// A closed signature key file of HPCS.
@@ -53,7 +53,7 @@ pub struct HpcsKeyFile {
 }
 
 #[derive(Deserialize)]
-struct Stored {
+struct HpcsJson {
     ski: String,
     #[serde(rename = "seaSalt")]
     salt: String,
@@ -67,7 +67,7 @@ impl HpcsKeyFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`HpcsKeyFileError::Disk`], [`HpcsKeyFileError::NotOne`].
+    /// [`HpcsKeyFileError::Disk`], [`HpcsKeyFileError::InvalidFormat`].
     pub fn read(path: &Path) -> Result<Self, HpcsKeyFileError> {
         Self::parse(&private_file::read(path, MAX_LEN)?)
     }
@@ -75,22 +75,25 @@ impl HpcsKeyFile {
     /// Reads the bytes of a file.
     ///
     /// # Errors
-    /// [`HpcsKeyFileError::NotOne`].
+    /// [`HpcsKeyFileError::InvalidFormat`].
     pub fn parse(bytes: &[u8]) -> Result<Self, HpcsKeyFileError> {
-        use HpcsKeyFileError::NotOne;
-        let stored: Stored = serde_json::from_slice(bytes).map_err(|_| NotOne("it is no such JSON"))?;
+        use HpcsKeyFileError::InvalidFormat;
+        let stored: HpcsJson =
+            serde_json::from_slice(bytes).map_err(|_| InvalidFormat("it is not the expected JSON"))?;
         if stored.kind != KEY_TYPE {
-            return Err(NotOne("its key is not on P-521"));
+            return Err(InvalidFormat("its key is not on P-521"));
         }
         let ski = binary(&stored.ski).and_then(|ski| ski.try_into().ok()).map(Ski);
         Ok(Self {
-            ski: ski.ok_or(NotOne("its ski is not 32 bytes"))?,
-            salt: binary(&stored.salt).ok_or(NotOne("its seaSalt is no binary data"))?,
-            sealed: binary(&stored.sealed).ok_or(NotOne("its enckey is no binary data"))?,
+            ski: ski.ok_or(InvalidFormat("its ski is not 32 bytes"))?,
+            salt: binary(&stored.salt)
+                .ok_or(InvalidFormat("its seaSalt is neither hexadecimal nor base64"))?,
+            sealed: binary(&stored.sealed)
+                .ok_or(InvalidFormat("its enckey is neither hexadecimal nor base64"))?,
         })
     }
 
-    /// The identifier that the key is to have.
+    /// Identifier that the file names; the key has to match it.
     #[must_use]
     pub const fn ski(&self) -> Ski {
         self.ski
@@ -99,12 +102,12 @@ impl HpcsKeyFile {
     /// Opens the file.
     ///
     /// # Errors
-    /// [`HpcsKeyFileError::Unopened`].
+    /// [`HpcsKeyFileError::WrongPassword`].
     pub fn open(&self, password: &Password) -> Result<SigningKey, HpcsKeyFileError> {
         self.unseal(password)
             .and_then(|plaintext| private_key(&plaintext))
             .filter(|key| key.public().ski() == self.ski)
-            .ok_or(HpcsKeyFileError::Unopened)
+            .ok_or(HpcsKeyFileError::WrongPassword)
     }
 
     fn unseal(&self, password: &Password) -> Option<Zeroizing<Vec<u8>>> {
@@ -125,12 +128,12 @@ impl HpcsKeyFile {
     }
 }
 
-/// Hexadecimal or base64, whichever it is; what is both is hexadecimal.
+/// Decodes hexadecimal, else base64.
 fn binary(text: &str) -> Option<Vec<u8>> {
     wire::text::decode_hex_vec(text).map(|bytes| bytes.to_vec()).or_else(|| BASE64.decode(text).ok())
 }
 
-/// The private key, in any of the forms it may have.
+/// The private key, in any of its encodings.
 fn private_key(plaintext: &[u8]) -> Option<SigningKey> {
     let scalar = match sec1(plaintext).or_else(|| pkcs8(plaintext).and_then(sec1)) {
         Some(scalar) => scalar,

@@ -1,6 +1,6 @@
 //! Key parts in password-protected files.
 
-use super::{KeyPartHolder, PartId, PartInvalid, PartLabel, PartOrigin, Sealing, pattern_of};
+use super::{KeyPartHolder, PartId, PartInvalid, PartLabel, PartOrigin, SealingFuture, pattern_of};
 use crate::holder::Carrier;
 use crate::secret_file::{Folder, KdfCost, Password, PublicFields, SecretFile, SecretFileError, random};
 use engine::KeyPart;
@@ -14,54 +14,54 @@ const EXTENSION: &str = "mkpart";
 const LABEL: &str = "label";
 const ORIGIN: &str = "origin";
 
-/// Why a key part file was not made or opened.
+/// Reason why a key part file was not created or opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PartFileError {
-    /// The container.
+    /// The encrypted container could not be written, read or opened.
     #[error("key part file")]
     File(#[from] SecretFileError),
-    /// What was typed in is no key part.
-    #[error("no key part")]
+    /// The entered value is not a key part.
+    #[error("the value is not a key part")]
     Invalid(#[from] PartInvalid),
-    /// The file opened, but what is in it is no key part.
-    #[error("the file holds no key part")]
+    /// The content of the file is not a key part.
+    #[error("the content of the file is not a key part")]
     NoPart,
 }
 
-/// A key part from a file; in this process's memory until it is dropped.
+/// A key part from a file, in the memory of this process until it is dropped.
 ///
-/// The file does not show the part's pattern: that of a part that was typed in could be guessed from it.
+/// The file does not show the verification pattern: an entered part with little entropy could be guessed from it.
 pub struct KeyPartFile {
     listed: ListedKeyPart,
     part: Box<KeyPart>,
     pattern: VerificationPattern,
 }
 
-/// What is known of a key part file without its password. Label and origin are not authenticated until it is opened.
+/// Public fields of a key part file. Label and origin are authenticated only when the file is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedKeyPart {
     /// The file.
     pub path: PathBuf,
-    /// What the part is called.
+    /// Label of the part.
     pub label: PartLabel,
-    /// Where the part came from.
+    /// Origin of the part.
     pub origin: PartOrigin,
-    /// What audit records call the part.
+    /// Identifier of the part in records.
     pub id: PartId,
 }
 
 /// The key parts of a folder.
 #[derive(Debug)]
 pub struct KeyParts {
-    /// Those that can be opened with their passwords.
+    /// Files that can be opened with their passwords.
     pub parts: Vec<ListedKeyPart>,
-    /// Files that bear the extension and are something else.
+    /// Files with the extension that are not key parts, each with its error.
     pub unreadable: Vec<(PathBuf, PartFileError)>,
 }
 
 impl KeyPartFile {
-    /// Draws a part at random and keeps it in a new file of the folder.
+    /// Generates a random part and writes it to a new file of the folder.
     ///
     /// # Errors
     /// [`PartFileError::File`]; no file is left then.
@@ -74,7 +74,7 @@ impl KeyPartFile {
         Self::keep(folder, label, PartOrigin::Random, super::generate()?, password, cost)
     }
 
-    /// Keeps the part that 64 hexadecimal digits say in a new file of the folder. The text is the caller's to wipe.
+    /// Writes a part that is given as 64 hexadecimal digits to a new file of the folder. The caller zeroizes the text.
     ///
     /// # Errors
     /// [`PartFileError::Invalid`], [`PartFileError::File`]; no file is left then.
@@ -102,7 +102,7 @@ impl KeyPartFile {
             (ORIGIN.to_owned(), origin.name().to_owned()),
         ]);
         let file = SecretFile::seal(PURPOSE, fields, password, cost, part.expose())?;
-        // Named at random: a name made of the part or of its pattern would give something away.
+        // A random name: one that is derived from the part or its pattern would reveal something.
         let path = folder.file(&wire::text::encode_hex(&random::<8>()?), EXTENSION);
         file.write_new(&path)?;
         let pattern = pattern_of(&part);
@@ -123,7 +123,7 @@ impl KeyPartFile {
         Ok(Self { listed, part, pattern })
     }
 
-    /// What is known of it without the password.
+    /// Public fields of the file.
     #[must_use]
     pub const fn listed(&self) -> &ListedKeyPart {
         &self.listed
@@ -151,12 +151,12 @@ impl KeyPartHolder for KeyPartFile {
         Carrier::File(self.listed.path.clone())
     }
 
-    fn seal_for<'a>(&'a self, importer: &'a PublicKey) -> Sealing<'a> {
+    fn seal_for<'a>(&'a self, importer: &'a PublicKey) -> SealingFuture<'a> {
         Box::pin(async { Ok(super::seal(importer, &self.part)?) })
     }
 }
 
-/// What is known of it without the password.
+/// Public fields of the file.
 impl fmt::Debug for KeyPartFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("KeyPartFile").field(&self.listed).finish()
@@ -166,7 +166,7 @@ impl fmt::Debug for KeyPartFile {
 /// The key parts of a folder, in the order of their file names.
 ///
 /// # Errors
-/// [`PartFileError::File`] if the folder cannot be read; single bad files are in the answer.
+/// [`PartFileError::File`] if the folder cannot be read; unreadable files are in the result.
 pub fn list_key_parts(folder: &Folder) -> Result<KeyParts, PartFileError> {
     let mut found = KeyParts { parts: Vec::new(), unreadable: Vec::new() };
     for path in folder.files(EXTENSION)? {

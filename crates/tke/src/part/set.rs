@@ -1,34 +1,34 @@
-//! The parts of one master key, and the pattern that it will have.
+//! The parts of one master key, and its verification pattern.
 
 use super::{KeyPartFile, KeyPartHolder, MAX_PARTS, MIN_PARTS, combine};
 use crate::card::{CardError, CardPart, PartList};
 use std::fmt;
 use unit_api::VerificationPattern;
 
-/// Two or three parts, each with its holder, and the pattern of the master key that they make.
+/// Two or three parts, and the verification pattern of the master key that they combine to.
 ///
-/// The pattern is worked out from the parts, never asked of a unit: it is what a commit carries, so that a unit that
-/// holds another key refuses.
+/// The pattern is calculated from the parts, never queried from a unit. A commit contains it, so that a unit with another
+/// key refuses.
 pub struct KeyPartSet {
     holders: Vec<Box<dyn KeyPartHolder>>,
     combined: VerificationPattern,
 }
 
-/// Why parts make no master key.
+/// Reason why parts do not combine to a master key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PartsRefused {
-    /// Not two or three.
+pub enum PartSetError {
+    /// Neither two nor three parts.
     #[error("a master key has {MIN_PARTS} or {MAX_PARTS} parts, not {0}")]
     Number(usize),
-    /// Two parts are equal and would cancel each other out, or all of them together give zero.
-    #[error("parts are equal, or give a master key of zeros")]
+    /// Two parts are equal and cancel each other out, or the combination is zero.
+    #[error("two parts are equal, or the parts combine to zero")]
     Degenerate,
-    /// The parts are not those of the list, or not in its order of patterns.
+    /// The patterns of the parts are not those of the list.
     #[error("the parts are not those of the part list")]
     NotThoseOfTheList,
-    /// A card did not work the pattern out.
-    #[error("the cards did not work out the master key's pattern")]
+    /// A card did not calculate the pattern.
+    #[error("the cards did not calculate the pattern of the master key")]
     Card(#[from] CardError),
 }
 
@@ -36,31 +36,31 @@ impl KeyPartSet {
     /// A set of parts from files.
     ///
     /// # Errors
-    /// [`PartsRefused::Number`], [`PartsRefused::Degenerate`].
-    pub fn of_files(files: Vec<KeyPartFile>) -> Result<Self, PartsRefused> {
+    /// [`PartSetError::Number`], [`PartSetError::Degenerate`].
+    pub fn of_files(files: Vec<KeyPartFile>) -> Result<Self, PartSetError> {
         check_number(files.len())?;
-        let combined = combine(files.iter().map(KeyPartFile::expose)).ok_or(PartsRefused::Degenerate)?;
+        let combined = combine(files.iter().map(KeyPartFile::expose)).ok_or(PartSetError::Degenerate)?;
         let holders = files.into_iter().map(|file| Box::new(file) as Box<dyn KeyPartHolder>).collect();
         Ok(Self { holders, combined })
     }
 
-    /// A set of parts on cards of one zone, all inserted: the last one's card works out the pattern.
+    /// A set of parts on inserted cards of one zone. The card of the last part calculates the pattern.
     ///
     /// # Errors
-    /// [`PartsRefused`].
-    pub fn of_cards(parts: Vec<CardPart>) -> Result<Self, PartsRefused> {
+    /// [`PartSetError`].
+    pub fn of_cards(parts: Vec<CardPart>) -> Result<Self, PartSetError> {
         check_number(parts.len())?;
         let list = CardPart::combine(&parts)?;
         let holders = parts.into_iter().map(|part| Box::new(part) as Box<dyn KeyPartHolder>).collect();
         Ok(Self { holders, combined: list.combined() })
     }
 
-    /// A set of parts whose pattern a card worked out earlier, as when cards are inserted one after the other. The list
-    /// is to have been verified ([`PartList::parse`]).
+    /// A set of parts whose pattern a card has calculated earlier, for cards that are not inserted at the same time. The
+    /// list has been verified by [`PartList::parse`].
     ///
     /// # Errors
-    /// [`PartsRefused::Number`]; [`PartsRefused::NotThoseOfTheList`] unless the patterns are the list's, in any order.
-    pub fn of_list(holders: Vec<Box<dyn KeyPartHolder>>, list: &PartList) -> Result<Self, PartsRefused> {
+    /// [`PartSetError::Number`]; [`PartSetError::NotThoseOfTheList`] unless the patterns are those of the list, in any order.
+    pub fn of_list(holders: Vec<Box<dyn KeyPartHolder>>, list: &PartList) -> Result<Self, PartSetError> {
         check_number(holders.len())?;
         let sorted = |mut patterns: Vec<[u8; 32]>| {
             patterns.sort_unstable();
@@ -69,7 +69,7 @@ impl KeyPartSet {
         let here = sorted(holders.iter().map(|holder| *holder.pattern().as_bytes()).collect());
         let listed = sorted(list.parts().iter().map(|part| *part.pattern.as_bytes()).collect());
         if here != listed {
-            return Err(PartsRefused::NotThoseOfTheList);
+            return Err(PartSetError::NotThoseOfTheList);
         }
         Ok(Self { holders, combined: list.combined() })
     }
@@ -94,6 +94,6 @@ impl fmt::Debug for KeyPartSet {
     }
 }
 
-fn check_number(parts: usize) -> Result<(), PartsRefused> {
-    if (MIN_PARTS..=MAX_PARTS).contains(&parts) { Ok(()) } else { Err(PartsRefused::Number(parts)) }
+fn check_number(parts: usize) -> Result<(), PartSetError> {
+    if (MIN_PARTS..=MAX_PARTS).contains(&parts) { Ok(()) } else { Err(PartSetError::Number(parts)) }
 }

@@ -1,4 +1,4 @@
-//! The 32 bytes of a part.
+//! The value of a key part.
 
 use crate::secret_file::SecretFileError;
 use engine::{KEY_PART_LEN, KeyPart};
@@ -8,19 +8,19 @@ use unit_api::VerificationPattern;
 use wire::text::decode_hex;
 use zeroize::Zeroizing;
 
-/// Where a part came from.
+/// Origin of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PartOrigin {
-    /// Drawn at random where it is kept.
+    /// Generated at random where it is kept.
     Random,
-    /// Typed in, 64 hexadecimal digits.
+    /// Entered as 64 hexadecimal digits.
     Entered,
-    /// Taken over from a key part file.
+    /// Copied from a key part file.
     Imported,
 }
 
 impl PartOrigin {
-    /// As files have it.
+    /// The name in files.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -35,35 +35,35 @@ impl PartOrigin {
     }
 }
 
-/// Why a value is no key part.
+/// Reason why a value is not a key part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PartInvalid {
     /// Not 64 hexadecimal digits.
-    #[error("a key part is 64 hexadecimal digits")]
+    #[error("a key part has 64 hexadecimal digits")]
     NotHexadecimal,
-    /// All zero: it would add nothing to the master key.
-    #[error("a key part is not zero")]
+    /// All zero, which adds nothing to the master key.
+    #[error("a key part must not be zero")]
     Zero,
 }
 
-/// A part drawn at random.
+/// Generates a random part.
 pub(crate) fn generate() -> Result<Box<KeyPart>, SecretFileError> {
     loop {
         let mut value = Zeroizing::new([0; KEY_PART_LEN]);
         getrandom::fill(value.as_mut_slice()).map_err(|_| SecretFileError::System)?;
-        // Zero comes once in 2²⁵⁶ draws.
+        // Zero has a probability of 2⁻²⁵⁶.
         if let Ok(part) = take(&value) {
             return Ok(part);
         }
     }
 }
 
-/// The part that 64 hexadecimal digits say.
+/// Decodes a part from 64 hexadecimal digits.
 pub(crate) fn from_hex(text: &str) -> Result<Box<KeyPart>, PartInvalid> {
     take(&*decode_hex(text).ok_or(PartInvalid::NotHexadecimal)?)
 }
 
-/// The part with this value, unless it is zero. The caller's copy is the caller's to wipe.
+/// Makes a part of a value, unless it is zero. The caller zeroizes its copy.
 pub(crate) fn take(value: &[u8; KEY_PART_LEN]) -> Result<Box<KeyPart>, PartInvalid> {
     if bool::from(value.ct_eq(&[0; KEY_PART_LEN])) {
         return Err(PartInvalid::Zero);
@@ -77,7 +77,7 @@ pub(crate) fn pattern_of(part: &KeyPart) -> VerificationPattern {
     VerificationPattern::from_digest(digest.finalize().into())
 }
 
-/// The pattern of the master key that these parts make; none if any two are equal, or the key is zero.
+/// The pattern of the master key that these parts combine to; `None` if two parts are equal, or the key is zero.
 pub(crate) fn combine<'p>(parts: impl IntoIterator<Item = &'p KeyPart>) -> Option<VerificationPattern> {
     let parts: Vec<_> = parts.into_iter().collect();
     let mut key = Zeroizing::new([0; KEY_PART_LEN]);
@@ -105,7 +105,7 @@ mod tests {
     const B: &str = "a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5";
     const C: &str = "E0E1E2E3E4E5E6E7E8E9EAEBECEDEEEFF0F1F2F3F4F5F6F7F8F9FAFBFCFDFEFF";
 
-    /// From the formula, worked out apart.
+    /// Calculated with an independent implementation.
     #[test]
     fn kat_patterns_of_parts_and_of_what_they_make() {
         let [a, b, c] = [A, B, C].map(|part| from_hex(part).unwrap());

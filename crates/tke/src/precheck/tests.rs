@@ -1,18 +1,18 @@
-use super::{Report, RotationStage, activation, automatic, rotation};
-use crate::compare::{Compared, Comparison, permissions_of};
+use super::{PrecheckReport, RotationStage, activation, automatic, rotation};
+use crate::compare::{ComparedUnit, Comparison, permissions_of};
 use crate::quorum::Quorum;
-use crate::{Listed, Snapshot, UnitKind};
+use crate::{Snapshot, UnitDescriptor, UnitKind};
 use unit_api::admin::{Attributes, ControlPoints, InstanceId, MODE_LEFT_IMPRINT};
 use unit_api::{Condition, NewRegister, Target, UnitId, VerificationPattern};
 
 const OLD: VerificationPattern = VerificationPattern::from_bytes([7; 32]);
 const NEW: VerificationPattern = VerificationPattern::from_bytes([8; 32]);
 
-fn unit(number: u16, kind: UnitKind) -> Compared {
+fn unit(number: u16, kind: UnitKind) -> ComparedUnit {
     let id = UnitId([u8::try_from(number).unwrap(); 16]);
     let location = format!("[r].[az{number}].[01].[00]").parse().unwrap();
-    Compared {
-        listed: Listed { number, kind, location, unit: id },
+    ComparedUnit {
+        listed: UnitDescriptor { number, kind, location, unit: id },
         snapshot: Snapshot {
             target: Target { unit: id, domain_index: 0, domain_instance: 1 },
             transaction_counter: 1,
@@ -34,11 +34,11 @@ fn unit(number: u16, kind: UnitKind) -> Compared {
     }
 }
 
-fn units() -> Vec<Compared> {
+fn units() -> Vec<ComparedUnit> {
     vec![unit(1, UnitKind::Operational), unit(2, UnitKind::Operational), unit(3, UnitKind::Recovery)]
 }
 
-fn failed(report: &Report) -> Vec<&'static str> {
+fn failed(report: &PrecheckReport) -> Vec<&'static str> {
     report.problems().map(|check| check.what).collect()
 }
 
@@ -49,14 +49,14 @@ fn a_sound_instance_passes() {
     assert!(report.passed(), "{:?}", failed(&report));
 }
 
-type Change = fn(&mut Vec<Compared>);
+type Change = fn(&mut Vec<ComparedUnit>);
 
 /// Each precondition of a rotation violated once, and only it is named.
 #[test]
 fn every_violation_is_named() {
     let cases: [(&str, Change); 7] = [
         ("all units of the instance are selected", |u| drop(u.remove(0))),
-        ("all units work", |u| u[0].snapshot.condition = Condition::Error(1)),
+        ("no unit is in its error state", |u| u[0].snapshot.condition = Condition::Error(1)),
         ("no unit is in imprint mode", |u| u[0].snapshot.attributes.mode = 0),
         ("every current register is valid, with one pattern", |u| u[0].snapshot.current = None),
         ("every current register is valid, with one pattern", |u| u[0].snapshot.current = Some(NEW)),

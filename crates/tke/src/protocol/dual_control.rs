@@ -1,26 +1,26 @@
-//! Dual control: nobody alone holds what it takes.
+//! Dual control: no person alone owns what a ceremony needs.
 
 use crate::holder::Carrier;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Who holds what, and on what.
+/// A signature key or a key part, with its owner and its medium.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holding {
-    /// The owner's name.
+    /// Name of the owner.
     pub owner: String,
-    /// The file, card or service that it is kept on.
+    /// File, card or service that it is kept on.
     pub carrier: Carrier,
-    /// What it is.
+    /// The item.
     pub held: Held,
 }
 
-/// What somebody holds.
+/// An item that a person owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Held {
-    /// A signature key, by the administrator's name.
+    /// A signature key, by the name of its administrator.
     SignatureKey(String),
-    /// A key part of the master key, by its label.
+    /// A key part, by its label.
     KeyPart(String),
 }
 
@@ -33,35 +33,38 @@ impl fmt::Display for Held {
     }
 }
 
-/// How strictly dual control is kept.
+/// Whether dual control is enforced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DualControl {
-    /// Separate owners and separate carriers, or no ceremony.
+    /// Owners and media have to be separate.
     #[default]
     Enforced,
-    /// Whoever comes. For development regions; a ceremony that allows it says so in its record.
+    /// Owners and media may be shared. For development regions; the record of a ceremony says so.
     DangerAllowSharedOwners,
 }
 
-/// Two things in one hand, or on one carrier, that belong apart.
+/// Two items with one owner, or on one medium.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{holder} holds both {first} and {second}, which belong to separate owners")]
-pub struct SharedOwner {
-    /// The owner, or the carrier.
+#[error("{holder} holds both {first} and {second}, which need separate owners")]
+pub struct DualControlViolation {
+    /// The owner, or the medium.
     pub holder: String,
-    /// The one.
+    /// The first item.
     pub first: Held,
-    /// The other.
+    /// The second item.
     pub second: Held,
 }
 
-/// Checks that no owner and no carrier has both a signature key and a key part, two key parts, or two signature keys.
+/// Checks that no owner and no medium has more than one signature key or key part.
 ///
-/// Owners are compared without regard to case and to spaces at the ends.
+/// Names of owners are compared without regard to case and to surrounding spaces.
 ///
 /// # Errors
-/// Every pair in one hand, unless that is allowed.
-pub fn check_separate_owners(holdings: &[Holding], policy: DualControl) -> Result<(), Vec<SharedOwner>> {
+/// Every pair with a common owner or medium, unless that is allowed.
+pub fn check_separate_owners(
+    holdings: &[Holding],
+    policy: DualControl,
+) -> Result<(), Vec<DualControlViolation>> {
     let mut first: BTreeMap<String, &Held> = BTreeMap::new();
     let mut shared = Vec::new();
     for holding in holdings {
@@ -71,7 +74,7 @@ pub fn check_separate_owners(holdings: &[Holding], policy: DualControl) -> Resul
         for (key, holder) in [owner, carrier] {
             match first.get(&key) {
                 Some(other) => {
-                    found.get_or_insert(SharedOwner {
+                    found.get_or_insert(DualControlViolation {
                         holder,
                         first: (*other).clone(),
                         second: holding.held.clone(),

@@ -1,89 +1,89 @@
-//! What can happen at a ceremony.
+//! Entries of a ceremony record.
 
-use super::{Hash, Text};
+use super::{Hex32, RecordText};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// One line of a record.
+/// One entry of a record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Counts from 0.
+    /// Number of the entry, from 0.
     pub sequence: u64,
-    /// When, by the clock of the machine that keeps the record.
+    /// Time, by the clock of the machine that keeps the record.
     pub at: Timestamp,
-    /// Hash of the line before; zeros for the first.
-    pub previous: Hash,
-    /// What happened.
+    /// Hash of the entry before; zeros for the first.
+    pub previous: Hex32,
+    /// The event.
     #[serde(flatten)]
-    pub what: Happening,
+    pub kind: EntryKind,
 }
 
-/// What happened. Kinds and fields are added, never renamed or removed: old records stay readable.
+/// An event. Variants and fields may be added, never renamed or removed: stored records have to stay readable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Happening {
-    /// The ceremony began; always the first entry, and only that.
+pub enum EntryKind {
+    /// The ceremony began. The first entry of every record, and no other.
     Opened {
-        /// What the ceremony is for.
-        title: Text,
-        /// The instance whose units it is about.
-        instance: Text,
-        /// The steps of its script, in order.
-        steps: Vec<Text>,
+        /// Purpose of the ceremony.
+        title: RecordText,
+        /// Service instance of the units.
+        instance: RecordText,
+        /// Steps of the script, in order.
+        steps: Vec<RecordText>,
     },
-    /// Somebody is there.
-    Present(Person),
-    /// A key part was made or brought.
+    /// A participant is present.
+    Present(Participant),
+    /// A key part was generated or brought.
     Part(PartEntry),
-    /// The pattern of the master key was worked out from the parts.
+    /// The pattern of the master key was calculated from the parts.
     MasterKey {
-        /// The pattern.
-        pattern: Hash,
+        /// Verification pattern.
+        pattern: Hex32,
     },
-    /// A unit was sent a command.
+    /// A command was sent to a unit.
     Command(CommandEntry),
-    /// A step of the script was carried out.
+    /// A step of the script was done.
     StepDone {
-        /// Its number, from 1.
+        /// Number of the step, from 1.
         step: u32,
-        /// By whom.
-        by: Text,
+        /// Name of the person.
+        by: RecordText,
     },
-    /// A step of the script was left out.
+    /// A step of the script was skipped.
     StepSkipped {
-        /// Its number, from 1.
+        /// Number of the step, from 1.
         step: u32,
-        /// Why.
-        reason: Text,
+        /// Reason.
+        reason: RecordText,
     },
-    /// Something was done otherwise than planned.
+    /// A deviation from the script.
     Deviation {
-        /// What.
-        what: Text,
-        /// Who allowed it.
-        allowed_by: Text,
+        /// Description.
+        what: RecordText,
+        /// Name of the person who allowed it.
+        allowed_by: RecordText,
     },
-    /// Something worth knowing.
+    /// A note.
     Note {
-        /// What.
-        text: Text,
+        /// Text of the note.
+        text: RecordText,
     },
-    /// The record was opened again, after a pause or a failure.
+    /// The record was reopened, after a pause or a failure.
     Reopened {
-        /// Bytes of an entry that was being written when the machine failed. Nothing had been done on its account.
+        /// Bytes of an incomplete entry that were dropped. Its command had not been reported as recorded.
         dropped_bytes: u64,
     },
-    /// The ceremony ended. Only signatures follow.
+    /// The ceremony ended. Only signatures may follow.
     Closed {
-        /// How.
-        outcome: Text,
+        /// Outcome of the ceremony.
+        outcome: RecordText,
     },
-    /// An administrator signed everything before this entry.
+    /// An administrator signed all entries before this one.
     Signed {
-        /// Name.
-        name: Text,
-        /// The key, a point on P-521 in hexadecimal.
+        /// Name of the administrator.
+        name: RecordText,
+        /// Public key: a point on P-521, in hexadecimal.
         public_key: String,
         /// ECDSA with SHA-512 over [`super::CeremonyRecord::SIGNED_WORDS`] and the hash of the entry before; DER in
         /// hexadecimal.
@@ -91,32 +91,32 @@ pub enum Happening {
     },
 }
 
-/// Somebody at a ceremony.
+/// A participant of a ceremony.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Person {
-    /// Name.
-    pub name: Text,
-    /// What for.
-    pub role: Role,
-    /// Identifier of the administrator's signature key.
-    pub ski: Option<Hash>,
+pub struct Participant {
+    /// Name of the person.
+    pub name: RecordText,
+    /// Role of the person.
+    pub role: ParticipantRole,
+    /// Subject key identifier of an administrator's signature key.
+    pub ski: Option<Hex32>,
 }
 
-/// What somebody is at a ceremony for.
+/// Role of a participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Role {
+pub enum ParticipantRole {
     /// Reads the script and keeps the record.
     Operator,
     /// Owns a signature key.
     Administrator,
     /// Owns a key part.
     Custodian,
-    /// Owns nothing, sees everything.
+    /// Owns neither, and observes every step.
     Witness,
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for ParticipantRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Operator => "operator",
@@ -127,40 +127,40 @@ impl fmt::Display for Role {
     }
 }
 
-/// A key part, as custodians and auditors know it.
+/// A key part, as custodians and auditors see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartEntry {
-    /// What it is called.
-    pub label: Text,
-    /// Who holds it.
-    pub custodian: Text,
-    /// What it is kept on.
-    pub carrier: Text,
-    /// What audit records call it.
-    pub id: Hash,
-    /// Its verification pattern; left out for a part that was typed in and could be guessed.
-    pub pattern: Option<Hash>,
+    /// Label of the part.
+    pub label: RecordText,
+    /// Name of its custodian.
+    pub custodian: RecordText,
+    /// Medium that it is kept on.
+    pub carrier: RecordText,
+    /// Identifier in records.
+    pub id: Hex32,
+    /// Verification pattern; `None` for an entered part, which could be guessed from it.
+    pub pattern: Option<Hex32>,
 }
 
-/// A command to a unit.
+/// A command that was sent to a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandEntry {
     /// Number of the unit.
     pub unit: u16,
-    /// Where it is.
-    pub location: Text,
-    /// What was asked of it.
-    pub command: Text,
-    /// What the command was signed for, in decimal: it has up to 128 bits.
+    /// Location of the unit.
+    pub location: RecordText,
+    /// The operation as people read it.
+    pub command: RecordText,
+    /// Transaction counter in the signed block, in decimal: up to 128 bits.
     pub transaction_counter: String,
-    /// SHA-256 of what was signed.
-    pub block_hash: Hash,
+    /// SHA-256 of the signed block.
+    pub block_hash: Hex32,
     /// Name and identifier of each signer.
-    pub signers: Vec<(Text, Text)>,
-    /// The pattern of the key that it was about.
-    pub pattern: Option<Hash>,
-    /// Label and identifier of each key part that went in.
-    pub parts: Vec<(Text, Hash)>,
-    /// Why the unit refused; none if it did what was asked.
-    pub refused: Option<Text>,
+    pub signers: Vec<(RecordText, RecordText)>,
+    /// Verification pattern of the master key that it concerns.
+    pub pattern: Option<Hex32>,
+    /// Label and identifier of each imported key part.
+    pub parts: Vec<(RecordText, Hex32)>,
+    /// Error message; `None` if the unit executed the command.
+    pub refused: Option<RecordText>,
 }

@@ -1,15 +1,15 @@
-//! The record of a ceremony: lines of JSON, each with the hash of the one before, each durable before the next step.
+//! The record of a ceremony: lines of JSON, each with the hash of the one before, each durable before the next command.
 //!
 //! ```text
 //! {"hash":"…","entry":{"sequence":7,"at":"2026-03-01T10:05:00Z","previous":"…","kind":"step-done","step":3,"by":"Ada"}}
 //! ```
 //!
-//! `hash` is SHA-256 over the words `hsm-sim ceremony record 1`, a zero byte, and the bytes of `entry` as they stand.
-//! An entry that is changed, removed or added breaks the chain; what is cut off at the end shows in that the closing
-//! entry, the signatures, or the last hash on the witnesses' paper is missing.
+//! `hash` is SHA-256 over the words `hsm-sim ceremony record 1`, a zero byte, and the bytes of `entry`. An entry that is
+//! changed, removed or added breaks the chain. If entries are cut off at the end, the closing entry or the signatures are
+//! missing, or the last hash differs from the one on the witnesses' paper.
 
-use super::{CommandEntry, Entry, Happening, Hash, Text};
-use crate::ceremony::{Event, Record};
+use super::{CommandEntry, Entry, EntryKind, Hex32, RecordText};
+use crate::ceremony::{CeremonyEvent, CeremonyLog};
 use crate::holder::{SignatureKey, SigningError};
 use crate::private_file;
 use crate::unit::PortError;
@@ -26,17 +26,17 @@ use tke_crypto::PublicKey;
 use wire::text::{decode_hex_vec, encode_hex};
 
 const ENTRY_WORDS: &[u8] = b"hsm-sim ceremony record 1\0";
-/// A ceremony of many units has some thousand entries.
+/// Longest record that is read, in bytes. A ceremony of many units has some thousand entries.
 const MAX_LEN: usize = 64 * 1024 * 1024;
 
-/// The record of a ceremony that is going on. One process at a time writes it.
+/// The record of a ceremony in progress. One process at a time writes it.
 pub struct CeremonyRecord {
     path: PathBuf,
     file: File,
-    /// Length of what is durable; what a failed write leaves behind it is cut off again.
+    /// Length of the durable entries, in bytes. A failed write is cut off to this length.
     len: u64,
     sequence: u64,
-    head: Hash,
+    head: Hex32,
     closed: bool,
     clock: fn() -> Timestamp,
 }
@@ -45,28 +45,28 @@ pub struct CeremonyRecord {
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerifiedRecord {
     pub(super) entries: Vec<Entry>,
-    pub(super) head: Hash,
-    /// Bytes of an entry at the end that was never finished.
+    pub(super) head: Hex32,
+    /// Bytes of an incomplete entry at the end.
     pub(super) torn: u64,
 }
 
-/// Why a record was not written or is not believed.
+/// Reason why a record was not written, or is not valid.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// The disk failed, or the file is not there, or (on creation) it already is.
+    /// Error of the file system; on creation, also if the file exists.
     #[error("{}", path.display())]
     Disk {
         /// The record.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// Somebody else writes the record.
+    /// Another process writes the record.
     #[error("the record is in use")]
     InUse,
-    /// The ceremony is over: only signatures may follow, and there is no second beginning.
-    #[error("nothing of that kind may follow in the record")]
+    /// The ceremony has ended, so that only signatures may follow; or a second beginning.
+    #[error("an entry of this kind cannot follow: the record is closed, or has begun already")]
     OutOfOrder,
     /// An entry was changed, removed or added.
     #[error("line {line} of the record was changed, or one before it is missing")]
@@ -80,7 +80,7 @@ pub enum RecordError {
         /// Number of the line, from 1.
         line: usize,
     },
-    /// Nobody signed.
+    /// The key did not sign.
     #[error("the record was not signed")]
     NotSigned(#[from] SigningError),
 }
@@ -88,32 +88,37 @@ pub enum RecordError {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line<'a> {
-    hash: Hash,
+    hash: Hex32,
     #[serde(borrow)]
     entry: &'a RawValue,
 }
 
 impl CeremonyRecord {
-    /// What a signature under a record begins with: it cannot be taken for one under a command, which begins with `0x30`.
+    /// Prefix of the statement that is signed. It differs from every command, which begins with `0x30`.
     pub const SIGNED_WORDS: &[u8] = b"hsm-sim ceremony record 1 is complete up to here\0";
 
-    /// Begins a record where there is no file.
+    /// Begins a record in a new file.
     ///
     /// # Errors
     /// [`RecordError::Disk`].
-    pub fn create(path: &Path, title: Text, instance: Text, steps: Vec<Text>) -> Result<Self, RecordError> {
+    pub fn create(
+        path: &Path,
+        title: RecordText,
+        instance: RecordText,
+        steps: Vec<RecordText>,
+    ) -> Result<Self, RecordError> {
         Self::create_with_clock(path, title, instance, steps, Timestamp::now)
     }
 
-    /// Begins a record that takes the time from elsewhere, as in a simulation.
+    /// Begins a record with another clock, as in a simulation.
     ///
     /// # Errors
     /// [`RecordError::Disk`].
     pub fn create_with_clock(
         path: &Path,
-        title: Text,
-        instance: Text,
-        steps: Vec<Text>,
+        title: RecordText,
+        instance: RecordText,
+        steps: Vec<RecordText>,
         clock: fn() -> Timestamp,
     ) -> Result<Self, RecordError> {
         let create = || {
@@ -124,15 +129,14 @@ impl CeremonyRecord {
         };
         let file = create().map_err(disk_error(path))?;
         lock(&file, path)?;
-        let first = Hash([0; 32]);
+        let first = Hex32([0; 32]);
         let mut record =
             Self { path: path.to_owned(), file, len: 0, sequence: 0, head: first, closed: false, clock };
-        record.write(Happening::Opened { title, instance, steps })?;
+        record.write(EntryKind::Opened { title, instance, steps })?;
         Ok(record)
     }
 
-    /// Goes on with a record, after verifying it. An entry at its end that was never finished is dropped, and that it
-    /// was is written down.
+    /// Verifies a record and continues it. An incomplete entry at its end is dropped, which is recorded.
     ///
     /// # Errors
     /// [`RecordError`].
@@ -156,56 +160,56 @@ impl CeremonyRecord {
             clock: Timestamp::now,
         };
         if !record.closed {
-            record.write(Happening::Reopened { dropped_bytes: verified.torn })?;
+            record.write(EntryKind::Reopened { dropped_bytes: verified.torn })?;
         }
         Ok(record)
     }
 
-    /// Writes down what happened. Durable on return.
+    /// Appends an entry. Durable on return.
     ///
     /// # Errors
     /// [`RecordError::OutOfOrder`] for a second beginning and after the end; [`RecordError::Disk`], after which the
-    /// record is as it was.
-    pub fn append(&mut self, what: Happening) -> Result<Hash, RecordError> {
-        let in_order = match what {
-            Happening::Opened { .. } => false,
-            Happening::Signed { .. } => true,
+    /// record is unchanged.
+    pub fn append(&mut self, kind: EntryKind) -> Result<Hex32, RecordError> {
+        let in_order = match kind {
+            EntryKind::Opened { .. } => false,
+            EntryKind::Signed { .. } => true,
             _ => !self.closed,
         };
         if !in_order {
             return Err(RecordError::OutOfOrder);
         }
-        self.write(what)
+        self.write(kind)
     }
 
-    /// Has an administrator sign everything so far.
+    /// Signs all entries so far.
     ///
     /// # Errors
     /// [`RecordError::NotSigned`], [`RecordError::Disk`].
-    pub async fn sign(&mut self, key: &dyn SignatureKey) -> Result<Hash, RecordError> {
+    pub async fn sign(&mut self, key: &dyn SignatureKey) -> Result<Hex32, RecordError> {
         let signature = key.sign(&signed_statement(&self.head)).await?;
-        self.write(Happening::Signed {
-            name: Text::of_program(key.name().as_str()),
+        self.write(EntryKind::Signed {
+            name: RecordText::of_program(key.name().as_str()),
             public_key: encode_hex(&key.public_key().to_point()),
             signature: encode_hex(&signature),
         })
     }
 
-    /// The hash of the last entry: read out, it fixes everything before.
+    /// Hash of the last entry. It covers all entries before.
     #[must_use]
-    pub const fn head(&self) -> Hash {
+    pub const fn head(&self) -> Hex32 {
         self.head
     }
 
-    /// The file.
+    /// Path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    fn write(&mut self, what: Happening) -> Result<Hash, RecordError> {
-        let closes = matches!(what, Happening::Closed { .. });
-        let entry = Entry { sequence: self.sequence, at: (self.clock)(), previous: self.head, what };
+    fn write(&mut self, kind: EntryKind) -> Result<Hex32, RecordError> {
+        let closes = matches!(kind, EntryKind::Closed { .. });
+        let entry = Entry { sequence: self.sequence, at: (self.clock)(), previous: self.head, kind };
         let write = || {
             let entry = serde_json::value::to_raw_value(&entry)?;
             let hash = hash_of(&entry);
@@ -236,19 +240,19 @@ impl fmt::Debug for CeremonyRecord {
     }
 }
 
-/// Commands to units go into the record as they are carried out.
-impl Record for CeremonyRecord {
-    fn record(&mut self, event: &Event) -> Result<(), PortError> {
-        let text = |text: &str| Text::of_program(text);
-        self.append(Happening::Command(CommandEntry {
+/// Commands are recorded as they are executed.
+impl CeremonyLog for CeremonyRecord {
+    fn record(&mut self, event: &CeremonyEvent) -> Result<(), PortError> {
+        let text = |text: &str| RecordText::of_program(text);
+        self.append(EntryKind::Command(CommandEntry {
             unit: event.unit.number,
             location: text(&event.unit.location.to_string()),
-            command: text(&event.what),
+            command: text(&event.description),
             transaction_counter: event.transaction_counter.to_string(),
-            block_hash: Hash(event.block_hash),
+            block_hash: Hex32(event.block_hash),
             signers: event.signers.iter().map(|(name, ski)| (text(name), text(ski))).collect(),
-            pattern: event.pattern.map(|pattern| Hash(*pattern.as_bytes())),
-            parts: event.parts.iter().map(|(label, id)| (text(label), Hash(id.0))).collect(),
+            pattern: event.pattern.map(|pattern| Hex32(*pattern.as_bytes())),
+            parts: event.parts.iter().map(|(label, id)| (text(label), Hex32(id.0))).collect(),
             refused: event.refused.as_deref().map(text),
         }))?;
         Ok(())
@@ -269,7 +273,7 @@ impl VerifiedRecord {
     /// # Errors
     /// [`RecordError::Broken`], [`RecordError::SignatureInvalid`].
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
-        let mut read = Self { entries: Vec::new(), head: Hash([0; 32]), torn: 0 };
+        let mut read = Self { entries: Vec::new(), head: Hex32([0; 32]), torn: 0 };
         for (place, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
             let number = place.saturating_add(1);
             let Some((b'\n', line)) = line.split_last() else {
@@ -282,7 +286,7 @@ impl VerifiedRecord {
             let follows = usize::try_from(entry.sequence).is_ok_and(|n| n == place)
                 && entry.previous == read.head
                 && line.hash == hash_of(line.entry);
-            if !follows || !read.may_follow(&entry.what) {
+            if !follows || !read.may_follow(&entry.kind) {
                 return Err(broken());
             }
             if !signature_holds(&entry) {
@@ -302,14 +306,14 @@ impl VerifiedRecord {
 
     /// The hash of the last entry, which fixes everything before it.
     #[must_use]
-    pub const fn head(&self) -> Hash {
+    pub const fn head(&self) -> Hex32 {
         self.head
     }
 
     /// Whether the ceremony was brought to its end.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.entries.iter().any(|entry| matches!(entry.what, Happening::Closed { .. }))
+        self.entries.iter().any(|entry| matches!(entry.kind, EntryKind::Closed { .. }))
     }
 
     /// Whether the last entry is a half of one: the machine failed while it was written.
@@ -318,26 +322,26 @@ impl VerifiedRecord {
         self.torn > 0
     }
 
-    fn may_follow(&self, what: &Happening) -> bool {
-        match what {
-            Happening::Opened { .. } => self.entries.is_empty(),
-            Happening::Signed { .. } => !self.entries.is_empty(),
+    fn may_follow(&self, kind: &EntryKind) -> bool {
+        match kind {
+            EntryKind::Opened { .. } => self.entries.is_empty(),
+            EntryKind::Signed { .. } => !self.entries.is_empty(),
             _ => !self.entries.is_empty() && !self.is_closed(),
         }
     }
 }
 
-fn hash_of(entry: &RawValue) -> Hash {
-    Hash(Sha256::new().chain_update(ENTRY_WORDS).chain_update(entry.get()).finalize().into())
+fn hash_of(entry: &RawValue) -> Hex32 {
+    Hex32(Sha256::new().chain_update(ENTRY_WORDS).chain_update(entry.get()).finalize().into())
 }
 
-fn signed_statement(head: &Hash) -> Vec<u8> {
+fn signed_statement(head: &Hex32) -> Vec<u8> {
     [CeremonyRecord::SIGNED_WORDS, &head.0].concat()
 }
 
 /// A signature is over the entry before it; every other entry has none to hold.
 fn signature_holds(entry: &Entry) -> bool {
-    let Happening::Signed { public_key, signature, .. } = &entry.what else { return true };
+    let EntryKind::Signed { public_key, signature, .. } = &entry.kind else { return true };
     let verify = || {
         let key = PublicKey::from_point(&decode_hex_vec(public_key)?).ok()?;
         key.verify(&signed_statement(&entry.previous), &decode_hex_vec(signature)?).ok()

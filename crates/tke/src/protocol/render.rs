@@ -1,6 +1,6 @@
-//! A record as a document: Markdown to be printed and signed, JSON to be kept and searched.
+//! A record as a document: Markdown for print and signature, JSON for archives.
 
-use super::{CommandEntry, Entry, Happening, PartEntry, Role, Text, VerifiedRecord};
+use super::{CommandEntry, Entry, EntryKind, PartEntry, ParticipantRole, RecordText, VerifiedRecord};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 #[derive(Serialize)]
 struct Document<'a> {
     format: &'static str,
-    /// Whether the ceremony was brought to its end.
+    /// Whether the ceremony has ended.
     closed: bool,
     head: String,
     entries: &'a [Entry],
@@ -27,18 +27,17 @@ impl VerifiedRecord {
         serde_json::to_string_pretty(&document).unwrap_or_default()
     }
 
-    /// The whole record as a document for people: who was there, what became of each step, every command, and room for
-    /// the witnesses' signatures.
+    /// The whole record as a document for people: participants, steps, commands, and space for signatures of witnesses.
     #[must_use]
     pub fn to_markdown(&self) -> String {
         let mut document = String::new();
-        // Writing to a string does not fail.
+        // Formatting to a string does not fail.
         let _ = self.write(&mut document);
         document
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {
-        let Some(Entry { what: Happening::Opened { title, instance, steps }, .. }) = self.entries.first()
+        let Some(Entry { kind: EntryKind::Opened { title, instance, steps }, .. }) = self.entries.first()
         else {
             return writeln!(out, "# Empty record");
         };
@@ -48,10 +47,7 @@ impl VerifiedRecord {
         }
         writeln!(out, "Last hash: `{}`\n", self.head)?;
         if !self.is_closed() {
-            writeln!(
-                out,
-                "**The ceremony was not brought to its end, or entries at its end are missing.**\n"
-            )?;
+            writeln!(out, "**The ceremony has not ended, or entries at the end are missing.**\n")?;
         }
         self.write_people(out)?;
         self.write_parts(out)?;
@@ -63,8 +59,8 @@ impl VerifiedRecord {
 
     fn write_people(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "## People\n\n| role | name | signature key | since |\n|---|---|---|---|")?;
-        for Entry { at, what, .. } in &self.entries {
-            if let Happening::Present(person) = what {
+        for Entry { at, kind, .. } in &self.entries {
+            if let EntryKind::Present(person) = kind {
                 let ski = person.ski.map_or_else(String::new, |ski| format!("`{ski}`"));
                 writeln!(out, "| {} | {} | {ski} | {at} |", person.role, text(&person.name))?;
             }
@@ -77,17 +73,17 @@ impl VerifiedRecord {
             out,
             "\n## Key parts\n\n| part | custodian | kept on | identifier | pattern |\n|---|---|---|---|---|"
         )?;
-        for Entry { what, .. } in &self.entries {
-            if let Happening::Part(PartEntry { label, custodian, carrier, id, pattern }) = what {
+        for Entry { kind, .. } in &self.entries {
+            if let EntryKind::Part(PartEntry { label, custodian, carrier, id, pattern }) = kind {
                 let pattern =
                     pattern.map_or_else(|| "not shown".to_owned(), |pattern| format!("`{pattern}`"));
                 let (label, custodian, carrier) = (text(label), text(custodian), text(carrier));
                 writeln!(out, "| {label} | {custodian} | {carrier} | `{id}` | {pattern} |")?;
             }
         }
-        for Entry { at, what, .. } in &self.entries {
-            if let Happening::MasterKey { pattern } = what {
-                writeln!(out, "\nPattern of the master key, worked out from the parts at {at}: `{pattern}`")?;
+        for Entry { at, kind, .. } in &self.entries {
+            if let EntryKind::MasterKey { pattern } = kind {
+                writeln!(out, "\nPattern of the master key, calculated from the parts at {at}: `{pattern}`")?;
             }
         }
         Ok(())
@@ -97,10 +93,10 @@ impl VerifiedRecord {
         writeln!(out, "\n## Commands\n")?;
         writeln!(
             out,
-            "| time | unit | command | counter | signed by | about | outcome |\n|---|---|---|---|---|---|---|"
+            "| time | unit | command | counter | signed by | concerns | result |\n|---|---|---|---|---|---|---|"
         )?;
-        for Entry { at, what, .. } in &self.entries {
-            let Happening::Command(command) = what else { continue };
+        for Entry { at, kind, .. } in &self.entries {
+            let EntryKind::Command(command) = kind else { continue };
             let CommandEntry {
                 unit,
                 location,
@@ -132,18 +128,18 @@ impl VerifiedRecord {
         Ok(())
     }
 
-    fn write_steps(&self, out: &mut String, steps: &[Text]) -> fmt::Result {
+    fn write_steps(&self, out: &mut String, steps: &[RecordText]) -> fmt::Result {
         let mut became: BTreeMap<u32, String> = BTreeMap::new();
-        for Entry { at, what, .. } in &self.entries {
-            match what {
-                Happening::StepDone { step, by } => became.insert(*step, format!("☑ | {} | {at}", text(by))),
-                Happening::StepSkipped { step, reason } => {
-                    became.insert(*step, format!("left out | {} | {at}", text(reason)))
+        for Entry { at, kind, .. } in &self.entries {
+            match kind {
+                EntryKind::StepDone { step, by } => became.insert(*step, format!("☑ | {} | {at}", text(by))),
+                EntryKind::StepSkipped { step, reason } => {
+                    became.insert(*step, format!("skipped | {} | {at}", text(reason)))
                 }
                 _ => None,
             };
         }
-        writeln!(out, "\n## Steps\n\n| no. | step | done | by, or why not | time |\n|---|---|---|---|---|")?;
+        writeln!(out, "\n## Steps\n\n| no. | step | done | by, or reason | time |\n|---|---|---|---|---|")?;
         for (number, step) in (1..).zip(steps) {
             let became = became.remove(&number).unwrap_or_else(|| "☐ | |".to_owned());
             writeln!(out, "| {number} | {} | {became} |", text(step))?;
@@ -156,43 +152,41 @@ impl VerifiedRecord {
 
     fn write_remarks(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "\n## Remarks\n")?;
-        for Entry { at, what, .. } in &self.entries {
-            match what {
-                Happening::Deviation { what, allowed_by } => {
+        for Entry { at, kind, .. } in &self.entries {
+            match kind {
+                EntryKind::Deviation { what, allowed_by } => {
                     writeln!(out, "- {at}: **deviation**, allowed by {}: {}", text(allowed_by), text(what))?;
                 }
-                Happening::Note { text: note } => writeln!(out, "- {at}: {}", text(note))?,
-                Happening::Reopened { dropped_bytes: 0 } => {
-                    writeln!(out, "- {at}: the record was opened again")?
-                }
-                Happening::Reopened { dropped_bytes } => {
+                EntryKind::Note { text: note } => writeln!(out, "- {at}: {}", text(note))?,
+                EntryKind::Reopened { dropped_bytes: 0 } => writeln!(out, "- {at}: the record was reopened")?,
+                EntryKind::Reopened { dropped_bytes } => {
                     writeln!(
                         out,
-                        "- {at}: the record was opened again; {dropped_bytes} bytes of an unfinished entry were dropped"
+                        "- {at}: the record was reopened; {dropped_bytes} bytes of an incomplete entry were dropped"
                     )?;
                 }
-                Happening::Closed { outcome } => writeln!(out, "- {at}: **closed**: {}", text(outcome))?,
+                EntryKind::Closed { outcome } => writeln!(out, "- {at}: **closed**: {}", text(outcome))?,
                 _ => {}
             }
         }
         if self.is_torn() {
-            writeln!(out, "- The last entry was never finished: the machine failed while it was written.")?;
+            writeln!(out, "- The last entry is incomplete: the machine failed while it was written.")?;
         }
         Ok(())
     }
 
     fn write_signatures(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "\n## Signatures\n")?;
-        for Entry { at, previous, what, .. } in &self.entries {
-            if let Happening::Signed { name, .. } = what {
-                writeln!(out, "- {at}: {} signed everything up to hash `{previous}`; verified", text(name))?;
+        for Entry { at, previous, kind, .. } in &self.entries {
+            if let EntryKind::Signed { name, .. } = kind {
+                writeln!(out, "- {at}: {} signed all entries up to hash `{previous}`; verified", text(name))?;
             }
         }
-        writeln!(out, "\nWe saw what is written here. The last hash is `{}`.\n", self.head)?;
+        writeln!(out, "\nWe witnessed the ceremony as recorded here. The last hash is `{}`.\n", self.head)?;
         writeln!(out, "| role | name | date | signature |\n|---|---|---|---|")?;
-        for Entry { what, .. } in &self.entries {
-            if let Happening::Present(person) = what
-                && matches!(person.role, Role::Witness | Role::Operator)
+        for Entry { kind, .. } in &self.entries {
+            if let EntryKind::Present(person) = kind
+                && matches!(person.role, ParticipantRole::Witness | ParticipantRole::Operator)
             {
                 writeln!(out, "| {} | {} | | |", person.role, text(&person.name))?;
             }
@@ -201,11 +195,11 @@ impl VerifiedRecord {
     }
 }
 
-fn text(text: &Text) -> String {
+fn text(text: &RecordText) -> String {
     cell(text.as_str())
 }
 
-/// Text that stays text in a table of Markdown, whatever is in it.
+/// Escapes text for a table of Markdown.
 pub(super) fn cell(text: &str) -> String {
     let mut cell = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,10 +1,10 @@
-//! How much it costs to try a password.
+//! Cost of one password guess.
 
 use super::Password;
 use argon2::{Algorithm, Argon2, Params, Version};
 use zeroize::Zeroizing;
 
-/// What one try of a password costs under Argon2id: memory, passes over it, lanes.
+/// Cost of one password guess with Argon2id: memory, passes, lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KdfCost {
     memory_kib: u32,
@@ -12,9 +12,9 @@ pub struct KdfCost {
     lanes: u32,
 }
 
-/// Dearer than any file may ask for, or cheaper than [`KdfCost::STANDARD`].
+/// The cost is above the maximum, or below [`KdfCost::STANDARD`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a password is protected by 64 MiB to 1 GiB, 3 to 16 passes, 1 to 4 lanes")]
+#[error("the cost has to be 64 MiB to 1 GiB, 3 to 16 passes, 1 to 4 lanes")]
 pub struct CostOutOfRange;
 
 impl KdfCost {
@@ -22,56 +22,56 @@ impl KdfCost {
     /// OWASP's floor of 19 MiB and two passes.
     pub const STANDARD: Self = Self { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
 
-    /// The most that a file may ask of whoever opens it: a file from elsewhere must not take the machine down.
-    const MOST: Self = Self { memory_kib: 1024 * 1024, passes: 16, lanes: 4 };
+    /// The maximum that a file may ask for: a file from elsewhere must not exhaust the machine.
+    const MAXIMUM: Self = Self { memory_kib: 1024 * 1024, passes: 16, lanes: 4 };
 
-    /// A dearer cost than the standard one.
+    /// A cost of at least the standard one.
     ///
     /// # Errors
     /// [`CostOutOfRange`].
     pub const fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, CostOutOfRange> {
-        let too_cheap =
+        let below_standard =
             memory_kib < Self::STANDARD.memory_kib || passes < Self::STANDARD.passes || lanes == 0;
         let cost = Self { memory_kib, passes, lanes };
-        if too_cheap || cost.is_too_dear() { Err(CostOutOfRange) } else { Ok(cost) }
+        if below_standard || cost.exceeds_maximum() { Err(CostOutOfRange) } else { Ok(cost) }
     }
 
-    /// A cost that keeps nobody from trying passwords. For tests, and nothing else.
+    /// A cost that does not protect a password. For tests only.
     #[must_use]
     pub const fn danger_weak() -> Self {
         Self { memory_kib: 8, passes: 1, lanes: 1 }
     }
 
-    /// The cost that a file asks for, unless it is too dear.
+    /// The cost that a file asks for, unless it exceeds the maximum.
     pub(super) fn stored(memory_kib: u32, passes: u32, lanes: u32) -> Option<Self> {
-        Some(Self { memory_kib, passes, lanes }).filter(|cost| !cost.is_too_dear())
+        Some(Self { memory_kib, passes, lanes }).filter(|cost| !cost.exceeds_maximum())
     }
 
-    const fn is_too_dear(self) -> bool {
-        self.memory_kib > Self::MOST.memory_kib
-            || self.passes > Self::MOST.passes
-            || self.lanes > Self::MOST.lanes
+    const fn exceeds_maximum(self) -> bool {
+        self.memory_kib > Self::MAXIMUM.memory_kib
+            || self.passes > Self::MAXIMUM.passes
+            || self.lanes > Self::MAXIMUM.lanes
     }
 
-    /// Memory, in KiB.
+    /// Memory in KiB.
     #[must_use]
     pub const fn memory_kib(self) -> u32 {
         self.memory_kib
     }
 
-    /// Passes over the memory.
+    /// Number of passes over the memory.
     #[must_use]
     pub const fn passes(self) -> u32 {
         self.passes
     }
 
-    /// Lanes.
+    /// Number of lanes.
     #[must_use]
     pub const fn lanes(self) -> u32 {
         self.lanes
     }
 
-    /// The key that this password makes; none for parameters that Argon2 does not know, or without memory.
+    /// Derives a key from the password; `None` for parameters that Argon2 refuses, or without memory.
     pub(super) fn derive(self, password: &Password, salt: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
         let mut key = Zeroizing::new([0; 32]);
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(key.len())).ok()?;

@@ -1,19 +1,19 @@
-//! Where a customer keeps signature key files and key part files.
+//! The folder of signature key files and key part files.
 
 use super::SecretFileError;
 use crate::private_file;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A folder of secret files, its owner's alone.
+/// A folder of secret files, of mode 0700 if it is created here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// The variable of the environment that names the folder.
+    /// Environment variable with the path of the folder.
     pub const VARIABLE: &str = "CLOUDTKEFILES";
 
-    /// Opens a folder, and makes it first if it is not there.
+    /// Opens a folder, and creates it if it does not exist.
     ///
     /// # Errors
     /// [`SecretFileError::Disk`].
@@ -23,7 +23,7 @@ impl Folder {
         Ok(Self(path))
     }
 
-    /// Opens the folder that [`Self::VARIABLE`] names; none if it is not set or empty.
+    /// Opens the folder that [`Self::VARIABLE`] names; `None` if it is not set or empty.
     ///
     /// # Errors
     /// [`SecretFileError::Disk`].
@@ -34,13 +34,13 @@ impl Folder {
         }
     }
 
-    /// The folder.
+    /// Path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The files of one kind, in the order of their names. What is being written is not among them.
+    /// The files with an extension, by name. Files that are being written have another one.
     pub(crate) fn files(&self, extension: &str) -> Result<Vec<PathBuf>, SecretFileError> {
         let read = || {
             let mut files = Vec::new();
@@ -56,7 +56,7 @@ impl Folder {
         read().map_err(SecretFileError::disk(&self.0))
     }
 
-    /// The path of a file here.
+    /// Path of a file in the folder.
     pub(crate) fn file(&self, stem: &str, extension: &str) -> PathBuf {
         self.0.join(format!("{stem}.{extension}"))
     }

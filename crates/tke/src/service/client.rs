@@ -1,6 +1,6 @@
-//! One call to a signing service.
+//! Requests to a signing service.
 
-use super::{NamedKey, ServiceError};
+use super::{NamedKey, SigningServiceError};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -16,64 +16,72 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longest answer that is read, in bytes.
-const MAX_ANSWER_LEN: usize = 16 * 1024;
+/// Longest response body that is read, in bytes.
+const MAX_RESPONSE_LEN: usize = 16 * 1024;
 
-/// How long a signing service is waited for.
+/// Time limits of a request to a signing service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServiceTimeouts {
-    /// Until there is a connection.
+pub struct SigningServiceTimeouts {
+    /// Limit until the connection is established.
     pub connect: Duration,
-    /// From the beginning of the call to its answer's end.
+    /// Limit of the whole request, until the response is complete.
     pub whole: Duration,
 }
 
-impl Default for ServiceTimeouts {
-    /// 5 s and 30 s.
+impl Default for SigningServiceTimeouts {
+    /// 5 s to connect, 30 s in all.
     fn default() -> Self {
         Self { connect: Duration::from_secs(5), whole: Duration::from_secs(30) }
     }
 }
 
-/// A signing service: an address, and how long to wait for it. Clones share its connections.
+/// A signing service. Clones share its connections.
 #[derive(Clone)]
 pub struct SigningService {
     base: String,
-    timeouts: ServiceTimeouts,
+    timeouts: SigningServiceTimeouts,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl SigningService {
-    /// The service at this address, `http` or `https`. Over `https` it is trusted by the certificates that the operating
-    /// system trusts; over `http` its tokens can be read on the way, so that it belongs on this machine.
+    /// The service at this address, `http` or `https`. With `https`, the root certificates of the operating system are
+    /// trusted. With `http`, tokens can be read on the network: use it on this machine only.
     ///
     /// # Errors
-    /// [`ServiceError::AddressInvalid`], [`ServiceError::NoRoots`].
-    pub fn new(url: &str, timeouts: ServiceTimeouts) -> Result<Self, ServiceError> {
+    /// [`SigningServiceError::AddressInvalid`], [`SigningServiceError::NoRoots`].
+    pub fn new(url: &str, timeouts: SigningServiceTimeouts) -> Result<Self, SigningServiceError> {
         let mut roots = RootCertStore::empty();
         if url.starts_with("https:") {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
-                return Err(ServiceError::NoRoots);
+                return Err(SigningServiceError::NoRoots);
             }
         }
         Self::with_roots(url, timeouts, roots)
     }
 
-    /// The service at this address, trusted over `https` by these roots alone, each a certificate in DER.
+    /// The service at this address. With `https`, only these root certificates (DER) are trusted.
     ///
     /// # Errors
-    /// [`ServiceError::AddressInvalid`], [`ServiceError::NoRoots`].
-    pub fn trusting(url: &str, timeouts: ServiceTimeouts, roots: &[Vec<u8>]) -> Result<Self, ServiceError> {
+    /// [`SigningServiceError::AddressInvalid`], [`SigningServiceError::NoRoots`].
+    pub fn trusting(
+        url: &str,
+        timeouts: SigningServiceTimeouts,
+        roots: &[Vec<u8>],
+    ) -> Result<Self, SigningServiceError> {
         let mut store = RootCertStore::empty();
         for root in roots {
-            store.add(CertificateDer::from_slice(root)).map_err(|_| ServiceError::NoRoots)?;
+            store.add(CertificateDer::from_slice(root)).map_err(|_| SigningServiceError::NoRoots)?;
         }
         Self::with_roots(url, timeouts, store)
     }
 
-    fn with_roots(url: &str, timeouts: ServiceTimeouts, roots: RootCertStore) -> Result<Self, ServiceError> {
-        let invalid = || ServiceError::AddressInvalid(url.to_owned());
+    fn with_roots(
+        url: &str,
+        timeouts: SigningServiceTimeouts,
+        roots: RootCertStore,
+    ) -> Result<Self, SigningServiceError> {
+        let invalid = || SigningServiceError::AddressInvalid(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| invalid())?;
         let known = matches!(uri.scheme_str(), Some("http" | "https"));
         if !known || uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
@@ -82,7 +90,7 @@ impl SigningService {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|_| ServiceError::NoRoots)?
+            .map_err(|_| SigningServiceError::NoRoots)?
             .with_root_certificates(roots)
             .with_no_client_auth();
         let mut tcp = HttpConnector::new();
@@ -97,23 +105,24 @@ impl SigningService {
         Ok(Self { base: url.trim_end_matches('/').to_owned(), timeouts, client })
     }
 
-    /// The address.
+    /// Address of the service.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.base
     }
 
-    /// One call, whole within its time: `GET` without a body, `POST` with one.
+    /// Sends a request within the time limit: `GET` without a body, `POST` with one.
     pub(super) async fn call<A: DeserializeOwned>(
         &self,
         route: &str,
         key: &NamedKey,
         body: Option<Vec<u8>>,
-    ) -> Result<A, ServiceError> {
+    ) -> Result<A, SigningServiceError> {
         let call = self.request(route, key, body)?;
         let answer = tokio::time::timeout(self.timeouts.whole, self.answer(call)).await;
-        let bytes = answer.map_err(|_| ServiceError::TimedOut(self.timeouts.whole))??;
-        serde_json::from_slice(&bytes).map_err(|_| ServiceError::Malformed("not the JSON it should be"))
+        let bytes = answer.map_err(|_| SigningServiceError::TimedOut(self.timeouts.whole))??;
+        serde_json::from_slice(&bytes)
+            .map_err(|_| SigningServiceError::Malformed("it is not the expected JSON"))
     }
 
     fn request(
@@ -121,7 +130,7 @@ impl SigningService {
         route: &str,
         key: &NamedKey,
         body: Option<Vec<u8>>,
-    ) -> Result<Request<Full<Bytes>>, ServiceError> {
+    ) -> Result<Request<Full<Bytes>>, SigningServiceError> {
         let method = if body.is_some() { Method::POST } else { Method::GET };
         let url = format!("{}/{route}/{}", self.base, key.key);
         let mut request = Request::builder().method(method).uri(&url);
@@ -130,37 +139,37 @@ impl SigningService {
         }
         if let Some(token) = &key.token {
             let mut value = HeaderValue::from_str(token.expose())
-                .map_err(|_| ServiceError::TokenInvalid(key.key.to_string()))?;
+                .map_err(|_| SigningServiceError::TokenInvalid(key.key.to_string()))?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
         let body = Full::new(Bytes::from(body.unwrap_or_default()));
-        request.body(body).map_err(|_| ServiceError::AddressInvalid(url))
+        request.body(body).map_err(|_| SigningServiceError::AddressInvalid(url))
     }
 
-    async fn answer(&self, request: Request<Full<Bytes>>) -> Result<Bytes, ServiceError> {
+    async fn answer(&self, request: Request<Full<Bytes>>) -> Result<Bytes, SigningServiceError> {
         let answer = self.client.request(request).await.map_err(|error| {
             if error.is_connect() {
-                ServiceError::Unreachable(error.into())
+                SigningServiceError::Unreachable(error.into())
             } else {
-                ServiceError::Interrupted(error.into())
+                SigningServiceError::Interrupted(error.into())
             }
         })?;
         if answer.status() != StatusCode::OK {
-            return Err(ServiceError::Status(answer.status().as_u16()));
+            return Err(SigningServiceError::Status(answer.status().as_u16()));
         }
-        let body = Limited::new(answer.into_body(), MAX_ANSWER_LEN).collect().await;
+        let body = Limited::new(answer.into_body(), MAX_RESPONSE_LEN).collect().await;
         body.map(http_body_util::Collected::to_bytes).map_err(|error| {
             if error.is::<http_body_util::LengthLimitError>() {
-                ServiceError::Malformed("longer than any answer")
+                SigningServiceError::Malformed("it is too long")
             } else {
-                ServiceError::Interrupted(error)
+                SigningServiceError::Interrupted(error)
             }
         })
     }
 }
 
-/// The address.
+/// Address and time limits.
 impl fmt::Debug for SigningService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SigningService")

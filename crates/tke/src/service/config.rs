@@ -1,28 +1,28 @@
-//! Which service, which keys.
+//! Configuration of a signing service: its address and its keys.
 
-use super::ServiceError;
+use super::SigningServiceError;
 use serde::Deserialize;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// The variable of the environment that holds the address of the signing service.
+/// Environment variable with the address of the signing service.
 pub const SERVICE_URL_VARIABLE: &str = "TKE_SIGNSERV_URL";
-/// What the list of a signing service's keys is called, as a variable of the environment or as a file.
+/// Name of the list of a signing service's keys: an environment variable, or a file.
 pub const SERVICE_KEYS_VARIABLE: &str = "SIGNSERVKEYS";
 
-/// What a service calls a key: RFC 3986's unreserved characters, so that it stands in a path as it is.
+/// Name of a key at the service: unreserved characters of RFC 3986, which need no escape in a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyName(String);
 
 impl KeyName {
-    /// Reads a name.
+    /// Checks a name.
     ///
     /// # Errors
-    /// [`ServiceError::NameInvalid`], also for `.` and `..`, which mean something else in a path.
-    pub fn new(name: &str) -> Result<Self, ServiceError> {
+    /// [`SigningServiceError::NameInvalid`], also for `.` and `..`, which have a meaning in a path.
+    pub fn new(name: &str) -> Result<Self, SigningServiceError> {
         let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
         if name.is_empty() || !name.bytes().all(unreserved) || [".", ".."].contains(&name) {
-            return Err(ServiceError::NameInvalid(name.to_owned()));
+            return Err(SigningServiceError::NameInvalid(name.to_owned()));
         }
         Ok(Self(name.to_owned()))
     }
@@ -40,11 +40,11 @@ impl fmt::Display for KeyName {
     }
 }
 
-/// What a service asks for before it signs; zeroized on drop, never printed.
+/// Authorization of a key; zeroized on drop, never printed.
 pub struct Token(Zeroizing<String>);
 
 impl Token {
-    /// Takes the text over without copying it.
+    /// Takes ownership of the text without a copy.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
@@ -61,28 +61,29 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A key of a signing service, and what it takes to use it.
+/// A key of a signing service.
 #[derive(Debug)]
 pub struct NamedKey {
-    /// What the service calls it.
+    /// Name of the key.
     pub key: KeyName,
-    /// What the service asks for.
+    /// Authorization, if the service needs one.
     pub token: Option<Token>,
 }
 
 #[derive(Deserialize)]
-struct Listed {
+struct ListedKey {
     key: String,
     token: Option<String>,
 }
 
-/// Reads a `SIGNSERVKEYS` list: `[{"key": "ada", "token": "…"}, {"key": "bob"}]`.
+/// Decodes a `SIGNSERVKEYS` list: `[{"key": "ada", "token": "…"}, {"key": "bob"}]`.
 ///
 /// # Errors
-/// [`ServiceError::KeysInvalid`], [`ServiceError::NameInvalid`].
-pub fn parse_keys(json: &[u8]) -> Result<Vec<NamedKey>, ServiceError> {
-    let listed: Vec<Listed> = serde_json::from_slice(json).map_err(|_| ServiceError::KeysInvalid)?;
-    let named = |listed: Listed| {
+/// [`SigningServiceError::KeysInvalid`], [`SigningServiceError::NameInvalid`].
+pub fn parse_keys(json: &[u8]) -> Result<Vec<NamedKey>, SigningServiceError> {
+    let listed: Vec<ListedKey> =
+        serde_json::from_slice(json).map_err(|_| SigningServiceError::KeysInvalid)?;
+    let named = |listed: ListedKey| {
         let token = listed.token.map(Token::new);
         KeyName::new(&listed.key).map(|key| NamedKey { key, token })
     };

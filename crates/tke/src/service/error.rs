@@ -1,61 +1,61 @@
-//! What can be wrong with a signing service.
+//! Errors of a signing service.
 
 use std::error::Error;
 use std::time::Duration;
 
-/// Why a signing service gave no key or no signature.
+/// Reason why a signing service returned no key or no signature.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ServiceError {
+pub enum SigningServiceError {
     /// The address is not `http://host[:port][/path]` or the same with `https`.
-    #[error("`{0}` is no address of a signing service")]
+    #[error("`{0}` is not the address of a signing service: write http://HOST:PORT or https://HOST")]
     AddressInvalid(String),
-    /// A key's name has other characters than letters, digits, `-`, `.`, `_` and `~`.
-    #[error("`{0}` is no name of a key: RFC 3986's unreserved characters only")]
+    /// The name of a key has characters other than letters, digits, `-`, `.`, `_` and `~`.
+    #[error("`{0}` is not a valid key name: use letters, digits, `-`, `.`, `_` and `~`")]
     NameInvalid(String),
     /// The list of keys is not a JSON list of `{"key": …, "token": …}`, the token optional.
     #[error("the list of keys is not valid JSON of the form [{{\"key\": \"…\", \"token\": \"…\"}}]")]
     KeysInvalid,
-    /// A token cannot stand in an HTTP header.
-    #[error("the token of key {0} cannot stand in an HTTP header")]
+    /// A token has characters that an HTTP header cannot contain.
+    #[error("the token of key {0} contains characters that are not allowed in an HTTP header")]
     TokenInvalid(String),
-    /// TLS cannot be set up: no trusted root, or a root that is no certificate.
-    #[error("no certificate to trust the signing service by")]
+    /// TLS cannot be set up: no trusted root certificate, or an invalid one.
+    #[error("there is no valid root certificate to verify the signing service")]
     NoRoots,
-    /// Nobody answers at the address, or TLS could not be agreed on.
+    /// No connection, or the TLS handshake failed.
     #[error("the signing service cannot be reached")]
     Unreachable(#[source] Box<dyn Error + Send + Sync>),
-    /// The connection broke before the answer was there. Whether the service signed is not known, nor does it matter.
-    #[error("the signing service broke off")]
+    /// The connection broke before the response was complete.
+    #[error("the connection to the signing service broke")]
     Interrupted(#[source] Box<dyn Error + Send + Sync>),
-    /// The answer was not there in time.
+    /// The response was not complete within the time limit.
     #[error("the signing service did not answer within {0:?}")]
     TimedOut(Duration),
-    /// The service answered with another status than 200.
+    /// The service answered with a status other than 200.
     #[error("the signing service answered with HTTP status {0}{why}", why = meaning(*.0))]
     Status(u16),
-    /// The answer is not of the form that it has to have.
-    #[error("the signing service's answer is malformed: {0}")]
+    /// The response is malformed.
+    #[error("the response of the signing service is malformed: {0}")]
     Malformed(&'static str),
     /// The key is not on P-521.
     #[error("the signing service's key is not on P-521")]
     WrongCurve,
-    /// The signature does not verify under the key that the service announced.
-    #[error("the signing service's signature does not verify under its key")]
+    /// The signature is not valid under the public key that the service returned.
+    #[error("the signature of the signing service is not valid under its key")]
     SignatureInvalid,
 }
 
-/// What a status says of a call that is otherwise right.
+/// Meaning of a status.
 const fn meaning(status: u16) -> &'static str {
     match status {
-        401 | 403 => ": it does not take the key's token",
-        404 => ": it knows no key of that name",
+        401 | 403 => ": it does not accept the token of the key",
+        404 => ": it has no key of that name",
         _ => "",
     }
 }
 
-impl ServiceError {
-    /// Whether the very same call may succeed a little later.
+impl SigningServiceError {
+    /// Whether the same request may succeed later.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {

@@ -1,7 +1,7 @@
-//! A signature key that a signing service keeps.
+//! A signature key of a signing service.
 
-use super::{NamedKey, ServiceError, SigningService};
-use crate::holder::{Carrier, SignatureKey, Signing};
+use super::{NamedKey, SigningService, SigningServiceError};
+use crate::holder::{Carrier, SignatureKey, SigningFuture};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use der::asn1::UintRef;
@@ -12,9 +12,9 @@ use tke_crypto::{AdministratorName, POINT_LEN, PublicKey};
 const HASH_ALGORITHM: &str = "sha2-512";
 const COORDINATE_LEN: usize = (POINT_LEN - 1) / 2;
 
-/// A signature key that a signing service keeps; its public key as the service announced it.
+/// A signature key of a signing service, with the public key that the service returned.
 #[derive(Debug)]
-pub struct ServiceKey {
+pub struct SigningServiceKey {
     service: SigningService,
     key: NamedKey,
     name: AdministratorName,
@@ -22,7 +22,7 @@ pub struct ServiceKey {
 }
 
 #[derive(Deserialize)]
-struct PublicKeyAnswer {
+struct PublicKeyResponse {
     publickey: String,
 }
 
@@ -33,42 +33,42 @@ struct SignRequest<'a> {
 }
 
 #[derive(Deserialize)]
-struct SignAnswer {
+struct SignResponse {
     signature: String,
 }
 
-impl ServiceKey {
-    /// Asks the service for its key of that name. `name` is the administrator's, in certificate and logs.
+impl SigningServiceKey {
+    /// Fetches the public key of that name. `name` is the administrator's name in certificate and logs.
     ///
     /// # Errors
-    /// [`ServiceError`].
+    /// [`SigningServiceError`].
     pub async fn fetch(
         service: &SigningService,
         key: NamedKey,
         name: AdministratorName,
-    ) -> Result<Self, ServiceError> {
-        let answer: PublicKeyAnswer = service.call("keys", &key, None).await?;
+    ) -> Result<Self, SigningServiceError> {
+        let response: PublicKeyResponse = service.call("keys", &key, None).await?;
         let der = BASE64
-            .decode(answer.publickey)
-            .map_err(|_| ServiceError::Malformed("the public key is not in base64"))?;
+            .decode(response.publickey)
+            .map_err(|_| SigningServiceError::Malformed("the public key is not in base64"))?;
         let public = public_key(&der)?;
         Ok(Self { service: service.clone(), key, name, public })
     }
 
-    async fn sign_remotely(&self, bytes: &[u8]) -> Result<Vec<u8>, ServiceError> {
+    async fn sign_remotely(&self, bytes: &[u8]) -> Result<Vec<u8>, SigningServiceError> {
         let body = SignRequest { hash_algorithm: HASH_ALGORITHM, input: BASE64.encode(bytes) };
         let body = serde_json::to_vec(&body)
-            .map_err(|_| ServiceError::Malformed("the request cannot be written"))?;
-        let answer: SignAnswer = self.service.call("sign", &self.key, Some(body)).await?;
+            .map_err(|_| SigningServiceError::Malformed("the request cannot be written"))?;
+        let response: SignResponse = self.service.call("sign", &self.key, Some(body)).await?;
         let signature = BASE64
-            .decode(answer.signature)
-            .map_err(|_| ServiceError::Malformed("the signature is not in base64"))?;
-        self.public.verify(bytes, &signature).map_err(|_| ServiceError::SignatureInvalid)?;
+            .decode(response.signature)
+            .map_err(|_| SigningServiceError::Malformed("the signature is not in base64"))?;
+        self.public.verify(bytes, &signature).map_err(|_| SigningServiceError::SignatureInvalid)?;
         Ok(signature)
     }
 }
 
-impl SignatureKey for ServiceKey {
+impl SignatureKey for SigningServiceKey {
     fn name(&self) -> &AdministratorName {
         &self.name
     }
@@ -81,23 +81,24 @@ impl SignatureKey for ServiceKey {
         Carrier::Service { url: self.service.url().to_owned(), key: self.key.key.to_string() }
     }
 
-    fn sign<'a>(&'a self, bytes: &'a [u8]) -> Signing<'a> {
+    fn sign<'a>(&'a self, bytes: &'a [u8]) -> SigningFuture<'a> {
         Box::pin(async { Ok(self.sign_remotely(bytes).await?) })
     }
 }
 
 /// `SEQUENCE { X INTEGER, Y INTEGER }` in DER, of a point on P-521.
-pub(super) fn public_key(der: &[u8]) -> Result<PublicKey, ServiceError> {
-    let (x, y) = coordinates(der).map_err(|_| ServiceError::Malformed("the public key is not DER{X, Y}"))?;
+pub(super) fn public_key(der: &[u8]) -> Result<PublicKey, SigningServiceError> {
+    let (x, y) =
+        coordinates(der).map_err(|_| SigningServiceError::Malformed("the public key is not DER{X, Y}"))?;
     let mut point = [0; POINT_LEN];
     let (prefix, coordinates) = point.split_at_mut(1);
     let (to_x, to_y) = coordinates.split_at_mut(COORDINATE_LEN);
     prefix.fill(4);
     for (to, from) in [(to_x, x), (to_y, y)] {
-        let start = to.len().checked_sub(from.len()).ok_or(ServiceError::WrongCurve)?;
+        let start = to.len().checked_sub(from.len()).ok_or(SigningServiceError::WrongCurve)?;
         to.get_mut(start..).unwrap_or_default().copy_from_slice(from);
     }
-    PublicKey::from_point(&point).map_err(|_| ServiceError::WrongCurve)
+    PublicKey::from_point(&point).map_err(|_| SigningServiceError::WrongCurve)
 }
 
 fn coordinates(der: &[u8]) -> der::Result<(&[u8], &[u8])> {

@@ -6,13 +6,13 @@ use getrandom::SysRng;
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use tke::ceremony::{Event, Record};
-use tke::holder::{Carrier, SignatureKey, Signing};
-use tke::order::Administrator;
-use tke::part::{KeyPartHolder, PartId, PartLabel, SealedPart, Sealing};
+use tke::ceremony::{CeremonyEvent, CeremonyLog};
+use tke::holder::{Carrier, SignatureKey, SigningFuture};
+use tke::operation::Administrator;
+use tke::part::{KeyPartHolder, PartId, PartLabel, SealedPart, SealingFuture};
 use tke::quorum::Quorum;
 use tke::unit::PortError;
-use tke::{AdminUnit, Listed, UnitKind, UnitPort};
+use tke::{AdminUnit, UnitDescriptor, UnitKind, UnitPort};
 use tke_crypto::{
     AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, RootName, SCALAR_LEN, SEALED_PART_MAX_LEN,
     Signature, SigningKey, Ski, issue_module_certificate, seal_key_part, write_administrator_certificate,
@@ -182,8 +182,8 @@ fn id(number: u8) -> UnitId {
     UnitId([b'W', b'O', b'R', b'L', b'D', b'0', b'0', b'0' + number, 0, 0, 0, 0, 0, 0, 0, number])
 }
 
-pub(crate) fn listed(number: u8, kind: UnitKind) -> Listed {
-    Listed {
+pub(crate) fn listed(number: u8, kind: UnitKind) -> UnitDescriptor {
+    UnitDescriptor {
         number: number.into(),
         kind,
         location: format!("[world].[az{number}].[01].[00]").parse().unwrap(),
@@ -193,7 +193,7 @@ pub(crate) fn listed(number: u8, kind: UnitKind) -> Listed {
 
 pub(crate) async fn meet(number: u8, kind: UnitKind) -> (AdminUnit<Wired>, Wired) {
     let wired = Wired::new(number, INSTANCE);
-    let unit = AdminUnit::meet(listed(number, kind), wired.clone(), &root().public()).await.unwrap();
+    let unit = AdminUnit::authenticate(listed(number, kind), wired.clone(), &root().public()).await.unwrap();
     (unit, wired)
 }
 
@@ -231,7 +231,7 @@ impl SignatureKey for MemoryKey {
         Carrier::File(PathBuf::from(self.name.as_str()))
     }
 
-    fn sign<'a>(&'a self, bytes: &'a [u8]) -> Signing<'a> {
+    fn sign<'a>(&'a self, bytes: &'a [u8]) -> SigningFuture<'a> {
         Box::pin(async { Ok(self.key.sign(bytes).to_vec()) })
     }
 }
@@ -274,7 +274,7 @@ impl KeyPartHolder for MemoryPart {
         Carrier::File(PathBuf::from(self.label.as_str()))
     }
 
-    fn seal_for<'a>(&'a self, importer: &'a PublicKey) -> Sealing<'a> {
+    fn seal_for<'a>(&'a self, importer: &'a PublicKey) -> SealingFuture<'a> {
         Box::pin(async {
             let mut out = [0; SEALED_PART_MAX_LEN];
             Ok(SealedPart(seal_key_part(importer, self.part.expose(), &mut SysRng, &mut out)?.to_vec()))
@@ -300,10 +300,10 @@ pub(crate) fn pattern_of(key: &[u8; 32]) -> VerificationPattern {
 
 /// Keeps every event.
 #[derive(Default)]
-pub(crate) struct Memory(pub(crate) RefCell<Vec<Event>>);
+pub(crate) struct Memory(pub(crate) RefCell<Vec<CeremonyEvent>>);
 
-impl Record for Memory {
-    fn record(&mut self, event: &Event) -> Result<(), PortError> {
+impl CeremonyLog for Memory {
+    fn record(&mut self, event: &CeremonyEvent) -> Result<(), PortError> {
         self.0.borrow_mut().push(event.clone());
         Ok(())
     }

@@ -4,14 +4,14 @@ use super::keys::{self, ClearKeyPart};
 use super::port::SocketPort;
 use crate::region::{DataError, SupervisorError};
 use std::path::Path;
+use tke::admin_policy::AdminPolicy;
 use tke::ceremony::{Ceremony, KeySource};
 use tke::compare::permissions_of;
-use tke::converge::{Goal, KeyGoal};
+use tke::converge::{MasterKeyGoal, UnitGoal};
 use tke::holder::SignatureKey;
 use tke::part::KeyPartHolder;
-use tke::plan::Rule;
 use tke::quorum::Quorum;
-use tke::{AdminUnit, Administrator, Listed, UnitFault, UnitKind};
+use tke::{AdminUnit, AdminUnitError, Administrator, UnitDescriptor, UnitKind};
 use tke_crypto::{CERTIFICATE_BUFFER_LEN, PublicKey, write_administrator_certificate};
 use unit_api::VerificationPattern;
 
@@ -27,7 +27,7 @@ pub enum CeremonyError {
     Supervisor(#[from] SupervisorError),
     /// The unit is not believed, or not reached.
     #[error(transparent)]
-    Unit(#[from] UnitFault),
+    Unit(#[from] AdminUnitError),
     /// The parts are of another master key than the keystore.
     #[error(
         "keys are served under master key {stored}, or it is being rotated; the parts in the ceremony folder make {parts}: \
@@ -99,14 +99,18 @@ impl DevelopmentCeremony {
 
     /// What a unit of this kind is brought to.
     #[must_use]
-    pub fn goal(&self, kind: UnitKind) -> Goal {
-        Goal { rule: self.rule(kind), control_points: None, master_key: KeyGoal::Current(self.pattern) }
+    pub fn goal(&self, kind: UnitKind) -> UnitGoal {
+        UnitGoal {
+            policy: self.policy(kind),
+            control_points: None,
+            master_key: MasterKeyGoal::Current(self.pattern),
+        }
     }
 
     /// Who rules a unit of this kind, and how.
     #[must_use]
-    pub fn rule(&self, kind: UnitKind) -> Rule {
-        Rule {
+    pub fn policy(&self, kind: UnitKind) -> AdminPolicy {
+        AdminPolicy {
             administrators: self.administrators.clone(),
             signature_threshold: THRESHOLD,
             revocation_threshold: THRESHOLD,
@@ -123,13 +127,13 @@ impl DevelopmentCeremony {
     /// [`CeremonyError`]; called again, it goes on where it stopped.
     pub async fn converge(
         &self,
-        listed: Listed,
+        listed: UnitDescriptor,
         port: SocketPort,
         root: &PublicKey,
     ) -> Result<(), CeremonyError> {
         let goal = self.goal(listed.kind);
         let parts = self.parts();
-        let unit = AdminUnit::meet(listed, port, root).await?;
+        let unit = AdminUnit::authenticate(listed, port, root).await?;
         let now = unit.snapshot().await?;
         let holds_it = now.current.is_some_and(|current| current.is_of_same_key(&self.pattern));
         if holds_it && !now.attributes.imprint() {

@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use tke::holder::{Carrier, SignatureKey, Signing};
-use tke::part::{KeyPartHolder, PartError, PartId, PartLabel, SealedPart, Sealing};
+use tke::holder::{Carrier, SignatureKey, SigningFuture};
+use tke::part::{KeyPartHolder, PartError, PartId, PartLabel, SealedPart, SealingFuture};
 use tke_crypto::{AdministratorName, PublicKey, SCALAR_LEN, SEALED_PART_MAX_LEN, SigningKey, seal_key_part};
 use unit_api::VerificationPattern;
 use wire::text::{decode_hex, encode_secret_hex};
@@ -114,7 +114,7 @@ impl SignatureKey for ClearSignatureKey {
         Carrier::File(self.path.clone())
     }
 
-    fn sign<'a>(&'a self, bytes: &'a [u8]) -> Signing<'a> {
+    fn sign<'a>(&'a self, bytes: &'a [u8]) -> SigningFuture<'a> {
         Box::pin(async { Ok(self.key.sign(bytes).to_vec()) })
     }
 }
@@ -153,7 +153,7 @@ impl KeyPartHolder for ClearKeyPart {
         Carrier::File(self.path.clone())
     }
 
-    fn seal_for<'a>(&'a self, importer: &'a PublicKey) -> Sealing<'a> {
+    fn seal_for<'a>(&'a self, importer: &'a PublicKey) -> SealingFuture<'a> {
         Box::pin(async {
             let mut buffer = [0; SEALED_PART_MAX_LEN];
             let sealed = seal_key_part(importer, self.part.expose(), &mut SysRng, &mut buffer);

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
-use tke::{Listed, UnitKind};
+use tke::{UnitDescriptor, UnitKind};
 use unit_api::UnitId;
 
 /// A fault of a unit process. It lasts until the unit is healed.
@@ -116,9 +116,9 @@ impl UnitProcess {
 
     /// The unit as it is listed for customers.
     #[must_use]
-    pub fn listed(&self) -> Listed {
+    pub fn listed(&self) -> UnitDescriptor {
         let Place { kind, location, .. } = &self.place;
-        Listed { number: self.unit, kind: *kind, location: location.clone(), unit: self.id }
+        UnitDescriptor { number: self.unit, kind: *kind, location: location.clone(), unit: self.id }
     }
 }
 

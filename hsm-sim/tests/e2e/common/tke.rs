@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use serde_json::{Value, json};
 use tke::unit::PortError;
-use tke::{AdminUnit, Listed, UnitKind, UnitPort};
+use tke::{AdminUnit, UnitDescriptor, UnitKind, UnitPort};
 use tke_crypto::PublicKey;
 use unit_api::UnitId;
 
@@ -44,7 +44,7 @@ impl Tke {
     }
 
     /// The units in the order of their numbers, each with its name in paths.
-    pub(crate) async fn list(&self) -> Vec<(Listed, String)> {
+    pub(crate) async fn list(&self) -> Vec<(UnitDescriptor, String)> {
         let (status, listing) = self.send("GET", "/hsms", "").await;
         assert_eq!(status, 200, "{listing}");
         let kinds = [
@@ -61,17 +61,17 @@ impl Tke {
     /// Unit number `number`, once its module has shown its certificate.
     pub(crate) async fn meet(&self, number: u16) -> AdminUnit<HttpPort> {
         let (listed, hsm_id) = self.list().await.into_iter().find(|(unit, _)| unit.number == number).unwrap();
-        AdminUnit::meet(listed, HttpPort { tke: self.clone(), hsm_id }, &self.root).await.unwrap()
+        AdminUnit::authenticate(listed, HttpPort { tke: self.clone(), hsm_id }, &self.root).await.unwrap()
     }
 }
 
-fn listed(number: u16, kind: UnitKind, unit: &Value) -> (Listed, String) {
+fn listed(number: u16, kind: UnitKind, unit: &Value) -> (UnitDescriptor, String) {
     let field = |name: &str| unit[name].as_str().unwrap().to_owned();
     let id = *wire::text::decode_hex::<16>(&field("module_id")).unwrap();
     assert_eq!(field("serial_number").as_bytes(), &id[..8]);
     let location: tke::Location = field("location").parse().unwrap();
     assert_eq!(unit["domain"], location.domain);
-    (Listed { number, kind, location, unit: UnitId(id) }, field("hsm_id"))
+    (UnitDescriptor { number, kind, location, unit: UnitId(id) }, field("hsm_id"))
 }
 
 impl UnitPort for HttpPort {

@@ -1,5 +1,5 @@
-use super::{NoWay, Rule, administration};
-use crate::{Administrator, Order, Snapshot};
+use super::{AdminPolicy, NoPath, operations};
+use crate::{AdminOperation, Administrator, Snapshot};
 use tke_crypto::Ski;
 use unit_api::admin::{
     AdministratorEntry, Attributes, ControlPoints, InstanceId, MODE_LEFT_IMPRINT, Permissions,
@@ -23,10 +23,10 @@ fn snapshot(who: &[u8], sign: u32, revoke: u32, permissions: Permissions) -> Sna
     }
 }
 
-fn rule(who: &[u8], sign: u32, revoke: u32) -> Rule {
+fn policy(who: &[u8], sign: u32, revoke: u32) -> AdminPolicy {
     let administrator =
         |n: &u8| Administrator { name: format!("admin {n}"), ski: Ski([*n; 32]), certificate: vec![*n] };
-    Rule {
+    AdminPolicy {
         administrators: who.iter().map(administrator).collect(),
         signature_threshold: sign,
         revocation_threshold: revoke,
@@ -35,24 +35,24 @@ fn rule(who: &[u8], sign: u32, revoke: u32) -> Rule {
 }
 
 /// A unit's rules over administrators and thresholds, written down a second time: what breaks one panics.
-fn obey(unit: &mut Snapshot, order: &Order, stay: &[u8]) {
+fn obey(unit: &mut Snapshot, operation: &AdminOperation, stay: &[u8]) {
     let attributes = unit.attributes;
     let able = unit.administrators.iter().filter(|e| stay.contains(&e.ski[0])).count() as u32;
     let one = attributes.permissions.contains(Permissions::ONE_SIGN);
-    match order {
-        Order::AddAdministrator(who) => {
+    match operation {
+        AdminOperation::AddAdministrator(who) => {
             assert!(able >= attributes.signature_threshold, "signatures to add");
             assert!(unit.administrators.len() < 8 && !unit.has_administrator(&who.ski), "room");
             unit.administrators.push(AdministratorEntry { ski: *who.ski.as_bytes(), name: [b'a'; 30] });
         }
-        Order::RemoveAdministrator(ski) => {
+        AdminOperation::RemoveAdministrator(ski) => {
             assert!(able >= attributes.revocation_threshold, "signatures to remove");
             unit.administrators.retain(|e| e.ski != *ski.as_bytes());
             let left = unit.administrators.len() as u32;
             assert!(left >= attributes.signature_threshold.max(attributes.revocation_threshold), "66");
             assert!(attributes.imprint() || left >= if one { 1 } else { 2 }, "67, 68");
         }
-        Order::SetAttributes(to) => {
+        AdminOperation::SetAttributes(to) => {
             let needed =
                 if attributes.imprint() { to.signature_threshold } else { attributes.signature_threshold };
             assert!(able >= needed, "signatures to set");
@@ -70,23 +70,23 @@ fn obey(unit: &mut Snapshot, order: &Order, stay: &[u8]) {
 #[test]
 fn imprint_mode_is_left_with_administrators_first() {
     let unit = snapshot(&[9], 0, 0, Permissions::first());
-    let orders = administration(&unit, &rule(&[1, 2], 2, 2)).unwrap();
-    let words: Vec<String> = orders.iter().map(|o| o.command().name().to_owned()).collect();
+    let steps = operations(&unit, &policy(&[1, 2], 2, 2)).unwrap();
+    let words: Vec<String> = steps.iter().map(|o| o.command().name().to_owned()).collect();
     assert_eq!(words, ["remove administrator", "add administrator", "add administrator", "set attributes"]);
 }
 
 #[test]
 fn what_is_so_already_needs_no_step() {
     let unit = snapshot(&[1, 2], 2, 1, Permissions::operational());
-    assert!(administration(&unit, &rule(&[2, 1], 2, 1)).unwrap().is_empty());
+    assert!(operations(&unit, &policy(&[2, 1], 2, 1)).unwrap().is_empty());
 }
 
 #[test]
 fn locked_permissions_are_left_alone() {
     let unit = snapshot(&[1, 2], 1, 1, Permissions::operational());
-    let wanted = Rule { permissions: Permissions::recovery(), ..rule(&[1, 2], 1, 1) };
-    let orders = administration(&unit, &wanted).unwrap();
-    let [Order::SetAttributes(to)] = orders.as_slice() else { panic!("{orders:?}") };
+    let wanted = AdminPolicy { permissions: Permissions::recovery(), ..policy(&[1, 2], 1, 1) };
+    let steps = operations(&unit, &wanted).unwrap();
+    let [AdminOperation::SetAttributes(to)] = steps.as_slice() else { panic!("{steps:?}") };
     assert!(!to.permissions.contains(Permissions::WK_EXPORT), "export was locked away for good");
     assert!(to.permissions.contains(Permissions::WK_RANDOM));
 }
@@ -94,14 +94,14 @@ fn locked_permissions_are_left_alone() {
 #[test]
 fn rules_that_no_unit_accepts_are_refused_before_anything_changes() {
     let unit = snapshot(&[1, 2], 1, 1, Permissions::operational());
-    for bad in [rule(&[1, 2], 3, 1), rule(&[1, 2], 0, 1), rule(&[1, 2], 1, 9), rule(&[1, 1], 1, 1)] {
-        assert!(matches!(administration(&unit, &bad), Err(NoWay::Unlawful(_))), "{bad:?}");
+    for bad in [policy(&[1, 2], 3, 1), policy(&[1, 2], 0, 1), policy(&[1, 2], 1, 9), policy(&[1, 1], 1, 1)] {
+        assert!(matches!(operations(&unit, &bad), Err(NoPath::Invalid(_))), "{bad:?}");
     }
-    let strict = Rule {
+    let strict = AdminPolicy {
         permissions: Permissions::operational().without(Permissions::ONE_SIGN),
-        ..rule(&[1, 2], 1, 2)
+        ..policy(&[1, 2], 1, 2)
     };
-    assert!(matches!(administration(&unit, &strict), Err(NoWay::Unlawful(_))));
+    assert!(matches!(operations(&unit, &strict), Err(NoPath::Invalid(_))));
 }
 
 /// Every way between sets of up to eight administrators: what is planned is legal at each step and leads there.
@@ -119,14 +119,14 @@ fn exhaustive_every_plan_is_legal_and_complete() {
                     let (revoke, rest) = (rest % old + 1, rest / old);
                     let (to_sign, to_revoke) = (rest % new + 1, rest / new + 1);
                     let mut unit = snapshot(&before, sign, revoke, Permissions::operational());
-                    let rule = rule(&after, to_sign, to_revoke);
-                    match administration(&unit, &rule) {
-                        Ok(orders) => {
+                    let policy = policy(&after, to_sign, to_revoke);
+                    match operations(&unit, &policy) {
+                        Ok(steps) => {
                             planned += 1;
-                            orders.iter().for_each(|order| obey(&mut unit, order, &after));
-                            assert!(administration(&unit, &rule).unwrap().is_empty());
+                            steps.iter().for_each(|step| obey(&mut unit, step, &after));
+                            assert!(operations(&unit, &policy).unwrap().is_empty());
                         }
-                        Err(NoWay::TooFewKept { .. } | NoWay::NoOrder) => refused += 1,
+                        Err(NoPath::TooFewKept { .. } | NoPath::NoSequence) => refused += 1,
                         Err(other) => panic!("{other}"),
                     }
                 }

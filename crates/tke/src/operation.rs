@@ -1,52 +1,52 @@
-//! One step on one unit.
+//! Administrative operations: commands to one unit, not yet bound to it.
 
 use tke_crypto::{AdministratorCertificate, Ski};
 use unit_api::VerificationPattern;
 use unit_api::admin::{AdminBlock, AdminCommand, Attributes, ControlPoints};
 
-/// An administrator to be.
+/// An administrator with its certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Administrator {
     /// Name, 1 to 30 characters.
     pub name: String,
-    /// Of the public key.
+    /// Subject key identifier of the public key.
     pub ski: Ski,
-    /// Self-signed, DER.
+    /// Self-signed certificate, DER. Empty if it is not known.
     pub certificate: Vec<u8>,
 }
 
-/// A command to one unit, before it is bound to it.
+/// A command to a unit with its input, without target and transaction counter.
 #[derive(Clone, Debug)]
-pub enum Order {
+pub enum AdminOperation {
     /// Install an administrator.
     AddAdministrator(Administrator),
-    /// Remove one.
+    /// Remove an administrator.
     RemoveAdministrator(Ski),
     /// Set thresholds and permissions.
     SetAttributes(Attributes),
     /// Replace the control points.
     SetControlPoints(ControlPoints),
-    /// Make a fresh importer key.
+    /// Generate a new importer key.
     GenerateImporterKey,
-    /// Draw a random master key.
+    /// Generate a random master key in the new register.
     GenerateMasterKey,
-    /// Approve New, whose pattern the ceremony has worked out.
+    /// Commit the new register. The pattern was calculated from the key parts.
     Commit(VerificationPattern),
-    /// Make New Current.
+    /// Move the master key of the new register to the current one.
     Activate(VerificationPattern),
-    /// Empty New.
+    /// Clear the new register.
     ClearNew,
-    /// Empty Current.
+    /// Clear the current register.
     ClearCurrent,
-    /// Empty everything.
+    /// Erase administrators, thresholds and both registers; back to imprint mode.
     Zeroize,
 }
 
-/// The importer key's type: P-521.
+/// Type of the importer key in the command's input: P-521.
 const IMPORTER_P521: u32 = 3;
 
-impl Order {
-    /// The command.
+impl AdminOperation {
+    /// The command of the operation.
     #[must_use]
     pub const fn command(&self) -> AdminCommand {
         match self {
@@ -64,7 +64,7 @@ impl Order {
         }
     }
 
-    /// Its input.
+    /// The input of the command.
     #[must_use]
     pub fn input(&self) -> Vec<u8> {
         match self {
@@ -78,13 +78,13 @@ impl Order {
         }
     }
 
-    /// The order that a block carries, read from its bytes alone. `None` for queries, for what moves keys between
-    /// units, and for an input that the unit would refuse as malformed.
+    /// Decodes the operation of a signed block. `None` for queries, for commands that move keys between units, and for an
+    /// input that the unit would refuse as malformed.
     #[must_use]
     pub fn from_block(block: &AdminBlock<'_>) -> Option<Self> {
         let input = block.input;
         let pattern = || Some(VerificationPattern::from_bytes(input.try_into().ok()?));
-        let empty = |order| input.is_empty().then_some(order);
+        let empty = |operation| input.is_empty().then_some(operation);
         match AdminCommand::from_id(block.command)? {
             AdminCommand::AddAdministrator => {
                 let parsed = AdministratorCertificate::parse(input).ok()?;
@@ -114,7 +114,7 @@ impl Order {
         }
     }
 
-    /// What the order sets, if it sets attributes.
+    /// The attributes that the operation sets, if it does.
     #[must_use]
     pub const fn sets(&self) -> Option<Attributes> {
         match self {
@@ -123,7 +123,7 @@ impl Order {
         }
     }
 
-    /// The pattern that the command names, if it does.
+    /// The verification pattern in the input, if there is one.
     #[must_use]
     pub const fn pattern(&self) -> Option<VerificationPattern> {
         match self {
@@ -133,8 +133,8 @@ impl Order {
     }
 }
 
-/// What a signer is asked to agree to, in words.
-impl std::fmt::Display for Order {
+/// The operation as signers read it.
+impl std::fmt::Display for AdminOperation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::AddAdministrator(who) => write!(f, "add administrator `{}` ({})", who.name, who.ski),

@@ -1,25 +1,27 @@
-//! From one set of administrators and thresholds to another, in an order that no rule of the unit forbids.
+//! Administrators, thresholds and permissions of a unit, and the operations that lead from one set to another.
+//!
+//! A unit refuses some intermediate states, so that the order of the operations matters.
 
-use crate::{Administrator, Order, Snapshot};
+use crate::{AdminOperation, Administrator, Snapshot};
 use tke_crypto::Ski;
 use unit_api::admin::{Attributes, MAX_ADMINISTRATORS, MODE_LEFT_IMPRINT, Permissions};
 
-/// Who is to rule a unit, and how.
+/// Administrators of a unit, and what they may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// All administrators, and no other.
+pub struct AdminPolicy {
+    /// All administrators of the unit.
     pub administrators: Vec<Administrator>,
-    /// Signatures that most commands need, 1 to 8.
+    /// Number of signatures that most commands need, 1 to 8.
     pub signature_threshold: u32,
-    /// Signatures that removing an administrator needs, 1 to 8.
+    /// Number of signatures that the removal of an administrator needs, 1 to 8.
     pub revocation_threshold: u32,
-    /// What is permitted.
+    /// Permissions of the unit.
     pub permissions: Permissions,
 }
 
-impl Rule {
-    /// The rule of a unit as it is: a goal with it changes neither administrators nor thresholds. The certificates of the
-    /// administrators are empty, since a unit does not report them.
+impl AdminPolicy {
+    /// The present policy of a unit. Used as a goal, it changes nothing. The administrators' certificates are empty, since
+    /// a unit does not report them.
     #[must_use]
     pub fn of(unit: &Snapshot) -> Self {
         let administrators = unit.administrators.iter().map(|entry| Administrator {
@@ -36,48 +38,48 @@ impl Rule {
     }
 }
 
-/// Why there is no way from here to there.
+/// Reason why no sequence of operations leads to a policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoWay {
-    /// What is wanted, no unit accepts.
+pub enum NoPath {
+    /// No unit accepts the policy.
     #[error("{0}")]
-    Unlawful(&'static str),
-    /// Those who stay are too few to sign the change.
+    Invalid(&'static str),
+    /// Too few installed administrators are kept to sign the change.
     #[error(
-        "only {kept} of the administrators installed now are to stay, but a change needs {needed} signatures: \
-         keep more of them, and remove the others in a second step"
+        "a change needs {needed} signatures, and only {kept} of the installed administrators are kept: keep more of them, \
+         and remove the others in a second step"
     )]
     TooFewKept {
-        /// Administrators that are installed and stay.
+        /// Number of installed administrators that are kept.
         kept: usize,
-        /// The thresholds in force.
+        /// Number of signatures that the present thresholds ask for.
         needed: usize,
     },
-    /// Every order of steps breaks a rule on the way.
+    /// Every sequence passes through a state that the unit refuses.
     #[error(
-        "no order of steps is legal: the unit would at some point have more than {MAX_ADMINISTRATORS} administrators, \
-         or fewer than a threshold asks for; go by an intermediate set"
+        "no sequence of operations is possible: the unit would have more than {MAX_ADMINISTRATORS} administrators in \
+         between, or fewer than a threshold; use an intermediate set of administrators"
     )]
-    NoOrder,
+    NoSequence,
 }
 
-/// The steps from a unit as it is to a rule, none if it is so ruled already.
+/// The operations that lead from the present state of a unit to a policy; none if the unit has it already.
 ///
 /// # Errors
-/// [`NoWay`], before anything was changed.
-pub fn administration(unit: &Snapshot, rule: &Rule) -> Result<Vec<Order>, NoWay> {
-    lawful(rule)?;
-    let wanted = |ski: &[u8; 32]| rule.administrators.iter().any(|a| a.ski.as_bytes() == ski);
+/// [`NoPath`].
+pub fn operations(unit: &Snapshot, policy: &AdminPolicy) -> Result<Vec<AdminOperation>, NoPath> {
+    check(policy)?;
+    let wanted = |ski: &[u8; 32]| policy.administrators.iter().any(|a| a.ski.as_bytes() == ski);
     let removed: Vec<Ski> =
         unit.administrators.iter().filter(|e| !wanted(&e.ski)).map(|e| Ski(e.ski)).collect();
     let added: Vec<Administrator> =
-        rule.administrators.iter().filter(|a| !unit.has_administrator(&a.ski)).cloned().collect();
+        policy.administrators.iter().filter(|a| !unit.has_administrator(&a.ski)).cloned().collect();
     let kept = unit.administrators.len() - removed.len();
     let now = unit.attributes;
     let to = Attributes {
-        signature_threshold: rule.signature_threshold,
-        revocation_threshold: rule.revocation_threshold,
-        permissions: permissions(now, rule.permissions),
+        signature_threshold: policy.signature_threshold,
+        revocation_threshold: policy.revocation_threshold,
+        permissions: permissions(now, policy.permissions),
         mode: MODE_LEFT_IMPRINT,
     };
     if removed.is_empty() && added.is_empty() && now == to {
@@ -85,44 +87,44 @@ pub fn administration(unit: &Snapshot, rule: &Rule) -> Result<Vec<Order>, NoWay>
     }
     let changes = Changes { removed, added, now, to };
     if now.imprint() {
-        return Ok(changes.orders(&[Stage::Remove, Stage::Add, Stage::Set]));
+        return Ok(changes.operations(&[Stage::Remove, Stage::Add, Stage::Set]));
     }
     let needed =
         now.signature_threshold.max(if changes.removed.is_empty() { 0 } else { now.revocation_threshold });
     let needed = usize::try_from(needed).unwrap_or(usize::MAX);
     if kept < needed {
-        return Err(NoWay::TooFewKept { kept, needed });
+        return Err(NoPath::TooFewKept { kept, needed });
     }
     CANDIDATES
         .iter()
         .find(|stages| changes.is_legal(unit.administrators.len(), kept, stages))
-        .map(|stages| changes.orders(stages))
-        .ok_or(NoWay::NoOrder)
+        .map(|stages| changes.operations(stages))
+        .ok_or(NoPath::NoSequence)
 }
 
-fn lawful(rule: &Rule) -> Result<(), NoWay> {
-    let count = u32::try_from(rule.administrators.len()).unwrap_or(u32::MAX);
-    let thresholds = [rule.signature_threshold, rule.revocation_threshold];
-    let mut skis: Vec<_> = rule.administrators.iter().map(|a| a.ski).collect();
+fn check(policy: &AdminPolicy) -> Result<(), NoPath> {
+    let count = u32::try_from(policy.administrators.len()).unwrap_or(u32::MAX);
+    let thresholds = [policy.signature_threshold, policy.revocation_threshold];
+    let mut skis: Vec<_> = policy.administrators.iter().map(|a| a.ski).collect();
     skis.sort_unstable();
     let problem = if thresholds.iter().any(|t| !(1..=8).contains(t)) {
         "a threshold is from 1 to 8"
     } else if count > 8 {
         "a crypto unit has at most 8 administrators"
     } else if thresholds.iter().any(|t| *t > count) {
-        "a threshold cannot be above the number of administrators: add administrators, or lower it"
-    } else if thresholds.contains(&1) && !rule.permissions.contains(Permissions::ONE_SIGN) {
+        "a threshold is above the number of administrators: add administrators, or lower the threshold"
+    } else if thresholds.contains(&1) && !policy.permissions.contains(Permissions::ONE_SIGN) {
         "a threshold of 1 needs the permission 1SIGN"
     } else if skis.windows(2).any(|pair| pair.first() == pair.last()) {
         "two administrators have the same key"
     } else {
         return Ok(());
     };
-    Err(NoWay::Unlawful(problem))
+    Err(NoPath::Invalid(problem))
 }
 
-/// The permissions asked for, as far as the unit still lets them be changed: a bit that is locked stays as it is, a
-/// change-control bit that is cleared stays cleared.
+/// The wanted permissions, as far as the unit lets them be changed: a locked bit keeps its value, and a change-control bit
+/// that is cleared stays cleared.
 fn permissions(now: Attributes, wanted: Permissions) -> Permissions {
     let mut to = Permissions(wanted.0 & (now.permissions.0 | !Permissions::change_control().0));
     for (_, bit, control) in Permissions::TABLE {
@@ -142,7 +144,7 @@ enum Stage {
     Set,
 }
 
-/// In order of preference: those who are to go lose their say first.
+/// In order of preference: removed administrators lose their rights first.
 const CANDIDATES: &[&[Stage]] = &[
     &[Stage::Remove, Stage::Add, Stage::Set],
     &[Stage::SetRevocation, Stage::Remove, Stage::Add, Stage::Set],
@@ -160,7 +162,7 @@ struct Changes {
 }
 
 impl Changes {
-    /// The attributes after each stage that sets some.
+    /// The attributes after a stage.
     fn after(&self, stage: Stage, before: Attributes) -> Attributes {
         match stage {
             Stage::Remove | Stage::Add => before,
@@ -172,7 +174,8 @@ impl Changes {
         }
     }
 
-    /// Whether no step of this order breaks a rule. Those who stay sign, and those who come once they are there.
+    /// Whether the unit accepts every stage of this sequence. Kept administrators sign, and added ones once they are
+    /// installed.
     fn is_legal(&self, installed: usize, kept: usize, stages: &[Stage]) -> bool {
         let (mut count, mut able, mut attributes) = (installed, kept, self.now);
         for stage in stages {
@@ -212,23 +215,27 @@ impl Changes {
         true
     }
 
-    fn orders(&self, stages: &[Stage]) -> Vec<Order> {
-        let mut orders = Vec::new();
+    fn operations(&self, stages: &[Stage]) -> Vec<AdminOperation> {
+        let mut operations = Vec::new();
         let mut attributes = self.now;
         for stage in stages {
             match stage {
-                Stage::Remove => orders.extend(self.removed.iter().copied().map(Order::RemoveAdministrator)),
-                Stage::Add => orders.extend(self.added.iter().cloned().map(Order::AddAdministrator)),
+                Stage::Remove => {
+                    operations.extend(self.removed.iter().copied().map(AdminOperation::RemoveAdministrator))
+                }
+                Stage::Add => {
+                    operations.extend(self.added.iter().cloned().map(AdminOperation::AddAdministrator))
+                }
                 set => {
                     let next = self.after(*set, attributes);
                     if next != attributes {
-                        orders.push(Order::SetAttributes(next));
+                        operations.push(AdminOperation::SetAttributes(next));
                         attributes = next;
                     }
                 }
             }
         }
-        orders
+        operations
     }
 }
 
