@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::{
-    Commit, CommitStats, Deadline, Freshness, Key, Keystore, Lease, LeaseId, MemoryStore, MemoryWatch, Page, RedbStore,
-    RedbWatch, Revision, Snapshot, StoreError, StoreIdentity, Txn, WatchEvent, WatchStream,
+    Commit, CommitStats, Deadline, Freshness, Key, Keystore, Lease, LeaseId, MemoryStore, MemoryWatch, Page,
+    RedbStore, RedbWatch, Revision, Snapshot, StoreError, StoreIdentity, Txn, WatchEvent, WatchStream,
 };
 
 /// A store of any kind. [`Keystore`] has async methods, so `dyn Keystore` is not possible.

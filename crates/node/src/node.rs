@@ -3,8 +3,8 @@
 use crate::audit::AuditLog;
 use crate::builder::NodeBuilder;
 use crate::front_ends;
-use crate::instance_state::instance_state;
 use crate::health::NodeHealth;
+use crate::instance_state::instance_state;
 use crate::jobs::JobTiming;
 use crate::metrics::Metrics;
 use crate::opening::{Open, open};

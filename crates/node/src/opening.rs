@@ -40,7 +40,9 @@ impl Open {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         match &*jobs {
             Some(jobs) if jobs.all_run() => Ok(()),
-            Some(_) => Err("a background job has ended by a failure of its own; restart the service".to_owned()),
+            Some(_) => {
+                Err("a background job has ended by a failure of its own; restart the service".to_owned())
+            }
             None => Err("the node is stopping".to_owned()),
         }
     }

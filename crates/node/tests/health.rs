@@ -1,6 +1,6 @@
 //! What the operator's address says of a node that works, and of one that does not.
 
-use crate::common::{PATIENCE, Region, TestNode, SocketUnit, wait_until};
+use crate::common::{PATIENCE, Region, SocketUnit, TestNode, wait_until};
 use axum::http::Method;
 
 #[tokio::test]
@@ -12,7 +12,11 @@ async fn a_node_is_alive_before_it_is_ready() {
     assert!(ready.status == 503 && ready.text.contains("unit 1 is in imprint mode"), "{}", ready.text);
     let health = node.operator("/healthz").await;
     assert_eq!(health.status, 503);
-    assert!(health.text.starts_with("[-] instances: ") && health.text.ends_with("failed\n"), "{}", health.text);
+    assert!(
+        health.text.starts_with("[-] instances: ") && health.text.ends_with("failed\n"),
+        "{}",
+        health.text
+    );
     assert!(!health.text.contains("[+]"), "{}", health.text);
     assert_eq!(node.metric("hsm_ready").await, 0.0);
     // The same on the address of the APIs.

@@ -109,7 +109,8 @@ async fn one_node_sweeps_and_another_takes_over_when_it_dies() {
     let before = worker.metric(&purged()).await;
     drop(worker);
     let died = Instant::now();
-    wait_until("the other node purges the rest", async || before + other.metric(&purged()).await == 15.0).await;
+    wait_until("the other node purges the rest", async || before + other.metric(&purged()).await == 15.0)
+        .await;
     assert!(died.elapsed() < LEASE + PATIENCE / 4, "{:?}", died.elapsed());
 }
 

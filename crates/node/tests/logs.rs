@@ -83,7 +83,8 @@ async fn session(region: &Region, node: &TestNode) -> Vec<String> {
     node.act(&root, "unwrap", &ciphertext).await;
     node.act(&root, "rewrap", &ciphertext).await;
     node.act(&root, "rotate", &json!({})).await;
-    let imported = node.create(json!({ "name": "in", "extractable": true, "payload": in_base64(&material) })).await;
+    let imported =
+        node.create(json!({ "name": "in", "extractable": true, "payload": in_base64(&material) })).await;
     let shown = node.call(Method::GET, &format!("/api/v2/keys/{imported}"), "").await;
     assert!(shown.text.contains(&in_base64(&material)));
     // Refused ones, too: what is wrong with a secret is no reason to show it.
@@ -117,7 +118,8 @@ async fn session(region: &Region, node: &TestNode) -> Vec<String> {
 
 /// The secrets that a log contains. A secret of at least 16 characters counts when half of it is there.
 fn leaked<'a>(log: &str, secrets: &'a [String]) -> Vec<&'a String> {
-    let part = |secret: &str| secret.get(..secret.len() / 2).filter(|_| secret.len() >= 16).map(str::to_owned);
+    let part =
+        |secret: &str| secret.get(..secret.len() / 2).filter(|_| secret.len() >= 16).map(str::to_owned);
     let leaks = |secret: &&String| log.contains(part(secret).as_deref().unwrap_or(secret));
     secrets.iter().filter(leaks).collect()
 }

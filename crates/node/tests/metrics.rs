@@ -67,7 +67,10 @@ async fn the_table_of_metrics_is_complete_and_right() {
     let wrap = "hsm_request_duration_seconds_count{api=\"rest\",method=\"POST\",\
                 route=\"/api/v2/keys/{key}/actions/wrap\",code=\"200\"}";
     assert_eq!(of(wrap), Some(1.0), "{text}");
-    assert_eq!(of("ibm_hpcs_api_request_gauge{ibm_hpcs_api=\"POST /api/v2/keys/{key}/actions/wrap\""), Some(1.0));
+    assert_eq!(
+        of("ibm_hpcs_api_request_gauge{ibm_hpcs_api=\"POST /api/v2/keys/{key}/actions/wrap\""),
+        Some(1.0)
+    );
     assert_eq!(of("hsm_unit_state{unit=\"1\""), Some(1.0), "{text}");
     assert!(of("hsm_keystore_commits_total").unwrap() >= 3.0, "{text}");
     assert!(of("hsm_keystore_flush_seconds_count").unwrap() >= 3.0, "{text}");

@@ -44,7 +44,9 @@ fn alive() -> Response {
 fn readiness(ready: Result<(), String>) -> Response {
     let (status, health) = match ready {
         Ok(()) => (StatusCode::OK, Health { status: "ready", reason: None }),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, Health { status: "not ready", reason: Some(reason) }),
+        Err(reason) => {
+            (StatusCode::SERVICE_UNAVAILABLE, Health { status: "not ready", reason: Some(reason) })
+        }
     };
     answer::json(status, answer::PLAIN_JSON, &health)
 }

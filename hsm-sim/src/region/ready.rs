@@ -47,7 +47,16 @@ impl ReadyFile {
     /// The text printed when the region has started: how to use it, with lines to paste.
     #[must_use]
     pub fn greeting(&self) -> String {
-        let ReadyFile { rest_url, iam_url, control_url, operator_url, instance_id, instance_id_2, region, .. } = self;
+        let ReadyFile {
+            rest_url,
+            iam_url,
+            control_url,
+            operator_url,
+            instance_id,
+            instance_id_2,
+            region,
+            ..
+        } = self;
         let units: Vec<String> = self.units.iter().map(ReadyUnit::shown).collect();
         let units = units.join(", ");
         let data = self.data.display();

@@ -197,7 +197,9 @@ impl Listeners {
         let (api, control) = (bind(0).await?, bind(1).await?);
         let operator = match bind(2).await {
             Ok(operator) => operator,
-            Err(_) => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|source| UpError::Port { port: 0, source })?,
+            Err(_) => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+                .await
+                .map_err(|source| UpError::Port { port: 0, source })?,
         };
         Ok(Self { api, control, operator })
     }

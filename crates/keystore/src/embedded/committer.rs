@@ -83,7 +83,17 @@ impl CommitterCore {
         latest_view.set(Some(view));
         let tip = watch::Sender::new(header.revision);
         let counters = Arc::default();
-        Ok(Self { db: Some(db), header, latest_view, tip, options, counters, failure: None, side_file, _lock: lock })
+        Ok(Self {
+            db: Some(db),
+            header,
+            latest_view,
+            tip,
+            options,
+            counters,
+            failure: None,
+            side_file,
+            _lock: lock,
+        })
     }
 
     pub(super) fn header(&self) -> Header {

@@ -94,7 +94,16 @@ impl RedbStore {
         let committer = Committer::start(core)?;
         let lease_task = tokio::spawn(revoke_ended_leases(Arc::clone(&lease_timers), committer.downgrade()));
         let lease_task = lease_task.abort_handle();
-        Ok(Self { committer: Some(committer), latest_view, tip, identity, options, counters, lease_timers, lease_task })
+        Ok(Self {
+            committer: Some(committer),
+            latest_view,
+            tip,
+            identity,
+            options,
+            counters,
+            lease_timers,
+            lease_task,
+        })
     }
 
     /// Statistics of commits since the store was opened.

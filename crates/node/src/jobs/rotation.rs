@@ -90,7 +90,8 @@ impl<'a> Progress<'a> {
     }
 
     fn made(&mut self, instance: InstanceId, status: &RotationStatus) {
-        let (phase, before) = self.seen.insert(instance, (status.phase, status.done)).unwrap_or((status.phase, 0));
+        let (phase, before) =
+            self.seen.insert(instance, (status.phase, status.done)).unwrap_or((status.phase, 0));
         // The end of a phase with batches shows the number of that phase.
         let continues = phase == status.phase || !status.phase.has_batches();
         let processed = status.done.saturating_sub(if continues { before } else { 0 });

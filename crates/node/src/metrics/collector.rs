@@ -49,7 +49,8 @@ impl Collector for NodeCollector {
 
 fn build(encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let labels = BuildLabels { version: env!("CARGO_PKG_VERSION") };
-    let mut build = encoder.encode_descriptor("build_info", "Version of the program", None, MetricType::Gauge)?;
+    let mut build =
+        encoder.encode_descriptor("build_info", "Version of the program", None, MetricType::Gauge)?;
     ConstGauge::new(1_i64).encode(build.encode_family(&labels)?)
 }
 
@@ -108,8 +109,7 @@ fn commits(stats: &CommitStats, encoder: &mut DescriptorEncoder<'_>) -> Result<(
     let help = "Whether the keystore has stopped committing after a failure";
     failed.encode(encoder.encode_descriptor("keystore_failed", help, None, failed.metric_type())?)?;
     let help = "Time of a flush of the keystore to stable storage";
-    let mut flush =
-        encoder.encode_descriptor("keystore_flush_seconds", help, None, MetricType::Histogram)?;
+    let mut flush = encoder.encode_descriptor("keystore_flush_seconds", help, None, MetricType::Histogram)?;
     let within: u64 = stats.flush_buckets.iter().sum();
     let bounds = FLUSH_BOUNDS.iter().map(std::time::Duration::as_secs_f64).chain([f64::INFINITY]);
     let counts = stats.flush_buckets.iter().copied().chain([stats.flushes.saturating_sub(within)]);

@@ -91,11 +91,13 @@ impl HpcsWindow {
             !counts.0.is_empty()
         });
         let sum = |counts: &Counts| {
-            counts.0.values().fold((0, Duration::ZERO), |(n, time), (more, longer)| (n + more, time + *longer))
+            counts
+                .0
+                .values()
+                .fold((0, Duration::ZERO), |(n, time), (more, longer)| (n + more, time + *longer))
         };
-        let mean = |(count, time): (u64, Duration)| {
-            (count, time / u32::try_from(count).unwrap_or(u32::MAX).max(1))
-        };
+        let mean =
+            |(count, time): (u64, Duration)| (count, time / u32::try_from(count).unwrap_or(u32::MAX).max(1));
         requests
             .iter()
             .map(|(key, counts)| {
@@ -145,7 +147,8 @@ impl Collector for HpcsWindow {
         )?;
         for (key, count, _) in &requests {
             let Some(labels) = self.labels(key) else { continue };
-            ConstGauge::new(i64::try_from(*count).unwrap_or(i64::MAX)).encode(number.encode_family(&labels)?)?;
+            ConstGauge::new(i64::try_from(*count).unwrap_or(i64::MAX))
+                .encode(number.encode_family(&labels)?)?;
         }
         let mut latency = encoder.encode_descriptor(
             "ibm_hpcs_api_latency_gauge",

@@ -23,7 +23,8 @@ use uuid::Uuid;
 
 /// Long enough for anything that is going to happen, on a busy machine too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-pub(crate) const INSTANCE: InstanceId = InstanceId(Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0001));
+pub(crate) const INSTANCE: InstanceId =
+    InstanceId(Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0001));
 pub(crate) const TOKEN: &str = "static-token-of-alice";
 pub(crate) const API_KEY: &str = "api-key-of-alice";
 const COLLECTION: &str = "application/vnd.ibm.kms.key+json";

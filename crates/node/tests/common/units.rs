@@ -72,7 +72,9 @@ impl SocketUnit {
     /// Activates the master key that was prepared.
     pub(crate) fn activate(&self, _key: u8) {
         let mut unit = self.unit.lock().unwrap();
-        let unit_api::NewRegister::FullCommitted(pattern) = unit.status().new else { panic!("not committed") };
+        let unit_api::NewRegister::FullCommitted(pattern) = unit.status().new else {
+            panic!("not committed")
+        };
         unit.administer(AdminCommand::ActivateNew, pattern.as_bytes()).unwrap();
     }
 }

@@ -54,7 +54,8 @@ async fn metrics(State(source): Source) -> Response {
 }
 
 async fn healthz(State(source): Source, RawQuery(query): RawQuery) -> Response {
-    let verbose = query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
+    let verbose =
+        query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
     let checks = source.checks();
     let healthy = checks.iter().all(|check| check.outcome.is_ok());
     let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -9,8 +9,8 @@ use keystore::StoreError;
 use kms::{CiphertextError, Field, FieldRule, InstanceId, KeyAction, KeyRef, KmsError, UnitsError};
 use std::error::Error;
 use std::time::Duration;
-use wire::text::error_chain;
 use wire::rest::{BodyError, Envelope, ErrorResource, InvalidQuery, ReasonCode, TYPE_ERROR, Target};
+use wire::text::error_chain;
 
 /// A refusal or failure, ready to be sent. `doing` in its constructors is the first half of the message: what did not
 /// happen.

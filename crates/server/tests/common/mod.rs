@@ -13,8 +13,8 @@ use kms::{
 };
 use serde_json::{Value, json};
 use server::auth::{Auth, AuthConfig, Identity, SigningKey};
-use server::rest::{Instance, RestState, ServiceKind};
 use server::observe::{AnsweredRequest, RequestObserver, observed};
+use server::rest::{Instance, RestState, ServiceKind};
 use server::{KeyService, ServiceSource, ServiceUnits};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
