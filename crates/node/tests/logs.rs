@@ -4,35 +4,45 @@ use crate::common::{API_KEY, INSTANCE, PATIENCE, Region, TOKEN, TestNode, send};
 use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::json;
+use std::cell::RefCell;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
 
-/// Everything that this thread logs, at every level.
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl Captured {
-    /// Captures what is logged on this thread, and so by all tasks of a test's runtime, until the guard is dropped.
-    fn start() -> (Self, tracing::subscriber::DefaultGuard) {
-        let captured = Self::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(LevelFilter::TRACE)
-            .with_ansi(false)
-            .with_writer(captured.clone())
-            .finish();
-        (captured, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
+thread_local! {
+    /// What this thread, and so a test's runtime with all its tasks, has logged.
+    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Write for Captured {
+/// Captures what the calling thread logs from here on, at every level.
+///
+/// The subscriber is the process's: with one for each thread, a callsite that a thread without a subscriber reaches first
+/// stays disabled for all.
+fn start_capture() {
+    static SUBSCRIBER: Once = Once::new();
+    SUBSCRIBER.call_once(|| {
+        tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::TRACE)
+            .with_ansi(false)
+            .with_writer(|| ThreadLog)
+            .init();
+        tracing::callsite::rebuild_interest_cache();
+    });
+    LOG.with_borrow_mut(Vec::clear);
+}
+
+/// What the calling thread has logged since [`start_capture`].
+fn captured() -> String {
+    LOG.with_borrow(|log| String::from_utf8(log.clone()).unwrap())
+}
+
+/// Writes to the calling thread's log.
+struct ThreadLog;
+
+impl Write for ThreadLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        // A thread's last words may come after its log is gone.
+        let _ = LOG.try_with(|log| log.borrow_mut().extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
@@ -41,24 +51,16 @@ impl Write for Captured {
     }
 }
 
-impl MakeWriter<'_> for Captured {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
 #[tokio::test]
 async fn one_correlation_id_leads_from_a_request_to_its_unit_commands() {
-    let (log, _guard) = Captured::start();
+    start_capture();
     let region = Region::keyed();
     let node = region.node("a", PATIENCE).await;
     let key = node.create_root().await;
     let path = format!("/api/v2/keys/{key}/actions/wrap");
     let answer = node.call_as("id-of-the-wrap", Method::POST, &path, r#"{"plaintext": "YQ=="}"#).await;
     assert_eq!((answer.status, answer.correlation_id.as_str()), (200, "id-of-the-wrap"));
-    let log = log.text();
+    let log = captured();
     let of_request: Vec<&str> = log.lines().filter(|line| line.contains("id-of-the-wrap")).collect();
     let has = |what: &str| of_request.iter().any(|line| line.contains(what));
     assert!(has("command=\"Encrypt\"") && has("request answered") && has("status=200"), "{log}");
@@ -126,11 +128,11 @@ fn leaked<'a>(log: &str, secrets: &'a [String]) -> Vec<&'a String> {
 
 #[tokio::test]
 async fn no_secret_is_logged_at_any_level() {
-    let (log, _guard) = Captured::start();
+    start_capture();
     let region = Region::keyed();
     let node = region.node("a", PATIENCE).await;
     let secrets = session(&region, &node).await;
-    let text = log.text();
+    let text = captured();
     assert!(text.contains("request answered") && text.contains("TRACE"), "nothing was captured: {text}");
     assert_eq!(leaked(&text, &secrets), Vec::<&String>::new());
 
@@ -138,5 +140,5 @@ async fn no_secret_is_logged_at_any_level() {
     for secret in &secrets {
         tracing::trace!(secret, "planted");
     }
-    assert_eq!(leaked(&log.text(), &secrets).len(), secrets.len());
+    assert_eq!(leaked(&captured(), &secrets).len(), secrets.len());
 }

@@ -179,7 +179,10 @@ async fn e2e_engine_a_token_that_is_not_there_is_said_before_anything_depends_on
         assert!(said.contains(why) && !said.contains("1234"), "{engine}: {said}");
     };
     refused(&uri("nobody", "&pin-value=1234"), "pin-value is not accepted");
-    refused(&uri("nobody", "").replace("file:", "file"), "pin-source is file:/absolute/path");
+    refused(
+        &uri("nobody", "").replace("file:", "file"),
+        "invalid pin-source; supported: file:/absolute/path",
+    );
     refused("az7=soft", "there are az1, az2, az3");
     assert!(!data.exists(), "something was made before it was refused");
     refused(&uri("nobody", ""), "is not in service");

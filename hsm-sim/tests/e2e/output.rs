@@ -41,6 +41,9 @@ fn e2e_output_a_command_whose_reader_has_gone_ends_quietly() {
         );
     }
     let files = folder.path().join("files");
+    // The first command of a workstation also says which root certificate it trusts from then on.
+    let mut first = control("tke cryptounits", &region.data);
+    assert!(first.arg("--files").arg(&files).output().unwrap().status.success());
     let mut tke = control("tke cryptounits", &region.data);
     assert_eq!(run(tke.arg("--files").arg(&files), closed_pipe()), (CLOSED_PIPE, String::new()));
     // A command that fails says so, and keeps its own status.
