@@ -102,10 +102,10 @@ async fn observe(State(observation): State<Arc<Observation>>, request: Request, 
 
 /// The request's correlation id if it is printable and not too long, else a new one.
 fn correlation_id(headers: &HeaderMap) -> HeaderValue {
-    let given = [CORRELATION_ID, X_CORRELATION_ID].into_iter().filter_map(|name| headers.get(name));
+    let mut given = [CORRELATION_ID, X_CORRELATION_ID].into_iter().filter_map(|name| headers.get(name));
     let is_good =
         |id: &&HeaderValue| !id.is_empty() && id.len() <= MAX_CORRELATION_ID_LEN && id.to_str().is_ok();
-    given.filter(is_good).next().cloned().unwrap_or_else(|| {
+    given.find(is_good).cloned().unwrap_or_else(|| {
         // A UUID is visible ASCII.
         HeaderValue::try_from(Uuid::new_v4().to_string()).unwrap_or(HeaderValue::from_static("none"))
     })

@@ -94,7 +94,7 @@ pub(crate) async fn open_quorum(
             let (needed, able) = (need.signatures, need.signatures - missing);
             let number = need.unit.number();
             format!(
-                "crypto unit {number} needs {needed} signatures, and {able} keys of its administrators are available: \
+                "crypto unit {number} needs {needed} signatures; keys of its administrators that are available: {able}. To continue, \
                  {}, insert more cards (--card), or let others sign a proposal (`propose`)",
                 more_keys()
             )

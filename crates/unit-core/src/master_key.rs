@@ -20,7 +20,7 @@ const PATTERN_PREFIX: &[u8] = &[0x01];
 /// Specification of a master key: derivation and digest only. It never leaves the engine wrapped; whether it may be exported
 /// is decided when it is made.
 pub(crate) const fn master_key_spec(extractable: bool) -> KeySpec {
-    KeySpec { extractable: extractable, ..KeySpec::aes(32, KeyUses::DERIVE) }
+    KeySpec { extractable, ..KeySpec::aes(32, KeyUses::DERIVE) }
 }
 
 /// The key that wraps blobs, and nothing else. A type of its own, so that no key of a caller takes its place.

@@ -51,14 +51,13 @@ pub fn run(options: &UnitOptions) -> Result<(), UnitServerError> {
     }
     .entered();
     let slowness = Arc::new(Slowness::default());
-    let server = UnitServer::open(&config(options, &slowness)).map_err(|error| {
-        let Some(conf) = error.softhsm_conf() else { return error };
+    let server = UnitServer::open(&config(options, &slowness)).inspect_err(|error| {
+        let Some(conf) = error.softhsm_conf() else { return };
         let failed = restart_with(conf);
         tracing::error!(
             error = &failed as &dyn Error,
             "the program cannot be started with SoftHSM's configuration"
         );
-        error
     });
     let server = server.inspect_err(|error| {
         if let Some(announcement) = announcement(error).filter(|_| options.supervised_as.is_some()) {

@@ -158,8 +158,8 @@ async fn e2e_without_every_signature_nothing_is_sent() {
     for (mood, why) in [
         (Mood::Slow, "did not answer within 5s"),
         (Mood::Fails, "answered with HTTP status 500"),
-        (Mood::Garbles, "answer is malformed"),
-        (Mood::SignsSomethingElse, "signature does not verify under its key"),
+        (Mood::Garbles, "response of the signing service is malformed"),
+        (Mood::SignsSomethingElse, "is not valid under its key"),
     ] {
         service.set_signing("bob", mood);
         desk.refused(&patient, &["nothing was sent: 1 of 2 keys did not sign: bob (", why, "not tried"]);
@@ -190,7 +190,7 @@ async fn e2e_keys_and_tokens_that_the_service_does_not_take_are_named() {
         .refused(COMMIT, &["key `bob` of the signing service", "does not accept the token of the key"]);
     assert!(!refusal.contains("made-up"), "a token was printed");
     let only_alice = json!([{"key": "alice", "token": TOKENS[0].1}]).to_string();
-    for (keys, able) in [(only_alice.as_str(), "and 1 of"), ("[]", "and 0 of")] {
+    for (keys, able) in [(only_alice.as_str(), "available: 1"), ("[]", "available: 0")] {
         let said = with_keys(keys.to_owned())
             .refused(COMMIT, &["nothing was changed", "needs 2 signatures", able, "in SIGNSERVKEYS"]);
         assert!(!said.contains("sigkey-sel"), "advice that does nothing: {said}");

@@ -39,7 +39,7 @@ fn unnamed(folder: &Path) -> Outcome<Vec<String>> {
 }
 
 #[cfg(test)]
-mod tests {
+mod own {
     use super::*;
 
     #[test]

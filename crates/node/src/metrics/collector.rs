@@ -68,7 +68,7 @@ fn units(units: &[UnitView], encoder: &mut DescriptorEncoder<'_>) -> Result<(), 
         let labels = UnitStateLabels { unit: unit.number, zone: unit.zone.clone(), state: unit.state };
         ConstGauge::new(1_i64).encode(states.encode_family(&labels)?)?;
     }
-    let gauges: [(&str, &str, fn(&UnitView) -> f64); 4] = [
+    let gauges: [UnitMetric<f64>; 4] = [
         ("unit_in_use", "Whether the unit gets work", |unit| f64::from(u8::from(unit.in_use))),
         ("unit_outstanding_commands", "Commands that the unit has not answered yet", |unit| {
             f64::from(unit.outstanding)
@@ -84,7 +84,7 @@ fn units(units: &[UnitView], encoder: &mut DescriptorEncoder<'_>) -> Result<(), 
             ConstGauge::new(value(unit)).encode(gauge.encode_family(&labels(unit))?)?;
         }
     }
-    let counters: [(&str, &str, fn(&UnitView) -> u64); 2] = [
+    let counters: [UnitMetric<u64>; 2] = [
         ("unit_served_commands", "Commands that the unit has answered", |unit| unit.served),
         ("unit_failed_commands", "Commands that failed through a fault of the unit", |unit| unit.failed),
     ];
@@ -96,6 +96,9 @@ fn units(units: &[UnitView], encoder: &mut DescriptorEncoder<'_>) -> Result<(), 
     }
     Ok(())
 }
+
+/// Name, help text and value of a metric of units.
+type UnitMetric<T> = (&'static str, &'static str, fn(&UnitView) -> T);
 
 fn labels(unit: &UnitView) -> UnitLabels {
     UnitLabels { unit: unit.number, zone: unit.zone.clone() }

@@ -76,7 +76,8 @@ impl Region {
 
     /// Loads and commits a master key, made of parts with this number, in every unit; its pattern.
     pub(crate) fn prepare(&self, key: u8) -> String {
-        self.units.iter().map(|unit| unit.prepare(key)).last().unwrap().to_string()
+        let patterns: Vec<_> = self.units.iter().map(|unit| unit.prepare(key)).collect();
+        patterns.last().unwrap().to_string()
     }
 
     pub(crate) fn activate(&self, key: u8) {

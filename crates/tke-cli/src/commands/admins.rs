@@ -163,7 +163,7 @@ pub(crate) async fn remove(context: &Context<'_>, args: &AdminRmArgs) -> Result<
     let needs: Vec<Need<'_>> = there
         .iter()
         .map(|unit| Need {
-            unit: unit,
+            unit,
             signatures: needed(&unit.snapshot, AdminCommand::RemoveAdministrator, None),
         })
         .collect();
