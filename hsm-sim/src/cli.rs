@@ -37,7 +37,7 @@ pub enum CliCommand {
         /// What to heal.
         #[command(flatten)]
         target: TargetArgs,
-        /// Which region.
+        /// The region to reach.
         #[command(flatten)]
         reach: ReachArgs,
     },
@@ -232,13 +232,13 @@ pub enum FaultCommand {
     Tamper(FaultArgs),
 }
 
-/// Whom a fault is for.
+/// Units of a fault, and the region they are in.
 #[derive(Clone, Debug, Args)]
 pub struct FaultArgs {
-    /// Which units.
+    /// Units that the fault is for.
     #[command(flatten)]
     pub target: TargetArgs,
-    /// Which region.
+    /// The region to reach.
     #[command(flatten)]
     pub reach: ReachArgs,
 }
@@ -274,7 +274,7 @@ pub enum ClockCommand {
         /// By how much.
         #[arg(value_parser = parse_duration)]
         by: Duration,
-        /// Which region.
+        /// The region to reach.
         #[command(flatten)]
         reach: ReachArgs,
     },

@@ -40,7 +40,7 @@ pub enum UnitServerError {
     Device {
         /// The unit's folder.
         folder: PathBuf,
-        /// Why.
+        /// Why the identity cannot be read, made or used.
         source: DeviceError,
     },
     /// The unit's keys are on another engine than the required one, or the kept choice cannot be read.
@@ -48,7 +48,7 @@ pub enum UnitServerError {
     EngineChoice {
         /// The unit's folder.
         folder: PathBuf,
-        /// Why.
+        /// The mismatch, or why the kept choice cannot be read.
         source: KeptEngineError,
     },
     /// The engine in software does not start.
@@ -63,7 +63,7 @@ pub enum UnitServerError {
         domain_index: u32,
         /// Whether the token holds keys of the unit.
         has_keys: bool,
-        /// Why.
+        /// Why the token cannot be used.
         source: TokenError,
     },
     /// The socket cannot be created.

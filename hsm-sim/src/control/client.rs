@@ -19,23 +19,23 @@ pub enum ControlError {
     /// No region runs there.
     #[error("no region runs on {}: start one with `hsm-sim up`, or name its data directory with --data", .0.display())]
     NotRunning(PathBuf),
-    /// What it left is unreadable.
+    /// The ready file of the region cannot be read.
     #[error("{} cannot be read", .path.display())]
     ReadyFile {
-        /// Which file.
+        /// Path of the ready file.
         path: PathBuf,
-        /// Why.
+        /// OS error of the read, or why its content is not a ready file.
         source: io::Error,
     },
-    /// Nobody answers.
+    /// The control API does not answer.
     #[error("no region answers at {url}")]
     Unreachable {
-        /// Where.
+        /// Address of the control API.
         url: String,
-        /// Why.
+        /// Why the request failed.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// It said no.
+    /// The region refused the request; its message.
     #[error("{0}")]
     Refused(String),
 }

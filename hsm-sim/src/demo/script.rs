@@ -19,7 +19,7 @@ pub enum ScriptError {
     /// A unit does not take part again.
     #[error("{zone} was healed and did not come back into full service within {} s", HEALING_PATIENCE.as_secs())]
     NotHealed {
-        /// Which zone.
+        /// Zone that was healed.
         zone: &'static str,
     },
 }

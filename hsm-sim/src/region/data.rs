@@ -15,38 +15,38 @@ const MAX_SOCKET_PATH: usize = 100;
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// The system says no.
+    /// The operating system refuses access.
     #[error("the data directory {} cannot be used: check that it may be written, or name another with --data", .path.display())]
     Unusable {
-        /// Which.
+        /// File or folder that was accessed.
         path: PathBuf,
-        /// What the system said.
+        /// OS error of the access.
         source: io::Error,
     },
-    /// It holds something else.
+    /// The folder holds files of another program.
     #[error(
         "{} is not empty and is no data directory of hsm-sim; nothing in it was touched. Name another with --data",
         .0.display()
     )]
     Foreign(PathBuf),
-    /// Another process has it.
+    /// Another process has locked the directory.
     #[error(
         "{} is in use by another hsm-sim (process {holder}): stop that one, or name another with --data",
         .path.display()
     )]
     InUse {
-        /// Which.
+        /// The data directory.
         path: PathBuf,
         /// Its process ID, as far as is known.
         holder: String,
     },
-    /// A file in it makes no sense.
+    /// The content of a file is invalid.
     #[error("{} is damaged: restore it from a copy, or start afresh with another --data", .0.display())]
     Damaged(PathBuf),
-    /// Its units are in somebody else's hands.
+    /// The units were set up with another kind of ceremony.
     #[error(
-        "the units of this data directory are brought into service by the {kept} ceremony, and whoever holds their \
-         signature keys and key parts goes on holding them: name another directory with --data for the {wanted} ceremony"
+        "the units of this data directory are set up with the {kept} ceremony, and the holders of their signature \
+         keys and key parts keep control of them: name another directory with --data for the {wanted} ceremony"
     )]
     OtherCeremony {
         /// The directory's.
