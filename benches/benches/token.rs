@@ -4,6 +4,7 @@
 //! The token is a SoftHSM's, thrown away afterwards. The second question is answered by a table before the first: the unit
 //! and the bare calls take turns, so that what else the machine does befalls both, and the ratio is to stay below 1.10.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark fails by panicking")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its results")]
 
 use criterion::Criterion;
 use cryptoki::context::Pkcs11;

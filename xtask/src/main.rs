@@ -2,6 +2,8 @@
 //!
 //! No product logic lives here.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a chore reports on the terminal")]
+
 mod apt;
 mod bench;
 mod ct;

@@ -9,6 +9,7 @@
     clippy::panic,
     reason = "the soak test fails by panicking"
 )]
+#![expect(clippy::print_stdout, reason = "the soak test prints its measurements")]
 
 #[path = "../tests/common/soak.rs"]
 mod soak;

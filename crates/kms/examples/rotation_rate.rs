@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release -p kms --example rotation_rate`
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what fails ends the measurement")]
+#![expect(clippy::print_stdout, reason = "the example prints its measurements")]
 
 #[path = "../tests/common/real.rs"]
 mod real;

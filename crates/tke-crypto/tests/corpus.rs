@@ -1,5 +1,7 @@
 //! Runs the fuzz corpus as ordinary tests. `cargo xtask fuzz` searches for more inputs.
 
+#![expect(clippy::print_stderr, reason = "the last printed name is the failing file")]
+
 #[path = "../fuzz/bodies/certificates.rs"]
 mod certificates;
 #[path = "../fuzz/bodies/sealed_part.rs"]

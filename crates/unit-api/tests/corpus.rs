@@ -1,5 +1,7 @@
 //! What fuzzing has found to be worth keeping, run as ordinary tests. `cargo xtask fuzz` looks for more.
 
+#![expect(clippy::print_stderr, reason = "the last printed name is the failing file")]
+
 #[path = "../fuzz/bodies/frames.rs"]
 mod frames;
 #[path = "../fuzz/bodies/signed_block.rs"]

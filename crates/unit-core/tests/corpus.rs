@@ -1,5 +1,7 @@
 //! What fuzzing has found to be worth keeping, run as ordinary tests. `cargo xtask fuzz` looks for more.
 
+#![expect(clippy::print_stderr, reason = "the last printed name is the failing file")]
+
 use crate::{blob, unit_request};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -22,11 +22,10 @@ pub(crate) fn run() -> Outcome {
         promises::check(&files),
         tests::check()?,
         pages::check(&files)?,
+        prints::check(&files),
     ]
     .concat();
-    for (rule, found) in [("prints", prints::check(&files)), ("words", words::check(&files))] {
-        announce(rule, &found)?;
-    }
+    announce("words", &words::check(&files))?;
     if complaints.is_empty() {
         return Ok(());
     }

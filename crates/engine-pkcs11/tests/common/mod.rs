@@ -5,6 +5,10 @@
 //! never read.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
+#![expect(
+    clippy::print_stdout,
+    reason = "a test prints why it is skipped and what its child process printed"
+)]
 
 use engine_pkcs11::softhsm::{self, CONF_VARIABLE, Home};
 use engine_pkcs11::{EventHandler, Pin, Token, TokenEvent, TokenUri};

@@ -13,6 +13,7 @@ pub(crate) fn softhsm(test: &str) -> Option<PathBuf> {
 }
 
 /// Prints that a test is skipped and why; where the environment variable `HSM_SIM_SKIPPED` names a file, adds a line to it.
+#[expect(clippy::print_stdout, reason = "a test prints why it is skipped")]
 pub(crate) fn record(test: &str, why: &str) {
     let line = format!("skipped: {test}: {why}");
     println!("{line}");
