@@ -41,12 +41,12 @@ fn main() {
         find_module().unwrap_or_else(|| panic!("there is no SoftHSM on this machine: {INSTALL_HINT}"));
     match std::env::var_os(FOLDER) {
         Some(folder) => measure(&module, Path::new(&folder)),
-        None => start_anew(),
+        None => start_child(),
     }
 }
 
-/// SoftHSM finds its tokens by an environment variable, which a process cannot set for itself.
-fn start_anew() {
+/// Runs this program again with the environment variable by which SoftHSM finds its tokens.
+fn start_child() {
     let folder = tempfile::tempdir().unwrap();
     let home = Home::create_or_open(folder.path()).unwrap();
     let ended = std::process::Command::new(std::env::current_exe().unwrap())
@@ -62,7 +62,7 @@ fn measure(module: &Path, folder: &Path) {
     let home = Home::create_or_open(folder).unwrap();
     home.create_token(module, "bench").unwrap();
     let uri = home.uri(module, "bench").unwrap();
-    let pin = uri.pin_source().unwrap().read(|_| panic!("nobody is asked for a PIN")).unwrap();
+    let pin = uri.pin_source().unwrap().read(|_| panic!("the PIN is in a file")).unwrap();
     let token = Token::open(&uri, pin, Box::new(|event| eprintln!("{event}"))).unwrap();
     let engine = Pkcs11Engine::open(&token, "bench", DeviceKeyMode::CreateIfMissing).unwrap();
     println!("{}", engine.describe());

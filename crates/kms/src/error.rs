@@ -206,23 +206,23 @@ impl From<StoreError> for KmsError {
 /// A field of a request, by its name in the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// `name`.
+    /// `name`: the name of a key.
     Name,
-    /// `description`.
+    /// `description`: free text about a key.
     Description,
-    /// `aliases`.
+    /// `aliases`: alternative names of a key.
     Aliases,
-    /// `tags`.
+    /// `tags`: labels of a key (legacy).
     Tags,
-    /// `expirationDate`.
+    /// `expirationDate`: time at which a key is deactivated.
     ExpirationDate,
-    /// `payload`.
+    /// `payload`: base64 of the material of an imported key.
     Payload,
-    /// `plaintext`.
+    /// `plaintext`: base64 of the data key to wrap.
     Plaintext,
-    /// `aad`.
+    /// `aad`: additional authenticated data of a wrap or unwrap.
     Aad,
-    /// `ciphertext`.
+    /// `ciphertext`: result of an earlier wrap.
     Ciphertext,
 }
 
@@ -256,21 +256,21 @@ pub enum FieldRule {
     /// A length in characters.
     #[error("{min}-{max} characters long")]
     Characters {
-        /// Minimum.
+        /// Minimum length, in characters.
         min: usize,
-        /// Maximum.
+        /// Maximum length, in characters.
         max: usize,
-        /// Length or number in the request.
+        /// Length in the request, in characters.
         found: usize,
     },
     /// A length in bytes.
     #[error("{min}-{max} bytes long")]
     Bytes {
-        /// Minimum.
+        /// Minimum length, in bytes.
         min: usize,
-        /// Maximum.
+        /// Maximum length, in bytes.
         max: usize,
-        /// Length or number in the request.
+        /// Length in the request, in bytes.
         found: usize,
     },
     /// The length of a root key.
@@ -285,9 +285,9 @@ pub enum FieldRule {
     /// A number of entries.
     #[error("at most {max} entries")]
     Entries {
-        /// Maximum.
+        /// Maximum number of entries.
         max: usize,
-        /// Length or number in the request.
+        /// Number of entries in the request.
         found: usize,
     },
     /// No repeated entries.

@@ -123,13 +123,13 @@ pub struct KeyMetadata {
     pub kind: KeyKind,
     /// Origin of its material.
     pub origin: KeyOrigin,
-    /// Name.
+    /// Name given by the caller; not unique.
     pub name: String,
-    /// Description.
+    /// Free text given by the caller.
     pub description: Option<String>,
-    /// Aliases.
+    /// Alternative names, unique in the instance.
     pub aliases: Vec<String>,
-    /// Tags.
+    /// Labels given by the caller (legacy).
     pub tags: Vec<String>,
     /// State at the time of the response, by the service's clock.
     pub state: KeyState,
@@ -213,7 +213,7 @@ pub struct SortBy {
 /// A property that keys can be sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SortProperty {
-    /// `id`.
+    /// `id`: the key's UUID.
     Id,
     /// `state`, by number.
     State,
@@ -221,15 +221,15 @@ pub enum SortProperty {
     Kind,
     /// `imported`: generated keys before imported keys.
     Origin,
-    /// `creationDate`.
+    /// `creationDate`: time of creation.
     CreatedAt,
-    /// `lastUpdateDate`.
+    /// `lastUpdateDate`: time of the last change.
     UpdatedAt,
-    /// `lastRotateDate`.
+    /// `lastRotateDate`: time of the last rotation.
     RotatedAt,
-    /// `deletionDate`.
+    /// `deletionDate`: time of deletion.
     DeletedAt,
-    /// `expirationDate`.
+    /// `expirationDate`: time at which the key is deactivated.
     ExpiresAt,
 }
 

@@ -110,7 +110,8 @@ impl InstanceKeys {
         self.aliases.mac(&[alias.as_bytes()]).finalize().into_bytes().into()
     }
 
-    /// A name that anyone who repeats the same words finds again, and nobody else can work out.
+    /// Name in the store that is derived from `parts` by a MAC: the same parts give the same name, and the name cannot be
+    /// computed without the key.
     pub(crate) fn name(&self, parts: &[&[u8]]) -> [u8; 32] {
         self.names.mac(parts).finalize().into_bytes().into()
     }

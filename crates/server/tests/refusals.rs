@@ -458,7 +458,7 @@ async fn a_header_that_says_two_things_says_nothing() {
     let bench = Bench::new().await;
     let two_instances = bench.get("/keys").and("bluemix-instance", "aaaa0000-0000-4000-8000-000000000002");
     assert_eq!(two_instances.send().await.status, StatusCode::BAD_REQUEST);
-    let two_callers = bench.get("/keys").and("authorization", "Bearer of-somebody-else");
+    let two_callers = bench.get("/keys").and("authorization", "Bearer another-caller");
     assert_eq!(two_callers.send().await.status, StatusCode::UNAUTHORIZED);
 }
 

@@ -117,7 +117,7 @@ async fn answers_of_actions_bear_the_vendor_type() {
     assert_eq!(wrap.header("content-type"), "application/vnd.ibm.kms.key_action+json");
     let listed = bench.get("/keys").send().await;
     assert_eq!(listed.header("content-type"), KEY);
-    let refused = bench.get("/keys/nobody").send().await;
+    let refused = bench.get("/keys/unknown").send().await;
     assert_eq!(refused.header("content-type"), "application/vnd.ibm.kms.error+json");
 }
 

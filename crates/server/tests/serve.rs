@@ -80,7 +80,7 @@ async fn calls_under_way_end_before_the_service_does() {
     stream.write_all(b"GET /later HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
     timeout(PATIENCE, server.begun.notified()).await.unwrap();
     server.stop.send(()).unwrap();
-    // Nobody new gets in any more.
+    // New connections are refused.
     timeout(PATIENCE, async { while TcpStream::connect(server.address).await.is_ok() {} }).await.unwrap();
     assert!(!server.ended.is_finished());
     server.go_on.notify_one();

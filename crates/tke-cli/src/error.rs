@@ -165,7 +165,7 @@ pub enum TkeError {
         what: &'static str,
         /// The given text.
         given: String,
-        /// Advice.
+        /// How to get a valid name, for the user.
         hint: &'static str,
     },
     /// There are several items with this name.

@@ -41,7 +41,7 @@ fn titled(title: &str, instance: Uuid, columns: &Columns) -> String {
     format!("{title}\nSERVICE INSTANCE: {instance}\n{}", columns.text())
 }
 
-/// `cryptounits`.
+/// Crypto units of an instance, one row each, with whether they are selected.
 pub(crate) fn listing(instance: Uuid, units: &[SelectableUnit]) -> String {
     let mut columns = Columns::new(["CRYPTO UNIT NUM", "SELECTED", "TYPE", "LOCATION"]);
     for unit in units {
@@ -56,7 +56,7 @@ pub(crate) fn listing(instance: Uuid, units: &[SelectableUnit]) -> String {
     format!("SERVICE INSTANCE: {instance}\n{}", columns.text())
 }
 
-/// Thresholds.
+/// Signature and revocation threshold, one row for each crypto unit.
 pub(crate) fn thresholds(instance: Uuid, units: &[VerifiedUnit]) -> String {
     let mut columns = Columns::new(["CRYPTO UNIT NUM", "SIGNATURE THRESHOLD", "REVOCATION THRESHOLD"]);
     for unit in units {
@@ -81,7 +81,7 @@ fn is_single(unit: &Snapshot) -> bool {
     unit.attributes.signature_threshold == 1 || unit.attributes.revocation_threshold == 1
 }
 
-/// Administrators.
+/// Administrators, one row each, grouped by crypto unit.
 pub(crate) fn administrators(instance: Uuid, units: &[VerifiedUnit]) -> String {
     let mut columns = Columns::new(["CRYPTO UNIT NUM", "ADMIN NAME", "SUBJECT KEY IDENTIFIER"]);
     for unit in units {

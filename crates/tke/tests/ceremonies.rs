@@ -168,7 +168,7 @@ async fn what_was_not_worked_out_is_not_committed() {
     assert!(matches!(left.new, NewRegister::FullUncommitted(_)) && left.current.is_none());
 }
 
-/// A unit that has lost its state says so, is not worked on, and is zeroized by whoever reaches it.
+/// A unit that has lost its state reports it and accepts only a zeroize, which needs no signature.
 #[tokio::test]
 async fn a_broken_unit_is_named_and_can_be_zeroized() {
     let wired = Wired::without_state(1);
@@ -185,7 +185,7 @@ async fn a_broken_unit_is_named_and_can_be_zeroized() {
 }
 
 #[tokio::test]
-async fn an_answer_that_somebody_has_touched_is_not_believed() {
+async fn a_modified_response_is_rejected() {
     let (unit, wired) = meet(1, UnitKind::Operational).await;
     // Every byte of the signed block and of its signature counts.
     let changes: [world::Tampering; 4] = [
@@ -241,7 +241,7 @@ async fn a_proposal_is_signed_apart_and_good_once() {
     let mut carried = Proposal::from_json(&proposal.to_json()).unwrap();
     carried.sign(&keys[1], now).await.unwrap();
     assert!(carried.describe().contains("add administrator `Administrator 3`"), "{}", carried.describe());
-    let forged = carried.to_json().replace("Administrator 1", "Somebody else");
+    let forged = carried.to_json().replace("Administrator 1", "Another name");
     assert!(Proposal::from_json(&forged).is_ok(), "names are for people; keys are what counts");
     let at = carried.to_json().find("\"block\"").unwrap() + 60;
     let mut forged = carried.to_json();

@@ -170,7 +170,7 @@ fn five_wrong_pins_block_a_ca_card_for_ever() {
         assert!(matches!(wrong, Err(CardError::WrongPin { tries_left: n }) if n == tries_left));
     }
     assert!(matches!(try_ca_pins(&path, "111111", "222222"), Err(CardError::PermanentlyBlocked)));
-    // Not even for whoever turns the counter back.
+    // Editing the counter in the file does not unblock the card.
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("\"tries_left\": 0", "\"tries_left\": 5")).unwrap();
     assert!(matches!(try_ca_pins(&path, "111111", "222222"), Err(CardError::Damaged)));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The one unit, in one life of its domain, that an administrative command is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// Module.
+    /// Serial number and instance of the module.
     pub unit: UnitId,
     /// Domain of the module.
     pub domain_index: u32,

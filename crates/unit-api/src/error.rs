@@ -65,10 +65,10 @@ unit_errors! {
     SignatureInvalid = 0x020b, 0xc0, 0, "the MAC is not valid under this key";
     /// The command names another domain of the module.
     DomainIndexMismatch = 0x0210, 0x200, 12, "the command is for another domain";
-    /// A signature by nobody who is an administrator here.
-    SignerUnknown = 0x0211, 257, 0, "a signature is by nobody who is an administrator of this crypto unit";
+    /// The signer is not an administrator of this crypto unit.
+    SignerUnknown = 0x0211, 257, 0, "a signer is not an administrator of this crypto unit";
     /// The transaction counter is not the unit's plus one.
-    TransactionCounter = 0x0212, 163, 19, "the transaction counter is not the unit's plus one: read it again and sign anew";
+    TransactionCounter = 0x0212, 163, 19, "the transaction counter is not the unit's plus one: read it again and sign again";
     /// The command was signed for another life of the domain.
     DomainInstanceMismatch = 0x0213, 0x200, 14, "the command was signed for an earlier life of this crypto unit";
     /// The command names another instance of the module.
@@ -148,7 +148,7 @@ unit_errors! {
     /// The permission is protected from change.
     PermissionProtected = 0x026d, 209, 70, "the permission is protected from change until the crypto unit is zeroized";
     /// The threshold is protected from change.
-    ThresholdProtected = 0x026e, 209, 71, "the threshold is protected from change, as by an early client: only zeroizing the crypto unit and setting it up anew helps";
+    ThresholdProtected = 0x026e, 209, 71, "the threshold is protected from change, as by an early client: zeroize the crypto unit and set it up again";
     /// The mode is read-only.
     ModeReadOnly = 0x026f, 209, 72, "the operating mode follows from the thresholds and cannot be set";
     /// Thresholds of 1 are in force.
@@ -339,7 +339,7 @@ mod tests {
     use engine::EngineError;
     use std::collections::BTreeSet;
 
-    /// Whoever meets a pair of numbers has to know which error it was.
+    /// Every pair of return code and reason code stands for one error.
     #[test]
     fn administrators_can_tell_errors_apart() {
         for error in UnitError::ALL {

@@ -9,7 +9,7 @@
 //! Invariants:
 //! - Variants and fields are appended, never moved or removed: old bytes still decode.
 //! - Decoding borrows from the frame and allocates nothing; a length is checked before it is believed.
-//! - A secret in a command or response is a borrowed slice: whoever owns the buffer wipes it.
+//! - A secret in a command or response is a borrowed slice; the owner of the buffer wipes it.
 //!
 //! [postcard]: https://postcard.jamesmunns.com/wire-format
 

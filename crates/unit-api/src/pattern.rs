@@ -35,7 +35,7 @@ impl VerificationPattern {
         Self(digest)
     }
 
-    /// The pattern that somebody wrote down, as it stands.
+    /// A pattern from its stored or transcribed bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)

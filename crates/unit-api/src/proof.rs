@@ -1,7 +1,7 @@
 //! Proof that a unit holds an instance's master key, not only its verification pattern.
 //!
 //! An instance has a secret of 32 random bytes. It is stored encrypted under a root key that only units with the master
-//! key can open. Whoever admits a unit has it open the secret, compares the commitment, and has it answer a fresh
+//! key can open. To admit a unit, a host has it open the secret, compares the commitment, and has it answer a fresh
 //! challenge by AES-CMAC under the canary, a key derived from the secret. Later checks need the challenge alone.
 //!
 //! The byte strings and derivations here are part of stored headers and never change.
@@ -97,7 +97,7 @@ pub struct MasterKeyProof<B> {
     /// AES-GCM ciphertext ‖ tag of the instance secret under the root key, associated data
     /// `"hsm-sim instance secret v1"`.
     pub sealed_secret: [u8; SEALED_SECRET_LEN],
-    /// [`InstanceSecret::commitment`].
+    /// Hash that the opened secret must have, [`InstanceSecret::commitment`].
     pub commitment: [u8; 32],
     /// Blob of the canary: AES-256 with SIGN, imported by a unit with the value [`InstanceSecret::canary`].
     pub canary_blob: B,

@@ -35,9 +35,9 @@ pub enum NewRegister {
 /// Whether a unit works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Condition {
-    /// Yes.
+    /// The unit executes every command.
     Operational,
-    /// No: the error with this number happened, and only status, queries and zeroize are answered.
+    /// The error with this number occurred; the unit executes only status, queries and zeroize.
     Error(u16),
 }
 
@@ -50,13 +50,13 @@ pub struct UnitStatus {
     pub domain_index: u32,
     /// Which life of the domain this is; a value never used before after every zeroize.
     pub domain_instance: u32,
-    /// Drawn anew at every start.
+    /// Random bytes, generated at every start of the unit.
     pub boot_nonce: [u8; 16],
     /// Whether it works.
     pub condition: Condition,
-    /// Current, if valid.
+    /// Verification pattern of the current master-key register, if it is valid.
     pub current: Option<VerificationPattern>,
-    /// New.
+    /// State of the new master-key register.
     pub new: NewRegister,
     /// Counts administrative commands that were rightly signed; never goes back.
     pub transaction_counter: u128,

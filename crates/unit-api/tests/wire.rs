@@ -175,7 +175,7 @@ fn bytes_after_a_message_are_refused() {
     assert_eq!(decode_request(&frame[4..=len]).err(), Some(CodecError::Malformed));
 }
 
-/// A key's attribute word holds more than uses: a use made up by the sender would claim there what nobody granted.
+/// The attribute word of a key has other bits besides uses: an undefined use must not set one of them.
 #[test]
 fn a_use_that_does_not_exist_does_not_decode() {
     #[derive(serde::Serialize)]

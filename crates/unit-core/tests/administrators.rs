@@ -186,7 +186,7 @@ fn a_command_is_good_for_one_unit_one_life_and_one_time() {
     let request = AdminRequest { domain_index: 4, block: &block, signatures: &[] };
     let mut buffer = vec![0; 512];
     assert_eq!(send(&mut unit, request.encode(&mut buffer).unwrap()), Err(UnitError::DomainIndexMismatch));
-    assert_eq!(records(&mut unit), before, "what is for somebody else is on record");
+    assert_eq!(records(&mut unit), before, "a command for another domain was recorded");
     for counter in [0, right.counter - 1, right.counter + 1, u128::MAX] {
         let request = Ask { counter, ..right }.signed_by(&[0]);
         assert_eq!(send(&mut unit, &request), Err(UnitError::TransactionCounter), "{counter}");
@@ -355,7 +355,7 @@ fn imprint_mode_is_left_by_those_who_will_rule() {
         let refused = administer(&mut unit, AdminCommand::SetAttributes, malformed, &[0, 1]);
         assert_eq!(refused, Err(UnitError::AttributesMalformed));
     }
-    // Permissions alone need nobody.
+    // In imprint mode permissions can be set without administrators.
     set(&mut unit, attributes(0, 0, one), &[]).unwrap();
     let counter = status(&mut unit).transaction_counter;
     assert_eq!(set(&mut unit, attributes(3, 2, one), &[0, 1]), Err(UnitError::NotEnoughSignatures));

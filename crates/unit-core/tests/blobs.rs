@@ -136,7 +136,7 @@ fn a_blob_opens_in_another_unit_with_the_same_master_key_only() {
 }
 
 #[test]
-fn a_blob_under_new_serves_nobody_before_activation() {
+fn a_blob_under_the_new_master_key_is_refused_before_activation() {
     let mut elsewhere = Fixture::new(2).in_service();
     let pattern = bring_into_service(&mut elsewhere, &OTHER_PARTS);
     let key = generate(&mut elsewhere, KeyUses::SIGN, false);

@@ -253,7 +253,7 @@ fn crash_at(stage: &Stage, nth: usize, fault: Fault) {
     let chain = checked_chain(&mut unit);
     let common: Vec<_> = chain.iter().filter(|(n, _)| chain_before.iter().any(|(m, _)| m == n)).collect();
     assert!(common.iter().all(|link| chain_before.contains(link)), "{context}: the chain was rewritten");
-    // A key made for a write of which nothing is left is the only one that nobody can know of.
+    // Only a key that was made for a lost write can be unreferenced.
     let orphans = fixture.device.persisted() - found.state.master_keys();
     let was_before = answered < steps.len() && shape(&found) == shape(&stage.before[answered]);
     let made_one = matches!(steps.get(answered), Some(ImportKeyParts | GenerateMasterKey));
@@ -436,7 +436,7 @@ fn both_slots_damaged_is_an_error_state_that_only_zeroize_ends() {
     assert!(after.transaction_counter > before.transaction_counter);
 }
 
-/// The checksum of a slot is no secret's: whoever can write to the disk can give a slot any number.
+/// The checksum of a slot has no key: an attacker with write access to the disk can set any sequence number.
 #[test]
 fn a_forged_number_keeps_no_unit_from_being_zeroized() {
     for forged in [u64::MAX, u64::from(u32::MAX), u64::from(u32::MAX) - 2] {

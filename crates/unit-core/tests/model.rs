@@ -18,7 +18,7 @@ use unit_core::Unit;
 enum Named {
     Current,
     New,
-    Nobody,
+    Unknown,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ enum Op {
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let named = || prop_oneof![1 => Just(Named::Current), 6 => Just(Named::New), 1 => Just(Named::Nobody)];
+    let named = || prop_oneof![1 => Just(Named::Current), 6 => Just(Named::New), 1 => Just(Named::Unknown)];
     let op = prop_oneof![
         4 => (0..3_usize).prop_map(Op::Load),
         1 => Just(Op::Generate),
@@ -83,13 +83,13 @@ struct Model {
 }
 
 impl Model {
-    /// A command that was rightly signed: counted and recorded, whatever comes of it.
+    /// Counts and records a command with valid signatures, even if it failed.
     fn count(&mut self) {
         self.counter += 1;
         self.records += 1;
     }
 
-    /// Checks an answer to a load, and takes it over: which pattern came of it only the unit can say.
+    /// Checks the answer to a load and adopts its pattern, which the model cannot compute.
     fn load(
         &mut self,
         answer: &Result<VerificationPattern, UnitError>,
@@ -223,7 +223,7 @@ fn step(
     let name = |model: &Model, named| match named {
         Named::Current => model.current.unwrap_or([1; 32]),
         Named::New => model.new.map_or([2; 32], |(_, pattern)| pattern),
-        Named::Nobody => [3; 32],
+        Named::Unknown => [3; 32],
     };
     match op {
         Op::Load(which) => {

@@ -42,7 +42,7 @@ fn everything_goes_but_identity_counter_and_audit_chain() {
 }
 
 #[test]
-fn a_unit_that_lost_its_state_begins_anew() {
+fn a_unit_that_lost_its_state_is_new_after_a_module_zeroize() {
     for (act, kind) in ACTS {
         let fixture = Fixture::quick(1);
         let before = lasting(&mut fixture.ready());

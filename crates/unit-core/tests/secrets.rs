@@ -5,7 +5,7 @@ use crate::common::{Fixture, TestEnv, activate, commit, run, status};
 use unit_api::admin::{AdminCommand, AdminResponse, AdminResponseBlock};
 use unit_core::{Slot, Unit};
 
-const PART_A: [u8; 32] = *b"part A of a key that nobody sees";
+const PART_A: [u8; 32] = *b"part A of a key for one test....";
 const PART_B: [u8; 32] = *b"the other part, B, of that key..";
 
 /// Everything that a unit has shown, and what its disk holds.

@@ -85,7 +85,7 @@ fn fails(misbehaviour: Misbehaviour) {
     for command in [sign, Command::GenerateRandom { len: 1 }] {
         assert_eq!(refusal(&mut unit, command), UnitError::ErrorState, "{misbehaviour:?}");
     }
-    // Whose state has not been looked at may still have administrators, so that nobody can zeroize it unsigned.
+    // The state was not read, and it may have administrators: an unsigned zeroize is refused.
     for command in [AdminCommand::Zeroize, AdminCommand::AddAdministrator, AdminCommand::QueryAttributes] {
         let request = Ask::of(&mut unit, command, b"").signed_by(&[]);
         assert_eq!(send(&mut unit, &request), Err(UnitError::ErrorState), "{misbehaviour:?}");

@@ -13,7 +13,7 @@
 //! | `engine`, `token` | which engine holds the keys, and how it is opened |
 //! | `storage`, [`files`] | state slots as files; files that are whole or absent after a crash |
 //!
-//! What this crate deliberately does not know: hosts, regions, zones, other units, supervision and faults. It asks nobody
+//! What this crate deliberately does not know: hosts, regions, zones, other units, supervision and faults. It never prompts
 //! for a PIN and never restarts the process; both are the program's, through [`UnitConfig::pin_prompt`] and
 //! [`UnitServerError::softhsm_conf`].
 //!

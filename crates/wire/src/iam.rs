@@ -107,11 +107,11 @@ pub struct Claims {
     pub sub_type: String,
     /// Account of the caller.
     pub account: Account,
-    /// Time of issue.
+    /// Time of issue, in seconds since the Unix epoch.
     pub iat: u64,
-    /// Expiration.
+    /// Time of expiration, in seconds since the Unix epoch.
     pub exp: u64,
-    /// Issuer.
+    /// URL of the issuer.
     pub iss: String,
     /// Grant type of the request.
     pub grant_type: String,

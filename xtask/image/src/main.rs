@@ -81,7 +81,7 @@ impl Env for Device {
     type Clock = NoClock;
 }
 
-/// The module's key; nobody here asks for its certificate.
+/// The module's key. Its certificate is never requested here.
 struct DeviceKey(SigningKey, PublicKey);
 
 impl Module for DeviceKey {

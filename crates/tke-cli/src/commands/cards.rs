@@ -103,7 +103,7 @@ pub struct PartListArgs {
     pub out: PathBuf,
 }
 
-/// `card-ca-init`.
+/// `card-ca-init`: creates a CA card with a new zone, or copies one.
 pub(crate) fn init_ca(context: &Context<'_>, args: &CaArgs) -> Result<Report, TkeError> {
     let (path, cost) = (&args.file, context.cost());
     let zone = match &args.backup_of {
@@ -129,7 +129,7 @@ pub(crate) fn init_ca(context: &Context<'_>, args: &CaArgs) -> Result<Report, Tk
 
 const SIMULATED: &str = "A software card is a simulation for rehearsals: an attacker who copies its file can try every PIN on copies.";
 
-/// `card-enroll`.
+/// `card-enroll`: creates an EP11 card in the zone of a CA card.
 pub(crate) fn enroll(context: &Context<'_>, args: &CardAndCaArgs) -> Result<Report, TkeError> {
     let zone = ca(&args.ca, &context.secrets)?;
     let pin = context.secrets.new_pin(&args.file)?;
@@ -143,7 +143,7 @@ pub(crate) fn enroll(context: &Context<'_>, args: &CardAndCaArgs) -> Result<Repo
     ))
 }
 
-/// `card-unblock`.
+/// `card-unblock`: unblocks an EP11 card and sets a new PIN.
 pub(crate) fn unblock(context: &Context<'_>, args: &CardAndCaArgs) -> Result<Report, TkeError> {
     let zone = ca(&args.ca, &context.secrets)?;
     let pin = context.secrets.new_pin(&args.file)?;
@@ -153,7 +153,7 @@ pub(crate) fn unblock(context: &Context<'_>, args: &CardAndCaArgs) -> Result<Rep
     Ok(Report::new(text, json!({ "file": args.file })))
 }
 
-/// `card-sigkey`.
+/// `card-sigkey`: generates a signature key on a card, or imports one.
 pub(crate) fn sigkey(context: &Context<'_>, args: &CardSigkeyArgs) -> Result<Report, TkeError> {
     let path = &args.file;
     let card = context.readers.ep11(path, &context.secrets)?;
@@ -167,7 +167,7 @@ pub(crate) fn sigkey(context: &Context<'_>, args: &CardSigkeyArgs) -> Result<Rep
     Ok(Report::new(text, json!({ "file": path, "name": name, "ski": ski })))
 }
 
-/// `card-part`.
+/// `card-part`: generates a key part on a card, or enters or imports one.
 pub(crate) fn part(context: &Context<'_>, args: &CardPartArgs) -> Result<Report, TkeError> {
     let path = &args.file;
     let card = context.readers.ep11(path, &context.secrets)?;
@@ -199,7 +199,7 @@ pub(crate) fn part(context: &Context<'_>, args: &CardPartArgs) -> Result<Report,
     ))
 }
 
-/// `card-copy`.
+/// `card-copy`: copies the content of a card to another card of its zone.
 pub(crate) fn copy(context: &Context<'_>, args: &CardCopyArgs) -> Result<Report, TkeError> {
     let from = context.readers.ep11(&args.from, &context.secrets)?;
     let to = context.readers.ep11(&args.to, &context.secrets)?;
@@ -208,7 +208,7 @@ pub(crate) fn copy(context: &Context<'_>, args: &CardCopyArgs) -> Result<Report,
     Ok(Report::new(text, json!({ "from": args.from, "to": args.to })))
 }
 
-/// `cards`.
+/// `cards`: shows smart cards.
 pub(crate) fn show(context: &Context<'_>, args: &CardFiles) -> Result<Report, TkeError> {
     let mut columns = Columns::new(["CARD", "KIND", "SERIAL", "TRIES LEFT", "SIGNATURE KEY", "KEY PARTS"]);
     let mut cards = Vec::new();
@@ -269,7 +269,7 @@ fn card_json(context: &Context<'_>, path: &Path, contents: bool) -> Result<Value
     }
 }
 
-/// `card-part-list`.
+/// `card-part-list`: calculates the verification pattern of a master key from parts on cards; a card signs the result.
 pub(crate) fn part_list(context: &Context<'_>, args: &PartListArgs) -> Result<Report, TkeError> {
     let mut places = Vec::new();
     for given in &args.part_card {

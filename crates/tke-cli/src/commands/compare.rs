@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 use tke::compare::{Aspect, Comparison};
 
-/// `cryptounit-compare`.
+/// `cryptounit-compare`: compares the crypto units; fails if they differ.
 pub(crate) async fn show(context: &Context<'_>) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     let units = instance.selected_or_all().await;

@@ -34,13 +34,13 @@ pub struct ConvergeArgs {
     pub signers: SignerArgs,
 }
 
-/// `converge`.
+/// `converge`: sets up every crypto unit as in the recorded plan.
 pub(crate) async fn all(context: &Context<'_>, args: &ConvergeArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     converge_units(context, &instance, args, "converge", |_| true).await
 }
 
-/// `resume`.
+/// `resume`: continues an interrupted ceremony.
 pub(crate) async fn resume(context: &Context<'_>, args: &ConvergeArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     if rotation::is_under_way(&instance).await? {
@@ -66,7 +66,7 @@ pub(crate) async fn resume(context: &Context<'_>, args: &ConvergeArgs) -> Result
     }
 }
 
-/// `failover-enable`.
+/// `failover-enable`: sets up the failover crypto units like the others.
 pub(crate) async fn failover(context: &Context<'_>, args: &ConvergeArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     let standby: Vec<String> = instance

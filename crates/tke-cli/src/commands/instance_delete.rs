@@ -22,7 +22,7 @@ pub struct InstanceDeleteArgs {
     pub yes: bool,
 }
 
-/// `instance-delete`.
+/// `instance-delete`: deletes the instance, once its keys are deleted and its crypto units zeroized.
 pub(crate) async fn delete(context: &Context<'_>, args: &InstanceDeleteArgs) -> Result<Report, TkeError> {
     let connection = connection(context)?;
     let client = ServiceClient::new(&connection.url, connection.instance, &connection.token)?;

@@ -39,7 +39,7 @@ pub struct SigkeySelArgs {
     pub names: Vec<String>,
 }
 
-/// `sigkeys`.
+/// `sigkeys`: lists the signature key files.
 pub(crate) fn show(context: &Context<'_>) -> Result<Report, TkeError> {
     let selection = context.selection()?;
     let mut columns = Columns::new(["KEYNUM", "DESCRIPTION", "SUBJECT KEY IDENTIFIER", "SIGNS", "FILE"]);
@@ -72,7 +72,7 @@ pub(crate) fn show(context: &Context<'_>) -> Result<Report, TkeError> {
         .after(&unused_while_service()))
 }
 
-/// `sigkey-add`.
+/// `sigkey-add`: generates a signature key in a new file, or imports one.
 pub(crate) fn add(context: &Context<'_>, args: &SigkeyAddArgs) -> Result<Report, TkeError> {
     if let Some(report) = in_service() {
         return Ok(report);
@@ -113,7 +113,7 @@ pub(crate) fn add(context: &Context<'_>, args: &SigkeyAddArgs) -> Result<Report,
     ))
 }
 
-/// `sigkey-rm`.
+/// `sigkey-rm`: deletes a signature key file.
 pub(crate) fn remove(context: &Context<'_>, args: &SigkeyRmArgs) -> Result<Report, TkeError> {
     if let Some(report) = in_service() {
         return Ok(report);
@@ -133,7 +133,7 @@ pub(crate) fn remove(context: &Context<'_>, args: &SigkeyRmArgs) -> Result<Repor
     Ok(Report::new(text, json!({ "name": key.name.as_str(), "ski": ski })))
 }
 
-/// `sigkey-sel`.
+/// `sigkey-sel`: selects the signature keys that sign.
 pub(crate) fn select(context: &Context<'_>, args: &SigkeySelArgs) -> Result<Report, TkeError> {
     if let Some(report) = in_service() {
         return Ok(report);

@@ -71,7 +71,7 @@ pub struct ClearCurrentArgs {
     pub signers: SignerArgs,
 }
 
-/// `cryptounit-mk-load`.
+/// `cryptounit-mk-load`: loads a master key from its parts into the new register.
 pub(crate) async fn load(context: &Context<'_>, args: &LoadArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;
@@ -125,7 +125,7 @@ pub(crate) async fn load(context: &Context<'_>, args: &LoadArgs) -> Result<Repor
     Ok(named(report, pattern))
 }
 
-/// `cryptounit-mk-commit`.
+/// `cryptounit-mk-commit`: commits the master key in the new register.
 pub(crate) async fn commit(context: &Context<'_>, args: &ApproveArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;
@@ -161,7 +161,7 @@ pub(crate) async fn commit(context: &Context<'_>, args: &ApproveArgs) -> Result<
     Ok(named(report, pattern))
 }
 
-/// `cryptounit-mk-setimm`.
+/// `cryptounit-mk-setimm`: moves the committed master key to the current register.
 pub(crate) async fn activate(context: &Context<'_>, args: &ApproveArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;
@@ -210,7 +210,7 @@ pub(crate) async fn activate(context: &Context<'_>, args: &ApproveArgs) -> Resul
     Ok(named(report, pattern))
 }
 
-/// `cryptounit-mk-clrnew`.
+/// `cryptounit-mk-clrnew`: clears the new register.
 pub(crate) async fn clear_new(context: &Context<'_>, args: &ClearNewArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;
@@ -236,7 +236,7 @@ pub(crate) async fn clear_new(context: &Context<'_>, args: &ClearNewArgs) -> Res
         .await
 }
 
-/// `cryptounit-mk-clrcur`.
+/// `cryptounit-mk-clrcur`: clears the current register.
 pub(crate) async fn clear_current(
     context: &Context<'_>,
     args: &ClearCurrentArgs,

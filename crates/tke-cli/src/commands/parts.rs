@@ -129,7 +129,7 @@ fn parse_pattern(text: &str) -> Result<VerificationPattern, String> {
     plan::pattern(text).ok_or_else(|| "a verification pattern has 64 hexadecimal digits".to_owned())
 }
 
-/// `FILE#LABEL`.
+/// Splits `FILE#LABEL` into the card file and the label of the key part.
 pub(crate) fn card_place(given: &str) -> Result<(PathBuf, PartLabel), TkeError> {
     let (path, label) = given.rsplit_once('#').ok_or_else(|| TkeError::Unknown {
         what: "part on a card",
@@ -184,7 +184,7 @@ pub(crate) fn find(context: &Context<'_>, given: &str) -> Result<ListedKeyPart, 
     }
 }
 
-/// `mks`.
+/// `mks`: lists the key part files.
 pub(crate) fn show(context: &Context<'_>) -> Result<Report, TkeError> {
     let mut columns = Columns::new(["KEYNUM", "DESCRIPTION", "ORIGIN", "IDENTIFIER", "FILE"]);
     let mut parts = Vec::new();
@@ -212,7 +212,7 @@ pub(crate) fn show(context: &Context<'_>) -> Result<Report, TkeError> {
     Ok(Report::new(text, json!({ "key_parts": parts })))
 }
 
-/// `mk-add`.
+/// `mk-add`: generates or enters a key part in a new file.
 pub(crate) fn add(context: &Context<'_>, args: &MkAddArgs) -> Result<Report, TkeError> {
     let label = label_of(&args.label)?;
     let part_error = |source| TkeError::Part { label: args.label.clone(), source };
@@ -237,7 +237,7 @@ pub(crate) fn add(context: &Context<'_>, args: &MkAddArgs) -> Result<Report, Tke
     Ok(Report::new(text, json!({ "label": label.as_str(), "id": id, "file": path, "pattern": pattern })))
 }
 
-/// `mk-rm`.
+/// `mk-rm`: deletes a key part file.
 pub(crate) fn remove(context: &Context<'_>, args: &MkRmArgs) -> Result<Report, TkeError> {
     let part = find(context, &args.label)?;
     let question =

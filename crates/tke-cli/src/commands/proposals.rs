@@ -84,7 +84,7 @@ pub enum ProposedOperation {
     ClearNew,
     /// Clear the current master-key register.
     ClearCurrent,
-    /// Zeroize.
+    /// Zeroize the crypto unit.
     Zeroize,
 }
 
@@ -118,7 +118,7 @@ pub struct ProposalSubmitArgs {
     pub yes_lose_access: bool,
 }
 
-/// `propose`.
+/// `propose`: writes a command to a file for several administrators to sign.
 pub(crate) async fn propose(context: &Context<'_>, args: &ProposeArgs) -> Result<Report, TkeError> {
     let missing =
         |what| TkeError::Unknown { what, given: String::new(), hint: "give --unit N and --out FILE" };
@@ -215,13 +215,13 @@ async fn refuse_wrong(
     }
 }
 
-/// `proposal-show`.
+/// `proposal-show`: shows a proposal, decoded from the bytes that are signed.
 pub(crate) fn show(args: &ProposalFile) -> Result<Report, TkeError> {
     let proposal = read(&args.file)?;
     Ok(shown(&args.file, &proposal, ""))
 }
 
-/// `proposal-sign`.
+/// `proposal-sign`: signs a proposal.
 pub(crate) async fn sign(context: &Context<'_>, args: &ProposalSignArgs) -> Result<Report, TkeError> {
     let mut proposal = read(&args.file)?;
     confirm(context.console, args.yes, &format!("{}Sign this?", proposal.describe()))?;
@@ -234,7 +234,7 @@ pub(crate) async fn sign(context: &Context<'_>, args: &ProposalSignArgs) -> Resu
     Ok(shown(&args.file, &proposal, "With enough signatures: `proposal-submit`."))
 }
 
-/// `proposal-submit`.
+/// `proposal-submit`: sends a proposal with its signatures to its crypto unit.
 pub(crate) async fn submit(context: &Context<'_>, args: &ProposalSubmitArgs) -> Result<Report, TkeError> {
     let proposal = read(&args.file)?;
     let instance = Instance::open(context).await?;

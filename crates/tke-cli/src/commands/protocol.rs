@@ -140,7 +140,7 @@ pub(crate) fn open(context: &Context<'_>, instance: Uuid, command: &str) -> Resu
     CeremonyRecord::create(&path, title, line(&instance.to_string())?, Vec::new()).map_err(failed(&path))
 }
 
-/// `protocol`.
+/// `protocol`: verifies and shows the record of a ceremony.
 pub(crate) fn show(context: &Context<'_>, args: &ProtocolArgs) -> Result<Report, TkeError> {
     let path = chosen(context, args.number)?;
     let record = VerifiedRecord::read(&path).map_err(failed(&path))?;
@@ -157,7 +157,7 @@ pub(crate) fn show(context: &Context<'_>, args: &ProtocolArgs) -> Result<Report,
     Ok(Report::new(document, json))
 }
 
-/// `protocol-person`.
+/// `protocol-person`: records a person who is present.
 pub(crate) fn person(context: &Context<'_>, args: &PersonArgs) -> Result<Report, TkeError> {
     let role = match args.role {
         PersonRole::Operator => ParticipantRole::Operator,
@@ -168,7 +168,7 @@ pub(crate) fn person(context: &Context<'_>, args: &PersonArgs) -> Result<Report,
     append(context, args.number, EntryKind::Present(Participant { name: line(&args.name)?, role, ski: None }))
 }
 
-/// `protocol-note`.
+/// `protocol-note`: records a note or a deviation from the script.
 pub(crate) fn note(context: &Context<'_>, args: &NoteArgs) -> Result<Report, TkeError> {
     let text = line(&args.text)?;
     append(
@@ -181,7 +181,7 @@ pub(crate) fn note(context: &Context<'_>, args: &NoteArgs) -> Result<Report, Tke
     )
 }
 
-/// `protocol-close`.
+/// `protocol-close`: closes the record and signs it.
 pub(crate) async fn close(context: &Context<'_>, args: &CloseArgs) -> Result<Report, TkeError> {
     let path = chosen(context, args.number)?;
     let mut record = CeremonyRecord::reopen(&path).map_err(failed(&path))?;
@@ -198,7 +198,7 @@ pub(crate) async fn close(context: &Context<'_>, args: &CloseArgs) -> Result<Rep
     Ok(written(&path, record.head()))
 }
 
-/// `script`.
+/// `script`: prints the script of a ceremony for its participants.
 pub(crate) async fn script(context: &Context<'_>, args: &ScriptArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     let method = match args.method {

@@ -18,7 +18,7 @@ pub struct UnitNumbers {
     pub numbers: Vec<String>,
 }
 
-/// `cryptounits`.
+/// `cryptounits`: lists the crypto units of the instance.
 pub(crate) async fn show(context: &Context<'_>) -> Result<Report, TkeError> {
     Ok(listing(&Instance::open(context).await?))
 }

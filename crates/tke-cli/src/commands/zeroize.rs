@@ -27,7 +27,7 @@ pub struct ZeroizeArgs {
     pub signers: SignerArgs,
 }
 
-/// `cryptounit-zeroize`.
+/// `cryptounit-zeroize`: erases administrators, thresholds and master keys of crypto units.
 pub(crate) async fn zeroize(context: &Context<'_>, args: &ZeroizeArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     let units = instance.selected().await?.all()?;

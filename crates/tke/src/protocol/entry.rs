@@ -54,12 +54,12 @@ pub enum EntryKind {
     StepSkipped {
         /// Number of the step, from 1.
         step: u32,
-        /// Reason.
+        /// Why the step was skipped.
         reason: RecordText,
     },
     /// A deviation from the script.
     Deviation {
-        /// Description.
+        /// Description of the deviation.
         what: RecordText,
         /// Name of the person who allowed it.
         allowed_by: RecordText,

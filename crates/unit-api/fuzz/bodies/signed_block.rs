@@ -1,5 +1,5 @@
-//! Any bytes as each of administration's structures: what decodes has this one form, so that nobody can alter the bytes
-//! round a signature and leave the signature right.
+//! Decodes arbitrary bytes as each structure of the administrative commands. Bytes that decode must encode to the same
+//! bytes, so that bytes around a signature cannot be altered without invalidating it.
 
 use unit_api::admin::{
     AUDIT_RECORD_LEN, AdminBlock, AdminRefusal, AdminRequest, AdminResponse, AdminResponseBlock,
@@ -47,7 +47,11 @@ fn one_form<T>(
 ) -> Option<T> {
     let decoded = decoded.ok()?;
     let mut out = vec![0; data.len()];
-    assert_eq!(encode(&decoded, &mut out), Ok(data), "bytes decode that nobody writes");
+    assert_eq!(
+        encode(&decoded, &mut out),
+        Ok(data),
+        "the decoder accepts bytes that the encoder does not write"
+    );
     if let Some((_, short)) = out.split_first_mut() {
         assert_eq!(encode(&decoded, short), Err(NoRoom), "more was written than there was room for");
     }
@@ -56,7 +60,7 @@ fn one_form<T>(
 
 fn same(data: &[u8], written: Result<impl AsRef<[u8]>, Malformed>) {
     if let Ok(written) = written {
-        assert_eq!(written.as_ref(), data, "bytes decode that nobody writes");
+        assert_eq!(written.as_ref(), data, "the decoder accepts bytes that the encoder does not write");
     }
 }
 
@@ -121,7 +125,7 @@ fn signers(data: &[u8]) {
     let mut out = vec![0; data.len()];
     // No signature that is made here is as long as would not fit the encoder's buffer.
     if let Ok(written) = SignerInfos::encode(&all, &mut out) {
-        assert_eq!(written, data, "signatures decode that nobody writes");
+        assert_eq!(written, data, "the decoder accepts signatures that the encoder does not write");
     } else {
         assert!(all.iter().any(|signer| signer.signature.len() > 400), "signatures were not written");
     }

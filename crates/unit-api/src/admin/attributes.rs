@@ -130,7 +130,7 @@ impl Permissions {
         self.0 & other.0 == other.0
     }
 
-    /// Both.
+    /// The permissions of both sets.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)

@@ -4,7 +4,7 @@ use super::MAX_SIGNERS;
 use super::fields::{Filler, Malformed, NoRoom};
 use crate::Wkid;
 
-/// How many records a unit keeps; older ones live on in the chain's hash, and with whoever fetched them.
+/// Number of records that a unit keeps. The hash of the chain covers older records, too.
 pub const MAX_AUDIT_RECORDS: usize = 32;
 /// How much of a signer's subject key identifier a record holds, in bytes.
 pub const SIGNER_PREFIX_LEN: usize = 8;
@@ -60,9 +60,9 @@ pub struct AuditRecord {
     pub domain_instance: u32,
     /// Transaction counter, after the command.
     pub transaction_counter: u128,
-    /// Current's key identifier after the command, zero when empty.
+    /// Key identifier of the current register after the command, zero if the register is empty.
     pub current: Wkid,
-    /// New's.
+    /// Key identifier of the new register after the command, zero if the register is empty.
     pub new: Wkid,
     /// SHA-256 of the block that was signed.
     pub block_hash: [u8; 32],
@@ -134,8 +134,8 @@ impl AuditRecord {
 
 /// A stretch of the chain: the hash before its first record (32), then records one after the other.
 ///
-/// The hash of a record is SHA-256(hash before it ‖ its bytes); before the first record of a unit it is zero. Whoever
-/// has a record's hash can tell whether anything up to it was changed, left out or put in.
+/// The hash of a record is SHA-256(hash before it ‖ its bytes); before the first record of a unit it is zero. The
+/// hash of a record reveals whether an earlier record was changed, removed or inserted.
 #[derive(Clone, Copy, Debug)]
 pub struct AuditChain<'a> {
     /// Hash up to the record before the first.

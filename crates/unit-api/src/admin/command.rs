@@ -87,7 +87,7 @@ admin_commands! {
 /// Whose signatures a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignaturesNeeded {
-    /// Nobody's.
+    /// No signature.
     None,
     /// Any one administrator's.
     One,

@@ -61,7 +61,7 @@ control_points! {
 pub struct ControlPoints(u128);
 
 impl ControlPoints {
-    /// None.
+    /// No control point is set.
     pub const NONE: Self = Self(0);
 
     /// Of a new domain: all but the algorithms that came later, which administrators switch on.
@@ -92,7 +92,7 @@ impl ControlPoints {
         self.0 & other.0 == other.0
     }
 
-    /// Both.
+    /// The control points of both sets.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)

@@ -67,7 +67,8 @@ impl<'a> ImporterKey<'a> {
 /// For whom a master key is sealed: a sequence of octet strings – the target's whole [`super::AdminResponse`] to
 /// [`super::AdminCommand::GenerateImporterKey`] or [`super::AdminCommand::QueryImporterKey`], and its module's certificate.
 ///
-/// The source exports only to what a genuine module signed, so that nobody can have the key sealed for one of his own.
+/// The source exports only to an importer key that a genuine module signed: an attacker cannot have the master key
+/// sealed for a key of the attacker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExportTarget<'a> {
     /// The target's signed answer.

@@ -21,9 +21,9 @@ const LEFT_IMPRINT: u32 = 0x10;
 /// (8), head of the audit chain (32), the asker's nonce (to the end).
 #[derive(Clone, Copy, Debug)]
 pub struct DomainInfo<'a> {
-    /// Current, if valid.
+    /// Verification pattern of the current master-key register, if it is valid.
     pub current: Option<VerificationPattern>,
-    /// New.
+    /// State of the new master-key register.
     pub new: NewRegister,
     /// Thresholds, permissions, mode.
     pub attributes: Attributes,
@@ -31,7 +31,7 @@ pub struct DomainInfo<'a> {
     pub control_points: ControlPoints,
     /// The instance that the unit was assigned to.
     pub instance: InstanceId,
-    /// Drawn anew at every start.
+    /// Random bytes, generated at every start of the unit.
     pub boot_nonce: [u8; 16],
     /// Whether the unit works.
     pub condition: Condition,

@@ -14,7 +14,7 @@ pub struct AdminRequest<'a> {
     pub domain_index: u32,
     /// DER of the [`AdminBlock`], exactly as it was signed.
     pub block: &'a [u8],
-    /// [`super::SignerInfo`]s, empty where nobody has to sign.
+    /// [`super::SignerInfo`]s, empty if the command needs no signature.
     pub signatures: &'a [u8],
 }
 

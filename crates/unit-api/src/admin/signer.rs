@@ -45,9 +45,9 @@ impl SignatureAlgorithm {
 /// digest algorithm, signature algorithm, signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignerInfo<'a> {
-    /// Whose.
+    /// Subject key identifier of the signer.
     pub ski: [u8; SKI_LEN],
-    /// How.
+    /// Algorithm of the signature.
     pub algorithm: SignatureAlgorithm,
     /// The signature itself.
     pub signature: &'a [u8],

@@ -51,8 +51,8 @@ command_kinds! {
 pub enum Repetition {
     /// Once, to the one unit that it is for: what has been carried out must not be carried out twice.
     Never,
-    /// Again to another unit, once a copy has failed or its answer is overdue. Its result is kept by the caller, so that a
-    /// copy too many leaves a second key that nobody holds.
+    /// Again to another unit, once a copy has failed or its answer is overdue. The caller keeps the result, so that a
+    /// superfluous copy leaves only a second key without a holder.
     Retry,
     /// As [`Self::Retry`], and to a second unit while the first copy is still under way.
     Hedge,
@@ -63,7 +63,7 @@ pub enum Repetition {
 pub enum Pace {
     /// Well below a millisecond in software.
     Fast,
-    /// Milliseconds.
+    /// Takes milliseconds.
     Medium,
     /// Seconds: an answer is overdue at the deadline alone.
     Slow,
@@ -205,7 +205,7 @@ mod tests {
     use engine::{MacMechanism, WrapMechanism};
     use std::vec::Vec;
 
-    /// A command missing here has a control point that nobody has reviewed.
+    /// A command that is missing here has a control point that was never reviewed.
     #[test]
     fn every_command_has_its_control_point() {
         let expected = [

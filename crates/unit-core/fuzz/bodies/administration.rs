@@ -1,4 +1,4 @@
-//! Administrators, a stranger, the module and its root, and what they sign.
+//! Administrators, a signer who is none, the module and its root, and their signatures.
 
 use crate::fixture::{Disk, Fixture, IDENTITY, Lasting};
 use std::cell::RefCell;
@@ -15,8 +15,8 @@ use unit_api::admin::{
 };
 use unit_testkit::ScriptedRng;
 
-/// Somebody with a key that is the same in every run.
-pub(crate) struct Somebody {
+/// A signer with a fixed key.
+pub(crate) struct Signer {
     key: SigningKey,
     pub(crate) certificate: Vec<u8>,
     pub(crate) ski: [u8; 32],
@@ -28,12 +28,12 @@ fn fixed_key(byte: u8) -> SigningKey {
     SigningKey::from_scalar(&scalar).unwrap()
 }
 
-/// Who is an administrator of no unit, unless he is put in the first one's place.
+/// Index of a signer who is not an administrator of any unit, unless the input replaces the first administrator.
 pub(crate) const STRANGER: usize = 3;
 
 /// Administrators 0 to 2, and [`STRANGER`].
-pub(crate) fn somebody(n: usize) -> &'static Somebody {
-    static ALL: OnceLock<Vec<Somebody>> = OnceLock::new();
+pub(crate) fn signer(n: usize) -> &'static Signer {
+    static ALL: OnceLock<Vec<Signer>> = OnceLock::new();
     let all = ALL.get_or_init(|| {
         (1..=4)
             .map(|byte| {
@@ -42,7 +42,7 @@ pub(crate) fn somebody(n: usize) -> &'static Somebody {
                 let mut out = [0; CERTIFICATE_BUFFER_LEN];
                 let certificate = write_administrator_certificate(&key, &name, &mut out).unwrap().to_vec();
                 let ski = key.public().ski().0;
-                Somebody { key, certificate, ski }
+                Signer { key, certificate, ski }
             })
             .collect()
     });
@@ -97,11 +97,11 @@ pub(crate) fn other_signature() -> &'static Signature {
     &manufacturer().other
 }
 
-/// By whom, over what.
+/// Signatures by signer and message.
 type Signatures = HashMap<(usize, Vec<u8>), Vec<u8>>;
 
 thread_local! {
-    /// A signature that was made once is not made again.
+    /// Cache of signatures.
     static MADE: RefCell<Signatures> = RefCell::default();
 }
 
@@ -110,28 +110,29 @@ fn sign(n: usize, message: &[u8]) -> Vec<u8> {
         if made.len() > 10_000 {
             made.clear();
         }
-        made.entry((n, message.to_vec())).or_insert_with(|| somebody(n).key.sign(message).to_vec()).clone()
+        made.entry((n, message.to_vec())).or_insert_with(|| signer(n).key.sign(message).to_vec()).clone()
     })
 }
 
-/// Who signs a block, and how.
+/// Signatures of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signed {
-    Nobody,
+    /// Without a signature.
+    Unsigned,
     First,
     FirstAndSecond,
     FirstTwice,
-    /// The stranger, by his own name.
+    /// By [`STRANGER`], under its own key identifier.
     Stranger,
-    /// The same, by the first administrator's name.
+    /// By [`STRANGER`], under the first administrator's key identifier.
     StrangerAsFirst,
-    /// The first administrator, but something else.
+    /// By the first administrator, over another block.
     FirstElsewhere,
 }
 
 impl Signed {
     pub(crate) const ALL: [Self; 7] = [
-        Self::Nobody,
+        Self::Unsigned,
         Self::First,
         Self::FirstAndSecond,
         Self::FirstTwice,
@@ -140,21 +141,21 @@ impl Signed {
         Self::FirstElsewhere,
     ];
 
-    /// How many administrators have rightly signed, of those who are installed; one who is not spoils it.
+    /// Number of valid signatures by installed administrators; 0 if one of the signers is not installed.
     pub(crate) fn count(self, installed: &[[u8; 32]]) -> usize {
         let by: &[usize] = match self {
             Self::First | Self::FirstTwice => &[0],
             Self::FirstAndSecond => &[0, 1],
             Self::Stranger => &[STRANGER],
-            Self::Nobody | Self::StrangerAsFirst | Self::FirstElsewhere => &[],
+            Self::Unsigned | Self::StrangerAsFirst | Self::FirstElsewhere => &[],
         };
-        if by.iter().all(|n| installed.contains(&somebody(*n).ski)) { by.len() } else { 0 }
+        if by.iter().all(|n| installed.contains(&signer(*n).ski)) { by.len() } else { 0 }
     }
 
     fn signatures(self, block: &[u8]) -> Vec<u8> {
-        // Who is named, whose key it is, and over what.
+        // Signer that is named, signer whose key signs, message.
         let made: &[(usize, usize, &[u8])] = match self {
-            Self::Nobody => &[],
+            Self::Unsigned => &[],
             Self::First => &[(0, 0, block)],
             Self::FirstAndSecond => &[(0, 0, block), (1, 1, block)],
             Self::FirstTwice => &[(0, 0, block), (0, 0, block)],
@@ -163,7 +164,7 @@ impl Signed {
             Self::FirstElsewhere => &[(0, 0, b"another block")],
         };
         let made: Vec<_> =
-            made.iter().map(|(name, key, over)| (somebody(*name).ski, sign(*key, over))).collect();
+            made.iter().map(|(name, key, over)| (signer(*name).ski, sign(*key, over))).collect();
         let algorithm = SignatureAlgorithm::EcdsaP521Sha512;
         let infos: Vec<_> =
             made.iter().map(|(ski, signature)| SignerInfo { ski: *ski, algorithm, signature }).collect();
@@ -171,7 +172,7 @@ impl Signed {
     }
 }
 
-/// What is asked of a unit in some state: for its next counter, or none if it is a query.
+/// An administrative request to a unit in this state, with its next transaction counter; 0 for a query.
 pub(crate) fn request(state: &Lasting, command: u32, input: &[u8], signed: Signed) -> Vec<u8> {
     let query = AdminCommand::from_id(command).is_some_and(AdminCommand::is_query);
     let target = Target {
@@ -188,7 +189,7 @@ pub(crate) fn request(state: &Lasting, command: u32, input: &[u8], signed: Signe
     request.encode(&mut vec![0; block.len() + signatures.len() + 64]).unwrap().to_vec()
 }
 
-/// Carries out what is rightly signed, and gives its output.
+/// Executes a command that must succeed, and returns its output.
 pub(crate) fn carry_out(
     fixture: &mut Fixture,
     command: AdminCommand,
@@ -204,21 +205,19 @@ pub(crate) fn carry_out(
 
 /// The subject key identifiers of a unit's administrators.
 pub(crate) fn installed(fixture: &mut Fixture) -> Vec<[u8; 32]> {
-    let entries = carry_out(fixture, AdminCommand::QueryAdministrators, b"", Signed::Nobody);
+    let entries = carry_out(fixture, AdminCommand::QueryAdministrators, b"", Signed::Unsigned);
     AdministratorEntries::decode(&entries).unwrap().iter().map(|entry| entry.ski).collect()
 }
 
-/// Good input for a command, as far as there is one.
+/// Valid input for a command, or empty input if there is none.
 pub(crate) fn good_input(fixture: &mut Fixture, command: AdminCommand, signed: Signed) -> Vec<u8> {
     let state = fixture.lasting();
     match command {
         AdminCommand::AddAdministrator => {
-            somebody(usize::from(state.administrators).min(2)).certificate.clone()
+            signer(usize::from(state.administrators).min(2)).certificate.clone()
         }
-        AdminCommand::RemoveAdministrator => somebody(0).ski.to_vec(),
-        AdminCommand::ReplaceAdministrator => {
-            [&somebody(0).ski[..], &somebody(STRANGER).certificate].concat()
-        }
+        AdminCommand::RemoveAdministrator => signer(0).ski.to_vec(),
+        AdminCommand::ReplaceAdministrator => [&signer(0).ski[..], &signer(STRANGER).certificate].concat(),
         AdminCommand::SetAttributes => attributes(1, 1).to_bytes().to_vec(),
         AdminCommand::GenerateImporterKey => vec![0, 0, 0, 3],
         AdminCommand::ExportCurrent | AdminCommand::ExportNew => export_target().to_vec(),
@@ -241,10 +240,10 @@ pub(crate) fn attributes(sign: u32, revoke: u32) -> Attributes {
     Attributes { signature_threshold: sign, revocation_threshold: revoke, permissions, mode: 1 }
 }
 
-/// Two key parts for the unit's importer key, or for nobody's if it has none, each signed.
+/// Two signed key parts for the unit's importer key, or for its module key if it has no importer key.
 fn parts(fixture: &mut Fixture, fill: [u8; 2], signed: Signed) -> Vec<u8> {
     let state = fixture.lasting();
-    let shown = carry_out(fixture, AdminCommand::QueryImporterKey, b"", Signed::Nobody);
+    let shown = carry_out(fixture, AdminCommand::QueryImporterKey, b"", Signed::Unsigned);
     let importer = match ImporterKey::decode(&shown) {
         Ok(shown) => PublicKey::from_point(shown.point).unwrap(),
         Err(_) => device_public().clone(),
@@ -261,7 +260,7 @@ fn parts(fixture: &mut Fixture, fill: [u8; 2], signed: Signed) -> Vec<u8> {
     fill.into_iter().flat_map(part).collect()
 }
 
-/// An importer key that the module has truly signed for.
+/// An importer key with a valid signature of the module.
 fn export_target() -> &'static [u8] {
     static TARGET: OnceLock<Vec<u8>> = OnceLock::new();
     TARGET.get_or_init(|| {
@@ -294,15 +293,15 @@ fn export_target() -> &'static [u8] {
 fn load(fixture: &mut Fixture, fill: [u8; 2], signed: Signed, activate: bool) {
     carry_out(fixture, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3], signed);
     let parts = parts(fixture, fill, signed);
-    let pattern = carry_out(fixture, AdminCommand::ImportKeyParts, &parts, Signed::Nobody);
+    let pattern = carry_out(fixture, AdminCommand::ImportKeyParts, &parts, Signed::Unsigned);
     carry_out(fixture, AdminCommand::CommitNew, &pattern, signed);
     if activate {
         carry_out(fixture, AdminCommand::ActivateNew, &pattern, signed);
     }
 }
 
-/// The disk of a unit that so many administrators rule, all thresholds at that number but 2, with a master key in Current
-/// and another one, committed, in New; of a new unit if there are none.
+/// The disk of a unit with this number of administrators. Thresholds are that number, at most 2; the current register has a
+/// master key, and the new register another one, committed. With 0 administrators, the disk of a new unit.
 pub(crate) fn ruled_by(administrators: u8) -> Disk {
     let mut fixture = Fixture::start(Disk::default());
     if administrators == 0 {
@@ -311,8 +310,8 @@ pub(crate) fn ruled_by(administrators: u8) -> Disk {
     let threshold = administrators.min(2);
     let signed = if threshold == 1 { Signed::First } else { Signed::FirstAndSecond };
     for n in 0..administrators {
-        let certificate = &somebody(usize::from(n)).certificate;
-        carry_out(&mut fixture, AdminCommand::AddAdministrator, certificate, Signed::Nobody);
+        let certificate = &signer(usize::from(n)).certificate;
+        carry_out(&mut fixture, AdminCommand::AddAdministrator, certificate, Signed::Unsigned);
     }
     let attributes = attributes(threshold.into(), threshold.into());
     carry_out(&mut fixture, AdminCommand::SetAttributes, &attributes.to_bytes(), signed);

@@ -58,7 +58,7 @@ impl Storage for Disk {
     }
 }
 
-/// A module that signs nothing: a signature takes longer than all else that a command does, and nobody looks at it here.
+/// A module that returns a constant signature: signing takes longer than the rest of a command, and no target verifies it.
 pub(crate) struct FuzzModule;
 
 impl Module for FuzzModule {
@@ -141,7 +141,7 @@ impl Fixture {
             Response::Ciphertext { iv, ciphertext } => Answer::Ciphertext(iv, ciphertext.to_vec()),
             Response::Administered(der) => Answer::Administered(der.to_vec()),
             Response::Done => Answer::Done,
-            other => panic!("a response that nobody here knows: {other:?}"),
+            other => panic!("an unexpected response: {other:?}"),
         });
         (reply.number, answer)
     }

@@ -1,4 +1,5 @@
-//! Requests of any kind to a unit in one of its states: what is not rightly signed changes nothing, what is counts once.
+//! Arbitrary requests to a unit in one of its states. A request without valid signatures changes nothing; a signed one
+//! increments the transaction counter once.
 
 use crate::administration::{Signed, good_input, installed, request, ruled_by};
 use crate::fixture::{Answer, Bytes, Disk, Fixture, Lasting, body};
@@ -9,7 +10,7 @@ use unit_api::admin::{
 };
 use unit_api::{Command, UnitError};
 
-/// Requests for one input; a signature takes long.
+/// Maximum number of requests for one input; signatures are slow.
 const STEPS: usize = 6;
 
 thread_local! {
@@ -24,7 +25,7 @@ fn scene(n: u8) -> Fixture {
     Fixture::start(disk)
 }
 
-/// Panics if the unit does, if a reply is none, or if something changed that nobody has signed for.
+/// Panics if the unit panics, if a reply is malformed, or if an unsigned request changed the unit.
 pub(crate) fn check(data: &[u8]) {
     let mut bytes = Bytes(data);
     let mut fixture = scene(bytes.byte());
@@ -45,22 +46,22 @@ pub(crate) fn check(data: &[u8]) {
         assert_eq!(
             Fixture::start(fixture.disk.copy()).lasting(),
             last,
-            "the power went, and what was confirmed with it"
+            "a confirmed change was lost by a power failure"
         );
     }
 }
 
-/// How a request that nobody here has signed ends: only a new unit, which is nobody's yet, may change by one step.
+/// Checks the effect of an unsigned request: only a unit in imprint mode may change, by one step.
 fn changes_nothing(fixture: &mut Fixture, before: &Lasting, answer: &Result<Answer, unit_api::Refusal>) {
     let after = fixture.lasting();
     if before.thresholds[0] != 0 || !matches!(answer, Ok(Answer::Administered(_))) {
-        assert_eq!(&after, before, "a request changed the unit that nobody has signed");
+        assert_eq!(&after, before, "an unsigned request changed the unit");
     }
     let counted = after.transaction_counter - before.transaction_counter;
     assert!(counted <= 1 && (counted == 1 || &after == before), "a change without a count: {after:?}");
 }
 
-/// Any bytes as a request's body.
+/// Sends arbitrary bytes as the body of a request.
 fn anything(fixture: &mut Fixture, body: &[u8]) {
     let before = fixture.lasting();
     let (number, answer) = fixture.handle(body);
@@ -75,7 +76,7 @@ fn anything(fixture: &mut Fixture, body: &[u8]) {
     changes_nothing(fixture, &before, &answer);
 }
 
-/// A good data command, altered.
+/// Sends a valid data command, possibly altered.
 fn data_command(fixture: &mut Fixture, bytes: &mut Bytes<'_>) {
     let before = fixture.lasting();
     let key = |algorithm, key_len| KeySpec { algorithm, key_len, uses: KeyUses::ALL, extractable: true };
@@ -109,7 +110,7 @@ fn data_command(fixture: &mut Fixture, bytes: &mut Bytes<'_>) {
     anything(fixture, &body);
 }
 
-/// An administrative command with good input or any, signed by whomever, altered or not.
+/// Sends an administrative command: with valid or arbitrary input, any signatures, possibly altered.
 fn administration(fixture: &mut Fixture, bytes: &mut Bytes<'_>) {
     let before = fixture.lasting();
     let administrators = installed(fixture);
@@ -127,7 +128,7 @@ fn administration(fixture: &mut Fixture, bytes: &mut Bytes<'_>) {
     if flags & 0x20 != 0 {
         bytes.alter(&mut input);
     }
-    let around = if in_parts { Signed::Nobody } else { signed };
+    let around = if in_parts { Signed::Unsigned } else { signed };
     let sent = request(&before, id, &input, around);
     let mut altered = sent.clone();
     if flags & 0x40 != 0 {
@@ -142,12 +143,12 @@ fn administration(fixture: &mut Fixture, bytes: &mut Bytes<'_>) {
     let query = command.is_some_and(AdminCommand::is_query);
     assert!(counted <= 1 && (counted == 1 || after == before), "a change without a count: {context}");
     if before.thresholds[0] == 0 {
-        // Nobody's unit: most commands need no signature, so that altered ones may be right as well.
+        // In imprint mode most commands need no signature, so that altered ones may be valid.
         return;
     }
     if altered != sent {
-        // What is signed was altered, or what signs it; of a request round parts, or a query, nothing is signed.
-        assert!(in_parts || counted == 0, "altered, and counted all the same: {context}");
+        // The signed block or a signature was altered. The request around key parts, and a query, have no signature.
+        assert!(in_parts || counted == 0, "an altered request was counted: {context}");
     } else if counted == 1 {
         let signers = signed.count(&administrators);
         assert!(!query && signers >= needed(command, &before), "too few have signed: {context}");
@@ -160,13 +161,13 @@ fn administration(fixture: &mut Fixture, bytes: &mut Bytes<'_>) {
     }
 }
 
-/// The fewest that have to sign whatever the attributes have become on the way; a threshold never falls below 1.
+/// Least number of signatures for the command, whatever the attributes have become; a threshold is at least 1.
 fn needed(command: Option<AdminCommand>, before: &Lasting) -> usize {
     let [sign, revoke] = before.thresholds.map(usize::from);
     let Some(command) = command else { return usize::MAX };
     match command.signatures_needed(false, unit_api::admin::Permissions::recovery()) {
         SignaturesNeeded::SignatureThreshold => {
-            // One may be enough for control points if the administrators have said so.
+            // The attributes may allow one signature for control points.
             let by_one = matches!(
                 command,
                 AdminCommand::SetControlPoints
@@ -180,7 +181,7 @@ fn needed(command: Option<AdminCommand>, before: &Lasting) -> usize {
     }
 }
 
-/// An answer to administrators: what it says twice is said alike, and is what the unit's status says.
+/// Decodes an administrative response and checks that its fields agree with each other and with the unit's status.
 fn read(fixture: &mut Fixture, response: &[u8]) -> Option<Result<(), AdminRefusal>> {
     let state = fixture.lasting();
     let response = AdminResponse::decode(response).expect("an administrative response");
@@ -198,7 +199,7 @@ fn read(fixture: &mut Fixture, response: &[u8]) -> Option<Result<(), AdminRefusa
     assert_eq!(block.target.domain_instance, state.domain_instance);
     let result = block.result();
     if let Err(refusal) = result {
-        assert!(refusal.unit_error().is_some(), "a refusal that nobody can name: {refusal}");
+        assert!(refusal.unit_error().is_some(), "a refusal without a known error: {refusal}");
     }
     if block.command == AdminCommand::QueryAttributes.id() && block.return_code == 0 {
         Attributes::from_bytes(block.output).expect("attributes");
@@ -206,8 +207,8 @@ fn read(fixture: &mut Fixture, response: &[u8]) -> Option<Result<(), AdminRefusa
     Some(result.map(|_| ()))
 }
 
-/// Each command as it ought to be, and signed as it ought not, to start from.
-#[allow(dead_code, reason = "who fuzzes starts from files")]
+/// Seeds: each command with valid signatures, and with invalid ones.
+#[allow(dead_code, reason = "only the corpus test and the example use the seeds")]
 pub(crate) fn seeds() -> Vec<(String, Vec<u8>)> {
     let status = body(Command::Status);
     let len = u16::try_from(status.len()).unwrap().to_le_bytes();

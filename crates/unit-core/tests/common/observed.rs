@@ -228,7 +228,7 @@ impl Engine for Observed {
 
     fn destroy_key(&mut self, key: KeyHandle) -> Result<(), EngineError> {
         self.engine.destroy_key(key)?;
-        assert!(self.inner.borrow_mut().live.remove(&key.to_raw()), "a key was destroyed that nobody made");
+        assert!(self.inner.borrow_mut().live.remove(&key.to_raw()), "an unknown key was destroyed");
         Ok(())
     }
 

@@ -50,7 +50,7 @@ pub struct KeyResource {
     /// Alternative names, unique in the instance.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
-    /// Description.
+    /// Free text given by the caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Tags (legacy).

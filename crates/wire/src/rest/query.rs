@@ -16,7 +16,7 @@ const MAX_LIMIT: usize = 5000;
 pub struct InvalidQuery {
     /// Name of the parameter; empty for the query as a whole.
     pub name: &'static str,
-    /// Requirement.
+    /// What a valid value is, as the end of a sentence "must be …".
     pub must_be: &'static str,
     /// Whether the API defines the parameter and this service does not offer it.
     pub not_offered: bool,
@@ -58,23 +58,23 @@ macro_rules! sort_properties {
 }
 
 sort_properties! {
-    /// `id`.
+    /// `id`: the key's UUID.
     Id = "id";
-    /// `state`.
+    /// `state`: the number of the state.
     State = "state";
-    /// `extractable`.
+    /// `extractable`: root keys before standard keys.
     Extractable = "extractable";
-    /// `imported`.
+    /// `imported`: generated keys before imported keys.
     Imported = "imported";
-    /// `creationDate`.
+    /// `creationDate`: time of creation.
     CreationDate = "creationDate";
-    /// `lastUpdateDate`.
+    /// `lastUpdateDate`: time of the last change.
     LastUpdateDate = "lastUpdateDate";
-    /// `lastRotateDate`.
+    /// `lastRotateDate`: time of the last rotation.
     LastRotateDate = "lastRotateDate";
-    /// `deletionDate`.
+    /// `deletionDate`: time of deletion.
     DeletionDate = "deletionDate";
-    /// `expirationDate`.
+    /// `expirationDate`: time at which the key is deactivated.
     ExpirationDate = "expirationDate";
 }
 

@@ -11,7 +11,7 @@ const KEY_MATERIAL: &str = "a base64 encoded key material";
 pub struct CreateKey {
     /// Name of the key.
     pub name: Option<String>,
-    /// Description.
+    /// Free text about the key.
     pub description: Option<String>,
     /// Alternative names.
     pub aliases: Vec<String>,
@@ -86,7 +86,7 @@ fn material(fields: &mut Fields<'_>) -> Result<(Option<Secret>, bool), BodyError
     Ok((payload, nonce.is_some() || iv.is_some() || algorithm.is_some()))
 }
 
-/// `actions/wrap`.
+/// Body of `actions/wrap`.
 #[derive(Debug)]
 pub struct Wrap {
     /// Plaintext to wrap; absent asks for a new data key.

@@ -24,7 +24,7 @@ pub struct UnitList {
 pub struct ListedUnit {
     /// Identifier of the unit in paths.
     pub hsm_id: Uuid,
-    /// `[region].[zone].[module].[domain]`.
+    /// Location, as `[region].[zone].[module].[domain]`.
     pub location: String,
     /// Serial number of the module, 8 characters.
     pub serial_number: String,

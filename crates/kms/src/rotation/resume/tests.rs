@@ -16,9 +16,9 @@ type Row<'a> = (Option<RotationPhase>, &'a [Registers], &'a str, &'a [&'a str]);
 const S3: Registers = (Some(OLD), NewRegister::Empty);
 /// Loaded, not committed.
 const S4: Registers = (Some(OLD), NewRegister::FullUncommitted(NEW));
-/// Committed.
+/// Loaded and committed.
 const S5: Registers = (Some(OLD), NewRegister::FullCommitted(NEW));
-/// Activated.
+/// Activated: the new master key is in the current register.
 const S3_NEW: Registers = (Some(NEW), NewRegister::Empty);
 
 fn units(registers: &[Registers]) -> Vec<UnitState> {
@@ -306,7 +306,7 @@ fn exhaustive_following_the_advice_leads_to_one_master_key_on_all_units() {
                         matches!(unit.registers, Some((Some(current), NewRegister::Empty))
                             if current.is_of_same_key(&position.header))
                     };
-                    // What New holds of a unit that is under the header's key already is nobody's business here.
+                    // The new register of a unit whose current key is the header's is not checked here.
                     assert!(units.iter().all(at_rest), "{begun:?} {a:?} {b:?}: {steps:#?}");
                     break;
                 }

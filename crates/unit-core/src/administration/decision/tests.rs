@@ -315,7 +315,7 @@ fn exhaustive_states_commands_and_signatures() {
     assert!(seen.len() >= 29, "{} kinds of refusal", seen.len());
 }
 
-/// Whatever comes of a command, the domain can still be ruled: no threshold is out of reach.
+/// Checks that no threshold exceeds the number of administrators after a command.
 fn assert_is_sound(before: &Domain, order: &Result<ParsedCommand, UnitError>, next: &Decision) {
     let Decision::Domain(after) = next else { return };
     let Attributes { signature_threshold: sign, revocation_threshold: revoke, permissions, mode } =
