@@ -14,25 +14,25 @@ use uuid::Uuid;
 #[derive(Debug, Parser)]
 #[command(name = "hsm-sim", version, max_term_width = 110)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: CliCommand,
 }
 
-/// What the program can do.
+/// The commands of the program.
 #[derive(Debug, Subcommand)]
 pub enum CliCommand {
     /// Start a region: three zones, crypto units, the Key Protect API. Ctrl-C stops it; starting again finds every key.
     Up(UpArgs),
     /// Show units, their health and the clock of a running region.
     Status(ReachArgs),
-    /// Do something bad to a unit or a zone of a running region.
+    /// Inject a fault into a unit, a zone or all units of a running region.
     Fault {
-        /// What.
+        /// Fault to inject.
         #[command(subcommand)]
         fault: FaultCommand,
     },
-    /// Undo faults: start killed units, let paused ones go on; with a development ceremony, bring zeroized ones into service.
+    /// Undo faults: start killed units, resume paused ones; with a development ceremony, set up zeroized ones again.
     Heal {
         /// What to heal.
         #[command(flatten)]
@@ -41,25 +41,25 @@ pub enum CliCommand {
         #[command(flatten)]
         reach: ReachArgs,
     },
-    /// The service's clock, which timers of keys follow.
+    /// Show or advance the service's clock, which the timers of keys follow.
     Clock {
-        /// What to do with it.
+        /// Whether to show or advance it.
         #[command(subcommand)]
         clock: ClockCommand,
     },
     /// Use 20,000 data keys while each zone in turn is killed and healed; exit status 1 if anything was lost.
     Demo(DemoArgs),
-    /// What an instance's customer does: signature keys, key parts, administrators and master keys of crypto units.
+    /// Administer crypto units as their customer: signature keys, key parts, administrators and master keys.
     Tke(Box<LocalTkeArgs>),
-    /// Find out whether a PKCS#11 token can carry a crypto unit.
+    /// Test whether a crypto unit can use a PKCS#11 token.
     Token {
-        /// What to do with it.
+        /// Command about the token.
         #[command(subcommand)]
         token: TokenCommand,
     },
     /// Run a crypto unit.
     Unit {
-        /// What to do.
+        /// Command about the unit.
         #[command(subcommand)]
         unit: UnitCommand,
     },
@@ -75,7 +75,7 @@ pub enum UnitCommand {
 /// Options of `up`.
 #[derive(Clone, Debug, Args)]
 pub struct UpArgs {
-    /// Where keys and unit states are kept.
+    /// Data directory: keys and states of units
     #[arg(long, default_value = DEFAULT_DATA)]
     pub data: PathBuf,
     /// Operational crypto units [default: 2, or what the data directory has]
@@ -108,10 +108,10 @@ pub struct UpArgs {
 /// What keys can be used for while the master key is being rotated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum RotationKind {
-    /// Everything.
+    /// Every operation.
     #[default]
     Online,
-    /// As in the original: keys are listed, shown and deleted, and nothing else until the rotation has finished.
+    /// As in the original: keys can only be listed, shown and deleted until the rotation has finished.
     Strict,
 }
 
@@ -125,10 +125,10 @@ impl From<RotationKind> for RotationProfile {
 }
 
 impl UpArgs {
-    /// What they ask of a region.
+    /// Units, ceremony and engines that the arguments request.
     ///
     /// # Errors
-    /// [`EnginesError`] for engines that there are none of.
+    /// [`EnginesError`] for an invalid or unavailable engine.
     pub fn wanted(&self) -> Result<Wanted, EnginesError> {
         let Self { units, recovery_units, failover_units, ceremony, .. } = *self;
         let engines = Engines::parse(&self.engines)?;
@@ -139,7 +139,7 @@ impl UpArgs {
 /// Options of `demo`.
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
-    /// Where keys and unit states are kept [default: a temporary directory]
+    /// Data directory: keys and states of units [default: a temporary directory]
     #[arg(long)]
     pub data: Option<PathBuf>,
     /// Operational crypto units [default: 2, or what the data directory has]
@@ -165,22 +165,22 @@ pub struct DemoArgs {
 /// Options of `unit serve`.
 #[derive(Clone, Debug, Args)]
 pub struct ServeUnitArgs {
-    /// Folder of the unit's state; made if it is not there.
+    /// Folder of the unit's state, created if it does not exist.
     #[arg(long)]
     pub state: PathBuf,
     /// Unix socket to listen on.
     #[arg(long)]
     pub socket: PathBuf,
-    /// Folder of the simulated manufacturer, made if it is not there [default: `factory` in the folder of the state]
+    /// Folder of the simulated manufacturer, created if it does not exist [default: `factory` in the folder of the state]
     #[arg(long)]
     pub factory: Option<PathBuf>,
-    /// Serial number of the module of a unit that is made, 8 characters.
+    /// Serial number of the module of a new unit, 8 characters.
     #[arg(long, default_value = "SIM00000")]
     pub serial: String,
     /// Index of the domain in its module [default: 0, or what the unit has]
     #[arg(long)]
     pub domain: Option<u32>,
-    /// Service instance that the unit belongs to [default: one of its own, or what the unit has]
+    /// Service instance that the unit belongs to [default: a random one, or what the unit has]
     #[arg(long)]
     pub instance: Option<Uuid>,
     /// Where the unit's keys are: `soft`, `pkcs11:softhsm` (a SoftHSM token of its own), or the PKCS#11 URI of a token, such
@@ -188,18 +188,18 @@ pub struct ServeUnitArgs {
     /// [default: soft, or what the unit has]
     #[arg(long)]
     pub engine: Option<String>,
-    /// Number of the unit in its region: take orders on standard input, and end when it ends.
+    /// Number of the unit in its region: read orders from standard input, and exit at its end.
     #[arg(long, value_name = "NUMBER", hide = true)]
     pub supervised_as: Option<u16>,
 }
 
-/// Where the running region is, and how to print.
+/// How to reach the running region, and how to print.
 #[derive(Clone, Debug, Args)]
 pub struct ReachArgs {
     /// Data directory of the running region.
     #[arg(long, default_value = DEFAULT_DATA)]
     pub data: PathBuf,
-    /// Address of its control API, in place of the data directory.
+    /// Address of the control API, instead of the data directory.
     #[arg(long)]
     pub control_url: Option<String>,
     /// Print JSON instead of a table.
@@ -207,32 +207,32 @@ pub struct ReachArgs {
     pub json: bool,
 }
 
-/// The data directory where none is named.
+/// Default data directory.
 pub const DEFAULT_DATA: &str = "hsm-sim-data";
 
-/// Faults.
+/// The faults.
 #[derive(Clone, Debug, Subcommand)]
 pub enum FaultCommand {
-    /// End processes at once (SIGKILL), and keep them from starting again until healed.
+    /// Kill unit processes (SIGKILL); they are not restarted until healed.
     Kill(FaultArgs),
-    /// Stop processes where they stand (SIGSTOP): connected, and silent.
+    /// Stop unit processes (SIGSTOP): they stay connected and do not answer.
     Pause(FaultArgs),
-    /// Take longer over every command.
+    /// Delay every command of units.
     Slow {
-        /// How much longer.
+        /// Delay of each command.
         #[arg(long, default_value = "50ms", value_parser = parse_duration)]
         by: Duration,
-        /// Of whom.
+        /// Units that are slow.
         #[command(flatten)]
         args: FaultArgs,
     },
-    /// Empty crypto units of administrators and master keys, as their operator can.
+    /// Erase administrators and master keys of crypto units, as their operator can.
     Zeroize(FaultArgs),
-    /// Have modules notice tampering: they erase everything.
+    /// Make modules detect tampering: they erase everything.
     Tamper(FaultArgs),
 }
 
-/// Units of a fault, and the region they are in.
+/// Units that get a fault, and their region.
 #[derive(Clone, Debug, Args)]
 pub struct FaultArgs {
     /// Units that the fault is for.
@@ -264,14 +264,14 @@ pub enum TargetKind {
     All,
 }
 
-/// What to do with the clock.
+/// Commands about the clock.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ClockCommand {
-    /// Show it.
+    /// Show the clock.
     Show(ReachArgs),
-    /// Move it forward: 90s, 15m, 6h, 31d.
+    /// Move the clock forward.
     Advance {
-        /// By how much.
+        /// Duration, such as 90s, 15m, 6h or 31d.
         #[arg(value_parser = parse_duration)]
         by: Duration,
         /// The region to reach.
@@ -291,7 +291,7 @@ fn parse_failover_units(text: &str) -> Result<u16, String> {
 fn one_of(text: &str, allowed: &[u16]) -> Result<u16, String> {
     let expected = || {
         let allowed: Vec<String> = allowed.iter().map(u16::to_string).collect();
-        format!("there can be {}", allowed.join(" or "))
+        format!("must be {}", allowed.join(" or "))
     };
     text.parse().ok().filter(|number| allowed.contains(number)).ok_or_else(expected)
 }

@@ -11,7 +11,7 @@
 //! | [`demo`] | load through the public API while zones are killed and healed |
 //! | [`mod@tke`] | the customer's commands of `tke-cli`, with regions on this machine |
 //! | [`mod@token`] | whether a PKCS#11 token can carry a unit |
-//! | [`files`] | files that are whole or absent and nobody else's to read |
+//! | [`files`] | files that are whole or absent after a crash, readable by their owner only |
 
 pub mod cli;
 pub mod control;

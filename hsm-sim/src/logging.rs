@@ -20,29 +20,29 @@ use tracing_subscriber::{Layer, fmt};
 
 /// Variable that sets the levels.
 const LEVELS: &str = "HSM_SIM_LOG";
-/// Variable that sets the form of lines.
+/// Variable that sets the format of lines.
 const FORMAT: &str = "HSM_SIM_LOG_FORMAT";
 
-/// Why logs cannot be written as asked.
+/// Why logging cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
-    /// Not a list of levels.
+    /// The levels are invalid.
     #[error(
         "{LEVELS} is not valid: write a level such as `info`, or levels by target such as `warn,host=debug`"
     )]
     Levels(#[source] ParseError),
-    /// Not a form of lines.
+    /// The format is unknown.
     #[error("{FORMAT} is `{0}`: write `text` or `json`")]
     Format(String),
-    /// A variable that is not UTF-8.
+    /// The variable of this name is not UTF-8.
     #[error("{0} is not UTF-8")]
     NotUtf8(&'static str),
-    /// The process writes logs already.
-    #[error("logs are set up already")]
+    /// Logging is set up already.
+    #[error("logging is set up already")]
     Twice(#[from] TryInitError),
 }
 
-/// Has this process write logs, as the environment asks. To be called once.
+/// Sets up logging for this process, as the environment variables request. Call it once.
 ///
 /// # Errors
 /// [`LoggingError`].
@@ -100,7 +100,7 @@ mod tests {
         }
     }
 
-    /// What is logged of two events in a unit's span.
+    /// The log of two events in the span of a unit.
     fn logged(format: &str, levels: &str) -> String {
         let written = Written::default();
         let writer = written.clone();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_form_is_refused() {
+    fn an_unknown_format_is_refused() {
         let refused = layer::<tracing_subscriber::Registry, _, _>("xml", io::sink).err();
         assert!(matches!(refused, Some(LoggingError::Format(form)) if form == "xml"));
     }

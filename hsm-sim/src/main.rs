@@ -1,4 +1,4 @@
-//! The program: parses the command line, carries out the command, prints its result.
+//! The program: parses the command line, runs the command, prints its result.
 
 use clap::Parser;
 use hsm_sim::cli::{
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         return output::fail(&e);
     }
     let outcome = match command {
-        // A unit needs threads and no runtime.
+        // A unit uses threads, not an async runtime.
         CliCommand::Unit { unit: UnitCommand::Serve(args) } => serve_unit(args),
         command => {
             tokio::runtime::Runtime::new().map_err(Into::into).and_then(|rt| rt.block_on(run(command)))
@@ -98,7 +98,7 @@ async fn up(args: UpArgs) -> Outcome {
         () = &mut stopped => return Ok(ExitCode::SUCCESS),
     };
     match output::print(&region.ready().greeting()) {
-        // A service needs no reader; the ready file has what the greeting has.
+        // The region serves even if its standard output is closed; the ready file has the same information.
         Ok(()) | Err(OutputError::Closed) => stopped.await,
         Err(e) => {
             region.stop().await;
@@ -115,7 +115,7 @@ async fn run_demo(args: &DemoArgs) -> Outcome {
     let report = tokio::select! {
         report = demo::run(args) => report?,
         // Units end with the process that started them, and a temporary directory with the future that made it.
-        () = stopped => return Err("the demo was stopped before it had a result".into()),
+        () = stopped => return Err("the demo was interrupted before it had a result".into()),
     };
     let text = if args.json { serde_json::to_string_pretty(&report)? } else { report.table() };
     Ok(output::finish(&text, report.is_clean())?)

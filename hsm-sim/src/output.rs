@@ -46,8 +46,7 @@ pub fn finish(text: &str, succeeded: bool) -> Result<ExitCode, OutputError> {
     }
 }
 
-/// Prints a message for the person at the terminal and a line end, to standard error. Nothing is lost to the command if
-/// that has no reader.
+/// Prints a message and a line end to standard error. A write failure is ignored.
 pub fn notify(text: &str) {
     let _ = write_line(&mut io::stderr().lock(), text);
 }

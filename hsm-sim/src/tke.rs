@@ -18,12 +18,12 @@ pub enum RunError {
     /// The command itself failed.
     #[error(transparent)]
     Tke(#[from] TkeError),
-    /// Its result cannot be printed.
+    /// The result cannot be printed.
     #[error("the result cannot be printed")]
     Output(#[source] OutputError),
 }
 
-/// Options and command of `hsm-sim tke`: those of the customer's commands, and where the region is.
+/// Arguments of `hsm-sim tke`: those of the customer's commands, and the region's data directory.
 #[derive(Clone, Debug, Args)]
 pub struct LocalTkeArgs {
     /// Data directory of the running region [default: hsm-sim-data]
@@ -37,13 +37,13 @@ pub struct LocalTkeArgs {
 /// Runs a command and prints its result.
 ///
 /// # Errors
-/// [`RunError`]. Work that was done on some units only is no error: it is printed, and the exit status says so.
+/// [`RunError`]. A command that succeeded on some units only is reported by its output and exit status, not as an error.
 pub async fn run(args: &LocalTkeArgs) -> Result<ExitCode, RunError> {
     let terminal = Terminal::default();
     let status = tke_cli::run(&args.tke, &terminal, &LocalRegion::new(args.data.clone())).await?;
     match terminal.into_failure() {
         None => Ok(status),
-        // As everywhere: a command that failed keeps its status when its reader has gone.
+        // A command that failed keeps its exit status if its output has no reader.
         Some(OutputError::Closed) if status != ExitCode::SUCCESS => Ok(status),
         Some(failure) => Err(RunError::Output(failure)),
     }

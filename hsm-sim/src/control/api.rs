@@ -1,4 +1,4 @@
-//! The region's side of the control API.
+//! Server of the control API.
 
 use super::model::{AdvanceRequest, ClockStatus, FaultKind, FaultRequest, Status, Target, UnitStatus};
 use crate::region::{
@@ -17,12 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use wire::text::error_chain;
 
-/// What the handlers work on.
+/// State of the handlers.
 pub type ControlState = Arc<ControlledRegion>;
 
-/// How long a healed unit may take to be admitted before the answer goes out without that.
+/// How long `POST /heal` waits for healed units to be admitted before it answers.
 const ADMISSION_PATIENCE: Duration = Duration::from_secs(3);
-/// How much longer a slow unit takes where nobody says.
+/// Delay of each command of a slow unit if the request names none.
 const DEFAULT_SLOW_MS: u64 = 50;
 
 /// The control API of a region.
@@ -38,7 +38,8 @@ pub fn router(state: ControlState) -> Router {
         .with_state(state)
 }
 
-/// A page in the user's browser can reach the loopback interface; it always says where it comes from.
+/// Refuses requests with an `Origin` header: a web page in the user's browser can reach the loopback interface, and the
+/// browser always sends its origin.
 async fn no_web_pages(request: Request, next: Next) -> Result<Response, Refused> {
     if request.headers().contains_key(header::ORIGIN) {
         return Err(Refused {
@@ -50,7 +51,10 @@ async fn no_web_pages(request: Request, next: Next) -> Result<Response, Refused>
 }
 
 async fn nothing_here() -> Refused {
-    Refused { status: StatusCode::NOT_FOUND, why: "there is no such control; see `hsm-sim help`".to_owned() }
+    Refused {
+        status: StatusCode::NOT_FOUND,
+        why: "unknown path of the control API; see `hsm-sim help`".to_owned(),
+    }
 }
 
 async fn status(State(region): State<ControlState>) -> Json<Status> {
@@ -85,7 +89,7 @@ async fn fault(State(region): State<ControlState>, body: Bytes) -> Result<Json<S
 async fn heal(State(region): State<ControlState>, body: Bytes) -> Result<Json<Status>, Refused> {
     let target: Target = parse(&body, "{\"unit\": 1}, {\"zone\": \"az1\"} or \"all\"")?;
     let units = targets(&region, &target)?;
-    // One that cannot be healed is no reason to leave the others as they are.
+    // Heal the other units even if one cannot be healed.
     let mut failed = None;
     for unit in &units {
         if let Err(e) = heal_unit(&region, *unit).await {
@@ -95,7 +99,7 @@ async fn heal(State(region): State<ControlState>, body: Bytes) -> Result<Json<St
     if let Some(e) = failed {
         return Err(e);
     }
-    // Whoever heals wants to see it healed. What takes longer has a reason, which the answer gives.
+    // The status in the answer should show the healed units. If admission takes longer, the status gives the reason.
     let healed = |views: &[UnitView]| views.iter().all(|view| view.in_use || !units.contains(&view.number));
     if let (Some(host), true) = (region.node.host(), region.heals_keys()) {
         let _ = host.wait_until(ADMISSION_PATIENCE, healed).await;
@@ -108,7 +112,7 @@ async fn heal_unit(region: &ControlledRegion, unit: u16) -> Result<(), Refused> 
     Ok(region.bring_into_service(unit).await?)
 }
 
-/// The numbers of the units a target stands for; a zone without units is none.
+/// Numbers of the units that a target stands for; empty for a zone without units.
 fn targets(region: &ControlledRegion, target: &Target) -> Result<Vec<u16>, Refused> {
     let units = region.supervisor.units();
     match target {
@@ -124,7 +128,7 @@ fn targets(region: &ControlledRegion, target: &Target) -> Result<Vec<u16>, Refus
     }
 }
 
-/// The zones of the region, and those of other regions in which units of its instance stand.
+/// The zones of the region, and the zones of other regions that have units of its instance.
 fn zones(units: &[UnitProcess]) -> Vec<String> {
     let mut zones = ZONES.map(str::to_owned).to_vec();
     for unit in units {
@@ -166,8 +170,8 @@ fn unit_status(process: UnitProcess, view: Option<&UnitView>, report: Option<&Un
         None if operational => "unknown",
         None => "standby",
     };
-    // A unit without its keys is silent, and has said why. Else what the host has to say comes first; a unit that it does
-    // not see speaks for itself.
+    // A unit that cannot reach its keys does not answer, and its process has announced why. Otherwise the host's reason
+    // counts; for a unit that the host does not use, the reason why it did not report its status.
     let reason = match (process.down.clone(), view) {
         (Some(why), _) => why,
         (None, Some(view)) => view.reason.clone(),
@@ -213,15 +217,15 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// JSON whatever its content type says, so that any client will do.
+/// Parses JSON, whatever the content type of the request.
 fn parse<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Refused> {
     serde_json::from_slice(body).map_err(|e| Refused {
         status: StatusCode::BAD_REQUEST,
-        why: format!("the body is not as expected ({e}); send {example}"),
+        why: format!("invalid request body ({e}); expected, for example: {example}"),
     })
 }
 
-/// Why a request was not carried out, and whose fault that is.
+/// A refused request: why, and the status code that shows whether the caller can correct it.
 struct Refused {
     status: StatusCode,
     why: String,
@@ -250,7 +254,7 @@ impl From<CeremonyError> for Refused {
     fn from(error: CeremonyError) -> Self {
         match error {
             CeremonyError::Supervisor(error) => error.into(),
-            // The unit is not in a state in which this can be done to it.
+            // The state of the unit does not allow it.
             error => Self { status: StatusCode::CONFLICT, why: error_chain(&error) },
         }
     }

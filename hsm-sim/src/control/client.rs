@@ -1,4 +1,4 @@
-//! The commands' side of the control API.
+//! Client of the control API.
 
 use super::model::{AdvanceRequest, ClockStatus, FaultRequest, Status, Target};
 use crate::cli::ReachArgs;
@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use std::io;
 use std::path::PathBuf;
 
-/// Why a command did not reach a region, or was refused by it.
+/// Why a request to a control API failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// No region runs there.
@@ -40,7 +40,7 @@ pub enum ControlError {
     Refused(String),
 }
 
-/// A running region's control API.
+/// A client of the control API of a running region.
 #[derive(Clone)]
 pub struct ControlClient {
     base: String,
@@ -48,10 +48,10 @@ pub struct ControlClient {
 }
 
 impl ControlClient {
-    /// The region that the command line names.
+    /// A client of the region that the arguments name.
     ///
     /// # Errors
-    /// [`ControlError::NotRunning`] when its data directory says that none runs.
+    /// [`ControlError::NotRunning`] if the data directory has no ready file; [`ControlError::ReadyFile`] if it is invalid.
     pub fn reach(args: &ReachArgs) -> Result<Self, ControlError> {
         if let Some(url) = &args.control_url {
             return Ok(Self::at(url));
@@ -65,14 +65,14 @@ impl ControlClient {
         Ok(Self::at(&ready.control_url))
     }
 
-    /// The region whose control API is at `url`.
+    /// A client of the control API at `url`.
     #[must_use]
     pub fn at(url: &str) -> Self {
         let http = Client::builder(TokioExecutor::new()).build_http();
         Self { base: url.trim_end_matches('/').to_owned(), http }
     }
 
-    /// The region at this moment.
+    /// Fetches the status of the region.
     ///
     /// # Errors
     /// [`ControlError`].
@@ -80,7 +80,7 @@ impl ControlClient {
         self.send(Method::GET, "/status", &()).await
     }
 
-    /// Does something to units; answers when it is done.
+    /// Injects a fault and returns the status once it is in effect.
     ///
     /// # Errors
     /// [`ControlError`].
@@ -88,7 +88,7 @@ impl ControlClient {
         self.send(Method::POST, "/fault", fault).await
     }
 
-    /// Undoes what was done to units; answers when they serve again, or do not soon.
+    /// Heals units and returns the status once they serve, or after a short wait.
     ///
     /// # Errors
     /// [`ControlError`].
@@ -96,7 +96,7 @@ impl ControlClient {
         self.send(Method::POST, "/heal", target).await
     }
 
-    /// The clock.
+    /// Fetches the clock.
     ///
     /// # Errors
     /// [`ControlError`].
@@ -104,7 +104,7 @@ impl ControlClient {
         self.send(Method::GET, "/clock", &()).await
     }
 
-    /// Moves the clock.
+    /// Moves the clock forward and returns it.
     ///
     /// # Errors
     /// [`ControlError`].

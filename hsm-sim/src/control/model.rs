@@ -1,9 +1,9 @@
-//! What is said over the control API.
+//! Requests and responses of the control API.
 
 use crate::cli::{TargetArgs, TargetKind};
 use serde::{Deserialize, Serialize};
 
-/// Whom a fault or a healing is for.
+/// Units that a fault or a heal is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
@@ -22,7 +22,7 @@ impl TryFrom<&TargetArgs> for Target {
         let name = args.name.clone().unwrap_or_default();
         match args.kind {
             TargetKind::Unit => {
-                name.parse().map(Self::Unit).map_err(|_| format!("`{name}` is no number of a unit"))
+                name.parse().map(Self::Unit).map_err(|_| format!("invalid unit number `{name}`"))
             }
             TargetKind::Zone => Ok(Self::Zone(name)),
             TargetKind::All => Ok(Self::All),
@@ -30,19 +30,19 @@ impl TryFrom<&TargetArgs> for Target {
     }
 }
 
-/// What to do to units.
+/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FaultKind {
-    /// SIGKILL, and no new start until healed.
+    /// SIGKILL; the unit is not restarted until it is healed.
     Kill,
-    /// SIGSTOP.
+    /// SIGSTOP: the unit stays connected and does not answer.
     Pause,
-    /// Longer over every command.
+    /// Every command is delayed.
     Slow,
-    /// No administrators and no master key any more, by the operator's order.
+    /// The operator erases administrators and master keys.
     Zeroize,
-    /// The same, because the module notices tampering.
+    /// The module detects tampering and erases everything.
     Tamper,
 }
 
@@ -50,11 +50,11 @@ pub enum FaultKind {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRequest {
-    /// What to do.
+    /// Kind of the fault.
     pub fault: FaultKind,
-    /// To whom.
+    /// Units that get the fault.
     pub target: Target,
-    /// With `slow`: how much longer a command takes, in milliseconds.
+    /// Delay of each command in milliseconds, with [`FaultKind::Slow`]; 50 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_by_ms: Option<u64>,
 }
@@ -63,102 +63,102 @@ pub struct FaultRequest {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdvanceRequest {
-    /// By how much.
+    /// Seconds to move the clock forward by.
     pub seconds: u64,
 }
 
 /// The service's clock.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClockStatus {
-    /// Its time, RFC 3339 in UTC.
+    /// Time of the clock, RFC 3339 in UTC.
     pub now: String,
-    /// How far it is ahead of real time, in seconds.
+    /// How far the clock is ahead of real time, in seconds.
     pub ahead_s: u64,
 }
 
-/// A region at one moment.
+/// Status of a region.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
-    /// Name.
+    /// Name of the region.
     pub region: String,
-    /// `ready` when every operational unit serves, `degraded` when some do, `locked` when none does, `unkeyed` when there
-    /// is no instance yet that one could serve.
+    /// `ready` if every operational unit serves, `degraded` if some do, `locked` if none does, `rotating` during a rotation
+    /// of the master key, `unkeyed` if the units hold no common master key yet.
     pub state: String,
-    /// Why no keys are served yet; none once an instance is there.
+    /// Why no keys are served yet; `None` once the units hold the master key.
     pub waiting_for: Option<String>,
     /// The service instance that the units belong to.
     pub instance: String,
-    /// Who brings the units into service: `development` or `manual`.
+    /// Ceremony that sets the units up: `development` or `manual`.
     pub ceremony: String,
-    /// Zones.
+    /// Names of the zones, including those in other regions that have units.
     pub zones: Vec<String>,
-    /// Verification pattern of the region's master key, in hexadecimal, once it is settled.
+    /// Verification pattern of the master key that keys are served under, in hexadecimal, once it is known.
     pub pattern: Option<String>,
-    /// Units, in order.
+    /// Units, in the order of their numbers.
     pub units: Vec<UnitStatus>,
-    /// Clock.
+    /// The clock of the service.
     pub clock: ClockStatus,
 }
 
-/// A crypto unit at one moment.
+/// Status of a crypto unit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UnitStatus {
     /// Number, from 1.
     pub unit: u16,
     /// `OPERATIONAL`, `RECOVERY` or `FAILOVER`.
     pub kind: String,
-    /// `[region].[zone].[module].[domain]`.
+    /// Location, as `[region].[zone].[module].[domain]`.
     pub location: String,
-    /// Zone.
+    /// Zone, as faults name it.
     pub zone: String,
-    /// Where its keys are: `software`, or the token in words for people.
+    /// Engine that holds its keys: `software`, or a description of the token.
     pub engine: String,
     /// `reserved` (in imprint mode), `claimed` (has administrators), `initialized` (has a master key), `kms-initialized`
     /// (and serves), `error`, `unreachable`.
     pub lifecycle: String,
-    /// Whether it is in imprint mode; none while it does not answer, as with what follows.
+    /// Whether it is in imprint mode. `None` while it does not answer, as in the next three fields.
     pub imprint_mode: Option<bool>,
-    /// Administrators installed.
+    /// Number of administrators installed.
     pub administrators: Option<u8>,
-    /// Signatures that most commands need.
+    /// Number of signatures that most commands need.
     pub signature_threshold: Option<u8>,
-    /// Signatures that removing an administrator needs.
+    /// Number of signatures that the removal of an administrator needs.
     pub revocation_threshold: Option<u8>,
-    /// Process, while it runs.
+    /// Process ID, while the process runs.
     pub pid: Option<u32>,
-    /// How the host sees it: `eligible`, `warming`, `checking`, `ejected`, `fenced`, …; `unknown` while there is no
-    /// instance to serve, `standby` for a unit that is not there to serve.
+    /// Health as the host sees it: `checking`, `warming`, `eligible`, `ejected`, `draining` or `fenced`; `unknown` while
+    /// there is no instance to serve; `standby` for a recovery or failover unit.
     pub state: String,
-    /// Why it does not serve; empty when it does.
+    /// Why it does not serve; empty if it does.
     pub reason: String,
-    /// What was done to it by command.
+    /// Fault that was injected into it.
     pub fault: Option<String>,
-    /// Times it was started again after it ended by itself.
+    /// Number of restarts after the process ended by itself.
     pub restarts: u32,
-    /// Pattern of its Current master key, in hexadecimal.
+    /// Verification pattern of its current master key, in hexadecimal.
     pub pattern: Option<String>,
-    /// Requests it has answered.
+    /// Number of requests that it has answered.
     pub served: u64,
-    /// Requests it has not answered, or answered with a failure of its own.
+    /// Number of requests that it has not answered, or answered with an internal failure.
     pub failed: u64,
-    /// Requests under way.
+    /// Number of requests in progress.
     pub outstanding: u32,
-    /// Median of its latency, in microseconds.
+    /// Median latency, in microseconds.
     pub p50_us: u64,
-    /// 99th percentile of its latency, in microseconds.
+    /// 99th percentile of the latency, in microseconds.
     pub p99_us: u64,
-    /// Socket it listens on.
+    /// Path of the Unix socket that it listens on.
     pub socket: String,
 }
 
 impl UnitStatus {
-    /// Whether it is there to serve.
+    /// Whether it is an operational unit, as opposed to a recovery or failover unit.
     #[must_use]
     pub fn is_operational(&self) -> bool {
         self.kind == "OPERATIONAL"
     }
 
-    /// Whether it takes part in serving.
+    /// Whether the host sends it requests.
     #[must_use]
     pub fn serves(&self) -> bool {
         matches!(self.state.as_str(), "eligible" | "warming")

@@ -1,4 +1,4 @@
-//! Callers that wrap data keys, unwrap them, and check what comes back.
+//! Callers that wrap data keys, unwrap them, and check the result.
 
 use super::report::{PhaseReport, Report, summarise};
 use super::rest::{RestClient, RestError};
@@ -12,18 +12,18 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use wire::text::error_chain;
 
-/// Callers at once.
+/// Number of concurrent callers.
 const CALLERS: u32 = 16;
-/// Messages of failed requests that are kept.
+/// Number of different error messages that the report keeps.
 const MAX_MESSAGES: usize = 10;
 
-/// A wrapped data key and the digest of what it was.
+/// A wrapped data key and the SHA-256 digest of its plaintext.
 struct DataKey {
     ciphertext: String,
     digest: [u8; 32],
 }
 
-/// What one phase of the script saw.
+/// Measurements of one phase of the script.
 struct Phase {
     name: String,
     started: Instant,
@@ -47,7 +47,7 @@ struct Shared {
     bar: ProgressBar,
 }
 
-/// Callers at work.
+/// The running callers.
 pub(super) struct Load {
     shared: Arc<Shared>,
     callers: JoinSet<()>,
@@ -88,14 +88,14 @@ impl Load {
         self.shared.begin(phase);
     }
 
-    /// Notes that the phase before the present one ended in full service after so long.
+    /// Records, for the current phase, how long after the heal every unit served again.
     pub(super) fn full_service_after(&self, time: Duration) {
         if let Some(phase) = lock(&self.shared.phases).last_mut() {
             phase.full_service = Some(time);
         }
     }
 
-    /// Returns once this share of all keys (0 to 1) has been wrapped.
+    /// Waits until this share of all keys (0 to 1) has been wrapped.
     pub(super) async fn until(&self, share: f64) {
         let wanted = (f64::from(self.shared.keys) * share) as u32;
         let mut count = self.shared.wrapped_count.subscribe();
@@ -103,7 +103,7 @@ impl Load {
         let _ = count.wait_for(|done| *done >= wanted).await;
     }
 
-    /// Ends the callers, opens every data key once more and sums up.
+    /// Ends the callers, unwraps every data key once more and returns the report.
     pub(super) async fn finish(mut self) -> Report {
         self.shared.ending.store(true, Ordering::Release);
         while self.callers.join_next().await.is_some() {}
@@ -165,12 +165,12 @@ impl Shared {
                 lock(&self.wrapped).push(key);
                 self.bar.inc(1);
             } else {
-                // It was never acknowledged: a failed request, not a lost key.
+                // The wrap was never acknowledged: it counts as a failed request, not as a lost key.
                 self.bar.inc(2);
             }
             self.wrapped_count.send_modify(|count| *count += 1);
         }
-        // The faults may take longer than the keys; the load must not end before them.
+        // The script may take longer than wrapping all keys; keep the load up until it has ended.
         let mut at = caller as usize;
         while !self.ending.load(Ordering::Acquire) {
             let Some(key) = self.key(at) else { return };
@@ -193,19 +193,19 @@ impl Shared {
         }
     }
 
-    /// The key at this place, counting round and round.
+    /// The key at this index modulo the number of keys.
     fn key(&self, at: usize) -> Option<DataKey> {
         let wrapped = lock(&self.wrapped);
         let key = wrapped.get(at.checked_rem(wrapped.len())?)?;
         Some(DataKey { ciphertext: key.ciphertext.clone(), digest: key.digest })
     }
 
-    /// Unwraps a data key; whether it is what was wrapped.
+    /// Unwraps a data key and returns whether it equals the wrapped one.
     async fn open(&self, key: &DataKey) -> bool {
         match self.timed(self.client.unwrap(&self.root, &key.ciphertext)).await {
             Some(value) if Sha256::digest(&value).as_slice() == key.digest => true,
             Some(_) => {
-                self.fail("an unwrap gave another data key than was wrapped".to_owned());
+                self.fail("unwrap returned a data key that differs from the wrapped one".to_owned());
                 false
             }
             None => false,

@@ -18,27 +18,27 @@ use rest::RestClient;
 /// Why the demo has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// There are no such engines.
+    /// The engines are invalid or unavailable.
     #[error(transparent)]
     Engines(#[from] EnginesError),
     /// The region did not start.
     #[error(transparent)]
     Up(#[from] UpError),
-    /// No root key could be made.
+    /// The root key could not be created.
     #[error("the root key could not be created")]
     Create(#[source] rest::RestError),
     /// A fault could not be set or healed.
-    #[error("the faults could not be played")]
+    #[error("the demo could not run its faults")]
     Script(#[from] script::ScriptError),
-    /// No room for a temporary data directory.
-    #[error("no temporary data directory can be made; name one with --data")]
+    /// The temporary data directory could not be created.
+    #[error("a temporary data directory could not be created; name one with --data")]
     Temporary(#[source] std::io::Error),
 }
 
 /// Starts a region, runs the demo on it and stops it again.
 ///
 /// # Errors
-/// [`DemoError`] when there is no result; failed requests and lost keys are a result.
+/// [`DemoError`] if there is no report. Failed requests and lost keys are part of the report.
 pub async fn run(args: &DemoArgs) -> Result<Report, DemoError> {
     let wanted = Wanted { units: args.units, engines: Engines::parse(&args.engines)?, ..Wanted::default() };
     let temporary;

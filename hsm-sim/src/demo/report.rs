@@ -1,34 +1,34 @@
-//! What the demo found.
+//! The report of the demo.
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
 use std::time::Duration;
 
-/// The whole run.
+/// Results of the whole run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Data keys asked for.
+    /// Number of data keys to wrap.
     pub keys: u32,
-    /// Data keys that were acknowledged and did not open at the end.
+    /// Number of data keys whose wrap was acknowledged and whose last unwrap failed.
     pub lost_keys: u32,
-    /// Requests sent.
+    /// Number of requests sent.
     pub requests: u64,
-    /// Requests without a good answer.
+    /// Number of requests that failed.
     pub failed_requests: u64,
-    /// Phase by phase.
+    /// Results of each phase, in order.
     pub phases: Vec<PhaseReport>,
-    /// What failed requests were told, each kind once.
+    /// Error messages of failed requests, without repetitions.
     pub messages: Vec<String>,
 }
 
-/// One phase.
+/// Results of one phase.
 #[derive(Clone, Debug, Serialize)]
 pub struct PhaseReport {
-    /// What was going on.
+    /// Name of the phase, such as `az1 killed`.
     pub phase: String,
-    /// Requests sent in it.
+    /// Number of requests sent in the phase.
     pub requests: u64,
-    /// Of these, without a good answer.
+    /// Number of them that failed.
     pub failed: u64,
     /// Median latency, in microseconds.
     pub p50_us: u32,
@@ -38,18 +38,18 @@ pub struct PhaseReport {
     pub max_us: u32,
     /// Requests a second.
     pub per_second: u32,
-    /// From the healing until every unit took its part again, in milliseconds.
+    /// Time from the heal until every unit served again, in milliseconds.
     pub full_service_ms: Option<u64>,
 }
 
 impl Report {
-    /// Whether nothing failed and nothing was lost.
+    /// Whether no request failed and no key was lost.
     #[must_use]
     pub const fn is_clean(&self) -> bool {
         self.lost_keys == 0 && self.failed_requests == 0
     }
 
-    /// The report for people.
+    /// The report as text.
     #[must_use]
     pub fn table(&self) -> String {
         let mut table = Table::new();
@@ -87,7 +87,7 @@ impl Report {
     }
 }
 
-/// Sums up one phase; sorts its latencies.
+/// Calculates the results of one phase. Sorts `latencies_us`.
 pub(super) fn summarise(
     name: &str,
     length: Duration,

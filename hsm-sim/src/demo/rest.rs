@@ -1,4 +1,4 @@
-//! As much of a Key Protect client as the demo needs. It never repeats a request.
+//! A minimal Key Protect client. It never retries a request.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -14,23 +14,23 @@ use uuid::Uuid;
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RestError {
-    /// No answer.
-    #[error("no answer")]
+    /// There was no response.
+    #[error("no response")]
     Transport(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// An answer that says no.
+    /// The response has an error status.
     #[error("{status}: {message}")]
     Status {
-        /// Status.
+        /// HTTP status of the response.
         status: StatusCode,
-        /// The service's message.
+        /// Error message of the response.
         message: String,
     },
-    /// An answer that makes no sense.
-    #[error("the answer is not what the API documents")]
+    /// The response is malformed.
+    #[error("the response does not match the documentation of the API")]
     Answer,
 }
 
-/// One caller of one instance.
+/// A client of one instance, with one token.
 #[derive(Clone)]
 pub(super) struct RestClient {
     http: Client<HttpConnector, Full<Bytes>>,
@@ -71,7 +71,7 @@ impl RestClient {
         }
     }
 
-    /// Makes a root key and returns its id.
+    /// Creates a root key and returns its ID.
     pub(super) async fn create_root_key(&self, name: &str) -> Result<String, RestError> {
         let kind = "application/vnd.ibm.kms.key+json";
         let body = json!({

@@ -4,10 +4,10 @@ use super::load::Load;
 use crate::region::{CeremonyError, Fault, Region, SupervisorError, ZONES};
 use std::time::{Duration, Instant};
 
-/// A unit that does not take part again by then never will.
+/// How long the units of a healed zone may take to serve again.
 const HEALING_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Why the faults could not be played.
+/// Why a fault of the script could not be set or healed.
 #[derive(Debug, thiserror::Error)]
 pub enum ScriptError {
     /// A process could not be killed or started.
@@ -16,8 +16,8 @@ pub enum ScriptError {
     /// A unit could not be brought into service again.
     #[error(transparent)]
     Ceremony(#[from] CeremonyError),
-    /// A unit does not take part again.
-    #[error("{zone} was healed and did not come back into full service within {} s", HEALING_PATIENCE.as_secs())]
+    /// The units of a healed zone do not serve again.
+    #[error("{zone} was healed, and its units did not serve again within {} s", HEALING_PATIENCE.as_secs())]
     NotHealed {
         /// Zone that was healed.
         zone: &'static str,
@@ -50,7 +50,7 @@ pub(super) async fn play(region: &Region, load: &Load) -> Result<(), ScriptError
             control.supervisor.heal(*unit).await?;
             control.bring_into_service(*unit).await?;
         }
-        // Every unit serves, or the next kill would leave none.
+        // Every unit must serve before the next zone is killed; otherwise none might be left.
         let healed = |units: &[host::UnitView]| units.iter().all(|unit| unit.in_use);
         let host = control.node.host().ok_or(ScriptError::NotHealed { zone })?;
         if host.wait_until(HEALING_PATIENCE, healed).await.is_err() {

@@ -8,12 +8,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Farthest the clock can be ahead: a thousand years, so that every date still prints.
+/// Maximum advance: a thousand years, so that every date can be formatted.
 const MAX_AHEAD: Duration = Duration::from_secs(1000 * 365 * 86_400);
 
-/// Real time plus all it was ever advanced by, also across restarts. It never goes back.
+/// Real time plus the sum of all advances, which survives restarts. The sum never decreases.
 ///
-/// Only timers of keys follow it. Tokens expire by real time, or moving the clock would log every client out.
+/// Only the timers of keys follow it. Bearer tokens expire by real time, so that an advance does not log clients out.
 #[derive(Debug)]
 pub struct SimClock {
     file: PathBuf,
@@ -29,10 +29,10 @@ impl kms::Clock for SimClock {
 }
 
 impl SimClock {
-    /// The clock whose advance is kept in `file`.
+    /// Opens the clock whose advance is stored in `file`.
     ///
     /// # Errors
-    /// [`DataError`] when the file cannot be read or makes no sense.
+    /// [`DataError`] if the file cannot be read or is malformed.
     pub fn open(file: PathBuf) -> Result<Self, DataError> {
         let content = files::read_if_present(&file)
             .map_err(|source| DataError::Unusable { path: file.clone(), source })?;
@@ -46,22 +46,23 @@ impl SimClock {
         Ok(Self { file, ahead_ms: AtomicU64::new(ahead_ms), saving: Mutex::new(()) })
     }
 
-    /// How far it is ahead of real time.
+    /// How far the clock is ahead of real time.
     #[must_use]
     pub fn ahead(&self) -> Duration {
         Duration::from_millis(self.ahead_ms.load(Ordering::Acquire))
     }
 
-    /// Its time, since 1970.
+    /// Time of the clock, since the Unix epoch.
     #[must_use]
     pub fn since_epoch(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + self.ahead()
     }
 
-    /// Moves it forward, durably, before anybody sees the new time.
+    /// Moves the clock forward. The advance is stored durably before the new time is visible.
+    /// Returns how far the clock is ahead of real time.
     ///
     /// # Errors
-    /// [`DataError`] when the advance cannot be saved; the clock has not moved then.
+    /// [`DataError`] if the advance could not be stored; the clock did not move.
     pub fn advance(&self, by: Duration) -> Result<Duration, DataError> {
         let _one_at_a_time = self.saving.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let ahead = self.ahead().saturating_add(by).min(MAX_AHEAD);

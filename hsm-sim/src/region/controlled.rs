@@ -24,9 +24,9 @@ pub struct ControlledRegion {
     pub supervisor: Supervisor,
     /// The node in front of the units.
     pub node: Node,
-    /// The clock of keys.
+    /// The clock that the timers of keys follow.
     pub clock: Arc<SimClock>,
-    /// Keys of the development ceremony; `None` where people bring the units into service.
+    /// Keys of the development ceremony; `None` with a manual ceremony.
     pub(super) development: Option<DevelopmentCeremony>,
     /// The manufacturer of the units' modules.
     pub(super) root: PublicKey,
@@ -66,7 +66,7 @@ impl ControlledRegion {
         self.node.state().as_str()
     }
 
-    /// Whether the region itself brings units into service.
+    /// Whether the region sets up units by itself.
     #[must_use]
     pub const fn heals_keys(&self) -> bool {
         self.development.is_some()
@@ -108,13 +108,13 @@ impl ControlledRegion {
         self.supervisor.order(unit, Order::Tamper).await
     }
 
-    /// Brings a unit into service by the development ceremony; does nothing where people do that.
+    /// Sets up a unit by the development ceremony; does nothing with a manual ceremony.
     ///
     /// A unit that cannot use its stored state, for example after an upgrade, is zeroized first: the key parts restore
     /// everything it had.
     ///
     /// # Errors
-    /// [`CeremonyError`]; a unit that holds another master key is left alone.
+    /// [`CeremonyError`]; a unit that holds another master key is not changed.
     pub async fn bring_into_service(&self, unit: u16) -> Result<(), CeremonyError> {
         let Some(ceremony) = &self.development else { return Ok(()) };
         let process = self.supervisor.unit(unit)?;

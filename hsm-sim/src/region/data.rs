@@ -1,4 +1,4 @@
-//! The data directory: what is where, and who has it.
+//! The data directory: its layout, and its lock.
 
 use super::ceremony::CeremonyKind;
 use super::place::Place;
@@ -25,7 +25,7 @@ pub enum DataError {
     },
     /// The folder holds files of another program.
     #[error(
-        "{} is not empty and is no data directory of hsm-sim; nothing in it was touched. Name another with --data",
+        "{} is not empty and is not a data directory of hsm-sim; nothing in it was changed. Name another with --data",
         .0.display()
     )]
     Foreign(PathBuf),
@@ -41,7 +41,7 @@ pub enum DataError {
         holder: String,
     },
     /// The content of a file is invalid.
-    #[error("{} is damaged: restore it from a copy, or start afresh with another --data", .0.display())]
+    #[error("{} is damaged: restore it from a backup, or start a new region with another --data", .0.display())]
     Damaged(PathBuf),
     /// The units were set up with another kind of ceremony.
     #[error(
@@ -49,37 +49,37 @@ pub enum DataError {
          keys and key parts keep control of them: name another directory with --data for the {wanted} ceremony"
     )]
     OtherCeremony {
-        /// The directory's.
+        /// Ceremony of the directory.
         kept: CeremonyKind,
-        /// What was asked for.
+        /// Ceremony that was requested.
         wanted: CeremonyKind,
     },
-    /// Its units' keys are elsewhere, or cannot be where they are wanted.
+    /// The engines are invalid, or differ from those that hold the units' keys.
     #[error(transparent)]
     Engines(#[from] super::engines::EnginesError),
-    /// More stand by than serve.
+    /// There are more failover units than operational units.
     #[error(
-        "{failover} failover units are more than the {operational} operational ones: name fewer, or more --units"
+        "{failover} failover units exceed the {operational} operational units: lower --failover-units or raise --units"
     )]
     TooManyFailoverUnits {
-        /// How many were asked for.
+        /// Number of failover units requested.
         failover: u16,
-        /// Operational units.
+        /// Number of operational units.
         operational: u16,
     },
 }
 
-/// A data directory that this process alone has.
+/// A data directory, locked by this process.
 ///
 /// ```text
-/// region.json      who the region is: instances, tokens (mode 0600)
-/// clock.json       how far the service's clock was moved
+/// region.json      identity of the region: instances, tokens (mode 0600)
+/// clock.json       how far the service's clock is ahead of real time
 /// keystore.redb    keys, sealed under the master key
-/// audit.jsonl      what was asked of crypto units by administrators, and what came of it
+/// audit.jsonl      administrative requests to crypto units, and their results
 /// ceremony/        signature keys and key parts of the development ceremony, in the clear
-/// factory/         the simulated manufacturer, whose root.der tells genuine modules
-/// units/…/         state of one unit, and its SoftHSM token if it has one: N an operational one, recovery-N, failover-N
-/// lock             who has the directory
+/// factory/         the simulated manufacturer; root.der is the root of its module certificates
+/// units/…/         state of one unit, and its SoftHSM token if any; named N (operational), recovery-N, failover-N
+/// lock             lock file with the process ID of its holder
 /// ```
 #[derive(Debug)]
 pub struct DataDir {
@@ -90,10 +90,10 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Opens `path`, making it if need be, for this process alone.
+    /// Opens and locks `path`. Creates the directory if it does not exist.
     ///
     /// # Errors
-    /// [`DataError`]; nothing in the directory is changed then.
+    /// [`DataError`]; nothing in the directory was changed.
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let unusable = |source| DataError::Unusable { path: path.to_owned(), source };
         if is_foreign(path).map_err(unusable)? {
@@ -106,61 +106,62 @@ impl DataDir {
         Ok(Self { path, sockets, _lock: lock, _elsewhere: elsewhere })
     }
 
-    /// The directory itself.
+    /// Absolute path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// `region.json`.
+    /// Path of `region.json`, the identity of the region.
     #[must_use]
     pub fn region_file(&self) -> PathBuf {
         self.path.join("region.json")
     }
 
-    /// `clock.json`.
+    /// Path of `clock.json`, the advance of the clock.
     #[must_use]
     pub fn clock_file(&self) -> PathBuf {
         self.path.join("clock.json")
     }
 
-    /// `keystore.redb`.
+    /// Path of `keystore.redb`, the keystore.
     #[must_use]
     pub fn keystore_file(&self) -> PathBuf {
         self.path.join("keystore.redb")
     }
 
-    /// `ceremony/`.
+    /// Path of `ceremony/`, the keys of the development ceremony.
     #[must_use]
     pub fn ceremony_dir(&self) -> PathBuf {
         self.path.join("ceremony")
     }
 
-    /// `factory/`.
+    /// Path of `factory/`, the simulated manufacturer.
     #[must_use]
     pub fn factory_dir(&self) -> PathBuf {
         self.path.join("factory")
     }
 
-    /// `audit.jsonl`.
+    /// Path of `audit.jsonl`, the log of administrative requests.
     #[must_use]
     pub fn audit_file(&self) -> PathBuf {
         self.path.join("audit.jsonl")
     }
 
-    /// A unit's folder below `units/`.
+    /// Path of a unit's folder below `units/`.
     #[must_use]
     pub fn unit_dir(&self, place: &Place) -> PathBuf {
         self.path.join("units").join(place.folder())
     }
 
-    /// Where unit N listens: in the directory, or in a private temporary one when that path is too long for a socket.
+    /// Path of the socket of a unit: in the data directory, or in a private temporary directory if that path is too long
+    /// for a socket.
     #[must_use]
     pub fn unit_socket(&self, unit: u16) -> PathBuf {
         self.sockets.join(format!("unit-{unit}.sock"))
     }
 
-    /// Where the running region tells commands how to reach it; there only while it runs.
+    /// Path of `ready.json`, by which commands find the running region. The file exists only while the region runs.
     #[must_use]
     pub fn ready_file(path: &Path) -> PathBuf {
         path.join("ready.json")
@@ -169,12 +170,12 @@ impl DataDir {
 
 impl Drop for DataDir {
     fn drop(&mut self) {
-        // Commands that look for it find "not running" instead of a port that nobody listens on.
+        // Without the file, commands report that no region runs; with it, they would try a closed port.
         let _ = fs::remove_file(Self::ready_file(&self.path));
     }
 }
 
-/// A directory with files in it is ours when it has our lock; we make that first.
+/// Whether the directory has files and no lock file. The lock file is the first one that is created.
 fn is_foreign(path: &Path) -> io::Result<bool> {
     match fs::read_dir(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -227,7 +228,7 @@ mod tests {
     use super::{DataDir, DataError};
 
     #[test]
-    fn a_directory_is_one_process_s() {
+    fn a_directory_is_locked_by_one_process() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data");
         let first = DataDir::open(&path).unwrap();

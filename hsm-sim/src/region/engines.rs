@@ -1,4 +1,4 @@
-//! Which zone's crypto units have their keys where.
+//! The engine of each zone: where the keys of its crypto units are.
 
 use super::data::DataDir;
 use super::place::{Place, UnitCounts, ZONES, places};
@@ -7,59 +7,59 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use unit_server::{EngineChoice, EngineInvalid, KeptEngineError, engine_with_keys};
 
-/// More units of each kind than a region ever has.
+/// Maximum numbers of units of a region.
 const MOST: UnitCounts = UnitCounts { operational: 3, recovery: 2, failover: 3 };
 
-/// The engines of zones, by the zones' names; software in a zone that is not named. A zone's engine is that of all units
-/// in it, in whatever region they stand.
+/// The engines by name of the zone; software in a zone that is not listed. All units of a zone have the zone's engine,
+/// also those in other regions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Engines(BTreeMap<String, EngineChoice>);
 
-/// Why units cannot have the engines that are wanted.
+/// Why the requested engines cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum EnginesError {
-    /// Not an engine.
+    /// A value is not an engine.
     #[error("--engine takes an engine, or a zone's as in az1=ENGINE")]
     Invalid(#[from] EngineInvalid),
-    /// Not a zone.
+    /// A value names an unknown zone.
     #[error("--engine names the zone `{0}`: there are {zones}", zones = ZONES.join(", "))]
     NoSuchZone(String),
-    /// Two answers to one question.
+    /// Two values name the same zone, or two name every zone.
     #[error("--engine is given twice for {0}")]
     Twice(String),
-    /// Nobody to ask.
+    /// The PIN would have to be prompted for.
     #[error(
-        "the units of a region start again by themselves, and nobody is there to be asked for a PIN then: write it to a \
-         file that only you may read and say pin-source=file:/path, or say pin-source=env:NAME"
+        "the units of a region restart by themselves and cannot prompt for a PIN: write it to a file that only you may \
+         read and use pin-source=file:/path, or use pin-source=env:NAME"
     )]
     Prompt,
-    /// The preset, on a machine without it.
+    /// SoftHSM is not installed.
     #[error("pkcs11:softhsm needs SoftHSM, which is not on this machine: {install}", install = softhsm::INSTALL_HINT)]
     NoSoftHsm,
-    /// What a unit has cannot be told.
-    #[error("it cannot be told where the keys of the unit in {} are", .0.display())]
+    /// The file that records the engine of the unit in this folder cannot be read.
+    #[error("the engine of the unit in {} could not be determined", .0.display())]
     Unit(std::path::PathBuf, #[source] KeptEngineError),
-    /// Their keys are elsewhere.
+    /// The keys of the units are on another engine.
     #[error(
-        "the keys of the crypto units in {zone} are on `{kept}`, where they were made, and `{wanted}` has none of them: \
-         leave --engine out, or name another directory with --data"
+        "the keys of the crypto units in {zone} were generated on `{kept}` and are not on `{wanted}`: omit --engine, or name \
+         another directory with --data"
     )]
     Other {
-        /// Whose.
+        /// Zone of the units.
         zone: String,
-        /// Where they are.
+        /// Engine that holds the keys.
         kept: Box<EngineChoice>,
-        /// Where they were said to be.
+        /// Engine that was requested.
         wanted: Box<EngineChoice>,
     },
 }
 
 impl Engines {
-    /// What the values of `--engine` say: `ENGINE` for every zone, `ZONE=ENGINE` for one, which counts before the former.
+    /// Parses the values of `--engine`: `ENGINE` for every zone, `ZONE=ENGINE` for one zone, which takes precedence.
     ///
     /// # Errors
-    /// [`EnginesError`]; also for an engine that this machine, or a region, cannot have.
+    /// [`EnginesError`]; also for an engine that is not installed, or whose PIN would have to be prompted for.
     pub fn parse(values: &[String]) -> Result<Self, EnginesError> {
         let (mut every, mut zones) = (None, BTreeMap::new());
         for value in values {
@@ -91,19 +91,19 @@ impl Engines {
         Ok(Self(zones))
     }
 
-    /// The engine of the unit in this place.
+    /// The engine of the unit in `place`.
     #[must_use]
     pub fn of(&self, place: &Place) -> EngineChoice {
         self.0.get(&place.location.zone).cloned().unwrap_or_default()
     }
 
-    /// These, with what is wanted besides; units that have keys keep what they are on.
+    /// These engines, overridden by those in `wanted`.
     ///
     /// # Errors
-    /// [`EnginesError::Other`] when that is another engine.
+    /// [`EnginesError::Other`] if a unit has keys on another engine.
     pub(super) fn with(&self, wanted: &Self, data: &DataDir) -> Result<Self, EnginesError> {
         let with = Self(self.0.iter().chain(&wanted.0).map(|(z, e)| (z.clone(), e.clone())).collect());
-        // The region's name is in no unit's folder.
+        // The paths of the units' folders do not depend on the name of the region.
         for place in places("", MOST) {
             let folder = data.unit_dir(&place);
             let kept = engine_with_keys(&folder).map_err(|e| EnginesError::Unit(folder, e))?;
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_s_engine_is_that_of_all_its_units() {
+    fn all_units_of_a_zone_have_its_engine() {
         assert_eq!(of(&parse(&[]).unwrap()), ["soft"; 7]);
         assert_eq!(of(&parse(&[URI]).unwrap()), [URI; 7]);
         let expected = ["soft", URI, "soft", "soft", "soft", "soft", URI];
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_to_be_had_is_refused() {
+    fn unavailable_engines_are_refused() {
         let prompt = URI.replace("file:/p", "prompt");
         for (values, why) in [
             (vec!["az4=soft"], "`az4`: there are az1, az2, az3"),
@@ -177,7 +177,7 @@ mod tests {
         let data = DataDir::open(&folder.path().join("data")).unwrap();
         let none = Engines::default();
         let first = none.with(&parse(&[&format!("az2={URI}")]).unwrap(), &data).unwrap();
-        // Nothing was made yet.
+        // No unit has keys yet.
         let second = first.with(&parse(&["az2=soft"]).unwrap(), &data).unwrap();
         assert_eq!(of(&second), ["soft"; 7]);
         let unit = data.path().join("units/2");

@@ -1,4 +1,4 @@
-//! Who a region is: what its clients hold in their configuration, the same after every restart.
+//! The identity of a region: instances, credentials and names in the configuration of its clients. It survives restarts.
 
 use super::ceremony::CeremonyKind;
 use super::data::{DataDir, DataError};
@@ -10,7 +10,7 @@ use std::io;
 use uuid::Uuid;
 use wire::text::encode_secret_hex;
 
-/// Instances, credentials and names of a region. Secret as a whole: whoever has it may use every key.
+/// Instances, credentials and names of a region. Secret as a whole: its holder can use every key.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Identity {
     /// Name of the region, in endpoints and resource names.
@@ -19,50 +19,50 @@ pub struct Identity {
     pub account: String,
     /// The service instance.
     pub instance_id: Uuid,
-    /// A second, separate one on the same crypto units.
+    /// A second, separate instance on the same crypto units.
     pub instance_id_2: Uuid,
-    /// API key that the token service takes.
+    /// API key that the token service accepts.
     pub api_key: String,
     /// Static bearer tokens of two managers.
     pub tokens: [String; 2],
-    /// Key of the token service's signatures, in hexadecimal.
+    /// Key that the token service signs with, in hexadecimal.
     pub token_key: String,
-    /// Operational crypto units.
+    /// Number of operational crypto units.
     pub units: u16,
-    /// Recovery units.
+    /// Number of recovery units.
     #[serde(default)]
     pub recovery_units: u16,
-    /// Failover units.
+    /// Number of failover units.
     #[serde(default)]
     pub failover_units: u16,
-    /// Who brings the units into service.
+    /// Ceremony that sets the units up.
     #[serde(default)]
     pub ceremony: CeremonyKind,
-    /// Where the units' keys are.
+    /// Engines that hold the units' keys.
     #[serde(default)]
     pub engines: Engines,
 }
 
-/// What a start asks of a region; where it says nothing, the region stays as it is.
+/// Settings that a start requests; `None` keeps the setting of the region.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// Operational crypto units.
+    /// Number of operational crypto units.
     pub units: Option<u16>,
-    /// Recovery units.
+    /// Number of recovery units.
     pub recovery_units: Option<u16>,
-    /// Failover units.
+    /// Number of failover units.
     pub failover_units: Option<u16>,
-    /// Who brings the units into service.
+    /// Ceremony that sets the units up.
     pub ceremony: Option<CeremonyKind>,
-    /// Where the units' keys are, of zones that are named.
+    /// Engines of the zones that `--engine` names.
     pub engines: Engines,
 }
 
 impl Identity {
-    /// The identity kept in `data`, made as `wanted` if there is none; `wanted` changes the numbers of a kept one.
+    /// Opens the identity stored in `data`, or generates and stores one. `wanted` sets the numbers of units and the engines.
     ///
     /// # Errors
-    /// [`DataError`] when it cannot be read, made, or be what is wanted; nothing is changed then.
+    /// [`DataError`] if it cannot be read or stored, or if `wanted` conflicts with it; nothing was changed.
     pub fn open(data: &DataDir, wanted: &Wanted) -> Result<Self, DataError> {
         let path = data.region_file();
         let unusable = |source| DataError::Unusable { path: path.clone(), source };
@@ -95,7 +95,7 @@ impl Identity {
         Ok(identity)
     }
 
-    /// How many units of each kind it has.
+    /// Number of units of each kind.
     #[must_use]
     pub const fn unit_counts(&self) -> UnitCounts {
         UnitCounts { operational: self.units, recovery: self.recovery_units, failover: self.failover_units }
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_made_once_and_only_the_numbers_of_units_change() {
+    fn an_identity_is_generated_once_and_only_its_unit_counts_change() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(&folder.path().join("data")).unwrap();
         let first = Identity::open(&data, &Wanted::default()).unwrap();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_the_master_key_is_settled_at_the_first_start() {
+    fn the_ceremony_is_fixed_at_the_first_start() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(&folder.path().join("data")).unwrap();
         let manual = Wanted { ceremony: Some(CeremonyKind::Manual), ..Wanted::default() };
@@ -181,14 +181,14 @@ mod tests {
         let data = DataDir::open(&folder.path().join("data")).unwrap();
         let three = Wanted { failover_units: Some(3), ..Wanted::default() };
         assert!(matches!(Identity::open(&data, &three), Err(DataError::TooManyFailoverUnits { .. })));
-        assert!(!data.region_file().exists(), "a refusal left something behind");
+        assert!(!data.region_file().exists(), "a refused start left a file behind");
         let both = Wanted { units: Some(3), ..three };
         assert_eq!(Identity::open(&data, &both).unwrap().failover_units, 3);
         assert!(Identity::open(&data, &units(2)).is_err());
     }
 
     #[test]
-    fn a_region_of_before_there_were_kinds_is_a_development_region() {
+    fn an_identity_without_a_ceremony_is_of_a_development_region() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(&folder.path().join("data")).unwrap();
         Identity::open(&data, &Wanted::default()).unwrap();

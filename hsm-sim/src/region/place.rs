@@ -1,4 +1,4 @@
-//! Which crypto units a region has, and where each stands.
+//! The crypto units of a region, and the location of each.
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -7,34 +7,34 @@ use tke::{Location, UnitKind};
 /// The zones of a region; operational units are placed in them in turn.
 pub const ZONES: [&str; 3] = ["az1", "az2", "az3"];
 
-/// How many crypto units of each kind.
+/// Number of crypto units of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitCounts {
-    /// Operational: 2 or 3.
+    /// Operational units: 2 or 3.
     pub operational: u16,
-    /// Recovery: 0 or 2.
+    /// Recovery units: 0 or 2.
     pub recovery: u16,
-    /// Failover: 0, 2 or 3, no more than operational ones.
+    /// Failover units: 0, 2 or 3, at most the number of operational units.
     pub failover: u16,
 }
 
-/// One crypto unit's place.
+/// Number, kind and location of a crypto unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Counts from 1: operational units, then recovery units, then failover units.
+    /// Number from 1: operational units first, then recovery units, then failover units.
     pub number: u16,
-    /// What the unit is for.
+    /// Whether it serves, generates master keys for recovery, or stands by.
     pub kind: UnitKind,
-    /// Counts from 1 among units of its kind: the unit is the same whatever its number becomes.
+    /// Number from 1 among units of its kind. Unlike `number`, it does not change when units are added.
     ordinal: u16,
-    /// Where it is.
+    /// Location of the unit.
     pub location: Location,
     /// Its zone as faults name it: `az1`, in another region `us-east/az1`.
     pub zone: String,
 }
 
 impl Place {
-    /// The serial number that its module gets when it is made.
+    /// Serial number of its module, 8 characters.
     #[must_use]
     pub fn serial(&self) -> String {
         match self.kind {
@@ -44,7 +44,7 @@ impl Place {
         }
     }
 
-    /// Its folder among the units'.
+    /// Name of its folder below `units/`.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
         let ordinal = self.ordinal;
@@ -56,10 +56,10 @@ impl Place {
     }
 }
 
-/// The places of a region's units, in the order of their numbers. Every unit is the one domain of a module of its own.
+/// The places of a region's units, in the order of their numbers. Every unit is the only domain of its module.
 ///
-/// Operational units stand in the zones in turn. Of two recovery units, one stands in the home region, in a zone without
-/// an operational unit if there is one, the other in the region for disasters; so do all failover units.
+/// Operational units are assigned to the zones in turn. One recovery unit is in the home region, in a zone without an
+/// operational unit if there is one. The other recovery unit and all failover units are in the disaster region.
 #[must_use]
 pub fn places(region: &str, counts: UnitCounts) -> Vec<Place> {
     let away = disaster_region(region);
@@ -86,7 +86,7 @@ pub fn places(region: &str, counts: UnitCounts) -> Vec<Place> {
         .collect()
 }
 
-/// Where a region's copies are kept.
+/// The region that has one recovery unit and all failover units of `region`.
 fn disaster_region(region: &str) -> String {
     match region {
         "us-south" => "us-east".to_owned(),
@@ -95,7 +95,7 @@ fn disaster_region(region: &str) -> String {
     }
 }
 
-/// The first zone without an operational unit, or else the one that got its unit last.
+/// Index of the first zone without an operational unit, or else of the last zone.
 const fn spare_zone(operational: u16) -> u16 {
     if operational < 3 { operational } else { 2 }
 }
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recovery_unit_stands_apart_and_another_far_away() {
+    fn one_recovery_unit_is_in_the_home_region_and_one_in_the_disaster_region() {
         for counts in all().filter(|counts| counts.recovery == 2) {
             let places = places("us-south", counts);
             let of = |kind| places.iter().filter(move |place| place.kind == kind);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_stays_the_same_when_others_come_before_it() {
+    fn a_unit_keeps_its_folder_when_units_are_added_before_it() {
         let two = places("r", UnitCounts { operational: 2, recovery: 2, failover: 0 });
         let three = places("r", UnitCounts { operational: 3, recovery: 2, failover: 0 });
         let folder = |places: &[super::Place], number| {

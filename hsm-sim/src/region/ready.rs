@@ -29,13 +29,13 @@ pub struct ReadyFile {
     pub tokens: Vec<String>,
     /// Name of the region.
     pub region: String,
-    /// Its zones.
+    /// Zones of the region.
     pub zones: Vec<String>,
     /// How the units are brought into service.
     pub ceremony: CeremonyKind,
     /// Certificate of the simulated manufacturer, DER: the root of trust for the modules' certificates.
     pub root_certificate: PathBuf,
-    /// Its crypto units.
+    /// Crypto units of the region.
     pub units: Vec<ReadyUnit>,
     /// ID of the serving process, which ends when the region stops.
     pub pid: u32,
@@ -149,9 +149,9 @@ pub struct ReadyUnit {
     pub unit: u16,
     /// `OPERATIONAL`, `RECOVERY` or `FAILOVER`.
     pub kind: String,
-    /// `[region].[zone].[module].[domain]`.
+    /// Location, as `[region].[zone].[module].[domain]`.
     pub location: String,
-    /// Zone, as commands name it.
+    /// Zone, as faults name it.
     pub zone: String,
     /// Unix socket that it listens on.
     pub socket: PathBuf,

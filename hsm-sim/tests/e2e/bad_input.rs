@@ -25,7 +25,7 @@ fn e2e_a_data_directory_that_cannot_serve_is_named_and_left_alone() {
     let foreign = folder.path().join("foreign");
     std::fs::create_dir(&foreign).unwrap();
     std::fs::write(foreign.join("thesis.tex"), "all of it").unwrap();
-    assert!(refusal(&foreign, &[]).contains("no data directory of hsm-sim"));
+    assert!(refusal(&foreign, &[]).contains("not a data directory of hsm-sim"));
     assert_eq!(std::fs::read_dir(&foreign).unwrap().count(), 1);
 
     let file = folder.path().join("file");
@@ -35,7 +35,7 @@ fn e2e_a_data_directory_that_cannot_serve_is_named_and_left_alone() {
     let closed = folder.path().join("closed");
     std::fs::create_dir(&closed).unwrap();
     std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o500)).unwrap();
-    // Root may write everywhere, also in a container; the system's own folder of processes takes nobody's files.
+    // Root may write everywhere, also in a container, but not in /proc.
     let said = refusal(if may_write(&closed) { Path::new("/proc/hsm-sim") } else { &closed }, &[]);
     assert!(said.contains("cannot be used") && said.contains("--data"), "{said}");
 }
@@ -166,7 +166,7 @@ async fn e2e_rubbish_on_the_apis_gets_a_reason() {
         assert!(found == status || (found, status) == (400, 422), "{method} {path} {body}: {found} {answer}");
         assert!(answer.pointer("/resources/0/errorMsg").is_some(), "{method} {path}: {answer}");
     }
-    let strangers = Rest { token: "nobody".to_owned(), ..rest.clone() };
+    let strangers = Rest { token: "unknown".to_owned(), ..rest.clone() };
     assert_eq!(strangers.send("GET", "/keys", "").await.unwrap().0, 401);
     rest.wrap(&key, "YQ==").await.unwrap();
 

@@ -42,7 +42,7 @@ async fn e2e_engine_softhsm_serves_while_units_are_killed_and_after_a_restart() 
         program().args(["up", "--port", "0", "--engine", "az2=soft", "--data"]).arg(&data).output().unwrap();
     assert!(!refused.status.success());
     let said = text(refused);
-    assert!(said.contains("in az2 are on `pkcs11:softhsm`"), "{said}");
+    assert!(said.contains("in az2 were generated on `pkcs11:softhsm`"), "{said}");
     std::fs::rename(data.join("ceremony"), folder.path().join("locked away")).unwrap();
     let region = up(&data, &[]);
     let after = status_once(&region.control(), all_serve).await;
@@ -77,7 +77,7 @@ async fn e2e_engine_softhsm_a_token_that_is_taken_away_costs_no_request() {
         let pid = unit(&status, number).pid;
         callers.do_more(40).await;
         std::fs::rename(&taken, &there).unwrap();
-        // Nobody has to do anything, and the process was there all the time.
+        // The unit serves again without an operator, in the same process.
         let status = status_once(&control, all_serve).await;
         assert_eq!(unit(&status, number).pid, pid);
     }
@@ -178,15 +178,15 @@ async fn e2e_engine_a_token_that_is_not_there_is_said_before_anything_depends_on
         let said = text(output);
         assert!(said.contains(why) && !said.contains("1234"), "{engine}: {said}");
     };
-    refused(&uri("nobody", "&pin-value=1234"), "pin-value is not accepted");
+    refused(&uri("missing", "&pin-value=1234"), "pin-value is not accepted");
     refused(
-        &uri("nobody", "").replace("file:", "file"),
+        &uri("missing", "").replace("file:", "file"),
         "invalid pin-source; supported: file:/absolute/path",
     );
     refused("az7=soft", "there are az1, az2, az3");
-    assert!(!data.exists(), "something was made before it was refused");
-    refused(&uri("nobody", ""), "is not in service");
-    // Nothing is on a token that is not there, so that another may be named.
+    assert!(!data.exists(), "a refused start created the data directory");
+    refused(&uri("missing", ""), "is not in service");
+    // A unit without keys on the missing token may get another engine.
     let region = up(&data, &["--engine", "soft"]);
     assert!(status_once(&region.control(), all_serve).await.units.iter().all(is_software));
 }

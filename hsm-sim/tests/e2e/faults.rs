@@ -70,7 +70,7 @@ async fn e2e_a_unit_with_another_master_key_never_serves() {
     let served = unit(&status, 2).served;
     callers.do_more(100).await;
     assert_eq!(unit(&control.status().await.unwrap(), 2).served, served, "a fenced unit got work");
-    // Healing leaves a unit alone that holds somebody's key, and says so.
+    // Healing refuses to change a unit with another master key.
     let refused = control.heal(&Target::Unit(2)).await.unwrap_err().to_string();
     assert!(refused.contains("another master key"), "{refused}");
     // So does a restart of the region.

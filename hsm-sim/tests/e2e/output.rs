@@ -1,4 +1,4 @@
-//! Readers of the program's output that go away, and a disk that is full.
+//! Output whose reader has gone, and output to a full disk.
 
 use crate::common::{Region, program, softhsm, wait_for};
 use hsm_sim::control::{FaultKind, FaultRequest, Target};
@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 /// 128 + SIGPIPE.
 const CLOSED_PIPE: Option<i32> = Some(141);
 
-/// A pipe that nobody reads.
+/// A pipe whose reader is closed.
 fn closed_pipe() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -41,12 +41,12 @@ fn e2e_output_a_command_whose_reader_has_gone_ends_quietly() {
         );
     }
     let files = folder.path().join("files");
-    // The first command of a workstation also says which root certificate it trusts from then on.
+    // The first command of a workstation also prints which root certificate it trusts.
     let mut first = control("tke cryptounits", &region.data);
     assert!(first.arg("--files").arg(&files).output().unwrap().status.success());
     let mut tke = control("tke cryptounits", &region.data);
     assert_eq!(run(tke.arg("--files").arg(&files), closed_pipe()), (CLOSED_PIPE, String::new()));
-    // A command that fails says so, and keeps its own status.
+    // A command that fails prints its error and keeps its exit status.
     let (status, said) = run(&mut control("heal unit 9", &region.data), closed_pipe());
     assert_eq!((status, said.lines().count()), (Some(1), 1), "{said}");
 }

@@ -68,7 +68,7 @@ fn e2e_tke_cards_bring_a_region_into_service() {
         "needs 2 signatures",
     );
 
-    // A list that somebody changed is not believed.
+    // A modified list is rejected.
     let changed = std::fs::read_to_string(tool.folder.path().join("parts.json")).unwrap();
     tool.write("changed.json", &changed.replace("\"one\"", "\"eno\""));
     let line = format!("cryptounit-mk-commit --part-list changed.json {readers}");

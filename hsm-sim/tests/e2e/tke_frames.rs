@@ -1,5 +1,5 @@
-//! A ceremony and a rotation under load with somebody on every line between host and units: what they say to each other
-//! has no key part in it, no master key, nothing derived from one, and no key that a unit has opened.
+//! A ceremony and a rotation under load with a tap on every connection between host and units: the frames contain no key
+//! part, no master key, nothing derived from one, and no key that a unit has decrypted.
 
 use crate::common::blobs::Master;
 use crate::common::known::{DATA_KEY, NEW_PARTS, PARTS, ROOT_KEY, ceremony, forms, import, rotation, xor};

@@ -60,7 +60,7 @@ async fn e2e_tke_an_instance_goes_once_its_keys_and_its_units_have() {
     assert_eq!((status, &answer["keys"]), (409, &0.into()), "{answer}");
     assert_eq!(answer["units"].as_array().unwrap().len(), 2, "{answer}");
 
-    let stranger = Tke { token: "nobody".to_owned(), ..tke.clone() };
+    let stranger = Tke { token: "unknown".to_owned(), ..tke.clone() };
     assert_eq!(stranger.send("DELETE", "", "").await.0, 401);
 
     // A key that is deleted is no obstacle, though it could still be restored.

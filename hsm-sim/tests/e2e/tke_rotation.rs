@@ -317,7 +317,8 @@ fn assert_done(output: &Output) {
 
 /// A free port whose successor is free too.
 ///
-/// The region leaves it while it is down, so that it lies below the ports that systems give to whoever asks for any.
+/// The region does not hold the port while it is down. The port is therefore below the ephemeral ports, which the
+/// system assigns to other processes.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {

@@ -70,7 +70,7 @@ async fn e2e_tke_lists_units_and_takes_nothing_else_than_it_should() {
     assert_eq!(keystore, expected);
 
     let unit = format!("/hsms/{}", units[0].1);
-    let nobody = "/hsms/00000000-0000-4000-8000-000000000000";
+    let unknown = "/hsms/00000000-0000-4000-8000-000000000000";
     let too_long = format!(r#"{{"request": "{}"}}"#, "A".repeat(200_000));
     for (method, path, body, expected) in [
         ("POST", unit.as_str(), "{", 400),
@@ -79,7 +79,7 @@ async fn e2e_tke_lists_units_and_takes_nothing_else_than_it_should() {
         ("POST", &unit, r#"{"request": "AAAA"}"#, 400),
         ("POST", &unit, r#"{"request": "AAAA", "more": 1}"#, 400),
         ("POST", &unit, &too_long, 413),
-        ("POST", nobody, r#"{"request": "AAAA"}"#, 404),
+        ("POST", unknown, r#"{"request": "AAAA"}"#, 404),
         ("POST", "/hsms/1", r#"{"request": "AAAA"}"#, 404),
         ("GET", &unit, "", 405),
         ("DELETE", "/hsms", "", 405),
@@ -88,7 +88,7 @@ async fn e2e_tke_lists_units_and_takes_nothing_else_than_it_should() {
         assert_eq!(status, expected, "{method} {path}: {answer}");
         assert!(status == 405 || answer["error"].is_string(), "{method} {path}: {answer}");
     }
-    let stranger = Tke { token: "nobody".to_owned(), ..tke.clone() };
+    let stranger = Tke { token: "unknown".to_owned(), ..tke.clone() };
     let elsewhere = |instance: &str| {
         let base = format!("{}/v1/tke/{instance}", region.ready.tke_url);
         Tke { base, ..tke.clone() }
@@ -138,7 +138,7 @@ async fn e2e_tke_says_when_the_outcome_of_a_command_is_unknown() {
     assert_eq!(lines[0]["initiator"]["id"], "IBMid-DEV0000001");
 }
 
-/// A zeroize that nobody has signed.
+/// An unsigned zeroize.
 async fn zeroize_request(tke: &Tke) -> Vec<u8> {
     use unit_api::admin::{AdminBlock, AdminCommand, AdminRequest};
     let snapshot = tke.meet(1).await.snapshot().await.unwrap();
@@ -168,7 +168,7 @@ async fn e2e_a_manual_region_serves_once_its_units_hold_one_master_key() {
     let (code, refused) = rest.send("GET", "/keys", "").await.unwrap();
     assert_eq!(code, 503, "{refused}");
     assert!(refused.to_string().contains("unit 1 is in imprint mode"), "{refused}");
-    let stranger = Rest { token: "nobody".to_owned(), ..rest.clone() };
+    let stranger = Rest { token: "unknown".to_owned(), ..rest.clone() };
     assert_eq!(stranger.send("GET", "/keys", "").await.unwrap().0, 401);
     let (_, keystore) = tke.send("GET", "/keystore", "").await;
     let nothing = serde_json::json!({ "pattern": null, "next": null, "keys": 0, "state": "unkeyed" });
@@ -234,7 +234,7 @@ async fn e2e_a_manual_region_serves_once_its_units_hold_one_master_key() {
         assert!(!log.contains(&secret));
     }
 
-    // Nobody has to do anything at the next start, and no other ceremony takes the units over.
+    // The next start needs no operator, and a start with another ceremony is refused.
     let ciphertext = rest.wrap(&key, "YQ==").await.unwrap();
     assert!(tokio::task::block_in_place(|| region.interrupt()).success());
     let other =
@@ -328,7 +328,7 @@ async fn e2e_the_master_key_is_rotated_while_keys_are_used() {
     // Made in between, it has to outlive the old master key too.
     let between = rest.create("between").await.unwrap();
 
-    // The program ends half way, and whoever starts it need not know of the rotation.
+    // The program ends during the rotation; the next start needs no extra argument to continue it.
     assert!(tokio::task::block_in_place(|| region.interrupt()).success());
     let mut region = up(&data, &[]);
     let (tke, rest) = (region.tke(), region.rest());

@@ -1,5 +1,5 @@
-//! Administrators whose keys a signing service keeps: the built tool carries a ceremony out with them, and what it does
-//! when the service is away, too slow, fails for one key, or does not take a token.
+//! Administrators whose keys are in a signing service: the built tool executes a ceremony with them, and reports a service
+//! that is unreachable, too slow, fails for one key, or rejects a token.
 
 #[path = "../../../crates/tke/tests/sample_service/mod.rs"]
 mod sample_service;
@@ -13,19 +13,19 @@ use std::rc::Rc;
 
 const TOKENS: [(&str, &str); 2] = [("alice", "Bearer token-of-alice"), ("bob", "Bearer token-of-bob")];
 
-/// The first command of the ceremony that two have to sign.
+/// The first command of the ceremony that needs two signatures.
 const COMMIT: &str = "cryptounit-mk-commit --part part1 --part part2";
 
-/// A workstation that knows a signing service.
+/// A workstation with the address and the keys of a signing service.
 #[derive(Clone)]
-struct Desk {
+struct Workstation {
     tool: Rc<Tool>,
     url: String,
-    /// What `SIGNSERVKEYS` holds.
+    /// Value of `SIGNSERVKEYS`.
     keys: String,
 }
 
-impl Desk {
+impl Workstation {
     fn on(region: &Region, service: &SampleService) -> Self {
         for (key, token) in TOKENS {
             service.protect(key, token);
@@ -49,7 +49,7 @@ impl Desk {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// What a command says that does not succeed; all of `why` has to be in it.
+    /// Runs a command that must fail, and returns its output, which must contain all of `why`.
     fn refused(&self, line: &str, why: &[&str]) -> String {
         let output = self.run(line);
         let said = said(&output);
@@ -60,20 +60,20 @@ impl Desk {
         said
     }
 
-    /// All that can be seen of the units from outside: administrators, thresholds, registers, commands counted.
+    /// State of the units as `cryptounit-compare` reports it.
     fn units(&self) -> Value {
         let output = self.run("cryptounit-compare --json");
         serde_json::from_slice::<Value>(&output.stdout).unwrap()["crypto_units"].clone()
     }
 
-    /// What is in the new registers, unit by unit.
+    /// State of the new register of each unit.
     fn new_registers(&self) -> Vec<String> {
         let units = self.units();
         let status = |unit: &Value| unit["new_register"]["status"].as_str().unwrap().to_owned();
         units.as_array().unwrap().iter().map(status).collect()
     }
 
-    /// A ceremony as far as its first command that two have to sign.
+    /// Executes a ceremony up to its first command that needs two signatures.
     fn begin_ceremony(&self) {
         for line in [
             "mk-add part1 --random",
@@ -93,28 +93,28 @@ fn listed(keys: [(&str, &str); 2]) -> String {
     json!(keys.map(|(key, token)| json!({"key": key, "token": token}))).to_string()
 }
 
-async fn region_and_desk(folder: &tempfile::TempDir) -> (Region, SampleService, Desk) {
+async fn region_and_workstation(folder: &tempfile::TempDir) -> (Region, SampleService, Workstation) {
     let service = SampleService::start().await;
     let data = folder.path().join("data");
     let region = Region::up(&data, &["--ceremony", "manual", "--recovery-units", "0"]);
-    let desk = Desk::on(&region, &service);
-    (region, service, desk)
+    let workstation = Workstation::on(&region, &service);
+    (region, service, workstation)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn e2e_a_signing_service_signs_a_whole_ceremony() {
     let folder = tempfile::tempdir().unwrap();
-    let (region, service, desk) = region_and_desk(&folder).await;
+    let (region, service, workstation) = region_and_workstation(&folder).await;
     for line in ["sigkey-add carol", "sigkey-sel alice", "sigkey-rm alice --yes"] {
-        let said = desk.text(line);
+        let said = workstation.text(line);
         assert!(said.starts_with("Nothing was done. TKE_SIGNSERV_URL is set"), "{said}");
     }
-    assert!(!desk.text("sigkeys").contains("sigkey-add"), "advice that does nothing");
-    desk.begin_ceremony();
-    desk.refused("cryptounit-admin-add carol", &["no signature key `carol`", "SIGNSERVKEYS"]);
-    desk.text(COMMIT);
-    desk.text("cryptounit-mk-setimm --part part1 --part part2");
-    for (number, unit) in (1..).zip(desk.units().as_array().unwrap()) {
+    assert!(!workstation.text("sigkeys").contains("sigkey-add"), "the advice has no effect");
+    workstation.begin_ceremony();
+    workstation.refused("cryptounit-admin-add carol", &["no signature key `carol`", "SIGNSERVKEYS"]);
+    workstation.text(COMMIT);
+    workstation.text("cryptounit-mk-setimm --part part1 --part part2");
+    for (number, unit) in (1..).zip(workstation.units().as_array().unwrap()) {
         let names = unit["administrators"].as_array().unwrap();
         for (administrator, name) in names.iter().zip(["alice", "bob"]) {
             let ski = key_of(name).public().ski().to_string();
@@ -124,14 +124,16 @@ async fn e2e_a_signing_service_signs_a_whole_ceremony() {
         assert_eq!((&unit["signature_threshold"], &unit["revocation_threshold"]), (&json!(2), &json!(2)));
     }
 
-    // Every call bears the token of its key, and no other; and no token is anywhere else.
+    // Every call carries the token of its key only, and no token is in a file or a log.
     let asked = service.asked();
     for (key, token) in TOKENS {
         let calls: Vec<_> = asked.iter().filter(|asked| asked.key == key).collect();
         assert!(calls.iter().any(|asked| asked.route == "sign") && calls.len() > 5, "{}", calls.len());
         assert!(calls.iter().all(|asked| asked.token.as_deref() == Some(token)));
-        for content in contents(&desk.tool.files()).iter().chain(&[std::fs::read(&region.log).unwrap()]) {
-            assert!(!String::from_utf8_lossy(content).contains(token), "a token lies in a file");
+        for content in
+            contents(&workstation.tool.files()).iter().chain(&[std::fs::read(&region.log).unwrap()])
+        {
+            assert!(!String::from_utf8_lossy(content).contains(token), "a token is in a file");
         }
     }
 }
@@ -139,21 +141,21 @@ async fn e2e_a_signing_service_signs_a_whole_ceremony() {
 #[tokio::test(flavor = "multi_thread")]
 async fn e2e_without_every_signature_nothing_is_sent() {
     let folder = tempfile::tempdir().unwrap();
-    let (_region, service, desk) = region_and_desk(&folder).await;
-    desk.begin_ceremony();
-    let before = desk.units();
+    let (_region, service, workstation) = region_and_workstation(&folder).await;
+    workstation.begin_ceremony();
+    let before = workstation.units();
 
-    let away = Desk { url: nobody(), ..desk.clone() };
+    let away = Workstation { url: unused_address(), ..workstation.clone() };
     away.refused(COMMIT, &["the signing service cannot be reached", &away.url, "refused"]);
 
     service.set(Mood::Slow);
-    desk.refused(
+    workstation.refused(
         &format!("{COMMIT} --signing-timeout 200ms"),
         &["key `alice`", "did not answer within 200ms"],
     );
     service.set(Mood::Good);
 
-    // Each message names the key; the other key's signature is not sent either. Alice's has to be made in time.
+    // Each message names the key, and the other key's signature is not sent. Alice's key must sign within the timeout.
     let patient = format!("{COMMIT} --signing-timeout 5s");
     for (mood, why) in [
         (Mood::Slow, "did not answer within 5s"),
@@ -162,29 +164,31 @@ async fn e2e_without_every_signature_nothing_is_sent() {
         (Mood::SignsSomethingElse, "is not valid under its key"),
     ] {
         service.set_signing("bob", mood);
-        desk.refused(&patient, &["nothing was sent: 1 of 2 keys did not sign: bob (", why, "not tried"]);
+        workstation
+            .refused(&patient, &["nothing was sent: 1 of 2 keys did not sign: bob (", why, "not tried"]);
     }
     service.set(Mood::Good);
-    assert_eq!(desk.units(), before, "a unit was told something");
+    assert_eq!(workstation.units(), before, "a unit was changed");
 
-    // After one unit: it stays done, the other stays as it was, and the same command completes the work.
+    // The service fails after the first unit: that unit keeps its new state, and the same command completes the second.
     service.limit("bob", 1);
-    let said = desk.refused(COMMIT, &["bob (", "run the same command again, or `converge`, to complete it"]);
+    let said =
+        workstation.refused(COMMIT, &["bob (", "run the same command again, or `converge`, to complete it"]);
     let lines: Vec<&str> = said.lines().filter(|line| line.contains("OPERATIONAL")).collect();
     assert!(lines[0].ends_with("committed") && lines[1].contains("FAILED"), "{lines:?}");
-    assert_eq!(desk.new_registers(), ["full committed", "full uncommitted"]);
+    assert_eq!(workstation.new_registers(), ["full committed", "full uncommitted"]);
     service.set(Mood::Good);
-    desk.text(COMMIT);
-    assert_eq!(desk.new_registers(), ["full committed", "full committed"]);
+    workstation.text(COMMIT);
+    assert_eq!(workstation.new_registers(), ["full committed", "full committed"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn e2e_keys_and_tokens_that_the_service_does_not_take_are_named() {
+async fn e2e_keys_and_tokens_that_the_service_rejects_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let (_region, service, desk) = region_and_desk(&folder).await;
-    desk.begin_ceremony();
-    let before = desk.units();
-    let with_keys = |keys: String| Desk { keys, ..desk.clone() };
+    let (_region, service, workstation) = region_and_workstation(&folder).await;
+    workstation.begin_ceremony();
+    let before = workstation.units();
+    let with_keys = |keys: String| Workstation { keys, ..workstation.clone() };
 
     let refusal = with_keys(listed([TOKENS[0], ("bob", "Bearer made-up")]))
         .refused(COMMIT, &["key `bob` of the signing service", "does not accept the token of the key"]);
@@ -193,31 +197,32 @@ async fn e2e_keys_and_tokens_that_the_service_does_not_take_are_named() {
     for (keys, able) in [(only_alice.as_str(), "available: 1"), ("[]", "available: 0")] {
         let said = with_keys(keys.to_owned())
             .refused(COMMIT, &["nothing was changed", "needs 2 signatures", able, "in SIGNSERVKEYS"]);
-        assert!(!said.contains("sigkey-sel"), "advice that does nothing: {said}");
+        assert!(!said.contains("sigkey-sel"), "the advice has no effect: {said}");
     }
     with_keys("[{]".to_owned()).refused(COMMIT, &["list of keys is not valid JSON"]);
     with_keys(r#"[{"key": "a/b"}]"#.to_owned()).refused(COMMIT, &["`a/b` is not a valid key name"]);
-    Desk { url: "nonsense".to_owned(), ..desk.clone() }.refused(COMMIT, &["`nonsense` is not the address"]);
+    Workstation { url: "nonsense".to_owned(), ..workstation.clone() }
+        .refused(COMMIT, &["`nonsense` is not the address"]);
 
     // Without the variable the list is a file of the folder; without the file, both places are named.
     let without = || {
-        let mut command = desk.tool.command(COMMIT);
-        command.env("TKE_SIGNSERV_URL", &desk.url).output().unwrap()
+        let mut command = workstation.tool.command(COMMIT);
+        command.env("TKE_SIGNSERV_URL", &workstation.url).output().unwrap()
     };
     let missing = said(&without());
     assert!(
         missing.contains("TKE_SIGNSERV_URL is set") && missing.contains("files/SIGNSERVKEYS"),
         "{missing}"
     );
-    assert_eq!(desk.units(), before, "a unit was told something");
+    assert_eq!(workstation.units(), before, "a unit was changed");
     assert!(!service.asked().iter().any(|asked| asked.key == "a/b"));
-    std::fs::write(desk.tool.files().join("SIGNSERVKEYS"), &desk.keys).unwrap();
+    std::fs::write(workstation.tool.files().join("SIGNSERVKEYS"), &workstation.keys).unwrap();
     assert!(without().status.success(), "{}", said(&without()));
-    assert_eq!(desk.new_registers(), ["full committed", "full committed"]);
+    assert_eq!(workstation.new_registers(), ["full committed", "full committed"]);
 }
 
-/// An address where nobody answers.
-fn nobody() -> String {
+/// An address on which no process listens.
+fn unused_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }

@@ -1,4 +1,4 @@
-//! The ceremony of a development region: every unit under two administrators, with one master key from two parts.
+//! The ceremony of a development region: two administrators for every unit, and one master key from two parts.
 
 use super::keys::{self, ClearKeyPart};
 use super::port::SocketPort;
@@ -15,39 +15,38 @@ use tke::{AdminUnit, AdminUnitError, Administrator, UnitDescriptor, UnitKind};
 use tke_crypto::{CERTIFICATE_BUFFER_LEN, PublicKey, write_administrator_certificate};
 use unit_api::VerificationPattern;
 
-/// Both administrators have to sign: what is tried on a development region meets the counts that dual control has, and
-/// their keys lie side by side anyway.
+/// Both administrators have to sign, so that a development region has the thresholds of dual control.
 const THRESHOLD: u32 = 2;
 
 /// Why a unit could not be brought into service.
 #[derive(Debug, thiserror::Error)]
 pub enum CeremonyError {
-    /// There is no such unit, or its process could not be ordered.
+    /// The unit does not exist, or an order to its process failed.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
-    /// The unit is not believed, or not reached.
+    /// The unit could not be reached or authenticated.
     #[error(transparent)]
     Unit(#[from] AdminUnitError),
-    /// The parts are of another master key than the keystore.
+    /// The key parts are not those of the keystore's master key.
     #[error(
-        "keys are served under master key {stored}, or it is being rotated; the parts in the ceremony folder make {parts}: \
-         put in the parts of the keystore's master key, or bring the unit into service with `hsm-sim tke`"
+        "keys are served under master key {stored}, or it is being rotated; the parts in the ceremony folder are of another \
+         master key, {parts}: replace them by the parts of the keystore's master key, or set up the unit with `hsm-sim tke`"
     )]
     OtherParts {
-        /// The keystore's.
+        /// Verification pattern of the keystore's master key.
         stored: VerificationPattern,
-        /// The parts'.
+        /// Verification pattern of the master key of the parts.
         parts: VerificationPattern,
     },
-    /// The unit does not work.
+    /// The unit is in its error state, with this code.
     #[error("the unit is in its error state (0x{0:04x}): zeroize it, then heal it")]
     Broken(u16),
-    /// The ceremony got stuck.
+    /// A step of the ceremony failed.
     #[error(transparent)]
     Ceremony(#[from] tke::ceremony::CeremonyError),
 }
 
-/// Signature keys and key parts of a development region, ready to be used.
+/// Signature keys and key parts of a development region.
 pub struct DevelopmentCeremony {
     quorum: Quorum,
     administrators: Vec<Administrator>,
@@ -56,7 +55,7 @@ pub struct DevelopmentCeremony {
 }
 
 impl DevelopmentCeremony {
-    /// The ceremony whose keys are in `folder`, made there if there are none.
+    /// Opens the ceremony whose keys are in `folder`; generates them if there are none.
     ///
     /// # Errors
     /// [`DataError`].
@@ -79,7 +78,7 @@ impl DevelopmentCeremony {
         Ok(Self { quorum: Quorum::new(boxed.collect()), administrators, parts, pattern })
     }
 
-    /// The pattern of the master key that the parts make, worked out without any unit.
+    /// Verification pattern of the master key that the parts combine to.
     #[must_use]
     pub const fn pattern(&self) -> VerificationPattern {
         self.pattern
@@ -97,7 +96,7 @@ impl DevelopmentCeremony {
         self.parts.iter().map(|part| part as _).collect()
     }
 
-    /// What a unit of this kind is brought to.
+    /// Target state of a unit of this kind.
     #[must_use]
     pub fn goal(&self, kind: UnitKind) -> UnitGoal {
         UnitGoal {
@@ -107,7 +106,7 @@ impl DevelopmentCeremony {
         }
     }
 
-    /// Who rules a unit of this kind, and how.
+    /// Administrators, thresholds and permissions of a unit of this kind.
     #[must_use]
     pub fn policy(&self, kind: UnitKind) -> AdminPolicy {
         AdminPolicy {
@@ -118,13 +117,13 @@ impl DevelopmentCeremony {
         }
     }
 
-    /// Brings a unit under the administrators, and the parts' master key into its Current, whatever state it is in.
+    /// Sets up a unit from any state: installs the administrators and loads the master key into its current register.
     ///
-    /// A unit that holds another master key is left alone, and so is one that obeys other administrators. One that holds
-    /// this master key and obeys somebody is what it should be, whatever its administrators have made of the rest.
+    /// A unit with another master key or other administrators is not changed. A unit that has this master key and is not
+    /// in imprint mode is set up already, whatever its other settings.
     ///
     /// # Errors
-    /// [`CeremonyError`]; called again, it goes on where it stopped.
+    /// [`CeremonyError`]. A repeated call continues after the last completed step.
     pub async fn converge(
         &self,
         listed: UnitDescriptor,

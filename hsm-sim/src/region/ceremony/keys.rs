@@ -1,4 +1,4 @@
-//! Signature keys and key parts that lie in a folder in the clear.
+//! Signature keys and key parts in the clear, as files of a folder.
 
 use crate::files;
 use crate::region::DataError;
@@ -15,26 +15,26 @@ use unit_api::VerificationPattern;
 use wire::text::{decode_hex, encode_secret_hex};
 use zeroize::Zeroizing;
 
-/// Administrators of a development region, and parts of its master key.
+/// Number of administrators of a development region, and of parts of its master key.
 const COUNT: usize = 2;
-/// What stands beside them.
+/// Content of the README beside the keys.
 const NOTE: &str = "\
 These files are the signature keys of this region's administrators and the parts of its master key, in the clear, made
-by a development ceremony. Whoever has them rules every unit and has every key of the region. They are here so that a
-zeroized unit can be healed by command. Never use keys of such a region for anything that matters.
+by a development ceremony. Anyone who can read them controls every unit and every key of the region. They are here so that
+`hsm-sim heal` can set up a zeroized unit again. Never use keys of such a region in production.
 ";
 
-/// The signature keys and key parts in `folder`, made there if there are none.
+/// Opens the signature keys and key parts in `folder`, or generates them.
 ///
-/// They are durable before any unit sees them: a key that units hold and nobody has parts of would be a trap. A region of
-/// before there were administrators has parts already; it gets signature keys beside them.
+/// They are durable before a unit receives them: a master key without its parts could not be loaded into another unit.
+/// A folder of an early version has key parts only; signature keys are added.
 pub(super) fn open(folder: &Path) -> Result<(Vec<ClearSignatureKey>, Vec<ClearKeyPart>), DataError> {
     let unusable = |source| DataError::Unusable { path: folder.to_owned(), source };
     if !folder.try_exists().map_err(unusable)? {
         files::create_whole_dir(folder, make).map_err(unusable)?;
     }
     let missing = |number| !signature_key_file(folder, number).exists();
-    // The first one is written last, so that half of them are none.
+    // The first one is written last: if it is missing, the set is incomplete and is generated again.
     if missing(1) {
         make_signature_keys(folder).map_err(unusable)?;
     }
@@ -95,7 +95,7 @@ impl ClearSignatureKey {
         Ok(Self { name: name.map_err(|_| damaged())?, key: Box::new(key), public, path })
     }
 
-    /// The private key, to make its certificate with.
+    /// The private key, for the certificate.
     pub(super) const fn expose(&self) -> &SigningKey {
         &self.key
     }
@@ -144,7 +144,8 @@ impl KeyPartHolder for ClearKeyPart {
         pattern_of(self.part.expose())
     }
 
-    /// There is no encrypted container to hash; the part was drawn at random, so that its pattern gives nothing away.
+    /// Hash of the pattern, since there is no encrypted container to hash. The part is random, so that its pattern reveals
+    /// nothing about it.
     fn id(&self) -> PartId {
         PartId(Sha256::digest(self.pattern().as_bytes()).into())
     }
@@ -162,7 +163,7 @@ impl KeyPartHolder for ClearKeyPart {
     }
 }
 
-/// The pattern of the master key that these parts make, worked out without any unit.
+/// Verification pattern of the master key that these parts combine to.
 pub(super) fn combined_pattern(parts: &[ClearKeyPart]) -> VerificationPattern {
     let mut key = Zeroizing::new([0; KEY_PART_LEN]);
     for part in parts {
@@ -188,7 +189,7 @@ mod tests {
         let first: String = (0..32).map(|i| format!("{i:02x}")).collect();
         std::fs::write(folder.path().join("key-part-1.hex"), first).unwrap();
         std::fs::write(folder.path().join("key-part-2.hex"), "a5".repeat(32)).unwrap();
-        // A region of before there were administrators: it has parts, and gets signature keys.
+        // A folder of an early version has parts only, and gets signature keys.
         let (keys, parts) = open(folder.path()).unwrap();
         let pattern = combined_pattern(&parts).to_string();
         assert!(pattern.starts_with("0c7116b0cabdb39ac9ff6073862e2a4f470786265a3ce8723c237eb4"), "{pattern}");
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_is_kept_for_the_owner_alone() {
+    fn generated_keys_are_kept_and_readable_by_the_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ceremony");
         let (keys, parts) = open(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Somebody on the line: every byte between the host and its units is written down, both ways.
+//! A tap between the host and its units: it records every byte in both directions.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -20,8 +20,8 @@ pub(crate) struct Connection {
 pub(crate) struct Tap(Arc<Mutex<Vec<Arc<Connection>>>>);
 
 impl Tap {
-    /// A program to start units with, in place of the real one: they listen beside the sockets that they were told, once
-    /// somebody else does there.
+    /// A program that starts units in place of the real one. Each unit listens on a socket beside the requested one, on
+    /// which the tap listens first.
     pub(crate) fn program(folder: &Path) -> PathBuf {
         let path = folder.join("unit-behind-tap");
         let script = format!(
@@ -56,7 +56,7 @@ impl Tap {
         std::thread::spawn(move || {
             super::wait_for("the region's folder", || socket.parent().is_some_and(Path::is_dir));
             for host in UnixListener::bind(&socket).unwrap().incoming() {
-                // Nobody there is what the host learns as well, by the end of its connection.
+                // If the unit does not listen, the host's connection is closed.
                 if let Ok(unit) = UnixStream::connect(socket.with_extension("sock.tapped")) {
                     tap.join(host.unwrap(), unit);
                 }
@@ -97,7 +97,7 @@ pub(crate) struct Exchange {
     pub(crate) command: &'static str,
     /// What the caller has in the clear, if the command takes it: a key to import, a text to encrypt.
     pub(crate) given: Option<Vec<u8>>,
-    /// The blob that came of it.
+    /// The blob in the response, if there is one.
     pub(crate) blob: Option<Vec<u8>>,
 }
 
@@ -133,7 +133,8 @@ pub(crate) fn read(connection: &Connection) -> (Vec<Exchange>, [Vec<u8>; 2]) {
     (exchanges.into_values().collect(), [requests, replies])
 }
 
-/// Shows every whole frame's body, and overwrites what is said to be the caller's in it, where it stands first.
+/// Calls `callers` with the body of every complete frame, and overwrites the first occurrence of the bytes that it
+/// returns: they belong to the caller.
 fn for_each_body(stream: &mut [u8], mut callers: impl FnMut(&[u8]) -> Option<Vec<u8>>) {
     let mut at = 0;
     while let Some((body, _)) = split_frame(&stream[at..]).unwrap() {

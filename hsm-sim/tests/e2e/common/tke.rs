@@ -15,7 +15,7 @@ use unit_api::UnitId;
 #[derive(Clone)]
 pub(crate) struct Tke {
     pub(crate) http: Client<HttpConnector, Full<Bytes>>,
-    /// `…/v1/tke/<instance>`.
+    /// Base URL, `…/v1/tke/<instance>`.
     pub(crate) base: String,
     pub(crate) token: String,
     pub(crate) root: PublicKey,
