@@ -1,9 +1,9 @@
-//! Status for people.
+//! Status and clock as text.
 
 use super::model::{ClockStatus, Status, UnitStatus};
 use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 
-/// Units of a region and what is wrong with them.
+/// The status of a region: a table of its units, and the meaning of every state in it other than `eligible`.
 #[must_use]
 pub fn status_table(status: &Status) -> String {
     let mut table = Table::new();
@@ -46,13 +46,31 @@ pub fn status_table(status: &Status) -> String {
     let key = status.pattern.as_ref().map_or_else(|| "none yet".to_owned(), short);
     let waiting = status.waiting_for.as_ref().map_or_else(String::new, |why| format!("\nwaiting: {why}"));
     format!(
-        "region {} is {}, {} ceremony, master key {key}{waiting}\n{table}{without}\n{}{}",
+        "region {} is {}, {} ceremony, master key {key}{waiting}\n{table}{without}\n{}{}{}",
         status.region,
         status.state,
         status.ceremony,
+        legend(&status.units),
         engines(status),
         clock_table(&status.clock)
     )
+}
+
+/// The states of units that are not in full service, with their meaning and what the reader should do.
+const LEGEND: [(&str, &str); 7] = [
+    ("checking", "proves its identity and master key; gets no requests; wait"),
+    ("warming", "admitted; its share of requests grows for some seconds; wait"),
+    ("ejected", "lost, slow or failing; returns by itself, or heal its fault"),
+    ("draining", "taken out by command; finishes its requests, gets no new ones"),
+    ("fenced", "must not serve until the cause in its remark is removed"),
+    ("standby", "recovery or failover unit; gets no requests; nothing to do"),
+    ("unknown", "no master key is in use yet; finish the ceremony"),
+];
+
+/// A line for each state of `units` that is in [`LEGEND`].
+fn legend(units: &[UnitStatus]) -> String {
+    let shown = LEGEND.iter().filter(|(state, _)| units.iter().any(|unit| unit.state == *state));
+    shown.map(|(state, meaning)| format!("{state}: {meaning}\n")).collect()
 }
 
 /// The clock in one line.
@@ -71,7 +89,7 @@ pub fn clock_table(clock: &ClockStatus) -> String {
     }
 }
 
-/// Where units' keys are, a line for each engine.
+/// The engines that hold the keys of units, a line for each.
 fn engines(status: &Status) -> String {
     let mut engines: Vec<(&str, Vec<String>)> = Vec::new();
     for unit in &status.units {
@@ -120,7 +138,73 @@ fn remark(unit: &UnitStatus) -> String {
     fault.chain(reason).chain(restarts).collect::<Vec<_>>().join("; ")
 }
 
-/// Enough of a pattern to tell two apart.
+/// The first 16 digits of a pattern.
 fn short(pattern: impl AsRef<str>) -> String {
     pattern.as_ref().chars().take(16).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LEGEND, status_table};
+    use crate::control::{ClockStatus, Status, UnitStatus};
+
+    fn status(states: &[&str]) -> Status {
+        let unit = |(unit, state): (u16, &&str)| UnitStatus {
+            unit,
+            kind: "OPERATIONAL".to_owned(),
+            location: "[us-south].[az1].[01].[00]".to_owned(),
+            zone: "az1".to_owned(),
+            engine: "software".to_owned(),
+            lifecycle: "kms-initialized".to_owned(),
+            imprint_mode: Some(false),
+            administrators: Some(2),
+            signature_threshold: Some(2),
+            revocation_threshold: Some(2),
+            pid: Some(1),
+            state: (*state).to_owned(),
+            reason: String::new(),
+            fault: None,
+            restarts: 0,
+            pattern: None,
+            served: 0,
+            failed: 0,
+            outstanding: 0,
+            p50_us: 0,
+            p99_us: 0,
+            socket: String::new(),
+        };
+        Status {
+            region: "us-south".to_owned(),
+            state: "ready".to_owned(),
+            waiting_for: None,
+            instance: String::new(),
+            ceremony: "development".to_owned(),
+            zones: vec!["az1".to_owned()],
+            pattern: None,
+            units: (1..).zip(states).map(unit).collect(),
+            clock: ClockStatus { now: String::new(), ahead_s: 0 },
+        }
+    }
+
+    #[test]
+    fn only_states_that_the_table_shows_are_explained() {
+        let text = status_table(&status(&["eligible", "fenced", "fenced"]));
+        let explained: Vec<&str> = LEGEND
+            .iter()
+            .map(|(state, _)| *state)
+            .filter(|state| text.contains(&format!("{state}: ")))
+            .collect();
+        assert_eq!(explained, ["fenced"], "{text}");
+        assert_eq!(text.matches("fenced: ").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn the_legend_fits_into_80_columns() {
+        let states: Vec<&str> = LEGEND.iter().map(|(state, _)| *state).collect();
+        let text = status_table(&status(&states));
+        let lines: Vec<&str> =
+            text.lines().filter(|line| LEGEND.iter().any(|(s, _)| line.starts_with(s))).collect();
+        assert_eq!(lines.len(), LEGEND.len(), "{text}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:#?}");
+    }
 }
