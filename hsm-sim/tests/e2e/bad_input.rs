@@ -1,4 +1,4 @@
-//! Rubbish at every entrance of the program: a clear answer, and nothing lost.
+//! Invalid input to every interface of the program: a clear error, and no lost data.
 
 use crate::common::{PATIENCE, Region, Rest, program, up};
 use std::io::{Read, Write};
@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use unit_api::{Command, Envelope, Reply, Request, UnitError, decode_reply, encode_request, split_frame};
 
-/// Runs `up` to its failure and returns its message, which is the last that it prints, behind log lines at most.
+/// Runs `up`, which must fail, and returns its error message. Only log lines may come before the message.
 fn refusal(data: &Path, extra: &[&str]) -> String {
     let output = program().args(["up", "--port", "0", "--data"]).arg(data).args(extra).output().unwrap();
     assert!(!output.status.success());
@@ -66,7 +66,7 @@ fn e2e_a_port_in_use_is_named_and_leaves_no_process() {
     let output = program().args(["up", "--port", &port, "--data"]).arg(&data).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && said.contains(&port) && said.contains("--port"), "{said}");
-    // The same data serves at once on another port.
+    // The same data directory can be used on another port immediately.
     Region::up(&data, &[]);
 }
 
@@ -112,21 +112,21 @@ fn e2e_rubbish_on_a_unit_s_socket_is_answered_and_survived() {
             "{why}"
         );
     };
-    // Four gigabytes, announced.
+    // A header that announces four gigabytes.
     closes_with(&u32::MAX.to_be_bytes(), UnitError::FrameTooLong);
     closes_with(b"GET / HTTP/1.1\r\nHost: unit\r\n\r\n", UnitError::FrameTooLong);
     closes_with(&[&[0, 0, 0, 9], &[0xff; 9][..]].concat(), UnitError::FrameMalformed);
     closes_with(&[0, 0, 0, 0], UnitError::FrameMalformed);
-    // Half a frame, and the caller hangs up.
+    // Half a frame, then the connection is closed.
     UnixStream::connect(socket).unwrap().write_all(&[0, 0, 1, 0, 1, 2, 3]).unwrap();
-    // Many that say nothing at all.
+    // Many connections that send nothing.
     let idle: Vec<_> = (0..20).map(|_| UnixStream::connect(socket).unwrap()).collect();
 
     let mut frame = [0; 64];
     let request = Request { number: 7, deadline_ms: 5000, envelope: Envelope::plain(Command::Status) };
     let len = encode_request(&request, &mut frame).unwrap();
     let mut stream = UnixStream::connect(socket).unwrap();
-    // Byte by byte is as good as at once.
+    // A frame that is sent byte by byte is accepted.
     for byte in &frame[..len] {
         stream.write_all(std::slice::from_ref(byte)).unwrap();
     }

@@ -1,22 +1,22 @@
-//! The whole program killed at random moments under load: nothing acknowledged is lost, nothing is half there.
+//! Kills the program at random moments under load: no acknowledged key is lost, and no key is incomplete.
 
 use crate::common::{Region, Rest, is_alive, until, up, wait_for};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Times the program is killed.
+/// Number of kills.
 const KILLS: u32 = 20;
-/// Callers that make and use keys meanwhile.
+/// Number of concurrent callers that create and use keys.
 const CALLERS: u32 = 4;
 
-/// What was acknowledged of one key.
+/// Acknowledged changes of one key.
 #[derive(Clone, Default)]
 struct Acknowledged {
     /// Ciphertexts with their plaintexts.
     wrapped: Vec<(String, String)>,
     rotations: usize,
-    /// A rotation without an answer may have happened or not.
+    /// A rotation without a response may have been executed.
     rotation_unknown: bool,
     deleted: bool,
 }
@@ -28,7 +28,7 @@ async fn e2e_crash_loses_no_acknowledged_key() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let (ledger, done) = (Ledger::default(), Arc::<AtomicU32>::default());
-    // A seed that is printed, so that a failing run's moments can be looked at again.
+    // The seed is printed, so that a failing run can be repeated.
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
     for round in 0..KILLS {
@@ -42,7 +42,7 @@ async fn e2e_crash_loses_no_acknowledged_key() {
                 tokio::spawn(work)
             })
             .collect();
-        // The moment of the kill is what the test varies, in requests that the callers have got answered.
+        // The test varies the moment of the kill, counted in answered requests.
         let answered = done.load(Ordering::Acquire) + moment(seed, round);
         until("requests to be answered", async || {
             let so_far = done.load(Ordering::Acquire);
@@ -53,7 +53,7 @@ async fn e2e_crash_loses_no_acknowledged_key() {
         for caller in callers {
             caller.await.unwrap();
         }
-        // No unit outlives its region, or the next one could not have it.
+        // Units must end with their region, so that the next region can start them.
         wait_for("the units to end with their region", || units.iter().all(|pid| !is_alive(*pid)));
     }
     let region = up(&data, &[]);
@@ -63,14 +63,14 @@ async fn e2e_crash_loses_no_acknowledged_key() {
     println!("{keys} acknowledged keys survived {KILLS} kills");
 }
 
-/// Between 1 and 100 requests, another number for every round.
+/// A pseudorandom number of requests from 1 to 100, by round.
 fn moment(seed: u64, round: u32) -> u32 {
     let mixed =
         (seed ^ u64::from(round).wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     1 + (mixed >> 33) as u32 % 100
 }
 
-/// Makes keys, wraps under them, rotates every third, deletes every fifth, until the program is gone.
+/// Creates keys, wraps under them, rotates every third and deletes every fifth, until the program is killed.
 async fn work(rest: Rest, ledger: Ledger, done: Arc<AtomicU32>, round: u32, caller: u32) {
     for n in 0.. {
         let Ok(key) = rest.create(&format!("key {round}-{caller}-{n}")).await else { return };
@@ -97,7 +97,7 @@ async fn work(rest: Rest, ledger: Ledger, done: Arc<AtomicU32>, round: u32, call
         if n % 5 == 4 {
             match rest.send("DELETE", &format!("/keys/{key}"), "").await {
                 Ok((200, _)) => note(&|entry| entry.deleted = true),
-                // It may be deleted or not: nothing can be asked of it any more.
+                // The deletion may have been executed: this key is not checked any more.
                 _ => {
                     ledger.lock().unwrap().remove(&key);
                     return;
@@ -107,12 +107,12 @@ async fn work(rest: Rest, ledger: Ledger, done: Arc<AtomicU32>, round: u32, call
     }
 }
 
-/// Every acknowledged key is there as it was acknowledged, and every key that is listed works.
+/// Checks that every acknowledged key has its acknowledged state, and that every listed key works.
 async fn verify(region: &Region, ledger: &Ledger) {
     let rest = region.rest();
     let known = Arc::new(ledger.lock().unwrap().clone());
     let acknowledged = known.iter().map(|(key, expected)| (key.clone(), Some(expected.clone())));
-    // A key that was never acknowledged may be there, but then all of it.
+    // An unacknowledged key may exist, but it must be complete.
     let others = list(&rest).await.into_iter().filter(|key| !known.contains_key(key)).map(|key| (key, None));
     let mut queue = acknowledged.chain(others).collect::<Vec<_>>().into_iter();
     let mut checks = tokio::task::JoinSet::new();
@@ -129,7 +129,7 @@ async fn verify(region: &Region, ledger: &Ledger) {
     }
 }
 
-/// The ids of all keys that are not destroyed.
+/// IDs of all keys that are not destroyed.
 async fn list(rest: &Rest) -> Vec<String> {
     let mut found = Vec::new();
     loop {
@@ -147,7 +147,7 @@ async fn list(rest: &Rest) -> Vec<String> {
 async fn check(rest: Rest, key: String, expected: Option<Acknowledged>) {
     let Some(expected) = expected else {
         if let Err(e) = rest.wrap(&key, "eA==").await {
-            panic!("key {key} is half there: {e}");
+            panic!("key {key} is incomplete: {e}");
         }
         return;
     };

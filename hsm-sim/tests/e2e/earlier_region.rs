@@ -1,4 +1,4 @@
-//! A region that an earlier program made opens with everything in it, and can be used from there on.
+//! A region of an earlier version opens with all its keys, and can be used.
 
 use crate::common::control::{all_serve, status_once};
 use crate::common::skip::softhsm;
@@ -32,13 +32,13 @@ async fn e2e_an_earlier_region_opens_and_keeps_every_key_state_and_record() {
         (earlier.audit_of_fixture(), std::fs::read(earlier.data().join("audit.jsonl")).unwrap());
     assert!(after.starts_with(&before), "audit records were changed");
 
-    // The customer's tool verifies what it recorded, and what the units recorded, against the units as they are.
+    // The customer's tool verifies its ceremony record and the units' audit records against the units.
     earlier.tke(&["cryptounit-compare"]);
     earlier.tke(&["audit"]);
     let protocol = earlier.tke(&["protocol"]);
     assert!(protocol.contains("Ada") && protocol.contains("Bob"), "{protocol}");
 
-    // The signature keys still rule the units: the master key is rotated once more, and every key survives it.
+    // The signature keys are still valid: the master key is rotated again, and every key survives.
     earlier.tke(&["auto-mk-rotate"]);
     let status = status_once(&region.control(), all_serve).await;
     assert_ne!(status.pattern.as_deref(), earlier.expected["pattern"].as_str());
@@ -59,7 +59,7 @@ struct Earlier {
 }
 
 impl Earlier {
-    /// Copies the fixture with the file modes that the program gave, and with its clock set back to the fixture's time.
+    /// Copies the fixture, restores the file modes that the program sets, and sets its clock back to the fixture's time.
     fn copied_to(folder: &Path) -> Self {
         for part in ["region", "tke"] {
             copy(&Path::new(FIXTURE).join(part), &folder.join(part));
@@ -132,7 +132,7 @@ impl Earlier {
         for wrapped in key["ciphertexts"].as_array().unwrap() {
             let (code, plaintext) = unwrap(&rest, id, wrapped).await;
             match state {
-                // An expired key still opens what it has wrapped.
+                // An expired key still unwraps.
                 1 | 3 => assert_eq!((code, &plaintext), (200, &wrapped["plaintext"]), "{}", key["name"]),
                 2 => assert_eq!(code, 409),
                 _ => assert_eq!(code, 410),
@@ -169,7 +169,7 @@ impl Earlier {
     }
 }
 
-/// Whether the region has opened: `/readyz` is the first thing to say so.
+/// Whether the region serves, by `/readyz`.
 fn serves(region: &Region) -> bool {
     let address = region.ready.rest_url.trim_start_matches("http://").to_owned();
     tokio::task::block_in_place(|| {
@@ -190,7 +190,7 @@ async fn unwrap(rest: &Rest, id: &str, wrapped: &Value) -> (u16, Value) {
     (code, answer["plaintext"].clone())
 }
 
-/// Copies a folder for its owner alone, as the program makes folders and files.
+/// Copies a folder with the modes that the program sets: readable by the owner only.
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     std::fs::set_permissions(to, PermissionsExt::from_mode(0o700)).unwrap();

@@ -24,7 +24,7 @@ async fn e2e_engine_mixed_zones_open_each_other_s_blobs() {
     for (down, other) in [(1, 2), (2, 1)] {
         status_once(&control, all_serve).await;
         control.fault(&kill(down)).await.unwrap();
-        // Made by the one unit that there is: a root key, its rotation, and ciphertexts under both versions.
+        // Created by the only running unit: a root key, its rotation, and ciphertexts under both versions.
         let key = rest.create(&format!("made by unit {other}")).await.unwrap();
         let first = rest.wrap(&key, PLAINTEXT).await.unwrap();
         let (rotated, said) = rest.send("POST", &format!("/keys/{key}/actions/rotate"), "").await.unwrap();
@@ -33,7 +33,7 @@ async fn e2e_engine_mixed_zones_open_each_other_s_blobs() {
         callers.do_more(20).await;
         control.heal(&Target::Unit(down)).await.unwrap();
         status_once(&control, all_serve).await;
-        // Opened by the one that has never seen them.
+        // Unwrapped by the other unit.
         control.fault(&kill(other)).await.unwrap();
         for ciphertext in [&first, &second] {
             assert_eq!(rest.unwrap(&key, ciphertext).await.as_deref(), Ok(PLAINTEXT));
@@ -45,7 +45,7 @@ async fn e2e_engine_mixed_zones_open_each_other_s_blobs() {
     callers.end().await;
 }
 
-/// Recovery units too, one of them on a token: the master key is made in one and sealed for every other.
+/// With recovery units, one of them on a token: one generates the master key and exports it to every other unit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e2e_engine_mixed_the_master_key_is_rotated_on_both() {
     let Some(_) = softhsm("e2e_engine_mixed_the_master_key_is_rotated_on_both") else { return };
@@ -70,7 +70,7 @@ async fn e2e_engine_mixed_the_master_key_is_rotated_on_both() {
     }
     let old = status_once(&region.control(), all_serve).await.pattern;
 
-    // Once through, and once with the program ended in the middle.
+    // One rotation without interruption, and one during which the program is ended.
     text("auto-mk-rotate");
     let once = status_once(&region.control(), all_serve).await.pattern;
     assert_ne!(old, once);

@@ -1,4 +1,4 @@
-//! Crypto units on SoftHSM tokens of their own: used, killed, started again, and with their tokens taken away.
+//! Crypto units on SoftHSM tokens of their own: use, kills, restarts, and removal of their tokens.
 
 use crate::common::control::{all_serve, kill, status_once, unit};
 use crate::common::load::{Callers, PLAINTEXT};
@@ -36,7 +36,7 @@ async fn e2e_engine_softhsm_serves_while_units_are_killed_and_after_a_restart() 
     let shown = text(program().args(["status", "--data"]).arg(&data).output().unwrap());
     assert!(shown.contains("engine of unit 2: SoftHSM"), "{shown}");
 
-    // What it is was settled at the first start: the next needs no option, no ceremony, and takes no other answer.
+    // The engine was fixed at the first start: later starts need no option and no ceremony, and refuse another engine.
     assert!(tokio::task::block_in_place(|| region.interrupt()).success());
     let refused =
         program().args(["up", "--port", "0", "--engine", "az2=soft", "--data"]).arg(&data).output().unwrap();
@@ -83,7 +83,7 @@ async fn e2e_engine_softhsm_a_token_that_is_taken_away_costs_no_request() {
     }
     callers.end().await;
 
-    // Away when the region starts: the others serve, and the reason is said once, however often it is tried.
+    // The token is missing when the region starts: the other units serve, and the reason is logged once.
     assert!(tokio::task::block_in_place(|| region.interrupt()).success());
     let (there, taken) = token_folders(&data, 2);
     std::fs::rename(&there, &taken).unwrap();
@@ -129,7 +129,7 @@ async fn e2e_engine_softhsm_a_refused_pin_is_tried_once() {
     let refused = control.heal(&Target::Unit(2)).await.unwrap_err().to_string();
     assert!(refused.contains("refused the PIN") && !refused.contains("0123456789"), "{refused}");
     std::fs::write(&pin, right).unwrap();
-    // The unit waits: only healing it makes it try the PIN again.
+    // The unit is not restarted: only `heal` makes it try the PIN again.
     assert_eq!(unit(&control.status().await.unwrap(), 2).pid, None);
     control.heal(&Target::Unit(2)).await.unwrap();
     status_once(&control, all_serve).await;

@@ -1,4 +1,4 @@
-//! What happens to units, and what callers see of it: nothing.
+//! Faults of units under load: no request of a caller fails.
 
 use crate::common::control::{all_serve, fault, status_once, unit};
 use crate::common::load::{Callers, PLAINTEXT};
@@ -23,7 +23,7 @@ async fn e2e_faults_cost_no_request() {
             callers.do_more(40).await;
             control.fault(&fault(kind, number)).await.unwrap();
             callers.do_more(80).await;
-            // What is only slow may go on serving.
+            // A slow unit may continue to serve.
             if kind != FaultKind::Slow {
                 let status = status_once(&control, |status| !unit(status, number).serves()).await;
                 assert!(!unit(&status, number).reason.is_empty(), "{kind:?}: {status:#?}");
@@ -31,7 +31,7 @@ async fn e2e_faults_cost_no_request() {
             control.heal(&Target::Unit(number)).await.unwrap();
         }
     }
-    // A process that dies without our doing is started again.
+    // A process that ends without a fault is restarted.
     let before = status_once(&control, all_serve).await;
     signal(unit(&before, 1).pid.unwrap(), Signal::KILL);
     callers.do_more(80).await;
@@ -50,7 +50,7 @@ async fn e2e_a_unit_with_another_master_key_never_serves() {
     status_once(&control, all_serve).await;
     let callers = Callers::start(&rest, &key);
 
-    // Its own administrators load other parts into unit 2, past the region.
+    // The administrators of unit 2 load other key parts, bypassing the region.
     let ours = DevelopmentCeremony::open(&data.join("ceremony")).unwrap();
     let others = DevelopmentCeremony::open(&folder.path().join("others")).unwrap();
     let other = others.pattern();
@@ -61,7 +61,7 @@ async fn e2e_a_unit_with_another_master_key_never_serves() {
     let goal = UnitGoal { master_key: MasterKeyGoal::Current(other), ..ours.goal(UnitKind::Operational) };
     ceremony.converge(&second, &goal, &KeySource::Parts(&others.parts())).await.unwrap();
 
-    // In between it had no master key at all, which the host may have seen first.
+    // Before the load it had no master key, which the host may have detected first.
     let named = |status: &Status| unit(status, 2).reason.contains(&other.to_string()[..8]);
     let status = status_once(&control, named).await;
     assert_eq!(unit(&status, 2).state, "fenced");
@@ -73,7 +73,7 @@ async fn e2e_a_unit_with_another_master_key_never_serves() {
     // Healing refuses to change a unit with another master key.
     let refused = control.heal(&Target::Unit(2)).await.unwrap_err().to_string();
     assert!(refused.contains("another master key"), "{refused}");
-    // So does a restart of the region.
+    // A restart of the region does not change it either.
     callers.end().await;
     let mut region = region;
     assert!(tokio::task::block_in_place(|| region.interrupt()).success());
@@ -116,7 +116,7 @@ async fn e2e_ctrl_c_ends_every_process_and_a_new_start_finds_every_key() {
     let (rest, control) = (region.rest(), region.control());
     let key = rest.create("kept").await.unwrap();
     let ciphertext = rest.wrap(&key, PLAINTEXT).await.unwrap();
-    // One of them is stopped, and could not end by itself.
+    // One of them is paused, and cannot end by itself.
     control.fault(&fault(FaultKind::Pause, 3)).await.unwrap();
     let pids: Vec<u32> = control.status().await.unwrap().units.iter().map(|unit| unit.pid.unwrap()).collect();
     assert_eq!(pids.len(), 3);

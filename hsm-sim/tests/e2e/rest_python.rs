@@ -18,5 +18,5 @@ fn e2e_rest_python_client_notices_no_failover() {
     let session = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/keyprotect_session.py");
     let status =
         Command::new(python).arg(session).arg(region.data.with_extension("ready.json")).status().unwrap();
-    assert!(status.success(), "the client's session failed; its messages stand above");
+    assert!(status.success(), "the client's session failed; see its output above");
 }

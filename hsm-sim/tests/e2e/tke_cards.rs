@@ -1,4 +1,4 @@
-//! The smart-card method: a zone, four cards, two administrators, parts that never leave their cards in the clear.
+//! The smart-card method: a zone, four cards, two administrators, and key parts that leave their cards only encrypted.
 
 use crate::common::Region;
 use crate::common::tool::Tool;

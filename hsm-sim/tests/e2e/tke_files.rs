@@ -1,4 +1,4 @@
-//! Two administrators and three custodians bring a region into service with key files, command by command.
+//! Two administrators and three custodians set up a region with key files, command by command.
 
 use crate::common::Region;
 use crate::common::tool::{PASSWORD, Tool, contents};
@@ -42,7 +42,7 @@ fn administrators_and_thresholds(tool: &Tool) {
     tool.refused("cryptounit-admin-rm bob", "a threshold is above the number of administrators");
 }
 
-/// A quorum whose members are never there together; and what a proposal is worth once another command has run.
+/// Administrators sign a proposal one after the other; a proposal is void once another command was executed.
 fn commit_by_proposal(tool: &Tool) {
     tool.refused("cryptounit-mk-commit --signer alice", "needs 2 signatures");
     tool.refused(&format!("cryptounit-mk-commit --pattern {}", "5".repeat(64)), "has another master key");
@@ -101,7 +101,7 @@ async fn e2e_tke_files_bring_a_region_into_service() {
     let ciphertext = rest.wrap(&key, "YSBkYXRhIGtleQ==").await.unwrap();
     assert_eq!(rest.unwrap(&key, &ciphertext).await.unwrap(), "YSBkYXRhIGtleQ==");
 
-    // What would lose the key is refused, and refusing changed nothing.
+    // A command that would lose the master key is refused, and changes nothing.
     tool.refused("cryptounit-mk-clrcur --yes", "--yes-lose-access");
     tool.refused("cryptounit-zeroize --yes", "--yes-lose-access");
     assert_eq!(rest.unwrap(&key, &ciphertext).await.unwrap(), "YSBkYXRhIGtleQ==");
@@ -109,7 +109,7 @@ async fn e2e_tke_files_bring_a_region_into_service() {
     paper(&tool);
 }
 
-/// The units' own records, and the workstation's.
+/// Verifies the audit records of the units and the ceremony record of the workstation.
 fn paper(tool: &Tool) {
     let audit = tool.json("audit");
     let first = &audit["crypto_units"][0];

@@ -42,7 +42,7 @@ async fn e2e_no_frame_of_a_rotation_under_load_has_a_secret_in_it() {
     the_search_is_not_blind(&search, &secrets, &streams, &tap);
 }
 
-/// All that no frame may have in it, but where a caller hands it over or gets it back.
+/// Secrets that no frame may contain, except where a caller sends or receives them.
 fn secrets(exchanges: &[&Exchange]) -> Vec<(String, [u8; 32])> {
     let mut secrets =
         vec![("the imported key".to_owned(), ROOT_KEY), ("the caller's text".to_owned(), DATA_KEY)];
@@ -55,7 +55,7 @@ fn secrets(exchanges: &[&Exchange]) -> Vec<(String, [u8; 32])> {
         secrets.push((format!("wrapping key of master key {n}"), master.wrap));
         secrets.push((format!("MAC key of master key {n}"), master.mac));
     }
-    // Opened with what was derived here: so it is what units derive, and these are the keys that they had opened.
+    // The blobs open with the keys derived here, so that these are the keys that the units derive and decrypt.
     let opened = |exchange: &Exchange| {
         let blob = exchange.blob.as_ref()?;
         let master = masters.iter().position(|master| master.has_sealed(blob)).unwrap();
@@ -86,7 +86,7 @@ fn secrets(exchanges: &[&Exchange]) -> Vec<(String, [u8; 32])> {
     secrets
 }
 
-/// Every form of either half of every secret, by its first bytes.
+/// Every encoding of either half of every secret, indexed by its first bytes.
 struct Search<'a>(HashMap<[u8; 8], Vec<(&'a str, Vec<u8>)>>);
 
 impl<'a> Search<'a> {
@@ -100,7 +100,7 @@ impl<'a> Search<'a> {
         Self(by_start)
     }
 
-    /// The names of the secrets that are anywhere in there.
+    /// Names of the secrets that are found in the bytes.
     fn found(&self, streams: &[&[u8]]) -> BTreeSet<&'a str> {
         let mut names = BTreeSet::new();
         for stream in streams {
@@ -116,7 +116,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// A secret is found wherever it is planted, and where it rightly is.
+/// The search finds a secret at any position, and those that a caller legitimately sends.
 fn the_search_is_not_blind(
     search: &Search<'_>,
     secrets: &[(String, [u8; 32])],
@@ -138,7 +138,7 @@ fn the_search_is_not_blind(
     assert!(rightly.contains("the imported key") && rightly.contains("the caller's text"), "{rightly:?}");
 }
 
-/// A region from imprint mode to its second master key, with callers before, during and after the rotation.
+/// Sets up a region and rotates its master key, with callers before, during and after the rotation.
 async fn tapped_ceremony_and_rotation(folder: &Path, tap: &Tap) {
     let data = folder.join("data");
     for unit in [1, 2] {
@@ -189,7 +189,7 @@ async fn tapped_ceremony_and_rotation(folder: &Path, tap: &Tap) {
     region.stop().await;
 }
 
-/// Uses every key in turn and makes some, until it is told to stop.
+/// Uses every key in turn and creates new ones, until `stop` is set.
 async fn load(
     rest: Rest,
     wrapped: Arc<Vec<(String, String)>>,

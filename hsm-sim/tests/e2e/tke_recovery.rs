@@ -1,4 +1,4 @@
-//! The recovery-unit method: interrupted, completed, and a unit that lost everything brought back.
+//! The recovery-unit method: interruption, completion, and recovery of a unit that lost its state.
 
 use crate::common::control::{fault, kill};
 use crate::common::tool::Tool;
@@ -7,7 +7,7 @@ use hsm_sim::control::{FaultKind, Target};
 use std::path::Path;
 use std::process::Stdio;
 
-/// Commands to units that the newest record has.
+/// Number of commands to units in the newest ceremony record.
 fn commands(files: &Path) -> usize {
     let record = std::fs::read_to_string(files.join("ceremony-0001.jsonl")).unwrap_or_default();
     record.lines().filter(|line| line.contains(r#""kind":"command""#)).count()
@@ -20,7 +20,7 @@ async fn e2e_tke_recovery_units_complete_what_was_interrupted() {
     let tool = Tool::on(&region);
     let init = "auto-init --signature 2 --revocation 1 --new-administrator alice --new-administrator bob";
 
-    // Killed in the middle: once while administrators go in, once while the master key is on its way.
+    // Killed twice: while administrators are installed, and while the master key is exported.
     for so_far in [2, 9] {
         let mut going = tool.command(init).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         wait_for("commands in the record", || {
@@ -35,7 +35,7 @@ async fn e2e_tke_recovery_units_complete_what_was_interrupted() {
         "keys are not made twice"
     );
 
-    // A unit that is not there keeps it from being complete, and nothing is guessed.
+    // The command does not complete while a unit is unreachable.
     region.control().fault(&kill(2)).await.unwrap();
     tool.refused(init, "crypto unit 2");
     region.control().heal(&Target::Unit(2)).await.unwrap();
@@ -50,11 +50,11 @@ async fn e2e_tke_recovery_units_complete_what_was_interrupted() {
     );
     let rest = region.rest();
     let key = rest.create_when_ready("first").await;
-    // Asked before the region has opened its instance, the service could not tell.
+    // Before the region has opened its instance, the service cannot report it.
     assert_eq!(tool.json("resume")["under_way"], serde_json::Value::Null);
     let ciphertext = rest.wrap(&key, "YSBkYXRhIGtleQ==").await.unwrap();
 
-    // The operator makes a mistake.
+    // The operator zeroizes a unit by mistake.
     region.control().fault(&fault(FaultKind::Zeroize, 1)).await.unwrap();
     tool.refused("cryptounit-compare", "the crypto units differ");
     tool.refused("auto-mk-recover --signer alice --signer bob", "in imprint mode");
@@ -73,13 +73,13 @@ async fn e2e_tke_recovery_units_complete_what_was_interrupted() {
     let compared = tool.json("cryptounit-compare");
     assert_eq!(compared["alike"], true, "{compared}");
 
-    // With the other operational unit gone, the one that came back serves.
+    // With the other operational unit killed, the recovered one serves.
     region.control().fault(&kill(2)).await.unwrap();
     let plaintext = until("the key", async || rest.unwrap(&key, &ciphertext).await).await;
     assert_eq!(plaintext, "YSBkYXRhIGtleQ==");
 }
 
-/// `converge` does it all at once, and says what it could not do.
+/// `converge` sets up every unit in one command, and reports units that it could not set up.
 #[tokio::test]
 async fn e2e_tke_recovery_converges_from_any_state() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Deleting an instance: only once its keys are deleted and its units zeroized, in whichever order.
+//! Deletion of an instance: possible once its keys are deleted and its units zeroized, in either order.
 
 use crate::common::Region;
 use crate::common::tke::Tke;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 const MANUAL: [&str; 4] = ["--ceremony", "manual", "--recovery-units", "0"];
 
-/// A region whose units are ruled by one administrator and hold a master key; and a key in it.
+/// A region whose units have one administrator and a master key, and a key in it.
 async fn served(data: &Path) -> (Region, Tool, String) {
     let region = Region::up(data, &MANUAL);
     let tool = Tool::on(&region);
@@ -40,7 +40,7 @@ async fn e2e_tke_an_instance_goes_once_its_keys_and_its_units_have() {
     let (region, tool, key) = served(&folder.path().join("data")).await;
     let tke = region.tke();
 
-    // Both stand in the way, and both are named.
+    // Keys and units prevent the deletion, and both are reported.
     let (status, answer) = tke.send("DELETE", "", "").await;
     assert_eq!((status, &answer["keys"]), (409, &1.into()), "{answer}");
     let why = answer["error"].as_str().unwrap();
@@ -51,7 +51,7 @@ async fn e2e_tke_an_instance_goes_once_its_keys_and_its_units_have() {
     assert!(said.contains("2. zeroize: `cryptounit-add 1 2`"), "{said}");
     tool.refused("instance-delete", "--yes");
 
-    // Giving keys up is no word on units.
+    // Consent to lose the keys does not include the units.
     let said = tool.refused("instance-delete --destroy-keys --yes", "unit 1 is not in imprint mode");
     assert!(!said.contains("keys are left"), "{said}");
 
@@ -63,7 +63,7 @@ async fn e2e_tke_an_instance_goes_once_its_keys_and_its_units_have() {
     let stranger = Tke { token: "unknown".to_owned(), ..tke.clone() };
     assert_eq!(stranger.send("DELETE", "", "").await.0, 401);
 
-    // A key that is deleted is no obstacle, though it could still be restored.
+    // A deleted key does not prevent the deletion of the instance, although it could be restored.
     tool.text("cryptounit-zeroize --yes --yes-lose-access");
     let gone = tool.json("instance-delete --yes");
     assert!(gone["deleted"] == true && gone["entries"].as_u64() > Some(2), "{gone}");
@@ -71,7 +71,7 @@ async fn e2e_tke_an_instance_goes_once_its_keys_and_its_units_have() {
     assert_eq!(status, 404, "{answer}");
     assert_eq!(tool.json("instance-delete --yes")["entries"], 0);
 
-    // The other instance has the same units, and is there until it is named.
+    // The other instance has the same units, and is deleted only by its own ID.
     let other = region.ready.instance_id_2;
     assert_eq!(tool.json(&format!("instance-delete --yes --instance {other}"))["deleted"], true);
     let (status, keystore) = tke.send("GET", "/keystore", "").await;
@@ -85,12 +85,12 @@ async fn e2e_tke_keys_can_be_deleted_after_the_units_were_zeroized() {
     let (mut region, tool, key) = served(&data).await;
     tool.text("cryptounit-zeroize --yes --yes-lose-access");
 
-    // While the region runs: by the API, one by one. Without that, the instance stays.
+    // While the region runs, keys are deleted by the API, one by one; until then the instance is kept.
     let said = tool.refused("instance-delete --yes", "1. delete the keys (1 are left)");
     assert!(!said.contains("imprint mode"), "{said}");
     delete_key(&region, &key).await;
 
-    // After a restart nothing tells which keys are deleted, and they are given up by command.
+    // After a restart the service cannot tell which keys are deleted, and the caller consents to lose them.
     assert!(region.interrupt().success());
     drop(region);
     let mut region = Region::up(&data, &MANUAL);
@@ -99,7 +99,7 @@ async fn e2e_tke_keys_can_be_deleted_after_the_units_were_zeroized() {
     assert!(said.contains("1. give `--destroy-keys`"), "{said}");
     assert_eq!(tool.json("instance-delete --destroy-keys --yes")["deleted"], true);
 
-    // It is durable.
+    // The deletion is durable.
     assert!(region.interrupt().success());
     drop(region);
     let region = Region::up(&data, &MANUAL);

@@ -1,5 +1,5 @@
-//! The master key rotated under load, with the program and its units killed in every phase: no request fails, no key is
-//! lost, and `resume` ends it.
+//! Rotation of the master key under load, with the program and its units killed in every phase: no request fails, no key
+//! is lost, and `resume` completes the rotation.
 
 use crate::common::control::{fault, kill};
 use crate::common::{PATIENCE, Region, Rest, program, until, wait_for};
@@ -14,15 +14,15 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Root keys to rotate under.
+/// Number of root keys.
 const KEYS: usize = 20_000;
-/// Requests under way at once while keys are made and checked.
+/// Number of concurrent requests while keys are created and checked.
 const CALLERS: usize = 32;
-/// Callers while the rotation runs.
+/// Number of callers during the rotation.
 const LOAD: usize = 4;
 const PLAINTEXT: &str = "c2VjcmV0IG9mIHRoZSB0ZXN0";
 
-/// A key with a ciphertext under it.
+/// ID of a key, and a ciphertext under it.
 type Made = (String, String);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -41,7 +41,7 @@ async fn e2e_a_rotation_under_load_survives_kills_in_every_phase() {
     let keys = Arc::new(make_keys(&region.rest()).await);
     let load = Load::start(&region.rest(), &keys);
 
-    // The whole program is killed while keys get their second form.
+    // The program is killed while keys are re-enciphered.
     let begun = Instant::now();
     let tool = begin(folder.path(), "auto-mk-rotate");
     rotation_once(&region, |standing| {
@@ -52,14 +52,14 @@ async fn e2e_a_rotation_under_load_survives_kills_in_every_phase() {
     assert!(!finished(tool).status.success(), "the tool went on without a service");
     region = up(folder.path(), port);
 
-    // The region goes on by itself. A unit is killed, then the program again, once every key has both forms.
+    // The region continues by itself. A unit is killed, and the program again once every key has both forms.
     region.control().fault(&kill(1)).await.unwrap();
     rotation_once(&region, |standing| standing["phase"] == "re-enciphered").await;
     println!("{KEYS} keys got their second form within {:?}, one kill included", begun.elapsed());
     region.kill();
     region = up(folder.path(), port);
 
-    // Then when the last moment to cancel is over and no unit has been activated, and when some have.
+    // Killed after the last moment to cancel, before and after the first activation.
     wait_for("the region to serve", || is_ready(&region));
     let (status, said) = region.tke().send("POST", "/rotation", r#"{"action": "activate"}"#).await;
     assert_eq!((status, &said["phase"]), (200, &Value::from("activating")), "{said}");
@@ -71,7 +71,7 @@ async fn e2e_a_rotation_under_load_survives_kills_in_every_phase() {
     drop(finished(tool));
     region = up(folder.path(), port);
 
-    // The last kill comes while what is under the old master key is being removed.
+    // Killed while the forms under the old master key are removed.
     let tool = begin(folder.path(), "resume");
     rotation_once(&region, |standing| standing["phase"] == "finishing" || standing["next"] == "nothing")
         .await;
@@ -90,7 +90,7 @@ async fn e2e_a_rotation_under_load_survives_kills_in_every_phase() {
     check_keys(&region.rest(), keys.iter().cloned().chain(created).collect()).await;
 }
 
-/// A rotation that is cancelled leaves everything under the old master key, keys that were made meanwhile too.
+/// After a cancelled rotation every key is under the old master key, including those created during the rotation.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e2e_a_rotation_is_cancelled_before_the_first_activation() {
     let folder = tempfile::tempdir().unwrap();
@@ -104,7 +104,7 @@ async fn e2e_a_rotation_is_cancelled_before_the_first_activation() {
     let (old, rest) = (pattern(&region).await, region.rest());
     let mut keys = vec![make_key(rest.clone(), "before".to_owned()).await];
 
-    // A unit that is not there when it is to be activated holds the rotation up where it can still be cancelled.
+    // A unit that is unreachable before the activation stops the rotation where it can still be cancelled.
     region.control().fault(&fault(FaultKind::Pause, 2)).await.unwrap();
     let tool = tke(folder.path(), &["auto-mk-rotate"]);
     assert!(!tool.status.success(), "not with a unit that does not answer");
@@ -126,7 +126,7 @@ async fn e2e_a_rotation_is_cancelled_before_the_first_activation() {
     check_keys(&rest, keys).await;
 }
 
-/// Callers that use keys and make some, with the patience of a client that tries again.
+/// Callers that use and create keys, and retry as clients do.
 struct Load {
     stop: Arc<AtomicBool>,
     served: Arc<AtomicU64>,
@@ -173,14 +173,14 @@ impl Load {
     }
 }
 
-/// A request that can be repeated.
+/// A request that can be retried.
 enum Ask<'a> {
     Create(&'a str),
     Wrap(&'a str),
     Unwrap(&'a str, &'a str),
 }
 
-/// Tries again what was not answered, or answered with "try again", as clients do.
+/// Retries a request without a response, or with a retryable status, as clients do.
 async fn patiently(rest: &Rest, ask: Ask<'_>) -> String {
     let started = Instant::now();
     loop {
@@ -191,7 +191,7 @@ async fn patiently(rest: &Rest, ask: Ask<'_>) -> String {
         };
         match answered {
             Ok(answer) => return answer,
-            // Statuses begin the message; what does not begin with one is a connection that failed.
+            // The message begins with the status, unless the connection failed.
             Err(why) => {
                 let status = why.get(..3).and_then(|digits| digits.parse::<u16>().ok());
                 let passes = status.is_none_or(|status| matches!(status, 408 | 429 | 503));
@@ -258,7 +258,7 @@ async fn standing(region: &Region) -> Value {
     if status == 200 { standing } else { Value::Null }
 }
 
-/// Waits until `holds` of the rotation.
+/// Waits until `holds` is true of the rotation.
 async fn rotation_once(region: &Region, holds: impl Fn(&Value) -> bool) {
     let ask = async || {
         let now = standing(region).await;
@@ -267,7 +267,7 @@ async fn rotation_once(region: &Region, holds: impl Fn(&Value) -> bool) {
     until("the rotation", ask).await;
 }
 
-/// Waits until some units have the new master key, or none has the old one any more.
+/// Waits until the units have different current master keys, or all have the new one.
 async fn until_units_differ(region: &Region) {
     let differ = async || {
         let units = region.control().status().await.unwrap().units;

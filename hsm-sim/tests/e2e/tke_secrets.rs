@@ -1,4 +1,4 @@
-//! A ceremony and a rotation whose every secret is known to the test: none of them is in any file that is left.
+//! A ceremony and a rotation whose secrets are all known to the test: no file contains one of them afterwards.
 
 use crate::common::known::{DATA_KEY, NEW_PARTS, PARTS, ROOT_KEY, ceremony, forms, import, rotation, xor};
 use crate::common::tool::Tool;

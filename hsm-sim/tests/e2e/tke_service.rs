@@ -1,4 +1,4 @@
-//! What customers' tools meet: the list of units, the way to each, and a region that waits for its master key.
+//! The interface to customers' tools: the list of units, requests to a unit, and a region that has no master key yet.
 
 use crate::common::control::{fault, kill, status_once};
 use crate::common::tke::Tke;
@@ -14,13 +14,13 @@ use tke::ceremony::{Ceremony, KeySource};
 use tke::converge::{MasterKeyGoal, UnitGoal};
 use tke::{AdminOperation, UnitKind};
 
-/// Every line of the audit log.
+/// The lines of the audit log.
 fn audit(data: &Path) -> Vec<Value> {
     let log = std::fs::read_to_string(data.join("audit.jsonl")).unwrap();
     log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Brings a unit to what the holder of these keys wants.
+/// Sets up a unit by the ceremony of these keys.
 async fn set_up(tke: &Tke, unit: u16, keys: &DevelopmentCeremony) {
     let unit = tke.meet(unit).await;
     let mut record = ();
@@ -45,12 +45,12 @@ async fn e2e_tke_lists_units_and_takes_nothing_else_than_it_should() {
     assert_eq!(listing["hsms"][0]["state"], "kms-initialized", "{listing}");
     assert_eq!(listing["source_hsms"][1]["state"], "initialized", "{listing}");
 
-    // A unit says the same of itself, under its module's signature.
+    // The unit reports the same, signed by its module.
     let snapshot = tke.meet(3).await.snapshot().await.unwrap();
     assert_eq!(snapshot.instance.to_string(), region.ready.instance_id.to_string());
     assert_eq!((snapshot.attributes.signature_threshold, snapshot.administrators.len()), (2, 2));
 
-    // A token that was made from the API key is as good as one that was given at the start.
+    // A token from the token service is accepted like a static one.
     let form = format!("grant_type=urn:ibm:params:oauth:grant-type:apikey&apikey={}", region.ready.api_key);
     let request = hyper::Request::post(format!("{}/identity/token", region.ready.iam_url))
         .header("content-type", "application/x-www-form-urlencoded")
@@ -105,7 +105,7 @@ async fn e2e_tke_lists_units_and_takes_nothing_else_than_it_should() {
     let (_, answer) = second.send("GET", "/hsms", "").await;
     assert!(answer["error"].as_str().unwrap().contains(&region.ready.instance_id.to_string()), "{answer}");
 
-    // Nothing of all that was a command.
+    // None of these requests reached a unit.
     assert!(audit(&region.data).is_empty(), "{:?}", audit(&region.data));
 }
 
@@ -125,7 +125,7 @@ async fn e2e_tke_says_when_the_outcome_of_a_command_is_unknown() {
     let (_, listing) = tke.send("GET", "/hsms", "").await;
     assert_eq!(listing["hsms"][0]["state"], "unreachable", "{listing}");
 
-    // Stopped, not gone: it takes the command, and may carry it out later.
+    // A paused unit receives the command, and may execute it later.
     control.fault(&fault(FaultKind::Pause, 2)).await.unwrap();
     let (status, answer) = tke.send("POST", &format!("/hsms/{}", units[1].1), &body).await;
     assert_eq!((status, &answer["outcome"]), (504, &"unknown".into()), "{answer}");
@@ -161,7 +161,7 @@ async fn e2e_a_manual_region_serves_once_its_units_hold_one_master_key() {
     let (tke, rest) = (region.tke(), region.rest());
     assert!(!data.join("ceremony").exists(), "the region has no business with keys of its administrators");
 
-    // In imprint mode: a caller who asks for keys is told why there are none.
+    // In imprint mode, a request for keys is refused with the reason.
     let is_new = |unit: &UnitStatus| unit.imprint_mode == Some(true) && unit.lifecycle == "reserved";
     let status = status_once(&region.control(), |status| status.units.iter().all(is_new)).await;
     assert_eq!((status.units.len(), status.state.as_str(), status.pattern), (4, "unkeyed", None));
@@ -180,7 +180,7 @@ async fn e2e_a_manual_region_serves_once_its_units_hold_one_master_key() {
     let form = format!("grant_type=urn:ibm:params:oauth:grant-type:apikey&apikey={}", region.ready.api_key);
     assert_eq!(top.send("POST", "/identity/token", &form).await.0, 200);
 
-    // Two custodians who did not agree: the region waits rather than choose.
+    // The units have different master keys: the region waits.
     let ours = DevelopmentCeremony::open(&folder.path().join("ours")).unwrap();
     let others = DevelopmentCeremony::open(&folder.path().join("others")).unwrap();
     set_up(&tke, 1, &ours).await;
@@ -212,7 +212,7 @@ async fn e2e_a_manual_region_serves_once_its_units_hold_one_master_key() {
     assert_eq!(status.pattern, Some(ours.pattern().to_string()));
     assert_eq!((status.units[0].administrators, status.units[0].signature_threshold), (Some(2), Some(2)));
 
-    // Everything that was done is on record, and nothing that is secret.
+    // Every command is in the audit log, and no secret.
     let lines = audit(&data);
     let done = |action: &str, unit: usize| {
         let location = &status.units[unit].location;
@@ -245,7 +245,7 @@ async fn e2e_a_manual_region_serves_once_its_units_hold_one_master_key() {
     let region = up(&data, &[]);
     assert_eq!(region.rest().unwrap(&key, &ciphertext).await.as_deref(), Ok("YQ=="));
 
-    // What is zeroized stays so until its administrators have come.
+    // A zeroized unit stays zeroized until its administrators set it up.
     region.control().fault(&fault(FaultKind::Zeroize, 1)).await.unwrap();
     region.control().heal(&Target::Unit(1)).await.unwrap();
     status_once(&region.control(), |status| status.units[0].lifecycle == "reserved").await;
@@ -262,7 +262,7 @@ async fn e2e_units_that_cannot_use_their_state_get_their_master_key_again() {
     let ciphertext = region.rest().wrap(&key, "YQ==").await.unwrap();
     assert!(tokio::task::block_in_place(|| region.interrupt()).success());
     for unit in ["1", "2"] {
-        // A device file as it was before there were modules, and a state that no unit of today reads.
+        // A device file of an early version, and a state that this version cannot read.
         let folder = data.join("units").join(unit);
         let device = std::fs::read(folder.join("device")).unwrap();
         std::fs::write(folder.join("device"), &device[10..58]).unwrap();
@@ -270,7 +270,7 @@ async fn e2e_units_that_cannot_use_their_state_get_their_master_key_again() {
             std::fs::write(folder.join(slot), b"hsm-unit of another age").unwrap();
         }
     }
-    // So was the region's own file, and the ceremony's folder.
+    // The region's file and the ceremony folder of an early version.
     for key in ["signature-key-1.hex", "signature-key-2.hex"] {
         std::fs::remove_file(data.join("ceremony").join(key)).unwrap();
     }
@@ -281,7 +281,7 @@ async fn e2e_units_that_cannot_use_their_state_get_their_master_key_again() {
     status_once(&region.control(), all_serve).await;
 }
 
-/// Sends an action of a rotation, and looks until what is to be done next is `next`.
+/// Sends an action of a rotation, and waits until the next step is `next`.
 async fn rotate(tke: &Tke, action: Value, next: &str) -> Value {
     let (status, shown) = tke.send("POST", "/rotation", &action.to_string()).await;
     assert_eq!(status, 200, "{action}: {shown}");
@@ -325,7 +325,7 @@ async fn e2e_the_master_key_is_rotated_while_keys_are_used() {
     assert_eq!((&shown["old"], &shown["new"]), (&old.to_string().into(), &new.to_string().into()));
     let (_, keystore) = tke.send("GET", "/keystore", "").await;
     assert_eq!((&keystore["next"], &keystore["state"]), (&new.to_string().into(), &"rotating".into()));
-    // Made in between, it has to outlive the old master key too.
+    // Created during the rotation, it must survive the removal of the old master key, too.
     let between = rest.create("between").await.unwrap();
 
     // The program ends during the rotation; the next start needs no extra argument to continue it.
@@ -343,7 +343,7 @@ async fn e2e_the_master_key_is_rotated_while_keys_are_used() {
     assert_eq!((&keystore["pattern"], &keystore["next"]), (&new.to_string().into(), &Value::Null));
     assert_eq!(rest.unwrap(&key, &ciphertext).await.as_deref(), Ok("YQ=="));
 
-    // The parts in the folder are no longer the keystore's: no unit is touched for them.
+    // The parts in the folder are not those of the keystore's master key any more: no unit is changed.
     assert!(tokio::task::block_in_place(|| region.interrupt()).success());
     let region = up(&data, &[]);
     assert_eq!(region.rest().unwrap(&key, &ciphertext).await.as_deref(), Ok("YQ=="));

@@ -68,7 +68,7 @@ fn e2e_token_probe_finds_a_token_by_each_attribute() {
     private(&pin_file, &format!("{PIN}\n"));
     let pin_file = pin_file.to_str().unwrap();
 
-    // The module's only token.
+    // Without an attribute: the module's only token.
     let output = probe(&conf, &["--module", module, "--pin-file", pin_file, "--json"], &[]);
     assert!(output.usable, "{}", output.err);
     let report: hsm_sim::token::Report = serde_json::from_str(&output.out).unwrap();

@@ -1,5 +1,5 @@
-//! Key blobs opened from outside, with a master key that no outside ever has: by the documented format and other people's
-//! AES key wrap, with none of the unit's code.
+//! Decryption of key blobs with a known master key, by the documented format and an independent AES key wrap, without the
+//! unit's code.
 
 use aes::Aes256;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 const HEADER_LEN: usize = 80;
 const MAC_LEN: usize = 16;
 
-/// All that a master key is good for.
+/// The keys that are derived from a master key.
 pub(crate) struct Master {
     pub(crate) key: [u8; 32],
-    /// Its name in blobs: the first half of its verification pattern.
+    /// Its identifier in blobs: the first half of its verification pattern.
     wkid: [u8; 16],
     pub(crate) wrap: [u8; 32],
     pub(crate) mac: [u8; 32],
@@ -31,7 +31,7 @@ impl Master {
         blob[32..48] == self.wkid
     }
 
-    /// The key in one of its blobs.
+    /// Decrypts the key in a blob.
     pub(crate) fn open(&self, blob: &[u8]) -> Vec<u8> {
         let (authenticated, mac) = blob.split_at(blob.len() - MAC_LEN);
         assert_eq!(cmac(&self.mac, authenticated), mac, "a blob's MAC");

@@ -1,4 +1,4 @@
-//! The control API as tests use it: faults, and a status that is waited for.
+//! Faults and status of a region over its control API.
 
 use super::until;
 use hsm_sim::control::{ControlClient, FaultKind, FaultRequest, Status, Target, UnitStatus};
@@ -12,9 +12,9 @@ pub(crate) fn kill(unit: u16) -> FaultRequest {
     fault(FaultKind::Kill, unit)
 }
 
-/// The first status for which `holds` does.
+/// Waits for a status for which `holds` is true.
 ///
-/// A unit that does not answer in time is shown without what it says of itself, so that one look proves nothing.
+/// The status of a unit that does not answer in time lacks the fields that it reports, so that one query is not enough.
 pub(crate) async fn status_once(control: &ControlClient, holds: impl Fn(&Status) -> bool) -> Status {
     let ask = async || {
         let status = control.status().await.unwrap();
@@ -23,7 +23,7 @@ pub(crate) async fn status_once(control: &ControlClient, holds: impl Fn(&Status)
     until("a status", ask).await
 }
 
-/// What a status says of one unit.
+/// The status of one unit.
 pub(crate) fn unit(status: &Status, number: u16) -> &UnitStatus {
     status.units.iter().find(|unit| unit.unit == number).unwrap()
 }

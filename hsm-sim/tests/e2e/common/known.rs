@@ -1,4 +1,4 @@
-//! A ceremony and a rotation whose every secret is known to the test, and what the secrets look like where they should not be.
+//! A ceremony and a rotation whose secrets are all known to the test, and the encodings in which a secret could leak.
 
 use super::tool::Tool;
 use base64::Engine as _;
@@ -9,7 +9,7 @@ pub(crate) const NEW_PARTS: [[u8; 32]; 2] = [known(4), known(5)];
 pub(crate) const ROOT_KEY: [u8; 32] = known(6);
 pub(crate) const DATA_KEY: [u8; 32] = known(7);
 
-/// Bytes that no text has and no two secrets share.
+/// Bytes that do not occur in text and differ between secrets.
 const fn known(which: u8) -> [u8; 32] {
     let mut secret = [0; 32];
     let mut at = 0;
@@ -20,7 +20,7 @@ const fn known(which: u8) -> [u8; 32] {
     secret
 }
 
-/// Administrators, thresholds, three parts, serving; all that was printed.
+/// Sets up administrators, thresholds and a master key of three parts. Returns all output.
 pub(crate) fn ceremony(tool: &Tool) -> String {
     let mut printed = String::new();
     let mut run = |line: &str| printed += &tool.text(line);
@@ -40,7 +40,7 @@ pub(crate) fn ceremony(tool: &Tool) -> String {
     printed
 }
 
-/// To the master key of two other parts; all that was printed.
+/// Rotates to the master key of two other parts. Returns all output.
 pub(crate) fn rotation(tool: &Tool) -> String {
     let mut printed = String::new();
     for (n, part) in (1..).zip(NEW_PARTS) {
@@ -66,7 +66,7 @@ fn add_part(tool: &Tool, label: &str, part: &[u8; 32]) {
     std::fs::remove_file(value).unwrap();
 }
 
-/// Half of the secret, as bytes, in hexadecimal and in base64.
+/// Half of a secret as bytes, in hexadecimal and in base64.
 pub(crate) fn forms(secret: &[u8; 32]) -> Vec<Vec<u8>> {
     let mut forms = Vec::new();
     for half in secret.chunks(16) {
@@ -74,7 +74,7 @@ pub(crate) fn forms(secret: &[u8; 32]) -> Vec<Vec<u8>> {
         forms.push(hex(half).into_bytes());
         forms.push(hex(half).to_uppercase().into_bytes());
     }
-    // What stands at another place of a longer text reads differently: each of the three ways it can.
+    // Base64 depends on the offset in the encoded text: one form for each offset modulo 3.
     for skipped in 0..3 {
         let text = BASE64_STANDARD.encode(&secret[skipped..]);
         forms.push(text.as_bytes()[4..28].to_vec());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) const PLAINTEXT: &str = "YSBkYXRhIGtleQ==";
 
-/// Callers that never repeat a request.
+/// Callers that never retry a request.
 pub(crate) struct Callers {
     over: Arc<AtomicBool>,
     done: Arc<AtomicU32>,
@@ -34,7 +34,7 @@ impl Callers {
         Self { over, done, tasks }
     }
 
-    /// Returns once this many more requests are done.
+    /// Waits until this many more requests are done.
     pub(crate) async fn do_more(&self, more: u32) {
         let wanted = self.done.load(Ordering::Acquire) + more;
         let started = Instant::now();

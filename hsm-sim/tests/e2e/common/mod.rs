@@ -1,4 +1,4 @@
-//! A built `hsm-sim up` in a process of its own, and a client that is not ours to be lenient with.
+//! The built `hsm-sim up` in a process of its own, and a plain HTTP client.
 
 pub(crate) mod blobs;
 pub(crate) mod control;
@@ -26,19 +26,19 @@ pub(crate) fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_hsm-sim"))
 }
 
-/// A running region. Dropping it kills it, without a chance to tidy up.
+/// A running region. Drop kills the process.
 pub(crate) struct Region {
     pub(crate) process: Child,
     pub(crate) ready: ReadyFile,
     pub(crate) data: PathBuf,
-    /// What it has printed.
+    /// File with its output.
     pub(crate) log: PathBuf,
 }
 
 impl Region {
     /// Starts a region on `data` and waits until it serves.
     pub(crate) fn up(data: &Path, extra: &[&str]) -> Self {
-        // All that it prints, of every start on this data.
+        // Output of every start on this data directory.
         let log = data.with_extension("log");
         let printed = || std::fs::OpenOptions::new().append(true).create(true).open(&log).unwrap();
         Self::up_printing_to(printed(), printed(), data, extra)
@@ -80,13 +80,13 @@ impl Region {
         Self { process, ready, data: data.to_owned(), log }
     }
 
-    /// SIGKILL to the program itself.
+    /// Kills the program with SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
-    /// What Ctrl-C does.
+    /// Sends SIGINT, as Ctrl-C does.
     pub(crate) fn interrupt(&mut self) -> std::process::ExitStatus {
         signal(self.process.id(), rustix::process::Signal::INT);
         self.process.wait().unwrap()
@@ -114,7 +114,7 @@ impl Region {
     }
 }
 
-/// A region, from a test that may not block its runtime.
+/// Starts a region in a test that must not block its runtime.
 pub(crate) fn up(data: &Path, extra: &[&str]) -> Region {
     tokio::task::block_in_place(|| Region::up(data, extra))
 }
@@ -132,13 +132,13 @@ pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
     rustix::process::kill_process(pid, signal).unwrap();
 }
 
-/// Whether a process is there and not a zombie.
+/// Whether a process exists and is not a zombie.
 pub(crate) fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
 }
 
-/// Requests as they stand, and answers as they come.
+/// Sends requests unchanged, and returns responses unchanged.
 #[derive(Clone)]
 pub(crate) struct Rest {
     pub(crate) http: Client<HttpConnector, Full<Bytes>>,
@@ -158,7 +158,7 @@ impl Rest {
         }
     }
 
-    /// Sends a request below `/api/v2` and gives status and body; an error is that there was no answer.
+    /// Sends a request below `/api/v2` and returns status and body, or an error if there was no response.
     pub(crate) async fn send(
         &self,
         method: &str,
@@ -179,7 +179,7 @@ impl Rest {
         Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
     }
 
-    /// Makes a root key and returns its id, if it was acknowledged.
+    /// Creates a root key and returns its ID, if it was acknowledged.
     pub(crate) async fn create(&self, name: &str) -> Result<String, String> {
         let body = format!(
             r#"{{"metadata":{{"collectionType":"application/vnd.ibm.kms.key+json","collectionTotal":1}},
@@ -193,7 +193,7 @@ impl Rest {
         }
     }
 
-    /// Makes a root key as soon as the instance serves, and returns its id.
+    /// Waits until the instance serves, creates a root key and returns its ID.
     pub(crate) async fn create_when_ready(&self, name: &str) -> String {
         until("a first key", async || self.create(name).await).await
     }

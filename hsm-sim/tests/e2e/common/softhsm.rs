@@ -1,4 +1,4 @@
-//! A SoftHSM apart from the machine's own, with tokens as a user's security officer makes them.
+//! A SoftHSM configuration of the test's own, with tokens as a security officer would create them.
 
 pub(crate) use super::skip::softhsm as module;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ impl SoftHsm {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     }
 
-    /// How many objects lie on all tokens together.
+    /// Number of objects on all tokens.
     pub(crate) fn objects(&self) -> usize {
         let tokens = std::fs::read_dir(self.folder().join("tokens")).unwrap();
         let files = tokens.flat_map(|token| std::fs::read_dir(token.unwrap().path()).unwrap());
@@ -43,7 +43,7 @@ impl SoftHsm {
     }
 }
 
-/// The folder of a unit's own token, and where a test moves it to take it away.
+/// The folder of a unit's token, and the path that a test moves it to in order to remove it.
 pub(crate) fn token_folders(data: &Path, unit: u16) -> (PathBuf, PathBuf) {
     let home = data.join(format!("units/{unit}/softhsm"));
     (home.join("tokens"), home.join("taken"))

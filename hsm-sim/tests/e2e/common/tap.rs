@@ -8,14 +8,14 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use unit_api::{Command, FRAME_HEADER_LEN, Response, decode_reply, decode_request, split_frame};
 
-/// What was said over one connection.
+/// Bytes of one connection, in both directions.
 #[derive(Default)]
 pub(crate) struct Connection {
     pub(crate) requests: Mutex<Vec<u8>>,
     pub(crate) replies: Mutex<Vec<u8>>,
 }
 
-/// Everything that was said.
+/// Bytes of all connections.
 #[derive(Clone, Default)]
 pub(crate) struct Tap(Arc<Mutex<Vec<Arc<Connection>>>>);
 
@@ -37,8 +37,8 @@ impl Tap {
              exec '{}' \"$@\"\n",
             env!("CARGO_BIN_EXE_hsm-sim")
         );
-        // Written by another process: a program cannot be started while a process has it open for writing, and what this
-        // one has open is inherited for a moment by every process that another test starts.
+        // Written by another process: a program cannot be started while a process has it open for writing, and a process
+        // that another test starts inherits the open files of this process for a moment.
         let mut writer = std::process::Command::new("/bin/sh")
             .args(["-c", "cat > \"$0\" && chmod 700 \"$0\""])
             .arg(&path)
@@ -50,7 +50,7 @@ impl Tap {
         path
     }
 
-    /// Listens where unit `unit` of the region with this data directory would.
+    /// Listens on the socket of unit `unit` of the region with this data directory.
     pub(crate) fn listen(&self, data: &Path, unit: u16) {
         let (tap, socket) = (self.clone(), data.join("run").join(format!("unit-{unit}.sock")));
         std::thread::spawn(move || {
@@ -73,13 +73,13 @@ impl Tap {
         std::thread::spawn(move || pass(from_unit, host, &connection.replies));
     }
 
-    /// Every connection, ended or not.
+    /// All connections, including open ones.
     pub(crate) fn connections(&self) -> Vec<Arc<Connection>> {
         self.0.lock().unwrap().clone()
     }
 }
 
-/// Writes down first, then passes on.
+/// Records bytes before it forwards them.
 fn pass(mut from: UnixStream, mut to: UnixStream, record: &Mutex<Vec<u8>>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(len @ 1..) = from.read(&mut buffer) {
@@ -92,17 +92,17 @@ fn pass(mut from: UnixStream, mut to: UnixStream, record: &Mutex<Vec<u8>>) {
     let _ = from.shutdown(std::net::Shutdown::Both);
 }
 
-/// One thing that was asked and answered.
+/// A request and its response.
 pub(crate) struct Exchange {
     pub(crate) command: &'static str,
-    /// What the caller has in the clear, if the command takes it: a key to import, a text to encrypt.
+    /// Plaintext that the caller sends, if any: a key to import or a text to encrypt.
     pub(crate) given: Option<Vec<u8>>,
     /// The blob in the response, if there is one.
     pub(crate) blob: Option<Vec<u8>>,
 }
 
-/// What a connection's bytes say, and the bytes themselves without what is the caller's: keys in requests to import them,
-/// texts in requests to encrypt and in answers to decrypt. Every other byte stays, of frames that were cut short too.
+/// Decodes the exchanges of a connection, and returns them with its bytes, in which plaintexts of the caller are
+/// overwritten: imported keys, texts to encrypt, decrypted texts. All other bytes are kept, also of incomplete frames.
 pub(crate) fn read(connection: &Connection) -> (Vec<Exchange>, [Vec<u8>; 2]) {
     let mut exchanges = BTreeMap::new();
     let mut requests = connection.requests.lock().unwrap().clone();

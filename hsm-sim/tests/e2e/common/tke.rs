@@ -1,4 +1,4 @@
-//! A customer's tools: the crypto units over the service's HTTP endpoints, believed only where their modules have signed.
+//! Administration of crypto units over the service's HTTP endpoints, with verification of the modules' signatures.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -11,7 +11,7 @@ use tke::{AdminUnit, UnitDescriptor, UnitKind, UnitPort};
 use tke_crypto::PublicKey;
 use unit_api::UnitId;
 
-/// The endpoints of one instance.
+/// A client of the administration endpoints of one instance.
 #[derive(Clone)]
 pub(crate) struct Tke {
     pub(crate) http: Client<HttpConnector, Full<Bytes>>,
@@ -21,7 +21,7 @@ pub(crate) struct Tke {
     pub(crate) root: PublicKey,
 }
 
-/// One unit behind them.
+/// One unit of the instance.
 #[derive(Clone)]
 pub(crate) struct HttpPort {
     tke: Tke,
@@ -29,7 +29,7 @@ pub(crate) struct HttpPort {
 }
 
 impl Tke {
-    /// Status and body of a request below the instance.
+    /// Sends a request below the base URL and returns status and body.
     pub(crate) async fn send(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let request = hyper::Request::builder()
             .method(method)
@@ -43,7 +43,7 @@ impl Tke {
         (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 
-    /// The units in the order of their numbers, each with its name in paths.
+    /// The units in the order of their numbers, each with its ID in paths.
     pub(crate) async fn list(&self) -> Vec<(UnitDescriptor, String)> {
         let (status, listing) = self.send("GET", "/hsms", "").await;
         assert_eq!(status, 200, "{listing}");
@@ -58,7 +58,7 @@ impl Tke {
         (1..).zip(units).map(|(number, (kind, unit))| listed(number, kind, &unit)).collect()
     }
 
-    /// Unit number `number`, once its module has shown its certificate.
+    /// Authenticates unit `number` by its module certificate.
     pub(crate) async fn meet(&self, number: u16) -> AdminUnit<HttpPort> {
         let (listed, hsm_id) = self.list().await.into_iter().find(|(unit, _)| unit.number == number).unwrap();
         AdminUnit::authenticate(listed, HttpPort { tke: self.clone(), hsm_id }, &self.root).await.unwrap()

@@ -1,14 +1,14 @@
-//! The built `hsm-sim tke`, as a script calls it: every secret from a file, every answer looked at.
+//! Runs the built `hsm-sim tke` as a script does, with every secret in a file.
 
 use super::{Region, program};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// The password of all keys and parts, unless a test gives another.
+/// Password of all keys and parts, unless a test sets another.
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
-/// One workstation: a folder of keys and parts, and a region to work on.
+/// A workstation: a folder with keys and parts, and the region that it administers.
 pub(crate) struct Tool {
     pub(crate) folder: tempfile::TempDir,
     data: PathBuf,
@@ -19,7 +19,7 @@ impl Tool {
         Self::at(&region.data)
     }
 
-    /// For the region with this data directory.
+    /// A workstation for this region.
     pub(crate) fn at(data: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tool = Self { folder, data: data.to_owned() };
@@ -27,7 +27,7 @@ impl Tool {
         tool
     }
 
-    /// A file of the workstation that is none of the tool's.
+    /// Writes a file of the workstation that does not belong to the tool.
     pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         std::fs::write(&path, content).unwrap();
@@ -38,7 +38,7 @@ impl Tool {
         self.folder.path().join("files")
     }
 
-    /// A command, ready to be run.
+    /// A command with its arguments and environment.
     pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = program();
         command.arg("tke").args(line.split_whitespace());
@@ -57,19 +57,19 @@ impl Tool {
         self.command(line).output().unwrap()
     }
 
-    /// What a command prints that succeeds.
+    /// Runs a command that must succeed, and returns its output.
     pub(crate) fn text(&self, line: &str) -> String {
         let output = self.run(line);
         assert!(output.status.success(), "`{line}` failed: {}", said(&output));
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// What a command answers in JSON that succeeds.
+    /// Runs a command that must succeed, and returns its JSON output.
     pub(crate) fn json(&self, line: &str) -> Value {
         serde_json::from_str(&self.text(&format!("{line} --json"))).unwrap()
     }
 
-    /// What a command says that does not succeed; `why` has to be in it.
+    /// Runs a command that must fail, and returns its output, which must contain `why`.
     pub(crate) fn refused(&self, line: &str, why: &str) -> String {
         let output = self.run(line);
         let said = said(&output);
@@ -80,7 +80,7 @@ impl Tool {
     }
 }
 
-/// All that a command printed.
+/// All output of a command.
 pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }

@@ -1,11 +1,11 @@
-//! Waiting for a condition instead of for a time.
+//! Waits for a condition instead of a fixed time.
 
 use std::time::{Duration, Instant};
 
-/// Nothing that a test waits for takes this long, on a machine with other work either, unless it never happens.
+/// Timeout of every wait, long enough for a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Returns once `holds` does.
+/// Waits until `holds` returns true.
 pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
     while !holds() {
@@ -14,7 +14,7 @@ pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Asks until the answer is `Ok`, and gives what it holds; an `Err` says what is still missing.
+/// Calls `ask` until it returns `Ok`, and returns the value. `Err` states what is still missing.
 pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
     let started = Instant::now();
     loop {
