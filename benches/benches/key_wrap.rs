@@ -1,8 +1,8 @@
-//! How near is a wrap of 32 bytes to the 24 AES blocks that it cannot do without?
+//! Compares a wrap of 32 bytes with the 24 AES blocks that it consists of.
 //!
-//! Each input depends on the last output, so that what is measured is the time of one wrap, not of many at once.
-//! The limit is 24 blocks of the `aes` crate one after the other, within one closure of its back end, so that no call is
-//! made per block; the peer is the `aes-kw` crate.
+//! Each input depends on the previous output, so that the latency of one wrap is measured. The lower limit is 24
+//! sequential blocks of the `aes` crate within one closure of its back end, without a call for each block. The wrap of
+//! the `aes-kw` crate is measured, too.
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use aes::Aes256;
@@ -16,7 +16,7 @@ use std::hint::black_box;
 const KEK: [u8; 32] = [0x0f; 32];
 const BLOCKS: usize = 24;
 
-/// A block that goes through the cipher again and again.
+/// A block that is encrypted repeatedly.
 struct Chain<'a>(&'a mut Array<u8, U16>);
 
 impl BlockSizeUser for Chain<'_> {
@@ -100,7 +100,8 @@ fn unwrap(c: &mut Criterion) {
             kek.decrypt_with_backend(Chain(black_box(&mut block)));
         });
     });
-    // The key that comes out is always the same; adding what must be zero of it makes the next input wait for it.
+    // The unwrapped key is always the same. Adding its difference to the expected key, zero, makes the next input depend
+    // on it.
     group.bench_function("AES-KW", |b| {
         let mut buffer = wrapped;
         b.iter(|| {

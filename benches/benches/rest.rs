@@ -1,4 +1,4 @@
-//! What does a whole REST wrap cost, beside a request that needs no unit and no keystore?
+//! Measures a REST wrap, and a request that needs no unit and no keystore for comparison.
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use bytes::Bytes;
@@ -76,7 +76,7 @@ fn up(folder: &Path) -> (Region, ReadyFile) {
     (region, ready)
 }
 
-/// The program of the same build: cargo does not build another package's binaries for a benchmark, so this does.
+/// Builds the program in the profile of the benchmark, since cargo does not build binaries of other packages for it.
 fn program() -> PathBuf {
     let built =
         Command::new(env!("CARGO")).args(["build", "--quiet", "--release", "--package", "hsm-sim"]).status();

@@ -1,8 +1,8 @@
-//! What does a unit cost whose keys are on a token: beside one in software, and beside the bare calls to the token that a
-//! command cannot do without?
+//! Measures a unit whose keys are on a token, against a unit in software and against the PKCS #11 calls that each command
+//! needs.
 //!
-//! The token is a SoftHSM's, thrown away afterwards. The second question is answered by a table before the first: the unit
-//! and the bare calls take turns, so that what else the machine does befalls both, and the ratio is to stay below 1.10.
+//! The token is a temporary SoftHSM token. First, a table compares the unit with the bare calls: they run in alternating
+//! turns, so that other load on the machine affects both. Their ratio should stay below 1.10.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark fails by panicking")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its results")]
 
@@ -29,16 +29,15 @@ const MAC_SPEC: KeySpec =
 const PAGE: [u8; 4096] = [7; 4096];
 const LINE: [u8; 32] = [7; 32];
 
-/// Turns that the unit and the bare calls take, and commands in each.
+/// Number of turns of the unit and of the bare calls, and of commands in each turn.
 const TURNS: usize = 201;
 const COMMANDS: u32 = 12;
 
-/// The environment variable that names the token's folder to the process that is started for it.
+/// Environment variable that names the token's folder to the child process.
 const FOLDER: &str = "HSM_SIM_BENCH_SOFTHSM";
 
 fn main() {
-    let module =
-        find_module().unwrap_or_else(|| panic!("there is no SoftHSM on this machine: {INSTALL_HINT}"));
+    let module = find_module().unwrap_or_else(|| panic!("SoftHSM is not installed: {INSTALL_HINT}"));
     match std::env::var_os(FOLDER) {
         Some(folder) => measure(&module, Path::new(&folder)),
         None => start_child(),
@@ -82,7 +81,7 @@ fn measure(module: &Path, folder: &Path) {
     criterion.final_summary();
 }
 
-/// The commands that are measured.
+/// The measured commands.
 #[derive(Clone, Copy)]
 enum What {
     GenerateKey,
@@ -151,7 +150,7 @@ impl<E: Engine> Bench<E> {
     }
 }
 
-/// What the engine calls the token for in each command, and nothing else. All that can be made ready is.
+/// The calls to the token that the engine makes for each command, with everything prepared that can be.
 struct Bare {
     session: Session,
     wrap: ObjectHandle,
@@ -167,7 +166,7 @@ struct Bare {
     ciphertext: Vec<u8>,
 }
 
-/// A key under the two keys of a master key, as long as a unit's.
+/// A blob of a key under the two keys of a master key, with the length of a unit's blob.
 struct Blob {
     authenticated: Vec<u8>,
     wrapped: Vec<u8>,
@@ -175,7 +174,7 @@ struct Blob {
 }
 
 impl Bare {
-    /// In this process, which has loaded the module and is logged in.
+    /// Opens a session in this process, which has loaded the module and is logged in.
     fn beside(module: &Path) -> Self {
         let softhsm = Pkcs11::new(module).unwrap();
         let slot = softhsm.get_slots_with_initialized_token().unwrap().first().copied().unwrap();
@@ -280,7 +279,7 @@ impl Bare {
     }
 }
 
-/// A session object as the engine makes them: every use said.
+/// Template of a session object as the engine creates it, with every use set explicitly.
 fn template(
     key_type: KeyType,
     uses: &[Attribute],
@@ -316,7 +315,7 @@ fn compare<E: Engine>(unit: &mut Bench<E>, bare: &Bare) {
     for what in WHAT {
         let (mut of_unit, mut of_bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         for turn in 0..TURNS {
-            // Who goes first changes with every turn.
+            // The order alternates.
             let (a, b) = if turn % 2 == 0 {
                 let a = time(|| unit.run(what));
                 (a, time(|| bare.run(what)))
@@ -334,7 +333,7 @@ fn compare<E: Engine>(unit: &mut Bench<E>, bare: &Bare) {
     println!();
 }
 
-/// Microseconds that a command took.
+/// Duration of a command in microseconds.
 fn time(mut run: impl FnMut() -> usize) -> f64 {
     let started = Instant::now();
     for _ in 0..COMMANDS {

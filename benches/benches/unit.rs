@@ -1,4 +1,4 @@
-//! What does a unit add to the cryptography of a command, and the socket to the unit?
+//! Measures the cost that a unit adds to the cryptography of a command, and that the socket adds to the unit.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -13,7 +13,7 @@ use unit_testkit::{TestUnit, generate_master_key, secure, soft_engine, target_of
 const DATA_KEY: [u8; 32] = [7; 32];
 const SPEC: KeySpec = KeySpec::aes(32, KeyUses::ENCRYPT.with(KeyUses::DECRYPT));
 
-/// Sealing: an import makes a blob and nothing else. Opening: the shortest use of a key, less that use.
+/// Sealing is measured by an import, which only makes a blob; opening by the shortest use of a key, less that use.
 fn blob(c: &mut Criterion) {
     let mut unit = TestUnit::ready();
     let blob = unit.data_key();
@@ -41,7 +41,7 @@ fn blob(c: &mut Criterion) {
         let mut tag = [0; 16];
         let mut sealed = [0; 48];
         b.iter(|| {
-            // Making a CMAC costs what checking one does.
+            // Generating a CMAC costs as much as verifying it.
             engine.sign(MacMechanism::AesCmac, mac, black_box(&blob), &mut tag).unwrap();
             let key = engine.unwrap_key(WrapMechanism::AesKw, wrap, black_box(&wrapped), &SPEC).unwrap();
             let by = CipherMechanism::AesGcm { iv: &[0; 12], aad: &[] };
@@ -58,7 +58,7 @@ fn blob(c: &mut Criterion) {
     group.finish();
 }
 
-/// The same command with nothing but a socket between.
+/// The same command over a socket.
 fn link(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let options = UnitOptions {
@@ -118,7 +118,7 @@ const fn encrypt(key: &[u8]) -> Command<'_> {
     Command::Encrypt { key, aad: &[], plaintext: &DATA_KEY }
 }
 
-/// The two keys a unit derives from a master key, as the engine makes them.
+/// The two keys that a unit derives from a master key.
 fn blob_keys(engine: &mut impl Engine) -> (engine::KeyHandle, engine::KeyHandle) {
     let parts = [KeyPart::new([1; 32]), KeyPart::new([2; 32])];
     let master = engine.combine_key_parts(&parts, false).unwrap();

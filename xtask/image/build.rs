@@ -1,4 +1,4 @@
-//! The C library starts the program and gives `memcpy` and `abort`; nothing else of it is used.
+//! Links the C library, which starts the program and provides `memcpy` and `abort`; nothing else of it is used.
 
 fn main() {
     println!("cargo:rustc-link-arg-bins=-lc");

@@ -1,4 +1,4 @@
-//! The APIs as their callers see them.
+//! Tests of the HTTP APIs.
 //!
 //! One binary for all of these tests: every file of its own would link the crate and what it needs once more.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]

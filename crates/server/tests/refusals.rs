@@ -1,4 +1,4 @@
-//! Every refusal in scope: its status, its code, its words.
+//! Every supported refusal: status, reason code and message.
 
 use crate::common::{API_KEY, Answer, Bench, INSTANCE, TOKEN, base64, enveloped};
 use axum::http::{Method, StatusCode};
@@ -10,7 +10,7 @@ use server::ServeLimits;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-/// The answer is an error of this status and code, and the envelope is whole.
+/// Checks that the response is an error with this status and reason code, in a complete envelope.
 fn assert_refused(answer: &Answer, status: u16, code: &str) {
     let body = String::from_utf8_lossy(&answer.body).into_owned();
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{body}");
@@ -352,7 +352,7 @@ async fn faults_behind_the_api_are_told_apart() {
             assert!(message(&answer).contains(&reason));
         }
     }
-    // What needs no unit goes on.
+    // Requests that need no unit are served.
     assert_eq!(bench.get(&format!("/keys/{id}/metadata")).send().await.status, StatusCode::OK);
     bench.units.set_fault(None);
     assert_eq!(wrap().await.status, StatusCode::OK);
@@ -373,7 +373,7 @@ async fn faults_behind_the_api_are_told_apart() {
     assert_eq!(create().await.status, StatusCode::CREATED);
 }
 
-/// Values near what bodies hold, and far from it.
+/// Valid and invalid values for fields of a body.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -514,7 +514,7 @@ async fn a_body_that_is_announced_too_long_is_not_waited_for() {
         Content-Length: 10000000\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    // A body that is waited for and does not come is answered with another status.
+    // A body that does not arrive in time is answered with another status.
     let mut status = [0; 12];
     tokio::time::timeout(Duration::from_secs(60), stream.read_exact(&mut status)).await.unwrap().unwrap();
     assert_eq!(&status, b"HTTP/1.1 413");

@@ -1,4 +1,4 @@
-//! What clients do, call by call, and the ways in which they differ from each other.
+//! The calls of the REST API, in the variants that different clients send.
 
 use crate::common::{self, ALICE, API_KEY, BOB, Bench, INSTANCE, OTHER_INSTANCE, TOKEN, base64, enveloped};
 use axum::http::{Method, StatusCode};
@@ -273,7 +273,7 @@ async fn what_clients_differ_in_makes_no_difference() {
         assert_eq!(answer.send().await.status, StatusCode::CREATED, "{content_type}");
     }
     let id = bench.create_root().await;
-    // Every character of the id as an escape.
+    // Every character of the ID is percent-encoded.
     let escaped: String = id.bytes().map(|byte| format!("%{byte:02x}")).collect();
     assert_eq!(bench.get(&format!("/keys/{escaped}/metadata")).send().await.status, StatusCode::OK);
     assert_eq!(bench.get(&format!("/keys/{}", id.to_uppercase())).send().await.status, StatusCode::OK);
@@ -315,7 +315,7 @@ async fn an_idempotency_key_makes_one_key_of_two_calls() {
     assert_eq!((other.status, other.code().as_str()), (StatusCode::CONFLICT, "CONFLICT_ERR"));
     let long = create(&"k".repeat(256), &alice, &body).await;
     assert_eq!(long.status, StatusCode::BAD_REQUEST);
-    // A correlation id is no such key.
+    // A correlation ID is not an idempotency key.
     let plain = async || {
         bench.post("/keys").with("correlation-id", "c").json(&body).send().await.resource()["id"].clone()
     };
@@ -376,7 +376,7 @@ async fn health_needs_no_token() {
 async fn whatever_was_wrapped_fits_into_an_unwrap() {
     let bench = Bench::new().await;
     let id = bench.create_root().await;
-    // The most that wrap takes; behind `\u` escapes, as Python writes them, it is three times as long.
+    // The maximum length for wrap; with `\u` escapes, as Python writes them, it is three times as long.
     let plaintext = base64(&[7; 32 * 1024]);
     let aad = vec!["\u{e9}".repeat(255); 31];
     let wrapped = bench.act(&id, "wrap", &json!({"plaintext": plaintext, "aad": aad})).await;

@@ -1,4 +1,4 @@
-//! What each request sees while the master key is being rotated, in both profiles.
+//! Responses to each request during a rotation of the master key, in both profiles.
 
 use crate::common::{ALICE, Bench, INSTANCE, OTHER_INSTANCE, base64, enveloped};
 use axum::http::{Method, StatusCode};
@@ -13,7 +13,7 @@ struct Keys {
     root: String,
     standard: String,
     ciphertext: String,
-    /// To be deleted, one in each state of the rotation.
+    /// Keys to delete, one in each state of the rotation.
     spare: Vec<String>,
 }
 
@@ -28,7 +28,7 @@ async fn keys(bench: &Bench) -> Keys {
     Keys { root, standard, ciphertext: wrapped["ciphertext"].as_str().unwrap().to_owned(), spare }
 }
 
-/// Sends one request of each kind. `held_up` says whether those that need a unit are refused.
+/// Sends one request of each kind. `held_up`: whether requests that need a unit are expected to be refused.
 async fn matrix(bench: &Bench, keys: &mut Keys, held_up: bool, when: &str) {
     let Keys { root, standard, ciphertext, spare } = keys;
     let gone = spare.pop().unwrap();

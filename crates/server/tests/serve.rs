@@ -1,4 +1,4 @@
-//! Connections: many calls on one, slow clients, too many of them, and the end.
+//! Connections: several calls on one, slow clients, too many connections, and shutdown.
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Long enough for anything that is going to happen.
+/// Timeout of every wait.
 const PATIENCE: Duration = Duration::from_secs(60);
 const REQUEST: &[u8] = b"GET /now HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -21,9 +21,9 @@ struct Server {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<std::io::Result<()>>,
-    /// Says that a call of `/later` is under way.
+    /// Notified when a call of `/later` has begun.
     begun: Arc<Notify>,
-    /// Lets it end.
+    /// Lets the call of `/later` end.
     go_on: Arc<Notify>,
 }
 
@@ -46,7 +46,7 @@ async fn start(limits: ServeLimits) -> Server {
     Server { address, stop, ended, begun, go_on }
 }
 
-/// Reads until `end` has come; the connection's end counts as one.
+/// Reads until `end` was received or the connection was closed.
 async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     let mut text = Vec::new();
     while !text.ends_with(end.as_bytes()) || end.is_empty() {
@@ -116,7 +116,7 @@ async fn connections_above_the_limit_wait() {
     read_until(&mut first, "now").await;
     let mut second = TcpStream::connect(server.address).await.unwrap();
     second.write_all(REQUEST).await.unwrap();
-    // The first goes on being served, again and again, and the second is not.
+    // The first connection is served repeatedly, and the second is not.
     for _ in 0..20 {
         first.write_all(REQUEST).await.unwrap();
         read_until(&mut first, "now").await;
@@ -127,7 +127,7 @@ async fn connections_above_the_limit_wait() {
     assert!(read_until(&mut second, "now").await.starts_with("HTTP/1.1 200"));
 }
 
-/// Sends the header of a long request and its first part, and waits for the answer to come.
+/// Sends the header of a long request and the first part of its body, and waits for the response.
 async fn refused_early(server: &Server, path: &str, body_len: usize) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let header = format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {body_len}\r\n\r\n");
@@ -165,12 +165,12 @@ async fn a_client_whose_header_is_too_long_gets_the_answer() {
 
 #[tokio::test]
 async fn a_refused_client_is_not_read_for_ever() {
-    // One that goes on sending, and one that goes silent: the only connection is free again soon.
+    // One client that continues to send, and one that sends nothing: the only connection slot is free again soon.
     for (linger_time, linger_len) in [(PATIENCE, 1024), (Duration::from_millis(50), usize::MAX)] {
         let limits = ServeLimits { connections: 1, linger_time, linger_len, ..ServeLimits::default() };
         let server = start(limits).await;
         let mut first = refused_early(&server, "/refuse", 1 << 40).await;
-        // An error is the end of the connection, which is what is wanted.
+        // An error means that the connection was closed, as expected.
         let _ = first.write_all(&[b'x'; 4096]).await;
         let mut second = TcpStream::connect(server.address).await.unwrap();
         second.write_all(REQUEST).await.unwrap();

@@ -1,4 +1,4 @@
-//! Administration's structures: what they look like, and that no bytes break their decoders.
+//! The structures of administrative commands: their encodings, and decoders that do not panic on any bytes.
 
 use proptest::prelude::*;
 use unit_api::admin::{
@@ -73,7 +73,7 @@ fn requests_carry_their_signers_in_order() {
 fn a_broken_signature_ends_the_list() {
     let mut good = [0; 128];
     let good = signer(&[1]).encode(&mut good).unwrap();
-    // No DER, and DER that is no signature; behind both nothing is looked at.
+    // Not DER, and DER that is not a signature; the bytes after them are not decoded.
     for broken in [&[0x30, 0x7f][..], &[0x04, 0x00]] {
         let bytes = [broken, good].concat();
         let mut infos = SignerInfos::new(&bytes);
@@ -133,7 +133,7 @@ fn a_domain_tells_all_of_itself() {
     }
 }
 
-/// Flags say what other fields say as well; they cannot say otherwise, and empty registers have no pattern.
+/// Flags repeat other fields: contradictions are rejected, and empty registers have no pattern.
 #[test]
 fn a_domain_contradicts_itself_nowhere() {
     let info = DomainInfo {
@@ -152,7 +152,8 @@ fn a_domain_contradicts_itself_nowhere() {
     let mut out = [0; 256];
     let mut bytes = info.encode(&mut out).unwrap().to_vec();
     assert!(DomainInfo::decode(&bytes).is_ok());
-    // Current's pattern, New's, then the flags: administrators, New committed, imprint mode left, two without a meaning.
+    // Patterns of the current and the new register, then flags: administrators, new register committed, imprint mode left,
+    // two undefined ones.
     for (at, bit) in [(0, 1), (63, 0x80), (67, 0x01), (67, 0x08), (67, 0x10), (67, 0x20), (64, 0x80)] {
         bytes[at] ^= bit;
         assert!(DomainInfo::decode(&bytes).is_err(), "byte {at}");
@@ -197,7 +198,7 @@ proptest! {
         let _ = Attributes::from_bytes(&bytes);
     }
 
-    /// One command has one form: what decodes is what would be written.
+    /// Encodings are unique: bytes that decode are the encoding of the result.
     #[test]
     fn prop_a_block_has_one_form(
         command in any::<u32>(), counter in any::<u128>(), input in proptest::collection::vec(any::<u8>(), 0..300),

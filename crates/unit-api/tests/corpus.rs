@@ -1,4 +1,4 @@
-//! What fuzzing has found to be worth keeping, run as ordinary tests. `cargo xtask fuzz` looks for more.
+//! Runs the fuzz corpus as ordinary tests. `cargo xtask fuzz` searches for more inputs.
 
 #![expect(clippy::print_stderr, reason = "the last printed name is the failing file")]
 
@@ -10,7 +10,7 @@ mod signed_block;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Runs the body of a target over its corpus. The last name printed is the file that fails.
+/// Runs the body of a target over its corpus. The last printed name is the failing file.
 fn replay(target: &str, body: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/corpora").join(target);
     let entries = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));

@@ -1,4 +1,4 @@
-//! Bytes that were ever on the wire still decode, and are still what is sent.
+//! Stability of the wire format: old bytes still decode, and messages are encoded to the same bytes.
 
 use engine::{Algorithm, KeySpec, KeyUses, MacMechanism, WrapMechanism};
 use proptest::prelude::*;
@@ -19,7 +19,7 @@ fn unhex(text: &str) -> Vec<u8> {
 const SPEC: KeySpec = KeySpec::aes(32, KeyUses::ENCRYPT.with(KeyUses::DECRYPT));
 const PATTERN: VerificationPattern = VerificationPattern::from_bytes([0x5a; 32]);
 
-/// Every command in the order of its number.
+/// Every command, in the order of their numbers.
 const COMMANDS: [Command<'static>; 12] = [
     Command::Status,
     Command::GenerateRandom { len: 300 },
@@ -49,7 +49,7 @@ const STATUS: UnitStatus = UnitStatus {
     revocation_threshold: 1,
 };
 
-/// Every response in the order of its number, then a refusal.
+/// Every response, in the order of their numbers, then a refusal.
 fn responses() -> Vec<Result<Response<'static>, Refusal>> {
     vec![
         Ok(Response::Status(STATUS)),
@@ -89,7 +89,7 @@ fn details() -> (Vec<Command<'static>>, Vec<Response<'static>>) {
     (commands, statuses.into_iter().map(status).collect())
 }
 
-/// The samples, one frame a line in hexadecimal: requests, replies, then the same again for [`details`].
+/// The samples, one frame in hexadecimal on each line: requests, replies, then those of [`details`].
 fn frames() -> String {
     let mut buffer = [0; 512];
     let mut lines = String::new();
@@ -109,7 +109,7 @@ fn frames() -> String {
     lines
 }
 
-/// The command and the response after the last do not exist: none is without a sample.
+/// The numbers after the last sample are unused, so that every command and response has a sample.
 #[test]
 fn wire_samples_cover_every_command_and_response() {
     assert_eq!(COMMANDS.map(|command| command.kind()).as_slice(), CommandKind::ALL);
@@ -137,7 +137,7 @@ fn every_request_fits_the_room_it_is_given() {
     }
 }
 
-/// To append a sample: run with `HSM_SIM_BLESS=1`, and see in the difference that no old line has changed.
+/// To append a sample, run with `HSM_SIM_BLESS=1`, and check in the diff that no old line has changed.
 #[test]
 fn wire_samples_are_what_is_sent_and_still_decode() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/wire/unit-api.txt");

@@ -1,4 +1,4 @@
-//! Who may do what: signatures, thresholds, replay, and every refusal by its code.
+//! Authorisation of administrative commands: signatures, thresholds, replay, and every refusal by its code.
 
 use crate::common::administrators::{
     Ask, administer, administrator, attributes, audit, domain, import_parts, import_sealed, importer_of,
@@ -37,7 +37,7 @@ fn installed(unit: &mut Unit<TestEnv>) -> Vec<[u8; 32]> {
 }
 
 /// Each command in a unit with thresholds 3 and 2 and five administrators: with one signature too few it is refused and
-/// nothing but the audit log changes, with as many as it needs it is carried out.
+/// changes only the audit log; with enough signatures it is executed.
 #[test]
 fn each_command_needs_its_signatures_and_no_more() {
     use AdminCommand::*;
@@ -181,7 +181,7 @@ fn a_command_is_good_for_one_unit_one_life_and_one_time() {
         let request = Ask { target, ..right }.signed_by(&[0]);
         assert_eq!(send(&mut unit, &request), Err(expected), "{target:?}");
     }
-    // The request round the block names another domain than the block.
+    // The domain in the request differs from the domain in the signed block.
     let block = right.block();
     let request = AdminRequest { domain_index: 4, block: &block, signatures: &[] };
     let mut buffer = vec![0; 512];
@@ -222,7 +222,7 @@ fn of_two_clients_that_read_one_counter_one_loses() {
     assert_eq!(send(&mut unit, &second), Err(UnitError::TransactionCounter));
 }
 
-/// What is refused now must not be carried out later, and a stranger must not be able to use counters up.
+/// A signed command that is refused must not be executable later; an unsigned one must not change the counter.
 #[test]
 fn a_refused_command_uses_up_its_counter_if_it_was_rightly_signed() {
     let mut unit = ruled(2, 2, 2, ALL);
@@ -270,7 +270,7 @@ fn administrators_come_and_go_by_the_rules() {
     use AdminCommand::{AddAdministrator, RemoveAdministrator, ReplaceAdministrator};
     let mut unit = Fixture::quick(1).start();
     let certificate = |n: usize| &administrator(n).certificate;
-    // In imprint mode anybody may come, and the last may go.
+    // In imprint mode administrators are added without a signature, and the last one can be removed.
     administer(&mut unit, AddAdministrator, certificate(0), &[]).unwrap();
     let refused = administer(&mut unit, AddAdministrator, certificate(0), &[]);
     assert_eq!(refused, Err(UnitError::AdministratorInstalled));
@@ -293,7 +293,7 @@ fn administrators_come_and_go_by_the_rules() {
     let mut expected: Vec<_> = (0..7).map(|n| administrator(n).ski).collect();
     expected.push(administrator(8).ski);
     assert_eq!(installed(&mut unit), expected);
-    // In a secured unit thresholds can always be met.
+    // In a secured unit the number of administrators never falls below a threshold.
     set(&mut unit, attributes(3, 3, ALL), &first(3)).unwrap();
     for (old, new, expected) in
         [(7, 9, UnitError::AdministratorNotInstalled), (0, 1, UnitError::AdministratorInstalled)]
@@ -312,7 +312,7 @@ fn administrators_come_and_go_by_the_rules() {
     }
     let refused = administer(&mut unit, RemoveAdministrator, &administrator(2).ski, &first(3));
     assert_eq!(refused, Err(UnitError::RemovalBreaksThreshold));
-    // One may sign for going oneself.
+    // An administrator may sign the own removal.
     set(&mut unit, attributes(2, 2, ALL), &first(3)).unwrap();
     administer(&mut unit, RemoveAdministrator, &administrator(2).ski, &[1, 2]).unwrap();
     set(&mut unit, attributes(2, 2, ALL.without(Permissions::ONE_SIGN)), &first(2)).unwrap();
@@ -384,7 +384,7 @@ fn thresholds_and_permissions_change_by_the_rules() {
     for (to, expected) in refused {
         assert_eq!(set(&mut unit, to, &[0, 1, 2]), Err(expected), "{to:?}");
     }
-    // One command may use a change-control bit and clear it.
+    // One command may use a change-control bit and clear it at the same time.
     let frozen = ALL
         .without(Permissions::WK_EXPORT)
         .without(Permissions::CHG_WK_EXPORT)
@@ -399,7 +399,7 @@ fn thresholds_and_permissions_change_by_the_rules() {
     for (to, expected) in refused {
         let result = set(&mut unit, to, &[0, 1]);
         if expected == UnitError::ThresholdProtected && to.revocation_threshold == 3 {
-            // Judged by what was before the command.
+            // The permissions before the command decide.
             result.unwrap();
             let back = attributes(2, 2, to.permissions);
             assert_eq!(set(&mut unit, back, &[0, 1]), Err(expected));
@@ -407,7 +407,7 @@ fn thresholds_and_permissions_change_by_the_rules() {
             assert_eq!(result, Err(expected), "{to:?}");
         }
     }
-    // Zeroize brings everything back.
+    // Zeroize restores the initial attributes.
     run(&mut unit, AdminCommand::Zeroize, b"").unwrap();
     assert!(with_domain(&mut unit, |info| info.attributes == Attributes::first()));
 }
@@ -456,7 +456,7 @@ fn control_points_switch_by_the_rules() {
         let refused = change(command, points.with(ControlPoint::AddCpbs.alone()));
         assert_eq!(refused, Err(UnitError::ControlPointsDeleteForbidden), "{command:?}");
     }
-    // What is off already can be switched off.
+    // A control point that is off can be switched off again.
     assert_eq!(change(DeleteControlPoints, btc), Ok(no_delete));
     run(&mut unit, AdminCommand::Zeroize, b"").unwrap();
     secure(&mut unit, 1, attributes(1, 1, ALL));
@@ -502,7 +502,7 @@ fn inputs_of_the_wrong_form_are_refused() {
     }
 }
 
-/// Queries need to know the domain and nothing else, and change nothing.
+/// Queries are answered for any target with the right domain index, without signatures, and change nothing.
 #[test]
 fn queries_are_answered_to_anybody() {
     let mut unit = Fixture::new(1).start();
@@ -543,12 +543,12 @@ fn registers_and_origins_are_shown() {
     activate(&mut unit, pattern);
     assert_eq!(shown(&mut unit, AdminCommand::QueryCurrent), [&[1], &pattern.as_bytes()[..]].concat());
     assert_eq!(shown(&mut unit, AdminCommand::QueryKeyOrigins), origins);
-    // What came whole has no parts.
+    // A master key that was loaded as one part has no origins.
     load(&mut unit, &[0x33; 32]);
     assert!(shown(&mut unit, AdminCommand::QueryKeyOrigins).is_empty());
 }
 
-/// Every command for this unit leaves a record, who signed it included, and every record its trace in the chain.
+/// Every command for this unit is recorded with its signers, and every record is covered by the chain.
 #[test]
 fn the_audit_chain_tells_everything_in_order() {
     let mut unit = Fixture::new(1).start();
@@ -623,7 +623,7 @@ fn parts_of_an_import_are_held_to_the_request_round_them() {
         assert_eq!(send(&mut unit, &request), Err(expected));
         assert_eq!(status(&mut unit).transaction_counter + 1, right.counter);
     }
-    // Every part is signed, and one signature each will do.
+    // Every part must be signed; one signature for each part is enough.
     let unsigned =
         [signed_parts(&right, &sealed[..1], &[0, 1]), signed_parts(&right, &sealed[1..], &[])].concat();
     let request = Ask { input: &unsigned, ..right }.signed_by(&[]);

@@ -1,4 +1,4 @@
-//! Key blobs that are not as a unit made them, or not for it.
+//! Key blobs that were altered, or belong to another unit.
 
 use crate::common::{
     Fixture, OTHER_PARTS, TestEnv, activate, bring_into_service, bytes, commit, generate, import, load,
@@ -11,7 +11,7 @@ use unit_core::constant_time::check_blob_mac;
 
 const WKID: core::ops::Range<usize> = 32..48;
 
-/// A blob of each kind: both algorithms, wrapped without and with padding, brought in and made inside.
+/// A blob of each kind: both algorithms, with and without padding, imported and generated.
 fn every_kind(unit: &mut Unit<TestEnv>) -> Vec<Vec<u8>> {
     let mut blobs = Vec::new();
     for (algorithm, lens) in
@@ -28,7 +28,7 @@ fn every_kind(unit: &mut Unit<TestEnv>) -> Vec<Vec<u8>> {
     blobs
 }
 
-/// Commands that open a blob, each in its own way.
+/// Commands that decrypt a blob, one for each path.
 fn openers(blob: &[u8]) -> [Command<'_>; 3] {
     [
         Command::Verify { by: MacMechanism::HmacSha256, key: blob, data: b"", signature: &[0; 32] },
@@ -89,7 +89,7 @@ fn blobs_show_the_offsets_that_ep11_shows() {
     assert_eq!(brought_in.len(), 80 + 32 + 16);
 }
 
-/// The blob of a known key under a known master key, worked out with another implementation of every mechanism.
+/// The blob of a known key under a known master key, calculated with an independent implementation of every mechanism.
 #[test]
 fn kat_blob_openssl() {
     let mut unit = Fixture::new(1).in_service();
@@ -128,7 +128,7 @@ fn a_blob_opens_in_another_unit_with_the_same_master_key_only() {
     assert_eq!(refusal(&mut foreign, sign), UnitError::WkNotInitialized);
     activate(&mut foreign, pattern);
     assert_eq!(refusal(&mut foreign, sign), UnitError::WkidMismatch);
-    // Claiming to be under the right master key does not help.
+    // The identifier of the right master key does not make the blob valid.
     let mut forged = key.clone();
     forged[WKID].copy_from_slice(&pattern.as_bytes()[..16]);
     let sign = Command::Sign { by: MacMechanism::AesCmac, key: &forged, data: b"data" };

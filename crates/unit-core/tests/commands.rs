@@ -1,4 +1,4 @@
-//! What each command gives and refuses.
+//! Results and refusals of each command.
 
 use crate::common::administrators::{attributes, secure};
 use crate::common::{
@@ -330,7 +330,7 @@ fn zeroize_begins_a_new_life_and_keeps_identity_and_counter() {
     assert_eq!((fixture.device.live(), fixture.device.persisted()), (0, 0));
     let encrypt = Command::Encrypt { key: &key, aad: b"", plaintext: b"" };
     assert_eq!(refusal(&mut unit, encrypt), UnitError::WkNotInitialized);
-    // The same parts bring the same master key back, and with it every blob.
+    // The same parts restore the same master key, so that every blob is valid again.
     secure(&mut unit, 1, attributes(1, 1, Permissions::first()));
     bring_into_service(&mut unit, &PARTS);
     assert!(execute(&mut unit, encrypt).is_ok());

@@ -1,4 +1,4 @@
-//! Power that goes at any write, and storage that lies: before or after, never between.
+//! Loss of power at any write, and faulty storage: a unit has the state before or after a command, never one between.
 
 use crate::common::administrators::{
     Ask, administer, administrator, attributes, audit, export_target, importer_of, query, seal, secure, send,
@@ -20,12 +20,12 @@ use AdminCommand::{
     ReplaceAdministrator, SetAttributes, SetControlPoints, Zeroize,
 };
 
-/// Every administrative command, through every state of the registers, in two lives, and a refusal of each kind.
+/// Every administrative command, in every state of the registers, before and after a zeroize, with each kind of refusal.
 const CEREMONY: [AdminCommand; 39] = [
     AddAdministrator,
     SetAttributes,
     AddAdministrator,
-    // Already installed: counted, and nothing more.
+    // Already installed: refused, and counted.
     AddAdministrator,
     ReplaceAdministrator,
     RemoveAdministrator,
@@ -45,7 +45,7 @@ const CEREMONY: [AdminCommand; 39] = [
     CommitNew,
     ActivateNew,
     GenerateMasterKey,
-    // New is full.
+    // The new register is full: refused.
     GenerateMasterKey,
     CommitNew,
     ClearCurrent,
@@ -59,15 +59,15 @@ const CEREMONY: [AdminCommand; 39] = [
     GenerateMasterKey,
     Zeroize,
     Zeroize,
-    // Imprint mode.
+    // In imprint mode: refused.
     ClearNew,
     AddAdministrator,
     RemoveAdministrator,
     Zeroize,
 ];
 
-/// The next command of the ceremony with an input that fits the state, signed. A refused one is refused in any state
-/// that the ceremony comes to it in.
+/// The signed request of a command of the ceremony, with an input that fits the state. A command that is to be refused is
+/// refused in every state in which the ceremony reaches it.
 fn request(unit: &mut Unit<TestEnv>, command: AdminCommand) -> Vec<u8> {
     let shown = status(unit);
     let pattern = match shown.new {
@@ -105,7 +105,7 @@ fn target() -> &'static Vec<u8> {
     TARGET.get_or_init(|| export_target(&Fixture::new(7)))
 }
 
-/// Parts for the importer key that the unit has; another one is made if a restart has done away with it.
+/// Key parts for the importer key of the unit.
 fn parts_of_import(unit: &mut Unit<TestEnv>) -> Vec<u8> {
     let importer = importer_of(&query(unit, AdminCommand::QueryImporterKey, b""));
     let base = if status(unit).current.is_some() { 4 } else { 1 };
@@ -113,7 +113,7 @@ fn parts_of_import(unit: &mut Unit<TestEnv>) -> Vec<u8> {
     signed_parts(&Ask::of(unit, ImportKeyParts, b""), &sealed, &[0])
 }
 
-/// Takes a step; gives whether it was carried out, or the failure of storage.
+/// Executes a step and returns whether it was executed or refused, or the failure of storage.
 fn take(unit: &mut Unit<TestEnv>, step: AdminCommand) -> Result<bool, UnitError> {
     let request = request(unit, step);
     match send(unit, &request) {
@@ -124,7 +124,7 @@ fn take(unit: &mut Unit<TestEnv>, step: AdminCommand) -> Result<bool, UnitError>
     }
 }
 
-/// A unit as far as a restart must keep it, its audit chain included.
+/// State of a unit that a restart must keep, including its audit chain.
 #[derive(Clone, Debug, PartialEq)]
 struct Kept {
     state: Lasting,
@@ -137,7 +137,7 @@ fn kept(unit: &mut Unit<TestEnv>) -> Kept {
     Kept { state: lasting(unit), records, head }
 }
 
-/// A state without what differs from run to run: patterns of random keys, hashes of signed blocks.
+/// A state without values that differ between runs: patterns of random keys, hashes of signed blocks.
 fn shape(kept: &Kept) -> (u32, u128, bool, Option<bool>, u8, [u8; 2], u64) {
     let Lasting { domain_instance, transaction_counter, current, new, administrators, thresholds } =
         kept.state;
@@ -145,7 +145,7 @@ fn shape(kept: &Kept) -> (u32, u128, bool, Option<bool>, u8, [u8; 2], u64) {
     (domain_instance, transaction_counter, current.is_some(), new, administrators, thresholds, kept.records)
 }
 
-/// Checks the chain that the unit keeps, and gives its records' bytes with the hash up to each.
+/// Checks the audit chain of the unit, and returns the sequence number of each record with the hash up to it.
 fn checked_chain(unit: &mut Unit<TestEnv>) -> Vec<(u64, [u8; 32])> {
     let bytes = audit(unit);
     let chain = AuditChain::decode(&bytes).unwrap();
@@ -155,8 +155,8 @@ fn checked_chain(unit: &mut Unit<TestEnv>) -> Vec<(u64, [u8; 32])> {
     for (record, bytes) in chain.records().zip(chain.record_bytes()) {
         hash = Sha256::new().chain_update(hash).chain_update(bytes).finalize().into();
         hashes.push((record.sequence, hash));
-        // A counter is on record under its number once: as its first record, and then only with refusals that did not
-        // move it.
+        // Of the records with one transaction counter, only the first may be of an executed command: later ones are of
+        // refusals that did not increment it.
         if record.kind != AuditKind::Command {
             continue;
         }
@@ -167,9 +167,9 @@ fn checked_chain(unit: &mut Unit<TestEnv>) -> Vec<(u64, [u8; 32])> {
     hashes
 }
 
-/// A fixture before each step of the ceremony, with the state it is in, and at last the one behind it.
+/// A fixture before a step of the ceremony, the steps to execute, and the states before each of them and after the last.
 ///
-/// Importer keys are volatile: where the step is an import, the fixture is before the command that makes the key.
+/// Importer keys are volatile: for an import, the fixture is before the command that generates the importer key.
 struct Stage {
     fixture: Fixture,
     steps: &'static [AdminCommand],
@@ -239,7 +239,7 @@ fn crash_at(stage: &Stage, nth: usize, fault: Fault) {
         }
         taken += 1;
     }
-    // Where the last write only tidied up, the step was answered as done.
+    // If only the last write, which erases the old slot, failed, the step was answered as executed.
     let answered = taken;
     drop(unit);
     fixture.disk.repair();
@@ -258,7 +258,7 @@ fn crash_at(stage: &Stage, nth: usize, fault: Fault) {
     let was_before = answered < steps.len() && shape(&found) == shape(&stage.before[answered]);
     let made_one = matches!(steps.get(answered), Some(ImportKeyParts | GenerateMasterKey));
     assert!(orphans <= usize::from(was_before && made_one), "{context}");
-    // The ceremony can be taken up where it stopped; the importer key, if that was made, has to be made again.
+    // The ceremony can be continued; the importer key, which is volatile, is generated again.
     if shape(&found) != shape(stage.before.last().unwrap()) {
         for step in steps {
             take(&mut unit, *step).unwrap();
@@ -298,7 +298,7 @@ fn fail_at(stage: &Stage, nth: usize, count: usize, fault: Fault) {
             attempts += 1;
             assert!(attempts <= count, "{context}: still refused");
         }
-        // Where a slot could not be tidied up the unit says so; asking is what tries again.
+        // If a slot could not be erased, the unit reports an error; each query retries.
         let asked = (0..count).take_while(|_| status(&mut unit).condition != Condition::Operational).count();
         assert!(asked < count, "{context}");
         let after = &stage.before[taken + 1];
@@ -311,7 +311,7 @@ fn fail_at(stage: &Stage, nth: usize, count: usize, fault: Fault) {
     assert_eq!(shape(&kept(&mut fixture.start())), shape(stage.before.last().unwrap()));
 }
 
-/// A key that was cleared and is still in a slot is not passed over in silence.
+/// A cleared key that is still in a slot is reported.
 #[test]
 fn a_slot_that_cannot_be_tidied_up_takes_the_unit_out_of_service_until_it_can() {
     for clear in [ClearNew, ClearCurrent, ActivateNew, Zeroize] {
@@ -339,7 +339,7 @@ fn a_slot_that_cannot_be_tidied_up_takes_the_unit_out_of_service_until_it_can() 
 #[test]
 fn zeroize_does_away_with_a_key_whose_load_has_no_known_end() {
     for fault in [Fault::Refused, Fault::Unconfirmed] {
-        // The load's write and the attempt to settle it fail; with more, so do writes of the zeroize.
+        // The write of the load and its repair fail; with a higher count, writes of the zeroize fail, too.
         for failing in 2..6 {
             for fixture in Fixture::of_both_kinds() {
                 let mut unit = fixture.ready();
@@ -364,7 +364,7 @@ fn a_restart_while_the_end_of_a_write_is_unknown_finds_a_whole_state() {
             for nth in 0..stage.writes {
                 let fixture = stage.fixture.copy();
                 let mut unit = fixture.start();
-                // The attempt to settle it fails as well.
+                // The write and its repair fail.
                 fixture.disk.plan_many(fixture.disk.writes() + nth, 2, fault);
                 let refused = stage.steps.iter().position(|step| take(&mut unit, *step).is_err());
                 let Some(taken) = refused else { continue };
@@ -405,7 +405,7 @@ fn every_damaged_byte_of_the_newest_slot_is_noticed() {
     let before = lasting(&mut unit);
     drop(unit);
     for slot in Slot::ALL {
-        // All of the header and the checksum, and some of what is between.
+        // Every bit of the header and the checksum, and some of the content.
         let bytes =
             (0..100).chain((100..MAX_SLOT_LEN - 64).step_by(41)).chain(MAX_SLOT_LEN - 64..MAX_SLOT_LEN);
         for byte in bytes {
@@ -467,7 +467,7 @@ fn a_state_sealed_by_another_engine_is_refused() {
     drop(unit);
     let other = Fixture { device: Fixture::quick(2).device, ..fixture };
     let after = only_zeroize_helps(&other);
-    // Nothing could be opened, yet the numbers go on above all that were used.
+    // No slot could be opened, but the new sequence numbers are above all used ones.
     assert!(after.domain_instance > before.domain_instance);
     assert!(after.transaction_counter > before.transaction_counter);
 }
@@ -507,7 +507,7 @@ fn storage_that_cannot_be_read_is_an_error_state_and_not_a_new_unit() {
     fixture.disk.fail_reads();
     let mut unit = fixture.start();
     assert_eq!(status(&mut unit).condition, Condition::Error(UnitError::StorageFailed as u16));
-    // The state may come back, and with it administrators who did not sign.
+    // The stored state may become readable again, with administrators who did not sign.
     assert_eq!(run(&mut unit, Zeroize, b""), Err(UnitError::ErrorState));
     drop(unit);
     fixture.disk.repair();
@@ -533,7 +533,7 @@ fn zeroize_of_a_unit_without_state_survives_power_that_goes_at_any_write() {
     }
 }
 
-/// Checks that a unit answers status, three queries and zeroize only, and works after the latter; gives its state then.
+/// Checks that a unit executes only status, three queries and zeroize, and works after the zeroize. Returns its state.
 fn only_zeroize_helps(fixture: &Fixture) -> Lasting {
     let mut unit = fixture.start();
     let shown = status(&mut unit);

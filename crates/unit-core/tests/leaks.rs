@@ -1,4 +1,4 @@
-//! No command leaves a key in the engine that it did not find there, however it ends.
+//! No command leaves an additional key in the engine, whether it succeeds or fails.
 
 use crate::common::administrators::{Ask, export_target, importer_of, query, seal, send_raw, signed_parts};
 use crate::common::observed::Misbehaviour;
@@ -10,7 +10,7 @@ use unit_api::admin::{AdminCommand, AdminResponse};
 use unit_api::{Command, Condition, NewRegister};
 use unit_core::Unit;
 
-/// Every command that puts the engine to work, over keys of a unit that is rotating.
+/// Every command that uses the engine, over keys of a unit with two master keys.
 fn commands(fixture: &Fixture) -> Vec<Command<'static>> {
     let mut unit = fixture.rotating();
     let key: &'static [u8] = generate(&mut unit, KeyUses::ALL, true).leak();
@@ -37,7 +37,7 @@ fn commands(fixture: &Fixture) -> Vec<Command<'static>> {
     ]
 }
 
-/// Administrative commands that put the engine to work, one after the other from a unit that is rotating.
+/// Administrative commands that use the engine, in sequence, from a unit with two master keys.
 const CEREMONY: [AdminCommand; 11] = [
     AdminCommand::CommitNew,
     AdminCommand::ClearNew,
@@ -78,7 +78,7 @@ fn request_of(unit: &mut Unit<TestEnv>, command: AdminCommand) -> Vec<u8> {
     }
 }
 
-/// What every call leaves: three handles and one persisted key for each master key held.
+/// Checks the keys in the engine: three handles and one persisted key for each master key held.
 fn assert_no_key_is_left(fixture: &Fixture, unit: &mut Unit<TestEnv>, after: &str) {
     let held = lasting(unit).master_keys();
     assert_eq!((fixture.device.live(), fixture.device.persisted()), (3 * held, held), "{after}");
@@ -111,7 +111,7 @@ fn no_key_is_left_whichever_call_fails_and_however() {
     }
 }
 
-/// A command whose work fails is refused, on record and counted, unless that very write is what failed.
+/// A command whose engine call fails is refused, recorded and counted, unless the failed call was part of the write.
 #[test]
 fn no_key_is_left_by_an_administrative_command_either() {
     for error in FAULTS {

@@ -1,6 +1,6 @@
 //! Random runs of signed commands, forged and repeated ones, failing writes and restarts agree with a naive model.
 //!
-//! Who may do what, and when, is held against a model of its own beside the decision; this one is of the whole unit.
+//! Authorisation has a model of its own beside the decision; this one is of the whole unit.
 
 use crate::common::administrators::{
     Ask, administer, attributes, import_sealed, importer_of, pattern_of, seal, secure, send, with_domain,
@@ -70,14 +70,14 @@ struct ModelBlob {
     sign: bool,
 }
 
-/// What a unit is, told as simply as can be.
+/// A naive model of a unit.
 #[derive(Default)]
 struct Model {
     current: Option<Pattern>,
     new: Option<(bool, Pattern)>,
     counter: u128,
     lives: u32,
-    /// Audit records: every command for this unit and life, carried out or refused, and the first of all.
+    /// Number of audit records: one for every command to this domain instance, executed or refused, and the first one.
     records: u64,
     blobs: Vec<ModelBlob>,
 }
@@ -168,7 +168,7 @@ fn run(unit: &mut Unit<TestEnv>, command: Command<'_>) -> Result<Answer, UnitErr
     execute(unit, command).map_err(|refusal| refusal.unit_error().unwrap())
 }
 
-/// Sends the administrator's next command and keeps it, to be sent again.
+/// Sends a signed command and stores it, to be replayed.
 fn signed(
     unit: &mut Unit<TestEnv>,
     last: &mut Vec<u8>,
@@ -203,7 +203,7 @@ proptest! {
     }
 }
 
-/// The patterns of the three sets of parts, learnt on another fixture.
+/// The patterns of the three sets of parts, from another fixture.
 static PATTERNS: std::sync::OnceLock<[Pattern; 3]> = std::sync::OnceLock::new();
 
 fn in_service(unit: &mut Unit<TestEnv>, model: &mut Model) {
@@ -285,7 +285,7 @@ fn step(
             let refused = send(unit, last).unwrap_err();
             match refused {
                 UnitError::TransactionCounter => model.records += 1,
-                // Not of this life: nothing is recorded.
+                // For an earlier domain instance: not recorded.
                 other => assert_eq!(other, UnitError::DomainInstanceMismatch),
             }
         }
@@ -316,7 +316,7 @@ fn step(
         Op::FailNextWrite { unconfirmed } => {
             let fault = if unconfirmed { Fault::Unconfirmed } else { Fault::Refused };
             fixture.disk.plan(fixture.disk.writes(), fault);
-            // To be forgotten: where the write was done and not confirmed, nothing but its settling undid it.
+            // The model must not adopt the command: an unconfirmed write was undone by its repair.
             let refused = administer(unit, AdminCommand::Zeroize, b"", &[0]);
             assert_eq!(refused, Err(UnitError::StorageFailed));
         }

@@ -1,4 +1,4 @@
-//! What the module's operator may do without the customer, whatever state the unit is in.
+//! Commands of the module's operator, which need no administrator, in every state of the unit.
 
 use crate::common::administrators::{audit, query};
 use crate::common::disk::Fault;
@@ -56,7 +56,7 @@ fn a_unit_that_lost_its_state_is_new_after_a_module_zeroize() {
     }
 }
 
-/// Where nothing can be sealed any more nothing can be kept, and so nothing is.
+/// If the engine cannot seal the new state, the unit erases its keys and its stored state.
 #[test]
 fn a_broken_engine_keeps_no_key_from_being_erased() {
     for (act, _) in ACTS {

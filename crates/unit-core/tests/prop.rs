@@ -1,4 +1,4 @@
-//! Laws of the data commands, and of frames from anywhere.
+//! Laws of the data commands, and of arbitrary frames.
 
 use crate::common::administrators::Ask;
 use crate::common::{self, Answer, Fixture, TestEnv, bytes, done, execute, generate, import, spec, status};
@@ -15,7 +15,7 @@ use unit_core::{REPLY_BUFFER_LEN, Unit};
 const BOTH: KeyUses = KeyUses::ENCRYPT.with(KeyUses::DECRYPT);
 
 thread_local! {
-    /// One serving unit for all cases: units remember nothing of data commands, which is a law of its own.
+    /// One unit for all cases: data commands do not change its state, which another property checks.
     static UNIT: RefCell<Unit<TestEnv>> = RefCell::new(Fixture::quick(1).ready());
 }
 
@@ -98,7 +98,7 @@ proptest! {
             let mut reply = vec![0xee; REPLY_BUFFER_LEN];
             drop(answered(unit, &body, 0, &mut reply));
         });
-        // A damaged command may have become another one that is right; what it did is undone.
+        // A damaged command may be another valid command; its effect is undone.
         UNIT.with_borrow_mut(|unit| {
             if status(unit).current.is_none() {
                 *unit = Fixture::quick(1).ready();
@@ -115,7 +115,7 @@ fn request(number: u64, deadline_ms: u32, command: Command<'_>) -> Vec<u8> {
     frame[FRAME_HEADER_LEN..len].to_vec()
 }
 
-/// Hands a body over and checks that what comes back is one whole reply, with nothing left behind it.
+/// Sends a body and checks that the reply is one complete frame, with no bytes after it.
 fn answered(
     unit: &mut Unit<TestEnv>,
     body: &[u8],

@@ -1,4 +1,4 @@
-//! Administrators of earlier days, who sign with RSA: they rule beside those on P-521, each in his own way of signing.
+//! Administrators with RSA keys, which early clients used, beside administrators with keys on P-521.
 
 use crate::common::administrators::{
     Ask, administer, administrator, attributes, importer_of, query, seal, send, sign, signer_info,
@@ -12,7 +12,7 @@ use unit_api::UnitError;
 use unit_api::admin::{AdminCommand, AdministratorEntries, Permissions, SignatureAlgorithm, SignerInfo};
 use unit_core::Unit;
 
-// Source: OpenSSL 3.0, a key drawn for this file alone: `openssl genrsa 2048`, and `openssl req -x509 -new -sha256` with
+// Source: OpenSSL 3.0, a key generated for this file only: `openssl genrsa 2048`, and `openssl req -x509 -new -sha256` with
 // OU = TKE Administration, CN = Rosa, her subject key identifier, and key usage digitalSignature.
 const PRIVATE_EXPONENT: &str = "\
     23ecf1e0cbe5176623d5725a878ca96e802539eee7cca22350f90b2c435cb0d6fbd558f6f8d40663185a19180df4c83dac82ef73\
@@ -91,7 +91,7 @@ fn installed(unit: &mut Unit<TestEnv>) -> Vec<[u8; 32]> {
     AdministratorEntries::decode(&bytes).unwrap().iter().map(|entry| entry.ski).collect()
 }
 
-/// A unit that Rosa and administrator 0 rule, both of whom have to sign.
+/// A unit with the administrators Rosa and 0, and thresholds of 2.
 fn ruled_by_both(fixture: &Fixture, rosa: &Rosa) -> Unit<TestEnv> {
     let mut unit = fixture.start();
     for certificate in [&rosa.certificate, &administrator(0).certificate] {
@@ -108,7 +108,7 @@ fn ruled_by_both(fixture: &Fixture, rosa: &Rosa) -> Unit<TestEnv> {
 fn an_rsa_administrator_reaches_a_threshold_with_one_on_p521() {
     let (fixture, rosa) = (Fixture::quick(1), rosa());
     drop(ruled_by_both(&fixture, &rosa));
-    // Her key is longer than one on P-521, and survives a restart all the same.
+    // The RSA key, which is longer than a key on P-521, survives a restart.
     let mut unit = fixture.start();
     assert_eq!(installed(&mut unit), [rosa.ski, administrator(0).ski]);
     let ask = Ask::of(&mut unit, AdminCommand::AddAdministrator, &administrator(1).certificate);

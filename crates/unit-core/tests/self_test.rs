@@ -71,7 +71,8 @@ fn self_test_fails_on_an_error_at_any_call() {
     assert!(status(&mut fixture.start()).current.is_some());
 }
 
-/// A unit on such an engine answers nothing but status and zeroize; on a sound one it is what it was.
+/// A unit on a broken engine refuses data commands and unsigned administrative commands; on a sound engine it has its
+/// earlier state again.
 fn fails(misbehaviour: Misbehaviour) {
     let fixture = Fixture::quick(1);
     let mut unit = fixture.ready();

@@ -1,4 +1,4 @@
-//! Master keys on their way from unit to unit.
+//! Export of master keys from unit to unit.
 
 use crate::common::administrators::{
     Ask, administer, attributes, export_target, import_sealed, query, secure, send_raw, target_of,
@@ -20,7 +20,7 @@ fn other_fixture() -> Fixture {
     fixture
 }
 
-/// The response to a command of a unit that one administrator rules.
+/// The response to a command to a unit with one administrator.
 fn response(unit: &mut Unit<TestEnv>, command: AdminCommand, input: &[u8]) -> Vec<u8> {
     let request = Ask::of(unit, command, input).signed_by(&[0]);
     send_raw(unit, &request)
@@ -51,7 +51,7 @@ fn new_is_handed_on_as_current_is() {
     let pattern = load(&mut source, &OTHER_PARTS);
     let mut target = other_fixture().in_service();
     response(&mut target, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3]);
-    // The answer to the query is as good as the one to the command.
+    // The response to the query is accepted like the response to the command.
     let shown = response(&mut target, AdminCommand::QueryImporterKey, b"");
     let certificate = certificate(other_fixture().identity.unit, root());
     let sealed = run(&mut source, AdminCommand::ExportNew, &target_of(&shown, &certificate)).unwrap();

@@ -1,4 +1,4 @@
-//! The unit's customer: an administrator who signs, and two parts of a master key.
+//! The customer of the unit: an administrator's signature key, and two parts of a master key.
 
 use crate::{Counter, Device, run};
 use tke_crypto::{
@@ -12,14 +12,14 @@ use unit_api::admin::{
 use unit_api::{Command, Response, Target};
 use unit_core::Unit;
 
-/// The key with a scalar of these bytes.
+/// The signature key whose scalar has these bytes.
 pub(crate) fn fixed_key(byte: u8) -> Option<SigningKey> {
     let mut scalar = [byte; SCALAR_LEN];
     *scalar.first_mut()? = 0;
     SigningKey::from_scalar(&scalar).ok()
 }
 
-/// Installs an administrator, leaves imprint mode, imports two parts, commits and activates what they make.
+/// Installs an administrator, leaves imprint mode, imports two key parts, and commits and activates their master key.
 pub(crate) fn load_a_master_key(unit: &mut Unit<Device>, out: &mut [u8]) -> Option<()> {
     let key = fixed_key(1)?;
     let mut certificate = [0; CERTIFICATE_BUFFER_LEN];
@@ -50,7 +50,7 @@ pub(crate) fn load_a_master_key(unit: &mut Unit<Device>, out: &mut [u8]) -> Opti
     Some(())
 }
 
-/// Sends a command and gives its output, if it was carried out.
+/// Sends a command and returns its output, if it was executed.
 fn administer<'o>(
     unit: &mut Unit<Device>,
     command: AdminCommand,
@@ -68,7 +68,7 @@ fn administer<'o>(
     AdminResponseBlock::decode(block).ok()?.result().ok()
 }
 
-/// Writes the request for the unit's next command to the start of `to` and gives its length.
+/// Writes the signed request of a command, with the next transaction counter, to the start of `to`. Returns its length.
 fn request(
     unit: &mut Unit<Device>,
     command: AdminCommand,

@@ -1,8 +1,8 @@
-//! A crypto unit in an image with a panic handler of its own and no allocator.
+//! A crypto unit in an image with its own panic handler and without an allocator.
 //!
-//! Whatever under a unit needed `std` would bring a second panic handler, and whatever needed a heap would miss an
-//! allocator: either way this does not link. Running it installs an administrator, who loads a master key with commands that
-//! the image signs itself, uses a key, and ends with 0.
+//! If a dependency of the unit needed `std`, there would be two panic handlers; if one needed a heap, the allocator would be
+//! missing: in both cases the image does not link. The program installs an administrator, loads a master key with commands
+//! that it signs itself, uses a key, and exits with status 0.
 
 #![no_std]
 #![no_main]
@@ -28,7 +28,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     abort()
 }
 
-/// Two slots in memory: an image has nothing else.
+/// Two slots in memory; the image has no other storage.
 struct Memory([([u8; MAX_SLOT_LEN], usize); 2]);
 
 impl Storage for Memory {
@@ -46,7 +46,7 @@ impl Storage for Memory {
     }
 }
 
-/// Stands for a device's noise source: it differs from call to call, and is good for nothing else.
+/// Stands for the noise source of a device: a counter, which is not secure.
 struct Counter(u8);
 
 impl TryRng for Counter {

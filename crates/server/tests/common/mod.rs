@@ -1,4 +1,4 @@
-//! The whole service in one process: router, key service, a store in memory, a real unit, all of them in reach.
+//! The whole service in one process: router, key service, a store in memory and a real unit.
 
 use axum::Router;
 use axum::body::Body;
@@ -34,26 +34,26 @@ pub(crate) const ALICE: &str = "IBMid-alice";
 pub(crate) const BOB: &str = "iam-ServiceId-bob";
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// One real unit behind the port, that fails on command.
+/// One real unit behind the port, with injected failures.
 pub(crate) struct OneUnit {
     unit: Mutex<TestUnit>,
     fault: Mutex<Option<UnitsError>>,
 }
 
 impl OneUnit {
-    /// A unit with a master key of its own, and the key's pattern.
+    /// A unit with a random master key, and the pattern of that key.
     fn new() -> (Self, VerificationPattern) {
         let mut unit = TestUnit::secured(1);
         let pattern = unit.generate_master_key();
         (Self { unit: Mutex::new(unit), fault: Mutex::default() }, pattern)
     }
 
-    /// Until it is called again with none, every command ends like this.
+    /// Makes every command fail with this error, until it is called with `None`.
     pub(crate) fn set_fault(&self, fault: Option<UnitsError>) {
         *self.fault.lock().unwrap() = fault;
     }
 
-    /// Draws and commits another master key; its pattern.
+    /// Generates and commits another master key, and returns its pattern.
     pub(crate) fn prepare_next(&self) -> VerificationPattern {
         let mut unit = self.unit.lock().unwrap();
         let pattern = unit.generate_master_key();
@@ -99,7 +99,7 @@ impl RequestObserver for Unobserved {
     fn answered(&self, _: &AnsweredRequest<'_>) {}
 }
 
-/// A clock that stands until it is moved.
+/// A clock that is advanced by the test only.
 pub(crate) struct HandClock(Mutex<Timestamp>);
 
 impl HandClock {
@@ -122,7 +122,7 @@ pub(crate) struct Bench {
     pub(crate) kms: Arc<KeyService>,
 }
 
-/// What came back.
+/// A response.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -143,13 +143,13 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The code of the only reason, or the empty text.
+    /// The code of the only reason, or an empty string.
     pub(crate) fn code(&self) -> String {
         self.resource()["reasons"][0]["code"].as_str().unwrap_or_default().to_owned()
     }
 }
 
-/// A request that will be sent.
+/// A request to send.
 pub(crate) struct Call<'b> {
     bench: &'b Bench,
     method: Method,
@@ -168,7 +168,7 @@ impl Call<'_> {
         self
     }
 
-    /// Adds a header beside those there are.
+    /// Adds a header without replacing others of its name.
     pub(crate) fn and(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
@@ -246,7 +246,7 @@ impl Bench {
         Self { router, units, store, clock, kms }
     }
 
-    /// A call with everything a good one has.
+    /// A request with all required headers.
     pub(crate) fn call(&self, method: Method, path: &str) -> Call<'_> {
         Call { bench: self, method, path: path.to_owned(), headers: Vec::new(), body: Vec::new() }
             .with("authorization", &format!("Bearer {TOKEN}"))
@@ -265,7 +265,7 @@ impl Bench {
         self.call(Method::DELETE, &format!("/api/v2{path}"))
     }
 
-    /// Creates a key and gives its id.
+    /// Creates a key and returns its ID.
     pub(crate) async fn create(&self, resource: Value) -> String {
         let answer = self.post("/keys").json(&enveloped(resource)).send().await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", String::from_utf8_lossy(&answer.body));
@@ -276,7 +276,7 @@ impl Bench {
         self.create(json!({"name": "root", "extractable": false})).await
     }
 
-    /// An action that has to succeed.
+    /// Sends an action that must succeed.
     pub(crate) async fn act(&self, key: &str, action: &str, body: &Value) -> Value {
         let answer = self.post(&format!("/keys/{key}/actions/{action}")).json(body).send().await;
         assert_eq!(answer.status, StatusCode::OK, "{}", String::from_utf8_lossy(&answer.body));

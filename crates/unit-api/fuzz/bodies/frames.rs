@@ -1,17 +1,17 @@
-//! Any bytes as a stream of frames, and as the body of a request and of a reply.
+//! Arbitrary bytes as a stream of frames, and as the body of a request and of a reply.
 
 use unit_api::{
     CodecError, FRAME_HEADER_LEN, MAX_FRAME_LEN, decode_reply, decode_request, encode_reply, encode_request,
     split_frame,
 };
 
-/// Panics if a decoder does, or if what it gives is not what is in the bytes.
+/// Panics if a decoder panics, or if the decoded message does not correspond to the bytes.
 pub(crate) fn check(data: &[u8]) {
     stream(data);
     body(data);
 }
 
-/// Frames one after the other, up to the first that is not whole.
+/// Reads consecutive frames up to the first incomplete one.
 fn stream(data: &[u8]) {
     let mut rest = data;
     loop {
@@ -51,8 +51,8 @@ fn body(body: &[u8]) {
     });
 }
 
-/// Postcard's numbers may be longer than they need to be, so that a message has more than one form. Written again it has
-/// its shortest, which is what it was if it is no shorter, and which is written alike ever after.
+/// Postcard accepts numbers that are longer than necessary, so that a message has several encodings. Encoding a decoded
+/// message gives the shortest one, which equals the input if it has the same length; encoding is then stable.
 fn settles(body: &[u8], decode_and_encode: impl Fn(&[u8], &mut [u8]) -> Option<usize>) {
     let mut frame = vec![0; FRAME_HEADER_LEN + body.len()];
     let Some(len) = decode_and_encode(body, &mut frame) else { return };

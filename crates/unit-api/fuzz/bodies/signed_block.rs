@@ -7,10 +7,10 @@ use unit_api::admin::{
     ImporterKey, Malformed, NoRoom, SignerInfo, SignerInfos,
 };
 
-/// How far structures are looked for within structures: an export's target holds a response, its block, its output.
+/// Maximum nesting of structures: an export target contains a response, which contains a block, which contains an output.
 const DEPTH: usize = 5;
 
-/// Panics if a decoder does, or if what it accepts is written in another way.
+/// Panics if a decoder panics, or if accepted bytes are encoded differently.
 pub(crate) fn check(data: &[u8]) {
     everything(data, DEPTH);
 }
@@ -39,7 +39,7 @@ fn everything(data: &[u8], depth: usize) {
     }
 }
 
-/// What was decoded is what would be written, in a buffer of just that length, and in no shorter one.
+/// Checks that a decoded structure encodes to the same bytes in a buffer of that length, and not in a shorter one.
 fn one_form<T>(
     data: &[u8],
     decoded: Result<T, Malformed>,
@@ -53,7 +53,7 @@ fn one_form<T>(
         "the decoder accepts bytes that the encoder does not write"
     );
     if let Some((_, short)) = out.split_first_mut() {
-        assert_eq!(encode(&decoded, short), Err(NoRoom), "more was written than there was room for");
+        assert_eq!(encode(&decoded, short), Err(NoRoom), "the encoder wrote beyond its buffer");
     }
     Some(decoded)
 }
@@ -105,7 +105,7 @@ fn export_target(data: &[u8]) -> Vec<&[u8]> {
     target.map_or_else(Vec::new, |target| vec![target.response, target.certificate])
 }
 
-/// Requests one after the other, as an import's parts are.
+/// Decodes consecutive requests, as in the parts of an import.
 fn stretch(data: &[u8]) {
     let mut rest = data;
     while let Ok((first, behind)) = AdminRequest::decode_first(rest) {
@@ -116,14 +116,14 @@ fn stretch(data: &[u8]) {
     }
 }
 
-/// Signatures one after the other, and one alone.
+/// Decodes consecutive signatures, and a single one.
 fn signers(data: &[u8]) {
     one_form(data, SignerInfo::decode(data), |it, out| it.encode(out));
     let all: Vec<_> = SignerInfos::new(data).collect();
     assert!(all.iter().rev().skip(1).all(Result::is_ok), "the list went on behind a broken signature");
     let Ok(all) = all.into_iter().collect::<Result<Vec<_>, _>>() else { return };
     let mut out = vec![0; data.len()];
-    // No signature that is made here is as long as would not fit the encoder's buffer.
+    // Only an oversized signature does not fit into the encoder's buffer.
     if let Ok(written) = SignerInfos::encode(&all, &mut out) {
         assert_eq!(written, data, "the decoder accepts signatures that the encoder does not write");
     } else {

@@ -1,4 +1,4 @@
-//! Any bytes as a key blob to a unit in service. What no unit has made opens nothing.
+//! Arbitrary bytes as a key blob, sent to a unit in service. Only a blob that a unit made is accepted.
 
 use crate::administration::ruled_by;
 use crate::fixture::{Answer, Bytes, Fixture, Lasting};
@@ -6,19 +6,19 @@ use engine::{Algorithm, KeySpec, KeyUses, MacMechanism, WrapMechanism};
 use std::cell::RefCell;
 use unit_api::{Command, UnitError};
 
-/// A unit with two master keys, and blobs that it has made.
+/// A unit with two master keys, and its blobs.
 struct Made {
     fixture: Fixture,
     state: Lasting,
-    /// Under Current; each key may do everything.
+    /// Blobs under the current master key; each key has all uses.
     blobs: Vec<Vec<u8>>,
-    /// Under New.
+    /// Blobs under the new master key.
     moved: Vec<Vec<u8>>,
     mac: Vec<u8>,
 }
 
 thread_local! {
-    /// One unit for all inputs: that data commands leave nothing behind is looked at each time.
+    /// One unit for all inputs; each run checks that data commands leave no key behind.
     static MADE: RefCell<Made> = RefCell::new(make());
 }
 
@@ -47,7 +47,7 @@ fn make() -> Made {
     Made { state: fixture.lasting(), fixture, blobs, moved, mac }
 }
 
-/// Panics if the unit does, if a blob opens that no unit has made, or if something is left behind.
+/// Panics if the unit panics, accepts a blob that no unit made, or leaves a key behind.
 pub(crate) fn check(data: &[u8]) {
     MADE.with_borrow_mut(|made| {
         let mut bytes = Bytes(data);
@@ -100,7 +100,7 @@ fn open(made: &mut Made, how: u8, blob: &[u8], data: &[u8]) {
     assert_eq!(made.fixture.lasting(), made.state, "a blob changed the unit");
 }
 
-/// Every good blob as it is and as a fuzzer's own bytes, and some that were altered, to start from.
+/// Seeds: every valid blob, by reference and as raw bytes, and some altered blobs.
 #[allow(dead_code, reason = "who fuzzes starts from files")]
 pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     const OPENED: [&str; 8] =
@@ -124,7 +124,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         (name, [&[n % 8, 0xff], &len[..], &blob, &[0], b"data"].concat())
     });
     let flipped = ("flipped", vec![2, 2, 1, 79, 0, 1]);
-    // The bit of the attributes that lets a key leave.
+    // The bit of the attributes that makes a key extractable.
     let freed = ("made-extractable", vec![5, 2, 1, 55, 0, 1]);
     let moved = ("under-new", vec![2, 0x82, 0]);
     named.chain(whole).chain([flipped, freed, moved]).collect()

@@ -1,4 +1,4 @@
-//! A unit on the engine in software with everything round it in memory, the same at every start.
+//! A unit on the software engine with its environment in memory, deterministic.
 
 use crate::administration::{certificate, device_public, device_ski, other_signature, root_public};
 use engine_soft::{DeviceSecret, SoftEngine};
@@ -30,7 +30,7 @@ impl Env for FuzzEnv {
     type Clock = FuzzClock;
 }
 
-/// Entropy that never repeats itself within a start, and does from start to start.
+/// Entropy that does not repeat within a start, and is the same at every start.
 type Noise = ScriptedRng<Box<dyn FnMut(&mut [u8]) -> Result<(), RandomFailed>>>;
 
 /// Two slots in memory.
@@ -38,7 +38,7 @@ type Noise = ScriptedRng<Box<dyn FnMut(&mut [u8]) -> Result<(), RandomFailed>>>;
 pub(crate) struct Disk(Rc<RefCell<[Vec<u8>; 2]>>);
 
 impl Disk {
-    /// Another disk with the same content, free of this one.
+    /// An independent disk with the same content.
     pub(crate) fn copy(&self) -> Self {
         Self(Rc::new(RefCell::new(self.0.borrow().clone())))
     }
@@ -87,14 +87,14 @@ impl Clock for FuzzClock {
     }
 }
 
-/// A unit whose power is on.
+/// A running unit.
 pub(crate) struct Fixture {
     unit: Box<Unit<FuzzEnv>>,
     pub(crate) disk: Disk,
     reply: Vec<u8>,
 }
 
-/// A reply, free of the buffer.
+/// A reply with owned bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
     Bytes(Vec<u8>),
@@ -105,7 +105,7 @@ pub(crate) enum Answer {
 }
 
 impl Fixture {
-    /// Powers a unit up over this disk.
+    /// Starts a unit on this disk.
     pub(crate) fn start(disk: Disk) -> Self {
         let _ = device_public();
         let mut drawn = 0_u64;
@@ -123,7 +123,8 @@ impl Fixture {
         fixture
     }
 
-    /// Hands over a frame's body. What comes back is one whole reply, nothing behind it, nothing left in the working space.
+    /// Sends a frame's body. Checks that the reply is one complete frame without further bytes, and that the working space is
+    /// zero.
     pub(crate) fn handle(&mut self, body: &[u8]) -> (u64, Result<Answer, Refusal>) {
         let len = self.unit.handle_request(body, 0, &mut self.reply);
         let (frame, scratch) = self.reply.split_at(FRAME_HEADER_LEN + MAX_FRAME_LEN);
@@ -174,7 +175,7 @@ impl Fixture {
         }
     }
 
-    /// What of its state a unit tells without being asked by name, but for what a start changes.
+    /// The fields of the status that a restart does not change.
     pub(crate) fn lasting(&mut self) -> Lasting {
         let status = self.status();
         assert_eq!(
@@ -207,7 +208,7 @@ pub(crate) struct Lasting {
     pub(crate) thresholds: [u8; 2],
 }
 
-/// The number of every request that is made here.
+/// Number of every request.
 pub(crate) const NUMBER: u64 = 77;
 
 /// A command as a frame's body.
@@ -220,7 +221,7 @@ pub(crate) fn body(command: Command<'_>) -> Vec<u8> {
     frame
 }
 
-/// Takes a fuzzer's bytes apart, from the first on; where there are none left, they are zero.
+/// Reads the bytes of an input in order; zero after their end.
 pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -230,7 +231,7 @@ impl<'a> Bytes<'a> {
         *first
     }
 
-    /// As many as two bytes say, or all that are left.
+    /// A slice whose length is given by two bytes, or all remaining bytes.
     pub(crate) fn slice(&mut self) -> &'a [u8] {
         let len = usize::from(u16::from_le_bytes([self.byte(), self.byte()])).min(self.0.len());
         let (slice, rest) = self.0.split_at(len);
@@ -238,7 +239,8 @@ impl<'a> Bytes<'a> {
         slice
     }
 
-    /// Alters `bytes`: how often, then each time where and how. A place behind the end is added, with what is said.
+    /// Alters `bytes`. The input gives the number of changes, and the position and value of each; a position after the end
+    /// appends the value.
     pub(crate) fn alter(&mut self, bytes: &mut Vec<u8>) {
         for _ in 0..self.byte() % 8 {
             let at = usize::from(u16::from_le_bytes([self.byte(), self.byte()]));

@@ -1,4 +1,4 @@
-//! Administrators on the fixture: they sign requests, send them, and read the answers.
+//! Administrators of the fixture: sign requests, send them, and decode the responses.
 
 use super::module::{certificate, device_public, fixed_key, root};
 use super::{Answer, Fixture, TestEnv, execute, status};
@@ -16,7 +16,7 @@ use unit_api::{Command, Target, UnitError, VerificationPattern};
 use unit_core::Unit;
 use unit_testkit::ScriptedRng;
 
-/// An administrator with a key that is the same in every run.
+/// An administrator with a fixed key.
 pub(crate) struct Administrator {
     pub(crate) key: SigningKey,
     pub(crate) certificate: Vec<u8>,
@@ -44,7 +44,7 @@ pub(crate) fn administrator(n: usize) -> &'static Administrator {
 /// Signatures by administrator and message.
 type Made = Mutex<HashMap<(usize, Vec<u8>), Vec<u8>>>;
 
-/// A signature that was made once is not made again: they are the same in every run.
+/// Cache of signatures, which are deterministic.
 pub(crate) fn sign(n: usize, message: &[u8]) -> Vec<u8> {
     static MADE: OnceLock<Made> = OnceLock::new();
     let made = MADE.get_or_init(Mutex::default);
@@ -56,7 +56,7 @@ pub(crate) fn sign(n: usize, message: &[u8]) -> Vec<u8> {
     signature
 }
 
-/// What administrators sign, before they do.
+/// An unsigned administrative command.
 #[derive(Clone, Copy)]
 pub(crate) struct Ask<'a> {
     pub(crate) command: u32,
@@ -66,7 +66,7 @@ pub(crate) struct Ask<'a> {
 }
 
 impl<'a> Ask<'a> {
-    /// The unit's next command.
+    /// A command with the unit's target and next transaction counter.
     pub(crate) fn of(unit: &mut Unit<TestEnv>, command: AdminCommand, input: &'a [u8]) -> Self {
         let status = status(unit);
         let target = Target {
@@ -108,7 +108,7 @@ pub(crate) fn signer_info(n: usize, signature: &[u8]) -> SignerInfo<'_> {
     SignerInfo { ski: administrator(n).ski, algorithm: SignatureAlgorithm::EcdsaP521Sha512, signature }
 }
 
-/// Sends a request and gives the whole answer.
+/// Sends a request and returns the whole response.
 pub(crate) fn send_raw(unit: &mut Unit<TestEnv>, request: &[u8]) -> Vec<u8> {
     match execute(unit, Command::Administer { request }) {
         Ok(Answer::Administered(response)) => response,
@@ -116,7 +116,7 @@ pub(crate) fn send_raw(unit: &mut Unit<TestEnv>, request: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Sends a request. What the answer says of unit and counter is what the unit's status says.
+/// Sends a request, and checks that target and counter in the response agree with the unit's status.
 pub(crate) fn send(unit: &mut Unit<TestEnv>, request: &[u8]) -> Result<Vec<u8>, UnitError> {
     let response = send_raw(unit, request);
     let response = AdminResponse::decode(&response).unwrap();
@@ -137,7 +137,7 @@ pub(crate) fn send(unit: &mut Unit<TestEnv>, request: &[u8]) -> Result<Vec<u8>, 
     }
 }
 
-/// Whether the module of this unit signs for real.
+/// Whether the module of this unit makes valid signatures.
 fn is_genuine(unit: &mut Unit<TestEnv>) -> bool {
     let query = Ask::of(unit, AdminCommand::QueryDeviceCertificate, b"");
     let response = send_raw(unit, &Ask { counter: 0, ..query }.signed_by(&[]));
@@ -145,7 +145,7 @@ fn is_genuine(unit: &mut Unit<TestEnv>) -> bool {
     !AdminResponseBlock::decode(response.block).unwrap().output.is_empty()
 }
 
-/// A command that is right in all but perhaps its signers.
+/// Sends a command with the right target and counter, signed by these administrators.
 pub(crate) fn administer(
     unit: &mut Unit<TestEnv>,
     command: AdminCommand,
@@ -176,7 +176,7 @@ pub(crate) fn seal(importer: &PublicKey, part: &[u8; 32]) -> Vec<u8> {
     seal_key_part(importer, part, &mut rng, &mut [0; SEALED_PART_MAX_LEN]).unwrap().to_vec()
 }
 
-/// The requests of an import's parts, each signed by these, one after the other.
+/// The concatenated requests of the parts of an import, each signed by these administrators.
 pub(crate) fn signed_parts(ask: &Ask<'_>, sealed: &[Vec<u8>], signers: &[usize]) -> Vec<u8> {
     sealed.iter().flat_map(|part| Ask { input: part, ..*ask }.signed_by(signers)).collect()
 }
@@ -221,7 +221,7 @@ pub(crate) fn secure(unit: &mut Unit<TestEnv>, count: usize, attributes: Attribu
     administer(unit, AdminCommand::SetAttributes, &attributes.to_bytes(), &signers).unwrap();
 }
 
-/// As many administrators as the unit's threshold, from the first on.
+/// The first administrators, as many as the unit's signature threshold.
 pub(crate) fn quorum(unit: &mut Unit<TestEnv>) -> Vec<usize> {
     (0..usize::from(status(unit).signature_threshold)).collect()
 }
@@ -234,14 +234,14 @@ pub(crate) fn with_domain<T>(unit: &mut Unit<TestEnv>, look: impl FnOnce(&Domain
     look(&DomainInfo::decode(&domain(unit)).unwrap())
 }
 
-/// The bytes of the audit records that the unit keeps.
+/// Bytes of the audit records that the unit keeps.
 pub(crate) fn audit(unit: &mut Unit<TestEnv>) -> Vec<u8> {
     let bytes = query(unit, AdminCommand::QueryAudit, b"");
     AuditChain::decode(&bytes).unwrap();
     bytes
 }
 
-/// An export's target: what this fixture's unit, made ready for it, says of its importer key, and its certificate.
+/// An export target: the signed importer key of this fixture's unit, and the certificate of its module.
 pub(crate) fn export_target(fixture: &Fixture) -> Vec<u8> {
     let mut unit = fixture.in_service();
     let ask = Ask::of(&mut unit, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3]);

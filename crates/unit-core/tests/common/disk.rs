@@ -1,23 +1,23 @@
-//! Two slots in memory that fail on command.
+//! Two slots in memory, with injected faults.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use unit_core::{Slot, Storage, StorageFailed};
 
-/// What happens at the write that was chosen.
+/// Fault of the chosen write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nothing is written, and the unit hears of it.
+    /// Nothing is written, and the write fails.
     Refused,
-    /// All is written, and the unit hears that it was not.
+    /// Everything is written, and the write fails.
     Unconfirmed,
-    /// The power goes before the write.
+    /// Power fails before the write.
     CutBefore,
-    /// The power goes in the middle: the slot begins with so many bytes of the new content.
+    /// Power fails during the write: the slot has this many bytes of the new content, then the old content.
     Torn(usize),
-    /// The power goes in the middle, and left the slot as it was but so much shorter.
+    /// Power fails during the write: the old content is truncated to this length.
     Truncated(usize),
-    /// The power goes after the write, before the unit hears of it.
+    /// Power fails after the write, before it returns.
     CutAfter,
 }
 
@@ -30,12 +30,12 @@ struct Inner {
     unreadable: bool,
 }
 
-/// Shared with the unit it is given to; outlives it.
+/// Shared with the unit; outlives it.
 #[derive(Clone, Default)]
 pub(crate) struct Disk(Rc<RefCell<Inner>>);
 
 impl Disk {
-    /// From now on write number `nth`, counted from 0 since the disk was made, ends in `fault`.
+    /// Makes write number `nth` fail with `fault`. Writes are counted from 0 since the creation of the disk.
     pub(crate) fn plan(&self, nth: usize, fault: Fault) {
         self.plan_many(nth, 1, fault);
     }
@@ -44,7 +44,7 @@ impl Disk {
         self.0.borrow_mut().fault = Some((nth, count, fault));
     }
 
-    /// Another disk with the same content, free of this one.
+    /// An independent disk with the same content.
     pub(crate) fn copy(&self) -> Self {
         Self(Rc::new(RefCell::new(self.0.borrow().clone())))
     }
@@ -53,7 +53,7 @@ impl Disk {
         self.0.borrow().writes
     }
 
-    /// The power is back, and no fault planned any more.
+    /// Restores power and removes planned faults.
     pub(crate) fn repair(&self) {
         let mut inner = self.0.borrow_mut();
         inner.powerless = false;

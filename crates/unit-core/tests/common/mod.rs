@@ -1,4 +1,4 @@
-//! A unit on a fixture: its engine watched, its disk in reach, both able to fail on command.
+//! A unit on a fixture: an observed engine and a disk in memory, both with injected faults.
 
 pub(crate) mod administrators;
 pub(crate) mod disk;
@@ -15,7 +15,7 @@ use unit_api::{Command, Condition, Envelope, NewRegister, Refusal, Response, Uni
 use unit_api::{MAX_FRAME_LEN, VerificationPattern};
 use unit_core::{Env, Unit, UnitIdentity};
 
-/// The environment on the fixture.
+/// The environment of a unit on the fixture.
 pub(crate) struct TestEnv;
 
 impl Env for TestEnv {
@@ -25,36 +25,36 @@ impl Env for TestEnv {
     type Clock = TestClock;
 }
 
-/// Everything that outlives the power of one unit.
+/// Everything of a unit that survives a loss of power.
 #[derive(Clone)]
 pub(crate) struct Fixture {
     pub(crate) device: Device,
     pub(crate) disk: Disk,
     pub(crate) identity: UnitIdentity,
-    /// Whether the module signs its answers for real.
+    /// Whether the module makes valid signatures.
     pub(crate) genuine: bool,
 }
 
 impl Fixture {
-    /// A fixture whose device is number `seed`; the same seed gives the same random bits.
+    /// A fixture with device number `seed`; the same seed gives the same random bits.
     pub(crate) fn new(seed: u8) -> Self {
         let unit = UnitId(*b"BENCH001\0\0\0\0\0\0\0\x01");
         let identity = UnitIdentity { unit, domain_index: 3, instance: InstanceId([0x1d; 16]) };
         Self { device: Device::new(seed), disk: Disk::default(), identity, genuine: true }
     }
 
-    /// The same without the module's signatures.
+    /// Like [`Self::new`], without valid signatures of the module, which are slow.
     pub(crate) fn quick(seed: u8) -> Self {
         Self { genuine: false, ..Self::new(seed) }
     }
 
-    /// Two quick fixtures: one whose engine gives a key the same reference each time, one whose engine never does.
+    /// Two quick fixtures: one whose engine returns the same reference for a key each time, one that always returns a new one.
     pub(crate) fn of_both_kinds() -> [Self; 2] {
         let (software, token) = (Self::quick(1), Self::quick(1));
         [software, Self { device: token.device.with_numbered_references(), ..token }]
     }
 
-    /// Another fixture in the same state, free of this one.
+    /// An independent fixture in the same state.
     pub(crate) fn copy(&self) -> Self {
         Self { device: self.device.copy(), disk: self.disk.copy(), ..self.clone() }
     }
@@ -65,21 +65,21 @@ impl Fixture {
         Unit::start(self.device.power_on(), self.disk.clone(), module, TestClock(0), self.identity)
     }
 
-    /// A secured unit without a master key; one administrator rules it, who may do everything.
+    /// A secured unit without a master key, with one administrator and all permissions.
     pub(crate) fn in_service(&self) -> Unit<TestEnv> {
         let mut unit = self.start();
         secure(&mut unit, 1, attributes(1, 1, Permissions::recovery()));
         unit
     }
 
-    /// A unit in service whose Current is the master key of `PARTS`.
+    /// A unit in service with the master key of `PARTS` in its current register.
     pub(crate) fn ready(&self) -> Unit<TestEnv> {
         let mut unit = self.in_service();
         bring_into_service(&mut unit, &PARTS);
         unit
     }
 
-    /// A unit whose Current is that of `PARTS` and whose New, committed, is that of `OTHER_PARTS`.
+    /// A unit with the master key of `PARTS` in its current register and that of `OTHER_PARTS`, committed, in its new one.
     pub(crate) fn rotating(&self) -> Unit<TestEnv> {
         let mut unit = self.ready();
         let pattern = load(&mut unit, &OTHER_PARTS);
@@ -112,7 +112,7 @@ const fn parts(fill: [u8; 2]) -> [u8; 64] {
 
 static ZEROS: [u8; MAX_FRAME_LEN] = [0; MAX_FRAME_LEN];
 
-/// A response with its bytes, free of the buffer.
+/// A response with owned bytes.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     Bytes(Vec<u8>),
@@ -126,7 +126,7 @@ pub(crate) fn execute(unit: &mut Unit<TestEnv>, command: Command<'_>) -> Result<
     execute_envelope(unit, &Envelope::plain(command))
 }
 
-/// Executes, and checks what holds of every answer: a refusal leaves the output zero.
+/// Executes a command, and checks that a refusal leaves the output buffer zero.
 pub(crate) fn execute_envelope(unit: &mut Unit<TestEnv>, envelope: &Envelope<'_>) -> Result<Answer, Refusal> {
     let mut out = vec![0xee; MAX_FRAME_LEN];
     let answer = match unit.execute(envelope, &mut out) {
@@ -209,7 +209,7 @@ pub(crate) fn refusal(unit: &mut Unit<TestEnv>, command: Command<'_>) -> UnitErr
     }
 }
 
-/// What of a status a restart must not change.
+/// The fields of a status that a restart must not change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lasting {
     pub(crate) domain_instance: u32,
@@ -238,7 +238,7 @@ pub(crate) fn lasting(unit: &mut Unit<TestEnv>) -> Lasting {
 }
 
 impl Lasting {
-    /// Master keys held.
+    /// Number of master keys held.
     pub(crate) fn master_keys(&self) -> usize {
         usize::from(self.current.is_some()) + usize::from(self.new.is_some())
     }

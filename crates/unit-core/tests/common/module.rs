@@ -1,4 +1,4 @@
-//! The module under the fixture: its device key and certificate, the manufacturer's root, a clock.
+//! The module of the fixture: its device key and certificate, the manufacturer's root, a clock.
 
 use std::sync::OnceLock;
 use tke_crypto::{
@@ -8,7 +8,7 @@ use tke_crypto::{
 use unit_api::UnitId;
 use unit_core::{Clock, Module};
 
-/// The key with a scalar of these bytes, of which the first is 0.
+/// The key whose scalar has these bytes, except that the first is 0.
 pub(crate) fn fixed_key(byte: u8) -> SigningKey {
     let mut scalar = [byte; SCALAR_LEN];
     scalar[0] = 0;
@@ -29,11 +29,11 @@ fn device_key() -> &'static (SigningKey, Signature) {
     })
 }
 
-/// A module; all modules of the fixture have one device key, and certificates of their own.
+/// A module. All modules of the fixture share one device key and have their own certificates.
 pub(crate) struct TestModule {
     certificate: Vec<u8>,
     root: PublicKey,
-    /// Whether what it signs is signed: a signature takes longer than all else that a command does.
+    /// Whether it makes valid signatures, which take longer than the rest of a command.
     genuine: bool,
 }
 
@@ -45,7 +45,7 @@ impl TestModule {
     }
 }
 
-/// The certificate of the fixture's device key as that of a module, issued by `root`.
+/// A module certificate for the fixture's device key, issued by `root`.
 pub(crate) fn certificate(unit: UnitId, root: &SigningKey) -> Vec<u8> {
     let name = RootName::try_from("Fixture Root").unwrap();
     let mut out = [0; CERTIFICATE_BUFFER_LEN];
@@ -75,7 +75,7 @@ impl Module for TestModule {
     }
 }
 
-/// A clock that goes on by a second at each look.
+/// A clock that advances by a second on each read.
 pub(crate) struct TestClock(pub(crate) u64);
 
 impl Clock for TestClock {

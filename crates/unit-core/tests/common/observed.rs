@@ -1,4 +1,4 @@
-//! The engine in software, watched: which keys live, which references are kept, and a fault where one is wanted.
+//! The software engine with bookkeeping of live keys and persisted references, and with injected faults.
 
 use engine::{
     CipherMechanism, DigestMechanism, Engine, EngineError, KeyHandle, KeyPart, KeySpec, MacMechanism,
@@ -13,16 +13,16 @@ use unit_testkit::ScriptedRng;
 
 type Entropy = ScriptedRng<Box<dyn FnMut(&mut [u8]) -> Result<(), RandomFailed>>>;
 
-/// What goes wrong in the engine.
+/// A fault of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Misbehaviour {
-    /// Call number `.0`, counted from 0 since the fault was set, is refused with this error; later ones are not.
+    /// Call number `.0`, counted from 0 since the fault was set, fails with this error; later calls succeed.
     Refuses(usize, EngineError),
-    /// Every result of the method of this name has a bit wrong.
+    /// Every result of the method of this name has one bit flipped.
     Miscalculates(&'static str),
-    /// The method of this name accepts whatever it should check.
+    /// The method of this name accepts every input that it should check.
     AcceptsAll(&'static str),
-    /// A mechanism is missing from the list.
+    /// The engine does not list this mechanism.
     ListsTooFew,
 }
 
@@ -31,20 +31,20 @@ struct Inner {
     persisted: BTreeSet<Vec<u8>>,
     live: BTreeSet<u32>,
     calls: usize,
-    /// Seeds drawn over all starts: the device's noise never repeats itself.
+    /// Number of seeds used over all starts, so that the noise of the device never repeats.
     seeds: u64,
-    /// References given out, where they are numbered.
+    /// Number of references returned, if they are numbered.
     references: u64,
     misbehaviour: Option<Misbehaviour>,
 }
 
 const NUMBER_LEN: usize = size_of::<u64>();
 
-/// What outlives the engine's power.
+/// State that survives a loss of power.
 #[derive(Clone)]
 pub(crate) struct Device {
     seed: u8,
-    /// Whether every reference is new, as a token's are, or always the same for one key, as in software.
+    /// Whether every reference is new, as on a token, or always the same for a key, as in software.
     numbered_references: bool,
     inner: Rc<RefCell<Inner>>,
 }
@@ -58,12 +58,12 @@ impl Device {
         Self { numbered_references: true, ..self }
     }
 
-    /// Another device in the same state, free of this one.
+    /// An independent device in the same state.
     pub(crate) fn copy(&self) -> Self {
         Self { inner: Rc::new(RefCell::new(self.inner.borrow().clone())), ..self.clone() }
     }
 
-    /// The same device with its power on again: keys held by handle are gone, persisted ones are not.
+    /// The same device after a restart: keys held by handle are gone, persisted keys are kept.
     pub(crate) fn power_on(&self) -> Observed {
         self.inner.borrow_mut().live.clear();
         let (seed, inner) = (self.seed, Rc::clone(&self.inner));
@@ -80,12 +80,12 @@ impl Device {
         Observed { engine: Box::new(engine), numbered_references, inner, listed: Vec::new() }.listing()
     }
 
-    /// Keys held by handle, the device key left out.
+    /// Number of keys held by handle, without the device key.
     pub(crate) fn live(&self) -> usize {
         self.inner.borrow().live.len()
     }
 
-    /// Keys persisted and not forgotten.
+    /// Number of keys persisted and not forgotten.
     pub(crate) fn persisted(&self) -> usize {
         self.inner.borrow().persisted.len()
     }
@@ -96,7 +96,7 @@ impl Device {
         inner.calls = 0;
     }
 
-    /// Calls since the last fault was set.
+    /// Number of calls since the last fault was set.
     pub(crate) fn calls(&self) -> usize {
         self.inner.borrow().calls
     }
