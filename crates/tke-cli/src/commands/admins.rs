@@ -268,8 +268,8 @@ pub(crate) async fn set_thresholds(context: &Context<'_>, args: &ThresholdArgs) 
     Ok(work.report(next))
 }
 
-/// In imprint mode anybody who reaches the unit can install administrators. An administrator that was not added from this
-/// folder has to be accepted explicitly before imprint mode is left.
+/// In imprint mode every caller that reaches the unit can install administrators. An administrator that was not added
+/// from this folder has to be accepted explicitly before imprint mode is left.
 fn refuse_unknown_administrators(
     units: &[VerifiedUnit],
     plan: &Plan,
