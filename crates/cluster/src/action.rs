@@ -1,4 +1,4 @@
-//! What the driver does for the cluster, and what it tells.
+//! What the driver does for the cluster, and what it reports.
 
 use crate::Instant;
 use core::fmt;
@@ -24,51 +24,66 @@ pub struct RequestId(pub u64);
 pub enum Action {
     /// Open a connection; answer with `handle_connected` or `handle_disconnected`.
     Connect {
-        /// To whom.
+        /// Unit in question.
         unit: UnitNumber,
     },
     /// Close the connection, or give up opening it. There is no answer.
     Disconnect {
-        /// To whom.
+        /// Unit in question.
         unit: UnitNumber,
     },
     /// Ask for the unit's status; answer with `handle_status`.
     AskStatus {
-        /// Whom.
+        /// Unit in question.
         unit: UnitNumber,
     },
     /// Have the unit open the instance's secret and answer a challenge; answer with `handle_proof`.
     Prove {
-        /// Who.
+        /// Unit in question.
         unit: UnitNumber,
         /// The master key that it shows and is to prove.
         wkid: Wkid,
     },
     /// Have the unit answer a challenge; answer with `handle_probe`, however late.
     Probe {
-        /// Who.
+        /// Unit in question.
         unit: UnitNumber,
         /// The master key that it proved last.
         wkid: Wkid,
     },
     /// Send a copy of a request; answer with `handle_reply`.
     Send {
-        /// To whom.
+        /// Unit in question.
         unit: UnitNumber,
-        /// What.
+        /// Request to send.
         request: RequestId,
-        /// Which copy.
+        /// Number of the copy, from 0.
         attempt: u8,
-        /// In which form: 0 the first, 1 the second.
-        form: u8,
+        /// Variant to send: 0 the first, 1 the second.
+        variant: u8,
     },
-    /// Tell the caller that there is no answer.
+    /// End the request without an answer.
     Fail {
-        /// To what.
+        /// Request that fails.
         request: RequestId,
-        /// Why.
+        /// Reason.
         failure: Failure,
     },
+}
+
+impl Action {
+    /// Unit that the action is about; `None` for [`Self::Fail`].
+    pub(crate) const fn unit(&self) -> Option<UnitNumber> {
+        match *self {
+            Self::Connect { unit }
+            | Self::Disconnect { unit }
+            | Self::AskStatus { unit }
+            | Self::Prove { unit, .. }
+            | Self::Probe { unit, .. }
+            | Self::Send { unit, .. } => Some(unit),
+            Self::Fail { .. } => None,
+        }
+    }
 }
 
 /// Why a request got no answer.
@@ -107,7 +122,7 @@ pub enum Verdict {
     Drop,
 }
 
-/// What became of a proof.
+/// Result of a unit's proof of the master key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProofOutcome {
     /// The unit has the master key.
@@ -127,7 +142,7 @@ pub struct UnitView {
     pub zone: String,
     /// Its state, with the reason.
     pub health: crate::Health,
-    /// Since when.
+    /// Start of the present state.
     pub since: Instant,
     /// Whether there is a connection.
     pub connected: bool,
@@ -139,30 +154,14 @@ pub struct UnitView {
     pub outstanding: u32,
     /// Answers given to callers.
     pub served: u64,
-    /// Answers that were trouble of its own.
+    /// Answers that were failures of the unit itself.
     pub failed: u64,
+    /// How often it was ejected, by cause.
+    pub ejections: [(crate::Ejection, u64); 5],
+    /// How often it was fenced.
+    pub fences: u64,
     /// Median latency of late; zero before the first answer.
     pub p50: Duration,
     /// 99th percentile of late.
     pub p99: Duration,
 }
-
-/// Why a unit may not be drained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DrainRefused {
-    /// There is none of this number.
-    UnknownUnit,
-    /// No other unit is in use.
-    LastUnit,
-}
-
-impl fmt::Display for DrainRefused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::UnknownUnit => "no unit has this number",
-            Self::LastUnit => "no other unit is in use",
-        })
-    }
-}
-
-impl core::error::Error for DrainRefused {}

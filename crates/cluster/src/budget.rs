@@ -16,6 +16,11 @@ impl Budget {
         Self { tokens: most, per_request, most }
     }
 
+    /// Tokens left, in thousandths.
+    pub(crate) const fn tokens(&self) -> u32 {
+        self.tokens
+    }
+
     pub(crate) fn earn(&mut self) {
         self.tokens = self.most.min(self.tokens + self.per_request);
     }

@@ -1,43 +1,80 @@
 //! Requests over units.
 
 use crate::budget::{Budget, Failures};
-use crate::forms::{Legal, Takers};
+use crate::eligible::{EligibleUnits, LegalKeys};
 use crate::latency::Latency;
-use crate::request::{Phase, Request, Toll, Try};
+use crate::request::{Phase, Request, RetryCost, Try};
 use crate::rng::Rng;
 use crate::unit::{Identity, Unit};
 use crate::{
-    Action, Answer, Failure, FenceReason, Forms, Health, Instant, MAX_TRIES, MAX_UNITS, MAX_WAITING, Policy,
-    RequestId, UnitNumber, UnitView, Verdict, route, tuning,
+    Action, Answer, Failure, FenceReason, Health, Instant, MAX_TRIES, MAX_UNITS, MAX_WAITING, Policy,
+    RequestId, Transition, UnitNumber, UnitView, Verdict, route, tuning,
 };
 use core::ops::Bound;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use unit_api::{Pace, VerificationPattern};
+use unit_api::{Pace, VariantKeys, VerificationPattern};
 
-/// Who belongs to the cluster.
+/// The master keys, the zone and the first units of a cluster.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Config {
-    /// Of the instance's master key.
+    /// Verification pattern of the instance's master key.
     pub pattern: VerificationPattern,
-    /// Of the master key that is to follow it, while it is being rotated.
+    /// Verification pattern of the next master key, during a rotation.
     pub next: Option<VerificationPattern>,
-    /// The zone of the host that asks.
+    /// Zone of the host: units there are used first.
     pub zone: String,
     /// The units and their zones, [`MAX_UNITS`] at most, each number once.
     pub units: Vec<(UnitNumber, String)>,
 }
 
+impl Config {
+    /// A cluster of these units, without a rotation of the master key.
+    #[must_use]
+    pub fn new(
+        pattern: VerificationPattern,
+        zone: impl Into<String>,
+        units: impl IntoIterator<Item = (UnitNumber, String)>,
+    ) -> Self {
+        Self { pattern, next: None, zone: zone.into(), units: units.into_iter().collect() }
+    }
+
+    /// Makes the master key with this pattern legal too.
+    #[must_use]
+    pub fn with_next(self, next: Option<VerificationPattern>) -> Self {
+        Self { next, ..self }
+    }
+}
+
+/// How often requests were sent again, and what the budgets have left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryStats {
+    /// Requests submitted.
+    pub requests: u64,
+    /// Copies sent after another unit had refused, lost or not answered the request.
+    pub retries: u64,
+    /// Copies sent because the first one took long.
+    pub hedges: u64,
+    /// Tokens left in the retry budget, in thousandths; a retry that is not free costs 1000.
+    pub retry_budget_millis: u32,
+    /// Tokens left in the hedge budget, likewise.
+    pub hedge_budget_millis: u32,
+}
+
 /// See the crate's own page.
 pub struct Cluster {
-    pub(crate) legal: Legal,
+    pub(crate) legal: LegalKeys,
     pub(crate) units: Vec<Unit>,
     /// Highest transaction counter that each identity has shown.
     pub(crate) seen: BTreeMap<Identity, u128>,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) rng: Rng,
     pub(crate) changes: u64,
-    requests: BTreeMap<RequestId, Request>,
+    pub(crate) transitions: VecDeque<Transition>,
+    /// Zone of the host.
+    pub(crate) zone: String,
+    pub(crate) requests: BTreeMap<RequestId, Request>,
     /// The requests that want a unit, oldest first.
     waiting: BTreeSet<RequestId>,
     timers: BTreeSet<(Instant, RequestId)>,
@@ -47,6 +84,7 @@ pub struct Cluster {
     medium: Latency,
     failures: Failures,
     sends: u64,
+    stats: RetryStats,
 }
 
 /// How an attempt to find a unit for a request ended.
@@ -71,11 +109,13 @@ impl Cluster {
         assert!(numbers.len() <= MAX_UNITS, "a cluster has at most {MAX_UNITS} units");
         let unit = |(number, zone): (UnitNumber, String)| {
             let local = zone == config.zone;
-            Unit::new(number, zone, local)
+            Unit::new(number, zone, local, Instant::START)
         };
         Self {
-            legal: Legal { current: config.pattern, next: config.next },
+            legal: LegalKeys { current: config.pattern, next: config.next },
             units: config.units.into_iter().map(unit).collect(),
+            transitions: VecDeque::new(),
+            zone: config.zone,
             seen: BTreeMap::new(),
             actions: VecDeque::new(),
             rng: Rng::new(seed),
@@ -89,12 +129,28 @@ impl Cluster {
             medium: Latency::new(),
             failures: Failures::default(),
             sends: 0,
+            stats: RetryStats::default(),
         }
     }
 
     /// The next thing to do now, if there is one.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    /// The next change of a unit's state that was not reported yet: for logs.
+    pub fn poll_transition(&mut self) -> Option<Transition> {
+        self.transitions.pop_front()
+    }
+
+    /// Retries, hedges and their budgets.
+    #[must_use]
+    pub const fn retry_stats(&self) -> RetryStats {
+        RetryStats {
+            retry_budget_millis: self.retries.tokens(),
+            hedge_budget_millis: self.hedges.tokens(),
+            ..self.stats
+        }
     }
 
     /// When [`Self::handle_timeout`] is to be called next, unless something happens before.
@@ -121,10 +177,18 @@ impl Cluster {
     }
 
     /// A request has come that is to be answered by `deadline`.
-    pub fn submit(&mut self, now: Instant, id: RequestId, policy: Policy, forms: Forms, deadline: Instant) {
+    pub fn submit(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        policy: Policy,
+        keys: VariantKeys,
+        deadline: Instant,
+    ) {
+        self.stats.requests += 1;
         self.retries.earn();
         self.hedges.earn();
-        self.requests.insert(id, Request::new(policy, forms, deadline));
+        self.requests.insert(id, Request::new(policy, keys, deadline));
         self.waiting.insert(id);
         if self.place(now, id) != Placed::Sent {
             if self.waiting.len() > MAX_WAITING {
@@ -159,7 +223,7 @@ impl Cluster {
         let answered = request.tries.swap_remove(found);
         let pace = request.policy.pace;
         let over = matches!(request.phase, Phase::Done);
-        // A caller's foreign blob must not cast doubt on anybody: else one client could fence every unit.
+        // A caller's foreign blob must not cast doubt on any unit: else one client could fence them all.
         let answer = match answer {
             Answer::WrongMasterKey if answered.under.is_none() => Answer::Final,
             answer => answer,
@@ -207,6 +271,8 @@ impl Cluster {
             outstanding: unit.outstanding,
             served: unit.served,
             failed: unit.failed,
+            ejections: unit.ejections,
+            fences: unit.fences,
             p50: unit.latency.quantile(50),
             p99: unit.latency.quantile(99),
         };
@@ -217,7 +283,7 @@ impl Cluster {
         self.units.iter().position(|unit| unit.number == number)
     }
 
-    /// Gives waiting requests to units that have room.
+    /// Sends waiting requests to units that have room.
     pub(crate) fn dispatch(&mut self, now: Instant) {
         if self.waiting.is_empty() || route::candidates(&self.units, 0) == 0 {
             return;
@@ -239,7 +305,7 @@ impl Cluster {
     ///
     /// `unsent` are the copies of which it has not had a byte. Those that the driver has not even been told to send are
     /// withdrawn: several events may come before it carries anything out.
-    pub(crate) fn take_back(&mut self, now: Instant, at: usize, unsent: &[(RequestId, u8)], toll: Toll) {
+    pub(crate) fn take_back(&mut self, now: Instant, at: usize, unsent: &[(RequestId, u8)], cost: RetryCost) {
         let mut unsent = unsent.to_vec();
         if let Some(number) = self.units.get(at).map(|unit| unit.number) {
             self.actions.retain(|action| match *action {
@@ -264,12 +330,12 @@ impl Cluster {
             if never_sent {
                 request.counted = request.counted.saturating_sub(1);
             }
-            let toll = if never_sent { Toll::Free } else { toll };
+            let cost = if never_sent { RetryCost::Free } else { cost };
             match request.phase {
                 Phase::Done => self.finish(id, None),
                 _ if !request.tries.is_empty() => self.look_again(now, id),
                 _ if never_sent || (request.policy.may_retry() && request.counted < MAX_TRIES) => {
-                    self.wait(id, toll)
+                    self.wait(id, cost)
                 }
                 _ => self.finish(id, Some(Failure::UnitLost)),
             }
@@ -311,8 +377,8 @@ impl Cluster {
     fn retry_refused(&mut self, now: Instant, id: RequestId, at: usize, answer: Answer) -> Verdict {
         let Some(request) = self.requests.get_mut(&id) else { return Verdict::Drop };
         let fresh = request.moved_on & route::bit(at) == 0;
-        if answer == Answer::WrongMasterKey && request.forms.second.is_some() && fresh {
-            // The unit has gone on to the other master key: the same request in its other form is as good as new to it.
+        if answer == Answer::WrongMasterKey && request.keys.second.is_some() && fresh {
+            // The unit has gone on to the other master key: the same request in its other variant is as good as new to it.
             request.moved_on |= route::bit(at);
             request.counted = request.counted.saturating_sub(1);
             request.tried &= !route::bit(at);
@@ -327,14 +393,14 @@ impl Cluster {
             self.finish(id, None);
             return Verdict::Deliver;
         }
-        self.wait(id, Toll::Free);
+        self.wait(id, RetryCost::Free);
         Verdict::Drop
     }
 
     /// The request has no copy under way and wants a unit.
-    fn wait(&mut self, id: RequestId, toll: Toll) {
+    fn wait(&mut self, id: RequestId, cost: RetryCost) {
         if let Some(request) = self.requests.get_mut(&id) {
-            request.phase = Phase::Waiting { not_before: None, toll };
+            request.phase = Phase::Waiting { not_before: None, cost };
             self.waiting.insert(id);
             self.rearm(id);
         }
@@ -378,8 +444,8 @@ impl Cluster {
                 }
             }
             Some(_) if deadline <= now => {
-                let nobody = idle && route::candidates(&self.units, 0) == 0;
-                let failure = if nobody { Failure::NoEligibleUnit } else { Failure::DeadlineExceeded };
+                let no_unit = idle && route::candidates(&self.units, 0) == 0;
+                let failure = if no_unit { Failure::NoEligibleUnit } else { Failure::DeadlineExceeded };
                 self.finish(id, Some(failure));
             }
             Some(true) => {
@@ -403,11 +469,14 @@ impl Cluster {
         }
         let late = request.tries.iter().all(|t| t.late);
         let (tried, counted, repeat) = (request.tried, request.counted, request.policy.may_retry());
-        let excluded = tried | !self.takers(id).all();
+        let excluded = tried | !self.eligible(id).all();
         if counted < MAX_TRIES && late && repeat && (overdue || again) {
             let unit = route::choose(&self.units, excluded, now, &mut self.rng);
             match unit.filter(|_| self.retries.spend()) {
-                Some(at) => return self.send(now, id, at),
+                Some(at) => {
+                    self.stats.retries += 1;
+                    return self.send(now, id, at);
+                }
                 None => {
                     let pause = self.same_unit_pause();
                     if let Some(request) = self.requests.get_mut(&id) {
@@ -418,6 +487,7 @@ impl Cluster {
         } else if hedge && !late && counted < MAX_TRIES && self.may_hedge() {
             let unit = route::choose(&self.units, excluded, now, &mut self.rng);
             if let Some(at) = unit.filter(|_| self.hedges.spend()) {
+                self.stats.hedges += 1;
                 return self.send(now, id, at);
             }
         }
@@ -435,11 +505,11 @@ impl Cluster {
         shown.any(|other| Some(other) != first)
     }
 
-    fn takers(&self, id: RequestId) -> Takers {
-        let forms = self.requests.get(&id).map_or(Forms::ANY, |request| request.forms);
+    fn eligible(&self, id: RequestId) -> EligibleUnits {
+        let keys = self.requests.get(&id).map_or(VariantKeys::ANY, |request| request.keys);
         let may_serve = |(_, unit): &(usize, &Unit)| !matches!(unit.health, Health::Fenced(_));
         let shown = self.units.iter().enumerate().filter(may_serve);
-        Takers::new(&forms, &self.legal, shown.map(|(i, unit)| (route::bit(i), unit.known_wkid())))
+        EligibleUnits::new(&keys, &self.legal, shown.map(|(i, unit)| (route::bit(i), unit.known_wkid())))
     }
 
     pub(crate) fn in_use(&self) -> usize {
@@ -449,31 +519,34 @@ impl Cluster {
     /// Finds a unit for a waiting request, and sends the request there.
     fn place(&mut self, now: Instant, id: RequestId) -> Placed {
         let Some(request) = self.requests.get_mut(&id) else { return Placed::Postponed };
-        let Phase::Waiting { not_before: None, toll } = request.phase else { return Placed::Postponed };
-        let (tried, paused, forms) = (request.tried, request.paused, request.forms);
-        let takers = self.takers(id);
+        let Phase::Waiting { not_before: None, cost } = request.phase else { return Placed::Postponed };
+        let (tried, paused, keys) = (request.tried, request.paused, request.keys);
+        let eligible = self.eligible(id);
         let mut choose = |excluded| route::choose(&self.units, excluded, now, &mut self.rng);
-        let preferred = if forms.prefer_first { choose(tried | !takers.first()) } else { None };
-        let fresh = preferred.or_else(|| choose(tried | !takers.all()));
+        let preferred = if keys.prefer_first { choose(tried | !eligible.first()) } else { None };
+        let fresh = preferred.or_else(|| choose(tried | !eligible.all()));
         let (unit, pause) = match fresh {
             Some(at) => (Some(at), false),
-            None => (choose(!takers.all()), !paused),
+            None => (choose(!eligible.all()), !paused),
         };
         let Some(at) = unit else {
-            let nobody = route::candidates(&self.units, 0) == 0;
-            return if nobody { Placed::NoRoom } else { Placed::Postponed };
+            let no_candidate = route::candidates(&self.units, 0) == 0;
+            return if no_candidate { Placed::NoRoom } else { Placed::Postponed };
         };
         let Some(request) = self.requests.get_mut(&id) else { return Placed::Postponed };
         if pause {
             request.paused = true;
         }
-        if pause || (toll == Toll::Token && !self.retries.spend()) {
+        if pause || (cost == RetryCost::Token && !self.retries.spend()) {
             let not_before = Some(now.plus(self.same_unit_pause()));
             if let Some(request) = self.requests.get_mut(&id) {
-                request.phase = Phase::Waiting { not_before, toll };
+                request.phase = Phase::Waiting { not_before, cost };
             }
             self.rearm(id);
             return Placed::Postponed;
+        }
+        if self.requests.get(&id).is_some_and(|request| request.sends > 0) {
+            self.stats.retries += 1;
         }
         self.send(now, id, at);
         Placed::Sent
@@ -485,7 +558,7 @@ impl Cluster {
 
     fn send(&mut self, now: Instant, id: RequestId, at: usize) {
         let hedging = self.in_use() >= 2;
-        let (form, by_key) = self.takers(id).form(route::bit(at));
+        let (variant, by_key) = self.eligible(id).variant(route::bit(at));
         let (Some(request), Some(unit)) = (self.requests.get_mut(&id), self.units.get_mut(at)) else {
             return;
         };
@@ -514,7 +587,7 @@ impl Cluster {
         self.sends += 1;
         unit.outstanding += 1;
         unit.last_used = self.sends;
-        self.actions.push_back(Action::Send { unit: unit.number, request: id, attempt, form });
+        self.actions.push_back(Action::Send { unit: unit.number, request: id, attempt, variant });
         self.waiting.remove(&id);
         self.rearm(id);
     }

@@ -25,16 +25,16 @@ pub enum Health {
     Checking,
     /// It gets a growing share.
     Warming {
-        /// Since when.
+        /// Start of the ramp.
         since: Instant,
-        /// Until its share is whole.
+        /// Time until its share is whole.
         ramp: Duration,
     },
     /// It gets its share.
     Eligible,
     /// It gets probes only.
     Ejected {
-        /// Why.
+        /// Reason of the ejection.
         cause: Ejection,
         /// Not before this moment does it get work again.
         until: Instant,
@@ -97,6 +97,17 @@ pub enum FenceReason {
         /// What it says now.
         found: u128,
     },
+}
+
+/// A change of a unit's state or of its reason.
+#[derive(Clone, Copy, Debug)]
+pub struct Transition {
+    /// Unit in question.
+    pub unit: UnitNumber,
+    /// State before.
+    pub from: Health,
+    /// State after.
+    pub to: Health,
 }
 
 /// What happens to a unit.
@@ -177,6 +188,23 @@ impl fmt::Display for Health {
             Self::Checking | Self::Warming { .. } | Self::Eligible | Self::Draining => {
                 f.write_str(self.name())
             }
+        }
+    }
+}
+
+impl Ejection {
+    /// Every cause, in the order of the variants.
+    pub const ALL: [Self; 5] = [Self::Lost, Self::TimedOut, Self::Slow, Self::Failing, Self::Silent];
+
+    /// The cause as one word, such as a metric's label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::TimedOut => "timed_out",
+            Self::Slow => "slow",
+            Self::Failing => "failing",
+            Self::Silent => "silent",
         }
     }
 }

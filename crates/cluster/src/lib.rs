@@ -20,9 +20,11 @@
 mod action;
 mod budget;
 mod cluster;
-mod forms;
+mod eligible;
 mod health;
 mod latency;
+mod membership;
+pub mod placement;
 mod policy;
 mod request;
 mod rng;
@@ -32,12 +34,10 @@ mod tuning;
 mod unit;
 mod watch;
 
-pub use action::{
-    Action, Answer, DrainRefused, Failure, ProofOutcome, RequestId, UnitNumber, UnitView, Verdict,
-};
-pub use cluster::{Cluster, Config};
-pub use forms::Forms;
-pub use health::{Ejection, FenceReason, Health};
+pub use action::{Action, Answer, Failure, ProofOutcome, RequestId, UnitNumber, UnitView, Verdict};
+pub use cluster::{Cluster, Config, RetryStats};
+pub use health::{Ejection, FenceReason, Health, Transition};
+pub use membership::{AdditionRefused, DrainRefused};
 pub use policy::Policy;
 pub use time::Instant;
 pub use tuning::{MAX_TRIES, MAX_UNITS, MAX_WAITING};

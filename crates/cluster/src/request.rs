@@ -1,14 +1,14 @@
 //! One request as the cluster knows it.
 
-use crate::{Forms, Instant, Policy, tuning};
-use unit_api::Wkid;
+use crate::{Instant, Policy, tuning};
+use unit_api::{VariantKeys, Wkid};
 
 /// A copy of a request that was sent to a unit and is neither answered nor lost.
 pub(crate) struct Try {
     /// Index of the unit.
     pub(crate) unit: usize,
     pub(crate) attempt: u8,
-    /// The unit's master key, if the form was chosen by it.
+    /// The unit's master key, if the variant was chosen by it.
     pub(crate) under: Option<Wkid>,
     pub(crate) sent_at: Instant,
     pub(crate) late_at: Instant,
@@ -25,7 +25,7 @@ impl Try {
 
 pub(crate) enum Phase {
     /// No copy is under way. Wants a unit: the next that has room, or none before the moment given.
-    Waiting { not_before: Option<Instant>, toll: Toll },
+    Waiting { not_before: Option<Instant>, cost: RetryCost },
     /// Copies are under way.
     Open,
     /// Over for the caller; copies are still under way, and their units still judged by them.
@@ -34,7 +34,7 @@ pub(crate) enum Phase {
 
 /// What the next copy costs.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Toll {
+pub(crate) enum RetryCost {
     /// It is the first, or the last one failed for a reason that does not multiply.
     Free,
     /// A token of the retry budget.
@@ -43,7 +43,7 @@ pub(crate) enum Toll {
 
 pub(crate) struct Request {
     pub(crate) policy: Policy,
-    pub(crate) forms: Forms,
+    pub(crate) keys: VariantKeys,
     pub(crate) deadline: Instant,
     pub(crate) phase: Phase,
     pub(crate) tries: Vec<Try>,
@@ -65,12 +65,12 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) const fn new(policy: Policy, forms: Forms, deadline: Instant) -> Self {
+    pub(crate) const fn new(policy: Policy, keys: VariantKeys, deadline: Instant) -> Self {
         Self {
             policy,
-            forms,
+            keys,
             deadline,
-            phase: Phase::Waiting { not_before: None, toll: Toll::Free },
+            phase: Phase::Waiting { not_before: None, cost: RetryCost::Free },
             tries: Vec::new(),
             tried: 0,
             sends: 0,

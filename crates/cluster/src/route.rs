@@ -82,7 +82,7 @@ mod tests {
             .iter()
             .enumerate()
             .map(|(i, outstanding)| {
-                let mut unit = Unit::new(UnitNumber(i as u16), String::new(), false);
+                let mut unit = Unit::new(UnitNumber(i as u16), String::new(), false, Instant::START);
                 (unit.health, unit.link, unit.outstanding) = (Health::Eligible, Link::Up, *outstanding);
                 unit
             })

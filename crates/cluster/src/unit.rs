@@ -2,7 +2,7 @@
 
 use crate::budget::Failures;
 use crate::latency::{Average, Latency};
-use crate::{Health, Instant, UnitNumber, tuning};
+use crate::{Ejection, Health, Instant, UnitNumber, tuning};
 use core::time::Duration;
 use unit_api::{UnitId, VerificationPattern, Wkid};
 
@@ -59,6 +59,9 @@ pub(crate) struct Unit {
     pub(crate) last_used: u64,
     pub(crate) served: u64,
     pub(crate) failed: u64,
+    /// How often it was ejected, by cause.
+    pub(crate) ejections: [(Ejection, u64); 5],
+    pub(crate) fences: u64,
     pub(crate) latency: Latency,
     pub(crate) average: Average,
     pub(crate) failures: Failures,
@@ -76,16 +79,16 @@ pub(crate) struct Unit {
 }
 
 impl Unit {
-    pub(crate) fn new(number: UnitNumber, zone: String, local: bool) -> Self {
+    pub(crate) fn new(number: UnitNumber, zone: String, local: bool, now: Instant) -> Self {
         Self {
             number,
             zone,
             local,
             health: Health::Checking,
-            since: Instant::START,
-            link: Link::Down { retry_at: Instant::START },
-            talk: Talk::Idle { until: Instant::START },
-            status_at: Instant::START,
+            since: now,
+            link: Link::Down { retry_at: now },
+            talk: Talk::Idle { until: now },
+            status_at: now,
             identity: None,
             pattern: None,
             admitted: None,
@@ -94,6 +97,8 @@ impl Unit {
             last_used: 0,
             served: 0,
             failed: 0,
+            ejections: Ejection::ALL.map(|cause| (cause, 0)),
+            fences: 0,
             latency: Latency::new(),
             average: Average::default(),
             failures: Failures::default(),
@@ -103,8 +108,17 @@ impl Unit {
             good_probes: 0,
             attempts: 0,
             level: 0,
-            last_trouble: Instant::START,
+            last_trouble: now,
             last_lost: None,
+        }
+    }
+
+    /// Has the unit connected, or asked, at this moment.
+    pub(crate) const fn talk_at(&mut self, now: Instant) {
+        match &mut self.link {
+            Link::Down { retry_at } => *retry_at = now,
+            Link::Connecting { .. } => {}
+            Link::Up => self.talk = Talk::Idle { until: now },
         }
     }
 
@@ -186,7 +200,7 @@ mod tests {
     #[test]
     fn a_share_grows_from_a_tenth_to_the_whole() {
         let at = |ms| Instant::after_start(Duration::from_millis(ms));
-        let mut unit = Unit::new(UnitNumber(1), String::new(), true);
+        let mut unit = Unit::new(UnitNumber(1), String::new(), true, Instant::START);
         unit.health = Health::Warming { since: at(1000), ramp: Duration::from_secs(10) };
         assert_eq!([1000, 6000, 11_000, 99_000].map(|ms| unit.share(at(ms))), [10, 55, 100, 100]);
         unit.health = Health::Eligible;
@@ -196,7 +210,7 @@ mod tests {
     #[test]
     fn ejections_double_and_decay() {
         let at = |s| Instant::after_start(Duration::from_secs(s));
-        let mut unit = Unit::new(UnitNumber(1), String::new(), true);
+        let mut unit = Unit::new(UnitNumber(1), String::new(), true, Instant::START);
         let out: Vec<_> = (0..7).map(|_| unit.next_ejection(at(1)).as_millis()).collect();
         assert_eq!(out, [500, 1000, 2000, 4000, 8000, 16_000, 16_000]);
         assert_eq!(unit.next_ejection(at(1 + 180)).as_millis(), 2000);

@@ -1,15 +1,18 @@
 //! Connections, admission, probes, ejection: what the cluster does with units besides giving them work.
 
 use crate::health::HealthEvent;
-use crate::request::Toll;
+use crate::request::RetryCost;
 use crate::unit::{Identity, Link, Talk, Unit};
 use crate::{
-    Action, Cluster, DrainRefused, Ejection, FenceReason, Health, Instant, ProofOutcome, RequestId,
-    UnitNumber, tuning,
+    Action, Cluster, Ejection, FenceReason, Health, Instant, ProofOutcome, RequestId, Transition, UnitNumber,
+    tuning,
 };
 use core::time::Duration;
+use std::collections::VecDeque;
 use unit_api::{Condition, UnitStatus, VerificationPattern};
 
+/// Most changes of units' states that wait to be reported.
+const MAX_TRANSITIONS: usize = 256;
 /// Most identities whose transaction counters are remembered.
 const MAX_IDENTITIES: usize = 1024;
 
@@ -161,38 +164,6 @@ impl Cluster {
         self.settle(now);
     }
 
-    /// Stops giving a unit work; what it has under way goes on.
-    ///
-    /// # Errors
-    /// [`DrainRefused`]; `force` drains the last unit as well.
-    pub fn drain(&mut self, now: Instant, unit: UnitNumber, force: bool) -> Result<(), DrainRefused> {
-        let at = self.index(unit).ok_or(DrainRefused::UnknownUnit)?;
-        if !force && !self.others_in_use(at) {
-            return Err(DrainRefused::LastUnit);
-        }
-        self.change(now, at, &HealthEvent::Drained);
-        Ok(())
-    }
-
-    /// Takes a drained unit back, after a check.
-    ///
-    /// # Errors
-    /// [`DrainRefused::UnknownUnit`].
-    pub fn resume(&mut self, now: Instant, unit: UnitNumber) -> Result<(), DrainRefused> {
-        let at = self.index(unit).ok_or(DrainRefused::UnknownUnit)?;
-        if self.change(now, at, &HealthEvent::Resumed)
-            && let Some(unit) = self.units.get_mut(at)
-        {
-            match &mut unit.link {
-                Link::Down { retry_at } => *retry_at = now,
-                Link::Connecting { .. } => {}
-                Link::Up => unit.talk = Talk::Idle { until: now },
-            }
-        }
-        self.settle(now);
-        Ok(())
-    }
-
     /// Does what is due for the units.
     pub(crate) fn settle(&mut self, now: Instant) {
         for at in 0..self.units.len() {
@@ -255,7 +226,7 @@ impl Cluster {
     }
 
     fn lose(&mut self, now: Instant, at: usize, unsent: &[(RequestId, u8)]) {
-        let toll = self.toll_of_losing(now, at);
+        let cost = self.cost_of_losing(now, at);
         let Some(unit_pause) = self.units.get_mut(at).map(|unit| unit.next_pause(tuning::LONGEST_RECONNECT))
         else {
             return;
@@ -268,27 +239,27 @@ impl Cluster {
             (unit.admitted, unit.asked_again) = (None, false);
         }
         self.change(now, at, &HealthEvent::Lost);
-        self.take_back(now, at, unsent, toll);
+        self.take_back(now, at, unsent, cost);
     }
 
     /// Moving what one unit had under way is free; when several are lost together it costs the same as any retry.
-    fn toll_of_losing(&mut self, now: Instant, at: usize) -> Toll {
+    fn cost_of_losing(&mut self, now: Instant, at: usize) -> RetryCost {
         let recent = |unit: &Unit| unit.last_lost.is_some_and(|lost| now.since(lost) < tuning::LOSS_WINDOW);
         let several = self.units.iter().enumerate().any(|(i, unit)| i != at && recent(unit));
         if let Some(unit) = self.units.get_mut(at).filter(|unit| unit.health.is_in_use()) {
             unit.last_lost = Some(now);
         }
-        if several { Toll::Token } else { Toll::Free }
+        if several { RetryCost::Token } else { RetryCost::Free }
     }
 
     pub(crate) fn fence(&mut self, now: Instant, at: usize, reason: FenceReason) {
-        let toll = self.toll_of_losing(now, at);
+        let cost = self.cost_of_losing(now, at);
         if let Some(unit) = self.units.get_mut(at) {
             unit.talk = Talk::Idle { until: now.plus(tuning::FENCED_PERIOD) };
             (unit.admitted, unit.asked_again) = (None, false);
         }
         self.change(now, at, &HealthEvent::Refused(reason));
-        self.take_back(now, at, &[], toll);
+        self.take_back(now, at, &[], cost);
     }
 
     /// The unit must show again that it holds the master key, before it gets more work.
@@ -347,7 +318,7 @@ impl Cluster {
         self.change(now, at, &HealthEvent::Troubled { cause, until });
     }
 
-    fn others_in_use(&self, at: usize) -> bool {
+    pub(crate) fn others_in_use(&self, at: usize) -> bool {
         self.units.iter().enumerate().any(|(i, unit)| i != at && unit.health.is_in_use())
     }
 
@@ -378,19 +349,38 @@ impl Cluster {
         }
     }
 
-    fn change(&mut self, now: Instant, at: usize, event: &HealthEvent) -> bool {
+    pub(crate) fn change(&mut self, now: Instant, at: usize, event: &HealthEvent) -> bool {
         let Some(unit) = self.units.get_mut(at) else { return false };
         let Some(next) = unit.health.after(event, now) else { return false };
         if unit.health.name() != next.name() {
             unit.since = now;
             self.changes += 1;
+            match next {
+                Health::Ejected { cause, .. } => {
+                    for (_, count) in unit.ejections.iter_mut().filter(|(counted, _)| *counted == cause) {
+                        *count += 1;
+                    }
+                }
+                Health::Fenced(_) => unit.fences += 1,
+                Health::Checking | Health::Warming { .. } | Health::Eligible | Health::Draining => {}
+            }
+            Self::report(&mut self.transitions, unit, next);
         } else if unit.health.to_string() != next.to_string() {
             self.changes += 1;
+            Self::report(&mut self.transitions, unit, next);
         }
         if matches!(next, Health::Warming { .. }) {
             unit.clear_record();
         }
         unit.health = next;
         true
+    }
+
+    /// Keeps the latest changes only, where no driver takes them.
+    fn report(transitions: &mut VecDeque<Transition>, unit: &Unit, to: Health) {
+        if transitions.len() >= MAX_TRANSITIONS {
+            transitions.pop_front();
+        }
+        transitions.push_back(Transition { unit: unit.number, from: unit.health, to });
     }
 }

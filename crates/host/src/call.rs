@@ -1,14 +1,13 @@
-//! A command on its way: encoded once, kept for another try, classified when it comes back.
+//! A command under way: encoded once, kept for retries, and the classification of its answer.
 
 use crate::error::HostError;
-use crate::forms::Forms;
 use crate::link::{Outbox, ReplyFrame};
 use cluster::{Answer, Instant, RequestId};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use unit_api::{
-    Command, Envelope, FRAME_HEADER_LEN, MAX_FRAME_LEN, Refusal, Request, UnitError, decode_request,
-    encode_request,
+    Command, Envelope, FRAME_HEADER_LEN, MAX_FRAME_LEN, Refusal, Request, UnitError, Variants,
+    decode_request, encode_request,
 };
 use zeroize::Zeroizing;
 
@@ -25,7 +24,7 @@ pub(crate) const fn copy_of(number: u64) -> (RequestId, u8) {
     (RequestId(number >> ATTEMPT_BITS), number.to_le_bytes()[0])
 }
 
-/// A command that somebody waits for.
+/// A command that a caller waits for.
 pub(crate) struct Call {
     frames: Frames,
     submitted: Instant,
@@ -34,24 +33,28 @@ pub(crate) struct Call {
     sender: oneshot::Sender<Result<ReplyFrame, HostError>>,
 }
 
-/// The frame of the first copy, in each form that there is.
+/// The frame of the first copy, in each variant.
 pub(crate) struct Frames {
     first: Zeroizing<Vec<u8>>,
     second: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl Frames {
-    pub(crate) fn encode(id: RequestId, forms: &Forms<'_>, allowed: Duration) -> Result<Self, HostError> {
-        let second = forms.second.map(|form| encode(id, &form.command, allowed)).transpose()?;
-        Ok(Self { first: encode(id, &forms.first.command, allowed)?, second })
+    pub(crate) fn encode(
+        id: RequestId,
+        variants: &Variants<'_>,
+        allowed: Duration,
+    ) -> Result<Self, HostError> {
+        let second = variants.second.map(|variant| encode(id, &variant.command, allowed)).transpose()?;
+        Ok(Self { first: encode(id, &variants.first.command, allowed)?, second })
     }
 
-    fn of(&self, form: u8) -> &Zeroizing<Vec<u8>> {
-        self.second.as_ref().filter(|_| form > 0).unwrap_or(&self.first)
+    fn of(&self, variant: u8) -> &Zeroizing<Vec<u8>> {
+        self.second.as_ref().filter(|_| variant > 0).unwrap_or(&self.first)
     }
 }
 
-/// What a caller waits for.
+/// Receives the outcome of a call.
 pub(crate) type Outcome = oneshot::Receiver<Result<ReplyFrame, HostError>>;
 
 /// A command's frame, as its first copy is sent.
@@ -87,28 +90,28 @@ impl Call {
         self.allowed
     }
 
-    /// Queues a copy in one of the forms, with the time that is left.
-    pub(crate) fn queue(&self, now: Instant, id: RequestId, attempt: u8, form: u8, outbox: &Outbox) {
+    /// Queues a copy of one variant, with the time that is left.
+    pub(crate) fn queue(&self, now: Instant, id: RequestId, attempt: u8, variant: u8, outbox: &Outbox) {
         let number = number_of(id, attempt);
-        let frame = self.frames.of(form);
+        let frame = self.frames.of(variant);
         if self.submitted == now && attempt == 0 {
             return outbox.push_frame(number, frame);
         }
         if let Some(first) = frame.get(FRAME_HEADER_LEN..).and_then(|body| decode_request(body).ok()) {
             let deadline_ms = millis(self.deadline.since(now));
-            // It fitted once, and the numbers of a later copy are no longer by more than the limit leaves.
+            // The first copy fitted a frame, and the longer numbers of a later copy stay within what the limit leaves.
             let _ = outbox.push(&Request { number, deadline_ms, ..first });
         }
     }
 
-    /// Ends the call. The caller may have gone.
+    /// Ends the call. Its caller may have dropped it.
     pub(crate) fn end(self, outcome: Result<ReplyFrame, HostError>) {
         let _ = self.sender.send(outcome);
     }
 }
 
-/// What a refusal says of the unit that gave it.
-pub(crate) fn judge(refusal: Refusal) -> Answer {
+/// What a refusal says about the unit.
+pub(crate) fn classify(refusal: Refusal) -> Answer {
     match refusal.unit_error() {
         Some(UnitError::WkNotInitialized) => Answer::NoMasterKey,
         _ if refusal.is_key_mismatch() => Answer::WrongMasterKey,
@@ -124,7 +127,7 @@ fn millis(left: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{copy_of, judge, number_of};
+    use super::{classify, copy_of, number_of};
     use cluster::{Answer, RequestId};
     use unit_api::UnitError;
 
@@ -134,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_refusal_says_of_its_unit() {
+    fn refusals_are_classified() {
         for (error, answer) in [
             (UnitError::WkidMismatch, Answer::WrongMasterKey),
             (UnitError::WkNotInitialized, Answer::NoMasterKey),
@@ -142,7 +145,7 @@ mod tests {
             (UnitError::ErrorState, Answer::Trouble),
             (UnitError::DeadlineExceeded, Answer::Trouble),
         ] {
-            assert_eq!(judge(error.into()), answer, "{error:?}");
+            assert_eq!(classify(error.into()), answer, "{error:?}");
         }
     }
 }

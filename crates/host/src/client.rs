@@ -1,13 +1,12 @@
-//! One connection to one unit, for whoever has business with that unit alone.
+//! One connection to one unit, for commands to that unit alone.
 
+use crate::endpoint::Endpoint;
 use crate::link::{self, Arrived, CloseReason, Inbox, Outbox, ReplyFrame};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::AbortHandle;
 use unit_api::{Envelope, MAX_PIPELINED, Request};
@@ -16,18 +15,18 @@ use unit_api::{Envelope, MAX_PIPELINED, Request};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
-    /// Nobody answers there.
-    #[error("no connection to the crypto unit at {}", path.display())]
+    /// No connection could be made.
+    #[error("no connection to the crypto unit at {endpoint}")]
     Connect {
-        /// Where.
-        path: PathBuf,
-        /// What the operating system says.
+        /// Endpoint of the unit.
+        endpoint: Endpoint,
+        /// Error of the operating system.
         source: io::Error,
     },
     /// The connection ended first. Whether the command was carried out is unknown.
     #[error("the connection ended before the answer came")]
     Lost {
-        /// How it ended.
+        /// Reason of the end.
         source: CloseReason,
     },
     /// No answer in time. Whether the command was carried out is unknown.
@@ -49,7 +48,7 @@ impl LinkError {
 
 /// One connection to one unit: ceremonies, administrative commands, inspection. Calls may overlap.
 ///
-/// Nothing is repeated and nothing reconnects: whoever needs another try makes another client.
+/// Nothing is repeated and nothing reconnects: for another try, make another client.
 pub struct UnitClient {
     shared: Arc<Shared>,
     slots: Semaphore,
@@ -76,7 +75,7 @@ impl Shared {
     fn hand_out(&self, inbox: &mut Inbox) -> Result<(), CloseReason> {
         let mut pending = self.pending();
         while let Some(Arrived { number, frame, .. }) = inbox.next()? {
-            // Nobody may be waiting any longer; the frame is wiped then.
+            // The caller may have stopped waiting; the frame is wiped then.
             if let Some(waiter) = pending.waiters.remove(&number) {
                 let _ = waiter.send(frame);
             }
@@ -86,15 +85,16 @@ impl Shared {
 }
 
 impl UnitClient {
-    /// Connects to the unit that listens on the Unix socket at `path`.
+    /// Connects to a unit.
     ///
     /// # Errors
     /// [`LinkError::Connect`].
-    pub async fn connect(path: &Path) -> Result<Self, LinkError> {
-        let stream = UnixStream::connect(path)
-            .await
-            .map_err(|source| LinkError::Connect { path: path.to_owned(), source })?;
-        let (reader, writer) = stream.into_split();
+    pub async fn connect(endpoint: impl Into<Endpoint>) -> Result<Self, LinkError> {
+        let endpoint = endpoint.into();
+        let (reader, writer) = match endpoint.connect().await {
+            Ok(halves) => halves,
+            Err(source) => return Err(LinkError::Connect { endpoint, source }),
+        };
         let shared = Arc::new(Shared {
             outbox: Outbox::new(writer),
             next_number: AtomicU64::new(1),

@@ -1,32 +1,35 @@
 //! Between the cluster's state machine and the world: one lock, taken once per event.
 
-use crate::call::{Call, Frames, Outcome, copy_of, judge};
-use crate::error::{HostError, Reasons};
+use crate::call::{Call, Frames, Outcome, classify, copy_of};
+use crate::endpoint::Endpoint;
+use crate::error::{HostError, UnavailableUnit};
 use crate::link::{Arrived, CloseReason, Inbox, Outbox, ReplyFrame};
 use crate::proof::{ChallengeCheck, MasterKeyProof};
 use crate::view::UnitView;
-use crate::{connection, errand};
-use cluster::{Action, Answer, Cluster, Failure, Instant, RequestId, UnitNumber, Verdict};
+use crate::{connection, health_check};
+use cluster::{
+    Action, AdditionRefused, Answer, Cluster, DrainRefused, Ejection, Failure, Health, Instant, RequestId,
+    RetryStats, Transition, UnitNumber, Verdict,
+};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use unit_api::{Command, CommandKind, Envelope, Request, Wkid};
+use tracing::{debug, info, warn};
+use unit_api::{Command, CommandKind, Envelope, Request, VariantKeys, Wkid};
 
 /// Numbers of the host's own exchanges have this bit.
-const ERRAND: u64 = 1 << 63;
-/// How long a unit may take over an errand, in milliseconds: late answers are welcome, the cluster keeps the time.
-const ERRAND_DEADLINE_MS: u32 = 60_000;
-/// Most errands that one connection is still to answer; more than the late probes after which it is given up. Beyond
+const CHECK: u64 = 1 << 63;
+/// How long a unit may take over an check, in milliseconds: late answers are welcome, the cluster keeps the time.
+const CHECK_DEADLINE_MS: u32 = 60_000;
+/// Most checks that one connection is still to answer; more than the late probes after which it is given up. Beyond
 /// them the oldest is taken for lost, so that a unit that loses single answers does not gather them here for ever.
-const MAX_ERRANDS: usize = 16;
+const MAX_CHECKS: usize = 16;
 
 pub(crate) struct Driver {
-    pub(crate) sockets: BTreeMap<UnitNumber, PathBuf>,
     pub(crate) changes: watch::Sender<u64>,
     started: tokio::time::Instant,
     next_request: AtomicU64,
@@ -42,6 +45,7 @@ pub(crate) struct State {
     /// By the commitment to the secret that they come from: of the first unit that opened it.
     pub(crate) canaries: BTreeMap<[u8; 32], ChallengeCheck>,
     calls: BTreeMap<RequestId, Call>,
+    endpoints: BTreeMap<UnitNumber, Endpoint>,
     wires: BTreeMap<UnitNumber, Wire>,
     /// How each unit's last connection ended.
     endings: BTreeMap<UnitNumber, CloseReason>,
@@ -52,7 +56,7 @@ pub(crate) struct State {
     stopped: bool,
 }
 
-/// What units must show: that they hold the instance's master key, or the next one while it is being rotated.
+/// What units must prove: that they hold the instance's master key, or the next one while it is being rotated.
 #[derive(Clone)]
 pub(crate) struct Proofs {
     pub(crate) current: Arc<MasterKeyProof>,
@@ -71,7 +75,7 @@ struct Wire {
     generation: u64,
     task: AbortHandle,
     outbox: Option<Arc<Outbox>>,
-    errands: BTreeMap<u64, oneshot::Sender<ReplyFrame>>,
+    checks: BTreeMap<u64, oneshot::Sender<ReplyFrame>>,
 }
 
 /// An outbox with something new in it, and whether that is all that is under way there.
@@ -81,13 +85,14 @@ impl Driver {
     pub(crate) fn new(
         cluster: Cluster,
         proof: MasterKeyProof,
-        sockets: BTreeMap<UnitNumber, PathBuf>,
+        endpoints: BTreeMap<UnitNumber, Endpoint>,
     ) -> Self {
         let state = State {
             cluster,
             proofs: Proofs { current: Arc::new(proof), next: None },
             canaries: BTreeMap::new(),
             calls: BTreeMap::new(),
+            endpoints,
             wires: BTreeMap::new(),
             endings: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -96,7 +101,6 @@ impl Driver {
             stopped: false,
         };
         Self {
-            sockets,
             changes: watch::Sender::new(0),
             started: tokio::time::Instant::now(),
             next_request: AtomicU64::new(1),
@@ -122,6 +126,7 @@ impl Driver {
         let result = event(&mut state, now);
         let kicks = self.act(&mut state, now);
         let changes = state.cluster.changes();
+        let transitions = state.take_transitions();
         let due = state.cluster.poll_timeout();
         let earlier = due.is_some_and(|due| state.armed.is_none_or(|armed| due < armed));
         if earlier {
@@ -134,6 +139,9 @@ impl Driver {
         }
         if earlier {
             self.earlier.notify_one();
+        }
+        for (transition, ending) in transitions {
+            log(&transition, ending.as_ref());
         }
         self.changes.send_if_modified(|seen| std::mem::replace(seen, changes) != changes);
         result
@@ -160,10 +168,10 @@ impl Driver {
                 continue;
             }
             match action {
-                Action::Send { unit, request, attempt, form } => {
+                Action::Send { unit, request, attempt, variant } => {
                     let outbox = state.wires.get(&unit).and_then(|wire| wire.outbox.as_ref());
                     if let (Some(outbox), Some(call)) = (outbox, state.calls.get(&request)) {
-                        call.queue(now, request, attempt, form, outbox);
+                        call.queue(now, request, attempt, variant, outbox);
                         kicks.push((Arc::clone(outbox), state.cluster.outstanding(unit) <= 1));
                     }
                 }
@@ -171,7 +179,7 @@ impl Driver {
                     if let Some(call) = state.calls.remove(&request) {
                         let error = match failure {
                             Failure::NoEligibleUnit => {
-                                HostError::NoEligibleUnit { reasons: state.reasons(now) }
+                                HostError::NoEligibleUnit { units: state.unavailable(now) }
                             }
                             Failure::DeadlineExceeded => HostError::DeadlineExceeded(call.allowed()),
                             Failure::UnitLost => HostError::UnitLost,
@@ -181,9 +189,11 @@ impl Driver {
                     }
                 }
                 Action::Connect { unit } => {
+                    let Some(endpoint) = state.endpoints.get(&unit).cloned() else { continue };
                     let generation = state.fresh_number();
-                    let task = self.spawn(state, connection::run(Arc::clone(self), unit, generation));
-                    let wire = Wire { generation, task, outbox: None, errands: BTreeMap::new() };
+                    let run = connection::run(Arc::clone(self), unit, generation, endpoint);
+                    let task = self.spawn(state, run);
+                    let wire = Wire { generation, task, outbox: None, checks: BTreeMap::new() };
                     state.wires.insert(unit, wire);
                 }
                 Action::Disconnect { unit } => {
@@ -192,17 +202,21 @@ impl Driver {
                         wire.task.abort();
                     }
                 }
-                Action::AskStatus { unit } => self.send_on(state, unit, errand::Errand::Status),
-                Action::Prove { unit, wkid } => self.send_on(state, unit, errand::Errand::Prove(wkid)),
-                Action::Probe { unit, wkid } => self.send_on(state, unit, errand::Errand::Probe(wkid)),
+                Action::AskStatus { unit } => self.send_on(state, unit, health_check::HealthCheck::Status),
+                Action::Prove { unit, wkid } => {
+                    self.send_on(state, unit, health_check::HealthCheck::Prove(wkid))
+                }
+                Action::Probe { unit, wkid } => {
+                    self.send_on(state, unit, health_check::HealthCheck::Probe(wkid))
+                }
             }
         }
         kicks
     }
 
-    fn send_on(self: &Arc<Self>, state: &mut State, unit: UnitNumber, errand: errand::Errand) {
+    fn send_on(self: &Arc<Self>, state: &mut State, unit: UnitNumber, check: health_check::HealthCheck) {
         if let Some(generation) = state.wires.get(&unit).map(|wire| wire.generation) {
-            self.spawn(state, errand::run(Arc::clone(self), unit, generation, errand));
+            self.spawn(state, health_check::run(Arc::clone(self), unit, generation, check));
         }
     }
 
@@ -253,7 +267,7 @@ impl Driver {
         self: &Arc<Self>,
         id: RequestId,
         kind: CommandKind,
-        keys: cluster::Forms,
+        keys: VariantKeys,
         frames: Frames,
         allowed: Duration,
     ) -> Result<Outcome, HostError> {
@@ -315,13 +329,13 @@ impl Driver {
             let Some(wire) = state.wires.remove(&unit) else { return };
             let unsent = wire.outbox.map(|outbox| outbox.unsent()).unwrap_or_default();
             let unsent: Vec<_> =
-                unsent.into_iter().filter(|number| number & ERRAND == 0).map(copy_of).collect();
+                unsent.into_iter().filter(|number| number & CHECK == 0).map(copy_of).collect();
             state.cluster.handle_disconnected(now, unit, &unsent);
             wire.task.abort();
         });
     }
 
-    /// Asks one unit something for the host itself; `None` if the connection ends first.
+    /// Sends one unit a command of the host itself; `None` if the connection ends first.
     pub(crate) async fn ask(
         self: &Arc<Self>,
         unit: UnitNumber,
@@ -331,16 +345,16 @@ impl Driver {
         let (sender, answer) = oneshot::channel();
         let outbox = {
             let mut state = self.lock();
-            let number = ERRAND | state.fresh_number();
+            let number = CHECK | state.fresh_number();
             let wire = state.wires.get_mut(&unit).filter(|wire| wire.generation == generation)?;
             let outbox = wire.outbox.clone()?;
             let request =
-                Request { number, deadline_ms: ERRAND_DEADLINE_MS, envelope: Envelope::plain(command) };
+                Request { number, deadline_ms: CHECK_DEADLINE_MS, envelope: Envelope::plain(command) };
             outbox.push(&request).ok()?;
-            while wire.errands.len() >= MAX_ERRANDS {
-                wire.errands.pop_first();
+            while wire.checks.len() >= MAX_CHECKS {
+                wire.checks.pop_first();
             }
-            wire.errands.insert(number, sender);
+            wire.checks.insert(number, sender);
             outbox
         };
         outbox.write_soon();
@@ -372,6 +386,41 @@ impl Driver {
         state.views(self.now())
     }
 
+    pub(crate) fn add_unit(
+        self: &Arc<Self>,
+        unit: UnitNumber,
+        zone: String,
+        endpoint: Endpoint,
+    ) -> Result<(), AdditionRefused> {
+        self.tell(|state, now| {
+            // The endpoint first: the cluster asks for a connection at once.
+            state.cluster.check_addition(unit)?;
+            state.endpoints.insert(unit, endpoint);
+            state.endings.remove(&unit);
+            state.cluster.add_unit(now, unit, zone)
+        })
+    }
+
+    pub(crate) fn remove_unit(self: &Arc<Self>, unit: UnitNumber, force: bool) -> Result<(), DrainRefused> {
+        self.tell(|state, now| {
+            state.cluster.remove_unit(now, unit, force)?;
+            state.endpoints.remove(&unit);
+            Ok(())
+        })
+    }
+
+    pub(crate) fn outstanding(&self, unit: UnitNumber) -> u32 {
+        self.lock().cluster.outstanding(unit)
+    }
+
+    pub(crate) fn endpoints(&self) -> BTreeMap<UnitNumber, Endpoint> {
+        self.lock().endpoints.clone()
+    }
+
+    pub(crate) fn retry_stats(&self) -> RetryStats {
+        self.lock().cluster.retry_stats()
+    }
+
     /// Ends every call and every task. What is waiting gets [`HostError::ShutDown`].
     pub(crate) fn stop(&self) -> JoinSet<()> {
         let mut state = self.lock();
@@ -386,7 +435,31 @@ impl Driver {
     }
 }
 
+/// Reports a unit's change of state: one line, with the reason.
+fn log(transition: &Transition, ending: Option<&CloseReason>) {
+    let Transition { unit, from, to } = transition;
+    let (unit, from, state) = (unit.0, from.name(), to.name());
+    match to {
+        Health::Ejected { cause: Ejection::Lost, .. } => match ending {
+            Some(ending) => warn!(unit, from, state, reason = %ending, "unit ejected: connection lost"),
+            None => warn!(unit, from, state, reason = "connection lost", "unit ejected: connection lost"),
+        },
+        Health::Ejected { .. } => warn!(unit, from, state, reason = %to, "unit ejected"),
+        Health::Fenced(_) => warn!(unit, from, state, reason = %to, "unit fenced"),
+        Health::Warming { .. } => info!(unit, from, state, "unit admitted"),
+        Health::Draining => info!(unit, from, state, "unit draining"),
+        Health::Checking | Health::Eligible => debug!(unit, from, state, "unit changed state"),
+    }
+}
+
 impl State {
+    /// The changes of units' states that were not logged yet, each with how the unit's last connection ended.
+    fn take_transitions(&mut self) -> Vec<(Transition, Option<CloseReason>)> {
+        std::iter::from_fn(|| self.cluster.poll_transition())
+            .map(|transition| (transition, self.endings.get(&transition.unit).cloned()))
+            .collect()
+    }
+
     fn fresh_number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number
@@ -394,16 +467,16 @@ impl State {
 
     fn take_reply(&mut self, now: Instant, unit: UnitNumber, arrived: Arrived) {
         let Arrived { number, refusal, frame } = arrived;
-        if number & ERRAND != 0 {
-            let errand = self.wires.get_mut(&unit).and_then(|wire| wire.errands.remove(&number));
-            if let Some(errand) = errand {
-                let _ = errand.send(frame);
+        if number & CHECK != 0 {
+            let check = self.wires.get_mut(&unit).and_then(|wire| wire.checks.remove(&number));
+            if let Some(check) = check {
+                let _ = check.send(frame);
             }
             return;
         }
         let (id, attempt) = copy_of(number);
         let answer = match refusal.filter(|_| self.calls.contains_key(&id)) {
-            Some(refusal) => judge(refusal),
+            Some(refusal) => classify(refusal),
             None => Answer::Final,
         };
         if self.cluster.handle_reply(now, unit, id, attempt, answer) == Verdict::Deliver
@@ -421,14 +494,16 @@ impl State {
         self.cluster.units().into_iter().map(view).collect()
     }
 
-    fn reasons(&self, now: Instant) -> Reasons {
-        Reasons(self.views(now).into_iter().map(|unit| (unit.number, unit.state, unit.reason)).collect())
+    fn unavailable(&self, now: Instant) -> Vec<UnavailableUnit> {
+        let unit =
+            |unit: UnitView| UnavailableUnit { number: unit.number, state: unit.state, reason: unit.reason };
+        self.views(now).into_iter().map(unit).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Driver, MAX_ERRANDS, Outbox, Wire};
+    use super::{Driver, MAX_CHECKS, Outbox, Wire};
     use crate::MasterKeyProof;
     use cluster::{Cluster, Config, UnitNumber};
     use std::collections::BTreeMap;
@@ -436,7 +511,7 @@ mod tests {
     use unit_api::{Command, VerificationPattern};
 
     #[tokio::test]
-    async fn a_unit_that_loses_answers_costs_a_bounded_number_of_errands() {
+    async fn a_unit_that_loses_answers_costs_a_bounded_number_of_checks() {
         let proof = MasterKeyProof {
             pattern: VerificationPattern::from_bytes([0; 32]),
             root_blob: Vec::new(),
@@ -446,23 +521,21 @@ mod tests {
             canary_blob: Vec::new(),
         };
         let unit = UnitNumber(1);
-        let units = vec![(unit, String::new())];
-        let cluster =
-            Cluster::new(Config { pattern: proof.pattern, next: None, zone: String::new(), units }, 1);
+        let cluster = Cluster::new(Config::new(proof.pattern, "", [(unit, String::new())]), 1);
         let driver = Arc::new(Driver::new(cluster, proof, BTreeMap::new()));
         let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
-        let outbox = Some(Arc::new(Outbox::new(tokio::io::sink())));
-        let wire = Wire { generation: 1, task, outbox, errands: BTreeMap::new() };
+        let outbox = Some(Arc::new(Outbox::new(Box::pin(tokio::io::sink()))));
+        let wire = Wire { generation: 1, task, outbox, checks: BTreeMap::new() };
         driver.lock().wires.insert(unit, wire);
         let ask = || {
             let driver = Arc::clone(&driver);
             tokio::spawn(async move { driver.ask(unit, 1, Command::Status).await.is_some() })
         };
-        let lost: Vec<_> = (0..3 * MAX_ERRANDS).map(|_| ask()).collect();
-        let given_up = 2 * MAX_ERRANDS;
-        for errand in lost.into_iter().take(given_up) {
-            assert!(!errand.await.unwrap());
+        let lost: Vec<_> = (0..3 * MAX_CHECKS).map(|_| ask()).collect();
+        let given_up = 2 * MAX_CHECKS;
+        for check in lost.into_iter().take(given_up) {
+            assert!(!check.await.unwrap());
         }
-        assert_eq!(driver.lock().wires[&unit].errands.len(), MAX_ERRANDS);
+        assert_eq!(driver.lock().wires[&unit].checks.len(), MAX_CHECKS);
     }
 }

@@ -8,14 +8,14 @@ use unit_api::Refusal;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostError {
-    /// The unit did the asking right and refused all the same; another unit would not do it either, or several tried.
+    /// The unit refused the command, and so would every other, or every retry was refused too.
     #[error("the crypto unit refused")]
     Refused(#[source] Refusal),
     /// The deadline passed while no unit could take the command. A unit that was lost before may have carried it out.
-    #[error("no crypto unit can serve the instance: {reasons}")]
+    #[error("no crypto unit can serve the instance: {}", unit_list(units))]
     NoEligibleUnit {
-        /// Unit by unit.
-        reasons: Reasons,
+        /// Every unit of the instance.
+        units: Vec<UnavailableUnit>,
     },
     /// The deadline passed before an answer came. A unit may have carried the command out.
     #[error("no crypto unit answered within {0:?}")]
@@ -30,7 +30,7 @@ pub enum HostError {
     #[error("the command does not fit a frame of {} bytes", unit_api::MAX_FRAME_LEN)]
     RequestTooLong,
     /// Administration is for one unit, by [`crate::UnitClient`]: a host never repeats it.
-    #[error("{0} is an administrative command, which is for one unit and never for whichever gets it")]
+    #[error("{0} is an administrative command, which is for one unit: send it with a `UnitClient`")]
     AdministrativeCommand(&'static str),
     /// The host was shut down.
     #[error("the host was shut down")]
@@ -51,22 +51,25 @@ impl HostError {
     }
 }
 
-/// Why each unit cannot serve: its number, its state, and the reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reasons(pub Vec<(u16, &'static str, String)>);
+/// A unit that gets no commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnavailableUnit {
+    /// Number of the unit in its instance.
+    pub number: u16,
+    /// State of the unit, as in [`UnitView::state`](crate::UnitView::state).
+    pub state: &'static str,
+    /// Reason of the state; empty where the state explains itself.
+    pub reason: String,
+}
 
-impl fmt::Display for Reasons {
+impl fmt::Display for UnavailableUnit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("it has none");
-        }
-        for (i, (number, state, reason)) in self.0.iter().enumerate() {
-            let separator = if i == 0 { "" } else { "; " };
-            write!(f, "{separator}unit {number} is {state}")?;
-            if !reason.is_empty() {
-                write!(f, " ({reason})")?;
-            }
-        }
-        Ok(())
+        write!(f, "unit {} is {}", self.number, self.state)?;
+        if self.reason.is_empty() { Ok(()) } else { write!(f, " ({})", self.reason) }
     }
+}
+
+fn unit_list(units: &[UnavailableUnit]) -> String {
+    let units: Vec<String> = units.iter().map(ToString::to_string).collect();
+    if units.is_empty() { "the host has no crypto unit".to_owned() } else { units.join("; ") }
 }

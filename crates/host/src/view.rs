@@ -26,8 +26,12 @@ pub struct UnitView {
     pub outstanding: u32,
     /// Answers that callers got from it.
     pub served: u64,
-    /// Answers that were trouble of its own.
+    /// Answers that were failures of the unit itself.
     pub failed: u64,
+    /// How often it was ejected, by cause.
+    pub ejections: [(Ejection, u64); 5],
+    /// How often it was fenced.
+    pub fences: u64,
     /// Median latency of late; zero before the first answer.
     pub p50: Duration,
     /// 99th percentile of late.
@@ -56,6 +60,8 @@ impl UnitView {
             outstanding: view.outstanding,
             served: view.served,
             failed: view.failed,
+            ejections: view.ejections,
+            fences: view.fences,
             p50: view.p50,
             p99: view.p99,
             since: now.since(view.since),

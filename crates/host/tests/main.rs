@@ -7,4 +7,5 @@ mod common;
 
 mod client;
 mod host;
+mod membership;
 mod rotation;

@@ -2,11 +2,11 @@
 
 use crate::common::{FakeUnit, blob, pattern, proof};
 use engine::MacMechanism;
-use host::{Forms, Host, HostConfig, HostError, UnitAddress, UnitView};
+use host::{Host, HostConfig, HostError, UnitAddress, UnitView};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use unit_api::{Command, Response, UnitError};
+use unit_api::{Command, Response, UnitError, Variants};
 
 const SOON: Duration = Duration::from_secs(10);
 const KEY: [u8; 32] = [3; 32];
@@ -17,14 +17,9 @@ const NEW: u8 = 2;
 async fn rotating(count: u16) -> (Vec<FakeUnit>, Host, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let units: Vec<_> = (1..=count).map(|number| FakeUnit::started(folder.path(), number, OLD)).collect();
-    let addresses = units.iter().zip(1..).map(|(unit, number)| UnitAddress {
-        number,
-        zone: number.to_string(),
-        socket: unit.path.clone(),
-    });
-    let config = HostConfig { zone: "1".to_owned(), units: addresses.collect(), proof: proof(OLD), seed: 1 };
-    let host = Host::start(config);
-    host.set_proofs(proof(OLD), Some(proof(NEW)));
+    let address = |(unit, number): (&FakeUnit, u16)| UnitAddress::new(number, number.to_string(), &unit.path);
+    let config = HostConfig::new("1", proof(OLD)).with_units(units.iter().zip(1..).map(address));
+    let host = Host::start(config.with_next_proof(Some(proof(NEW))).with_seed(1));
     host.wait_until(SOON, |units| units.iter().all(|unit| unit.in_use)).await.unwrap();
     (units, host, folder)
 }
@@ -52,8 +47,8 @@ async fn activation_unit_by_unit_costs_no_call() {
                 tokio::spawn(async move {
                     let (old, new) = (blob(pattern(OLD), KEY), blob(pattern(NEW), KEY));
                     while !stop.load(Ordering::Relaxed) {
-                        let forms = Forms::of(sign(&old)).or(sign(&new));
-                        let frame = host.call_forms(&forms, SOON).await.unwrap();
+                        let variants = Variants::of(sign(&old)).or(sign(&new));
+                        let frame = host.execute(&variants, SOON).await.unwrap();
                         assert!(matches!(frame.response(), Ok(Response::Signature(mac)) if mac.len() == 16));
                         done.fetch_add(1, Ordering::Relaxed);
                     }

@@ -1,12 +1,12 @@
 //! The unit commands of this service, each with the one response that it accepts.
 
 use engine::{AES_GCM_IV_LEN, KeySpec, KeyUses};
-use unit_api::{BlobHeader, Command, Response, UnitError, Wkid};
+use unit_api::{BlobHeader, Command, Response, UnitError, Variants, Wkid};
 use zeroize::Zeroizing;
 
 use crate::call::TimeBudget;
-use crate::forms::BlobForms;
-use crate::{Forms, UnitReply, Units, UnitsError};
+use crate::variants::BlobVariants;
+use crate::{UnitReply, Units, UnitsError};
 
 /// A key that encrypts and decrypts and never leaves the units.
 pub(crate) fn cipher_key(key_len: u16) -> KeySpec {
@@ -20,9 +20,13 @@ pub(crate) struct Encrypted {
     pub(crate) ciphertext: Vec<u8>,
 }
 
-async fn ask<U: Units>(units: &U, forms: &Forms<'_>, budget: TimeBudget) -> Result<UnitReply, UnitsError> {
+async fn ask<U: Units>(
+    units: &U,
+    variants: &Variants<'_>,
+    budget: TimeBudget,
+) -> Result<UnitReply, UnitsError> {
     let left = budget.remaining().ok_or(UnitsError::DeadlineExceeded)?;
-    units.execute_forms(forms, left).await
+    units.execute(variants, left).await
 }
 
 const fn unexpected(command: Command<'_>, response: &Response<'_>) -> UnitsError {
@@ -32,29 +36,29 @@ const fn unexpected(command: Command<'_>, response: &Response<'_>) -> UnitsError
 /// The blob that the command returns, and the WKID in it.
 pub(crate) async fn blob<U: Units>(
     units: &U,
-    forms: &Forms<'_>,
+    variants: &Variants<'_>,
     budget: TimeBudget,
 ) -> Result<(Vec<u8>, Wkid), UnitsError> {
-    match ask(units, forms, budget).await?.response()? {
+    match ask(units, variants, budget).await?.response()? {
         Response::Blob(blob) => {
-            let found = "a blob of another form";
+            let found = "a blob of another format";
             let wkid = BlobHeader::claimed_wkid(blob)
                 .copied()
-                .ok_or(UnitsError::Unexpected { command: forms.first.command.name(), found })?;
+                .ok_or(UnitsError::Unexpected { command: variants.first.command.name(), found })?;
             Ok((blob.to_vec(), wkid))
         }
-        other => Err(unexpected(forms.first.command, &other)),
+        other => Err(unexpected(variants.first.command, &other)),
     }
 }
 
 /// The blob that the command returns, which must be under this master key.
 pub(crate) async fn blob_under<U: Units>(
     units: &U,
-    forms: &Forms<'_>,
+    variants: &Variants<'_>,
     wanted: Wkid,
     budget: TimeBudget,
 ) -> Result<Vec<u8>, UnitsError> {
-    let (blob, wkid) = blob(units, forms, budget).await?;
+    let (blob, wkid) = blob(units, variants, budget).await?;
     // A blob under another master key is treated like the refusal of a blob under the wanted one.
     if wkid == wanted { Ok(blob) } else { Err(UnitsError::Refused(UnitError::WkidMismatch.into())) }
 }
@@ -65,7 +69,7 @@ pub(crate) async fn random<U: Units>(
     budget: TimeBudget,
 ) -> Result<Zeroizing<Vec<u8>>, UnitsError> {
     let command = Command::GenerateRandom { len };
-    match ask(units, &Forms::of(command), budget).await?.response()? {
+    match ask(units, &Variants::of(command), budget).await?.response()? {
         Response::Random(bytes) if bytes.len() == usize::from(len) => Ok(Zeroizing::new(bytes.to_vec())),
         other => Err(unexpected(command, &other)),
     }
@@ -73,7 +77,7 @@ pub(crate) async fn random<U: Units>(
 
 pub(crate) async fn encrypt<U: Units>(
     units: &U,
-    key: BlobForms<'_>,
+    key: BlobVariants<'_>,
     aad: &[u8],
     plaintext: &[u8],
     budget: TimeBudget,
@@ -84,19 +88,19 @@ pub(crate) async fn encrypt<U: Units>(
 /// The ciphertext that the command returns.
 pub(crate) async fn encrypted<U: Units>(
     units: &U,
-    forms: &Forms<'_>,
+    variants: &Variants<'_>,
     budget: TimeBudget,
 ) -> Result<Encrypted, UnitsError> {
-    match ask(units, forms, budget).await?.response()? {
+    match ask(units, variants, budget).await?.response()? {
         Response::Ciphertext { iv, ciphertext } => Ok(Encrypted { iv, ciphertext: ciphertext.to_vec() }),
-        other => Err(unexpected(forms.first.command, &other)),
+        other => Err(unexpected(variants.first.command, &other)),
     }
 }
 
 /// The plaintext; `None` when the ciphertext was not made with this key and this associated data.
 pub(crate) async fn decrypt<U: Units>(
     units: &U,
-    key: BlobForms<'_>,
+    key: BlobVariants<'_>,
     iv: [u8; AES_GCM_IV_LEN],
     aad: &[u8],
     ciphertext: &[u8],
@@ -108,14 +112,14 @@ pub(crate) async fn decrypt<U: Units>(
 /// The plaintext that the command returns; `None` if the unit reports that key, ciphertext and associated data do not fit.
 pub(crate) async fn plaintext<U: Units>(
     units: &U,
-    forms: &Forms<'_>,
+    variants: &Variants<'_>,
     budget: TimeBudget,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, UnitsError> {
     // The port may return a refusal as its own error or inside the reply.
-    let reply = ask(units, forms, budget).await;
+    let reply = ask(units, variants, budget).await;
     match reply.as_ref().map_err(Clone::clone).and_then(UnitReply::response) {
         Ok(Response::Plaintext(plain)) => Ok(Some(Zeroizing::new(plain.to_vec()))),
-        Ok(other) => Err(unexpected(forms.first.command, &other)),
+        Ok(other) => Err(unexpected(variants.first.command, &other)),
         Err(UnitsError::Refused(refusal)) if refusal == UnitError::EncryptedDataInvalid.into() => Ok(None),
         Err(error) => Err(error),
     }
@@ -128,5 +132,5 @@ pub(crate) async fn reencipher<U: Units>(
     new: Wkid,
     budget: TimeBudget,
 ) -> Result<Vec<u8>, UnitsError> {
-    blob_under(units, &Forms::of(Command::Reencipher { blob }), new, budget).await
+    blob_under(units, &Variants::of(Command::Reencipher { blob }), new, budget).await
 }

@@ -6,16 +6,14 @@ use keystore::{Commit, Cond, Deadline, Freshness, Key, Keystore, OpId, StoreErro
 use rand_core::TryCryptoRng;
 use serde::{Deserialize, Serialize};
 use unit_api::proof::{self, INSTANCE_SECRET_LEN, InstanceSecret};
-use unit_api::{BlobHeader, VerificationPattern, Wkid};
+use unit_api::{BlobHeader, Variant, Variants, VerificationPattern, Wkid};
 
 use crate::call::TimeBudget;
-use crate::forms::BlobForms;
 use crate::record::{decode, encode};
 use crate::rng::random_array;
 use crate::seal::InstanceKeys;
-use crate::{
-    Form, Forms, InstanceId, OpenError, RandomFailed, RecordError, StoreMeta, Units, UnitsError, ask, layout,
-};
+use crate::variants::BlobVariants;
+use crate::{InstanceId, OpenError, RandomFailed, RecordError, StoreMeta, Units, UnitsError, ask, layout};
 
 /// The proof of a master key, as an instance's header holds it.
 pub type MasterKeyProof = unit_api::MasterKeyProof<Vec<u8>>;
@@ -243,16 +241,16 @@ impl InstanceHeader {
 
     /// The blobs that a unit can open: under the current master key, the next one, or both. A blob under another master key
     /// is returned too, for units to refuse.
-    pub(crate) fn serving<'a>(&self, blobs: &'a [Vec<u8>]) -> BlobForms<'a> {
+    pub(crate) fn serving<'a>(&self, blobs: &'a [Vec<u8>]) -> BlobVariants<'a> {
         let under = |wkid: Wkid| {
             blobs.iter().find(|blob| BlobHeader::claimed_wkid(blob) == Some(&wkid)).map(Vec::as_slice)
         };
         let current = under(self.proof.pattern.wkid());
         let next = self.next.as_ref().and_then(|next| under(next.proof.pattern.wkid()));
         match (current, next) {
-            (Some(first), second) => BlobForms { first, second },
-            (None, Some(only)) => BlobForms::one(only),
-            (None, None) => BlobForms::one(blobs.first().map_or(&[], Vec::as_slice)),
+            (Some(first), second) => BlobVariants { first, second },
+            (None, Some(only)) => BlobVariants::one(only),
+            (None, None) => BlobVariants::one(blobs.first().map_or(&[], Vec::as_slice)),
         }
     }
 
@@ -263,9 +261,9 @@ impl InstanceHeader {
         units: &U,
         budget: TimeBudget,
     ) -> Result<Option<InstanceKeys>, UnitsError> {
-        let second = self.next.as_ref().map(|next| Form { command: next.proof.open_secret(), under: None });
-        let forms = Forms { second, ..Forms::of(self.proof.open_secret()) };
-        let opened = ask::plaintext(units, &forms, budget).await?;
+        let second = self.next.as_ref().map(|next| Variant::of(next.proof.open_secret()));
+        let variants = Variants { second, ..Variants::of(self.proof.open_secret()) };
+        let opened = ask::plaintext(units, &variants, budget).await?;
         Ok(opened.and_then(|bytes| self.proof.check_secret(&bytes).map(InstanceKeys::derived_from)))
     }
 }
@@ -313,14 +311,15 @@ async fn prove<U: Units>(
     let drawn = ask::random(units, INSTANCE_SECRET_LEN as u16, budget).await?;
     let secret = InstanceSecret::from_slice(&drawn).expect("a unit gives as many bytes as it is asked for");
     let wkid = pattern.wkid();
-    let root_blob = ask::blob_under(units, &Forms::of(proof::generate_root()), wkid, budget).await?;
-    let sealed = ask::encrypted(units, &Forms::of(proof::seal_secret(&root_blob, secret)), budget).await?;
+    let root_blob = ask::blob_under(units, &Variants::of(proof::generate_root()), wkid, budget).await?;
+    let sealed = ask::encrypted(units, &Variants::of(proof::seal_secret(&root_blob, secret)), budget).await?;
     let sealed_secret = sealed.ciphertext.try_into().map_err(|_| UnitsError::Unexpected {
         command: "Encrypt",
         found: "a ciphertext of another length",
     })?;
     let canary = secret.canary();
-    let canary_blob = ask::blob_under(units, &Forms::of(proof::import_canary(&canary)), wkid, budget).await?;
+    let canary_blob =
+        ask::blob_under(units, &Variants::of(proof::import_canary(&canary)), wkid, budget).await?;
     let commitment = secret.commitment();
     let proof = MasterKeyProof { pattern, root_blob, iv: sealed.iv, sealed_secret, commitment, canary_blob };
     Ok((InstanceKeys::derived_from(secret), proof))

@@ -5,7 +5,6 @@ mod call;
 mod ciphertext;
 mod error;
 mod field;
-mod forms;
 mod header;
 mod id;
 mod join;
@@ -21,10 +20,10 @@ mod secret;
 mod service;
 mod state;
 mod time;
+mod variants;
 
 pub use call::Call;
 pub use error::{CiphertextError, Field, FieldRule, KmsError, RecordError};
-pub use forms::{Form, Forms};
 pub use header::{InstanceError, InstanceHeader, MasterKeyProof, Mode, NextMasterKey};
 pub use id::{InstanceId, KeyId, KeyRef, VersionId};
 pub use key::{
@@ -33,7 +32,7 @@ pub use key::{
 };
 pub use keystore::OpId;
 pub use meta::{OpenError, StoreMeta};
-pub use ports::{Clock, SystemClock, UnitReply, Units, UnitsError};
+pub use ports::{Clock, NoEligibleUnit, SystemClock, UnavailableUnit, UnitReply, Units, UnitsError};
 pub use rng::{RandomFailed, SharedRng};
 pub use rotation::{RotationError, RotationId, RotationPhase, RotationProfile, RotationStatus, UnitState};
 pub use secret::{Payload, Plaintext};

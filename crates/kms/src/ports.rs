@@ -3,58 +3,33 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use unit_api::{Command, Refusal, Response};
+use unit_api::{Refusal, Response, Variants};
 use zeroize::Zeroizing;
 
-use crate::Forms;
-
-/// Crypto units that hold an instance's master key, whichever of them serves.
+/// Crypto units that hold an instance's master key, as one: a command is executed by any of them.
 ///
-/// Who stands behind it routes, fails over and repeats by the rules of each command; the caller sees one answer.
+/// The implementation routes, fails over and retries by the rules of each command; the caller sees one answer.
 pub trait Units: Send + Sync + 'static {
-    /// Carries out a command on some eligible unit, waiting no longer than `deadline`.
+    /// Executes a command on an eligible unit within `deadline`, in the variant for that unit's master key.
     ///
-    /// Only commands that are not administrative are given.
+    /// The key service sends no administrative command.
     ///
     /// # Errors
-    /// Whatever kept every eligible unit from answering, or the refusal of the one that did.
+    /// What kept every eligible unit from answering, or the refusal of the one that answered.
     fn execute(
         &self,
-        command: &Command<'_>,
+        variants: &Variants<'_>,
         deadline: Duration,
     ) -> impl Future<Output = Result<UnitReply, UnitsError>> + Send;
-
-    /// Carries out a command in whichever of its forms is for the unit that serves it.
-    ///
-    /// As it stands, for units whose master key is never rotated: there the first form is as good as any.
-    ///
-    /// # Errors
-    /// As [`Self::execute`].
-    fn execute_forms(
-        &self,
-        forms: &Forms<'_>,
-        deadline: Duration,
-    ) -> impl Future<Output = Result<UnitReply, UnitsError>> + Send {
-        let command = forms.first.command;
-        async move { self.execute(&command, deadline).await }
-    }
 }
 
 impl<U: Units> Units for std::sync::Arc<U> {
     fn execute(
         &self,
-        command: &Command<'_>,
+        variants: &Variants<'_>,
         deadline: Duration,
     ) -> impl Future<Output = Result<UnitReply, UnitsError>> + Send {
-        U::execute(self, command, deadline)
-    }
-
-    fn execute_forms(
-        &self,
-        forms: &Forms<'_>,
-        deadline: Duration,
-    ) -> impl Future<Output = Result<UnitReply, UnitsError>> + Send {
-        U::execute_forms(self, forms, deadline)
+        U::execute(self, variants, deadline)
     }
 }
 
@@ -88,9 +63,9 @@ impl std::fmt::Debug for UnitReply {
 /// Why no unit carried out a command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnitsError {
-    /// No unit at present holds the instance's master key; says what stands in the way and what to do.
-    #[error("no crypto unit can serve the instance: {0}")]
-    NoEligibleUnit(String),
+    /// No unit could serve the command.
+    #[error("no crypto unit can serve the instance")]
+    NoEligibleUnit(#[source] NoEligibleUnit),
     /// The deadline passed before a unit answered.
     #[error("no crypto unit answered within the deadline")]
     DeadlineExceeded,
@@ -100,20 +75,57 @@ pub enum UnitsError {
         /// How long to wait at least.
         retry_after: Duration,
     },
-    /// The unit refused, by the number it gave.
+    /// The unit refused the command.
     #[error("a crypto unit refused")]
     Refused(#[source] Refusal),
     /// The unit's answer does not decode.
     #[error("a crypto unit's answer does not decode")]
     Malformed(#[source] unit_api::CodecError),
-    /// The unit answered another question than the one asked.
+    /// The unit's response is not one of this command.
     #[error("a crypto unit answered {command} with {found}")]
     Unexpected {
-        /// What was asked.
+        /// Name of the command.
         command: &'static str,
-        /// The variant that came.
+        /// Name of the response.
         found: &'static str,
     },
+}
+
+/// Why no unit could serve a command.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoEligibleUnit {
+    /// No unit was in a state in which it gets commands before the deadline passed.
+    #[error("{}", unit_list(.0))]
+    Unavailable(Vec<UnavailableUnit>),
+    /// Every unit that got the command was lost before it answered.
+    #[error("every crypto unit that got the command was lost before it answered")]
+    Lost,
+    /// The host that reaches the units was shut down.
+    #[error("the host was shut down")]
+    ShutDown,
+    /// The one unit that was asked cannot be reached.
+    #[error("the crypto unit cannot be reached: {0}")]
+    Unreachable(String),
+}
+
+/// A unit that gets no commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnavailableUnit {
+    /// Number of the unit in its instance.
+    pub number: u16,
+    /// State of the unit, such as `ejected` or `fenced`.
+    pub state: &'static str,
+    /// Reason of the state; empty where the state explains itself.
+    pub reason: String,
+}
+
+fn unit_list(units: &[UnavailableUnit]) -> String {
+    let unit = |unit: &UnavailableUnit| match unit.reason.as_str() {
+        "" => format!("unit {} is {}", unit.number, unit.state),
+        reason => format!("unit {} is {} ({reason})", unit.number, unit.state),
+    };
+    let units: Vec<String> = units.iter().map(unit).collect();
+    if units.is_empty() { "the instance has no crypto unit".to_owned() } else { units.join("; ") }
 }
 
 impl UnitsError {

@@ -7,8 +7,8 @@ use getrandom::SysRng;
 use keystore::StoreError;
 use kms::{
     Call, Field, InstanceError, InstanceHeader, InstanceId, KeyKind, KeyOrigin, KeyQuery, KeyRef, KeyState,
-    Kms, KmsError, KmsOptions, Mode, NewKey, OpenError, Payload, Plaintext, RecordError, SortBy,
-    SortProperty, StateSet, UnitsError,
+    Kms, KmsError, KmsOptions, Mode, NewKey, NoEligibleUnit, OpenError, Payload, Plaintext, RecordError,
+    SortBy, SortProperty, StateSet, UnitsError,
 };
 use unit_api::{UnitError, VerificationPattern};
 use uuid::Uuid;
@@ -275,7 +275,9 @@ async fn unknown_names_are_not_found() {
 async fn without_a_serving_unit_creation_fails_and_stores_nothing() {
     let w = World::new().await;
     let key = w.root(None).await;
-    w.unit.set_fault(Some(UnitsError::NoEligibleUnit("all units are down".into())));
+    w.unit.set_fault(Some(UnitsError::NoEligibleUnit(NoEligibleUnit::Unreachable(
+        "all units are down".to_owned(),
+    ))));
     let down = w.kms.wrap(&w.call(), &key, None, &[""; 0]).await.unwrap_err();
     assert!(matches!(down, KmsError::Units(UnitsError::NoEligibleUnit(_))) && down.is_retryable());
     assert!(w.kms.create_key(&w.call(), op(), new_key(KeyKind::Root, None)).await.is_err());
@@ -330,14 +332,15 @@ async fn the_proof_is_what_a_host_expects() {
     use hmac::Mac;
     use kms::Units;
     use sha2::Digest;
-    use unit_api::{Command, Response};
+    use unit_api::{Command, Response, Variants};
     let w = World::new().await;
     let header = InstanceHeader::read(&w.store, &mut SysRng, w.instance, PATIENCE).await.unwrap().unwrap();
     assert_eq!(header.pattern().as_bytes(), w.unit.pattern().as_bytes());
     let proof = header.proof;
     let (key, iv, ciphertext) = (&proof.root_blob, proof.iv, &proof.sealed_secret);
     let aad = b"hsm-sim instance secret v1";
-    let reply = w.unit.execute(&Command::Decrypt { key, iv, aad, ciphertext }, PATIENCE).await.unwrap();
+    let reply =
+        w.unit.execute(&Variants::of(Command::Decrypt { key, iv, aad, ciphertext }), PATIENCE).await.unwrap();
     let Response::Plaintext(secret) = reply.response().unwrap() else { panic!("no plaintext") };
     assert_eq!(secret.len(), 32);
     let commitment = sha2::Sha256::new().chain_update(b"hsm-sim instance commitment v1").chain_update(secret);

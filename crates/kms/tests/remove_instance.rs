@@ -5,7 +5,8 @@ use crate::common::{PATIENCE, new_key, op, pattern};
 use getrandom::SysRng;
 use keystore::{Deadline, Freshness, Key, Keystore};
 use kms::{
-    InstanceHeader, InstanceId, KeyKind, KeyRef, KmsError, NewKey, RemovalError, StoredInstance, UnitsError,
+    InstanceHeader, InstanceId, KeyKind, KeyRef, KmsError, NewKey, NoEligibleUnit, RemovalError,
+    StoredInstance, UnitsError,
 };
 
 /// More than one batch of records, and more than one of blobs.
@@ -26,7 +27,7 @@ async fn region(keys: usize) -> (Region, Vec<KeyRef>) {
 }
 
 fn zeroize(region: &Region) {
-    let gone = UnitsError::NoEligibleUnit("zeroized".to_owned());
+    let gone = UnitsError::NoEligibleUnit(NoEligibleUnit::Unreachable("zeroized".to_owned()));
     region.fleet.units.iter().for_each(|unit| unit.set_fault(Some(gone.clone())));
 }
 

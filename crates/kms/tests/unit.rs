@@ -14,7 +14,7 @@ use kms::{
     RotationPhase, Timers, Units,
 };
 use real::RealFleet;
-use unit_api::{Command, Response};
+use unit_api::{Command, Response, Variants};
 use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ async fn a_real_unit_permits_every_use_of_units() {
     // The canary answers a challenge, as in the host's check of a unit.
     let by = engine::MacMechanism::AesCmac;
     let challenge = Command::Sign { by, key: &header.proof.canary_blob, data: b"challenge" };
-    let answer = unit.execute(&challenge, PATIENCE).await.unwrap();
+    let answer = unit.execute(&Variants::of(challenge), PATIENCE).await.unwrap();
     assert!(matches!(answer.response().unwrap(), Response::Signature(mac) if mac.len() == 16));
 
     let options = KmsOptions::default().with_timers(Timers::UNGUARDED);

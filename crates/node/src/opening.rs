@@ -64,16 +64,12 @@ pub(crate) async fn open(
 ) -> Result<Open, NodeError> {
     let (proven_by, header) = find_or_create(parts, required).await?;
     let units = parts.directory.units().into_iter().filter(|unit| unit.is_operational());
-    let units = units.map(|unit| UnitAddress { number: unit.number, zone: unit.zone, socket: unit.socket });
-    let host = Host::start(HostConfig {
-        zone: parts.zone.clone(),
-        units: units.collect(),
-        proof: header.proof.clone(),
-        seed: getrandom::u64()?,
-    });
-    if let Some(next) = header.next {
-        host.set_proofs(header.proof, Some(next.proof));
-    }
+    let units = units.map(|unit| UnitAddress::new(unit.number, unit.zone, unit.endpoint));
+    let config = HostConfig::new(parts.zone.as_str(), header.proof)
+        .with_units(units)
+        .with_next_proof(header.next.map(|next| next.proof))
+        .with_seed(getrandom::u64()?);
+    let host = Host::start(config);
     // The first request need not wait for a unit to prove itself. Without any unit the node opens all the same: callers
     // are told, and a unit that becomes ready later is admitted then.
     let _ = host.wait_until(PATIENCE, |units| units.iter().any(|unit| unit.in_use)).await;
@@ -112,8 +108,9 @@ async fn find_or_create(
         let units = parts.directory.units().into_iter().filter(|unit| unit.is_operational());
         let queried = query_units(units, STATUS_PATIENCE).await;
         let (pattern, at) = common_master_key(&queried, settled).map_err(NodeError::NotReady)?;
-        let socket = queried.get(at).map(|queried| queried.unit.socket.clone()).unwrap_or_default();
-        let unit = OneUnit(UnitClient::connect(&socket).await?);
+        let endpoint =
+            queried.get(at).map(|queried| queried.unit.endpoint.clone()).ok_or(NodeError::NoInstance)?;
+        let unit = OneUnit(UnitClient::connect(endpoint).await?);
         for instance in missing {
             let header = create(parts, &unit, instance, pattern).await?;
             found = found.or(Some((instance, header)));

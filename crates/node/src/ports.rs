@@ -1,7 +1,7 @@
 //! What a node asks of its surroundings: where the crypto units are. Its clock is [`kms::Clock`].
 
+use host::Endpoint;
 use server::tke::{AdministeredUnit, UnitKind};
-use std::path::PathBuf;
 use tokio::sync::watch;
 use unit_api::UnitId;
 
@@ -15,8 +15,8 @@ pub struct UnitEntry {
     pub kind: UnitKind,
     /// Zone, such as `az1`. The host prefers units of its own zone.
     pub zone: String,
-    /// Unix socket that the unit listens on.
-    pub socket: PathBuf,
+    /// How the unit is reached.
+    pub endpoint: Endpoint,
     /// Serial number and instance of the module, as expected by the operator.
     pub id: UnitId,
     /// Index of the domain in its module.
@@ -30,11 +30,11 @@ pub struct UnitEntry {
 impl UnitEntry {
     /// An operational unit, domain 0 of its module, whose location is its zone.
     #[must_use]
-    pub fn new(number: u16, zone: impl Into<String>, socket: impl Into<PathBuf>, id: UnitId) -> Self {
+    pub fn new(number: u16, zone: impl Into<String>, endpoint: impl Into<Endpoint>, id: UnitId) -> Self {
         let zone = zone.into();
         let location = format!("[{zone}]");
-        let (kind, socket) = (UnitKind::Operational, socket.into());
-        Self { number, kind, zone, socket, id, domain: 0, location, out_of_service: None }
+        let (kind, endpoint) = (UnitKind::Operational, endpoint.into());
+        Self { number, kind, zone, endpoint, id, domain: 0, location, out_of_service: None }
     }
 
     /// Whether the unit serves requests. Recovery and failover units do not.

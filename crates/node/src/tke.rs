@@ -48,7 +48,7 @@ impl Administration for NodeAdministration {
         let Some(unit) = unit.filter(|unit| unit.administered() == *request.unit) else {
             return Err(ForwardError::Removed);
         };
-        let response = administer(&unit.socket, request.der).await;
+        let response = administer(&unit.endpoint, request.der).await;
         if let (Some(audit), Some(instance)) = (&parts.audit, parts.instances.first()) {
             audit.record(ForwardedCommand { request, instance }, &response).await;
         }

@@ -1,9 +1,8 @@
 //! The status that crypto units report, and what follows from it for the instances.
 
 use crate::ports::UnitEntry;
-use host::UnitClient;
+use host::{Endpoint, UnitClient};
 use server::tke::UnitLifecycle;
-use std::path::Path;
 use std::time::Duration;
 use unit_api::{Command, Condition, Envelope, Response, UnitStatus, VerificationPattern};
 use wire::text::error_chain;
@@ -22,11 +21,11 @@ pub async fn query_units(units: impl IntoIterator<Item = UnitEntry>, patience: D
     let asked: Vec<_> = units
         .into_iter()
         .map(|unit| {
-            let (socket, out_of_service) = (unit.socket.clone(), unit.out_of_service.clone());
+            let (endpoint, out_of_service) = (unit.endpoint.clone(), unit.out_of_service.clone());
             let asked = async move {
                 match out_of_service {
                     Some(why) => Err(why),
-                    None => query(&socket, patience).await,
+                    None => query(endpoint, patience).await,
                 }
             };
             (unit, tokio::spawn(asked))
@@ -40,9 +39,9 @@ pub async fn query_units(units: impl IntoIterator<Item = UnitEntry>, patience: D
     queried
 }
 
-async fn query(socket: &Path, patience: Duration) -> Result<UnitStatus, String> {
+async fn query(endpoint: Endpoint, patience: Duration) -> Result<UnitStatus, String> {
     let asked = async {
-        let unit = UnitClient::connect(socket).await?;
+        let unit = UnitClient::connect(endpoint).await?;
         unit.call(&Envelope::plain(Command::Status), patience).await
     };
     let reply = match tokio::time::timeout(patience, asked).await {
@@ -129,6 +128,7 @@ fn master_key(status: &Result<UnitStatus, String>) -> Result<VerificationPattern
 mod tests {
     use super::{QueriedUnit, common_master_key, lifecycle};
     use crate::ports::UnitEntry;
+    use std::path::Path;
     use unit_api::{Condition, NewRegister, UnitId, UnitStatus, VerificationPattern};
 
     const A: VerificationPattern = VerificationPattern::from_bytes([0xa; 32]);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     fn queried(reported: Vec<Result<UnitStatus, String>>) -> Vec<QueriedUnit> {
-        let unit = |number| UnitEntry::new(number, "az1", "unused", UnitId([1; 16]));
+        let unit = |number| UnitEntry::new(number, "az1", Path::new("unused"), UnitId([1; 16]));
         (1..).zip(reported).map(|(number, status)| QueriedUnit { unit: unit(number), status }).collect()
     }
 

@@ -1,12 +1,12 @@
 //! The key service as the front ends call it: one concrete type, whatever store and units are behind it.
 
 use keystore::AnyStore;
-use kms::{Forms, Kms, UnitReply, Units, UnitsError};
+use kms::{Kms, UnitReply, Units, UnitsError};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use unit_api::Command;
+use unit_api::Variants;
 
 /// The key service over any store and any units.
 pub type KeyService = Kms<Arc<AnyStore>, ServiceUnits>;
@@ -24,12 +24,12 @@ type Executing<'a> = Pin<Box<dyn Future<Output = Result<UnitReply, UnitsError>> 
 
 /// [`Units`] with boxed futures, so that it can be a trait object.
 trait DynUnits: Send + Sync + 'static {
-    fn execute<'a>(&'a self, forms: &'a Forms<'a>, deadline: Duration) -> Executing<'a>;
+    fn execute_boxed<'a>(&'a self, variants: &'a Variants<'a>, deadline: Duration) -> Executing<'a>;
 }
 
 impl<U: Units> DynUnits for U {
-    fn execute<'a>(&'a self, forms: &'a Forms<'a>, deadline: Duration) -> Executing<'a> {
-        Box::pin(self.execute_forms(forms, deadline))
+    fn execute_boxed<'a>(&'a self, variants: &'a Variants<'a>, deadline: Duration) -> Executing<'a> {
+        Box::pin(self.execute(variants, deadline))
     }
 }
 
@@ -42,12 +42,8 @@ impl ServiceUnits {
 }
 
 impl Units for ServiceUnits {
-    async fn execute(&self, command: &Command<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
-        self.0.execute(&Forms::of(*command), deadline).await
-    }
-
-    async fn execute_forms(&self, forms: &Forms<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
-        self.0.execute(forms, deadline).await
+    async fn execute(&self, variants: &Variants<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
+        self.0.execute_boxed(variants, deadline).await
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::common::{API_KEY, Answer, Bench, INSTANCE, TOKEN, base64, enveloped};
 use axum::http::{Method, StatusCode};
 use keystore::StoreError;
-use kms::{Timers, UnitsError};
+use kms::{NoEligibleUnit, Timers, UnitsError};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use server::ServeLimits;
@@ -337,7 +337,10 @@ async fn faults_behind_the_api_are_told_apart() {
     let id = bench.create_root().await;
     let wrap = async || bench.post(&format!("/keys/{id}/actions/wrap")).send().await;
     for (fault, code) in [
-        (UnitsError::NoEligibleUnit("load the master key".to_owned()), "NO_ELIGIBLE_CRYPTO_UNIT_ERR"),
+        (
+            UnitsError::NoEligibleUnit(NoEligibleUnit::Unreachable("load the master key".to_owned())),
+            "NO_ELIGIBLE_CRYPTO_UNIT_ERR",
+        ),
         (UnitsError::DeadlineExceeded, "DEADLINE_EXCEEDED_ERR"),
         (UnitsError::Busy { retry_after: Duration::from_millis(2500) }, "OVERLOADED_ERR"),
         (UnitsError::Unexpected { command: "Encrypt", found: "Done" }, "INTERNAL_ERR"),
@@ -349,7 +352,7 @@ async fn faults_behind_the_api_are_told_apart() {
             assert_eq!(answer.header("retry-after"), "3");
         }
         if let UnitsError::NoEligibleUnit(reason) = fault {
-            assert!(message(&answer).contains(&reason));
+            assert!(message(&answer).contains(&reason.to_string()));
         }
     }
     // Requests that need no unit are served.

@@ -30,6 +30,7 @@ mod limits;
 mod pattern;
 mod response;
 mod status;
+mod variants;
 
 pub use blob::{BLOB_HEADER_LEN, BlobHeader, KeyAttributes};
 pub use command::{Command, CommandHandler, CommandKind, Pace, Repetition};
@@ -44,3 +45,4 @@ pub use pattern::{VerificationPattern, WKID_LEN, Wkid};
 pub use proof::MasterKeyProof;
 pub use response::Response;
 pub use status::{Condition, NewRegister, UnitId, UnitStatus};
+pub use variants::{Variant, VariantKeys, Variants};

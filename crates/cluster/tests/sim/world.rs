@@ -2,12 +2,13 @@
 
 use crate::checkers::{Checkers, Seen};
 use cluster::{
-    Action, Answer, Cluster, Config, Forms, Instant, Policy, ProofOutcome, RequestId, UnitNumber, Verdict,
+    Action, Answer, Cluster, Config, Instant, Policy, ProofOutcome, RequestId, UnitNumber, Verdict,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
 use unit_api::{
-    Condition, NewRegister, Pace, Repetition, UnitError, UnitId, UnitStatus, VerificationPattern, Wkid,
+    Condition, NewRegister, Pace, Repetition, UnitError, UnitId, UnitStatus, VariantKeys,
+    VerificationPattern, Wkid,
 };
 
 const MS: u64 = 1_000_000;
@@ -159,9 +160,9 @@ impl World {
     /// Runs a scenario to its end; the digest of all that happened, or the first violation.
     pub(crate) fn run(scenario: Scenario) -> Result<u64, String> {
         let zones = ["a", "b", "c"];
-        let units = zones.iter().zip(1..).map(|(zone, n)| (UnitNumber(n), (*zone).to_owned())).collect();
+        let units = zones.iter().zip(1..).map(|(zone, n)| (UnitNumber(n), (*zone).to_owned()));
         let next = scenario.rotation.then_some(NEXT);
-        let config = Config { pattern: PATTERN, next, zone: "a".to_owned(), units };
+        let config = Config::new(PATTERN, "a", units).with_next(next);
         let mut world = Self {
             scenario,
             rng: scenario.seed.wrapping_mul(0x9e37_79b9).wrapping_add(1),
@@ -293,7 +294,7 @@ impl World {
                 let repetition = if id.is_multiple_of(4) { Repetition::Retry } else { Repetition::Hedge };
                 let policy = Policy { pace: Pace::Fast, repetition };
                 let deadline = Instant::after_start(Duration::from_nanos(deadline));
-                self.cluster.submit(now, RequestId(id), policy, self.forms(id), deadline);
+                self.cluster.submit(now, RequestId(id), policy, self.keys(id), deadline);
             }
             Event::Connected { unit, connection, .. } if self.units[unit].connection != connection => {}
             Event::Connected { unit, refused: true, .. } => {
@@ -436,9 +437,9 @@ impl World {
                 Action::AskStatus { unit } => self.send(index(unit), Message::Status),
                 Action::Prove { unit, wkid } => self.send(index(unit), Message::Prove(wkid)),
                 Action::Probe { unit, wkid } => self.send(index(unit), Message::Probe(wkid)),
-                Action::Send { unit, request, attempt, form } => {
-                    let forms = self.forms(request.0);
-                    let under = if form == 0 { forms.first } else { forms.second };
+                Action::Send { unit, request, attempt, variant } => {
+                    let keys = self.keys(request.0);
+                    let under = if variant == 0 { keys.first } else { keys.second };
                     let mut unit = index(unit);
                     if self.scenario.sabotage == Sabotage::UseFenced {
                         unit = (0..UNITS).find(|at| self.checkers.known_bad[*at]).unwrap_or(unit);
@@ -465,17 +466,17 @@ impl World {
         self.at(time, Event::AtUnit { unit, connection, message });
     }
 
-    /// What a request brings: mostly a blob in both forms, now and then nothing that is under a master key.
-    fn forms(&self, id: u64) -> Forms {
+    /// What a request brings: mostly a blob under both master keys, now and then nothing that is under a master key.
+    fn keys(&self, id: u64) -> VariantKeys {
         let second =
             (self.scenario.rotation && self.scenario.sabotage != Sabotage::OneForm).then(|| NEXT.wkid());
         let key_faults = [Fault::WrongKey, Fault::Lie, Fault::Clear];
         let free = !self.scenario.faults.iter().any(|fault| key_faults.contains(fault));
         match id % 8 {
-            0 if free => Forms::ANY,
+            0 if free => VariantKeys::ANY,
             // As a new key is made, under the master key that can still be re-enciphered if there is a unit for it.
-            1 => Forms { first: Some(PATTERN.wkid()), second, prefer_first: true },
-            _ => Forms { first: Some(PATTERN.wkid()), second, prefer_first: false },
+            1 => VariantKeys { first: Some(PATTERN.wkid()), second, prefer_first: true },
+            _ => VariantKeys { first: Some(PATTERN.wkid()), second, prefer_first: false },
         }
     }
 

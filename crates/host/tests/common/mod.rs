@@ -6,12 +6,12 @@ use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use cmac::{Cmac, Mac};
 use hmac::Hmac;
-use host::MasterKeyProof;
+use host::{Endpoint, MasterKeyProof};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -125,6 +125,26 @@ impl FakeUnit {
         *self.running.lock().unwrap() = Some(task.abort_handle());
     }
 
+    /// The unit over in-process pipes.
+    pub(crate) fn in_process(&self) -> Endpoint {
+        let (behaviour, served) = (self.behaviour.subscribe(), Arc::clone(&self.served));
+        Endpoint::in_process(move |stream| {
+            tokio::spawn(serve(stream, behaviour.clone(), Arc::clone(&served)));
+        })
+    }
+
+    /// The unit over blocking streams, each served on a thread.
+    pub(crate) fn blocking(&self) -> Endpoint {
+        let (behaviour, served) = (self.behaviour.subscribe(), Arc::clone(&self.served));
+        let runtime = tokio::runtime::Handle::current();
+        Endpoint::blocking(move |stream| {
+            stream.set_nonblocking(true).unwrap();
+            let _runtime = runtime.enter();
+            let stream = UnixStream::from_std(stream).unwrap();
+            tokio::spawn(serve(stream, behaviour.clone(), Arc::clone(&served)));
+        })
+    }
+
     /// As if the process was killed: every connection breaks, nobody listens.
     pub(crate) fn kill(&self) {
         if let Some(task) = self.running.lock().unwrap().take() {
@@ -149,7 +169,7 @@ impl Drop for FakeUnit {
 }
 
 async fn serve(
-    mut stream: UnixStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     mut behaviour: watch::Receiver<Behaviour>,
     served: Arc<std::sync::atomic::AtomicU64>,
 ) {

@@ -269,7 +269,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     pub async fn reencipher_external(&self, call: &Call<'_>, blob: &[u8]) -> Result<Vec<u8>, KmsError> {
         let command = unit_api::Command::Reencipher { blob };
         let (blob, _) =
-            ask::blob(&self.units, &crate::Forms::of(command), TimeBudget::new(call.deadline)).await?;
+            ask::blob(&self.units, &unit_api::Variants::of(command), TimeBudget::new(call.deadline)).await?;
         Ok(blob)
     }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use keystore::{Keystore, OpId, Revision};
-use unit_api::Command;
+use unit_api::{Command, Variants};
 
 use super::{CommitOutcome, Kms, LoadedKey, MAX_ATTEMPTS, MAX_MOVES, OpenInstance};
 use crate::ask;
@@ -10,7 +10,7 @@ use crate::call::TimeBudget;
 use crate::field::check_payload;
 use crate::record::{BlobRecord, MAX_VERSIONS, Record, Version};
 use crate::{
-    Call, Forms, KeyAction, KeyKind, KeyMetadata, KeyRef, KmsError, Payload, Timers, Units, VersionId, layout,
+    Call, KeyAction, KeyKind, KeyMetadata, KeyRef, KmsError, Payload, Timers, Units, VersionId, layout,
 };
 
 impl<S: Keystore, U: Units> Kms<S, U> {
@@ -101,10 +101,10 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let header = &instance.header;
         let current = header.pattern().wkid();
         let Some(next) = &header.next else {
-            return Ok(vec![ask::blob_under(&self.units, &Forms::of(command), current, budget).await?]);
+            return Ok(vec![ask::blob_under(&self.units, &Variants::of(command), current, budget).await?]);
         };
         let new = next.proof.pattern.wkid();
-        let under_current = Forms::under(current, command);
+        let under_current = Variants::under(current, command);
         if !next.activating {
             let blob = ask::blob_under(&self.units, &under_current, current, budget).await?;
             let second = self.reencipher(&blob, new, budget).await?;

@@ -7,8 +7,8 @@ use super::{Kms, LoadedKey};
 use crate::ask;
 use crate::call::TimeBudget;
 use crate::ciphertext::{Ciphertext, MAX_PLAINTEXT_LEN, encode_aad};
-use crate::forms::BlobForms;
 use crate::record::Version;
+use crate::variants::BlobVariants;
 use crate::{
     Call, Field, FieldRule, KeyAction, KeyRef, KmsError, Plaintext, Rewrapped, Rewrapping, Units, Unwrapped,
     VersionId, Wrapped, layout,
@@ -216,7 +216,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     async fn try_version(
         &self,
         budget: TimeBudget,
-        key: BlobForms<'_>,
+        key: BlobVariants<'_>,
         version: VersionId,
         ciphertext: &Ciphertext,
         aad: &[u8],

@@ -13,10 +13,10 @@ use keystore::{
 };
 use kms::rotation::{Position, RegionRotation, RegionStatus, Step, resume};
 use kms::{
-    Call, Forms, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsError, KmsOptions, Plaintext,
-    RotationPhase, RotationProfile, Timers, UnitReply, UnitState, Units, UnitsError,
+    Call, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsError, KmsOptions, Plaintext, RotationPhase,
+    RotationProfile, Timers, UnitReply, UnitState, Units, UnitsError,
 };
-use unit_api::{Command, NewRegister, UnitError, VerificationPattern};
+use unit_api::{Command, NewRegister, UnitError, Variants, VerificationPattern};
 use uuid::Uuid;
 
 use super::{ALICE, FakeUnit, PATIENCE, new_key, op, pattern};
@@ -160,28 +160,23 @@ impl Fleet {
 }
 
 impl Units for Fleet {
-    async fn execute(&self, command: &Command<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
-        self.execute_forms(&Forms::of(*command), deadline).await
-    }
-
-    async fn execute_forms(&self, forms: &Forms<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
+    async fn execute(&self, variants: &Variants<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
         // The host chooses a unit by its last known state.
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
-        let each: Vec<_> = std::iter::once(forms.first).chain(forms.second).collect();
-        let under = |i: usize| each.get(i).and_then(|form| form.under.or_else(|| form.command.wkid()));
+        let each: Vec<_> = variants.iter().collect();
         let units = (0..self.units.len()).map(|i| &self.units[(first + i) % self.units.len()]);
         let fits = |unit: &FakeUnit, i: usize| {
-            i < each.len() && under(i).is_none_or(|wkid| unit.shown().0.is_some_and(|p| p.wkid() == wkid))
+            each.get(i).is_some_and(|variant| variant.is_for(unit.shown().0.map(|pattern| pattern.wkid())))
         };
         let mut chosen: Vec<(&FakeUnit, usize)> =
             units.flat_map(|unit| [(unit, 0), (unit, 1)]).filter(|(unit, i)| fits(unit, *i)).collect();
-        if forms.prefer_first {
+        if variants.prefer_first {
             chosen.sort_by_key(|(_, i)| *i);
         }
         let (unit, i) = chosen.first().copied().unwrap_or((&self.units[first % self.units.len()], 0));
         tokio::task::yield_now().await;
-        let mut outcome = unit.execute(&each[i].command, deadline).await;
-        if matches!(forms.first.command, Command::GenerateKey { .. }) {
+        let mut outcome = unit.execute(&Variants::of(each[i].command), deadline).await;
+        if matches!(variants.first.command, Command::GenerateKey { .. }) {
             self.arrived.send_modify(|arrived| *arrived += 1);
             drop(self.gate.acquire().await.unwrap());
         }
@@ -191,7 +186,7 @@ impl Units for Fleet {
         if refused == Some(mismatch) {
             for (unit, i) in self.units.iter().flat_map(|unit| [(unit, 0), (unit, 1)]) {
                 if fits(unit, i) {
-                    outcome = unit.execute(&each[i].command, deadline).await;
+                    outcome = unit.execute(&Variants::of(each[i].command), deadline).await;
                     break;
                 }
             }

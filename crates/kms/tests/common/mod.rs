@@ -18,7 +18,7 @@ use kms::{
     UnitReply, Units, UnitsError,
 };
 use sha2::{Digest, Sha256};
-use unit_api::{Command, MAX_FRAME_LEN, Refusal, Reply, Response, UnitError, VerificationPattern};
+use unit_api::{Command, MAX_FRAME_LEN, Refusal, Reply, Response, UnitError, Variants, VerificationPattern};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -109,7 +109,8 @@ impl FakeUnit {
 }
 
 impl Units for FakeUnit {
-    async fn execute(&self, command: &Command<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
+    async fn execute(&self, variants: &Variants<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
+        let command = &variants.first.command;
         assert!(!deadline.is_zero() && !command.is_administrative());
         // Other tasks run meanwhile, as while a real unit works.
         tokio::task::yield_now().await;

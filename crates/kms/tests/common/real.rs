@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use kms::{Form, Forms, UnitReply, UnitState, Units, UnitsError};
+use kms::{NoEligibleUnit, UnitReply, UnitState, Units, UnitsError};
 use unit_api::admin::AdminCommand;
-use unit_api::{Command, UnitStatus, VerificationPattern};
+use unit_api::{Command, UnitStatus, Variants, VerificationPattern};
 use unit_testkit::TestUnit;
 use zeroize::Zeroizing;
 
@@ -70,23 +70,19 @@ impl RealFleet {
 }
 
 impl Units for RealFleet {
-    async fn execute(&self, command: &Command<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
-        self.execute_forms(&Forms::of(*command), deadline).await
-    }
-
-    async fn execute_forms(&self, forms: &Forms<'_>, _: Duration) -> Result<UnitReply, UnitsError> {
+    async fn execute(&self, variants: &Variants<'_>, _: Duration) -> Result<UnitReply, UnitsError> {
         let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.units.len();
         let in_turn = || self.units.iter().cycle().skip(first).take(self.units.len());
-        let fits = |unit: &RealUnit, form: &Form<'_>| match form.under.or_else(|| form.command.wkid()) {
-            None => true,
-            Some(wkid) => unit.status().current.is_some_and(|pattern| pattern.wkid() == wkid),
-        };
-        for form in std::iter::once(forms.first).chain(forms.second) {
-            if let Some(unit) = in_turn().find(|unit| fits(unit, &form)) {
-                return Ok(unit.ask(&form.command));
+        for variant in variants.iter() {
+            let fits = |unit: &&RealUnit| variant.is_for(unit.status().current.map(|pattern| pattern.wkid()));
+            if let Some(unit) = in_turn().find(fits) {
+                return Ok(unit.ask(&variant.command));
             }
         }
-        let unit = self.units.first().ok_or_else(|| UnitsError::NoEligibleUnit(String::new()))?;
-        Ok(unit.ask(&forms.first.command))
+        let unit = self
+            .units
+            .first()
+            .ok_or_else(|| UnitsError::NoEligibleUnit(NoEligibleUnit::Unavailable(Vec::new())))?;
+        Ok(unit.ask(&variants.first.command))
     }
 }

@@ -8,8 +8,8 @@ use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use keystore::{AnyStore, MemoryStore, StoreError, StoreIdentity, WallClock};
 use kms::{
-    Clock, Forms, InstanceHeader, InstanceId, Kms, KmsOptions, RotationProfile, Timers, UnitReply, UnitState,
-    Units, UnitsError,
+    Clock, InstanceHeader, InstanceId, Kms, KmsOptions, RotationProfile, Timers, UnitReply, UnitState, Units,
+    UnitsError,
 };
 use serde_json::{Value, json};
 use server::auth::{Auth, AuthConfig, Identity, SigningKey};
@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::ServiceExt as _;
 use unit_api::admin::AdminCommand;
-use unit_api::{Command, UnitStatus, VerificationPattern};
+use unit_api::{UnitStatus, Variants, VerificationPattern};
 use unit_testkit::TestUnit;
 use uuid::Uuid;
 
@@ -76,19 +76,13 @@ impl OneUnit {
 }
 
 impl Units for OneUnit {
-    async fn execute(&self, command: &Command<'_>, _: Duration) -> Result<UnitReply, UnitsError> {
-        match self.fault.lock().unwrap().clone() {
-            Some(fault) => Err(fault),
-            None => Ok(UnitReply::from_body(self.unit.lock().unwrap().reply_body(*command).into())),
+    async fn execute(&self, variants: &Variants<'_>, _: Duration) -> Result<UnitReply, UnitsError> {
+        if let Some(fault) = self.fault.lock().unwrap().clone() {
+            return Err(fault);
         }
-    }
-
-    async fn execute_forms(&self, forms: &Forms<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
         let current = self.status().current.map(|pattern| pattern.wkid());
-        let each = || std::iter::once(&forms.first).chain(&forms.second);
-        let fits = |form: &&kms::Form<'_>| form.under.or_else(|| form.command.wkid()) == current;
-        let form = each().find(fits).unwrap_or(&forms.first);
-        self.execute(&form.command, deadline).await
+        let variant = variants.iter().find(|variant| variant.is_for(current)).unwrap_or(&variants.first);
+        Ok(UnitReply::from_body(self.unit.lock().unwrap().reply_body(variant.command).into()))
     }
 }
 

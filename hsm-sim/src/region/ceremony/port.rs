@@ -10,6 +10,6 @@ pub struct SocketPort(pub PathBuf);
 
 impl UnitPort for SocketPort {
     async fn exchange(&self, request: &[u8]) -> Result<Vec<u8>, PortError> {
-        Ok(node::administer(&self.0, request).await?)
+        Ok(node::administer(&self.0.as_path().into(), request).await?)
     }
 }

@@ -1,4 +1,4 @@
-//! What the host asks units for itself: who they are, and to show that they hold the master key.
+//! The host's own exchanges with units: status, and proof that they hold the master key.
 
 use crate::driver::Driver;
 use crate::link::CloseReason;
@@ -8,23 +8,23 @@ use std::sync::Arc;
 use unit_api::proof::CHALLENGE_LEN;
 use unit_api::{CodecError, Command, Refusal, Response, UnitError, Wkid};
 
-/// What to ask.
+/// A check of one unit.
 #[derive(Clone, Copy)]
-pub(crate) enum Errand {
-    /// Who are you?
+pub(crate) enum HealthCheck {
+    /// Ask for the status.
     Status,
-    /// With this master key, open the instance's secret, and answer a challenge under the canary.
+    /// With this master key, have the unit open the instance secret and answer a challenge under the canary.
     Prove(Wkid),
-    /// Answer a challenge under the canary.
+    /// Have the unit answer a challenge under the canary.
     Probe(Wkid),
 }
 
-/// Asks, and tells the cluster what came of it. If nothing came, the connection's end has told it already.
-pub(crate) async fn run(driver: Arc<Driver>, unit: UnitNumber, generation: u64, errand: Errand) {
-    let _answered = match errand {
-        Errand::Status => ask_status(&driver, unit, generation).await,
-        Errand::Prove(wkid) => prove(&driver, unit, generation, wkid).await,
-        Errand::Probe(wkid) => probe(&driver, unit, generation, wkid).await,
+/// Runs the check and reports the result to the cluster. The end of the connection is reported elsewhere.
+pub(crate) async fn run(driver: Arc<Driver>, unit: UnitNumber, generation: u64, check: HealthCheck) {
+    let _answered = match check {
+        HealthCheck::Status => ask_status(&driver, unit, generation).await,
+        HealthCheck::Prove(wkid) => prove(&driver, unit, generation, wkid).await,
+        HealthCheck::Probe(wkid) => probe(&driver, unit, generation, wkid).await,
     };
 }
 
@@ -41,7 +41,7 @@ async fn ask_status(driver: &Arc<Driver>, unit: UnitNumber, generation: u64) -> 
 }
 
 async fn prove(driver: &Arc<Driver>, unit: UnitNumber, generation: u64, wkid: Wkid) -> Option<()> {
-    // A master key that is legal no longer has no proof: the errand goes unanswered, and the unit is asked again.
+    // A master key that is legal no longer has no proof: the check has no result, and the unit is asked again.
     let (proof, _) = driver.proof_of(wkid)?;
     let frame = driver.ask(unit, generation, proof.open_secret()).await?;
     let key = match frame.response() {
@@ -89,7 +89,7 @@ async fn challenge(
     verifies: impl FnOnce(&[u8; CHALLENGE_LEN], &[u8]) -> bool,
 ) -> Option<ProofOutcome> {
     let mut fresh = [0; CHALLENGE_LEN];
-    // Without entropy there is no proof: the errand goes unanswered, and the unit is asked again later.
+    // Without entropy there is no proof: the check has no result, and the unit is asked again later.
     getrandom::fill(&mut fresh).ok()?;
     let frame = driver.ask(unit, generation, proof.answer_challenge(&fresh)).await?;
     Some(match frame.response() {
