@@ -2,11 +2,13 @@
 
 mod claim;
 mod follower;
+mod membership;
 mod rotation;
 mod sweeper;
 
 use crate::metrics::JobMetrics;
 use crate::node::Store;
+use crate::ports::UnitDirectory;
 use host::Host;
 use kms::InstanceId;
 use server::KeyService;
@@ -51,6 +53,7 @@ pub(crate) struct JobContext {
     pub(crate) store: Store,
     pub(crate) kms: Arc<KeyService>,
     pub(crate) host: Host,
+    pub(crate) directory: Arc<dyn UnitDirectory>,
     pub(crate) instances: Arc<[InstanceId]>,
     /// The instance whose header has the units' master-key proofs.
     pub(crate) proven_by: InstanceId,
@@ -80,6 +83,7 @@ impl Jobs {
             claiming.spawn(sweeper::run(context.clone(), stopped.clone())),
             claiming.spawn(rotation::run(context.clone(), stopped)),
         ];
+        handles.push(following.spawn(membership::run(context.clone())));
         for instance in context.instances.iter().copied() {
             handles.push(following.spawn(follower::run(context.clone(), instance)));
         }

@@ -36,7 +36,7 @@ pub use host::Host;
 pub use jobs::JobTiming;
 pub use kms::Clock;
 pub use node::{Node, NodeError, Store};
-pub use ports::{StaticDirectory, UnitDirectory, UnitEntry};
+pub use ports::{StaticDirectory, UnitDirectory, UnitEntry, UnitList};
 pub use server::rest::{Instance, ServiceKind};
 pub use server::tke::{InstanceState, UnitKind, UnitLifecycle};
 pub use unit_link::administer;

@@ -81,6 +81,7 @@ pub(crate) async fn open(
         store: Arc::clone(&parts.store),
         kms: Arc::clone(&kms),
         host: host.clone(),
+        directory: Arc::clone(&parts.directory),
         instances: parts.instances.iter().map(|instance| instance.id).collect(),
         proven_by,
         timing: parts.timing,

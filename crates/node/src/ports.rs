@@ -2,6 +2,7 @@
 
 use host::Endpoint;
 use server::tke::{AdministeredUnit, UnitKind};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use unit_api::UnitId;
 
@@ -83,6 +84,41 @@ impl StaticDirectory {
 impl UnitDirectory for StaticDirectory {
     fn units(&self) -> Vec<UnitEntry> {
         self.units.clone()
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+}
+
+/// A list of units that the program changes while the node runs. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct UnitList {
+    units: Arc<Mutex<Vec<UnitEntry>>>,
+    changes: watch::Sender<()>,
+}
+
+impl UnitList {
+    /// A list of these units.
+    #[must_use]
+    pub fn new(units: impl IntoIterator<Item = UnitEntry>) -> Self {
+        let list = Self::default();
+        list.set(units);
+        list
+    }
+
+    /// Replaces the units. Nodes add those that are new, and drain and remove those that are not listed any more.
+    pub fn set(&self, units: impl IntoIterator<Item = UnitEntry>) {
+        let mut units: Vec<_> = units.into_iter().collect();
+        units.sort_by_key(|unit| unit.number);
+        *self.units.lock().unwrap_or_else(PoisonError::into_inner) = units;
+        self.changes.send_replace(());
+    }
+}
+
+impl UnitDirectory for UnitList {
+    fn units(&self) -> Vec<UnitEntry> {
+        self.units.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn changes(&self) -> watch::Receiver<()> {

@@ -8,4 +8,5 @@ mod common;
 mod health;
 mod jobs;
 mod logs;
+mod membership;
 mod metrics;

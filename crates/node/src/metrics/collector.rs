@@ -2,7 +2,7 @@
 
 use super::WeakNode;
 use crate::node::Shared;
-use host::UnitView;
+use host::{Host, RetryStats, UnitView};
 use keystore::{CommitStats, FLUSH_BOUNDS};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet};
@@ -10,6 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use std::fmt;
+use unit_api::VerificationPattern;
 
 #[derive(Debug)]
 pub(super) struct NodeCollector(pub(super) WeakNode);
@@ -28,6 +29,13 @@ struct UnitStateLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UnitReasonLabels {
+    unit: u16,
+    zone: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
 }
@@ -38,7 +46,10 @@ impl Collector for NodeCollector {
         build(&mut encoder)?;
         readiness(&node, &mut encoder)?;
         if let Some(host) = node.host() {
-            units(&host.units(), &mut encoder)?;
+            let snapshot = host.snapshot();
+            units(&snapshot.units, &mut encoder)?;
+            master_keys(host, &snapshot.units, &mut encoder)?;
+            retries(&snapshot.retries, &mut encoder)?;
         }
         if let Some(stats) = node.parts.store.commit_stats() {
             commits(&stats, &mut encoder)?;
@@ -84,15 +95,63 @@ fn units(units: &[UnitView], encoder: &mut DescriptorEncoder<'_>) -> Result<(), 
             ConstGauge::new(value(unit)).encode(gauge.encode_family(&labels(unit))?)?;
         }
     }
-    let counters: [UnitMetric<u64>; 2] = [
+    let counters: [UnitMetric<u64>; 3] = [
         ("unit_served_commands", "Commands that the unit has answered", |unit| unit.served),
         ("unit_failed_commands", "Commands that failed through a fault of the unit", |unit| unit.failed),
+        ("unit_fences", "Times that the host fenced the unit", |unit| unit.fences),
     ];
     for (name, help, value) in counters {
         let mut counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for unit in units {
             ConstCounter::new(value(unit)).encode(counter.encode_family(&labels(unit))?)?;
         }
+    }
+    Ok(())
+}
+
+/// Ejections by reason, and whether each unit holds a master key of the instance.
+fn master_keys(
+    host: &Host,
+    units: &[UnitView],
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let help = "Times that the host ejected the unit";
+    let mut ejections = encoder.encode_descriptor("unit_ejections", help, None, MetricType::Counter)?;
+    for unit in units {
+        for (cause, count) in unit.ejections {
+            let labels =
+                UnitReasonLabels { unit: unit.number, zone: unit.zone.clone(), reason: cause.name() };
+            ConstCounter::new(count).encode(ejections.encode_family(&labels)?)?;
+        }
+    }
+    let (current, next) = (host.pattern(), host.next_pattern());
+    let help = "Whether the unit reports a master key of the instance";
+    let mut gauge = encoder.encode_descriptor("unit_has_master_key", help, None, MetricType::Gauge)?;
+    for unit in units {
+        let legal = |held: &VerificationPattern| {
+            held.is_of_same_key(&current) || next.is_some_and(|next| held.is_of_same_key(&next))
+        };
+        let holds = i64::from(unit.pattern.as_ref().is_some_and(legal));
+        ConstGauge::new(holds).encode(gauge.encode_family(&labels(unit))?)?;
+    }
+    Ok(())
+}
+
+fn retries(stats: &RetryStats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    for (name, help, count) in [
+        ("host_commands", "Commands that the host was given", stats.requests),
+        ("host_retries", "Copies sent after a unit refused, lost or did not answer a command", stats.retries),
+        ("host_hedges", "Copies sent because the first one took long", stats.hedges),
+    ] {
+        let counter = ConstCounter::new(count);
+        counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+    }
+    for (name, help, millis) in [
+        ("host_retry_budget_tokens", "Retries that the budget has left", stats.retry_budget_millis),
+        ("host_hedge_budget_tokens", "Hedges that the budget has left", stats.hedge_budget_millis),
+    ] {
+        let gauge = ConstGauge::new(f64::from(millis) / 1000.0);
+        gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
     }
     Ok(())
 }

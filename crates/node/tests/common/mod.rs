@@ -11,7 +11,7 @@ use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use keystore::{AnyStore, MemoryStore, StoreIdentity, WallClock};
 use kms::InstanceId;
-use node::{Clock, Instance, JobTiming, Node, NodeBuilder, ServiceKind, StaticDirectory};
+use node::{Clock, Instance, JobTiming, Node, NodeBuilder, ServiceKind, StaticDirectory, UnitDirectory};
 use serde_json::{Value, json};
 use server::auth::{Auth, AuthConfig, Identity, SigningKey};
 use std::collections::BTreeMap;
@@ -86,6 +86,11 @@ impl Region {
 
     /// A node that serves one instance to one caller.
     pub(crate) fn builder(&self, name: &str, lease: Duration) -> NodeBuilder {
+        let directory = StaticDirectory::new(self.units.iter().map(SocketUnit::entry));
+        self.builder_over(directory, name, lease)
+    }
+
+    fn builder_over(&self, directory: impl UnitDirectory, name: &str, lease: Duration) -> NodeBuilder {
         let identity = Identity { iam_id: "IBMid-alice".to_owned(), account: "acc".to_owned() };
         let auth = Auth::new(AuthConfig {
             tokens: vec![(TOKEN.to_owned().into(), identity.clone())],
@@ -96,7 +101,6 @@ impl Region {
         timing.lease = lease;
         timing.sweep_pause = Duration::from_millis(20);
         timing.retry_pause = Duration::from_millis(20);
-        let directory = StaticDirectory::new(self.units.iter().map(SocketUnit::entry));
         Node::builder(Arc::clone(&self.store), directory, Arc::clone(&self.clock) as _)
             .name(name)
             .instance(Instance {
@@ -107,6 +111,11 @@ impl Region {
             })
             .auth(auth)
             .job_timing(timing)
+    }
+
+    /// A node over these units.
+    pub(crate) async fn node_over(&self, units: impl UnitDirectory, name: &str, lease: Duration) -> TestNode {
+        TestNode(self.builder_over(units, name, lease).start().await.unwrap())
     }
 
     pub(crate) async fn node(&self, name: &str, lease: Duration) -> TestNode {
