@@ -66,7 +66,7 @@ pub enum Action {
     Fail {
         /// Request that fails.
         request: RequestId,
-        /// Reason.
+        /// Reason for the caller.
         failure: Failure,
     },
 }

@@ -10,7 +10,7 @@ const BUCKETS: usize = 240;
 const WINDOW: Duration = Duration::from_secs(5);
 /// … or after this many answers.
 const WINDOW_ANSWERS: u32 = 4096;
-/// The quantiles used in every request are worked out anew after this many answers.
+/// The quantiles used in every request are computed again after this many answers.
 const REFRESH: u32 = 32;
 
 /// Rolling quantiles over the last one to two windows, in microseconds.

@@ -8,11 +8,11 @@ use unit_api::{UnitId, VerificationPattern, Wkid};
 
 /// The connection to a unit.
 pub(crate) enum Link {
-    /// None, until this moment.
+    /// No connection; the next attempt is due at this moment.
     Down { retry_at: Instant },
-    /// Asked for; given up at this moment.
+    /// Being opened; abandoned at this moment.
     Connecting { give_up_at: Instant },
-    /// There.
+    /// The connection is open.
     Up,
 }
 

@@ -92,7 +92,7 @@ impl Cluster {
                 unit.talk = Talk::Idle { until: now.plus(tuning::PROBE_PERIOD) };
                 let moved_on = unit.admitted.is_some() && unit.admitted != unit.wkid();
                 (unit.admitted, unit.asked_again) = (unit.wkid(), false);
-                // There is nobody to spare a first unit, and one that has only changed its master key needs no sparing.
+                // A first unit has to take everything, and one that has only changed its master key is warm already.
                 let ramp = if first || moved_on { Duration::ZERO } else { tuning::ADMISSION_RAMP };
                 self.change(now, at, &HealthEvent::Admitted { ramp });
                 return self.settle(now);

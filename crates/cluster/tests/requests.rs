@@ -223,7 +223,7 @@ fn too_many_requests_that_wait_are_refused() {
 }
 
 #[test]
-fn a_unit_that_loses_copies_is_connected_anew() {
+fn a_unit_that_loses_copies_is_connected_again() {
     let mut cluster = ready(2);
     cluster.submit(ms(10), RequestId(1), PLAIN, VariantKeys::ANY, ms(100));
     let (n, ..) = sends(&mut cluster)[0];

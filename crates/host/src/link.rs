@@ -63,11 +63,11 @@ impl ReplyFrame {
     /// # Errors
     /// The unit's refusal.
     pub fn response(&self) -> Result<Response<'_>, Refusal> {
-        // Whoever made the frame has decoded it once, so that malformed is an answer nobody gets.
+        // The frame was decoded once when it arrived, so this error does not occur.
         decode_reply(&self.0).map_err(|_| UnitError::FrameMalformed)?.result
     }
 
-    /// The reply as it came, without its length bytes, for whoever decodes it elsewhere.
+    /// The reply as it came, without its length bytes, to be decoded elsewhere.
     #[must_use]
     pub fn into_body(self) -> Zeroizing<Vec<u8>> {
         self.0
@@ -88,7 +88,7 @@ struct Queued {
     started: bool,
 }
 
-/// The way out: frames queue here and are written by whoever comes first.
+/// Outgoing frames: queued here, and written by the caller or the connection's task, whichever comes first.
 pub(crate) struct Outbox(Mutex<OutboxState>);
 
 struct OutboxState {

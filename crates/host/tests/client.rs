@@ -56,7 +56,7 @@ async fn a_unit_that_says_nothing_is_waited_for_until_the_deadline() {
     let answer = client.call(&random(1), Duration::from_millis(20)).await;
     assert!(matches!(answer, Err(LinkError::DeadlineExceeded(_))), "{answer:?}");
     unit.change(|b| b.paused = false);
-    // The late answer is nobody's; the next call gets its own.
+    // The late answer is dropped; the next call gets its own.
     let frame = client.call(&random(3), SOON).await.unwrap();
     assert!(matches!(frame.response(), Ok(Response::Random([9, 9, 9]))));
 }

@@ -301,7 +301,7 @@ async fn the_only_unit_may_die_and_return_under_a_call() {
 }
 
 #[tokio::test]
-async fn a_foreign_blob_is_the_callers_fault_and_fences_nobody() {
+async fn a_foreign_blob_is_the_callers_fault_and_fences_no_unit() {
     let Region { host, units: _units, _folder } = ready().await;
     let foreign = blob(pattern(2), KEY);
     for _ in 0..50 {

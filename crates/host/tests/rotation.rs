@@ -101,7 +101,7 @@ async fn a_unit_left_behind_is_fenced_with_both_patterns_and_comes_back() {
     }
     let new = blob(pattern(NEW), KEY);
     host.call(&sign(&new), SOON).await.unwrap();
-    // What only the old master key opens is refused at once, and nobody is blamed.
+    // What only the old master key opens is refused at once, and no unit is blamed.
     let refused = host.call(&sign(&blob(pattern(OLD), KEY)), SOON).await;
     assert_eq!(refused.err(), Some(HostError::Refused(UnitError::WkidMismatch.into())));
     assert!(shows(&host.units()[0], NEW));

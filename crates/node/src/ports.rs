@@ -12,7 +12,7 @@ use unit_api::UnitId;
 pub struct UnitEntry {
     /// Number in the region, from 1, unique.
     pub number: u16,
-    /// Purpose.
+    /// Whether the unit serves, generates master keys for recovery, or stands by.
     pub kind: UnitKind,
     /// Zone, such as `az1`. The host prefers units of its own zone.
     pub zone: String,

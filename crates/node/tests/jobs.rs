@@ -117,7 +117,7 @@ async fn one_node_sweeps_and_another_takes_over_when_it_dies() {
 #[tokio::test]
 async fn a_node_that_stops_hands_its_jobs_over_at_once() {
     let region = Region::keyed();
-    // Nobody waits for the end of such a lease.
+    // The test does not wait for the end of such a lease.
     let (a, b) = (region.node("a", PATIENCE * 10).await, region.node("b", PATIENCE * 10).await);
     let claimed = "hsm_job_claimed{job=\"sweeper\"}";
     wait_until("a node sweeps", async || a.metric(claimed).await + b.metric(claimed).await == 1.0).await;

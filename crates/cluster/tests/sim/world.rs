@@ -29,7 +29,7 @@ pub(crate) enum Fault {
     Kill,
     /// It stands still.
     Pause,
-    /// Nothing goes in or comes out, and nobody is told.
+    /// Nothing goes in or comes out, and neither side is told.
     Cut,
     /// It takes 20 times as long.
     Slow,

@@ -145,7 +145,7 @@ impl FakeUnit {
         })
     }
 
-    /// As if the process was killed: every connection breaks, nobody listens.
+    /// As if the process was killed: every connection breaks, and the socket is gone.
     pub(crate) fn kill(&self) {
         if let Some(task) = self.running.lock().unwrap().take() {
             task.abort();
