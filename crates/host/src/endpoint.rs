@@ -93,6 +93,12 @@ fn halves(stream: UnixStream) -> (Reader, Writer) {
     (Box::pin(reader), Box::pin(writer))
 }
 
+impl From<&str> for Endpoint {
+    fn from(path: &str) -> Self {
+        Self::unix(path)
+    }
+}
+
 impl From<&Path> for Endpoint {
     fn from(path: &Path) -> Self {
         Self::unix(path)

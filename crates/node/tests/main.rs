@@ -5,6 +5,7 @@
 
 mod common;
 
+mod embed;
 mod health;
 mod jobs;
 mod logs;

@@ -2,7 +2,7 @@
 //!
 //! Everything is real except durability, and nothing is secret: never use it with a key that matters.
 //!
-//! It deliberately has no sockets, files, or ceremonies of several people. Failures panic.
+//! It deliberately has no sockets of its own, files, or ceremonies of several people. Failures panic.
 
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
@@ -17,10 +17,12 @@ pub use scripted_rng::ScriptedRng;
 
 use engine::{Engine, KeySpec, KeyUses};
 use engine_soft::SoftEngine;
+use std::io::{self, Read, Write};
+use std::sync::Mutex;
 use unit_api::admin::{AdminCommand, AdminRefusal, AdminResponse, AdminResponseBlock};
 use unit_api::{
     Command, Envelope, FRAME_HEADER_LEN, MAX_FRAME_LEN, Refusal, Reply, Response, Target, UnitStatus,
-    VerificationPattern, encode_reply,
+    VerificationPattern, decode_request, encode_reply,
 };
 use unit_core::Unit;
 
@@ -135,6 +137,36 @@ impl<E: Engine> TestUnit<E> {
     pub fn run(&mut self, command: Command<'_>) -> Response<'_> {
         let name = command.name();
         self.execute(command).unwrap_or_else(|refusal| panic!("the unit refused {name}: {refusal}"))
+    }
+
+    /// Serves one connection, a blocking stream, until the peer closes it.
+    ///
+    /// # Errors
+    /// The stream failed, or the peer sent what is no request.
+    ///
+    /// # Panics
+    /// If a response does not fit a frame, or the unit panicked before.
+    pub fn serve(unit: &Mutex<Self>, mut stream: impl Read + Write) -> io::Result<()> {
+        let mut frame = vec![0; FRAME_HEADER_LEN + MAX_FRAME_LEN];
+        let mut header = [0; FRAME_HEADER_LEN];
+        loop {
+            match stream.read_exact(&mut header) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+                read => read?,
+            }
+            let len = u32::from_be_bytes(header) as usize;
+            let body = frame.get_mut(..len.min(MAX_FRAME_LEN)).unwrap_or_default();
+            stream.read_exact(body)?;
+            let request = body.to_vec();
+            let request = decode_request(&request).map_err(|error| io::Error::other(error.to_string()))?;
+            let len = {
+                let mut unit = unit.lock().expect("no command panicked");
+                let result = unit.execute(request.envelope.command);
+                let reply = Reply { number: request.number, result };
+                encode_reply(&reply, &mut frame).expect("there is room for the answer")
+            };
+            stream.write_all(frame.get(..len).unwrap_or_default())?;
+        }
     }
 
     /// The body of the frame that replies to a command, whether or not it is refused.
