@@ -1,15 +1,4 @@
-//! Drives the cluster of crypto units: sockets, timers, admission by proof, calls.
-//!
-//! [`Host`] is for work that any unit of the instance can do. [`UnitClient`] is for one unit: ceremonies,
-//! administration, inspection.
-//!
-//! What this crate deliberately does not know: keys of customers, where the header comes from, and every rule of
-//! routing, retry and ejection – those are `cluster`'s, where they can be simulated.
-//!
-//! Invariants:
-//! - The lock round the state is held for one event at a time, never across a system call on a socket or an await.
-//! - A unit serves only after it has opened the instance's secret and answered a fresh challenge.
-//! - Frames are wiped when they have been written, handed over, or given up.
+#![doc = include_str!("../README.md")]
 
 mod call;
 mod client;
