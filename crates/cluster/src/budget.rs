@@ -37,6 +37,21 @@ impl Budget {
     }
 }
 
+/// How often requests were sent again, and what the budgets have left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryStats {
+    /// Requests submitted.
+    pub requests: u64,
+    /// Copies sent after another unit had refused, lost or not answered the request.
+    pub retries: u64,
+    /// Copies sent because the first one took long.
+    pub hedges: u64,
+    /// Tokens left in the retry budget, in thousandths; a retry that is not free costs 1000.
+    pub retry_budget_millis: u32,
+    /// Tokens left in the hedge budget, likewise.
+    pub hedge_budget_millis: u32,
+}
+
 /// How many of the answers of the last one to two seconds were bad.
 #[derive(Default)]
 pub(crate) struct Failures {

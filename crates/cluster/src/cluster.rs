@@ -1,66 +1,19 @@
 //! Requests over units.
 
-use crate::budget::{Budget, Failures};
+use crate::budget::{Budget, Failures, RetryStats};
 use crate::eligible::{EligibleUnits, LegalKeys};
 use crate::latency::Latency;
 use crate::request::{Phase, Request, RetryCost, Try};
 use crate::rng::Rng;
 use crate::unit::{Identity, Unit};
 use crate::{
-    Action, Answer, Failure, FenceReason, Health, Instant, MAX_TRIES, MAX_UNITS, MAX_WAITING, Policy,
+    Action, Answer, Config, Failure, FenceReason, Health, Instant, MAX_TRIES, MAX_UNITS, MAX_WAITING, Policy,
     RequestId, Transition, UnitNumber, UnitView, Verdict, route, tuning,
 };
 use core::ops::Bound;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use unit_api::{Pace, VariantKeys, VerificationPattern};
-
-/// The master keys, the zone and the first units of a cluster.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Config {
-    /// Verification pattern of the instance's master key.
-    pub pattern: VerificationPattern,
-    /// Verification pattern of the next master key, during a rotation.
-    pub next: Option<VerificationPattern>,
-    /// Zone of the host: units there are used first.
-    pub zone: String,
-    /// The units and their zones, [`MAX_UNITS`] at most, each number once.
-    pub units: Vec<(UnitNumber, String)>,
-}
-
-impl Config {
-    /// A cluster of these units, without a rotation of the master key.
-    #[must_use]
-    pub fn new(
-        pattern: VerificationPattern,
-        zone: impl Into<String>,
-        units: impl IntoIterator<Item = (UnitNumber, String)>,
-    ) -> Self {
-        Self { pattern, next: None, zone: zone.into(), units: units.into_iter().collect() }
-    }
-
-    /// Makes the master key with this pattern legal too.
-    #[must_use]
-    pub fn with_next(self, next: Option<VerificationPattern>) -> Self {
-        Self { next, ..self }
-    }
-}
-
-/// How often requests were sent again, and what the budgets have left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RetryStats {
-    /// Requests submitted.
-    pub requests: u64,
-    /// Copies sent after another unit had refused, lost or not answered the request.
-    pub retries: u64,
-    /// Copies sent because the first one took long.
-    pub hedges: u64,
-    /// Tokens left in the retry budget, in thousandths; a retry that is not free costs 1000.
-    pub retry_budget_millis: u32,
-    /// Tokens left in the hedge budget, likewise.
-    pub hedge_budget_millis: u32,
-}
+use unit_api::{Pace, VariantKeys};
 
 /// See the crate's own page.
 pub struct Cluster {

@@ -6,11 +6,8 @@ use unit_api::{VariantKeys, VerificationPattern, Wkid};
 
 /// Number of the variant for a unit with this master key: 0 the first, 1 the second.
 fn variant_for(keys: &VariantKeys, wkid: Wkid) -> Option<u8> {
-    match (keys.first, keys.second) {
-        (Some(first), _) if first == wkid => Some(0),
-        (_, Some(second)) if second == wkid => Some(1),
-        _ => None,
-    }
+    let position = [keys.first, keys.second].iter().position(|key| *key == Some(wkid))?;
+    u8::try_from(position).ok()
 }
 
 /// The master keys that units may have: the instance's, and the next one while it is being rotated.

@@ -20,6 +20,7 @@
 mod action;
 mod budget;
 mod cluster;
+mod config;
 mod eligible;
 mod health;
 mod latency;
@@ -35,7 +36,9 @@ mod unit;
 mod watch;
 
 pub use action::{Action, Answer, Failure, ProofOutcome, RequestId, UnitNumber, UnitView, Verdict};
-pub use cluster::{Cluster, Config, RetryStats};
+pub use budget::RetryStats;
+pub use cluster::Cluster;
+pub use config::Config;
 pub use health::{Ejection, FenceReason, Health, Transition};
 pub use membership::{AdditionRefused, DrainRefused};
 pub use policy::Policy;

@@ -92,7 +92,7 @@ impl UnitClient {
     pub async fn connect(endpoint: impl Into<Endpoint>) -> Result<Self, LinkError> {
         let endpoint = endpoint.into();
         let (reader, writer) = match endpoint.connect().await {
-            Ok(halves) => halves,
+            Ok(stream) => stream.into_split(),
             Err(source) => return Err(LinkError::Connect { endpoint, source }),
         };
         let shared = Arc::new(Shared {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 pub(crate) async fn run(driver: Arc<Driver>, unit: UnitNumber, generation: u64, endpoint: Endpoint) {
     let reason = match endpoint.connect().await {
         Err(error) => CloseReason::Io(error.kind()),
-        Ok((reader, writer)) => {
+        Ok(stream) => {
+            let (reader, writer) = stream.into_split();
             let outbox = Arc::new(Outbox::new(writer));
             driver.connected(unit, generation, &outbox);
             link::run(reader, &outbox, |inbox| driver.take_replies(unit, generation, inbox)).await

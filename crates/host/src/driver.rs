@@ -3,6 +3,7 @@
 use crate::call::{Call, Frames, Outcome, classify, copy_of};
 use crate::endpoint::Endpoint;
 use crate::error::{HostError, UnavailableUnit};
+use crate::health_check::HealthCheck;
 use crate::link::{Arrived, CloseReason, Inbox, Outbox, ReplyFrame};
 use crate::proof::{ChallengeCheck, MasterKeyProof};
 use crate::view::UnitView;
@@ -23,7 +24,7 @@ use unit_api::{Command, CommandKind, Envelope, Request, VariantKeys, Wkid};
 
 /// Numbers of the host's own exchanges have this bit.
 const CHECK: u64 = 1 << 63;
-/// How long a unit may take over an check, in milliseconds: late answers are welcome, the cluster keeps the time.
+/// How long a unit may take over a check, in milliseconds: late answers are welcome, the cluster keeps the time.
 const CHECK_DEADLINE_MS: u32 = 60_000;
 /// Most checks that one connection is still to answer; more than the late probes after which it is given up. Beyond
 /// them the oldest is taken for lost, so that a unit that loses single answers does not gather them here for ever.
@@ -202,19 +203,15 @@ impl Driver {
                         wire.task.abort();
                     }
                 }
-                Action::AskStatus { unit } => self.send_on(state, unit, health_check::HealthCheck::Status),
-                Action::Prove { unit, wkid } => {
-                    self.send_on(state, unit, health_check::HealthCheck::Prove(wkid))
-                }
-                Action::Probe { unit, wkid } => {
-                    self.send_on(state, unit, health_check::HealthCheck::Probe(wkid))
-                }
+                Action::AskStatus { unit } => self.send_on(state, unit, HealthCheck::Status),
+                Action::Prove { unit, wkid } => self.send_on(state, unit, HealthCheck::Prove(wkid)),
+                Action::Probe { unit, wkid } => self.send_on(state, unit, HealthCheck::Probe(wkid)),
             }
         }
         kicks
     }
 
-    fn send_on(self: &Arc<Self>, state: &mut State, unit: UnitNumber, check: health_check::HealthCheck) {
+    fn send_on(self: &Arc<Self>, state: &mut State, unit: UnitNumber, check: HealthCheck) {
         if let Some(generation) = state.wires.get(&unit).map(|wire| wire.generation) {
             self.spawn(state, health_check::run(Arc::clone(self), unit, generation, check));
         }
@@ -524,7 +521,7 @@ mod tests {
         let cluster = Cluster::new(Config::new(proof.pattern, "", [(unit, String::new())]), 1);
         let driver = Arc::new(Driver::new(cluster, proof, BTreeMap::new()));
         let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
-        let outbox = Some(Arc::new(Outbox::new(Box::pin(tokio::io::sink()))));
+        let outbox = Some(Arc::new(Outbox::new(tokio::io::sink())));
         let wire = Wire { generation: 1, task, outbox, checks: BTreeMap::new() };
         driver.lock().wires.insert(unit, wire);
         let ask = || {

@@ -4,18 +4,8 @@ use std::fmt;
 use std::io;
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::UnixStream;
-
-/// Bytes in flight in each direction of a connection within the process.
-const PIPE_LEN: usize = 64 * 1024;
-
-/// The reading half of a connection.
-pub(crate) type Reader = Pin<Box<dyn AsyncRead + Send>>;
-/// The writing half of a connection.
-pub(crate) type Writer = Pin<Box<dyn AsyncWrite + Send>>;
 
 /// How a unit is reached.
 ///
@@ -31,7 +21,7 @@ pub struct Endpoint(Kind);
 #[derive(Clone)]
 enum Kind {
     Unix(PathBuf),
-    InProcess(Arc<dyn Fn(DuplexStream) + Send + Sync>),
+    InProcess(Arc<dyn Fn(UnixStream) + Send + Sync>),
     Blocking(Arc<dyn Fn(BlockingStream) + Send + Sync>),
 }
 
@@ -43,9 +33,9 @@ impl Endpoint {
     }
 
     /// A unit in this process: `accept` gets the unit's end of each new connection and returns at once, serving it in a
-    /// task of its own.
+    /// task of its own. The connection is a pair of sockets: frames lie in no buffer of this process that is not wiped.
     #[must_use]
-    pub fn in_process(accept: impl Fn(DuplexStream) + Send + Sync + 'static) -> Self {
+    pub fn in_process(accept: impl Fn(UnixStream) + Send + Sync + 'static) -> Self {
         Self(Kind::InProcess(Arc::new(accept)))
     }
 
@@ -68,29 +58,23 @@ impl Endpoint {
     }
 
     /// Opens a connection.
-    pub(crate) async fn connect(&self) -> io::Result<(Reader, Writer)> {
-        Ok(match &self.0 {
-            Kind::Unix(path) => halves(UnixStream::connect(path).await?),
+    pub(crate) async fn connect(&self) -> io::Result<UnixStream> {
+        match &self.0 {
+            Kind::Unix(path) => UnixStream::connect(path).await,
             Kind::InProcess(accept) => {
-                let (ours, units) = tokio::io::duplex(PIPE_LEN);
+                let (ours, units) = UnixStream::pair()?;
                 accept(units);
-                let (reader, writer) = tokio::io::split(ours);
-                (Box::pin(reader), Box::pin(writer))
+                Ok(ours)
             }
             Kind::Blocking(serve) => {
                 let (ours, units) = BlockingStream::pair()?;
                 ours.set_nonblocking(true)?;
                 let serve = Arc::clone(serve);
                 std::thread::Builder::new().name("unit connection".to_owned()).spawn(move || serve(units))?;
-                halves(UnixStream::from_std(ours)?)
+                UnixStream::from_std(ours)
             }
-        })
+        }
     }
-}
-
-fn halves(stream: UnixStream) -> (Reader, Writer) {
-    let (reader, writer) = stream.into_split();
-    (Box::pin(reader), Box::pin(writer))
 }
 
 impl From<&str> for Endpoint {

@@ -4,7 +4,6 @@
 //! alone on the connection writes it itself and saves a change of task; requests that meet are left to the
 //! connection's task, which then finds several to write at once.
 
-use crate::endpoint::Writer;
 use crate::wipe::WipedBuf;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -101,9 +100,9 @@ struct OutboxState {
 }
 
 impl Outbox {
-    pub(crate) fn new(writer: Writer) -> Self {
+    pub(crate) fn new(writer: impl AsyncWrite + Send + 'static) -> Self {
         Self(Mutex::new(OutboxState {
-            writer,
+            writer: Box::pin(writer),
             queue: WipedBuf::new(BUFFER_LEN),
             frames: VecDeque::new(),
             task: None,

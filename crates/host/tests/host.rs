@@ -1,12 +1,10 @@
 //! A host over fake units on real sockets, with faults.
 
-use crate::common::{FakeUnit, blob, pattern, proof};
+use crate::common::{FakeUnit, Load, blob, pattern, proof};
 use engine::MacMechanism;
 use host::{Host, HostConfig, HostError, UnitAddress, UnitView};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use unit_api::{Command, Condition, Response, UnitError};
+use unit_api::{Command, Condition, UnitError};
 
 const SOON: Duration = Duration::from_secs(10);
 const KEY: [u8; 32] = [3; 32];
@@ -42,53 +40,10 @@ fn sign(key: &[u8]) -> Command<'_> {
     Command::Sign { by: MacMechanism::AesCmac, key, data: b"some data" }
 }
 
-/// Callers that never stop; every call must succeed.
-struct Load {
-    stop: Arc<AtomicBool>,
-    done: Arc<AtomicU64>,
-    callers: Vec<tokio::task::JoinHandle<()>>,
-}
-
-impl Load {
-    fn on(host: &Host, callers: usize) -> Self {
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let callers = (0..callers)
-            .map(|_| {
-                let (host, stop, done) = (host.clone(), Arc::clone(&stop), Arc::clone(&done));
-                tokio::spawn(async move {
-                    let key = blob(pattern(1), KEY);
-                    while !stop.load(Ordering::Relaxed) {
-                        let frame = host.call(&sign(&key), SOON).await.unwrap();
-                        assert!(matches!(frame.response(), Ok(Response::Signature(mac)) if mac.len() == 16));
-                        done.fetch_add(1, Ordering::Relaxed);
-                    }
-                })
-            })
-            .collect();
-        Self { stop, done, callers }
-    }
-
-    /// Waits until so many more calls have succeeded.
-    async fn more(&self, calls: u64) {
-        let goal = self.done.load(Ordering::Relaxed) + calls;
-        while self.done.load(Ordering::Relaxed) < goal {
-            assert!(!self.callers.iter().any(tokio::task::JoinHandle::is_finished), "a call failed");
-            tokio::task::yield_now().await;
-        }
-    }
-
-    async fn end(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for caller in self.callers {
-            caller.await.unwrap();
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_killed_unit_costs_no_call_and_comes_back() {
     let Region { units, host, _folder } = ready().await;
-    let load = Load::on(&host, 32);
+    let load = Load::on(&host, 32, &[1]);
     load.more(200).await;
     for unit in &units {
         unit.kill();
@@ -104,7 +59,7 @@ async fn a_killed_unit_costs_no_call_and_comes_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_units_killed_together_cost_no_call() {
     let Region { units, host, _folder } = ready().await;
-    let load = Load::on(&host, 64);
+    let load = Load::on(&host, 64, &[1]);
     load.more(500).await;
     units[0].kill();
     units[2].kill();
@@ -119,7 +74,7 @@ async fn two_units_killed_together_cost_no_call() {
 #[tokio::test]
 async fn a_paused_unit_costs_no_call() {
     let Region { units, host, _folder } = ready().await;
-    let load = Load::on(&host, 16);
+    let load = Load::on(&host, 16, &[1]);
     load.more(500).await;
     units[0].change(|b| b.paused = true);
     load.more(2000).await;
@@ -132,7 +87,7 @@ async fn a_paused_unit_costs_no_call() {
 #[tokio::test]
 async fn a_slow_unit_is_left_alone() {
     let Region { units, host, _folder } = ready().await;
-    let load = Load::on(&host, 8);
+    let load = Load::on(&host, 8, &[1]);
     load.more(500).await;
     units[0].change(|b| b.delay = Duration::from_millis(30));
     let views = host.wait_until(SOON, |units| units[0].state == "ejected").await.unwrap();
@@ -146,7 +101,7 @@ async fn a_unit_that_talks_garbage_costs_no_call() {
     for garbage in [vec![0xff; 9], vec![0, 0, 0, 3, 1, 9, 9], vec![0, 0, 0, 40, 1, 2, 3], vec![]] {
         let Region { units, host, _folder } = ready().await;
         units[0].change(|b| b.garbage = Some(garbage));
-        let load = Load::on(&host, 8);
+        let load = Load::on(&host, 8, &[1]);
         host.wait_until(SOON, |units| units[0].state == "ejected").await.unwrap();
         load.more(300).await;
         load.end().await;
@@ -158,7 +113,7 @@ async fn a_unit_that_talks_garbage_costs_no_call() {
 async fn a_unit_in_trouble_costs_no_call() {
     let Region { units, host, _folder } = ready().await;
     units[0].change(|b| b.refuse = Some(UnitError::StorageFailed));
-    let load = Load::on(&host, 8);
+    let load = Load::on(&host, 8, &[1]);
     let views = host.wait_until(SOON, |units| units[0].state == "ejected").await.unwrap();
     assert_eq!(views[0].reason, "most of its answers are failures");
     load.more(300).await;
@@ -173,7 +128,7 @@ async fn a_unit_with_another_master_key_is_fenced_and_says_which() {
     let views = host.wait_until(SOON, |u| in_use(u) == 2 && u[1].state == "fenced").await.unwrap();
     assert!(views[1].reason.contains(&pattern(1).to_string()), "{}", views[1].reason);
     assert!(views[1].reason.contains(&pattern(2).to_string()), "{}", views[1].reason);
-    let load = Load::on(&host, 8);
+    let load = Load::on(&host, 8, &[1]);
     load.more(300).await;
     load.end().await;
     assert_eq!(units[1].served(), 0);
@@ -189,7 +144,7 @@ async fn a_liar_is_fenced() {
     });
     let views = host.wait_until(SOON, |u| in_use(u) == 2 && u[0].state == "fenced").await.unwrap();
     assert!(views[0].reason.contains("does not show"), "{}", views[0].reason);
-    let load = Load::on(&host, 8);
+    let load = Load::on(&host, 8, &[1]);
     load.more(100).await;
     load.end().await;
     assert_eq!(units[0].served(), 0);
@@ -215,7 +170,7 @@ async fn the_canary_finds_a_unit_whose_answers_turn_wrong() {
 #[tokio::test]
 async fn a_unit_that_becomes_a_liar_is_fenced_at_its_first_answer() {
     let Region { units, host, _folder } = ready().await;
-    let load = Load::on(&host, 8);
+    let load = Load::on(&host, 8, &[1]);
     load.more(100).await;
     units[0].change(|b| b.held = Some(pattern(2)));
     host.wait_until(SOON, |units| units[0].state == "fenced").await.unwrap();
@@ -226,7 +181,7 @@ async fn a_unit_that_becomes_a_liar_is_fenced_at_its_first_answer() {
 #[tokio::test]
 async fn a_zeroized_unit_costs_no_call() {
     let Region { units, host, _folder } = ready().await;
-    let load = Load::on(&host, 32);
+    let load = Load::on(&host, 32, &[1]);
     load.more(100).await;
     units[0].change(|b| (b.reported, b.held) = (None, None));
     let views = host.wait_until(SOON, |units| units[0].state == "fenced").await.unwrap();
@@ -329,7 +284,7 @@ async fn draining_and_shutting_down() {
     host.drain(1, false).unwrap();
     host.drain(2, false).unwrap();
     assert_eq!(host.drain(3, false).unwrap_err().to_string(), "no other unit is in use");
-    let load = Load::on(&host, 4);
+    let load = Load::on(&host, 4, &[1]);
     load.more(100).await;
     load.end().await;
     assert_eq!((units[0].served(), units[1].served()), (0, 0));

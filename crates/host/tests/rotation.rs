@@ -1,12 +1,10 @@
 //! A host over fake units that go on to another master key.
 
-use crate::common::{FakeUnit, blob, pattern, proof};
+use crate::common::{FakeUnit, Load, blob, pattern, proof};
 use engine::MacMechanism;
 use host::{Host, HostConfig, HostError, UnitAddress, UnitView};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use unit_api::{Command, Response, UnitError, Variants};
+use unit_api::{Command, UnitError};
 
 const SOON: Duration = Duration::from_secs(10);
 const KEY: [u8; 32] = [3; 32];
@@ -40,41 +38,17 @@ fn shows(unit: &UnitView, seed: u8) -> bool {
 async fn activation_unit_by_unit_costs_no_call() {
     for count in [1, 3] {
         let (units, host, _folder) = rotating(count).await;
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let callers: Vec<_> = (0..32)
-            .map(|_| {
-                let (host, stop, done) = (host.clone(), Arc::clone(&stop), Arc::clone(&done));
-                tokio::spawn(async move {
-                    let (old, new) = (blob(pattern(OLD), KEY), blob(pattern(NEW), KEY));
-                    while !stop.load(Ordering::Relaxed) {
-                        let variants = Variants::of(sign(&old)).or(sign(&new));
-                        let frame = host.execute(&variants, SOON).await.unwrap();
-                        assert!(matches!(frame.response(), Ok(Response::Signature(mac)) if mac.len() == 16));
-                        done.fetch_add(1, Ordering::Relaxed);
-                    }
-                })
-            })
-            .collect();
-        let more = async |calls: u64| {
-            let goal = done.load(Ordering::Relaxed) + calls;
-            while done.load(Ordering::Relaxed) < goal {
-                assert!(!callers.iter().any(tokio::task::JoinHandle::is_finished), "a call failed");
-                tokio::task::yield_now().await;
-            }
-        };
-        more(500).await;
+        let load = Load::on(&host, 32, &[OLD, NEW]);
+        load.more(500).await;
         for (i, unit) in units.iter().enumerate() {
             activate(unit);
-            more(500).await;
+            load.more(500).await;
             host.wait_until(SOON, |units| shows(&units[i], NEW)).await.unwrap();
         }
         host.set_proofs(proof(NEW), None);
-        more(500).await;
+        load.more(500).await;
         assert!(host.units().iter().all(|unit| shows(unit, NEW)));
-        stop.store(true, Ordering::Relaxed);
-        for caller in callers {
-            caller.await.unwrap();
-        }
+        load.end().await;
     }
 }
 

@@ -53,6 +53,12 @@ async fn units_join_and_leave_without_a_failed_request() {
         list.set(entries.clone());
         wait_until("the unit serves again", async || serving(number).await).await;
     }
+    for unit in [1, 2] {
+        let holds = format!("hsm_unit_has_master_key{{unit=\"{unit}\",zone=\"az{unit}\"}}");
+        assert_eq!(node.metric(&holds).await, 1.0);
+    }
+    let answered = done.load(Ordering::Relaxed);
+    assert!(node.metric("hsm_host_commands_total").await >= answered as f64);
     stop.store(true, Ordering::Relaxed);
     for caller in callers {
         caller.await.unwrap();

@@ -154,11 +154,13 @@ impl<E: Engine> TestUnit<E> {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
                 read => read?,
             }
-            let len = u32::from_be_bytes(header) as usize;
-            let body = frame.get_mut(..len.min(MAX_FRAME_LEN)).unwrap_or_default();
-            stream.read_exact(body)?;
-            let request = body.to_vec();
-            let request = decode_request(&request).map_err(|error| io::Error::other(error.to_string()))?;
+            let len = usize::try_from(u32::from_be_bytes(header)).unwrap_or(usize::MAX);
+            if len > MAX_FRAME_LEN {
+                return Err(io::Error::other("the peer sent a frame that is too long"));
+            }
+            let mut body = vec![0; len];
+            stream.read_exact(&mut body)?;
+            let request = decode_request(&body).map_err(|error| io::Error::other(error.to_string()))?;
             let len = {
                 let mut unit = unit.lock().expect("no command panicked");
                 let result = unit.execute(request.envelope.command);

@@ -2,6 +2,10 @@
 //!
 //! A toy blob is 32 zero bytes, the WKID of its master key, and the key in the clear.
 
+mod load;
+
+pub(crate) use load::Load;
+
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use cmac::{Cmac, Mac};
@@ -11,7 +15,7 @@ use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -125,7 +129,7 @@ impl FakeUnit {
         *self.running.lock().unwrap() = Some(task.abort_handle());
     }
 
-    /// The unit over in-process pipes.
+    /// The unit in this process, each connection served by a task.
     pub(crate) fn in_process(&self) -> Endpoint {
         let (behaviour, served) = (self.behaviour.subscribe(), Arc::clone(&self.served));
         Endpoint::in_process(move |stream| {
@@ -133,7 +137,7 @@ impl FakeUnit {
         })
     }
 
-    /// The unit over blocking streams, each served on a thread.
+    /// The unit in this process, over blocking streams.
     pub(crate) fn blocking(&self) -> Endpoint {
         let (behaviour, served) = (self.behaviour.subscribe(), Arc::clone(&self.served));
         let runtime = tokio::runtime::Handle::current();
@@ -169,7 +173,7 @@ impl Drop for FakeUnit {
 }
 
 async fn serve(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    mut stream: UnixStream,
     mut behaviour: watch::Receiver<Behaviour>,
     served: Arc<std::sync::atomic::AtomicU64>,
 ) {
