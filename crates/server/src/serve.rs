@@ -2,12 +2,15 @@
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use bytes::Bytes;
 use hyper::Request;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -121,7 +124,17 @@ async fn connection(
         // HTTP/1.1 has one request at a time, so one flag for the connection is enough.
         unread.store(!request.body().is_end_stream(), Ordering::Relaxed);
         let body = |body| Body::new(TrackedBody { body, unread: Arc::clone(&unread) });
-        Box::pin(router.clone().oneshot(request.map(body)))
+        let answer = router.clone().oneshot(request.map(body));
+        let unread = Arc::clone(&unread);
+        Box::pin(async move {
+            let mut answer = answer.await?;
+            if unread.load(Ordering::Relaxed) {
+                // The rest of the body is discarded, then the connection ends. A client that was not told would send its
+                // next request on it and lose it. Source: RFC 9112 §9.6.
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
+        })
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -1,8 +1,12 @@
 //! Connections: several calls on one, slow clients, too many connections, and shutdown.
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{Request, StatusCode};
 use axum::routing::{get, post};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use server::{ServeLimits, serve};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -148,6 +152,26 @@ async fn a_client_that_is_refused_while_it_sends_gets_the_answer() {
     }
     let answer = read_until(&mut stream, "").await;
     assert!(answer.starts_with("HTTP/1.1 413") && answer.ends_with("refused"), "{answer}");
+    // Otherwise the client would send its next request on a connection that is about to end.
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_reuses_connections_loses_no_request_after_a_refusal() {
+    let server = start(ServeLimits::default()).await;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let url = |path: &str| format!("http://{}{path}", server.address);
+    for _ in 0..50 {
+        let request = Request::post(url("/refuse")).body(Full::from(vec![b'x'; 200_000])).unwrap();
+        let answer = timeout(PATIENCE, client.request(request)).await.unwrap().unwrap();
+        assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        answer.into_body().collect().await.unwrap();
+        // A client does not repeat a POST that was lost with its connection.
+        let request = Request::post(url("/now")).body(Full::default()).unwrap();
+        let answer = timeout(PATIENCE, client.request(request)).await.unwrap().unwrap();
+        assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+        answer.into_body().collect().await.unwrap();
+    }
 }
 
 #[tokio::test]
