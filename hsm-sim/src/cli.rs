@@ -57,7 +57,7 @@ pub enum CliCommand {
         #[command(subcommand)]
         token: TokenCommand,
     },
-    /// Run a crypto unit.
+    /// Run a crypto unit, or change which operational units a running region has.
     Unit {
         /// Command about the unit.
         #[command(subcommand)]
@@ -70,6 +70,41 @@ pub enum CliCommand {
 pub enum UnitCommand {
     /// Run one crypto unit in this process, on a Unix socket, until a signal ends it.
     Serve(ServeUnitArgs),
+    /// Add an operational unit to a running region; with a development ceremony, it serves at once.
+    Add {
+        /// Zone of the unit: az1, az2 or az3 [default: the first zone without an operational unit]
+        #[arg(long)]
+        zone: Option<String>,
+        /// The region to reach.
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
+    /// Stop sending requests to an operational unit and wait until it has answered those it has.
+    ///
+    /// It stays drained until `unit resume`, or until the region restarts.
+    Drain(OneUnitArgs),
+    /// Have a drained unit serve again.
+    Resume(OneUnitArgs),
+    /// Drain, zeroize and remove an operational unit. At least two stay, and as many as there are failover units.
+    Remove {
+        /// Remove the unit even if it cannot be zeroized, for example because its process or its token is lost.
+        #[arg(long)]
+        lost: bool,
+        /// The unit.
+        #[command(flatten)]
+        unit: OneUnitArgs,
+    },
+}
+
+/// One unit of a running region.
+#[derive(Clone, Debug, Args)]
+pub struct OneUnitArgs {
+    /// Number of the unit.
+    #[arg(value_name = "NUMBER")]
+    pub number: u16,
+    /// The region to reach.
+    #[command(flatten)]
+    pub reach: ReachArgs,
 }
 
 /// Options of `up`.
@@ -321,6 +356,11 @@ mod tests {
             "fault kill unit 1",
             "fault slow --by 20ms unit 2",
             "fault kill zone az1",
+            "unit add --zone az3 --data d",
+            "unit add",
+            "unit drain 2",
+            "unit resume 2 --json",
+            "unit remove 2 --lost",
             "heal all",
             "heal unit 2",
             "clock advance 31d",
@@ -346,6 +386,8 @@ mod tests {
             "up --failover-units 1",
             "clock advance 31",
             "fault kill zone",
+            "unit remove",
+            "unit drain two",
         ] {
             assert!(
                 Cli::try_parse_from(std::iter::once("hsm-sim").chain(line.split(' '))).is_err(),

@@ -2,8 +2,8 @@
 
 use clap::Parser;
 use hsm_sim::cli::{
-    Cli, CliCommand, ClockCommand, DemoArgs, FaultArgs, FaultCommand, ReachArgs, ServeUnitArgs, UnitCommand,
-    UpArgs,
+    Cli, CliCommand, ClockCommand, DemoArgs, FaultArgs, FaultCommand, OneUnitArgs, ReachArgs, ServeUnitArgs,
+    UnitCommand, UpArgs,
 };
 use hsm_sim::control::{
     ClockStatus, ControlClient, FaultKind, FaultRequest, Status, Target, clock_table, status_table,
@@ -63,8 +63,31 @@ async fn run(command: CliCommand) -> Outcome {
             }
         },
         CliCommand::Token { token } => Ok(token::run(&token)?),
-        CliCommand::Unit { unit: UnitCommand::Serve(args) } => serve_unit(args),
+        CliCommand::Unit { unit } => run_unit(unit).await,
     }
+}
+
+async fn run_unit(command: UnitCommand) -> Outcome {
+    let (reach, status) = match command {
+        UnitCommand::Serve(args) => return serve_unit(args),
+        UnitCommand::Add { zone, reach } => {
+            let added = ControlClient::reach(&reach)?.add_unit(zone).await?;
+            (reach, added)
+        }
+        UnitCommand::Drain(OneUnitArgs { number, reach }) => {
+            let drained = ControlClient::reach(&reach)?.drain_unit(number).await?;
+            (reach, drained)
+        }
+        UnitCommand::Resume(OneUnitArgs { number, reach }) => {
+            let resumed = ControlClient::reach(&reach)?.resume_unit(number).await?;
+            (reach, resumed)
+        }
+        UnitCommand::Remove { lost, unit: OneUnitArgs { number, reach } } => {
+            let left = ControlClient::reach(&reach)?.remove_unit(number, lost).await?;
+            (reach, left)
+        }
+    };
+    print_status(&reach, &status)
 }
 
 fn serve_unit(args: ServeUnitArgs) -> Outcome {

@@ -1,11 +1,15 @@
 //! Server of the control API.
 
-use super::model::{AdvanceRequest, ClockStatus, FaultKind, FaultRequest, Status, Target, UnitStatus};
+use super::model::{
+    AddUnitRequest, AdvanceRequest, ClockStatus, FaultKind, FaultRequest, RemoveUnitRequest, Status, Target,
+    UnitStatus,
+};
 use crate::region::{
-    CeremonyError, ControlledRegion, DataError, Fault, SupervisorError, UnitProcess, UnitReport, ZONES,
+    CeremonyError, ControlledRegion, DataError, Fault, MembershipError, SupervisorError, UnitProcess,
+    UnitReport, ZONES,
 };
 use axum::body::Bytes;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -20,7 +24,7 @@ use wire::text::error_chain;
 /// State of the handlers.
 pub type ControlState = Arc<ControlledRegion>;
 
-/// How long `POST /heal` waits for healed units to be admitted before it answers.
+/// How long a request waits for units to be admitted before it is answered.
 const ADMISSION_PATIENCE: Duration = Duration::from_secs(3);
 /// Delay of each command of a slow unit if the request names none.
 const DEFAULT_SLOW_MS: u64 = 50;
@@ -31,6 +35,10 @@ pub fn router(state: ControlState) -> Router {
         .route("/status", get(status))
         .route("/fault", post(fault))
         .route("/heal", post(heal))
+        .route("/units", post(add_unit))
+        .route("/units/{unit}/drain", post(drain_unit))
+        .route("/units/{unit}/resume", post(resume_unit))
+        .route("/units/{unit}/remove", post(remove_unit))
         .route("/clock", get(clock))
         .route("/clock/advance", post(advance))
         .fallback(nothing_here)
@@ -92,24 +100,59 @@ async fn heal(State(region): State<ControlState>, body: Bytes) -> Result<Json<St
     // Heal the other units even if one cannot be healed.
     let mut failed = None;
     for unit in &units {
-        if let Err(e) = heal_unit(&region, *unit).await {
-            failed = failed.or(Some(e));
+        if let Err(e) = region.heal(*unit).await {
+            failed = failed.or(Some(Refused::from(e)));
         }
     }
     if let Some(e) = failed {
         return Err(e);
     }
-    // The status in the answer should show the healed units. If admission takes longer, the status gives the reason.
-    let healed = |views: &[UnitView]| views.iter().all(|view| view.in_use || !units.contains(&view.number));
-    if let (Some(host), true) = (region.node.host(), region.heals_keys()) {
-        let _ = host.wait_until(ADMISSION_PATIENCE, healed).await;
-    }
+    Ok(Json(status_once_in_use(&region, &units).await))
+}
+
+async fn add_unit(State(region): State<ControlState>, body: Bytes) -> Result<Json<Status>, Refused> {
+    let request: AddUnitRequest = parse(&body, "{\"zone\": \"az3\"}")?;
+    let unit = region.add_unit(request.zone.as_deref()).await?;
+    Ok(Json(status_once_in_use(&region, &[unit]).await))
+}
+
+async fn drain_unit(
+    State(region): State<ControlState>,
+    Path(unit): Path<u16>,
+) -> Result<Json<Status>, Refused> {
+    region.drain_unit(unit).await?;
     Ok(Json(region_status(&region).await))
 }
 
-async fn heal_unit(region: &ControlledRegion, unit: u16) -> Result<(), Refused> {
-    region.supervisor.heal(unit).await?;
-    Ok(region.bring_into_service(unit).await?)
+async fn resume_unit(
+    State(region): State<ControlState>,
+    Path(unit): Path<u16>,
+) -> Result<Json<Status>, Refused> {
+    region.resume_unit(unit).await?;
+    Ok(Json(status_once_in_use(&region, &[unit]).await))
+}
+
+async fn remove_unit(
+    State(region): State<ControlState>,
+    Path(unit): Path<u16>,
+    body: Bytes,
+) -> Result<Json<Status>, Refused> {
+    let request: RemoveUnitRequest = parse(&body, "{\"lost\": false}")?;
+    region.remove_unit(unit, request.lost).await?;
+    Ok(Json(region_status(&region).await))
+}
+
+/// The status once the host uses those of these units that are operational. If admission takes longer than a short wait, the status gives the reason.
+async fn status_once_in_use(region: &ControlledRegion, units: &[u16]) -> Status {
+    let operational = region.supervisor.units().into_iter().filter(UnitProcess::is_operational);
+    let awaited: Vec<u16> = operational.map(|unit| unit.unit).filter(|unit| units.contains(unit)).collect();
+    let in_use = |views: &[UnitView]| {
+        awaited.iter().all(|unit| views.iter().any(|view| view.number == *unit && view.in_use))
+    };
+    if let (Some(host), true) = (region.node.host(), region.heals_keys()) {
+        let _ = host.wait_until(ADMISSION_PATIENCE, in_use).await;
+    }
+    region_status(region).await
 }
 
 /// Numbers of the units that a target stands for; empty for a zone without units.
@@ -257,6 +300,28 @@ impl From<CeremonyError> for Refused {
             // The state of the unit does not allow it.
             error => Self { status: StatusCode::CONFLICT, why: error_chain(&error) },
         }
+    }
+}
+
+impl From<MembershipError> for Refused {
+    fn from(error: MembershipError) -> Self {
+        let status = match error {
+            MembershipError::Supervisor(error) => return error.into(),
+            MembershipError::Data(error) => return error.into(),
+            MembershipError::NoSuchZone(_) => StatusCode::NOT_FOUND,
+            MembershipError::Placement(_)
+            | MembershipError::NotOperational { .. }
+            | MembershipError::Rotation
+            | MembershipError::NotServing
+            | MembershipError::LastUnit { .. }
+            | MembershipError::StillBusy { .. }
+            | MembershipError::NotZeroized { .. }
+            | MembershipError::NotInService { .. } => StatusCode::CONFLICT,
+            MembershipError::Store(_) | MembershipError::NotStored { .. } => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        Self { status, why: error_chain(&error) }
     }
 }
 

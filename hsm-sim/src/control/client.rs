@@ -1,6 +1,8 @@
 //! Client of the control API.
 
-use super::model::{AdvanceRequest, ClockStatus, FaultRequest, Status, Target};
+use super::model::{
+    AddUnitRequest, AdvanceRequest, ClockStatus, FaultRequest, RemoveUnitRequest, Status, Target,
+};
 use crate::cli::ReachArgs;
 use crate::region::{DataDir, ReadyFile};
 use bytes::Bytes;
@@ -94,6 +96,39 @@ impl ControlClient {
     /// [`ControlError`].
     pub async fn heal(&self, target: &Target) -> Result<Status, ControlError> {
         self.send(Method::POST, "/heal", target).await
+    }
+
+    /// Adds an operational unit and returns the status once it serves, or after a short wait.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn add_unit(&self, zone: Option<String>) -> Result<Status, ControlError> {
+        self.send(Method::POST, "/units", &AddUnitRequest { zone }).await
+    }
+
+    /// Drains an operational unit and returns the status once it has no requests outstanding.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn drain_unit(&self, unit: u16) -> Result<Status, ControlError> {
+        self.send(Method::POST, &format!("/units/{unit}/drain"), &()).await
+    }
+
+    /// Has a drained unit serve again and returns the status once it serves, or after a short wait.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn resume_unit(&self, unit: u16) -> Result<Status, ControlError> {
+        self.send(Method::POST, &format!("/units/{unit}/resume"), &()).await
+    }
+
+    /// Drains, zeroizes and removes an operational unit and returns the status without it. A `lost` one is removed even if
+    /// it cannot be zeroized.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn remove_unit(&self, unit: u16, lost: bool) -> Result<Status, ControlError> {
+        self.send(Method::POST, &format!("/units/{unit}/remove"), &RemoveUnitRequest { lost }).await
     }
 
     /// Fetches the clock.

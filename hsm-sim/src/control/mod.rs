@@ -17,5 +17,8 @@ mod table;
 
 pub use api::{ControlState, router};
 pub use client::{ControlClient, ControlError};
-pub use model::{AdvanceRequest, ClockStatus, FaultKind, FaultRequest, Status, Target, UnitStatus};
+pub use model::{
+    AddUnitRequest, AdvanceRequest, ClockStatus, FaultKind, FaultRequest, RemoveUnitRequest, Status, Target,
+    UnitStatus,
+};
 pub use table::{clock_table, status_table};

@@ -59,6 +59,24 @@ pub struct FaultRequest {
     pub slow_by_ms: Option<u64>,
 }
 
+/// Body of `POST /units`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddUnitRequest {
+    /// Zone of the new unit; the first zone without an operational unit if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+}
+
+/// Body of `POST /units/{unit}/remove`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveUnitRequest {
+    /// Whether to remove the unit even if it cannot be zeroized.
+    #[serde(default)]
+    pub lost: bool,
+}
+
 /// Body of `POST /clock/advance`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -47,8 +47,7 @@ pub(super) async fn play(region: &Region, load: &Load) -> Result<(), ScriptError
         load.begin(&format!("{zone} healed{empty}"));
         let healing = Instant::now();
         for unit in &units {
-            control.supervisor.heal(*unit).await?;
-            control.bring_into_service(*unit).await?;
+            control.heal(*unit).await?;
         }
         // Every unit must serve before the next zone is killed; otherwise none might be left.
         let healed = |units: &[host::UnitView]| units.iter().all(|unit| unit.in_use);

@@ -2,14 +2,17 @@
 
 use super::ceremony::{CeremonyError, DevelopmentCeremony, SocketPort};
 use super::clock::SimClock;
-use super::directory::entry;
+use super::data::DataDir;
+use super::directory::{SupervisedUnits, entry};
 use super::identity::Identity;
+use super::ready::ReadyFiles;
 use super::supervisor::{Supervisor, SupervisorError, UnitProcess};
 use crate::unit::Order;
 use node::{Node, QueriedUnit, is_imprint, lifecycle, query_units};
 use std::sync::Arc;
 use std::time::Duration;
 use tke_crypto::PublicKey;
+use tokio::sync::Mutex as AsyncMutex;
 use tracing::warn;
 use unit_api::{Condition, UnitError, VerificationPattern};
 
@@ -30,6 +33,12 @@ pub struct ControlledRegion {
     pub(super) development: Option<DevelopmentCeremony>,
     /// The manufacturer of the units' modules.
     pub(super) root: PublicKey,
+    pub(super) data: Arc<DataDir>,
+    /// The units as the node sees them.
+    pub(super) directory: SupervisedUnits,
+    pub(super) ready: ReadyFiles,
+    /// Held while units are added, removed, drained, resumed or healed.
+    pub(super) changing: AsyncMutex<()>,
 }
 
 /// The status that a unit reports.
@@ -108,6 +117,16 @@ impl ControlledRegion {
         self.supervisor.order(unit, Order::Tamper).await
     }
 
+    /// Ends a unit's fault and sets the unit up by the development ceremony, if that is the region's.
+    ///
+    /// # Errors
+    /// [`CeremonyError`]; a unit that holds another master key is not changed.
+    pub async fn heal(&self, unit: u16) -> Result<(), CeremonyError> {
+        let _one_at_a_time = self.changing.lock().await;
+        self.supervisor.heal(unit).await?;
+        self.bring_into_service(unit).await
+    }
+
     /// Sets up a unit by the development ceremony; does nothing with a manual ceremony.
     ///
     /// A unit that cannot use its stored state, for example after an upgrade, is zeroized first: the key parts restore
@@ -115,7 +134,7 @@ impl ControlledRegion {
     ///
     /// # Errors
     /// [`CeremonyError`]; a unit that holds another master key is not changed.
-    pub async fn bring_into_service(&self, unit: u16) -> Result<(), CeremonyError> {
+    pub(super) async fn bring_into_service(&self, unit: u16) -> Result<(), CeremonyError> {
         let Some(ceremony) = &self.development else { return Ok(()) };
         let process = self.supervisor.unit(unit)?;
         if let Some(host) = self.node.host()

@@ -16,7 +16,7 @@ const MAX_SOCKET_PATH: usize = 100;
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// The operating system refuses access.
-    #[error("the data directory {} cannot be used: check that it may be written, or name another with --data", .path.display())]
+    #[error("{} cannot be used: check that the data directory may be written, or name another with --data", .path.display())]
     Unusable {
         /// File or folder that was accessed.
         path: PathBuf,

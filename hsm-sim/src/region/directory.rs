@@ -17,6 +17,11 @@ impl SupervisedUnits {
     pub(super) fn new(supervisor: Supervisor) -> Self {
         Self { supervisor, changes: watch::Sender::new(()) }
     }
+
+    /// Has nodes compare their units with this directory's.
+    pub(super) fn notify(&self) {
+        self.changes.send_replace(());
+    }
 }
 
 impl UnitDirectory for SupervisedUnits {

@@ -1,6 +1,6 @@
 //! The crypto units of a region, and the location of each.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use tke::{Location, UnitKind};
 
@@ -8,7 +8,7 @@ use tke::{Location, UnitKind};
 pub const ZONES: [&str; 3] = ["az1", "az2", "az3"];
 
 /// Number of crypto units of each kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitCounts {
     /// Operational units: 2 or 3.
     pub operational: u16,
@@ -18,16 +18,16 @@ pub struct UnitCounts {
     pub failover: u16,
 }
 
-/// Number, kind and location of a crypto unit.
+/// Number, kind and location of a crypto unit. A place does not change when units are added or removed beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Number from 1: operational units first, then recovery units, then failover units.
+    /// Number from 1, unique in the region.
     pub number: u16,
     /// Whether it serves, generates master keys for recovery, or stands by.
     pub kind: UnitKind,
-    /// Number from 1 among units of its kind. Unlike `number`, it does not change when units are added.
-    ordinal: u16,
-    /// Location of the unit.
+    /// Number from 1 among units of its kind, which determines the zone and the folder.
+    pub(super) ordinal: u16,
+    /// Location of the unit. Every unit is the only domain of its module.
     pub location: Location,
     /// Its zone as faults name it: `az1`, in another region `us-east/az1`.
     pub zone: String,
@@ -56,34 +56,77 @@ impl Place {
     }
 }
 
-/// The places of a region's units, in the order of their numbers. Every unit is the only domain of its module.
-///
-/// Operational units are assigned to the zones in turn. One recovery unit is in the home region, in a zone without an
-/// operational unit if there is one. The other recovery unit and all failover units are in the disaster region.
+/// The places of a new region's units: operational units first, then recovery units, then failover units.
 #[must_use]
 pub fn places(region: &str, counts: UnitCounts) -> Vec<Place> {
-    let away = disaster_region(region);
-    let recovery = [(region, spare_zone(counts.operational)), (away.as_str(), 0)];
-    let stands = (0..counts.operational)
-        .map(|at| (UnitKind::Operational, at, region, at))
-        .chain(
-            (0..counts.recovery)
-                .zip(recovery)
-                .map(|(at, (place, zone))| (UnitKind::Recovery, at, place, zone)),
-        )
-        .chain((0..counts.failover).map(|at| (UnitKind::Failover, at, away.as_str(), at)));
-    let mut modules = std::collections::BTreeMap::<&str, u32>::new();
-    (1..)
-        .zip(stands)
-        .map(|(number, (kind, at, place, zone))| {
-            let module = modules.entry(place).and_modify(|module| *module += 1).or_insert(1);
-            let zone = zone_at(zone);
-            let shown = if place == region { zone.to_owned() } else { format!("{place}/{zone}") };
-            let location =
-                Location { region: place.to_owned(), zone: zone.to_owned(), module: *module, domain: 0 };
-            Place { number, kind, ordinal: at + 1, location, zone: shown }
-        })
-        .collect()
+    with_counts(Vec::new(), region, counts)
+}
+
+/// These places with as many of each kind as `counts` says, in the order of their numbers: places that are missing are
+/// added, and surplus ones, those with the highest ordinals, are left out.
+pub(super) fn with_counts(mut places: Vec<Place>, region: &str, counts: UnitCounts) -> Vec<Place> {
+    let UnitCounts { operational, recovery, failover } = counts;
+    for (kind, wanted) in
+        [(UnitKind::Operational, operational), (UnitKind::Recovery, recovery), (UnitKind::Failover, failover)]
+    {
+        let ordinals = |places: &[Place]| -> BTreeSet<u16> {
+            places.iter().filter(|place| place.kind == kind).map(|place| place.ordinal).collect()
+        };
+        let kept: BTreeSet<u16> = ordinals(&places).into_iter().take(usize::from(wanted)).collect();
+        places.retain(|place| place.kind != kind || kept.contains(&place.ordinal));
+        for _ in kept.len()..usize::from(wanted) {
+            let ordinal = first_free(|ordinal| !ordinals(&places).contains(&ordinal));
+            places.push(next(&places, region, kind, ordinal));
+        }
+    }
+    places.sort_by_key(|place| place.number);
+    places
+}
+
+/// The place of a new unit beside `others`, with the first number and the first module that are free.
+pub(super) fn next(others: &[Place], region: &str, kind: UnitKind, ordinal: u16) -> Place {
+    let number = first_free(|number| others.iter().all(|other| other.number != number));
+    let module_region = region_and_zone(region, kind, ordinal).0;
+    let in_region = |other: &&Place| other.location.region == module_region;
+    let module = first_free(|module| {
+        others.iter().filter(in_region).all(|other| other.location.module != u32::from(module))
+    });
+    at(number, kind, ordinal, u32::from(module), region)
+}
+
+/// The place with this number, kind, ordinal and module.
+///
+/// Operational units have a zone each. One recovery unit is in the home region, in the zone that gets an operational unit
+/// last. The other recovery unit and all failover units are in the disaster region.
+pub(super) fn at(number: u16, kind: UnitKind, ordinal: u16, module: u32, region: &str) -> Place {
+    let (place_region, zone) = region_and_zone(region, kind, ordinal);
+    let shown = if place_region == region { zone.to_owned() } else { format!("{place_region}/{zone}") };
+    let location = Location { region: place_region, zone: zone.to_owned(), module, domain: 0 };
+    Place { number, kind, ordinal, location, zone: shown }
+}
+
+fn region_and_zone(region: &str, kind: UnitKind, ordinal: u16) -> (String, &'static str) {
+    match (kind, ordinal) {
+        (UnitKind::Operational, _) => (region.to_owned(), zone_of(ordinal)),
+        (UnitKind::Recovery, 1) => (region.to_owned(), zone_of(3)),
+        (UnitKind::Recovery, _) => (disaster_region(region), zone_of(1)),
+        (UnitKind::Failover, _) => (disaster_region(region), zone_of(ordinal)),
+    }
+}
+
+/// The zone of the operational or failover unit with this ordinal.
+fn zone_of(ordinal: u16) -> &'static str {
+    let index = usize::from(ordinal).saturating_sub(1) % ZONES.len();
+    ZONES.get(index).copied().unwrap_or("az1")
+}
+
+/// The ordinal of the operational unit in a zone; `None` if there is no such zone.
+pub(super) fn ordinal_in(zone: &str) -> Option<u16> {
+    (1..).zip(ZONES).find(|(_, name)| *name == zone).map(|(ordinal, _)| ordinal)
+}
+
+fn first_free(is_free: impl Fn(u16) -> bool) -> u16 {
+    (1..u16::MAX).find(|candidate| is_free(*candidate)).unwrap_or(u16::MAX)
 }
 
 /// The region that has one recovery unit and all failover units of `region`.
@@ -95,18 +138,9 @@ fn disaster_region(region: &str) -> String {
     }
 }
 
-/// Index of the first zone without an operational unit, or else of the last zone.
-const fn spare_zone(operational: u16) -> u16 {
-    if operational < 3 { operational } else { 2 }
-}
-
-fn zone_at(at: u16) -> &'static str {
-    ZONES.get(usize::from(at) % ZONES.len()).copied().unwrap_or("az1")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{UnitCounts, places};
+    use super::{UnitCounts, places, with_counts};
     use std::collections::BTreeSet;
     use tke::UnitKind;
 
@@ -140,6 +174,17 @@ mod tests {
     }
 
     #[test]
+    fn operational_units_have_a_zone_each() {
+        for counts in all() {
+            let places = places("us-south", counts);
+            let operational = places.iter().filter(|place| place.kind == UnitKind::Operational);
+            let zones: BTreeSet<_> = operational.clone().map(|place| place.zone.as_str()).collect();
+            assert_eq!(zones.len(), usize::from(counts.operational));
+            assert!(operational.clone().all(|place| place.location.region == "us-south"));
+        }
+    }
+
+    #[test]
     fn one_recovery_unit_is_in_the_home_region_and_one_in_the_disaster_region() {
         for counts in all().filter(|counts| counts.recovery == 2) {
             let places = places("us-south", counts);
@@ -156,13 +201,17 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_keeps_its_folder_when_units_are_added_before_it() {
-        let two = places("r", UnitCounts { operational: 2, recovery: 2, failover: 0 });
-        let three = places("r", UnitCounts { operational: 3, recovery: 2, failover: 0 });
-        let folder = |places: &[super::Place], number| {
-            places.iter().find(|place| place.number == number).unwrap().folder()
-        };
-        assert_eq!(folder(&two, 3), folder(&three, 4));
+    fn a_unit_keeps_its_place_when_units_are_added_and_removed() {
+        let counts = |operational| UnitCounts { operational, recovery: 2, failover: 0 };
+        let two = places("r", counts(2));
         assert_eq!(two[0].location.to_string(), "[r].[az1].[01].[00]");
+        let three = with_counts(two.clone(), "r", counts(3));
+        assert_eq!(three[..4], two[..]);
+        assert_eq!((three[4].number, three[4].location.to_string()), (5, "[r].[az3].[04].[00]".to_owned()));
+        assert_eq!(with_counts(three.clone(), "r", counts(2)), two);
+        // The unit in the first zone was removed: its place is the first one to be taken again.
+        let without_first = three[1..].to_vec();
+        assert_eq!(with_counts(without_first.clone(), "r", counts(2)), without_first);
+        assert_eq!(with_counts(without_first, "r", counts(3)), three);
     }
 }

@@ -1,8 +1,11 @@
 //! The ready file: addresses and credentials of a running region, for programs.
 
-use super::{CeremonyKind, ZONES};
+use super::{CeremonyKind, UnitProcess, ZONES};
+use crate::files;
 use serde::{Deserialize, Serialize};
+use std::io;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 /// Written in one piece once the region serves, mode 0600 because of the credentials.
@@ -164,5 +167,73 @@ impl ReadyUnit {
             "OPERATIONAL" => format!("{unit} in {zone}"),
             other => format!("{unit} ({}) in {zone}", other.to_lowercase()),
         }
+    }
+}
+
+impl From<UnitProcess> for ReadyUnit {
+    fn from(process: UnitProcess) -> Self {
+        Self {
+            unit: process.unit,
+            kind: process.place.kind.name().to_owned(),
+            location: process.place.location.to_string(),
+            zone: process.place.zone,
+            socket: process.socket,
+        }
+    }
+}
+
+/// The ready file of a running region, in every place where it was written.
+pub(super) struct ReadyFiles(Mutex<Written>);
+
+struct Written {
+    content: ReadyFile,
+    paths: Vec<PathBuf>,
+}
+
+impl ReadyFiles {
+    /// The content, not written yet.
+    pub(super) const fn new(content: ReadyFile) -> Self {
+        Self(Mutex::new(Written { content, paths: Vec::new() }))
+    }
+
+    pub(super) fn content(&self) -> ReadyFile {
+        self.written().content.clone()
+    }
+
+    /// Writes the file to one more path.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(super) fn write_to(&self, path: PathBuf) -> io::Result<()> {
+        let mut written = self.written();
+        files::write_private(&path, &serde_json::to_vec_pretty(&written.content)?)?;
+        written.paths.push(path);
+        Ok(())
+    }
+
+    /// Replaces the units, in every file.
+    ///
+    /// # Errors
+    /// The operating system's; the other files have the new units.
+    pub(super) fn set_units(&self, units: impl IntoIterator<Item = UnitProcess>) -> io::Result<()> {
+        let mut written = self.written();
+        written.content.units = units.into_iter().map(ReadyUnit::from).collect();
+        let content = serde_json::to_vec_pretty(&written.content)?;
+        let mut outcome = Ok(());
+        for path in &written.paths {
+            outcome = outcome.and(files::write_private(path, &content));
+        }
+        outcome
+    }
+
+    /// Removes the files: the region does not run any more.
+    pub(super) fn remove(&self) {
+        for path in &self.written().paths {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,6 +12,7 @@ use super::engines::Engines;
 use super::identity::Identity;
 use super::place::Place;
 use crate::unit::Order;
+pub(super) use launch::Launched;
 use launch::START_TIMEOUT;
 use order_pipe::OrderPipe;
 use rustix::process::{Pid, Signal, kill_process};
@@ -104,6 +105,31 @@ impl Supervisor {
             return Err(failed);
         }
         Ok(supervisor)
+    }
+
+    /// Starts the process of a new unit. [`Self::adopt`] makes it a unit of the region; dropped, the process ends.
+    ///
+    /// # Errors
+    /// [`SupervisorError::Process`]; [`SupervisorError::Down`] if the unit cannot reach its keys.
+    pub(super) async fn launch_new(&self, place: Place) -> Result<Launched, SupervisorError> {
+        match self.clone().launch(place.clone()).await? {
+            Launched::Down(down) => Err(SupervisorError::Down { unit: place.number, reason: down.reason }),
+            launched @ Launched::Serves(_) => Ok(launched),
+        }
+    }
+
+    /// Ends a unit's process, and forgets the unit.
+    ///
+    /// # Errors
+    /// [`SupervisorError::NoSuchUnit`].
+    pub(super) async fn remove(&self, unit: u16) -> Result<(), SupervisorError> {
+        self.begin_end(unit)?;
+        self.await_end(unit).await;
+        let removed = self.slots().remove(&unit);
+        if let Some(slot) = removed {
+            slot.changed.notify_waiters();
+        }
+        Ok(())
     }
 
     /// All units, in the order of their numbers.

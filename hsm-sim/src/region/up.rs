@@ -7,11 +7,12 @@ use super::controlled::ControlledRegion;
 use super::data::{DataDir, DataError};
 use super::directory::SupervisedUnits;
 use super::identity::{Identity, Wanted};
-use super::place::{ZONES, places};
-use super::ready::{ReadyFile, ReadyUnit};
+use super::place::ZONES;
+use super::ready::{ReadyFile, ReadyFiles, ReadyUnit};
+use super::region_file::RegionFile;
 use super::supervisor::{Supervisor, SupervisorError};
+use crate::control;
 use crate::unit::Factory;
-use crate::{control, files};
 use axum::Router;
 use kms::RotationProfile;
 use node::{AuditLog, Node, NodeError, StoreConfig};
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 use wire::text::error_chain;
@@ -91,9 +92,7 @@ pub enum UpError {
 
 /// A region that serves.
 pub struct Region {
-    ready: ReadyFile,
     control: Arc<ControlledRegion>,
-    ready_files: Vec<PathBuf>,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
 }
@@ -109,7 +108,7 @@ impl Region {
         if let Some(path) = &options.ready_file {
             remove_stale(path)?;
         }
-        let identity = Identity::open(&data, &options.wanted)?;
+        let RegionFile { identity, places } = RegionFile::open(&data, &options.wanted)?;
         let clock = Arc::new(SimClock::open(data.clock_file())?);
         let development = match identity.ceremony {
             CeremonyKind::Development => Some(DevelopmentCeremony::open(&data.ceremony_dir())?),
@@ -123,7 +122,6 @@ impl Region {
             Some(program) => program,
             None => std::env::current_exe().map_err(UpError::Program)?,
         };
-        let places = places(&identity.region, identity.unit_counts());
         let supervisor = Supervisor::start(program, Arc::clone(&data), &identity, places).await?;
         let started = Started { options, data, identity, clock, development, factory, audit, listeners };
         match started.serve(supervisor.clone()).await {
@@ -137,8 +135,8 @@ impl Region {
 
     /// Addresses and credentials.
     #[must_use]
-    pub const fn ready(&self) -> &ReadyFile {
-        &self.ready
+    pub fn ready(&self) -> ReadyFile {
+        self.control.ready.content()
     }
 
     /// The region as commands inspect and change it.
@@ -149,9 +147,7 @@ impl Region {
 
     /// Stops the region: no new requests are accepted, those under way end, then the units end.
     pub async fn stop(mut self) {
-        for path in &self.ready_files {
-            let _ = std::fs::remove_file(path);
-        }
+        self.control.ready.remove();
         self.stop.send_replace(true);
         for server in &mut self.servers {
             if tokio::time::timeout(SERVER_END, &mut *server).await.is_err() {
@@ -213,7 +209,7 @@ impl Started {
         let auth = authentication(&identity).ok_or_else(|| UpError::TokenKey(data.region_file()))?;
         let store = StoreConfig::Redb { path: data.keystore_file() }.open().await?;
         let directory = SupervisedUnits::new(supervisor.clone());
-        let mut builder = Node::builder(store, directory, Arc::clone(&clock) as _);
+        let mut builder = Node::builder(store, directory.clone(), Arc::clone(&clock) as _);
         for instance in instances(&identity) {
             builder = builder.instance(instance);
         }
@@ -227,6 +223,10 @@ impl Started {
             clock,
             development,
             root: factory.root(),
+            data: Arc::clone(&data),
+            directory,
+            ready: ReadyFiles::new(ready),
+            changing: AsyncMutex::default(),
         });
         let (stop, stopped) = watch::channel(false);
         let mut servers = Vec::new();
@@ -236,12 +236,12 @@ impl Started {
         servers.push(serve("API", api, node.router(), &stopped));
         servers.push(serve("control API", control, control_router, &stopped));
         servers.push(serve("operator's address", operator, node.operator_router(), &stopped));
-        let mut region = Region { ready, control: region, ready_files: Vec::new(), stop, servers };
+        let region = Region { control: region, stop, servers };
         let paths = [Some(DataDir::ready_file(data.path())), options.ready_file];
         for path in paths.into_iter().flatten() {
-            if let Err(e) = region.announce(path) {
+            if let Err(source) = region.control.ready.write_to(path.clone()) {
                 region.stop().await;
-                return Err(e);
+                return Err(UpError::ReadyFile { path, source });
             }
         }
         Ok(region)
@@ -293,17 +293,6 @@ async fn open(region: &Arc<ControlledRegion>) -> Result<(), NodeError> {
     node.open(Some(parts)).await
 }
 
-impl Region {
-    fn announce(&mut self, path: PathBuf) -> Result<(), UpError> {
-        let content = serde_json::to_vec_pretty(&self.ready).map_err(io::Error::from);
-        content
-            .and_then(|content| files::write_private(&path, &content))
-            .map_err(|source| UpError::ReadyFile { path: path.clone(), source })?;
-        self.ready_files.push(path);
-        Ok(())
-    }
-}
-
 /// Removes the file of an earlier run, by which a waiting script would continue too early.
 fn remove_stale(path: &Path) -> Result<(), UpError> {
     match std::fs::remove_file(path) {
@@ -337,15 +326,7 @@ fn ready_file(
         zones: ZONES.map(str::to_owned).to_vec(),
         ceremony: identity.ceremony,
         root_certificate: data.factory_dir().join("root.der"),
-        units: units
-            .map(|u| ReadyUnit {
-                unit: u.unit,
-                kind: u.place.kind.name().to_owned(),
-                location: u.place.location.to_string(),
-                zone: u.place.zone,
-                socket: u.socket,
-            })
-            .collect(),
+        units: units.map(ReadyUnit::from).collect(),
         pid: std::process::id(),
         data: data.path().to_owned(),
     })

@@ -12,6 +12,7 @@ mod earlier_region;
 mod engine_mixed;
 mod engine_softhsm;
 mod faults;
+mod membership;
 mod output;
 mod rest_python;
 mod tke_cards;

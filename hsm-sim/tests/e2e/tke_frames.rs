@@ -155,7 +155,7 @@ async fn tapped_ceremony_and_rotation(folder: &Path, tap: &Tap) {
         program: Some(Tap::program(folder)),
     };
     let region = Region::start(options).await.unwrap();
-    let (tool, rest) = (Tool::at(&data), Rest::to(region.ready()));
+    let (tool, rest) = (Tool::at(&data), Rest::to(&region.ready()));
     ceremony(&tool);
     wait_for("the region to serve", || {
         tool.json("cryptounit-compare")["alike"] == true && tool.run("rotation").status.success()

@@ -26,7 +26,7 @@ pub(super) enum RetryAfter {
 
 impl Supervisor {
     /// Takes a started unit into the supervisor's care.
-    pub(super) fn adopt(&self, place: Place, launched: Launched) {
+    pub(in crate::region) fn adopt(&self, place: Place, launched: Launched) {
         let (unit, wake) = (place.number, Arc::new(Notify::new()));
         let process = UnitProcess {
             unit,

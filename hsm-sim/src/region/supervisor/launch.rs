@@ -15,7 +15,7 @@ use unit_api::UnitId;
 pub(super) const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How the start of a unit's process ended.
-pub(super) enum Launched {
+pub(in crate::region) enum Launched {
     Serves(Box<Started>),
     Down(Down),
 }
@@ -30,7 +30,7 @@ impl Launched {
 }
 
 /// A process that serves.
-pub(super) struct Started {
+pub(in crate::region) struct Started {
     pub(super) child: Child,
     pub(super) orders: OrderPipe,
     pub(super) id: UnitId,
@@ -39,7 +39,7 @@ pub(super) struct Started {
 }
 
 /// A process that could not reach its unit's keys and has ended.
-pub(super) struct Down {
+pub(in crate::region) struct Down {
     pub(super) id: UnitId,
     pub(super) reason: String,
     /// Whether to try again without an operator.
