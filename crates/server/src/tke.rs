@@ -22,6 +22,7 @@ pub use units::hsm_id;
 
 use crate::access;
 use crate::auth::Auth;
+use crate::completion::to_completion;
 use axum::Router;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
@@ -42,13 +43,15 @@ struct TkeState<A> {
 
 /// Routes of the endpoints over the node behind them.
 pub fn router<A: Administration>(node: Arc<A>, auth: Arc<Auth>) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route(INSTANCE_ROUTE, delete(removal::remove::<A>))
         .route(UNITS_ROUTE, get(units::list::<A>))
         .route(UNIT_ROUTE, post(forward::forward::<A>))
         .route(KEYSTORE_ROUTE, get(keystore::show::<A>))
         .route(ROTATION_ROUTE, get(rotation::show::<A>).post(rotation::act::<A>))
-        .with_state(Arc::new(TkeState { node, auth }))
+        .with_state(Arc::new(TkeState { node, auth }));
+    // A caller that hangs up must not keep a command from being recorded.
+    to_completion(routes)
 }
 
 /// An authenticated call on one of the node's instances.

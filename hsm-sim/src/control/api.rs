@@ -31,7 +31,7 @@ const DEFAULT_SLOW_MS: u64 = 50;
 
 /// The control API of a region.
 pub fn router(state: ControlState) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/status", get(status))
         .route("/fault", post(fault))
         .route("/heal", post(heal))
@@ -43,7 +43,9 @@ pub fn router(state: ControlState) -> Router {
         .route("/clock/advance", post(advance))
         .fallback(nothing_here)
         .layer(middleware::from_fn(no_web_pages))
-        .with_state(state)
+        .with_state(state);
+    // A change is not left half done when its caller hangs up.
+    server::to_completion(routes)
 }
 
 /// Refuses requests with an `Origin` header: a web page in the user's browser can reach the loopback interface, and the

@@ -2,13 +2,15 @@
 
 use crate::common::control::{fault, kill, status_once};
 use crate::common::tke::Tke;
-use crate::common::{Rest, program, until, up};
+use crate::common::{Rest, program, until, up, wait_for};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hsm_sim::control::{FaultKind, Status, Target, UnitStatus};
 use hsm_sim::region::DevelopmentCeremony;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use tke::ceremony::{Ceremony, KeySource};
 use tke::converge::{MasterKeyGoal, UnitGoal};
@@ -136,6 +138,33 @@ async fn e2e_tke_says_when_the_outcome_of_a_command_is_unknown() {
     assert!(lines.iter().all(|line| line["action"] == "hs-crypto.tke-cryptounit.reset"), "{lines:#?}");
     assert_eq!(lines[0]["target"]["name"], units[0].0.location.to_string());
     assert_eq!(lines[0]["initiator"]["id"], "IBMid-DEV0000001");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn attack_a_caller_that_hangs_up_leaves_no_command_unrecorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let region = up(&folder.path().join("data"), &["--ceremony", "manual"]);
+    let (tke, control) = (region.tke(), region.control());
+    let units = tke.list().await;
+    let request = zeroize_request(&tke).await;
+    let body = format!(r#"{{"request": "{}"}}"#, BASE64_STANDARD.encode(request));
+
+    // The caller closes its connection at once, and the unit answers only later.
+    control.fault(&fault(FaultKind::Pause, 1)).await.unwrap();
+    let url: hyper::Uri = format!("{}/hsms/{}", tke.base, units[0].1).parse().unwrap();
+    let mut stream = TcpStream::connect(url.authority().unwrap().as_str()).unwrap();
+    let (path, token, len) = (url.path(), &tke.token, body.len());
+    let header =
+        format!("POST {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\nContent-Length: {len}");
+    stream.write_all(format!("{header}\r\n\r\n{body}").as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the service answered");
+    control.heal(&Target::Unit(1)).await.unwrap();
+
+    wait_for("the audit record", || !audit(&region.data).is_empty());
+    let lines = audit(&region.data);
+    assert_eq!(lines[0]["action"], "hs-crypto.tke-cryptounit.reset", "{lines:#?}");
+    assert_eq!((lines.len(), lines[0]["outcome"].as_str()), (1, Some("success")), "{lines:#?}");
 }
 
 /// An unsigned zeroize.
