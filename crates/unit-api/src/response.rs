@@ -50,6 +50,21 @@ impl Response<'_> {
             Self::Done => "Done",
         }
     }
+
+    /// Number of bytes that the response borrows from the working space of its unit, which are wiped after it was sent.
+    #[must_use]
+    pub const fn borrowed_len(&self) -> usize {
+        match self {
+            Self::Random(bytes)
+            | Self::Blob(bytes)
+            | Self::Wrapped(bytes)
+            | Self::Ciphertext { ciphertext: bytes, .. }
+            | Self::Plaintext(bytes)
+            | Self::Signature(bytes)
+            | Self::Administered(bytes) => bytes.len(),
+            Self::Status(_) | Self::Done => 0,
+        }
+    }
 }
 
 /// The name alone: a response may hold secrets.

@@ -46,7 +46,7 @@ impl<E: Env> Unit<E> {
             return write(frame, request.number, Err(UnitError::DeadlineExceeded.into()));
         }
         let result = self.execute(&request.envelope, scratch);
-        let used = result.as_ref().map_or(0, content_len);
+        let used = result.as_ref().map_or(0, Response::borrowed_len);
         let written = write(frame, request.number, result);
         // After a refused command the working space is zero already.
         if let Some(used) = scratch.get_mut(..used) {
@@ -75,18 +75,4 @@ fn write(frame: &mut [u8], number: u64, result: Result<Response<'_>, Refusal>) -
         let refused = Reply { number, result: Err(UnitError::ResponseTooLong.into()) };
         encode_reply(&refused, frame).unwrap_or_default()
     })
-}
-
-/// Number of bytes that a response borrows from the working space.
-const fn content_len(response: &Response<'_>) -> usize {
-    match response {
-        Response::Random(bytes)
-        | Response::Blob(bytes)
-        | Response::Wrapped(bytes)
-        | Response::Ciphertext { ciphertext: bytes, .. }
-        | Response::Plaintext(bytes)
-        | Response::Administered(bytes)
-        | Response::Signature(bytes) => bytes.len(),
-        _ => 0,
-    }
 }

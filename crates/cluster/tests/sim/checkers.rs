@@ -1,4 +1,4 @@
-//! What must never happen. A violation is a text that begins with the checker's name.
+//! What must never happen. A violation is a text that begins with the number of the invariant in `ARCHITECTURE.md`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,16 +28,16 @@ impl Checkers {
         self.known_bad[unit] |= !held && self.proved[unit].is_none_or(|proved| proved == wkid);
     }
 
-    /// V4: a fenced unit receives no work.
+    /// I8: a fenced unit receives no work.
     pub(crate) fn sent(&mut self, request: u64, unit: usize) -> Result<(), String> {
         self.requests.get_mut(&request).unwrap().sends += 1;
         if self.known_bad[unit] {
-            return Err(format!("V4: unit {unit} got request {request}"));
+            return Err(format!("I8: unit {unit} got request {request}"));
         }
         Ok(())
     }
 
-    /// One end for every request; V10: not later than its deadline and 100 ms; none of them a failure.
+    /// One end for every request; I9: not later than its deadline and 100 ms; none of them a failure.
     pub(crate) fn ended(&mut self, now: u64, request: u64, failure: Option<String>) -> Result<(), String> {
         let seen = self.requests.get_mut(&request).unwrap();
         if seen.ended.replace(now).is_some() {
@@ -47,18 +47,18 @@ impl Checkers {
         failure.map_or(Ok(()), |failure| Err(format!("no request fails: {request} did: {failure}")))
     }
 
-    /// V10 for those that have not ended; V11: retries and hedges are 25 % of the requests at most. A run is shorter
-    /// than the ten seconds that V11 looks at.
+    /// I9 for those that have not ended; I18: retries and hedges are 25 % of the requests at most. A run is shorter
+    /// than the ten seconds that I18 looks at.
     pub(crate) fn at_end(&self, now: u64) -> Result<(), String> {
         for (request, seen) in &self.requests {
             if seen.ended.is_none() {
                 overdue(*request, seen, now)?;
-                return Err(format!("V10: request {request} never ended"));
+                return Err(format!("I9: request {request} never ended"));
             }
         }
         let extra: u32 = self.requests.values().map(|seen| seen.sends.saturating_sub(1)).sum();
         if extra as usize * 4 > self.requests.len() {
-            return Err(format!("V11: {extra} extra sends for {} requests", self.requests.len()));
+            return Err(format!("I18: {extra} extra sends for {} requests", self.requests.len()));
         }
         Ok(())
     }
@@ -67,7 +67,7 @@ impl Checkers {
 fn overdue(request: u64, seen: &Seen, now: u64) -> Result<(), String> {
     let late = Duration::from_nanos(now.saturating_sub(seen.deadline));
     if late > Duration::from_millis(100) {
-        return Err(format!("V10: request {request} ended {late:?} after its deadline"));
+        return Err(format!("I9: request {request} ended {late:?} after its deadline"));
     }
     Ok(())
 }

@@ -100,9 +100,9 @@ fn sim_the_same_seed_gives_the_same_run() {
 #[test]
 fn sim_canaries_are_caught() {
     for (sabotage, faults, checker) in [
-        (Sabotage::UseFenced, &[Fault::WrongKey, Fault::Lie, Fault::Clear][..], "V4"),
-        (Sabotage::IgnoreTime, &[Fault::Cut], "V10"),
-        (Sabotage::SendTwice, &[], "V11"),
+        (Sabotage::UseFenced, &[Fault::WrongKey, Fault::Lie, Fault::Clear][..], "I8"),
+        (Sabotage::IgnoreTime, &[Fault::Cut], "I9"),
+        (Sabotage::SendTwice, &[], "I18"),
         (Sabotage::KillAll, &[Fault::Kill], "no request fails"),
         (Sabotage::AnswerTwice, &[], "one end"),
         (Sabotage::NeverHeal, &[Fault::Kill], "heals"),
