@@ -43,11 +43,11 @@ async fn router() -> Result<(Node, Router), Box<dyn Error>> {
     let (region, account) = ("us-south".to_owned(), "account".to_owned());
     let instance = Instance { id, region, account: account.clone(), kind: ServiceKind::HyperProtect };
     let alice = Identity { iam_id: "IBMid-alice".to_owned(), account };
-    let tokens = vec![(TOKEN.to_owned().into(), alice)];
-    let auth = Auth::new(AuthConfig { tokens, ..AuthConfig::new(SigningKey::random()?) });
+    let mut auth = AuthConfig::new(SigningKey::random()?);
+    auth.tokens = vec![(TOKEN.to_owned().into(), alice)];
     let store = StoreConfig::Memory.open().await?;
     let node = Node::builder(store, StaticDirectory::new(units), Arc::new(kms::SystemClock));
-    let node = node.instance(instance).auth(auth).start().await?;
+    let node = node.instance(instance).auth(Auth::new(auth)).start().await?;
     let router = Router::new().route("/hello", get(|| async { "hello" })).merge(node.router());
     Ok((node, router))
 }

@@ -31,6 +31,8 @@ pub struct NodeBuilder {
 
 impl NodeBuilder {
     pub(crate) fn new(store: Store, directory: Arc<dyn UnitDirectory>, clock: Arc<dyn Clock>) -> Self {
+        let mut limits = ServeLimits::default();
+        limits.drain = DRAIN;
         Self {
             store,
             directory,
@@ -40,7 +42,7 @@ impl NodeBuilder {
             auth: None,
             audit: None,
             rotation: RotationProfile::Online,
-            limits: ServeLimits { drain: DRAIN, ..ServeLimits::default() },
+            limits,
             timing: JobTiming::default(),
             name: None,
         }

@@ -30,6 +30,7 @@ pub struct Identity {
 }
 
 /// Configuration of the token service.
+#[non_exhaustive]
 pub struct AuthConfig {
     /// Key of the tokens' signatures. Changing it invalidates every token issued before.
     pub signing_key: SigningKey,

@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 
 /// Limits of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ServeLimits {
     /// Connections open at once. More wait in the listener's queue; they do not fail.
     pub connections: usize,

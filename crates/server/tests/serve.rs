@@ -31,6 +31,13 @@ struct Server {
     go_on: Arc<Notify>,
 }
 
+/// The default limits, changed.
+fn limits(change: impl FnOnce(&mut ServeLimits)) -> ServeLimits {
+    let mut limits = ServeLimits::default();
+    change(&mut limits);
+    limits
+}
+
 async fn start(limits: ServeLimits) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -94,7 +101,7 @@ async fn calls_under_way_end_before_the_service_does() {
 
 #[tokio::test]
 async fn calls_that_do_not_end_are_cut_off() {
-    let server = start(ServeLimits { drain: Duration::from_millis(50), ..ServeLimits::default() }).await;
+    let server = start(limits(|limits| limits.drain = Duration::from_millis(50))).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(b"GET /later HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
     timeout(PATIENCE, server.begun.notified()).await.unwrap();
@@ -105,7 +112,7 @@ async fn calls_that_do_not_end_are_cut_off() {
 
 #[tokio::test]
 async fn a_client_that_never_ends_its_header_is_let_go() {
-    let limits = ServeLimits { header_time: Duration::from_millis(50), ..ServeLimits::default() };
+    let limits = limits(|limits| limits.header_time = Duration::from_millis(50));
     let server = start(limits).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(b"GET /now HTTP/1.1\r\nHost:").await.unwrap();
@@ -114,7 +121,7 @@ async fn a_client_that_never_ends_its_header_is_let_go() {
 
 #[tokio::test]
 async fn connections_above_the_limit_wait() {
-    let server = start(ServeLimits { connections: 1, ..ServeLimits::default() }).await;
+    let server = start(limits(|limits| limits.connections = 1)).await;
     let mut first = TcpStream::connect(server.address).await.unwrap();
     first.write_all(REQUEST).await.unwrap();
     read_until(&mut first, "now").await;
@@ -191,7 +198,11 @@ async fn a_client_whose_header_is_too_long_gets_the_answer() {
 async fn a_refused_client_is_not_read_for_ever() {
     // One client that continues to send, and one that sends nothing: the only connection slot is free again soon.
     for (linger_time, linger_len) in [(PATIENCE, 1024), (Duration::from_millis(50), usize::MAX)] {
-        let limits = ServeLimits { connections: 1, linger_time, linger_len, ..ServeLimits::default() };
+        let limits = limits(|limits| {
+            limits.connections = 1;
+            limits.linger_time = linger_time;
+            limits.linger_len = linger_len;
+        });
         let server = start(limits).await;
         let mut first = refused_early(&server, "/refuse", 1 << 40).await;
         // An error means that the connection was closed, as expected.

@@ -154,6 +154,8 @@ impl Region {
                 server.abort();
             }
         }
+        // A change of units that is under way ends first, and none begins.
+        let _no_change = tokio::time::timeout(SERVER_END, self.control.changing.lock()).await;
         self.control.node.shutdown().await;
         self.control.supervisor.stop().await;
     }
@@ -340,7 +342,8 @@ fn serve(
     stopped: &watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let stopped = until(stopped.clone());
-    let limits = ServeLimits { drain: DRAIN, ..ServeLimits::default() };
+    let mut limits = ServeLimits::default();
+    limits.drain = DRAIN;
     tokio::spawn(async move {
         if let Err(e) = server::serve(listener, router, limits, stopped).await {
             error!(error = %error_chain(&e), "the {what} is not served any more");

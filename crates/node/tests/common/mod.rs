@@ -92,11 +92,10 @@ impl Region {
 
     fn builder_over(&self, directory: impl UnitDirectory, name: &str, lease: Duration) -> NodeBuilder {
         let identity = Identity { iam_id: "IBMid-alice".to_owned(), account: "acc".to_owned() };
-        let auth = Auth::new(AuthConfig {
-            tokens: vec![(TOKEN.to_owned().into(), identity.clone())],
-            api_keys: vec![(API_KEY.to_owned().into(), identity)],
-            ..AuthConfig::new(SigningKey::random().unwrap())
-        });
+        let mut auth = AuthConfig::new(SigningKey::random().unwrap());
+        auth.tokens = vec![(TOKEN.to_owned().into(), identity.clone())];
+        auth.api_keys = vec![(API_KEY.to_owned().into(), identity)];
+        let auth = Auth::new(auth);
         let mut timing = JobTiming::default();
         timing.lease = lease;
         timing.sweep_pause = Duration::from_millis(20);

@@ -18,6 +18,7 @@ pub(super) async fn list<A: Administration>(
     for (unit, lifecycle) in state.node.lifecycles().await {
         let (serial, _) = unit.id.0.split_at(8);
         let listed = ListedUnit {
+            number: Some(unit.number),
             hsm_id: hsm_id(unit.id, unit.domain),
             serial_number: String::from_utf8_lossy(serial).into_owned(),
             module_id: unit.id.0.into(),

@@ -219,12 +219,11 @@ impl Bench {
         let kms = Arc::new(kms);
 
         let identity = |iam_id: &str| Identity { iam_id: iam_id.to_owned(), account: "acc".to_owned() };
-        let auth = Arc::new(Auth::new(AuthConfig {
-            token_life,
-            tokens: vec![(TOKEN.to_owned().into(), identity(ALICE))],
-            api_keys: vec![(API_KEY.to_owned().into(), identity(BOB))],
-            ..AuthConfig::new(SigningKey::random().unwrap())
-        }));
+        let mut auth = AuthConfig::new(SigningKey::random().unwrap());
+        auth.token_life = token_life;
+        auth.tokens = vec![(TOKEN.to_owned().into(), identity(ALICE))];
+        auth.api_keys = vec![(API_KEY.to_owned().into(), identity(BOB))];
+        let auth = Arc::new(Auth::new(auth));
         let instance =
             |id, kind| Instance { id, region: "us-south".to_owned(), account: "acc".to_owned(), kind };
         let instances = [
