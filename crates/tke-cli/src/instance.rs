@@ -4,6 +4,7 @@ use crate::client::{ClientError, HttpUnitPort, ServiceClient};
 use crate::connection;
 use crate::context::Context;
 use crate::error::TkeError;
+use std::collections::BTreeSet;
 use tke::compare::{ComparedUnit, Comparison};
 use tke::{AdminUnitError, Location, UnitDescriptor, UnitKind};
 use tke_crypto::PublicKey;
@@ -81,12 +82,14 @@ impl Instance {
             (UnitKind::Failover, list.failover_hsms),
         ];
         let all = kinds.into_iter().flat_map(|(kind, units)| units.into_iter().map(move |unit| (kind, unit)));
+        let all: Vec<_> = all.collect();
         let mut units = Vec::new();
-        for (number, (kind, unit)) in (1..=u16::MAX).zip(all) {
-            let listed = listed(number, kind, &unit)?;
+        for (number, (kind, unit)) in numbers(all.iter().map(|(_, unit)| unit.number)).zip(&all) {
+            let listed = listed(number, *kind, unit)?;
             let selected = selection.has_unit(client.instance(), unit.hsm_id);
             units.push(SelectableUnit { listed, hsm_id: unit.hsm_id, selected });
         }
+        units.sort_by_key(|unit: &SelectableUnit| unit.listed.number);
         Ok(Self { client, root, units })
     }
 
@@ -176,6 +179,14 @@ pub(crate) fn pattern_of(pattern: Pattern) -> VerificationPattern {
     VerificationPattern::from_bytes(*pattern.as_bytes())
 }
 
+/// The numbers of listed units: those that the service gives, or positions from 1 if it does not give each unit its own.
+fn numbers(given: impl Iterator<Item = Option<u16>>) -> impl Iterator<Item = u16> {
+    let given: Vec<Option<u16>> = given.collect();
+    let unique: BTreeSet<u16> = given.iter().flatten().copied().filter(|number| *number > 0).collect();
+    let use_given = unique.len() == given.len();
+    (1..=u16::MAX).zip(given).map(move |(position, number)| number.filter(|_| use_given).unwrap_or(position))
+}
+
 fn listed(number: u16, kind: UnitKind, unit: &ListedUnit) -> Result<UnitDescriptor, ClientError> {
     let location: Location = unit
         .location
@@ -185,4 +196,20 @@ fn listed(number: u16, kind: UnitKind, unit: &ListedUnit) -> Result<UnitDescript
         return Err(ClientError::InvalidResponse("a crypto unit is listed with two domains"));
     }
     Ok(UnitDescriptor { number, kind, location, unit: UnitId(*unit.module_id.as_bytes()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::numbers;
+
+    #[test]
+    fn units_keep_the_numbers_of_the_service() {
+        let numbered = |given: &[Option<u16>]| numbers(given.iter().copied()).collect::<Vec<_>>();
+        assert_eq!(numbered(&[Some(1), Some(5), Some(3)]), [1, 5, 3]);
+        // An earlier service, and one whose numbers are no use.
+        assert_eq!(numbered(&[None, None, None]), [1, 2, 3]);
+        assert_eq!(numbered(&[Some(4), None, Some(2)]), [1, 2, 3]);
+        assert_eq!(numbered(&[Some(7), Some(7), Some(2)]), [1, 2, 3]);
+        assert_eq!(numbered(&[Some(0), Some(1), Some(2)]), [1, 2, 3]);
+    }
 }

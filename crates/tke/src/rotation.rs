@@ -243,6 +243,11 @@ impl<'a, S: RotationService, P: UnitPort> Rotation<'a, S, P> {
             let status = self.service.status().await.map_err(RotationError::Service)?;
             new = status.new.map(pattern_of).or(new).or(loaded);
             last = self.effective_step(&status);
+            if let Some(rotated) = new
+                && self.has_ended(&status, rotated).await?
+            {
+                return Ok(new);
+            }
             match last {
                 RotationStep::Nothing => return Ok(new),
                 RotationStep::Begin => {
@@ -311,6 +316,27 @@ impl<'a, S: RotationService, P: UnitPort> Rotation<'a, S, P> {
         }
         let total = self.units.len();
         if done == total { Ok(()) } else { Err(RotationError::Incomplete { failed: total - done, total }) }
+    }
+
+    /// Whether the rotation to this master key has ended and only excluded units lack it. The service, which knows nothing
+    /// of excluded units, advises to reach or reload them.
+    async fn has_ended(
+        &self,
+        status: &RotationStatus,
+        new: VerificationPattern,
+    ) -> Result<bool, RotationError> {
+        let concerns_units = matches!(status.next, RotationStep::Reach | RotationStep::Reload);
+        let under_way = !matches!(status.phase, None | Some(RotationPhase::Done));
+        if self.exclude.is_empty() || !concerns_units || under_way {
+            return Ok(false);
+        }
+        for unit in self.units {
+            let current = unit.unit.snapshot().await?.current;
+            if !current.is_some_and(|current| current.is_of_same_key(&new)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The step to take now. The service knows nothing of excluded units until it is told: it advises to reach them.

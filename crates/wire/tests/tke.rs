@@ -32,6 +32,10 @@ fn wire_tke_units() {
     assert_eq!((first.state, recovery.state), (UnitLifecycle::KmsInitialized, UnitLifecycle::Unreachable));
     assert_eq!((recovery.location.as_str(), recovery.domain), ("[local].[az2].[03].[22]", 22));
     assert!(units.failover_hsms.is_empty());
+    assert_eq!((first.number, recovery.number), (None, None));
+
+    let numbered: UnitList = round_trip(sample("units-numbered.json").trim_end());
+    assert_eq!((numbered.hsms[0].number, numbered.source_hsms[0].number), (Some(5), Some(3)));
 }
 
 #[test]

@@ -22,6 +22,10 @@ pub struct UnitList {
 /// One crypto unit as the service reports it. Not signed: what the module itself says is queried from it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ListedUnit {
+    /// Number of the unit in its instance, from 1, unique. Earlier services do not send it; units are then numbered in the
+    /// order of the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u16>,
     /// Identifier of the unit in paths.
     pub hsm_id: Uuid,
     /// Location, as `[region].[zone].[module].[domain]`.
