@@ -70,7 +70,7 @@ pub enum CliCommand {
 pub enum UnitCommand {
     /// Run one crypto unit in this process, on a Unix socket, until a signal ends it.
     Serve(ServeUnitArgs),
-    /// Add an operational unit to a running region; with a development ceremony, it serves at once.
+    /// Add an operational unit to a running region. With a development ceremony it is set up, too.
     Add {
         /// Zone of the unit: az1, az2 or az3 [default: the first zone without an operational unit]
         #[arg(long)]

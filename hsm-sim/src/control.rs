@@ -18,7 +18,7 @@ mod table;
 pub use api::{ControlState, router};
 pub use client::{ControlClient, ControlError};
 pub use model::{
-    AddUnitRequest, AdvanceRequest, ClockStatus, FaultKind, FaultRequest, RemoveUnitRequest, Status, Target,
-    UnitStatus,
+    AddUnitRequest, AddedUnit, AdvanceRequest, ClockStatus, FaultKind, FaultRequest, RemoveUnitRequest,
+    Status, Target, UnitStatus,
 };
 pub use table::{clock_table, status_table};

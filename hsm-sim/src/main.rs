@@ -72,7 +72,9 @@ async fn run_unit(command: UnitCommand) -> Outcome {
         UnitCommand::Serve(args) => return serve_unit(args),
         UnitCommand::Add { zone, reach } => {
             let added = ControlClient::reach(&reach)?.add_unit(zone).await?;
-            (reach, added)
+            return print(&reach, &added, |added| {
+                format!("unit {} was added\n{}", added.unit, status_table(&added.status))
+            });
         }
         UnitCommand::Drain(OneUnitArgs { number, reach }) => {
             let drained = ControlClient::reach(&reach)?.drain_unit(number).await?;

@@ -1,15 +1,16 @@
 //! Server of the control API.
 
 use super::model::{
-    AddUnitRequest, AdvanceRequest, ClockStatus, FaultKind, FaultRequest, RemoveUnitRequest, Status, Target,
-    UnitStatus,
+    AddUnitRequest, AddedUnit, AdvanceRequest, ClockStatus, FaultKind, FaultRequest, RemoveUnitRequest,
+    Status, Target, UnitStatus,
 };
 use crate::region::{
     CeremonyError, ControlledRegion, DataError, Fault, MembershipError, SupervisorError, UnitProcess,
     UnitReport, ZONES,
 };
 use axum::body::Bytes;
-use axum::extract::{Path, Request, State};
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -42,6 +43,7 @@ pub fn router(state: ControlState) -> Router {
         .route("/clock", get(clock))
         .route("/clock/advance", post(advance))
         .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(no_web_pages))
         .with_state(state);
     // A change is not left half done when its caller hangs up.
@@ -64,6 +66,14 @@ async fn nothing_here() -> Refused {
     Refused {
         status: StatusCode::NOT_FOUND,
         why: "unknown path of the control API; see `hsm-sim help`".to_owned(),
+    }
+}
+
+async fn wrong_method() -> Refused {
+    Refused {
+        status: StatusCode::METHOD_NOT_ALLOWED,
+        why: "this path of the control API has another method: GET for the status and the clock, POST for changes"
+            .to_owned(),
     }
 }
 
@@ -112,15 +122,19 @@ async fn heal(State(region): State<ControlState>, body: Bytes) -> Result<Json<St
     Ok(Json(status_once_in_use(&region, &units).await))
 }
 
-async fn add_unit(State(region): State<ControlState>, body: Bytes) -> Result<Json<Status>, Refused> {
+async fn add_unit(State(region): State<ControlState>, body: Bytes) -> Result<Json<AddedUnit>, Refused> {
     let request: AddUnitRequest = parse(&body, "{\"zone\": \"az3\"}")?;
     let unit = region.add_unit(request.zone.as_deref()).await?;
-    Ok(Json(status_once_in_use(&region, &[unit]).await))
+    let status = status_once_in_use(&region, &[unit]).await;
+    Ok(Json(AddedUnit { unit, status }))
 }
+
+// Bodies are read although nothing is in them: the connection would end with the answer otherwise.
 
 async fn drain_unit(
     State(region): State<ControlState>,
-    Path(unit): Path<u16>,
+    UnitPath(unit): UnitPath,
+    _body: Bytes,
 ) -> Result<Json<Status>, Refused> {
     region.drain_unit(unit).await?;
     Ok(Json(region_status(&region).await))
@@ -128,7 +142,8 @@ async fn drain_unit(
 
 async fn resume_unit(
     State(region): State<ControlState>,
-    Path(unit): Path<u16>,
+    UnitPath(unit): UnitPath,
+    _body: Bytes,
 ) -> Result<Json<Status>, Refused> {
     region.resume_unit(unit).await?;
     Ok(Json(status_once_in_use(&region, &[unit]).await))
@@ -136,12 +151,30 @@ async fn resume_unit(
 
 async fn remove_unit(
     State(region): State<ControlState>,
-    Path(unit): Path<u16>,
+    UnitPath(unit): UnitPath,
     body: Bytes,
 ) -> Result<Json<Status>, Refused> {
     let request: RemoveUnitRequest = parse(&body, "{\"lost\": false}")?;
     region.remove_unit(unit, request.lost).await?;
     Ok(Json(region_status(&region).await))
+}
+
+/// The number of a unit in a path.
+struct UnitPath(u16);
+
+impl FromRequestParts<ControlState> for UnitPath {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, Refused> {
+        match Path::<u16>::from_request_parts(parts, state).await {
+            Ok(Path(unit)) => Ok(Self(unit)),
+            Err(_) => Err(Refused {
+                status: StatusCode::NOT_FOUND,
+                why: "the path has no valid unit number; a unit's path is, for example, /units/1/drain"
+                    .to_owned(),
+            }),
+        }
+    }
 }
 
 /// The status once the host uses those of these units that are operational. If admission takes longer than a short wait, the status gives the reason.
@@ -315,7 +348,8 @@ impl From<MembershipError> for Refused {
             | MembershipError::NotOperational { .. }
             | MembershipError::Rotation
             | MembershipError::NotServing
-            | MembershipError::LastUnit { .. }
+            | MembershipError::Host { .. }
+            | MembershipError::LastUnit(_)
             | MembershipError::StillBusy { .. }
             | MembershipError::NotZeroized { .. }
             | MembershipError::NotInService { .. } => StatusCode::CONFLICT,

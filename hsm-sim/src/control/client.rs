@@ -1,7 +1,7 @@
 //! Client of the control API.
 
 use super::model::{
-    AddUnitRequest, AdvanceRequest, ClockStatus, FaultRequest, RemoveUnitRequest, Status, Target,
+    AddUnitRequest, AddedUnit, AdvanceRequest, ClockStatus, FaultRequest, RemoveUnitRequest, Status, Target,
 };
 use crate::cli::ReachArgs;
 use crate::region::{DataDir, ReadyFile};
@@ -98,11 +98,11 @@ impl ControlClient {
         self.send(Method::POST, "/heal", target).await
     }
 
-    /// Adds an operational unit and returns the status once it serves, or after a short wait.
+    /// Adds an operational unit and returns its number, with the status once it serves, or after a short wait.
     ///
     /// # Errors
     /// [`ControlError`].
-    pub async fn add_unit(&self, zone: Option<String>) -> Result<Status, ControlError> {
+    pub async fn add_unit(&self, zone: Option<String>) -> Result<AddedUnit, ControlError> {
         self.send(Method::POST, "/units", &AddUnitRequest { zone }).await
     }
 

@@ -68,6 +68,15 @@ pub struct AddUnitRequest {
     pub zone: Option<String>,
 }
 
+/// Answer to `POST /units`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AddedUnit {
+    /// Number of the new unit.
+    pub unit: u16,
+    /// Status of the region with it.
+    pub status: Status,
+}
+
 /// Body of `POST /units/{unit}/remove`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -61,10 +61,10 @@ const LEGEND: [(&str, &str); 7] = [
     ("checking", "proves its identity and master key; gets no requests; wait"),
     ("warming", "admitted; its share of requests grows for some seconds; wait"),
     ("ejected", "lost, slow or failing; returns by itself, or heal its fault"),
-    ("draining", "taken out by command; finishes its requests, gets no new ones"),
+    ("draining", "taken out by command; `unit resume` brings it back"),
     ("fenced", "must not serve until the cause in its remark is removed"),
     ("standby", "recovery or failover unit; gets no requests; nothing to do"),
-    ("unknown", "no master key is in use yet; finish the ceremony"),
+    ("unknown", "not given to the host yet, or the ceremony is not finished"),
 ];
 
 /// A line for each state of `units` that is in [`LEGEND`].

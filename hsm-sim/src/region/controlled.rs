@@ -122,8 +122,9 @@ impl ControlledRegion {
     /// # Errors
     /// [`CeremonyError`]; a unit that holds another master key is not changed.
     pub async fn heal(&self, unit: u16) -> Result<(), CeremonyError> {
-        let _one_at_a_time = self.changing.lock().await;
+        // First, since a change that is under way may be waiting for this unit.
         self.supervisor.heal(unit).await?;
+        let _one_at_a_time = self.changing.lock().await;
         self.bring_into_service(unit).await
     }
 
@@ -137,20 +138,14 @@ impl ControlledRegion {
     pub(super) async fn bring_into_service(&self, unit: u16) -> Result<(), CeremonyError> {
         let Some(ceremony) = &self.development else { return Ok(()) };
         let process = self.supervisor.unit(unit)?;
-        if let Some(host) = self.node.host()
-            && (host.next_pattern().is_some() || !host.pattern().is_of_same_key(&ceremony.pattern()))
-        {
-            // These key parts must not be loaded. A unit that holds a legal master key needs nothing.
-            let (stored, next) = (host.pattern(), host.next_pattern());
-            let legal = |held: VerificationPattern| {
-                held.is_of_same_key(&stored) || next.is_some_and(|next| held.is_of_same_key(&next))
-            };
+        if let Err(other_parts) = self.check_parts(ceremony) {
+            // A unit that holds a legal master key needs nothing.
+            let legal = [self.node.pattern(), self.node.host().and_then(host::Host::next_pattern)];
             let queried = query([process]).await;
-            let held = queried.iter().filter_map(|queried| queried.status.as_ref().ok()?.current);
-            return match held.map(legal).next() {
-                Some(true) => Ok(()),
-                _ => Err(CeremonyError::OtherParts { stored, parts: ceremony.pattern() }),
-            };
+            let held = queried.iter().find_map(|queried| queried.status.as_ref().ok()?.current);
+            let is_legal =
+                held.is_some_and(|held| legal.iter().flatten().any(|key| held.is_of_same_key(key)));
+            return if is_legal { Ok(()) } else { Err(other_parts) };
         }
         if let Some(code) = error_state(&process).await {
             if code != UnitError::StateInvalid.code() {
@@ -164,6 +159,16 @@ impl ControlledRegion {
         }
         let port = SocketPort(process.socket.clone());
         ceremony.converge(process.listed(), port, &self.root).await
+    }
+
+    /// Whether the key parts of the ceremony may be loaded: they are those of the only legal master key.
+    fn check_parts(&self, ceremony: &DevelopmentCeremony) -> Result<(), CeremonyError> {
+        let Some(host) = self.node.host() else { return Ok(()) };
+        let (stored, parts) = (host.pattern(), ceremony.pattern());
+        if host.next_pattern().is_some() || !stored.is_of_same_key(&parts) {
+            return Err(CeremonyError::OtherParts { stored, parts });
+        }
+        Ok(())
     }
 }
 

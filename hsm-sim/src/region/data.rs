@@ -57,6 +57,15 @@ pub enum DataError {
     /// The engines are invalid, or differ from those that hold the units' keys.
     #[error(transparent)]
     Engines(#[from] super::engines::EnginesError),
+    /// Fewer operational units are requested than there are.
+    #[error(
+        "the region has {kept} operational units, and a start does not remove any: start it without --units, then remove \
+         one with `hsm-sim unit remove`, which zeroizes it"
+    )]
+    FewerUnits {
+        /// Number of operational units of the region.
+        kept: u16,
+    },
     /// There are more failover units than operational units.
     #[error(
         "{failover} failover units exceed the {operational} operational units: lower --failover-units or raise --units"
@@ -152,6 +161,23 @@ impl DataDir {
     #[must_use]
     pub fn unit_dir(&self, place: &Place) -> PathBuf {
         self.path.join("units").join(place.folder())
+    }
+
+    /// Moves the folder of a unit that has left the region to a name that is free, `<N>.lost-1` and so on, and returns it.
+    ///
+    /// # Errors
+    /// The operating system's; the folder is where it was.
+    pub(super) fn set_unit_aside(&self, place: &Place) -> io::Result<PathBuf> {
+        let folder = self.unit_dir(place);
+        let aside = |number: u32| {
+            let mut path = folder.clone().into_os_string();
+            path.push(format!(".lost-{number}"));
+            PathBuf::from(path)
+        };
+        let free = (1..=u32::MAX).map(aside).find(|path| !path.exists());
+        let free = free.ok_or(io::ErrorKind::AlreadyExists)?;
+        fs::rename(&folder, &free)?;
+        Ok(free)
     }
 
     /// Path of the socket of a unit: in the data directory, or in a private temporary directory if that path is too long

@@ -12,6 +12,7 @@ use node::NodeError;
 use std::time::Duration;
 use tke::UnitKind;
 use tracing::{info, warn};
+use wire::text::error_chain;
 
 /// How long a drained unit may take to answer its outstanding requests.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,14 +43,17 @@ pub enum MembershipError {
     /// No keys are served yet.
     #[error("no keys are served yet, so no unit has requests; finish the ceremony first")]
     NotServing,
-    /// The host refused.
-    #[error("unit {unit} cannot be drained")]
-    LastUnit {
+    /// The host did not drain or resume the unit.
+    #[error("unit {unit} was not taken out of service or brought back")]
+    Host {
         /// Number of the unit.
         unit: u16,
         /// The host's refusal.
         source: DrainRefused,
     },
+    /// No other unit is in use.
+    #[error("unit {0} stays: no other unit is in use, so no key could be used; heal another unit first")]
+    LastUnit(u16),
     /// The unit did not answer its outstanding requests in time.
     #[error(
         "unit {unit} still has requests outstanding after {timeout} s and serves again: heal it, then repeat the command",
@@ -61,8 +65,8 @@ pub enum MembershipError {
     },
     /// The unit cannot be zeroized.
     #[error(
-        "unit {unit} cannot be zeroized and was not removed: heal it, or remove it with --lost, which leaves its master key \
-         in its folder"
+        "unit {unit} did not confirm that it is zeroized and was not removed: heal it, or remove it with --lost, which keeps \
+         its state, and the master key in it, in a folder"
     )]
     NotZeroized {
         /// Number of the unit.
@@ -81,7 +85,9 @@ pub enum MembershipError {
         source: DataError,
     },
     /// The unit was added, and the ceremony that sets it up failed.
-    #[error("unit {unit} was added and does not serve yet; run: hsm-sim heal unit {unit}")]
+    #[error(
+        "unit {unit} was added and does not serve yet; once the cause is removed, run: hsm-sim heal unit {unit}"
+    )]
     NotInService {
         /// Number of the unit.
         unit: u16,
@@ -134,7 +140,7 @@ impl ControlledRegion {
     pub async fn drain_unit(&self, unit: u16) -> Result<(), MembershipError> {
         let _one_at_a_time = self.changing.lock().await;
         self.operational_unit(unit)?;
-        self.drain(self.serving_host()?, unit).await
+        self.drain(self.serving_host()?, unit, false).await
     }
 
     /// Has a drained unit serve again.
@@ -144,13 +150,11 @@ impl ControlledRegion {
     pub async fn resume_unit(&self, unit: u16) -> Result<(), MembershipError> {
         let _one_at_a_time = self.changing.lock().await;
         self.operational_unit(unit)?;
-        // A unit of the region that the host does not have yet is not drained.
-        let _ = self.serving_host()?.resume(unit);
-        Ok(())
+        self.serving_host()?.resume(unit).map_err(|source| MembershipError::Host { unit, source })
     }
 
     /// Drains an operational unit, zeroizes it, ends its process, and forgets it. A unit that is `lost` is removed even if
-    /// it cannot be zeroized: its state stays in its folder.
+    /// it cannot be zeroized: its folder is moved aside.
     ///
     /// # Errors
     /// [`MembershipError`]; the unit stays in the region, zeroized with [`MembershipError::NotStored`].
@@ -164,47 +168,71 @@ impl ControlledRegion {
         if !lost && let Err(source) = can_be_zeroized(&process) {
             return Err(MembershipError::NotZeroized { unit, source });
         }
-        if let Some(host) = self.node.host() {
-            self.drain(host, unit).await?;
-            // Gone already: the host has not been given the unit yet.
-            let _ = host.remove_unit(unit, false);
-        }
-        let removed = self.zeroize_and_forget(unit, lost, &places).await;
+        let removed = self.take_out_and_forget(unit, lost, &places).await;
         // The node takes the unit back if it stays in the region.
         self.announce();
         removed
     }
 
-    async fn zeroize_and_forget(
+    async fn take_out_and_forget(
         &self,
         unit: u16,
         lost: bool,
         places: &[Place],
     ) -> Result<(), MembershipError> {
-        // Before the unit is forgotten: afterwards nothing would erase its master key.
-        match self.zeroize(unit).await {
-            Ok(()) => {}
-            Err(source) if !lost => return Err(MembershipError::NotZeroized { unit, source }),
-            Err(error) => warn!(
-                unit,
-                error = %wire::text::error_chain(&error),
-                "a lost unit was removed without zeroizing it; its folder may hold the master key"
-            ),
+        if let Some(host) = self.node.host() {
+            match self.drain(host, unit, lost).await {
+                // The host has not been given the unit yet.
+                Err(MembershipError::Host { source: DrainRefused::UnknownUnit, .. }) => {}
+                drained => drained?,
+            }
+            let _ = host.remove_unit(unit, true);
+            // Draining takes time, in which another unit may have failed or a rotation begun.
+            if !host.units().iter().any(|other| other.in_use) {
+                return Err(MembershipError::LastUnit(unit));
+            }
+            self.check_no_rotation().await?;
         }
+        // Before the unit is forgotten: afterwards nothing would erase its master key.
+        let zeroized = self.zeroize(unit).await;
+        let zeroized = match zeroized {
+            Err(source) if !lost => return Err(MembershipError::NotZeroized { unit, source }),
+            zeroized => zeroized,
+        };
         let left = places.iter().filter(|place| place.number != unit);
         self.save(left).map_err(|source| MembershipError::NotStored { unit, source })?;
         self.supervisor.remove(unit).await?;
         info!(unit, "unit removed by command");
+        if let Err(error) = zeroized {
+            self.set_aside(unit, places, &error);
+        }
         Ok(())
     }
 
-    async fn drain(&self, host: &Host, unit: u16) -> Result<(), MembershipError> {
-        match host.drain(unit, false) {
-            // The host has not been given the unit yet.
-            Err(DrainRefused::UnknownUnit) => return Ok(()),
-            other => other.map_err(|source| MembershipError::LastUnit { unit, source })?,
+    /// Moves the folder of a unit that was not zeroized: a later unit in its place begins with a new module.
+    fn set_aside(&self, unit: u16, places: &[Place], error: &SupervisorError) {
+        let error = error_chain(error);
+        let Some(place) = places.iter().find(|place| place.number == unit) else { return };
+        match self.data.set_unit_aside(place) {
+            Ok(path) => warn!(
+                unit, error, folder = %path.display(),
+                "a lost unit was removed without zeroizing it; this folder may hold its master key"
+            ),
+            Err(moving) => warn!(
+                unit, error, folder = %self.data.unit_dir(place).display(), moving = %moving,
+                "a lost unit was removed without zeroizing it, and its folder, which may hold its master key, could not \
+                 be moved: a unit that is added in its zone takes it over"
+            ),
         }
-        if host.wait_until_drained(unit, DRAIN_TIMEOUT).await {
+    }
+
+    /// Drains a unit. One that is `lost` need not answer its outstanding requests: they move to other units.
+    async fn drain(&self, host: &Host, unit: u16, lost: bool) -> Result<(), MembershipError> {
+        host.drain(unit, false).map_err(|source| match source {
+            DrainRefused::LastUnit => MembershipError::LastUnit(unit),
+            source => MembershipError::Host { unit, source },
+        })?;
+        if lost || host.wait_until_drained(unit, DRAIN_TIMEOUT).await {
             return Ok(());
         }
         let _ = host.resume(unit);

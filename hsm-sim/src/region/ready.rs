@@ -226,9 +226,9 @@ impl ReadyFiles {
         outcome
     }
 
-    /// Removes the files: the region does not run any more.
+    /// Removes the files for good: the region stops.
     pub(super) fn remove(&self) {
-        for path in &self.written().paths {
+        for path in std::mem::take(&mut self.written().paths) {
             let _ = std::fs::remove_file(path);
         }
     }

@@ -7,6 +7,7 @@ use crate::files;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use tke::UnitKind;
+use tracing::warn;
 
 /// Numbers of units that a region can have of one kind, at most.
 const MAX_ORDINAL: u16 = 3;
@@ -44,12 +45,21 @@ impl RegionFile {
         if let Some(wanted) = wanted.ceremony.filter(|wanted| *wanted != kept) {
             return Err(DataError::OtherCeremony { kept, wanted });
         }
-        let counts = wanted.counts(count(&opened.places));
+        let kept = count(&opened.places);
+        let counts = wanted.counts(kept);
+        if stored.is_some() && counts.operational < kept.operational {
+            return Err(DataError::FewerUnits { kept: kept.operational });
+        }
         if counts.failover > counts.operational {
             let UnitCounts { operational, failover, .. } = counts;
             return Err(DataError::TooManyFailoverUnits { failover, operational });
         }
-        opened.places = place::with_counts(opened.places, &opened.identity.region, counts);
+        let places = place::with_counts(opened.places.clone(), &opened.identity.region, counts);
+        for gone in opened.places.iter().filter(|place| !places.contains(place)) {
+            let (unit, folder) = (gone.number, data.unit_dir(gone));
+            warn!(unit, folder = %folder.display(), "a unit left the region; its folder keeps its state");
+        }
+        opened.places = places;
         opened.identity.engines = opened.identity.engines.with(&wanted.engines, data)?;
         let stays = |stored: &Self| {
             stored.places == opened.places && stored.identity.engines == opened.identity.engines
@@ -225,7 +235,8 @@ mod tests {
         assert!(!data.region_file().exists(), "a refused start left a file behind");
         let both = Wanted { units: Some(3), ..three };
         assert_eq!(counts(&RegionFile::open(&data, &both).unwrap()), [3, 0, 3]);
-        assert!(RegionFile::open(&data, &units(2)).is_err());
+        let fewer = RegionFile::open(&data, &units(2));
+        assert!(matches!(fewer, Err(DataError::FewerUnits { kept: 3 })), "its state would be kept unnoticed");
     }
 
     /// The file as JSON, changed.

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::task::JoinHandle;
 use unit_api::admin::InstanceId;
 
 /// How long a unit may take over an order.
@@ -38,6 +39,8 @@ struct Slot {
     wake: Arc<Notify>,
     /// Notified on every change of the slot.
     changed: Arc<Notify>,
+    /// The task that keeps the unit running.
+    keeper: Option<JoinHandle<()>>,
     /// Whether the unit is to end for good.
     ending: bool,
     /// Number of starts that did not reach the unit's keys.
@@ -53,6 +56,7 @@ impl Slot {
             orders: None,
             wake,
             changed: Arc::default(),
+            keeper: None,
             ending: false,
             failed_starts: 0,
             heals: 0,
@@ -125,6 +129,11 @@ impl Supervisor {
     pub(super) async fn remove(&self, unit: u16) -> Result<(), SupervisorError> {
         self.begin_end(unit)?;
         self.await_end(unit).await;
+        // It may be starting the process again, which must end before another unit gets the number and the folder.
+        if let Some(keeper) = self.with(unit, |slot| slot.keeper.take())? {
+            keeper.abort();
+            let _ = keeper.await;
+        }
         let removed = self.slots().remove(&unit);
         if let Some(slot) = removed {
             slot.changed.notify_waiters();

@@ -1,11 +1,14 @@
 //! Operational units that are added, drained, resumed and removed by command while callers use keys.
 
 use crate::common::control::{all_serve, fault, kill, status_once, unit};
-use crate::common::load::Callers;
+use crate::common::load::{Callers, PLAINTEXT};
+use crate::common::tool::Tool;
 use crate::common::{Region, is_alive, program, up, wait_for};
 use hsm_sim::control::{ControlClient, FaultKind, Status, Target};
 use hsm_sim::region::ReadyFile;
 use node::{UnitEntry, query_units};
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -49,6 +52,8 @@ async fn e2e_units_join_and_leave_without_a_failed_request() {
 
     // The numbers of the recovery units do not change.
     let added = control.add_unit(None).await.unwrap();
+    assert_eq!(added.unit, 5);
+    let added = added.status;
     assert_eq!((unit(&added, 5).zone.as_str(), unit(&added, 3).kind.as_str()), ("az3", "RECOVERY"));
     status_once(&control, |status| all_serve(status) && unit(status, 5).served > 0).await;
     let listed = [(1, "az1"), (2, "az2"), (3, "az3"), (4, "us-east/az1"), (5, "az3")];
@@ -87,7 +92,7 @@ async fn e2e_units_join_and_leave_without_a_failed_request() {
     let callers = Callers::start(&rest, &key);
 
     // The unit in the zone that is free comes back under the number that is free, as the module that it was.
-    let back = control.add_unit(Some("az2".to_owned())).await.unwrap();
+    let back = control.add_unit(Some("az2".to_owned())).await.unwrap().status;
     assert_eq!(unit(&back, 2).location, unit(&before, 2).location);
     status_once(&control, |status| all_serve(status) && unit(status, 2).served > 0).await;
     callers.end().await;
@@ -143,7 +148,7 @@ async fn e2e_units_are_not_changed_against_the_rules() {
     refused("add", "at most 3 operational units");
 
     // A unit that cannot be zeroized keeps its master key: it is removed only by those who know that.
-    status_once(&control, all_serve).await;
+    let later = status_once(&control, all_serve).await;
     control.fault(&kill(5)).await.unwrap();
     refused("remove 5", "--lost");
     control.heal(&Target::Unit(5)).await.unwrap();
@@ -153,9 +158,12 @@ async fn e2e_units_are_not_changed_against_the_rules() {
     let numbers = |status: &Status| status.units.iter().map(|unit| unit.unit).collect::<Vec<_>>();
     assert_eq!(numbers(&control.status().await.unwrap()), numbers(&before));
 
-    // A unit whose process ended comes back with the state that it had; it is not a new one.
+    // Its folder was moved aside: a unit that is added in its place is a new one.
+    assert!(data.join("units/3.lost-1/slot-a").exists() && !data.join("units/3").exists());
+    let lost = unit(&later, 5);
     assert!(command(&region, "add").status.success());
-    status_once(&control, all_serve).await;
+    let status = status_once(&control, all_serve).await;
+    assert_eq!(unit(&status, 5).location, lost.location);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -195,4 +203,84 @@ async fn e2e_a_change_of_units_that_cannot_be_stored_is_refused() {
     assert!(command(&region, "add").status.success());
     status_once(&control, |status| all_serve(status) && status.units.len() == 3).await;
     callers.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn attack_a_caller_that_hangs_up_leaves_no_change_half_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let region = up(&folder.path().join("data"), &[]);
+    let control = region.control();
+    let url: hyper::Uri = region.ready.control_url.parse().unwrap();
+    let hang_up = |path: &str, body: &str| {
+        let mut stream = TcpStream::connect(url.authority().unwrap().as_str()).unwrap();
+        let header = format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {}", body.len());
+        stream.write_all(format!("{header}\r\n\r\n{body}").as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the service answered");
+    };
+    hang_up("/units", "{}");
+    status_once(&control, |status| status.units.len() == 3 && all_serve(status)).await;
+    hang_up("/units/3/drain", "");
+    status_once(&control, |status| unit(status, 3).state == "draining").await;
+    hang_up("/units/3/remove", "{}");
+    status_once(&control, |status| status.units.len() == 2).await;
+    hang_up("/units", "{}");
+    status_once(&control, |status| status.units.len() == 3 && all_serve(status)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2e_ctrl_c_during_a_change_of_units_leaves_no_ready_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut region = up(&data, &[]);
+    let control = region.control();
+    let adding = tokio::spawn(async move { control.add_unit(None).await });
+    let unit = data.join("units/3");
+    wait_for("the new unit's folder", || unit.exists());
+    assert!(tokio::task::block_in_place(|| region.interrupt()).success());
+    assert!(!data.join("ready.json").exists() && !data.with_extension("ready.json").exists());
+    // The command was carried out, or refused; the region starts again in either case.
+    let added = adding.await.unwrap().is_ok();
+    let region = up(&data, &[]);
+    let status = status_once(&region.control(), all_serve).await;
+    assert!(status.units.len() == 3 || !added, "{status:#?}");
+}
+
+#[tokio::test]
+async fn e2e_tke_numbers_units_as_the_region_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let region = Region::up(&folder.path().join("data"), &["--ceremony", "manual", "--recovery-units", "2"]);
+    let (tool, control) = (Tool::on(&region), region.control());
+    tool.text("auto-init --new-administrator alice --new-administrator bob");
+    let rest = region.rest();
+    let key = rest.create_when_ready("numbers").await;
+
+    // The new unit gets no work before administrators have set it up.
+    let added = control.add_unit(None).await.unwrap();
+    let state = unit(&added.status, 5);
+    assert!((added.unit, state.imprint_mode, state.serves()) == (5, Some(true), false), "{state:#?}");
+    let listed = tool.json("cryptounits");
+    let listed = listed["crypto_units"].as_array().unwrap().iter();
+    let listed = listed.map(|unit| (unit["number"].as_u64().unwrap(), unit["location"].as_str().unwrap()));
+    let shown = added.status.units.iter().map(|unit| (u64::from(unit.unit), unit.location.as_str()));
+    assert_eq!(listed.collect::<Vec<_>>(), shown.collect::<Vec<_>>());
+    tool.text("sigkey-sel alice bob");
+    tool.text("converge");
+    status_once(&control, all_serve).await;
+
+    // A rotation leaves out the unit that the region means by the number.
+    control.fault(&kill(5)).await.unwrap();
+    tool.text("mk-add one --random");
+    tool.text("mk-add two --random");
+    tool.text("cryptounit-rm all");
+    tool.text("cryptounit-add 1 2 3 4");
+    tool.text("cryptounit-mk-load --part one --part two");
+    tool.text("cryptounit-mk-commit");
+    tool.refused("cryptounit-mk-rotate", "crypto unit 5");
+    tool.text("cryptounit-mk-rotate --exclude 5");
+    rest.wrap(&key, PLAINTEXT).await.unwrap();
+
+    // It must not serve until it has the new master key.
+    control.heal(&Target::Unit(5)).await.unwrap();
+    status_once(&control, |status| unit(status, 5).state == "fenced").await;
 }

@@ -41,10 +41,10 @@ impl Supervisor {
         };
         self.slots().insert(unit, Slot::new(process, Arc::clone(&wake)));
         let supervisor = self.clone();
-        match launched {
+        let keeper = match launched {
             Launched::Serves(started) => {
                 let Ok(child) = self.enter(unit, started) else { return };
-                tokio::spawn(supervisor.keep_running(unit, child, wake));
+                tokio::spawn(supervisor.keep_running(unit, child, wake))
             }
             Launched::Down(down) => {
                 let Ok(next) = self.record_down(unit, down) else { return };
@@ -52,9 +52,10 @@ impl Supervisor {
                     if let Some(child) = supervisor.start_again(unit, &wake, Some(next)).await {
                         supervisor.keep_running(unit, child, wake).await;
                     }
-                });
+                })
             }
-        }
+        };
+        let _ = self.with(unit, |slot| slot.keeper = Some(keeper));
     }
 
     /// Records a process that serves. It is killed at once if a fault forbids it by now.

@@ -80,7 +80,9 @@ impl Supervisor {
         let announcement = first.as_deref().and_then(|line| line.parse::<Announcement>().ok());
         let expected = |found: &Announcement| found.domain_index == place.location.domain;
         let Some(Announcement { unit: id, state, .. }) = announcement.filter(expected) else {
-            return Err(failed(io::Error::other("it ended before it served; its message is above")));
+            return Err(failed(io::Error::other(
+                "it ended before it served; its message is in the log of the region",
+            )));
         };
         Ok(match state {
             Announced::Ready(engine) => {
