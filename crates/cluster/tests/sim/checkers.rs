@@ -17,6 +17,8 @@ pub(crate) struct Checkers {
     pub(crate) requests: BTreeMap<u64, Seen>,
     /// Units that have shown that they lack the master key, and have not shown the contrary since.
     pub(crate) known_bad: [bool; 3],
+    /// Units that were drained or removed, and not resumed or added since.
+    pub(crate) out: [bool; 3],
     /// The master key that each unit has proved last.
     pub(crate) proved: [Option<Wkid>; 3],
 }
@@ -28,11 +30,25 @@ impl Checkers {
         self.known_bad[unit] |= !held && self.proved[unit].is_none_or(|proved| proved == wkid);
     }
 
-    /// I8: a fenced unit receives no work.
+    pub(crate) fn leaves(&mut self, unit: usize) {
+        self.out[unit] = true;
+    }
+
+    /// It has to prove its master key again before it gets work.
+    pub(crate) fn returns(&mut self, unit: usize) {
+        self.out[unit] = false;
+        self.known_bad[unit] = true;
+        self.proved[unit] = None;
+    }
+
+    /// I8: a unit that is fenced, drained, removed or not yet proved receives no work.
     pub(crate) fn sent(&mut self, request: u64, unit: usize) -> Result<(), String> {
         self.requests.get_mut(&request).unwrap().sends += 1;
         if self.known_bad[unit] {
             return Err(format!("I8: unit {unit} got request {request}"));
+        }
+        if self.out[unit] {
+            return Err(format!("I8: unit {unit} was taken out and got request {request}"));
         }
         Ok(())
     }

@@ -19,19 +19,32 @@ fn seeds(count: u64) -> std::ops::Range<u64> {
     }
 }
 
-/// Runs a scenario on many seeds; every checker must be content with each.
-fn hold(count: u64, faults: &'static [Fault]) {
-    hold_with(count, faults, false);
+/// A scenario in which units neither go on to another master key nor come and go.
+fn scenario(faults: &'static [Fault]) -> Scenario {
+    Scenario { seed: 0, faults, rotation: false, membership: false, sabotage: Sabotage::None }
 }
 
-/// The same, with or without units that go on to another master key under load.
-fn hold_with(count: u64, faults: &'static [Fault], rotation: bool) {
+/// Runs a scenario on many seeds; every checker must be content with each.
+fn hold(count: u64, faults: &'static [Fault]) {
+    hold_with(count, scenario(faults));
+}
+
+fn hold_with(count: u64, scenario: Scenario) {
     for seed in seeds(count) {
-        let scenario = Scenario { seed, faults, rotation, sabotage: Sabotage::None };
-        if let Err(violation) = World::run(scenario) {
-            panic!("SIM_SEED={seed} {faults:?}, rotation {rotation}: {violation}");
+        if let Err(violation) = World::run(Scenario { seed, ..scenario }) {
+            panic!("SIM_SEED={seed} {scenario:?}: {violation}");
         }
     }
+}
+
+/// With units that go on to another master key under load.
+fn rotating(faults: &'static [Fault]) -> Scenario {
+    Scenario { rotation: true, ..scenario(faults) }
+}
+
+/// With units that are drained, removed and added under load.
+fn changing(faults: &'static [Fault]) -> Scenario {
+    Scenario { membership: true, ..scenario(faults) }
 }
 
 #[test]
@@ -69,26 +82,31 @@ fn sim_faults_in_swarms_cost_no_request_while_one_unit_is_well() {
 
 #[test]
 fn sim_activation_unit_by_unit_costs_no_request() {
-    hold_with(1000, &[], true);
+    hold_with(1000, rotating(&[]));
 }
 
 #[test]
 fn sim_activation_among_faults_costs_no_request() {
-    hold_with(500, &[Fault::Kill], true);
-    hold_with(500, &[Fault::Kill, Fault::Pause, Fault::Cut, Fault::Slow], true);
-    hold_with(500, &[Fault::Kill, Fault::WrongKey, Fault::Lie, Fault::Clear], true);
+    hold_with(500, rotating(&[Fault::Kill]));
+    hold_with(500, rotating(&[Fault::Kill, Fault::Pause, Fault::Cut, Fault::Slow]));
+    hold_with(500, rotating(&[Fault::Kill, Fault::WrongKey, Fault::Lie, Fault::Clear]));
+}
+
+#[test]
+fn sim_units_that_come_and_go_cost_no_request() {
+    hold_with(1000, changing(&[]));
+    hold_with(500, changing(&[Fault::Kill]));
+    hold_with(500, changing(&[Fault::Kill, Fault::Pause, Fault::Cut, Fault::Slow]));
+    hold_with(500, changing(&[Fault::Kill, Fault::WrongKey, Fault::Lie, Fault::Clear]));
+    hold_with(500, Scenario { membership: true, ..rotating(&[Fault::Kill]) });
 }
 
 #[test]
 fn sim_the_same_seed_gives_the_same_run() {
     let run = |seed| {
-        let scenario = Scenario {
-            seed,
-            faults: &[Fault::Kill, Fault::Pause, Fault::Slow],
-            rotation: seed % 2 == 0,
-            sabotage: Sabotage::None,
-        };
-        World::run(scenario).unwrap()
+        let faults = &[Fault::Kill, Fault::Pause, Fault::Slow];
+        let (rotation, membership) = (seed % 2 == 0, seed % 3 == 0);
+        World::run(Scenario { seed, rotation, membership, ..scenario(faults) }).unwrap()
     };
     for seed in seeds(20) {
         assert_eq!(run(seed), run(seed), "SIM_SEED={seed}");
@@ -101,6 +119,7 @@ fn sim_the_same_seed_gives_the_same_run() {
 fn sim_canaries_are_caught() {
     for (sabotage, faults, checker) in [
         (Sabotage::UseFenced, &[Fault::WrongKey, Fault::Lie, Fault::Clear][..], "I8"),
+        (Sabotage::UseDrained, &[], "I8"),
         (Sabotage::IgnoreTime, &[Fault::Cut], "I9"),
         (Sabotage::SendTwice, &[], "I18"),
         (Sabotage::KillAll, &[Fault::Kill], "no request fails"),
@@ -111,7 +130,8 @@ fn sim_canaries_are_caught() {
         let caught = (0..20)
             .filter(|seed| {
                 let rotation = sabotage == Sabotage::OneForm;
-                let scenario = Scenario { seed: *seed, faults, rotation, sabotage };
+                let membership = sabotage == Sabotage::UseDrained;
+                let scenario = Scenario { seed: *seed, faults, rotation, membership, sabotage };
                 World::run(scenario).is_err_and(|violation| violation.starts_with(checker))
             })
             .count();

@@ -2,7 +2,8 @@
 
 use crate::checkers::{Checkers, Seen};
 use cluster::{
-    Action, Answer, Cluster, Config, Instant, Policy, ProofOutcome, RequestId, UnitNumber, Verdict,
+    Action, Answer, Cluster, Config, DrainRefused, Instant, Policy, ProofOutcome, RequestId, UnitNumber,
+    Verdict,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -52,14 +53,17 @@ pub(crate) enum Sabotage {
     AnswerTwice,
     NeverHeal,
     OneForm,
+    UseDrained,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Scenario {
     pub(crate) seed: u64,
     pub(crate) faults: &'static [Fault],
     /// The units go on to another master key, one after the other.
     pub(crate) rotation: bool,
+    /// Units are drained and resumed, or leave and join again.
+    pub(crate) membership: bool,
     pub(crate) sabotage: Sabotage,
 }
 
@@ -119,6 +123,15 @@ enum Event {
     Activate(usize),
     /// Only the new master key is legal from now on.
     Finish,
+    /// A unit is drained. It is resumed, or removed and added again.
+    Drain(usize),
+    Resume(usize),
+    /// Removed at once, or when it has no requests outstanding.
+    Leave {
+        unit: usize,
+        at_once: bool,
+    },
+    Join(usize),
     Wake,
 }
 
@@ -227,6 +240,10 @@ impl World {
             self.at(time, Event::Finish);
         }
         let well = self.random(0, UNITS as u64) as usize;
+        let changes = self.scenario.membership;
+        for unit in (0..UNITS).filter(|unit| changes && *unit != well) {
+            self.change_later(unit);
+        }
         for unit in 0..UNITS {
             let mut time = LOAD.0 + self.random(0, 1000 * MS);
             let spared = unit == well && self.scenario.sabotage != Sabotage::KillAll;
@@ -244,6 +261,18 @@ impl World {
                 }
                 time = end + self.random(100 * MS, 1000 * MS);
             }
+        }
+    }
+
+    /// Has a unit be drained or removed after some time, if that is undone before the load ends.
+    fn change_later(&mut self, unit: usize) {
+        let time = self.now.max(LOAD.0) + self.random(0, 600 * MS);
+        if time + 1000 * MS < LOAD.1 {
+            let event = match self.random(0, 3) {
+                0 => Event::Leave { unit, at_once: true },
+                _ => Event::Drain(unit),
+            };
+            self.at(time, event);
         }
     }
 
@@ -267,6 +296,10 @@ impl World {
         }
         self.checkers.at_end(END)?;
         for view in self.cluster.units() {
+            // A cut loses answers without ending the connection, so they stay outstanding.
+            if view.outstanding != 0 && !self.scenario.faults.contains(&Fault::Cut) {
+                return Err(format!("outstanding: unit {} has {} requests", view.number, view.outstanding));
+            }
             if !view.health.is_in_use() {
                 return Err(format!(
                     "heals: unit {} is {}: {}",
@@ -287,6 +320,45 @@ impl World {
             Event::Finish => {
                 self.legal = vec![NEXT];
                 self.cluster.set_patterns(now, NEXT, None);
+            }
+            Event::Drain(unit) => match self.cluster.drain(now, number(unit), false) {
+                Ok(()) => {
+                    self.checkers.leaves(unit);
+                    let event = match self.random(0, 2) {
+                        0 => Event::Resume(unit),
+                        _ => Event::Leave { unit, at_once: false },
+                    };
+                    let pause = self.random(0, 400 * MS);
+                    self.at(self.now + pause, event);
+                }
+                Err(DrainRefused::LastUnit) => self.change_later(unit),
+                Err(refused) => return Err(format!("drain: unit {unit}: {refused}")),
+            },
+            Event::Resume(unit) => {
+                self.checkers.returns(unit);
+                let resumed = self.cluster.resume(now, number(unit));
+                resumed.map_err(|refused| format!("resume: unit {unit}: {refused}"))?;
+                self.change_later(unit);
+            }
+            Event::Leave { unit, at_once } => match self.cluster.remove_unit(now, number(unit), at_once) {
+                Ok(()) => {
+                    self.checkers.leaves(unit);
+                    let pause = self.random(0, 400 * MS);
+                    self.at(self.now + pause, Event::Join(unit));
+                }
+                // A unit that does not answer its requests in time is removed with them.
+                Err(DrainRefused::NotDrained) => {
+                    let at_once = self.random(0, 10) == 0;
+                    self.at(self.now + 5 * MS, Event::Leave { unit, at_once });
+                }
+                Err(refused) => return Err(format!("remove: unit {unit}: {refused}")),
+            },
+            Event::Join(unit) => {
+                self.checkers.returns(unit);
+                let zone = ["a", "b", "c"][unit].to_owned();
+                let added = self.cluster.add_unit(now, number(unit), zone);
+                added.map_err(|refused| format!("add: unit {unit}: {refused}"))?;
+                self.change_later(unit);
             }
             Event::Submit(id) => {
                 let deadline = self.now + DEADLINE;
@@ -443,6 +515,9 @@ impl World {
                     let mut unit = index(unit);
                     if self.scenario.sabotage == Sabotage::UseFenced {
                         unit = (0..UNITS).find(|at| self.checkers.known_bad[*at]).unwrap_or(unit);
+                    }
+                    if self.scenario.sabotage == Sabotage::UseDrained {
+                        unit = (0..UNITS).find(|at| self.checkers.out[*at]).unwrap_or(unit);
                     }
                     let copies = if self.scenario.sabotage == Sabotage::SendTwice { 2 } else { 1 };
                     for _ in 0..copies {
