@@ -5,6 +5,7 @@ use std::time::Duration;
 use keystore::{Commit, Cond, Deadline, Freshness, Key, Keystore, OpId, StoreError, Txn, Write};
 use rand_core::TryCryptoRng;
 use serde::{Deserialize, Serialize};
+use tracing::info;
 use unit_api::proof::{self, INSTANCE_SECRET_LEN, InstanceSecret};
 use unit_api::{BlobHeader, Variant, Variants, VerificationPattern, Wkid};
 
@@ -141,7 +142,10 @@ impl InstanceHeader {
         };
         let left = budget.remaining().ok_or(InstanceError::DeadlineExceeded)?;
         match store.commit(txn, Deadline(left)).await? {
-            Commit::Applied { .. } => Ok(header),
+            Commit::Applied { .. } => {
+                info!(%instance, pattern = %header.pattern(), "instance created");
+                Ok(header)
+            }
             Commit::Refused { .. } => Err(InstanceError::Exists(instance)),
         }
     }

@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use keystore::{
     Bytes, Commit, Cond, Entry, Freshness, Key as StoreKey, Keystore, OpId, Revision, Txn, Write,
 };
+use tracing::{debug, error};
 use uuid::Uuid;
 
 use crate::call::TimeBudget;
@@ -400,6 +401,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let writes = vec![self.put_record(call, &loaded)?];
             match self.try_commit(loaded.txn(call, op, writes), budget).await? {
                 CommitOutcome::Applied => {
+                    log_change(call, loaded.id, action);
                     return loaded.metadata(&self.options.timers).ok_or_else(|| not_found(loaded.id));
                 }
                 CommitOutcome::Replayed => return self.metadata_within(call, budget, key).await,
@@ -512,11 +514,17 @@ impl Record {
     }
 }
 
+/// One line for each change of a key that was stored.
+fn log_change(call: &Call<'_>, key: KeyId, action: KeyAction) {
+    debug!(instance = %call.instance, %key, %action, "key changed");
+}
+
 const fn not_found(id: KeyId) -> KmsError {
     KmsError::KeyNotFound(KeyRef::Id(id))
 }
 
 fn invalid(key: &StoreKey, why: RecordError) -> KmsError {
+    error!(record = layout::show(key), reason = %why, "a stored record is invalid");
     KmsError::RecordInvalid { key: layout::show(key), why }
 }
 

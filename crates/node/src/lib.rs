@@ -11,6 +11,29 @@
 //! - a node keeps no state that another node over the same store could miss;
 //! - once open, a node stays open, whatever becomes of its units;
 //! - a background job does each item once, however many nodes there are: they claim jobs by leases of the store.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use node::{Instance, Node, ServiceKind, StoreConfig, UnitList};
+//! use std::sync::Arc;
+//!
+//! let instance = Instance {
+//!     id: kms::InstanceId(uuid::Uuid::from_u128(1)),
+//!     region: "us-south".to_owned(),
+//!     account: "account".to_owned(),
+//!     kind: ServiceKind::HyperProtect,
+//! };
+//! let units = UnitList::default();
+//! let store = StoreConfig::Memory.open().await?;
+//! let node = Node::builder(store, units.clone(), Arc::new(kms::SystemClock));
+//! let node = node.instance(instance).start().await?;
+//! // It serves keys as soon as units with a master key are in the list.
+//! assert!(node.waiting_for().is_some_and(|why| why.contains("no operational crypto unit")));
+//! node.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod audit;
 mod builder;

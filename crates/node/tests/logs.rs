@@ -65,6 +65,10 @@ async fn one_correlation_id_leads_from_a_request_to_its_unit_commands() {
     let has = |what: &str| of_request.iter().any(|line| line.contains(what));
     assert!(captured().lines().any(|line| line.contains("unit admitted") && line.contains("unit=1")));
     assert!(has("command=\"Encrypt\"") && has("request answered") && has("status=200"), "{log}");
+    assert!(
+        log.contains("instance created")
+            && log.lines().any(|line| line.contains("key created") && line.contains(&key))
+    );
     // No other request's lines bear it.
     assert!(!has("command=\"GenerateKey\""), "{log}");
 }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use keystore::{Cond, Keystore, OpId, Revision, Txn};
+use tracing::debug;
 use unit_api::Command;
 
 use super::{CommitOutcome, InstanceView, Kms, MAX_ATTEMPTS, OpenInstance, first_16, not_found};
@@ -62,6 +63,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let txn = self.creation(call, op, &view, id, (&record, &blob, &names))?;
             match self.try_commit(txn, budget).await? {
                 CommitOutcome::Applied => {
+                    debug!(instance = %call.instance, key = %id, "key created");
                     let timers = &self.options.timers;
                     let state = record.state(now, timers).ok_or_else(|| not_found(id))?;
                     return Ok(record.metadata(id, state, now, timers));

@@ -1,6 +1,7 @@
 //! The steps of a rotation of the master key. Each step is durable and can be repeated.
 
 use keystore::{Cond, Entry, Freshness, Key as StoreKey, Keystore, Revision, Txn, Write};
+use tracing::info;
 use unit_api::{VerificationPattern, Wkid};
 
 use super::{CommitOutcome, Kms, MAX_ATTEMPTS, OpenInstance, invalid};
@@ -310,7 +311,10 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let conds = vec![Cond::Unchanged(header_place, now.header_at), unchanged];
         let txn = Txn { op: self.random_op().map_err(KmsError::from)?, conds, writes };
         Ok(match self.try_commit(txn, budget).await? {
-            CommitOutcome::Applied | CommitOutcome::Replayed => Some(journal.status()),
+            CommitOutcome::Applied | CommitOutcome::Replayed => {
+                log_phase(call, Some(journal.phase));
+                Some(journal.status())
+            }
             CommitOutcome::Lost => None,
         })
     }
@@ -426,7 +430,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         });
         let txn = Txn { op: self.random_op().map_err(KmsError::from)?, conds, writes };
         Ok(match self.try_commit(txn, budget).await? {
-            CommitOutcome::Applied | CommitOutcome::Replayed => Some(after.map(|journal| journal.status())),
+            CommitOutcome::Applied | CommitOutcome::Replayed => {
+                let now = after.as_ref().map(|journal| journal.phase);
+                if now != Some(phase) {
+                    log_phase(call, now);
+                }
+                Some(after.map(|journal| journal.status()))
+            }
             CommitOutcome::Lost => None,
         })
     }
@@ -521,4 +531,10 @@ const fn wrong_phase(doing: &'static str, phase: RotationPhase) -> RotationError
         RotationPhase::Cancelling => "continue removing the forms under the new master key",
     };
     RotationError::WrongPhase { doing, phase, instead }
+}
+
+/// One line for each phase that an instance's rotation enters; `None` when a cancelled one is completely removed.
+fn log_phase(call: &Call<'_>, phase: Option<RotationPhase>) {
+    let phase = phase.map_or("cancelled", RotationPhase::name);
+    info!(instance = %call.instance, phase, "rotation of the master key");
 }

@@ -107,7 +107,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         loaded.record.lifecycle = Lifecycle::Purging;
         let writes = vec![self.put_record(call, &loaded)?];
         match self.try_commit(loaded.txn(call, op, writes), budget).await? {
-            CommitOutcome::Applied => {}
+            CommitOutcome::Applied => super::log_change(call, loaded.id, KeyAction::Purge),
             other @ (CommitOutcome::Replayed | CommitOutcome::Lost) => return Ok(other),
         }
         // Callers no longer find the key; the next sweep removes what is left after a failure.

@@ -58,6 +58,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let op = loaded.scoped(call, op, KeyAction::Rotate);
             match self.try_commit(loaded.txn(call, op, writes), budget).await? {
                 CommitOutcome::Applied => {
+                    super::log_change(call, loaded.id, KeyAction::Rotate);
                     return loaded.metadata(&self.options.timers).ok_or_else(|| super::not_found(loaded.id));
                 }
                 CommitOutcome::Replayed => {
