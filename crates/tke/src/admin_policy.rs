@@ -89,8 +89,10 @@ pub fn operations(unit: &Snapshot, policy: &AdminPolicy) -> Result<Vec<AdminOper
     if now.imprint() {
         return Ok(changes.operations(&[Stage::Remove, Stage::Add, Stage::Set]));
     }
-    let needed =
-        now.signature_threshold.max(if changes.removed.is_empty() { 0 } else { now.revocation_threshold });
+    // Those who are added can sign, too, before a threshold is lowered.
+    let lowers = to.revocation_threshold < now.revocation_threshold && changes.added.is_empty();
+    let revokes = lowers || !changes.removed.is_empty();
+    let needed = now.signature_threshold.max(if revokes { now.revocation_threshold } else { 0 });
     let needed = usize::try_from(needed).unwrap_or(usize::MAX);
     if kept < needed {
         return Err(NoPath::TooFewKept { kept, needed });
@@ -205,7 +207,9 @@ impl Changes {
                     let high = next.signature_threshold.max(next.revocation_threshold);
                     let low = next.signature_threshold.min(next.revocation_threshold);
                     let one = low == 1 && !next.permissions.contains(Permissions::ONE_SIGN);
-                    if able < sign || usize::try_from(high).map_or(true, |high| high > count) || one {
+                    let lowers = next.revocation_threshold < attributes.revocation_threshold;
+                    let needed = if lowers { sign.max(revoke) } else { sign };
+                    if able < needed || usize::try_from(high).map_or(true, |high| high > count) || one {
                         return false;
                     }
                     attributes = next;

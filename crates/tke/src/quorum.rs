@@ -2,7 +2,7 @@
 
 use crate::holder::{SignatureKey, SigningFailures, sign_with_all};
 use crate::unit::{BlockSignature, Snapshot};
-use unit_api::admin::{AdminCommand, Attributes, SignatureAlgorithm, SignaturesNeeded};
+use unit_api::admin::{AdminCommand, Attributes, SignatureAlgorithm};
 
 /// Signature keys, in the order in which they are used.
 #[derive(Default)]
@@ -80,12 +80,6 @@ impl Quorum {
 #[must_use]
 pub fn needed(unit: &Snapshot, command: AdminCommand, sets: Option<Attributes>) -> usize {
     let attributes = unit.attributes;
-    let count = match command.signatures_needed(attributes.imprint(), attributes.permissions) {
-        SignaturesNeeded::None => 0,
-        SignaturesNeeded::One | SignaturesNeeded::OneOnEachPart => 1,
-        SignaturesNeeded::SignatureThreshold => attributes.signature_threshold,
-        SignaturesNeeded::RevocationThreshold => attributes.revocation_threshold,
-        SignaturesNeeded::NewSignatureThreshold => sets.map_or(0, |to| to.signature_threshold),
-    };
-    usize::try_from(count).unwrap_or(usize::MAX)
+    let needed = command.signatures_needed(attributes.imprint(), attributes.permissions);
+    usize::try_from(needed.count(&attributes, sets.as_ref())).unwrap_or(usize::MAX)
 }

@@ -16,6 +16,7 @@ mod fixture;
 mod unit_request;
 
 mod administrators;
+mod attacks;
 mod blobs;
 mod commands;
 mod corpus;

@@ -56,6 +56,8 @@ fn obey(unit: &mut Snapshot, operation: &AdminOperation, stay: &[u8]) {
             let needed =
                 if attributes.imprint() { to.signature_threshold } else { attributes.signature_threshold };
             assert!(able >= needed, "signatures to set");
+            let lowers = to.revocation_threshold < attributes.revocation_threshold;
+            assert!(!lowers || able >= attributes.revocation_threshold, "signatures to lower");
             let count = unit.administrators.len() as u32;
             assert!(to.signature_threshold <= count && to.revocation_threshold <= count, "57, 58");
             assert!(to.signature_threshold >= 1 && to.revocation_threshold >= 1, "76, 77");

@@ -1,6 +1,6 @@
 //! Which administrative commands there are, and who has to sign them.
 
-use super::Permissions;
+use super::{Attributes, Permissions};
 
 macro_rules! admin_commands {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal;)+) => {
@@ -95,10 +95,35 @@ pub enum SignaturesNeeded {
     SignatureThreshold,
     /// As many as the revocation threshold.
     RevocationThreshold,
+    /// As many as the higher threshold.
+    HigherThreshold,
+    /// As many as the signature threshold; as the higher threshold if the command lowers the revocation threshold.
+    ChangeOfThresholds,
     /// As many as the signature threshold that the command sets.
     NewSignatureThreshold,
     /// Any one administrator's on every part; the request round the parts needs none.
     OneOnEachPart,
+}
+
+impl SignaturesNeeded {
+    /// The number of signatures for a unit with the attributes `now`. `sets` are the attributes that the command sets, if it
+    /// does and they are known.
+    #[must_use]
+    pub fn count(self, now: &Attributes, sets: Option<&Attributes>) -> u32 {
+        let higher = now.signature_threshold.max(now.revocation_threshold);
+        match self {
+            Self::None => 0,
+            Self::One | Self::OneOnEachPart => 1,
+            Self::SignatureThreshold => now.signature_threshold,
+            Self::RevocationThreshold => now.revocation_threshold,
+            Self::HigherThreshold => higher,
+            Self::ChangeOfThresholds => match sets {
+                Some(sets) if sets.revocation_threshold < now.revocation_threshold => higher,
+                _ => now.signature_threshold,
+            },
+            Self::NewSignatureThreshold => sets.map_or(0, |sets| sets.signature_threshold),
+        }
+    }
 }
 
 impl AdminCommand {
@@ -137,6 +162,9 @@ impl AdminCommand {
     /// Who has to sign the command, by whether the unit is in imprint mode and what its permissions are.
     ///
     /// In imprint mode only leaving it is signed; what imprint mode refuses needs no signature to be refused.
+    ///
+    /// In a secured unit an administrator leaves the list, and the revocation threshold is lowered, with as many signatures
+    /// as that threshold only; zeroizing, which ends everything, is the exception.
     #[must_use]
     pub const fn signatures_needed(self, imprint: bool, permissions: Permissions) -> SignaturesNeeded {
         use SignaturesNeeded::{None, One, OneOnEachPart, RevocationThreshold, SignatureThreshold};
@@ -152,6 +180,8 @@ impl AdminCommand {
         let destructive = permissions.contains(Permissions::QUORUM_DESTRUCTIVE);
         match self {
             Self::RemoveAdministrator => RevocationThreshold,
+            Self::ReplaceAdministrator => SignaturesNeeded::HigherThreshold,
+            Self::SetAttributes => SignaturesNeeded::ChangeOfThresholds,
             Self::GenerateImporterKey | Self::GenerateMasterKey | Self::ClearNew => One,
             Self::ImportKeyParts => OneOnEachPart,
             Self::ActivateNew | Self::ClearCurrent => {
@@ -179,7 +209,7 @@ impl AdminCommand {
 #[cfg(test)]
 mod tests {
     use super::{AdminCommand, SignaturesNeeded};
-    use crate::admin::Permissions;
+    use crate::admin::{Attributes, Permissions};
 
     #[test]
     fn numbers_lead_back_to_their_command() {
@@ -191,12 +221,15 @@ mod tests {
 
     #[test]
     fn the_counts_are_those_of_the_documentation() {
-        use SignaturesNeeded::{None, One, OneOnEachPart, RevocationThreshold, SignatureThreshold};
+        use SignaturesNeeded::{
+            ChangeOfThresholds, HigherThreshold, None, One, OneOnEachPart, RevocationThreshold,
+            SignatureThreshold,
+        };
         let expected = [
             (AdminCommand::AddAdministrator, SignatureThreshold),
             (AdminCommand::RemoveAdministrator, RevocationThreshold),
-            (AdminCommand::ReplaceAdministrator, SignatureThreshold),
-            (AdminCommand::SetAttributes, SignatureThreshold),
+            (AdminCommand::ReplaceAdministrator, HigherThreshold),
+            (AdminCommand::SetAttributes, ChangeOfThresholds),
             (AdminCommand::GenerateImporterKey, One),
             (AdminCommand::GenerateMasterKey, One),
             (AdminCommand::ExportCurrent, SignatureThreshold),
@@ -223,6 +256,32 @@ mod tests {
         }
         let commands = AdminCommand::ALL.iter().filter(|command| !command.is_query());
         assert_eq!(commands.count(), expected.len());
+    }
+
+    #[test]
+    fn lowering_the_revocation_threshold_needs_that_many() {
+        let attributes = |signature_threshold, revocation_threshold| Attributes {
+            signature_threshold,
+            revocation_threshold,
+            permissions: Permissions::operational(),
+            mode: crate::admin::MODE_LEFT_IMPRINT,
+        };
+        let count = |now: Attributes, sets: Option<Attributes>| {
+            SignaturesNeeded::ChangeOfThresholds.count(&now, sets.as_ref())
+        };
+        for (now, sets, expected) in [
+            (attributes(2, 4), attributes(2, 4), 2),
+            (attributes(2, 4), attributes(1, 4), 2),
+            (attributes(2, 4), attributes(2, 5), 2),
+            (attributes(2, 4), attributes(2, 3), 4),
+            (attributes(4, 2), attributes(4, 1), 4),
+            (attributes(3, 3), attributes(3, 1), 3),
+        ] {
+            assert_eq!(count(now, Some(sets)), expected, "{now:?} to {sets:?}");
+        }
+        assert_eq!(count(attributes(2, 4), None), 2);
+        assert_eq!(SignaturesNeeded::HigherThreshold.count(&attributes(2, 4), None), 4);
+        assert_eq!(SignaturesNeeded::HigherThreshold.count(&attributes(4, 2), None), 4);
     }
 
     #[test]

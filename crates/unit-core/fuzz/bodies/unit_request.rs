@@ -177,6 +177,8 @@ fn needed(command: Option<AdminCommand>, before: &Lasting) -> usize {
             if by_one { 1 } else { sign }
         }
         SignaturesNeeded::RevocationThreshold => revoke,
+        SignaturesNeeded::HigherThreshold => sign.max(revoke),
+        SignaturesNeeded::ChangeOfThresholds => sign,
         _ => 1,
     }
 }

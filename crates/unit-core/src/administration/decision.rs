@@ -7,9 +7,7 @@ use crate::domain::Domain;
 use crate::registers::RegisterCommand;
 use engine::KeyHandle;
 use unit_api::UnitError;
-use unit_api::admin::{
-    AdminCommand, Attributes, ControlPoint, ControlPoints, Permissions, SKI_LEN, SignaturesNeeded,
-};
+use unit_api::admin::{AdminCommand, Attributes, ControlPoint, ControlPoints, Permissions, SKI_LEN};
 
 /// The effect of a command that may be carried out.
 #[expect(clippy::large_enum_variant, reason = "one lives at a time, and there is no heap to put it on")]
@@ -45,8 +43,8 @@ pub(crate) enum DecisionError {
 /// |---|---|---|---|
 /// | add administrator | unsigned | ST | 40, installed already 38, eight installed 39 |
 /// | remove administrator | unsigned, the last one too | RT | 32, not installed 33, last 68, second-last without `1SIGN` 67, fewer left than a threshold 66 |
-/// | replace administrator | unsigned | ST | 32, 40, old not installed 33, new installed already 38 |
-/// | set attributes | unsigned, or ST′ to leave imprint mode | ST | 41, then [`attributes::check`] |
+/// | replace administrator | unsigned | ST and RT | 32, 40, old not installed 33, new installed already 38 |
+/// | set attributes | unsigned, or ST′ to leave imprint mode | ST; RT too if it lowers RT | 41, then [`attributes::check`] |
 /// | generate importer key | 34 | 1 | another type 55 |
 /// | import key parts | 34 | 1 on each part | without `WK_IMPORT` 80, one part without `WK_1PART` 81, New full 53 |
 /// | generate master key | 34 | 1 | without `WK_RANDOM` 52, New full 53 |
@@ -69,31 +67,29 @@ pub(crate) fn decide(
     if imprint && command.needs_secured_unit() {
         return Err(DecisionError::Refused(UnitError::ImprintMode));
     }
-    if signatures < needed(domain, command) {
+    if signatures < needed(domain, command, None) {
         return Err(DecisionError::Unauthorised(UnitError::NotEnoughSignatures));
     }
     let next = order.and_then(|order| carry_out(domain, &order)).map_err(DecisionError::Refused)?;
-    match &next {
-        Decision::Domain(left) if imprint && signatures < count(left.attributes.signature_threshold) => {
-            Err(DecisionError::Unauthorised(UnitError::NotEnoughSignatures))
-        }
-        _ => Ok(next),
+    let sets = match (&next, command) {
+        (Decision::Domain(after), AdminCommand::SetAttributes) => Some(&after.attributes),
+        _ => None,
+    };
+    if signatures < needed(domain, command, sets) {
+        return Err(DecisionError::Unauthorised(UnitError::NotEnoughSignatures));
     }
+    Ok(next)
 }
 
 fn count(threshold: u32) -> usize {
     usize::try_from(threshold).unwrap_or(usize::MAX)
 }
 
-/// Number of signatures needed. For leaving imprint mode it depends on the decision, and [`decide`] checks it.
-fn needed(domain: &Domain, command: AdminCommand) -> usize {
-    let Attributes { signature_threshold, revocation_threshold, permissions, .. } = domain.attributes;
-    match command.signatures_needed(domain.attributes.imprint(), permissions) {
-        SignaturesNeeded::None | SignaturesNeeded::NewSignatureThreshold => 0,
-        SignaturesNeeded::One | SignaturesNeeded::OneOnEachPart => 1,
-        SignaturesNeeded::SignatureThreshold => count(signature_threshold),
-        SignaturesNeeded::RevocationThreshold => count(revocation_threshold),
-    }
+/// Number of signatures needed. For a change of thresholds it depends on those that are set.
+fn needed(domain: &Domain, command: AdminCommand, sets: Option<&Attributes>) -> usize {
+    let Attributes { permissions, .. } = domain.attributes;
+    let needed = command.signatures_needed(domain.attributes.imprint(), permissions);
+    count(needed.count(&domain.attributes, sets))
 }
 
 fn carry_out(domain: &Domain, order: &ParsedCommand) -> Result<Decision, UnitError> {

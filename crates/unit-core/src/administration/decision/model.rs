@@ -118,6 +118,7 @@ impl Model {
         let needed = match handed.wish {
             _ if imprint => 0,
             Wish::Remove(_) => rt,
+            Wish::Replace(..) => st.max(rt),
             Wish::Importer | Wish::Random | Wish::Import { .. } | Wish::ClearNew => 1,
             Wish::Activate(_) | Wish::ClearCurrent => one_or(!raised),
             Wish::Zeroize => one_or(!raised && self.has(Permissions::ZERO_1SIGN)),
@@ -130,6 +131,7 @@ impl Model {
         }
         let leaving = match handed.wish {
             Wish::Thresholds { sign, .. } if imprint => sign as usize,
+            Wish::Thresholds { revoke, .. } if revoke < self.revoke => rt,
             _ => 0,
         };
         let counter = self.counter + 1;

@@ -9,7 +9,7 @@ use crate::master_key::MasterKey;
 use crate::registers::Registers;
 use std::vec::Vec;
 use unit_api::UnitError;
-use unit_api::admin::{AdminCommand, Attributes, ControlPoint, ControlPoints, Permissions};
+use unit_api::admin::{AdminCommand, Attributes, ControlPoint, ControlPoints, Permissions, SKI_LEN};
 
 const CURRENT: u8 = 101;
 const NEW: u8 = 102;
@@ -143,7 +143,8 @@ fn expected(
     let raised = has(Permissions::QUORUM_DESTRUCTIVE);
     use AdminCommand as C;
     let needed = match command {
-        C::AddAdministrator | C::ReplaceAdministrator | C::SetAttributes => Some(st),
+        C::AddAdministrator | C::SetAttributes => Some(st),
+        C::ReplaceAdministrator => Some(st.max(rt)),
         C::RemoveAdministrator => Some(rt),
         C::Zeroize if !secured => Some(0),
         C::Zeroize => Some(if has(Permissions::ZERO_1SIGN) && !raised { 1 } else { st }),
@@ -163,6 +164,12 @@ fn expected(
     let outcome = permitted(domain, &order).map_err(DecisionError::Refused);
     if let (ParsedCommand::SetAttributes(next), false, Ok(())) = (order, secured, outcome)
         && signatures < next.signature_threshold as usize
+    {
+        return Err(DecisionError::Unauthorised(UnitError::NotEnoughSignatures));
+    }
+    if let (ParsedCommand::SetAttributes(next), true, Ok(())) = (order, secured, outcome)
+        && next.revocation_threshold < revocation_threshold
+        && signatures < rt
     {
         return Err(DecisionError::Unauthorised(UnitError::NotEnoughSignatures));
     }
@@ -296,7 +303,7 @@ fn exhaustive_states_commands_and_signatures() {
         for (command, order) in &orders {
             for signatures in 0..=domain.administrators.count() {
                 let found = decide(domain, *command, *order, signatures);
-                let found = found.map(|next| assert_is_sound(domain, order, &next));
+                let found = found.map(|next| assert_is_sound(domain, order, signatures, &next));
                 assert_eq!(
                     found,
                     expected(domain, *command, order, signatures),
@@ -315,15 +322,32 @@ fn exhaustive_states_commands_and_signatures() {
     assert!(seen.len() >= 29, "{} kinds of refusal", seen.len());
 }
 
-/// Checks that no threshold exceeds the number of administrators after a command.
-fn assert_is_sound(before: &Domain, order: &Result<ParsedCommand, UnitError>, next: &Decision) {
+/// Checks what must hold after every command: no threshold exceeds the number of administrators; an administrator has left
+/// the list, and the revocation threshold was lowered, only with as many signatures as that threshold.
+fn assert_is_sound(
+    before: &Domain,
+    order: &Result<ParsedCommand, UnitError>,
+    signatures: usize,
+    next: &Decision,
+) {
     let Decision::Domain(after) = next else { return };
     let Attributes { signature_threshold: sign, revocation_threshold: revoke, permissions, mode } =
         after.attributes;
     let count = after.administrators.count() as u32;
+    let zeroized = matches!(order, Ok(ParsedCommand::Zeroize));
+    if before.attributes.mode != 0
+        && !zeroized
+        && signatures < before.attributes.revocation_threshold as usize
+    {
+        let stays = |ski: &[u8; SKI_LEN]| after.administrators.find(ski).is_some();
+        assert!(
+            before.administrators.iter().all(|before| stays(&before.entry.ski)),
+            "one left by {signatures} signatures"
+        );
+        assert!(revoke >= before.attributes.revocation_threshold, "lowered by {signatures} signatures");
+    }
     if mode == 0 {
         assert!((sign, revoke) == (0, 0) && after.registers.keys().count() == 0);
-        let zeroized = matches!(order, Ok(ParsedCommand::Zeroize));
         assert!(zeroized || before.attributes.mode == 0, "back in imprint mode without being zeroized");
     } else {
         assert!((1..=count).contains(&sign) && (1..=count).contains(&revoke));
