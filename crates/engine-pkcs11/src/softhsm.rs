@@ -275,7 +275,9 @@ fn random_pin() -> io::Result<Zeroizing<String>> {
 /// Replaces a file atomically, with mode 0600: after a crash it has either its old or its new content.
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    // Left by a crash. A file or link that another process puts there meanwhile is not written to.
+    let _ = fs::remove_file(&new);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&new, path)?;

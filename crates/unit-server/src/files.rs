@@ -1,9 +1,15 @@
 //! Files that are whole or absent after a crash, and readable by their owner alone.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
+
+/// What the names of files and folders begin with that are not whole yet.
+const TEMPORARY: &str = ".new-";
+/// Bits of a folder's mode: every user may make files in it; only their owners may remove or replace them.
+const WRITABLE_BY_ALL: u32 = 0o002;
+const STICKY: u32 = 0o1000;
 
 /// Makes a folder, and missing ones above it, that only the owner may enter. An existing folder stays as it is.
 ///
@@ -15,15 +21,34 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
 
 /// Writes a file of mode 0600 so that a crash at any moment leaves the old content or the new.
 ///
+/// The content is in a new file of this process before it is renamed: a file or link that another user has put beside or
+/// in place of the file gets nothing.
+///
 /// # Errors
-/// The operating system's; the file has its old content then.
+/// The operating system's; [`io::ErrorKind::PermissionDenied`] for a folder in which every user may replace the files of
+/// others. The file has its old content then.
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
+    let parent = parent(path);
+    let mode = fs::metadata(parent)?.permissions().mode();
+    if mode & WRITABLE_BY_ALL != 0 && mode & STICKY == 0 {
+        let reason = format!("every user may replace files in {}; choose another folder", parent.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+    }
+    let mut beside = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(parent)?;
+    beside.write_all(content)?;
+    beside.as_file().sync_all()?;
+    beside.persist(path)?;
     sync_parent(path)
+}
+
+/// Removes the files that writes cut short by a crash have left in a folder. No other process may write there.
+pub fn remove_leftovers(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file && entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Makes a private folder with all that `fill` writes into it, or none: it appears by a rename. If another process makes
@@ -32,9 +57,9 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
 /// # Errors
 /// The operating system's, and those of `fill`; the folder does not exist then.
 pub fn create_whole_dir(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = parent(path);
     create_private_dir(parent)?;
-    let beside = private_tempdir().prefix(".new-").tempdir_in(parent)?;
+    let beside = private_tempdir().prefix(TEMPORARY).tempdir_in(parent)?;
     fill(beside.path())?;
     match fs::rename(beside.path(), path) {
         Ok(()) => {
@@ -59,10 +84,11 @@ pub fn private_tempdir() -> tempfile::Builder<'static, 'static> {
 /// # Errors
 /// The operating system's.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
-    }
+    File::open(parent(path))?.sync_all()
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The file's content, or `None` if there is no such file.
@@ -96,6 +122,37 @@ mod tests {
         }
         let mode = |p: &std::path::Path| std::fs::metadata(p).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&inner)), (0o600, 0o700));
+    }
+
+    #[test]
+    fn attack_a_planted_file_gets_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, victim) = (folder.path().join("secret.json"), folder.path().join("victim"));
+        std::fs::write(&victim, "another file").unwrap();
+        for planted in ["secret.new", "secret.json.new", "secret.json"] {
+            std::os::unix::fs::symlink(&victim, folder.path().join(planted)).unwrap();
+        }
+        let open_to_all = folder.path().join("secret.json.tmp");
+        std::fs::write(&open_to_all, "").unwrap();
+        write_private(&path, b"secret").unwrap();
+        let metadata = std::fs::symlink_metadata(&path).unwrap();
+        assert!(metadata.is_file() && metadata.permissions().mode() & 0o777 == 0o600, "{metadata:?}");
+        assert_eq!(std::fs::read(&victim).unwrap(), b"another file");
+        assert_eq!(std::fs::read(&open_to_all).unwrap(), b"");
+    }
+
+    #[test]
+    fn attack_a_folder_in_which_all_may_replace_files_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (shared, path) = (folder.path().join("shared"), folder.path().join("shared/secret"));
+        std::fs::create_dir(&shared).unwrap();
+        let set = |mode| std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(mode)).unwrap();
+        set(0o777);
+        assert_eq!(write_private(&path, b"secret").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(std::fs::read_dir(&shared).unwrap().count(), 0);
+        // As /tmp: others may add files, and not replace this one.
+        set(0o1777);
+        write_private(&path, b"secret").unwrap();
     }
 
     #[test]

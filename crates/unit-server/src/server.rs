@@ -122,6 +122,7 @@ impl UnitServer {
     /// [`UnitServerError`]. A unit that exists is left as it is then.
     pub fn open(config: &UnitConfig) -> Result<Self, UnitServerError> {
         let lock = lock(&config.folder)?;
+        files::remove_leftovers(&config.folder);
         let losses = Arc::default();
         let (unit, identity, engine) = open(config, &losses)?;
         let before_command = config.before_command.clone();

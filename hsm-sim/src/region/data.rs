@@ -111,6 +111,7 @@ impl DataDir {
         files::create_private_dir(path).map_err(unusable)?;
         let path = path.canonicalize().map_err(unusable)?;
         let lock = lock(&path)?;
+        files::remove_leftovers(&path);
         let (sockets, elsewhere) = sockets(&path).map_err(unusable)?;
         Ok(Self { path, sockets, _lock: lock, _elsewhere: elsewhere })
     }

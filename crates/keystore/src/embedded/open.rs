@@ -184,14 +184,7 @@ fn open_error(path: &Path, error: DiskError) -> StoreOpenError {
 /// Creates an empty store under a temporary name and renames it, so that the file is never incomplete.
 fn create(path: &Path, options: &RedbOptions) -> Result<(), StoreOpenError> {
     let new = beside(path, ".new");
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(PRIVATE)
-        .open(&new)
-        .map_err(io_error(&new, "create"))?;
+    let file = create_private(&new).map_err(io_error(&new, "create"))?;
     let db = build(options, backend(&new, file)?).map_err(|e| open_error(&new, e))?;
     initialize(&db, options).map_err(|e| open_error(&new, e))?;
     db.close().map_err(|e| open_error(&new, e.into()))?;
@@ -309,10 +302,17 @@ fn is_older_than_recorded(side_file: &Path, header: &Header) -> bool {
     }
 }
 
+/// Creates a file in place of one that a crash has left. A file or link that another process puts there meanwhile is not
+/// written to.
+fn create_private(path: &Path) -> io::Result<File> {
+    let _ = std::fs::remove_file(path);
+    OpenOptions::new().read(true).write(true).create_new(true).mode(PRIVATE).open(path)
+}
+
 /// Records the identity and last revision of a store that is closed.
 pub(super) fn write_side_file(path: &Path, header: &Header) -> io::Result<()> {
     let new = beside(path, ".new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE).open(&new)?;
+    let mut file = create_private(&new)?;
     writeln!(file, "{} {}", header.identity, header.revision.0)?;
     replace(&new, path)
 }
