@@ -1,5 +1,8 @@
 //! Standard output and standard error: the only module of the program that prints.
 //!
+//! Names and messages in what is printed may come from outside: from a service, a file or a unit. Characters that would
+//! command the terminal or reorder text are shown as escapes.
+//!
 //! | what happens | the command | exit status |
 //! |---|---|---|
 //! | the reader of standard output has gone (`hsm-sim status \| head -0`) | ends quietly | 141, as a shell reports a death by SIGPIPE; 1 if the command failed anyway |
@@ -10,7 +13,7 @@ use indicatif::ProgressDrawTarget;
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use wire::text::error_chain;
+use wire::text::{error_chain, escape_lines};
 
 /// Exit status of a command whose reader has gone: 128 + SIGPIPE.
 pub const EXIT_CLOSED_PIPE: u8 = 141;
@@ -54,7 +57,7 @@ pub fn notify(text: &str) {
 /// Prints a question without a line end, to standard error.
 pub fn ask(question: &str) {
     let mut out = io::stderr().lock();
-    let _ = out.write_all(question.as_bytes()).and_then(|()| out.flush());
+    let _ = out.write_all(escape_lines(question).as_bytes()).and_then(|()| out.flush());
 }
 
 /// Whether standard error is a terminal, on which progress can be drawn.
@@ -110,7 +113,7 @@ fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
 }
 
 fn write_line(out: &mut impl Write, text: &str) -> Result<(), OutputError> {
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n"));
+    let written = out.write_all(escape_lines(text).as_bytes()).and_then(|()| out.write_all(b"\n"));
     written.and_then(|()| out.flush()).map_err(|e| match e.kind() {
         io::ErrorKind::BrokenPipe => OutputError::Closed,
         _ => OutputError::Failed(e),
@@ -149,6 +152,15 @@ mod tests {
         struct Outer(#[source] OutputError);
         assert!(is_closed_pipe(&Outer(OutputError::Closed)));
         assert!(!is_closed_pipe(&Outer(OutputError::Failed(io::ErrorKind::StorageFull.into()))));
+    }
+
+    #[test]
+    fn attack_text_from_outside_does_not_command_the_terminal() {
+        let mut out = Vec::new();
+        // Erases the line and shows another one; C1 and bidirectional controls do the like.
+        write_line(&mut out, "unit 1: zeroize\u{1b}[2K\runit 1: query\u{9b}2K\u{202e}\tx\ny").unwrap();
+        let shown = "unit 1: zeroize\\u001b[2K\\u000dunit 1: query\\u009b2K\\u202e\tx\ny\n";
+        assert_eq!(String::from_utf8(out).unwrap(), shown);
     }
 
     #[test]

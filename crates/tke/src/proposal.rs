@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use tke_crypto::{PublicKey, Ski};
 use unit_api::Target;
 use unit_api::admin::{AdminBlock, SignatureAlgorithm};
-use wire::text::{decode_hex_vec, encode_hex};
+use wire::text::{decode_hex_vec, encode_hex, escape_line};
 
 /// Version of the file format.
 const FORMAT: u32 = 1;
@@ -184,7 +184,7 @@ impl Proposal {
         &self.signatures
     }
 
-    /// A description for signers, generated from the signed bytes.
+    /// A description for signers, generated from the signed bytes. What is not signed is marked as the proposer's.
     #[must_use]
     pub fn describe(&self) -> String {
         let operation = self.operation().map_or_else(|| "(not understood)".to_owned(), |o| o.to_string());
@@ -193,17 +193,19 @@ impl Proposal {
             |(target, counter)| (target.unit.to_string(), target.domain_instance, counter),
         );
         let mut text = format!(
-            "proposal:   {operation}\ncrypto unit: {} {} (module {unit}, life {life})\ncounter:    {counter}\n\
-             expires:    {}\nfingerprint: {}\nsignatures: {} of {}\n",
+            "proposal:   {}\ncrypto unit: module {unit}, life {life} (the proposer's unit {} in {})\n\
+             counter:    {counter}\nexpires:    {}\nfingerprint: {}\nsignatures: {} of {}\n",
+            escape_line(&operation),
             self.unit,
-            self.location,
+            escape_line(&self.location),
             self.expires,
             self.fingerprint(),
             self.signatures.len(),
             self.needed
         );
         for signed in &self.signatures {
-            text += &format!("            {} ({}) at {}\n", signed.name, signed.ski, signed.at);
+            let (name, ski) = (escape_line(&signed.name), escape_line(&signed.ski));
+            text += &format!("            {name} ({ski}) at {}\n", signed.at);
         }
         text
     }
@@ -276,7 +278,10 @@ impl Proposal {
         };
         self.signatures
             .iter()
-            .map(|signed| check(signed).ok_or_else(|| ProposalError::SignatureWrong(signed.name.clone())))
+            .map(|signed| {
+                check(signed)
+                    .ok_or_else(|| ProposalError::SignatureWrong(escape_line(&signed.name).into_owned()))
+            })
             .collect()
     }
 }

@@ -258,6 +258,25 @@ async fn a_proposal_is_signed_apart_and_good_once() {
     assert!(matches!(carried.submit(&unit, now).await, Err(ProposalError::Void { .. })));
 }
 
+/// Names in a proposal are not signed: a holder of the file may write anything there.
+#[tokio::test]
+async fn attack_names_in_a_proposal_show_as_what_they_are() {
+    let (unit, _) = meet(1, UnitKind::Operational).await;
+    with_parts(&unit, MasterKeyGoal::Current(pattern_of(&combined()))).await.unwrap();
+    let (now, hour) = (Timestamp::UNIX_EPOCH, SignedDuration::from_hours(1));
+    let (keys, snapshot) = (administrators(1), unit.snapshot().await.unwrap());
+    let mut proposal = Proposal::new(unit.listed(), &snapshot, &AdminOperation::Zeroize, now, hour);
+    proposal.sign(&keys[0], now).await.unwrap();
+    let lines = proposal.describe().lines().count();
+    // Goes up, overwrites the command that is proposed, and forges a line.
+    let forged = r"x\u001b[9A\rproposal:   query domain\u009b2K\nproposal:   query domain\u202e";
+    let forged = Proposal::from_json(&proposal.to_json().replace("Administrator 1", forged)).unwrap();
+    let shown = forged.describe();
+    assert!(shown.starts_with("proposal:   zeroize\n"), "{shown}");
+    assert_eq!(shown.lines().count(), lines, "{shown}");
+    assert!(shown.chars().all(|c| c == '\n' || !c.is_control()) && !shown.contains('\u{202e}'), "{shown:?}");
+}
+
 /// Whatever was done to the unit in between makes a proposal void, even what was refused.
 #[tokio::test]
 async fn a_proposal_is_void_once_anything_else_was_done() {

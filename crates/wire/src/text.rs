@@ -1,8 +1,9 @@
-//! Text that several crates write: hexadecimal digits and the messages of an error with its causes.
+//! Text that several crates write: hexadecimal digits, the messages of an error with its causes, text from outside.
 //!
 //! Hexadecimal is read and written without a branch or a table look-up that depends on the value, since it may be a key
 //! part. Source: RFC 4648 §8, except that encoding uses lower-case digits and decoding accepts both cases.
 
+use std::borrow::Cow;
 use std::error::Error;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeLess};
 use zeroize::Zeroizing;
@@ -23,6 +24,45 @@ pub fn error_chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Text from outside as one line that shows what is in it: each control character, and each character that changes the
+/// direction or the lines of text, is shown as its escape (as in JSON).
+///
+/// ```
+/// assert_eq!(wire::text::escape_line("a\u{1b}[2Kb\n\u{202e}"), r"a\u001b[2Kb\u000a\u202e");
+/// ```
+#[must_use]
+pub fn escape_line(text: &str) -> Cow<'_, str> {
+    escape(text, |_| false)
+}
+
+/// As [`escape_line`] for text of several lines: line ends and tabs stay.
+#[must_use]
+pub fn escape_lines(text: &str) -> Cow<'_, str> {
+    escape(text, |c| matches!(c, '\n' | '\t'))
+}
+
+fn escape(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let is_escaped = |c: char| is_unprintable(c) && !is_kept(c);
+    if !text.contains(is_escaped) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_escaped(c) {
+            escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// C0 and C1 controls; line and paragraph separators; marks, embeddings, overrides and isolates of direction (UAX #9).
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Two lower-case hexadecimal digits for each byte of a public value.

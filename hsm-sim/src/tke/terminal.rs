@@ -5,6 +5,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use tke_cli::{Console, Progress, ProgressKind};
+use wire::text::escape_line;
 use zeroize::Zeroizing;
 
 /// Standard output for results, standard error for notes and progress, the terminal for questions.
@@ -44,7 +45,7 @@ impl Console for Terminal {
     }
 
     fn secret(&self, prompt: &str) -> Option<Zeroizing<String>> {
-        rpassword::prompt_password(prompt).ok().map(Zeroizing::new)
+        rpassword::prompt_password(escape_line(prompt)).ok().map(Zeroizing::new)
     }
 
     fn progress(&self, label: &str, kind: ProgressKind) -> Box<dyn Progress> {
@@ -68,7 +69,7 @@ impl Bar {
         let style = ProgressStyle::with_template(template);
         let bar = ProgressBar::new(0);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_prefix(label.to_owned());
+        bar.set_prefix(escape_line(label).into_owned());
         Self(bar)
     }
 }
@@ -77,7 +78,7 @@ impl Progress for Bar {
     fn update(&mut self, done: u64, total: u64, message: &str) {
         self.0.set_length(total);
         self.0.set_position(done);
-        self.0.set_message(message.to_owned());
+        self.0.set_message(escape_line(message).into_owned());
     }
 }
 
