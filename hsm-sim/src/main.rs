@@ -25,6 +25,10 @@ fn main() -> ExitCode {
     if let Err(e) = logging::init() {
         return output::fail(&e);
     }
+    // Signature keys, key parts, a software unit's master key, plaintexts: every command may have secrets in memory.
+    if let Err(error) = unit_server::protect_process() {
+        tracing::warn!(%error, "core dumps could not be switched off");
+    }
     let outcome = match command {
         // A unit uses threads, not an async runtime.
         CliCommand::Unit { unit: UnitCommand::Serve(args) } => serve_unit(args),

@@ -83,6 +83,14 @@ async fn e2e_units_join_and_leave_without_a_failed_request() {
     status_once(&control, all_serve).await;
     callers.end().await;
 
+    // No process of the region can leave its memory in a core dump.
+    let status = control.status().await.unwrap();
+    for pid in status.units.iter().filter_map(|unit| unit.pid).chain([region.process.id()]) {
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
+    }
+
     // The region starts with the units that it had.
     assert!(tokio::task::block_in_place(|| region.interrupt()).success());
     drop(region);
