@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 /// What the names of files and folders begin with that are not whole yet.
-const TEMPORARY: &str = ".new-";
+const TEMPORARY: &str = ".hsm-sim-new-";
 /// Bits of a folder's mode: every user may make files in it; only their owners may remove or replace them.
 const WRITABLE_BY_ALL: u32 = 0o002;
 const STICKY: u32 = 0o1000;

@@ -71,9 +71,9 @@ pub(crate) fn decide(
         return Err(DecisionError::Unauthorised(UnitError::NotEnoughSignatures));
     }
     let next = order.and_then(|order| carry_out(domain, &order)).map_err(DecisionError::Refused)?;
-    let sets = match (&next, command) {
-        (Decision::Domain(after), AdminCommand::SetAttributes) => Some(&after.attributes),
-        _ => None,
+    let sets = match &next {
+        Decision::Domain(after) => Some(&after.attributes),
+        Decision::ImporterKey | Decision::RandomMasterKey | Decision::KeyParts | Decision::Export(_) => None,
     };
     if signatures < needed(domain, command, sets) {
         return Err(DecisionError::Unauthorised(UnitError::NotEnoughSignatures));
