@@ -1,15 +1,9 @@
 //! Attacks of the threat model on a unit's administration, carried out with real signatures.
 
-use crate::common::administrators::{administer, administrator, attributes, query, secure};
-use crate::common::{Fixture, TestEnv};
+use crate::common::Fixture;
+use crate::common::administrators::{administer, administrator, attributes, installed, secure};
 use unit_api::UnitError;
-use unit_api::admin::{AdminCommand, AdministratorEntries, Permissions};
-use unit_core::Unit;
-
-fn installed(unit: &mut Unit<TestEnv>) -> Vec<[u8; 32]> {
-    let bytes = query(unit, AdminCommand::QueryAdministrators, b"");
-    AdministratorEntries::decode(&bytes).unwrap().iter().map(|entry| entry.ski).collect()
-}
+use unit_api::admin::{AdminCommand, Permissions};
 
 /// Two of four administrators, who are enough for the signature threshold, try to get rid of the others.
 #[test]

@@ -9,8 +9,9 @@ use tke_crypto::{
     write_administrator_certificate,
 };
 use unit_api::admin::{
-    AdminBlock, AdminCommand, AdminRequest, AdminResponse, AdminResponseBlock, Attributes, AuditChain,
-    DomainInfo, ExportTarget, ImporterKey, Permissions, SignatureAlgorithm, SignerInfo, SignerInfos,
+    AdminBlock, AdminCommand, AdminRequest, AdminResponse, AdminResponseBlock, AdministratorEntries,
+    Attributes, AuditChain, DomainInfo, ExportTarget, ImporterKey, Permissions, SignatureAlgorithm,
+    SignerInfo, SignerInfos,
 };
 use unit_api::{Command, Target, UnitError, VerificationPattern};
 use unit_core::Unit;
@@ -162,6 +163,12 @@ pub(crate) fn query(unit: &mut Unit<TestEnv>, command: AdminCommand, input: &[u8
 }
 
 /// A unit's importer key.
+/// Subject key identifiers of the administrators.
+pub(crate) fn installed(unit: &mut Unit<TestEnv>) -> Vec<[u8; 32]> {
+    let bytes = query(unit, AdminCommand::QueryAdministrators, b"");
+    AdministratorEntries::decode(&bytes).unwrap().iter().map(|entry| entry.ski).collect()
+}
+
 pub(crate) fn importer_of(output: &[u8]) -> PublicKey {
     PublicKey::from_point(ImporterKey::decode(output).unwrap().point).unwrap()
 }
@@ -219,6 +226,18 @@ pub(crate) fn secure(unit: &mut Unit<TestEnv>, count: usize, attributes: Attribu
     }
     let signers: Vec<_> = (0..attributes.signature_threshold as usize).collect();
     administer(unit, AdminCommand::SetAttributes, &attributes.to_bytes(), &signers).unwrap();
+}
+
+/// A secured unit with this many administrators and these thresholds.
+pub(crate) fn ruled(
+    administrators: usize,
+    sign: u32,
+    revoke: u32,
+    permissions: Permissions,
+) -> Unit<TestEnv> {
+    let mut unit = Fixture::quick(1).start();
+    secure(&mut unit, administrators, attributes(sign, revoke, permissions));
+    unit
 }
 
 /// The first administrators, as many as the unit's signature threshold.
