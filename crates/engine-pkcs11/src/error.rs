@@ -2,8 +2,10 @@
 
 mod call_error;
 mod fault;
+mod object_refusal;
 mod open_error;
 
 pub(crate) use call_error::CallError;
 pub(crate) use fault::{Fault, short_text};
+pub use object_refusal::{ObjectFault, ObjectRefusal};
 pub use open_error::OpenError;

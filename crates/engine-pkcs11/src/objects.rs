@@ -2,19 +2,22 @@
 
 mod call_context;
 pub(crate) mod clear_key;
+pub(crate) mod derived_keys;
 mod device_key;
 mod key_digest;
 mod key_table;
 pub(crate) mod persistence;
 mod profile;
 pub(crate) mod reference;
+mod role;
 pub(crate) mod stored_objects;
 mod template;
+pub(crate) mod unwrap_template;
 
 pub(crate) use call_context::{CallContext, padded_len};
 pub(crate) use clear_key::ClearKey;
 pub use device_key::DeviceKeyMode;
-pub(crate) use device_key::{DEVICE_KEY_SPEC, ensure_device_key};
+pub(crate) use device_key::{DEVICE_KEY_SPEC, ensure_device_key, find_device_key};
 pub(crate) use key_digest::digest_key;
 pub(crate) use key_table::{KeyEntry, KeyObjects, KeyOrigin, KeyTable};
 pub(crate) use profile::Profile;

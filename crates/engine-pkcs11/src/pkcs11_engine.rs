@@ -6,10 +6,12 @@ use crate::error::{CallError, Fault, OpenError, short_text};
 use crate::objects::reference::ObjectId;
 use crate::objects::{
     CallContext, DEVICE_KEY_SPEC, DeviceKeyMode, KeyEntry, KeyObjects, KeyOrigin, KeyTable, ObjectUsage,
-    Profile, digest_key, ensure_device_key, persistence, stored_objects, template,
+    Profile, derived_keys, digest_key, ensure_device_key, find_device_key, persistence, template,
 };
 use crate::probe::Probe;
+use crate::random;
 use crate::token::{EngineSession, Token, TokenEvent};
+use cryptoki::error::Error;
 use cryptoki::mechanism::{Mechanism as Ck, MechanismType};
 use cryptoki::object::{Attribute, KeyType, ObjectHandle};
 use cryptoki::session::Session;
@@ -38,6 +40,8 @@ pub struct Pkcs11Engine {
     unexpected_error_reported: bool,
     /// Whether [`TokenEvent::StoredKeyLost`] was reported.
     key_loss_reported: bool,
+    /// Whether [`TokenEvent::EarlierDerivedKeys`] was reported.
+    earlier_keys_reported: bool,
 }
 
 /// Two session keys. Wrapping one under the other shows whether the token works.
@@ -65,15 +69,19 @@ impl Pkcs11Engine {
         let probe = Probe::run(token, &session)?;
         probe.check()?;
         let generation = token.ensure_session(&session).map_err(|_| OpenError::TokenUnavailable)?;
+        let profile = probe.profile;
         let has_device_key = token
-            .with_session(&session, generation, |session| ensure_device_key(session, unit_name, device_key))
+            .with_session(&session, generation, |session| {
+                random::seed(session);
+                ensure_device_key(session, unit_name, &profile, device_key)
+            })
             .ok_or(OpenError::TokenUnavailable)?
             .map_err(|error| match error {
                 CallError::Token(error) => OpenError::Token(error),
-                CallError::Engine(_) => OpenError::ObjectInvalid {
-                    unit: unit_name.to_owned(),
-                    reason: "several objects have the label and identifier of its device key",
-                },
+                CallError::Refused(refusal) => {
+                    OpenError::ObjectInvalid { unit: unit_name.to_owned(), refusal }
+                }
+                CallError::Engine(_) => OpenError::TokenUnavailable,
             })?;
         if !has_device_key {
             return Err(OpenError::DeviceKeyMissing { unit: unit_name.to_owned() });
@@ -84,13 +92,14 @@ impl Pkcs11Engine {
             token: Arc::clone(token),
             session,
             unit_name: unit_name.to_owned(),
-            profile: probe.profile,
+            profile,
             keys,
             device_key,
             generation: 0,
             liveness_keys: None,
             unexpected_error_reported: false,
             key_loss_reported: false,
+            earlier_keys_reported: false,
         };
         engine.sync_session().map_err(|_| OpenError::TokenUnavailable)?;
         engine.update_recoverable();
@@ -142,6 +151,10 @@ impl Pkcs11Engine {
                 None => continue,
                 Some(Ok(result)) => return Ok(result),
                 Some(Err(CallError::Engine(error))) => return Err(error),
+                Some(Err(CallError::Refused(refusal))) => {
+                    self.token.report(&TokenEvent::ObjectRefused(refusal));
+                    return Err(EngineError::ReferenceInvalid);
+                }
                 Some(Err(CallError::Token(error))) => error,
             };
             match Fault::of(&error) {
@@ -196,6 +209,12 @@ impl Pkcs11Engine {
                 }
                 Err(error)
             }
+            Some(Err(CallError::Refused(refusal))) => {
+                if !std::mem::replace(&mut self.key_loss_reported, true) {
+                    token.report(&TokenEvent::ObjectRefused(refusal));
+                }
+                Err(EngineError::DeviceError)
+            }
             Some(Err(CallError::Token(error))) => {
                 token.mark_lost(&error);
                 Err(EngineError::DeviceRemoved)
@@ -213,35 +232,28 @@ impl Pkcs11Engine {
         for entry in self.keys.values_mut() {
             entry.objects = None;
         }
-        for entry in self.keys.values_mut() {
-            let Some(id) = entry.stored_as else { continue };
-            let Some(stored) = stored_objects::find_key(session, &self.unit_name, entry.origin, id)? else {
-                let is_device_key = entry.origin == KeyOrigin::Device;
-                let error = if is_device_key { EngineError::DeviceRemoved } else { EngineError::DeviceError };
-                return Err(error.into());
-            };
-            entry.objects = Some(if entry.uses_stored_object() {
-                let digest = digest_key(session, &[], stored.primary)?;
-                if entry.digest.is_some_and(|known| !bool::from(known.ct_eq(&digest))) {
-                    return Err(EngineError::DeviceError.into());
+        let call = CallContext::new(session, &self.keys, &self.profile, &self.unit_name);
+        let (loaded, liveness_keys) = call.run_or_undo(|call| {
+            let mut loaded = Vec::new();
+            for (handle, entry) in call.keys.iter() {
+                if let Some(id) = entry.stored_as {
+                    loaded.push((handle, reload_key(call, entry, id)?));
                 }
-                stored
-            } else {
-                persistence::working_copy(session, stored)?
-            });
+            }
+            Ok((loaded, LivenessKeys::generate(session)?))
+        })?;
+        for (handle, objects) in loaded {
+            self.keys.entry_mut(handle)?.objects = Some(objects);
         }
-        let wrap_only =
-            ObjectUsage { wrap: true, allowed: vec![MechanismType::AES_KEY_WRAP], ..ObjectUsage::NONE };
-        let generate = |usage, extractable| {
-            let mut attributes = template(KeyType::AES, usage, extractable);
-            attributes.push(Attribute::ValueLen(32.into()));
-            session.generate_key(&Ck::AesKeyGen, &attributes)
-        };
-        self.liveness_keys = Some(LivenessKeys {
-            kek: generate(&wrap_only, false)?,
-            key: generate(&ObjectUsage::NONE, true)?,
-        });
+        self.liveness_keys = Some(liveness_keys);
         Ok(())
+    }
+
+    /// Reports once that derived keys are objects of an earlier version.
+    fn report_earlier_keys(&mut self) {
+        if !std::mem::replace(&mut self.earlier_keys_reported, true) {
+            self.token.report(&TokenEvent::EarlierDerivedKeys);
+        }
     }
 
     /// Records whether a new session would lose none of the keys.
@@ -276,6 +288,43 @@ impl Pkcs11Engine {
     fn origin_of_generated(spec: &KeySpec) -> KeyOrigin {
         let master = KeySpec { extractable: spec.extractable, ..KeySpec::aes(32, KeyUses::DERIVE) };
         if *spec == master { KeyOrigin::Master } else { KeyOrigin::User }
+    }
+}
+
+/// Finds the objects of a stored key in a new session.
+fn reload_key(call: &CallContext<'_>, entry: &KeyEntry, id: ObjectId) -> Result<KeyObjects, CallError> {
+    let found = match (entry.origin, &entry.carried) {
+        (KeyOrigin::Device, _) => {
+            let device_key = find_device_key(call.session, call.unit_name, call.profile)?;
+            return Ok(KeyObjects::single(device_key.ok_or(EngineError::DeviceRemoved)?));
+        }
+        (KeyOrigin::Derived, Some(carried)) => match derived_keys::load(call, id, &entry.spec, carried) {
+            Err(CallError::Engine(EngineError::KeyUnextractable | EngineError::ReferenceInvalid)) => None,
+            // The token has just found the wrapping key, so it works: another key is in its place.
+            Err(CallError::Token(error)) if Fault::of(&error) == Fault::Ambiguous => None,
+            loaded => Some(loaded?),
+        },
+        _ => persistence::load_stored(call, entry, id)?,
+    };
+    let objects = found.ok_or(EngineError::DeviceError)?;
+    if let Some(known) = &entry.digest
+        && !bool::from(known.ct_eq(&digest_key(call.session, &[], objects.primary)?))
+    {
+        return Err(EngineError::DeviceError.into());
+    }
+    Ok(objects)
+}
+
+impl LivenessKeys {
+    fn generate(session: &Session) -> Result<Self, Error> {
+        let wrap_only =
+            ObjectUsage { wrap: true, allowed: vec![MechanismType::AES_KEY_WRAP], ..ObjectUsage::NONE };
+        let generate = |usage, extractable| {
+            let mut attributes = template(KeyType::AES, usage, extractable);
+            attributes.push(Attribute::ValueLen(32.into()));
+            session.generate_key(&Ck::AesKeyGen, &attributes)
+        };
+        Ok(Self { kek: generate(&wrap_only, false)?, key: generate(&ObjectUsage::NONE, true)? })
     }
 }
 

@@ -4,12 +4,14 @@
 //! mechanism is replaced where the table has a fallback; a token with a wrong result is refused.
 
 mod cases;
+mod protection;
 mod vectors;
 
 use self::cases::{
     aes_kw, cmac, counter_kdf, gcm, generates_keys, hmac, key_digest, kwp_unwrap, kwp_wrap, protects_keys,
     random, sha256, single_blocks, xor,
 };
+use self::protection::{makes_uncopyable_copies, obeys_unwrap_templates, protects_objects, tells_origin};
 use crate::error::{CallError, OpenError, short_text};
 use crate::objects::{CallContext, KeyTable, Profile};
 use crate::token::{EngineSession, Token};
@@ -96,6 +98,10 @@ impl Probe {
             xors_on_token: has(XOR),
             has_kwp: has(KWP_UNWRAP),
             min_hmac_key_len: if has(SHORT_HMAC) { 1 } else { 32 },
+            protects_objects: has(PERMANENCE),
+            copies_uncopyable: has(UNCOPYABLE_COPIES),
+            has_unwrap_template: has(UNWRAP_TEMPLATE),
+            tells_origin: has(ORIGIN),
         };
         Ok(Self { rows, profile })
     }
@@ -129,6 +135,36 @@ const COUNTER_KDF: &str = "SP 800-108 counter, AES-CMAC";
 const XOR: &str = "XOR of key parts";
 const KWP_UNWRAP: &str = "AES-KWP unwrap";
 const SHORT_HMAC: &str = "HMAC-SHA-256, short keys";
+const PERMANENCE: &str = "protection from change and copying";
+const UNCOPYABLE_COPIES: &str = "uncopyable copies";
+const UNWRAP_TEMPLATE: &str = "unwrapping with given attributes";
+const ORIGIN: &str = "origin of keys";
+
+/// What a holder of the token's PIN can do without the unit, one phrase each: what no token prevents, and what this one does
+/// not prevent.
+///
+/// `rows` are those of the token's probe.
+#[must_use]
+pub fn pin_holder_rights(rows: &[ProbeRow]) -> Vec<&'static str> {
+    let holds =
+        |name| rows.iter().any(|row| row.mechanism == name && matches!(row.verdict, Verdict::Supported));
+    let mut rights = vec![
+        "destroy the unit's keys",
+        "with a copy of the unit's state: use the keys derived from the master key, and so read every customer key",
+        "with the right to write the unit's state: replace it",
+        "read the master key of a recovery unit",
+    ];
+    for (name, right) in [
+        (PERMANENCE, "change and copy the unit's keys"),
+        (UNCOPYABLE_COPIES, "store copies of the master key, which permit nothing"),
+        (ORIGIN, "plant a key whose value it knows as the one that seals the unit's state"),
+    ] {
+        if !holds(name) {
+            rights.push(right);
+        }
+    }
+    rights
+}
 
 /// One thing that the probe makes the token do.
 struct ProbeCase {
@@ -166,7 +202,7 @@ impl ProbeCase {
                 token_error = Some(short_text(&error));
                 fallback
             }
-            Some(Ok(false) | Err(CallError::Engine(_))) | None => fallback,
+            Some(Ok(false) | Err(CallError::Engine(_) | CallError::Refused(_))) | None => fallback,
         };
         ProbeRow {
             mechanism: self.mechanism,
@@ -326,11 +362,50 @@ const CASES: &[ProbeCase] = &[
         tolerates_wrong_result: true,
         run: xor,
     },
+    ProbeCase {
+        mechanism: PERMANENCE,
+        pkcs11: "CKA_MODIFIABLE, CKA_COPYABLE",
+        needed_for: "stored keys, against who has the PIN",
+        mechanism_type: None,
+        fallback: Some("not held: who has the PIN can change and copy them"),
+        tolerates_wrong_result: true,
+        run: protects_objects,
+    },
+    ProbeCase {
+        mechanism: UNCOPYABLE_COPIES,
+        pkcs11: "CKA_COPYABLE in C_CopyObject",
+        needed_for: "the master key, against who has the PIN",
+        mechanism_type: None,
+        fallback: Some("not held: who has the PIN can store copies, which permit nothing"),
+        tolerates_wrong_result: true,
+        run: makes_uncopyable_copies,
+    },
+    ProbeCase {
+        mechanism: UNWRAP_TEMPLATE,
+        pkcs11: "CKA_UNWRAP_TEMPLATE",
+        needed_for: "derived keys, against who has the PIN",
+        mechanism_type: None,
+        fallback: Some("not held: who has the PIN and the unit's state can read the derived keys themselves"),
+        tolerates_wrong_result: true,
+        run: obeys_unwrap_templates,
+    },
+    ProbeCase {
+        mechanism: ORIGIN,
+        pkcs11: "CKA_LOCAL, CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE",
+        needed_for: "the unit's own keys, against who has the PIN",
+        mechanism_type: None,
+        fallback: Some("not checked: who has the PIN can plant keys whose value it knows"),
+        tolerates_wrong_result: true,
+        run: tells_origin,
+    },
 ];
 
 #[cfg(test)]
 mod tests {
-    use super::{CASES, Probe, ProbeCase, ProbeRow, Verdict};
+    use super::{
+        CASES, ORIGIN, PERMANENCE, Probe, ProbeCase, ProbeRow, UNCOPYABLE_COPIES, UNWRAP_TEMPLATE, Verdict,
+        pin_holder_rights,
+    };
     use crate::error::OpenError;
     use crate::objects::Profile;
     use std::collections::BTreeSet;
@@ -358,6 +433,15 @@ mod tests {
             let refused = probe(name, &Verdict::WrongResult).check();
             assert!(matches!(refused, Err(OpenError::WrongResult { mechanism }) if mechanism == name));
             assert!(probe(name, &Verdict::Fallback("in software")).check().is_ok());
+        }
+    }
+
+    #[test]
+    fn what_a_token_does_not_hold_is_a_right_of_who_has_the_pin() {
+        let all = pin_holder_rights(&probe("", &Verdict::Supported).rows).len();
+        for (name, more) in [(PERMANENCE, 1), (UNCOPYABLE_COPIES, 1), (ORIGIN, 1), (UNWRAP_TEMPLATE, 0)] {
+            let rows = probe(name, &Verdict::Fallback("not held")).rows;
+            assert_eq!(pin_holder_rights(&rows).len(), all + more, "{name}");
         }
     }
 

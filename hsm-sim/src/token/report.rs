@@ -1,7 +1,7 @@
 //! The report of a probe, as a table or JSON.
 
 use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
-use engine_pkcs11::{ListedToken, ProbeRow, Verdict};
+use engine_pkcs11::{ListedToken, ProbeRow, Verdict, pin_holder_rights};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -23,6 +23,9 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Whether a unit can use the token.
     pub usable: bool,
+    /// What a holder of the token's PIN can do without the unit.
+    #[serde(default)]
+    pub pin_holder_rights: Vec<String>,
 }
 
 /// Fields of the token's `CK_TOKEN_INFO`, and its slot.
@@ -77,6 +80,7 @@ impl Report {
             findings: rows.iter().map(Finding::of).collect(),
             // No rows means that the token was lost before the first case.
             usable: !rows.is_empty() && rows.iter().all(|row| row.verdict.is_usable()),
+            pin_holder_rights: pin_holder_rights(rows).into_iter().map(str::to_owned).collect(),
         }
     }
 
@@ -98,9 +102,10 @@ impl Report {
         let ReportedToken { label, serial, manufacturer, model, hardware_version, slot, .. } = &self.token;
         format!(
             "token `{label}`, serial `{serial}`, {model} {hardware_version} by {manufacturer}, slot {slot}\n\
-             module {}: {}\n{table}\n{}",
+             module {}: {}\n{table}\nwho has the token's PIN can:\n- {}\n{}",
             self.module.display(),
             self.library,
+            self.pin_holder_rights.join("\n- "),
             self.verdict()
         )
     }
@@ -219,7 +224,13 @@ mod tests {
     #[test]
     fn the_table_has_fallbacks_and_token_errors() {
         let table = report(&[("a", Verdict::Fallback("in software")), ("b", Verdict::Missing)]).table();
-        for text in ["fallback: in software", "MISSING (Sign: GeneralError)", "token `core`", "`0a0b`"] {
+        for text in [
+            "fallback: in software",
+            "MISSING (Sign: GeneralError)",
+            "token `core`",
+            "`0a0b`",
+            "who has the token's PIN can:\n- destroy the unit's keys\n",
+        ] {
             assert!(table.contains(text), "{table}");
         }
     }

@@ -1,3 +1,4 @@
+use super::ObjectRefusal;
 use cryptoki::error::Error;
 use engine::EngineError;
 
@@ -8,6 +9,8 @@ pub(crate) enum CallError {
     Token(Error),
     /// The engine refused the request, or the token returned a malformed result.
     Engine(EngineError),
+    /// A stored object is not the one that the unit created.
+    Refused(ObjectRefusal),
 }
 
 impl From<Error> for CallError {

@@ -1,6 +1,6 @@
 //! Errors of opening a token or an engine on it.
 
-use super::short_text;
+use super::{ObjectRefusal, short_text};
 use cryptoki::error::Error;
 use std::io;
 use std::path::PathBuf;
@@ -95,12 +95,14 @@ pub enum OpenError {
         unit: String,
     },
     /// An object under the unit's label was not created by the unit.
-    #[error("invalid object of unit {unit} on the token: {reason}")]
+    #[error(
+        "an object of unit {unit} on the token is not the unit's own: {refusal}; who has the token's PIN may have planted it"
+    )]
     ObjectInvalid {
         /// Name of the unit, as in the labels of its objects.
         unit: String,
         /// What is wrong with the object.
-        reason: &'static str,
+        refusal: ObjectRefusal,
     },
     /// The token returned an error that none of the other variants covers.
     #[error("the token failed: {}", short_text(.0))]

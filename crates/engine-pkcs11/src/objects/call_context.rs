@@ -1,10 +1,11 @@
 //! One call to the token: its session, the keys it may use, and the objects it has created so far.
 
 use super::clear_key::{self, ClearKey};
-use super::{KeyEntry, KeyObjects, KeyTable, ObjectUsage, Profile, key_type, template};
+use super::{KeyEntry, KeyObjects, KeyTable, Profile, template};
 use crate::error::CallError;
+use crate::random;
 use cryptoki::mechanism::Mechanism as Ck;
-use cryptoki::object::{Attribute, KeyType, ObjectHandle};
+use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::Session;
 use engine::{Algorithm, EngineError, KeyHandle, KeySpec, KeyUses};
 use std::cell::{Cell, RefCell};
@@ -106,53 +107,29 @@ impl<'a> CallContext<'a> {
     pub(crate) fn read(&self, object: ObjectHandle, len: usize) -> Result<ClearKey, CallError> {
         // The ephemeral wrapping key.
         self.created_count.set(self.created_count.get() + 1);
-        Ok(clear_key::read(self.session, object, len)??)
+        clear_key::read(self.session, object, len)
     }
 
-    /// Creates the objects of a key with this value.
-    ///
-    /// | key | primary object | secondary object |
-    /// |---|---|---|
-    /// | AES that wraps or unwraps | the key | the key for single blocks, if [`Profile::needs_single_blocks`] |
-    /// | other AES, and generic secrets that every token can hold | the key | none |
-    /// | padded secrets ([`Profile::is_padded_secret`]) | the value; if extractable, with zeros up to [`padded_len`] | for an HMAC key: the value, with zeros up to the token's shortest HMAC key |
+    /// Fills `out` with random bytes of the token and the system together.
+    pub(crate) fn random(&self, out: &mut [u8]) -> Result<(), CallError> {
+        random::fill(self.session, out)
+    }
+
+    /// Creates the objects of a key with this value; their table is at [`template::of_key`].
     pub(crate) fn create_key(&self, spec: &KeySpec, value: &ClearKey) -> Result<KeyObjects, CallError> {
-        let usage = ObjectUsage::of(spec, self.profile);
-        if self.profile.is_padded_secret(spec) {
-            return self.create_padded_secret(spec, &usage, value);
+        let (primary, secondary) = template::of_key(spec, self.profile);
+        let mut value = ClearKey::copy(value.expose());
+        let is_padded = self.profile.is_padded_secret(spec);
+        if is_padded && spec.extractable {
+            value.resize(padded_len(spec));
         }
-        let attributes = template(key_type(spec.algorithm), &usage, spec.extractable);
-        let primary = self.create(attributes, value.expose())?;
-        let secondary = if self.profile.needs_single_blocks(spec) {
-            let usage = ObjectUsage::single_blocks(spec, self.profile);
-            Some(self.create(template(KeyType::AES, &usage, false), value.expose())?)
-        } else {
-            None
-        };
-        Ok(KeyObjects { primary, secondary })
-    }
-
-    fn create_padded_secret(
-        &self,
-        spec: &KeySpec,
-        usage: &ObjectUsage,
-        value: &ClearKey,
-    ) -> Result<KeyObjects, CallError> {
-        let mut padded = ClearKey::copy(value.expose());
-        if spec.extractable {
-            padded.resize(padded_len(spec));
-        }
-        let no_mac = ObjectUsage { sign: false, verify: false, ..usage.clone() };
-        let attributes = template(KeyType::GENERIC_SECRET, &no_mac, spec.extractable);
-        let primary = self.create(attributes, padded.expose())?;
-        let secondary = if usage.sign || usage.verify {
+        let primary = self.create(primary, value.expose())?;
+        if is_padded {
             // Appended zeros do not change an HMAC: it pads its key with zeros to a block (FIPS 198-1 §4, step 3).
-            padded.resize(spec.len());
-            padded.resize(spec.len().max(self.profile.min_hmac_key_len));
-            Some(self.create(template(KeyType::GENERIC_SECRET, usage, false), padded.expose())?)
-        } else {
-            None
-        };
+            value.resize(spec.len());
+            value.resize(spec.len().max(self.profile.min_hmac_key_len));
+        }
+        let secondary = secondary.map(|secondary| self.create(secondary, value.expose())).transpose()?;
         Ok(KeyObjects { primary, secondary })
     }
 

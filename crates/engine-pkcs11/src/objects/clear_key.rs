@@ -16,6 +16,8 @@
 //! `KeyPart` is zeroized by its owner. [`create`] copies a value into an attribute and zeroizes the copy.
 
 use super::{ObjectUsage, template};
+use crate::error::CallError;
+use crate::random;
 use aes::Aes256;
 use aes::cipher::KeyInit;
 use cryptoki::error::Error;
@@ -100,15 +102,10 @@ pub(super) fn create(
 /// process, which unwraps it. `C_GetAttributeValue` would leave copies of the value on the heap.
 ///
 /// # Errors
-/// The outer error is the token's; the inner one is [`EngineError::DeviceError`] if the token wrapped a key of another
-/// length.
-pub(super) fn read(
-    session: &Session,
-    key: ObjectHandle,
-    len: usize,
-) -> Result<Result<ClearKey, EngineError>, Error> {
+/// The token's; [`EngineError::RandomFailed`]; [`EngineError::DeviceError`] if the token wrapped a key of another length.
+pub(super) fn read(session: &Session, key: ObjectHandle, len: usize) -> Result<ClearKey, CallError> {
     let mut ephemeral = ClearKey::zero(32);
-    session.generate_random_slice(ephemeral.expose_mut())?;
+    random::fill(session, ephemeral.expose_mut())?;
     let usage = ObjectUsage {
         wrap: true,
         allowed: vec![MechanismType::AES_KEY_WRAP, MechanismType::AES_KEY_WRAP_PAD],
@@ -120,7 +117,7 @@ pub(super) fn read(
     let mechanism = if padded { Ck::AesKeyWrapPad } else { Ck::AesKeyWrap };
     let wrapped = session.wrap_key(&mechanism, wrapping_key, key);
     session.destroy_object(wrapping_key)?;
-    Ok(unwrap(&ephemeral, padded, &wrapped?, len).ok_or(EngineError::DeviceError))
+    unwrap(&ephemeral, padded, &wrapped?, len).ok_or_else(|| EngineError::DeviceError.into())
 }
 
 fn unwrap(ephemeral: &ClearKey, padded: bool, wrapped: &[u8], len: usize) -> Option<ClearKey> {

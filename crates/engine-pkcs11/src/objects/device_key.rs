@@ -1,11 +1,11 @@
 //! The unit's device key, with which it seals the state it keeps outside the token.
 
 use super::reference::ObjectId;
-use super::stored_objects::{find_key, label};
-use super::{KeyOrigin, ObjectUsage, template, with_attribute};
+use super::role::{self, ExpectedObject, ObjectRole};
+use super::{ObjectUsage, Profile, template};
 use crate::error::CallError;
 use cryptoki::mechanism::{Mechanism as Ck, MechanismType};
-use cryptoki::object::{Attribute, KeyType};
+use cryptoki::object::{KeyType, ObjectHandle};
 use cryptoki::session::Session;
 use engine::{KeySpec, KeyUses};
 
@@ -20,29 +20,46 @@ pub enum DeviceKeyMode {
     MustExist,
 }
 
+/// Finds the unit's device key. Earlier versions have generated it modifiable and copyable.
+///
+/// # Errors
+/// As [`role::find`].
+pub(crate) fn find_device_key(
+    session: &Session,
+    unit_name: &str,
+    profile: &Profile,
+) -> Result<Option<ObjectHandle>, CallError> {
+    role::find(session, unit_name, &expected(profile))
+}
+
 /// Whether the unit's device key is on the token afterwards; generates it where `mode` permits.
 pub(crate) fn ensure_device_key(
     session: &Session,
     unit_name: &str,
+    profile: &Profile,
     mode: DeviceKeyMode,
 ) -> Result<bool, CallError> {
-    if find_key(session, unit_name, KeyOrigin::Device, ObjectId::DEVICE)?.is_some() {
+    if find_device_key(session, unit_name, profile)?.is_some() {
         return Ok(true);
     }
     if mode == DeviceKeyMode::MustExist {
         return Ok(false);
     }
-    // The template is the same for every token: AES-GCM depends on no probed feature.
+    let expected = expected(profile).unmodifiable(profile).uncopyable(profile.protects_objects);
+    let device_key = session.generate_key(&Ck::AesKeyGen, &expected.to_create(unit_name))?;
+    role::verify(session, device_key, &expected)?;
+    Ok(true)
+}
+
+/// One AES key has to seal and to open.
+fn expected(profile: &Profile) -> ExpectedObject {
     let usage = ObjectUsage {
         encrypt: true,
         decrypt: true,
         allowed: vec![MechanismType::AES_GCM],
         ..ObjectUsage::NONE
     };
-    let mut attributes = with_attribute(template(KeyType::AES, &usage, false), Attribute::Token(true));
-    attributes.push(Attribute::ValueLen(u64::from(DEVICE_KEY_SPEC.key_len).into()));
-    attributes.push(Attribute::Label(label(unit_name, KeyOrigin::Device)));
-    attributes.push(Attribute::Id(ObjectId::DEVICE.to_vec()));
-    session.generate_key(&Ck::AesKeyGen, &attributes)?;
-    Ok(true)
+    let attributes = template(KeyType::AES, &usage, false);
+    ExpectedObject::of_template(ObjectRole::DeviceKey, ObjectId::DEVICE, attributes)
+        .generated(profile, DEVICE_KEY_SPEC.key_len)
 }

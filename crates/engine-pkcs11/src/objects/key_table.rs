@@ -1,5 +1,6 @@
 //! The keys that an engine has given handles to.
 
+use super::derived_keys::CarriedKeys;
 use super::reference::ObjectId;
 use cryptoki::object::ObjectHandle;
 use engine::{EngineError, KeyHandle, KeySpec};
@@ -63,18 +64,37 @@ pub(crate) struct KeyEntry {
     pub(crate) stored_as: Option<ObjectId>,
     /// For a key derived from a master key: the master key, and the identifier of the derivation.
     pub(crate) derived_by: Option<(KeyHandle, ObjectId)>,
+    /// For a stored master key and the keys derived from it: the derived keys in its reference. `None` if an earlier version
+    /// has stored them as objects.
+    pub(crate) carried: Option<CarriedKeys>,
     /// For a stored master key: its digest, compared when the key is found again in another session.
     pub(crate) digest: Option<[u8; 32]>,
 }
 
 impl KeyEntry {
     pub(crate) const fn new(spec: KeySpec, origin: KeyOrigin, objects: KeyObjects) -> Self {
-        Self { spec, origin, objects: Some(objects), stored_as: None, derived_by: None, digest: None }
+        Self {
+            spec,
+            origin,
+            objects: Some(objects),
+            stored_as: None,
+            derived_by: None,
+            carried: None,
+            digest: None,
+        }
     }
 
     /// A key stored on the token, whose objects are not loaded yet.
     pub(crate) const fn stored(spec: KeySpec, origin: KeyOrigin, id: ObjectId) -> Self {
-        Self { spec, origin, objects: None, stored_as: Some(id), derived_by: None, digest: None }
+        Self {
+            spec,
+            origin,
+            objects: None,
+            stored_as: Some(id),
+            derived_by: None,
+            carried: None,
+            digest: None,
+        }
     }
 
     /// The key's objects.
@@ -85,9 +105,9 @@ impl KeyEntry {
         self.objects.ok_or(EngineError::DeviceRemoved)
     }
 
-    /// Whether the key works with its stored object itself, as stored master keys do. Others work with a session copy.
+    /// Whether the key works with its stored object itself, which cannot be copied. Others work with session objects.
     pub(crate) const fn uses_stored_object(&self) -> bool {
-        matches!(self.origin, KeyOrigin::Master) && self.stored_as.is_some()
+        matches!(self.origin, KeyOrigin::Master | KeyOrigin::Device) && self.stored_as.is_some()
     }
 }
 
@@ -134,20 +154,36 @@ impl KeyTable {
         self.entries.values_mut()
     }
 
+    /// All keys with their handles.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (KeyHandle, &KeyEntry)> {
+        self.entries.iter().map(|(raw, entry)| (KeyHandle::from_raw(*raw), entry))
+    }
+
     /// Whether every key is stored on the token, so that a new session loses none.
     pub(crate) fn all_stored(&self) -> bool {
         self.entries.values().all(|entry| entry.stored_as.is_some())
     }
 
-    /// The keys derived from this master key whose objects are loaded: handle, derivation and objects.
+    /// The keys derived from this master key whose objects are loaded: handle, derivation, specification and objects.
     pub(crate) fn derived_from(
         &self,
         master: KeyHandle,
-    ) -> impl Iterator<Item = (KeyHandle, ObjectId, KeyObjects)> {
-        self.entries.iter().filter_map(move |(raw, entry)| {
+    ) -> impl Iterator<Item = (KeyHandle, ObjectId, &KeySpec, KeyObjects)> {
+        self.iter().filter_map(move |(handle, entry)| {
             let (base, derivation) = entry.derived_by?;
             let objects = entry.objects.filter(|_| base == master)?;
-            Some((KeyHandle::from_raw(*raw), derivation, objects))
+            Some((handle, derivation, &entry.spec, objects))
         })
+    }
+
+    /// The different derivations from this master key: each with its specification and the object of one of its keys.
+    pub(crate) fn derivations_of(&self, master: KeyHandle) -> Vec<(ObjectId, KeySpec, ObjectHandle)> {
+        let mut derivations: Vec<(ObjectId, KeySpec, ObjectHandle)> = Vec::new();
+        for (_, derivation, spec, objects) in self.derived_from(master) {
+            if !derivations.iter().any(|(other, ..)| *other == derivation) {
+                derivations.push((derivation, *spec, objects.primary));
+            }
+        }
+        derivations
     }
 }

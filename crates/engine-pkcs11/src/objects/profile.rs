@@ -13,12 +13,28 @@ pub(crate) struct Profile {
     pub(crate) has_kwp: bool,
     /// Shortest HMAC key that the token accepts, in bytes.
     pub(crate) min_hmac_key_len: usize,
+    /// The token obeys `CKA_MODIFIABLE` and `CKA_COPYABLE` of keys that it generates.
+    pub(crate) protects_objects: bool,
+    /// `C_CopyObject` can make a copy that cannot be copied.
+    pub(crate) copies_uncopyable: bool,
+    /// The token obeys `CKA_UNWRAP_TEMPLATE`.
+    pub(crate) has_unwrap_template: bool,
+    /// `CKA_LOCAL`, `CKA_ALWAYS_SENSITIVE` and `CKA_NEVER_EXTRACTABLE` are true for keys generated on the token.
+    pub(crate) tells_origin: bool,
 }
 
 impl Profile {
     /// A token without any of them, for calls before the probe has run.
-    pub(crate) const MINIMAL: Self =
-        Self { derives_on_token: false, xors_on_token: false, has_kwp: false, min_hmac_key_len: 32 };
+    pub(crate) const MINIMAL: Self = Self {
+        derives_on_token: false,
+        xors_on_token: false,
+        has_kwp: false,
+        min_hmac_key_len: 32,
+        protects_objects: false,
+        copies_uncopyable: false,
+        has_unwrap_template: false,
+        tells_origin: false,
+    };
 
     /// Whether the key is a generic secret that some token cannot hold or wrap at its length. It is stored with zeros
     /// appended, see [`CallContext::create_key`](super::CallContext::create_key).

@@ -67,7 +67,10 @@ impl ObjectUsage {
                 usage.allowed.push(MechanismType::SHA256_HMAC);
             }
         }
-        usage.allowed.push(MechanismType::SHA256);
+        // Digests of keys are verification patterns, of keys that derive. An empty list would permit every mechanism.
+        if permits(KeyUses::DERIVE) || usage.allowed.is_empty() {
+            usage.allowed.push(MechanismType::SHA256);
+        }
         usage
     }
 
@@ -92,9 +95,9 @@ pub(crate) const fn key_type(algorithm: Algorithm) -> KeyType {
 
 /// The template of a private, sensitive session object with this usage.
 pub(crate) fn template(key_type: KeyType, usage: &ObjectUsage, extractable: bool) -> Vec<Attribute> {
-    // With room for a length, a value, and the label and identifier of a stored object. Reallocation was measured to take
+    // With room for a length, a value, and what stored objects have besides. Reallocation was measured to take
     // a twentieth of the time in which SoftHSM unwraps a key.
-    let mut attributes = Vec::with_capacity(20);
+    let mut attributes = Vec::with_capacity(24);
     attributes.extend([
         Attribute::Class(ObjectClass::SECRET_KEY),
         Attribute::KeyType(key_type),
@@ -114,6 +117,30 @@ pub(crate) fn template(key_type: KeyType, usage: &ObjectUsage, extractable: bool
         attributes.push(Attribute::AllowedMechanisms(usage.allowed.clone()));
     }
     attributes
+}
+
+/// The templates of a key's objects, primary and secondary.
+///
+/// | key | primary object | secondary object |
+/// |---|---|---|
+/// | AES that wraps or unwraps | the key | the key for single blocks, if [`Profile::needs_single_blocks`] |
+/// | other AES, and generic secrets that every token can hold | the key | none |
+/// | padded secrets ([`Profile::is_padded_secret`]) | the value; if extractable, with zeros up to the next length that AES-KW can wrap | for an HMAC key: the value, with zeros up to the token's shortest HMAC key |
+pub(crate) fn of_key(spec: &KeySpec, profile: &Profile) -> (Vec<Attribute>, Option<Vec<Attribute>>) {
+    let usage = ObjectUsage::of(spec, profile);
+    if profile.is_padded_secret(spec) {
+        let no_mac = ObjectUsage { sign: false, verify: false, ..usage.clone() };
+        let computes = usage.sign || usage.verify;
+        return (
+            template(KeyType::GENERIC_SECRET, &no_mac, spec.extractable),
+            computes.then(|| template(KeyType::GENERIC_SECRET, &usage, false)),
+        );
+    }
+    let primary = template(key_type(spec.algorithm), &usage, spec.extractable);
+    let single_blocks = profile
+        .needs_single_blocks(spec)
+        .then(|| template(KeyType::AES, &ObjectUsage::single_blocks(spec, profile), false));
+    (primary, single_blocks)
 }
 
 /// Replaces the attribute of the same type.

@@ -2,8 +2,9 @@
 
 use super::Pkcs11Engine;
 use crate::mechanisms::{self, MECHANISMS, combine_key_parts, derive_key};
-use crate::objects::persistence::{PersistedKey, persist_key, recall_derived_key, recall_key};
-use crate::objects::reference::{KeyReference, ObjectId, REFERENCE_LEN};
+use crate::objects::derived_keys;
+use crate::objects::persistence::{PersistedKey, load_stored, persist_key, recall_key};
+use crate::objects::reference::{KeyReference, ObjectId};
 use crate::objects::stored_objects::destroy_stored;
 use crate::objects::{
     ClearKey, KeyEntry, KeyObjects, KeyOrigin, ObjectUsage, digest_key, key_type, padded_len, template,
@@ -54,7 +55,7 @@ impl Engine for Pkcs11Engine {
         zero_on_error(out, |out| {
             let random = self.run(None, |call| {
                 let mut random = Zeroizing::new(vec![0; out.len()]);
-                call.session.generate_random_slice(&mut random)?;
+                call.random(&mut random)?;
                 Ok(random)
             })?;
             out.copy_from_slice(&random);
@@ -67,7 +68,7 @@ impl Engine for Pkcs11Engine {
         let objects = self.run(None, |call| {
             if call.profile.is_padded_secret(spec) {
                 let mut value = ClearKey::zero(spec.len());
-                call.session.generate_random_slice(value.expose_mut())?;
+                call.random(value.expose_mut())?;
                 return call.create_key(spec, &value);
             }
             let usage = ObjectUsage::of(spec, call.profile);
@@ -127,22 +128,35 @@ impl Engine for Pkcs11Engine {
         spec: &KeySpec,
     ) -> Result<KeyHandle, EngineError> {
         let derivation = ObjectId::of_derivation(label, context, spec);
-        let KeyEntry { origin, stored_as, .. } = *self.keys.entry(base)?;
+        let KeyEntry { origin, stored_as, carried, .. } = *self.keys.entry(base)?;
         let is_master = origin == KeyOrigin::Master;
         let stored_as = stored_as.filter(|_| is_master).map(|id| id.with_derivation_of(derivation));
         let checked = self.check_new_key(spec);
-        let objects = self.run(None, |call| {
+        let origin = if is_master { KeyOrigin::Derived } else { KeyOrigin::User };
+        // A derived key that was wrapped under another key fails its integrity check.
+        let integrity_error = stored_as.map(|_| EngineError::ReferenceInvalid);
+        let objects = self.run(integrity_error, |call| {
             let base = call.aes_key(base, KeyUses::DERIVE)?.primary;
             checked?;
-            match stored_as {
-                // A stored master key no longer derives; the key was stored with it.
-                Some(id) => recall_derived_key(call, id, spec),
-                None => derive_key(call, base, label, context, spec),
+            // A stored master key no longer derives; the key was stored with it.
+            match (stored_as, &carried) {
+                (Some(id), Some(carried)) => derived_keys::load(call, id, spec, carried),
+                (Some(id), None) => {
+                    let entry = KeyEntry::stored(*spec, origin, id);
+                    load_stored(call, &entry, id)?.ok_or_else(|| EngineError::KeyUnextractable.into())
+                }
+                (None, _) if is_master && derived_keys::is_carried(spec) => {
+                    derive_key(call, base, label, context, &derived_keys::until_stored(spec))
+                }
+                (None, _) => derive_key(call, base, label, context, spec),
             }
         })?;
-        let origin = if is_master { KeyOrigin::Derived } else { KeyOrigin::User };
+        if stored_as.is_some() && carried.is_none() {
+            self.report_earlier_keys();
+        }
         let mut entry = KeyEntry::new(*spec, origin, objects);
         entry.stored_as = stored_as;
+        entry.carried = carried.filter(|_| is_master);
         entry.derived_by = is_master.then_some((base, derivation));
         Ok(self.keys.insert(entry))
     }
@@ -200,24 +214,28 @@ impl Engine for Pkcs11Engine {
             if entry.origin == KeyOrigin::Device {
                 return Err(EngineError::KeyFunctionNotPermitted);
             }
-            let reference = reference.get_mut(..REFERENCE_LEN).ok_or(EngineError::BufferTooSmall)?;
             if entry.uses_stored_object() {
                 // A stored master key permits no operation, so it cannot be copied and stored a second time.
                 return Err(EngineError::KeyFunctionNotPermitted);
             }
-            let PersistedKey { id, reference: bytes, master, derived } =
-                self.run(None, |call| persist_key(call, key, call.keys.entry(key)?))?;
-            reference.copy_from_slice(&bytes);
+            let room = reference.len();
+            let PersistedKey { id, reference: bytes, master } =
+                self.run(None, |call| persist_key(call, key, call.keys.entry(key)?, room))?;
+            let written = reference.get_mut(..bytes.len()).ok_or(EngineError::BufferTooSmall)?;
+            written.copy_from_slice(&bytes);
             let entry = self.keys.entry_mut(key)?;
             entry.stored_as = Some(id);
-            if let Some((objects, digest)) = master {
+            let Some(master) = master else { return Ok(bytes.len()) };
+            entry.objects = Some(master.objects);
+            entry.digest = Some(master.digest);
+            entry.carried = Some(master.carried);
+            for (handle, id, objects) in master.derived {
+                let entry = self.keys.entry_mut(handle)?;
                 entry.objects = Some(objects);
-                entry.digest = Some(digest);
+                entry.stored_as = Some(id);
+                entry.carried = Some(master.carried);
             }
-            for (handle, id) in derived {
-                self.keys.entry_mut(handle)?.stored_as = Some(id);
-            }
-            Ok(REFERENCE_LEN)
+            Ok(bytes.len())
         })
     }
 

@@ -1,5 +1,6 @@
 //! Events of a token: reported to the embedder and logged, once each, when they happen.
 
+use crate::error::ObjectRefusal;
 use std::fmt;
 use tracing::Span;
 
@@ -16,6 +17,11 @@ pub enum TokenEvent {
     /// A key that the unit had stored is missing from the token or was replaced. Calls return
     /// [`EngineError::DeviceError`](engine::EngineError::DeviceError) from now on.
     StoredKeyLost,
+    /// A stored object is not the one that the unit created, and is not used. Who has the token's PIN may have planted it.
+    ObjectRefused(ObjectRefusal),
+    /// The keys derived from a master key are objects that an earlier version has stored: who has the token's PIN can use
+    /// them until the master key is loaded again or rotated.
+    EarlierDerivedKeys,
     /// The token refused the PIN at a later login; holds the token's error. The PIN is not tried again.
     PinRefused(String),
     /// The token refused a call that its probe had shown to work; holds the token's error. Reported once per engine.
@@ -32,6 +38,12 @@ impl TokenEvent {
             Self::TokenBack => tracing::info!(parent: span, token, "token back"),
             Self::SessionRenewed => tracing::warn!(parent: span, token, "session lost and opened again"),
             Self::StoredKeyLost => tracing::error!(parent: span, token, "stored key lost"),
+            Self::ObjectRefused(refusal) => {
+                tracing::error!(parent: span, token, refusal = refusal.to_string(), "stored object refused")
+            }
+            Self::EarlierDerivedKeys => {
+                tracing::warn!(parent: span, token, "derived keys of an earlier version can be used with the PIN")
+            }
             Self::PinRefused(error) => {
                 tracing::error!(parent: span, token, error, "PIN refused; it is not tried again")
             }
@@ -54,6 +66,14 @@ impl fmt::Display for TokenEvent {
             Self::StoredKeyLost => {
                 f.write_str("a key stored on the token is missing or was replaced; load the master key again")
             }
+            Self::ObjectRefused(refusal) => write!(
+                f,
+                "an object on the token is not the unit's own: {refusal}; who has the token's PIN may have planted it"
+            ),
+            Self::EarlierDerivedKeys => f.write_str(
+                "an earlier version has stored the keys derived from the master key as objects that who has the token's PIN \
+                 can use; load the master key again, or rotate it",
+            ),
             Self::PinRefused(error) => write!(
                 f,
                 "the token refused the PIN ({error}); it is not tried again, because tokens lock after a few \
