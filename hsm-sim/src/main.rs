@@ -26,8 +26,10 @@ fn main() -> ExitCode {
         return output::fail(&e);
     }
     // Signature keys, key parts, a software unit's master key, plaintexts: every command may have secrets in memory.
-    if let Err(error) = unit_server::protect_process() {
-        tracing::warn!(%error, "core dumps could not be switched off");
+    let protection = unit_server::protect_process();
+    // Units say nothing that their region has said.
+    if starts_service(&command) || protection.not_dumpable.is_err() {
+        protection.warn();
     }
     let outcome = match command {
         // A unit uses threads, not an async runtime.
@@ -37,6 +39,15 @@ fn main() -> ExitCode {
         }
     };
     outcome.unwrap_or_else(|error| output::fail(&*error))
+}
+
+/// Whether a person or a service manager starts this process to serve.
+fn starts_service(command: &CliCommand) -> bool {
+    match command {
+        CliCommand::Up(_) => true,
+        CliCommand::Unit { unit: UnitCommand::Serve(args) } => args.supervised_as.is_none(),
+        _ => false,
+    }
 }
 
 async fn run(command: CliCommand) -> Outcome {

@@ -11,7 +11,7 @@
 //! | `socket` | the Unix socket and its accept loop |
 //! | `device`, `manufacturer` | identity and secrets of a unit, and the certificate of its module |
 //! | `engine`, `token` | which engine holds the keys, and how it is opened |
-//! | `process_protection` | no core dumps, no attaching to the process |
+//! | `process_protection` | no core dumps, no attaching to the process, memory locked where the system permits it |
 //! | `storage`, [`files`] | state slots as files; files that are whole or absent after a crash |
 //!
 //! What this crate deliberately does not know: hosts, regions, zones, other units, supervision and faults. It never prompts
@@ -82,7 +82,7 @@ pub use device::{Device, DeviceError, DeviceModule, Manufacture};
 pub use engine::{EngineChoice, EngineInvalid};
 pub use kept_engine::{KeptEngineError, engine_with_keys};
 pub use manufacturer::{Manufacturer, ManufacturerError, ModuleIdentity, RootManufacturer};
-pub use process_protection::protect_process;
+pub use process_protection::{MemoryNotLocked, ProcessProtection, protect_process};
 pub use server::{OperatorError, ServeError, UnitServer, UnitServerError};
 pub use storage::FileStorage;
 pub use token::TokenError;

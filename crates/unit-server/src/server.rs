@@ -6,6 +6,7 @@ use crate::device::{Device, DeviceError, DeviceModule, Manufacture};
 use crate::engine::EngineOpenError;
 use crate::files;
 use crate::kept_engine::{KeptEngine, KeptEngineError};
+use crate::process_protection;
 use crate::storage::FileStorage;
 use crate::token::{OpenEngine, TokenError, TokenOpener};
 use engine::{Engine, EngineError};
@@ -257,6 +258,9 @@ fn open(
         UnitIdentity { unit: device.id, domain_index: device.domain_index, instance: device.instance };
     // It lives as long as the process does.
     let engine = Box::leak(engine);
+    if !process_protection::lock_in_memory(engine) {
+        tracing::debug!("the engine's memory is not locked");
+    }
     let mut unit = Unit::start(engine, storage, device.module, SystemClock, identity);
     // In its error state it would wait for a start that finds the token.
     if token_lost(&mut unit) {

@@ -14,6 +14,7 @@ mod engine_softhsm;
 mod faults;
 mod membership;
 mod output;
+mod process_protection;
 mod rest_python;
 mod tke_cards;
 mod tke_files;

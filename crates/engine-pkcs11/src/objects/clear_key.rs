@@ -25,24 +25,22 @@ use cryptoki::mechanism::{Mechanism as Ck, MechanismType};
 use cryptoki::object::{Attribute, KeyType, ObjectHandle};
 use cryptoki::session::Session;
 use engine::{EngineError, KEY_PART_LEN, KeyPart, MAX_KEY_LEN};
-use region::LockGuard;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Up to [`MAX_KEY_LEN`] key bytes in the clear. Zeroized on drop, never printed.
 pub(crate) struct ClearKey {
-    // Declared before the lock, so that the bytes are zeroized before their page is unlocked.
     bytes: Box<Zeroizing<[u8; MAX_KEY_LEN]>>,
     len: usize,
-    _lock: Option<LockGuard>,
 }
 
 impl ClearKey {
     /// `len` zero bytes.
     pub(crate) fn zero(len: usize) -> Self {
         let bytes = Box::new(Zeroizing::new([0; MAX_KEY_LEN]));
-        // Fails once the limit on locked memory is reached. The key is then as exposed to swapping as the process.
-        let lock = region::lock(bytes.as_ptr(), MAX_KEY_LEN).ok();
-        Self { bytes, len: len.min(MAX_KEY_LEN), _lock: lock }
+        // Fails once the limit on locked memory is reached. The key is then as exposed to swapping as the process. The pages
+        // stay locked: locks do not add up, so that the end of this one would expose every other key in the same page.
+        let _ = region::lock(bytes.as_ptr(), MAX_KEY_LEN).map(std::mem::forget);
+        Self { bytes, len: len.min(MAX_KEY_LEN) }
     }
 
     /// A copy of `from`, which the caller has to zeroize.
