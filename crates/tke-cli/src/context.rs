@@ -48,7 +48,9 @@ pub struct TkeOptions {
     /// Print JSON.
     #[arg(long, global = true)]
     pub json: bool,
-    /// Protect new files with a weak key derivation, so that passwords can be guessed. For tests.
+    /// Protect new files with a weak key derivation, so that passwords can be guessed. For tests; a release has no such
+    /// option.
+    #[cfg(debug_assertions)]
     #[arg(long, global = true, hide = true)]
     pub danger_fast_kdf: bool,
 }
@@ -93,7 +95,11 @@ impl<'a> Context<'a> {
 
     /// Cost of a password guess for new files.
     pub(crate) const fn cost(&self) -> KdfCost {
-        if self.options.danger_fast_kdf { KdfCost::danger_weak() } else { KdfCost::STANDARD }
+        #[cfg(debug_assertions)]
+        if self.options.danger_fast_kdf {
+            return KdfCost::danger_weak();
+        }
+        KdfCost::STANDARD
     }
 
     /// Time limits for the signing service.

@@ -284,6 +284,26 @@ impl SecretFile {
         &self.stored.purpose
     }
 
+    /// Whether the password can be guessed with less work than for a new file: the file is older, from elsewhere, or from a
+    /// test.
+    #[must_use]
+    pub fn has_weak_kdf(&self) -> bool {
+        let kdf = &self.stored.kdf;
+        KdfCost::stored(kdf.memory_kib, kdf.passes, kdf.lanes).is_some_and(KdfCost::is_weak)
+    }
+
+    /// Logs a warning that names `path` if [`Self::has_weak_kdf`].
+    pub(crate) fn warn_if_weak(&self, path: &Path) {
+        if self.has_weak_kdf() {
+            tracing::warn!(
+                file = %path.display(),
+                memory_kib = self.stored.kdf.memory_kib,
+                passes = self.stored.kdf.passes,
+                "the password of this file can be guessed: its key derivation is weak; replace the file by a new one"
+            );
+        }
+    }
+
     /// The bytes of the file.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

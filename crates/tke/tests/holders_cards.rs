@@ -1,5 +1,6 @@
 //! Software smart cards: zones, PINs, and what leaves a card.
 
+use crate::WEAK;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 use tke::card::{
@@ -8,10 +9,9 @@ use tke::card::{
 };
 use tke::holder::{SignatureKey, SignatureKeyFile};
 use tke::part::{KeyPartFile, KeyPartHolder, KeyPartSet, PartLabel, PartOrigin, PartSetError};
-use tke::secret_file::{Folder, KdfCost, Password};
+use tke::secret_file::{Folder, Password};
 use tke_crypto::{AdministratorName, SigningKey, open_key_part};
 
-const WEAK: KdfCost = KdfCost::danger_weak();
 const A: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const B: &str = "a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5";
 const C: &str = "e0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff";

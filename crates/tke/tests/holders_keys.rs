@@ -1,5 +1,6 @@
 //! Signature keys in files, of our own make and of HPCS's.
 
+use crate::WEAK;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce};
 use proptest::prelude::*;
@@ -8,10 +9,8 @@ use tke::holder::{
     HpcsKeyFile, HpcsKeyFileError, KeyFileError, SignatureKey, SignatureKeyFile, list_signature_keys,
     sign_with_all,
 };
-use tke::secret_file::{Folder, KdfCost, Password, SecretFileError};
+use tke::secret_file::{Folder, Password, SecretFileError};
 use tke_crypto::{AdministratorName, SigningKey};
-
-const WEAK: KdfCost = KdfCost::danger_weak();
 
 fn password() -> Password {
     Password::new("correct horse".to_owned())

@@ -1,14 +1,14 @@
 //! Key parts in files, and sets of them.
 
+use crate::WEAK;
 use sha2::{Digest, Sha256};
 use tke::part::{
     KeyPartFile, KeyPartHolder, KeyPartSet, PartFileError, PartInvalid, PartLabel, PartOrigin, PartSetError,
     list_key_parts,
 };
-use tke::secret_file::{Folder, KdfCost, Password, SecretFileError};
+use tke::secret_file::{Folder, Password, SecretFileError};
 use tke_crypto::{SigningKey, open_key_part};
 
-const WEAK: KdfCost = KdfCost::danger_weak();
 const A: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const B: &str = "a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5";
 const C: &str = "e0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff";

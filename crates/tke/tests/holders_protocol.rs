@@ -1,5 +1,6 @@
 //! The paper of a ceremony: script and record.
 
+use crate::WEAK;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use std::io::Write;
@@ -9,7 +10,7 @@ use tke::protocol::{
     CeremonyRecord, CommandEntry, EntryKind, Hex32, KeyMethod, PartEntry, Participant, ParticipantRole,
     RecordError, RecordText, ScriptPlan, ScriptPlanInvalid, VerifiedRecord,
 };
-use tke::secret_file::{Folder, KdfCost, Password};
+use tke::secret_file::{Folder, Password};
 
 fn text(text: &str) -> RecordText {
     RecordText::new(text).unwrap()
@@ -204,7 +205,7 @@ async fn administrators_sign_the_record() {
     let folder = Folder::open(dir.path().join("keys")).unwrap();
     let password = Password::new("correct horse".to_owned());
     let name = tke_crypto::AdministratorName::try_from("Ada").unwrap();
-    let key = SignatureKeyFile::create(&folder, name, &password, KdfCost::danger_weak()).unwrap().key;
+    let key = SignatureKeyFile::create(&folder, name, &password, WEAK).unwrap().key;
     let mut record = new_record(&path);
     record.append(EntryKind::Closed { outcome: text("done") }).unwrap();
     record.sign(&key).await.unwrap();

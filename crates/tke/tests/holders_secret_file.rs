@@ -1,5 +1,6 @@
 //! The container that signature keys and key parts are kept in.
 
+use crate::WEAK;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +15,7 @@ fn password() -> Password {
 
 fn sealed() -> SecretFile {
     let public = PublicFields::from([("name".to_owned(), "Ada".to_owned())]);
-    SecretFile::seal(PURPOSE, public, &password(), KdfCost::danger_weak(), SECRET).unwrap()
+    SecretFile::seal(PURPOSE, public, &password(), WEAK, SECRET).unwrap()
 }
 
 fn open(json: &Value) -> Result<Vec<u8>, SecretFileError> {
@@ -34,6 +35,14 @@ fn what_was_sealed_opens_from_disk() {
     assert_eq!(read.public()["name"], "Ada");
     assert_eq!(read.digest(), file.digest());
     assert!(file.write_new(&path).unwrap_err().already_exists());
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn attack_a_file_whose_password_can_be_guessed_is_known_as_such() {
+    assert!(sealed().has_weak_kdf());
+    let standard = SecretFile::seal(PURPOSE, PublicFields::new(), &password(), KdfCost::STANDARD, SECRET);
+    assert!(!standard.unwrap().has_weak_kdf());
 }
 
 #[test]
@@ -57,7 +66,7 @@ fn a_wrong_password_opens_nothing() {
 #[test]
 fn a_short_password_protects_nothing() {
     let short = Password::new("1234567".to_owned());
-    let refused = SecretFile::seal(PURPOSE, PublicFields::new(), &short, KdfCost::danger_weak(), SECRET);
+    let refused = SecretFile::seal(PURPOSE, PublicFields::new(), &short, WEAK, SECRET);
     assert!(matches!(refused, Err(SecretFileError::PasswordTooShort)));
 }
 
@@ -127,7 +136,7 @@ proptest! {
 
     #[test]
     fn prop_any_secret_comes_back(secret in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let file = SecretFile::seal(PURPOSE, PublicFields::new(), &password(), KdfCost::danger_weak(), &secret);
+        let file = SecretFile::seal(PURPOSE, PublicFields::new(), &password(), WEAK, &secret);
         let read = SecretFile::parse(file.unwrap().as_bytes().to_vec()).unwrap();
         prop_assert_eq!(read.open(PURPOSE, &password()).unwrap().to_vec(), secret);
     }

@@ -14,3 +14,11 @@ mod holders_protocol;
 mod holders_secret_file;
 mod holders_service;
 mod rotation;
+
+use tke::secret_file::KdfCost;
+
+/// Cost of a password guess for files of the tests. A release has no weak one.
+#[cfg(debug_assertions)]
+const WEAK: KdfCost = KdfCost::danger_weak();
+#[cfg(not(debug_assertions))]
+const WEAK: KdfCost = KdfCost::STANDARD;

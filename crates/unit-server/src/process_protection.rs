@@ -75,7 +75,7 @@ fn lock_all_memory() -> Result<(), MemoryNotLocked> {
         limit(None)?;
         return mlockall(all).map_err(system);
     };
-    // Under a limit of zero, whoever may lock at all has CAP_IPC_LOCK, to which no limit applies, now or later.
+    // Under a limit of zero, a process that may lock at all has CAP_IPC_LOCK: no limit applies to it, now or later.
     limit(Some(0))?;
     let locked = mlockall(all);
     limit(Some(most))?;

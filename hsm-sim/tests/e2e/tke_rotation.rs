@@ -2,6 +2,7 @@
 //! is lost, and `resume` completes the rotation.
 
 use crate::common::control::{fault, kill};
+use crate::common::tool::FAST_KDF;
 use crate::common::{PATIENCE, Region, Rest, program, until, wait_for};
 use hsm_sim::control::{FaultKind, Target};
 use serde_json::Value;
@@ -296,7 +297,9 @@ fn command(folder: &Path) -> Command {
     std::fs::write(&password, "a password of eight and more").unwrap();
     let mut command = program();
     command
-        .args(["tke", "--danger-fast-kdf", "--data"])
+        .arg("tke")
+        .args(FAST_KDF)
+        .arg("--data")
         .arg(folder.join("data"))
         .arg("--files")
         .arg(folder.join("files"))

@@ -212,8 +212,10 @@ impl Counted {
     pub(super) fn check(self, pins: &[u8]) -> Result<(Store, ContentKey), CardError> {
         let Self(mut store) = self;
         let wrapped = store.stored.pin.as_ref().ok_or(CardError::Damaged)?;
-        match unwrap(&store.stored.device_secret, pins, wrapped)? {
+        let file = SecretFile::parse(serde_json::to_vec(wrapped).map_err(|_| CardError::Damaged)?)?;
+        match unwrap(&store.stored.device_secret, pins, &file)? {
             Some(key) => {
+                file.warn_if_weak(&store.path);
                 store.stored.tries_left = store.stored.kind.tries();
                 store.save()?;
                 Ok((store, key))
@@ -283,13 +285,8 @@ fn wrap(
 }
 
 /// The content key, or `None` if the PIN is wrong.
-fn unwrap(
-    device_secret: &str,
-    pins: &[u8],
-    wrapped: &serde_json::Value,
-) -> Result<Option<ContentKey>, CardError> {
-    let bytes = serde_json::to_vec(wrapped).map_err(|_| CardError::Damaged)?;
-    match SecretFile::parse(bytes)?.open(PIN_PURPOSE, &password(device_secret, pins)) {
+fn unwrap(device_secret: &str, pins: &[u8], file: &SecretFile) -> Result<Option<ContentKey>, CardError> {
+    match file.open(PIN_PURPOSE, &password(device_secret, pins)) {
         Ok(key) => {
             let key = key.as_slice().try_into().map_err(|_| CardError::Damaged)?;
             Ok(Some(Zeroizing::new(key)))

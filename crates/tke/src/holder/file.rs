@@ -131,6 +131,7 @@ impl SignatureKeyFile {
     pub fn open(path: &Path, password: &Password) -> Result<Self, KeyFileError> {
         let file = SecretFile::read(path)?;
         let scalar = file.open(PURPOSE, password)?;
+        file.warn_if_weak(path);
         let listed = listed(path, &file).ok_or(KeyFileError::NoKey)?;
         let scalar: &[u8; SCALAR_LEN] = scalar.as_slice().try_into().map_err(|_| KeyFileError::NoKey)?;
         let key = Box::new(SigningKey::from_scalar(scalar).map_err(|_| KeyFileError::NoKey)?);

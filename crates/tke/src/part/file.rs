@@ -116,6 +116,7 @@ impl KeyPartFile {
     pub fn open(path: &Path, password: &Password) -> Result<Self, PartFileError> {
         let file = SecretFile::read(path)?;
         let value = file.open(PURPOSE, password)?;
+        file.warn_if_weak(path);
         let listed = listed(path, &file).ok_or(PartFileError::NoPart)?;
         let value = value.as_slice().try_into().map_err(|_| PartFileError::NoPart)?;
         let part = super::take(value)?;

@@ -30,13 +30,12 @@ impl KdfCost {
     /// # Errors
     /// [`CostOutOfRange`].
     pub const fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, CostOutOfRange> {
-        let below_standard =
-            memory_kib < Self::STANDARD.memory_kib || passes < Self::STANDARD.passes || lanes == 0;
         let cost = Self { memory_kib, passes, lanes };
-        if below_standard || cost.exceeds_maximum() { Err(CostOutOfRange) } else { Ok(cost) }
+        if cost.is_weak() || cost.exceeds_maximum() { Err(CostOutOfRange) } else { Ok(cost) }
     }
 
-    /// A cost that does not protect a password. For tests only.
+    /// A cost that does not protect a password. For tests only; a release has no such function.
+    #[cfg(debug_assertions)]
     #[must_use]
     pub const fn danger_weak() -> Self {
         Self { memory_kib: 8, passes: 1, lanes: 1 }
@@ -45,6 +44,12 @@ impl KdfCost {
     /// The cost that a file asks for, unless it exceeds the maximum.
     pub(super) fn stored(memory_kib: u32, passes: u32, lanes: u32) -> Option<Self> {
         Some(Self { memory_kib, passes, lanes }).filter(|cost| !cost.exceeds_maximum())
+    }
+
+    /// Whether a guess takes less memory or time than with [`Self::STANDARD`].
+    #[must_use]
+    pub const fn is_weak(self) -> bool {
+        self.memory_kib < Self::STANDARD.memory_kib || self.passes < Self::STANDARD.passes || self.lanes == 0
     }
 
     const fn exceeds_maximum(self) -> bool {

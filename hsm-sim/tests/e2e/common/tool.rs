@@ -8,6 +8,9 @@ use std::process::{Command, Output, Stdio};
 /// Password of all keys and parts, unless a test sets another.
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
+/// Weak key derivation for files of the tests. A release has no such option.
+pub(crate) const FAST_KDF: &[&str] = if cfg!(debug_assertions) { &["--danger-fast-kdf"] } else { &[] };
+
 /// A workstation: a folder with keys and parts, and the region that it administers.
 pub(crate) struct Tool {
     pub(crate) folder: tempfile::TempDir,
@@ -42,7 +45,7 @@ impl Tool {
     pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = program();
         command.arg("tke").args(line.split_whitespace());
-        command.arg("--data").arg(&self.data).arg("--files").arg(self.files()).arg("--danger-fast-kdf");
+        command.arg("--data").arg(&self.data).arg("--files").arg(self.files()).args(FAST_KDF);
         command.arg("--password-file").arg(self.folder.path().join("password"));
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         for variable in
