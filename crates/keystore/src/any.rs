@@ -1,11 +1,13 @@
 //! A store chosen at run time.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
     Commit, CommitStats, Deadline, Freshness, Key, Keystore, Lease, LeaseId, MemoryStore, MemoryWatch, Page,
-    RedbStore, RedbWatch, Revision, Snapshot, StoreError, StoreIdentity, Txn, WatchEvent, WatchStream,
+    RedbStore, RedbWatch, Revision, Snapshot, StoreError, StoreIdentity, StorePin, Txn, WatchEvent,
+    WatchStream,
 };
 
 /// A store of any kind. [`Keystore`] has async methods, so `dyn Keystore` is not possible.
@@ -33,6 +35,15 @@ impl AnyStore {
         match self {
             Self::Memory(_) => None,
             Self::Redb(store) => Some(store.commit_stats()),
+        }
+    }
+
+    /// The pin of the store, if it was opened with one.
+    #[must_use]
+    pub fn pin(&self) -> Option<Arc<StorePin>> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Redb(store) => store.pin(),
         }
     }
 }

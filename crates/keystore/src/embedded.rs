@@ -7,6 +7,7 @@ mod committer;
 mod disk;
 mod open;
 mod options;
+mod pin;
 mod record;
 mod stats;
 mod store;
@@ -15,6 +16,7 @@ mod write_batch;
 
 pub use open::StoreOpenError;
 pub use options::RedbOptions;
+pub use pin::{Accepted, PinMark, StorePin};
 pub use stats::{CommitStats, FLUSH_BOUNDS};
 pub use store::{RedbStore, RedbWatch};
 

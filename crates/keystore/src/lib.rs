@@ -34,7 +34,9 @@ pub use contract::{
     Batch, Bytes, Change, Commit, Cond, Deadline, Entry, Freshness, Key, Keystore, Lease, LeaseId, OpId,
     Page, Revision, Snapshot, StoreIdentity, Txn, WatchEvent, WatchStream, Write,
 };
-pub use embedded::{CommitStats, FLUSH_BOUNDS, RedbOptions, RedbStore, RedbWatch, StoreOpenError};
+pub use embedded::{
+    Accepted, CommitStats, FLUSH_BOUNDS, PinMark, RedbOptions, RedbStore, RedbWatch, StoreOpenError, StorePin,
+};
 pub use error::{Limit, StoreError};
 pub use lease::MAX_LEASE_TTL;
 pub use limits::{

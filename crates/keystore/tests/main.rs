@@ -10,3 +10,4 @@ mod crash;
 mod faults;
 mod file;
 mod kill;
+mod pin;

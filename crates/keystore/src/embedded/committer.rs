@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::disk::DiskError;
 use super::open::{self, FileLock};
+use super::pin::StorePin;
 use super::record::{Header, LEASES, OPS};
 use super::stats::CommitCounters;
 use super::view::{LatestView, View};
@@ -44,6 +45,8 @@ pub(super) struct CommitterCore {
     failure: Option<Failure>,
     /// File that records the last revision when the store is closed cleanly.
     side_file: Option<PathBuf>,
+    /// What is known of the store outside of its file; follows the last revision.
+    pin: Option<Arc<StorePin>>,
     /// Declared last, so that the lock is released after the database is closed.
     _lock: Option<FileLock>,
 }
@@ -74,7 +77,7 @@ impl CommitterCore {
     pub(super) fn new(
         db: Database,
         options: RedbOptions,
-        side_file: Option<PathBuf>,
+        (side_file, pin): (Option<PathBuf>, Option<Arc<StorePin>>),
         lock: Option<FileLock>,
     ) -> Result<Self, DiskError> {
         let view = View::open(&db)?;
@@ -92,12 +95,17 @@ impl CommitterCore {
             counters,
             failure: None,
             side_file,
+            pin,
             _lock: lock,
         })
     }
 
     pub(super) fn header(&self) -> Header {
         self.header
+    }
+
+    pub(super) fn pin(&self) -> Option<Arc<StorePin>> {
+        self.pin.clone()
     }
 
     pub(super) fn latest_view(&self) -> Arc<LatestView> {
@@ -224,6 +232,10 @@ impl CommitterCore {
             && let Some(path) = &self.side_file
         {
             open::write_side_file(path, &self.header).map_err(redb::StorageError::from)?;
+        }
+        // After a failure too: the header is of the last commit that was flushed.
+        if let Some(pin) = &self.pin {
+            pin.follow(self.header.revision).map_err(redb::StorageError::from)?;
         }
         Ok(())
     }

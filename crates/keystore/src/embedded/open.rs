@@ -1,5 +1,6 @@
 //! Opening, creating and checking the file of a store.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -12,6 +13,7 @@ use redb::{Builder, Database, ReadableDatabase, StorageBackend, TableHandle};
 
 use super::committer::CommitterCore;
 use super::disk::{DiskError, Overlay};
+use super::pin::{Deviation, Pinned, StorePin};
 use super::record::{DATA, FORMAT, HEADER, HISTORY, Header, LEASE_KEYS, LEASES, LOG, META, OPS};
 use crate::{RedbOptions, Revision, StoreIdentity};
 
@@ -55,6 +57,49 @@ pub enum StoreOpenError {
         /// The check that failed.
         reason: String,
     },
+    /// The file is missing, although there was a store.
+    #[error(
+        "{} is missing, although there was a keystore; nothing was created. Restore the newest copy, or accept a new, \
+         empty keystore in its place", .path.display()
+    )]
+    Missing {
+        /// Path of the file.
+        path: PathBuf,
+    },
+    /// The file is older than its pin.
+    #[error(
+        "{} is older than it has been: it ends at revision {}, and revision {} is pinned; it was not changed. \
+         Restore the newest copy, or accept an older keystore, whose later changes are lost and whose removed keys are \
+         back", .path.display(), .found.0, .pinned.0
+    )]
+    Older {
+        /// Path of the file.
+        path: PathBuf,
+        /// Last revision of the file.
+        found: Revision,
+        /// Last revision that is known.
+        pinned: Revision,
+    },
+    /// The file is another store than the pinned one.
+    #[error(
+        "{} is another keystore than the one that was here; it was not changed. Put the right one back, or accept \
+         another keystore", .path.display()
+    )]
+    Other {
+        /// Path of the file.
+        path: PathBuf,
+        /// Identity of the file.
+        found: StoreIdentity,
+    },
+    /// The pin is damaged, so that the age of the store is unknown.
+    #[error(
+        "{} is damaged, so that the age of the keystore is unknown; nothing was changed. Restore it, or accept an older \
+         keystore", .path.display()
+    )]
+    PinDamaged {
+        /// Path of the pin.
+        path: PathBuf,
+    },
     /// An OS call failed.
     #[error("could not {operation} {}", .path.display())]
     Io {
@@ -95,10 +140,14 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// Opens the store at a path, or creates it.
 pub(super) fn open_file(path: &Path, mut options: RedbOptions) -> Result<CommitterCore, StoreOpenError> {
     let lock = lock_file(path)?;
-    match File::open(path) {
-        Ok(file) => check(path, file)?,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => create(path, &options)?,
+    let found = match File::open(path) {
+        Ok(file) => Some(check(path, file)?),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
         Err(e) => return Err(io_error(path, "read")(e)),
+    };
+    let pin = admit(path, found.as_ref(), &options)?;
+    if found.is_none() {
+        create(path, pin.as_ref(), &options)?;
     }
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(io_error(path, "open"))?;
     file.set_permissions(Permissions::from_mode(PRIVATE)).map_err(io_error(path, "make private"))?;
@@ -112,10 +161,58 @@ pub(super) fn open_file(path: &Path, mut options: RedbOptions) -> Result<Committ
     let side_file = beside(path, ".last");
     let db = build(&options, backend(path, file)?).map_err(|e| open_error(path, e))?;
     let header = stored_header(&db).map_err(|e| open_error(path, e))?;
-    if options.restored || is_older_than_recorded(&side_file, &header) {
-        renew_identity(&db, header, &options).map_err(|e| open_error(path, e))?;
+    let is_older = |pin: &StorePin| pin.is_ahead_of(&header);
+    if options.restored || is_older_than_recorded(&side_file, &header) || pin.as_ref().is_some_and(is_older) {
+        let identity = new_identity(&options).map_err(|e| open_error(path, e))?;
+        // The pin knows both identities while the store changes from one to the other.
+        update_pin(pin.as_ref(), |pinned| pinned.next = Some(identity))?;
+        renew_identity(&db, header, identity).map_err(|e| open_error(path, e))?;
     }
-    CommitterCore::new(db, options, Some(side_file), Some(lock)).map_err(|e| open_error(path, e))
+    let header = stored_header(&db).map_err(|e| open_error(path, e))?;
+    update_pin(pin.as_ref(), |pinned| pinned.set_to(&header))?;
+    let pin = pin.map(Arc::new);
+    CommitterCore::new(db, options, (Some(side_file), pin), Some(lock)).map_err(|e| open_error(path, e))
+}
+
+/// Compares the store with its pin, and refuses it unless the deviation is accepted. Changes nothing.
+fn admit(
+    path: &Path,
+    found: Option<&Header>,
+    options: &RedbOptions,
+) -> Result<Option<StorePin>, StoreOpenError> {
+    let accepted = options.accepted;
+    let missing = || StoreOpenError::Missing { path: path.into() };
+    let pinned = match &options.pin {
+        None => None,
+        Some(at) => StorePin::read(at).map_err(io_error(at, "read"))?.map(|pinned| (at, pinned)),
+    };
+    let pinned = match pinned {
+        None if found.is_none() && options.must_exist && !accepted.missing => return Err(missing()),
+        None => Pinned::default(),
+        Some((_, Some(pinned))) => pinned,
+        Some((_, None)) if accepted.older => Pinned::default(),
+        Some((at, None)) => return Err(StoreOpenError::PinDamaged { path: at.clone() }),
+    };
+    let kept = match (pinned.compare(found), found) {
+        (Err(Deviation::Missing), _) if !accepted.missing => return Err(missing()),
+        (Err(Deviation::Older), Some(header)) if !accepted.older => {
+            let (found, pinned) = (header.revision, pinned.revision);
+            return Err(StoreOpenError::Older { path: path.into(), found, pinned });
+        }
+        (Err(Deviation::Other), Some(header)) if !accepted.other => {
+            return Err(StoreOpenError::Other { path: path.into(), found: header.identity });
+        }
+        (Err(Deviation::Missing | Deviation::Other), _) => Pinned::default(),
+        // An older store has lower marks; and its marks may be lower although its revision is not.
+        (Ok(()) | Err(Deviation::Older), _) if accepted.older => Pinned { marks: BTreeMap::new(), ..pinned },
+        (Ok(()) | Err(Deviation::Older), _) => pinned,
+    };
+    Ok(options.pin.as_ref().map(|at| StorePin::new(at, kept)))
+}
+
+fn update_pin(pin: Option<&StorePin>, change: impl FnOnce(&mut Pinned)) -> Result<(), StoreOpenError> {
+    let Some(pin) = pin else { return Ok(()) };
+    pin.update(change).map_err(io_error(pin.path(), "write"))
 }
 
 /// Opens the store on any storage, or creates it if that is empty. Uses no lock and no side file.
@@ -125,12 +222,14 @@ pub(super) fn open_backend(
 ) -> Result<CommitterCore, StoreOpenError> {
     let path = Path::new("(storage)");
     let db = build(&options, backend).map_err(|e| open_error(path, e))?;
-    initialize(&db, &options).map_err(|e| open_error(path, e))?;
+    let identity = || new_identity(&options);
+    initialize(&db, identity).map_err(|e| open_error(path, e))?;
     let header = stored_header(&db).map_err(|e| open_error(path, e))?;
     if options.restored {
-        renew_identity(&db, header, &options).map_err(|e| open_error(path, e))?;
+        let identity = new_identity(&options).map_err(|e| open_error(path, e))?;
+        renew_identity(&db, header, identity).map_err(|e| open_error(path, e))?;
     }
-    CommitterCore::new(db, options, None, None).map_err(|e| open_error(path, e))
+    CommitterCore::new(db, options, (None, None), None).map_err(|e| open_error(path, e))
 }
 
 fn lock_file(path: &Path) -> Result<FileLock, StoreOpenError> {
@@ -181,12 +280,15 @@ fn open_error(path: &Path, error: DiskError) -> StoreOpenError {
     }
 }
 
-/// Creates an empty store under a temporary name and renames it, so that the file is never incomplete.
-fn create(path: &Path, options: &RedbOptions) -> Result<(), StoreOpenError> {
+/// Creates an empty store under a temporary name and renames it, so that the file is never incomplete. The pin has its
+/// identity before.
+fn create(path: &Path, pin: Option<&StorePin>, options: &RedbOptions) -> Result<(), StoreOpenError> {
+    let identity = new_identity(options).map_err(|e| open_error(path, e))?;
+    update_pin(pin, |pinned| *pinned = Pinned { identity: Some(identity), ..Pinned::default() })?;
     let new = beside(path, ".new");
     let file = create_private(&new).map_err(io_error(&new, "create"))?;
     let db = build(options, backend(&new, file)?).map_err(|e| open_error(&new, e))?;
-    initialize(&db, options).map_err(|e| open_error(&new, e))?;
+    initialize(&db, || Ok(identity)).map_err(|e| open_error(&new, e))?;
     db.close().map_err(|e| open_error(&new, e.into()))?;
     replace(&new, path).map_err(io_error(path, "create"))
 }
@@ -200,7 +302,10 @@ fn replace(new: &Path, path: &Path) -> io::Result<()> {
 }
 
 /// Creates the tables and the identity of an empty database. Does nothing if it has tables.
-fn initialize(db: &Database, options: &RedbOptions) -> Result<(), DiskError> {
+fn initialize(
+    db: &Database,
+    identity: impl FnOnce() -> Result<StoreIdentity, DiskError>,
+) -> Result<(), DiskError> {
     if db.begin_read()?.list_tables()?.next().is_some() {
         return Ok(());
     }
@@ -212,7 +317,7 @@ fn initialize(db: &Database, options: &RedbOptions) -> Result<(), DiskError> {
     txn.open_table(OPS)?;
     txn.open_table(LEASES)?;
     txn.open_table(LEASE_KEYS)?;
-    let header = Header { identity: new_identity(options)?, revision: Revision(0), oldest: Revision(0) };
+    let header = Header { identity: identity()?, revision: Revision(0), oldest: Revision(0) };
     txn.open_table(META)?.insert(HEADER, header.encode().as_slice())?;
     Ok(txn.commit()?)
 }
@@ -223,8 +328,8 @@ fn new_identity(options: &RedbOptions) -> Result<StoreIdentity, DiskError> {
     Ok(StoreIdentity(identity))
 }
 
-fn renew_identity(db: &Database, header: Header, options: &RedbOptions) -> Result<(), DiskError> {
-    let header = Header { identity: new_identity(options)?, ..header };
+fn renew_identity(db: &Database, header: Header, identity: StoreIdentity) -> Result<(), DiskError> {
+    let header = Header { identity, ..header };
     let mut txn = db.begin_write()?;
     txn.set_two_phase_commit(true);
     txn.open_table(META)?.insert(HEADER, header.encode().as_slice())?;
@@ -237,8 +342,8 @@ fn stored_header(db: &Database) -> Result<Header, DiskError> {
     Header::decode(bytes.value()).ok_or(DiskError::Record("header"))
 }
 
-/// Checks the whole file without changing it: whether it is a keystore, and whether every page is valid.
-fn check(path: &Path, file: File) -> Result<(), StoreOpenError> {
+/// Checks the whole file without changing it: whether it is a keystore, and whether every page is valid. Returns its header.
+fn check(path: &Path, file: File) -> Result<Header, StoreOpenError> {
     let not_a_keystore = |found| StoreOpenError::NotAKeystore { path: path.into(), found };
     let damaged = |reason: String| StoreOpenError::Damaged { path: path.into(), reason };
     let mut magic = Vec::new();
@@ -248,7 +353,7 @@ fn check(path: &Path, file: File) -> Result<(), StoreOpenError> {
     }
     let overlay = Overlay::new(file).map_err(io_error(path, "read"))?;
     // redb may panic on a modified file; the panic is handled like an error.
-    let inspect = || -> Result<Option<u32>, DiskError> {
+    let inspect = || -> Result<Option<(u32, Option<Header>)>, DiskError> {
         let mut db = Builder::new().create_with_backend(overlay)?;
         if !db.check_integrity()? {
             return Err(DiskError::Redb(redb::Error::Corrupted(
@@ -272,11 +377,13 @@ fn check(path: &Path, file: File) -> Result<(), StoreOpenError> {
                 }
             }
         }
-        Ok(Some(format))
+        Ok(Some((format, Header::decode(header.value()))))
     };
     match std::panic::catch_unwind(AssertUnwindSafe(inspect)) {
-        Ok(Ok(Some(format))) if format <= FORMAT => Ok(()),
-        Ok(Ok(Some(found))) => Err(StoreOpenError::NewerFormat { path: path.into(), found }),
+        Ok(Ok(Some((found, _)))) if found > FORMAT => {
+            Err(StoreOpenError::NewerFormat { path: path.into(), found })
+        }
+        Ok(Ok(Some((_, header)))) => header.ok_or_else(|| damaged(DiskError::Record("header").text())),
         Ok(Ok(None)) => Err(not_a_keystore("it is another program's database")),
         Ok(Err(DiskError::Redb(redb::Error::TableTypeMismatch { .. }))) => {
             Err(not_a_keystore("it is another program's database"))
@@ -311,8 +418,12 @@ fn create_private(path: &Path) -> io::Result<File> {
 
 /// Records the identity and last revision of a store that is closed.
 pub(super) fn write_side_file(path: &Path, header: &Header) -> io::Result<()> {
+    write_beside(path, format!("{} {}\n", header.identity, header.revision.0).as_bytes())
+}
+
+/// Replaces a small file whole, durably.
+pub(super) fn write_beside(path: &Path, content: &[u8]) -> io::Result<()> {
     let new = beside(path, ".new");
-    let mut file = create_private(&new)?;
-    writeln!(file, "{} {}", header.identity, header.revision.0)?;
+    create_private(&new)?.write_all(content)?;
     replace(&new, path)
 }

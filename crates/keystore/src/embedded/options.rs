@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::WallClock;
+use crate::{Accepted, WallClock};
 
 /// Fills a buffer with random bytes.
 type Random = Arc<dyn Fn(&mut [u8]) -> io::Result<()> + Send + Sync>;
@@ -21,6 +22,9 @@ pub struct RedbOptions {
     pub(crate) cache: usize,
     pub(crate) restored: bool,
     pub(crate) threads: bool,
+    pub(crate) pin: Option<PathBuf>,
+    pub(crate) must_exist: bool,
+    pub(crate) accepted: Accepted,
 }
 
 impl Default for RedbOptions {
@@ -33,6 +37,9 @@ impl Default for RedbOptions {
             cache: 256 * 1024 * 1024,
             restored: false,
             threads: true,
+            pin: None,
+            must_exist: false,
+            accepted: Accepted::default(),
         }
     }
 }
@@ -80,6 +87,28 @@ impl RedbOptions {
         self
     }
 
+    /// Path of the store's [pin](crate::StorePin), outside of its file. A store that is missing, older than its pin or another
+    /// one is refused. A store without a pin gets one. Default: no pin.
+    #[must_use]
+    pub fn pin(mut self, path: impl Into<PathBuf>) -> Self {
+        self.pin = Some(path.into());
+        self
+    }
+
+    /// Whether a missing file is refused if there is no pin either, because the caller knows that there was a store.
+    #[must_use]
+    pub const fn must_exist(mut self, must_exist: bool) -> Self {
+        self.must_exist = must_exist;
+        self
+    }
+
+    /// Deviations from the pin that are accepted this time; the pin is then set to the store as it is.
+    #[must_use]
+    pub const fn accept(mut self, accepted: Accepted) -> Self {
+        self.accepted = accepted;
+        self
+    }
+
     /// Commits in the caller's task, one change at a time, instead of in a thread. For simulations with paused time and
     /// reproducible order.
     #[must_use]
@@ -96,6 +125,9 @@ impl fmt::Debug for RedbOptions {
             .field("cache", &self.cache)
             .field("restored", &self.restored)
             .field("threads", &self.threads)
+            .field("pin", &self.pin)
+            .field("must_exist", &self.must_exist)
+            .field("accepted", &self.accepted)
             .finish_non_exhaustive()
     }
 }

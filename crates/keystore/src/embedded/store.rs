@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use super::committer::{Committer, CommitterCore, WeakCommitter};
 use super::open::{self, StoreOpenError};
 use super::options::RedbOptions;
+use super::pin::StorePin;
 use super::stats::{CommitCounters, CommitStats};
 use super::view::LatestView;
 use super::write_batch::Request;
@@ -22,6 +23,9 @@ use crate::{
     Commit, Deadline, Freshness, Key, Keystore, Lease, LeaseId, Page, Revision, Snapshot, StoreError,
     StoreIdentity, Txn, WatchEvent, WatchStream, limits,
 };
+
+/// Longest time that the pin is behind the store.
+const PIN_PAUSE: Duration = Duration::from_secs(1);
 
 /// A store in one file, for one machine and one process at a time.
 ///
@@ -45,6 +49,8 @@ pub struct RedbStore {
     counters: Arc<CommitCounters>,
     lease_timers: Arc<LeaseTimers>,
     lease_task: AbortHandle,
+    pin: Option<Arc<StorePin>>,
+    pin_task: Option<AbortHandle>,
 }
 
 /// A watch on a [`RedbStore`].
@@ -91,6 +97,8 @@ impl RedbStore {
         for (id, ttl) in core.leases().map_err(|error| std::io::Error::other(error.text()))? {
             lease_timers.start(id, ttl);
         }
+        let pin = core.pin();
+        let pin_task = pin.clone().map(|pin| tokio::spawn(follow(pin, tip.clone())).abort_handle());
         let committer = Committer::start(core)?;
         let lease_task = tokio::spawn(revoke_ended_leases(Arc::clone(&lease_timers), committer.downgrade()));
         let lease_task = lease_task.abort_handle();
@@ -103,6 +111,8 @@ impl RedbStore {
             counters,
             lease_timers,
             lease_task,
+            pin,
+            pin_task,
         })
     }
 
@@ -112,13 +122,24 @@ impl RedbStore {
         self.counters.read()
     }
 
+    /// The store's pin, if it was opened with one.
+    #[must_use]
+    pub fn pin(&self) -> Option<Arc<StorePin>> {
+        self.pin.clone()
+    }
+
     /// Completes the queued changes and closes the file. Watches end.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] when the file could not be closed cleanly. Acknowledged commits are durable even then.
     pub async fn close(mut self) -> Result<(), StoreError> {
-        self.lease_task.abort();
+        self.end_tasks();
         self.committer.take().map_or(Ok(()), Committer::close)
+    }
+
+    fn end_tasks(&self) {
+        self.lease_task.abort();
+        self.pin_task.iter().for_each(AbortHandle::abort);
     }
 
     async fn submit(&self, request: Request, d: Deadline) -> Result<Commit, StoreError> {
@@ -131,7 +152,7 @@ impl RedbStore {
 
 impl Drop for RedbStore {
     fn drop(&mut self) {
-        self.lease_task.abort();
+        self.end_tasks();
         if let Some(committer) = self.committer.take() {
             let _reported_by_close = committer.close();
         }
@@ -221,6 +242,18 @@ async fn revoke_ended_leases(timers: Arc<LeaseTimers>, committer: WeakCommitter)
         if !committer.submit(Request::Revoke(ended)).await {
             return;
         }
+    }
+}
+
+/// Has the pin follow the store, until the store is closed.
+async fn follow(pin: Arc<StorePin>, mut tip: watch::Receiver<Revision>) {
+    while tip.changed().await.is_ok() {
+        // Many changes share one write, and the marks of this one are raised by then.
+        tokio::time::sleep(PIN_PAUSE).await;
+        let at = *tip.borrow_and_update();
+        let pin = Arc::clone(&pin);
+        // A failure is repeated with the next change, and reported when the store is closed.
+        let _ = tokio::task::spawn_blocking(move || pin.follow(at)).await;
     }
 }
 
