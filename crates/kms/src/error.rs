@@ -338,6 +338,15 @@ pub enum RecordError {
     /// Damaged, forged, or moved from another place.
     #[error("its authentication failed")]
     Forged,
+    /// Authentic, but another value was written after it.
+    #[error("it is an older value that was put back; restore the newest keystore")]
+    Older,
+    /// Authentic, but it was removed later.
+    #[error("it had been removed and was put back; restore the newest keystore")]
+    PutBack,
+    /// The whole instance, or a part of it, is older than the high-water mark that is kept outside of the store.
+    #[error("the instance is older than it has been; restore the newest keystore, or accept an older one")]
+    RolledBack,
     /// Authentic, but it does not decode: a bug.
     #[error("it does not decode")]
     Malformed,

@@ -19,10 +19,12 @@ use crate::{InstanceId, OpenError, RandomFailed, RecordError, StoreMeta, Units, 
 /// The proof of a master key, as an instance's header holds it.
 pub type MasterKeyProof = unit_api::MasterKeyProof<Vec<u8>>;
 
-/// Without a next master key.
+/// Of an instance without an index, without a next master key.
 const FORMAT: u8 = 1;
-/// With one.
+/// Of an instance without an index, with a next master key.
 const FORMAT_ROTATING: u8 = 2;
+/// Of an instance with an index.
+const FORMAT_INDEXED: u8 = 3;
 const TAG_LEN: usize = 32;
 
 /// Whether an instance accepts writes.
@@ -48,6 +50,31 @@ pub struct InstanceHeader {
     pub proof: MasterKeyProof,
     /// The next master key during a rotation, while every key is kept under both master keys.
     pub next: Option<NextMasterKey>,
+    /// Which header of the instance this is; `None` as long as the instance has no index.
+    pub(crate) generation: Option<Generation>,
+}
+
+/// Which header of an instance it is. Each later header has a greater generation, also if the instance is removed and
+/// created again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Generation {
+    /// Creation of the instance, or of its index, in microseconds since 1970.
+    pub(crate) born: u64,
+    /// Number of the header since then, from 1.
+    pub(crate) number: u64,
+}
+
+impl Generation {
+    /// The first one, of an instance that is created now.
+    pub(crate) fn first() -> Self {
+        // The system's clock, because the service's clock may have been set back since an instance of this id was removed.
+        let born = u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap_or_default();
+        Self { born, number: 1 }
+    }
+
+    pub(crate) const fn next(self) -> Self {
+        Self { born: self.born, number: self.number.saturating_add(1) }
+    }
 }
 
 /// The master key that a rotation leads to.
@@ -132,7 +159,8 @@ impl InstanceHeader {
             return Err(InstanceError::Exists(instance));
         }
         let (keys, proof) = prove(units, pattern, budget).await?;
-        let header = Self { epoch: 1, mode: Mode::ReadWrite, proof, next: None };
+        let generation = Some(Generation::first());
+        let header = Self { epoch: 1, mode: Mode::ReadWrite, proof, next: None, generation };
         let place = layout::header(instance);
         let value = header.encode(&place, &keys);
         let txn = Txn {
@@ -194,17 +222,18 @@ impl InstanceHeader {
             commitment: self.proof.commitment,
             canary: self.proof.canary_blob.clone(),
         };
-        let mut value = match &self.next {
-            None => [&[FORMAT][..], &encode(&stored)].concat(),
-            Some(next) => {
-                let next = StoredNextMasterKey {
-                    pattern: *next.proof.pattern.as_bytes(),
-                    root_blob: next.proof.root_blob.clone(),
-                    canary: next.proof.canary_blob.clone(),
-                    activating: next.activating,
-                };
-                [&[FORMAT_ROTATING][..], &encode(&(stored, next))].concat()
+        let next = self.next.as_ref().map(|next| StoredNextMasterKey {
+            pattern: *next.proof.pattern.as_bytes(),
+            root_blob: next.proof.root_blob.clone(),
+            canary: next.proof.canary_blob.clone(),
+            activating: next.activating,
+        });
+        let mut value = match (self.generation, next) {
+            (Some(generation), next) => {
+                [&[FORMAT_INDEXED][..], &encode(&(stored, generation, next))].concat()
             }
+            (None, None) => [&[FORMAT][..], &encode(&stored)].concat(),
+            (None, Some(next)) => [&[FORMAT_ROTATING][..], &encode(&(stored, next))].concat(),
         };
         let tag = keys.header_tag(place, &value);
         value.extend_from_slice(&tag);
@@ -215,11 +244,15 @@ impl InstanceHeader {
     pub(crate) fn decode(value: &[u8]) -> Result<(Self, &[u8], &[u8; TAG_LEN]), RecordError> {
         let (body, tag) = value.split_last_chunk::<TAG_LEN>().ok_or(RecordError::Malformed)?;
         let (&format, fields) = body.split_first().ok_or(RecordError::Malformed)?;
-        let (stored, next): (StoredHeader, Option<StoredNextMasterKey>) = match format {
-            FORMAT => (decode(fields)?, None),
-            FORMAT_ROTATING => decode(fields).map(|(stored, next)| (stored, Some(next)))?,
-            found => return Err(RecordError::Format { found, expected: FORMAT_ROTATING }),
-        };
+        let (stored, generation, next): (StoredHeader, Option<Generation>, Option<StoredNextMasterKey>) =
+            match format {
+                FORMAT => (decode(fields)?, None, None),
+                FORMAT_ROTATING => decode(fields).map(|(stored, next)| (stored, None, Some(next)))?,
+                FORMAT_INDEXED => {
+                    decode(fields).map(|(stored, generation, next)| (stored, Some(generation), next))?
+                }
+                found => return Err(RecordError::Format { found, expected: FORMAT_INDEXED }),
+            };
         let proof = MasterKeyProof {
             pattern: VerificationPattern::from_bytes(stored.pattern),
             root_blob: stored.root_blob,
@@ -234,7 +267,12 @@ impl InstanceHeader {
             NextMasterKey { proof, activating: next.activating }
         });
         let mode = Mode::from_number(stored.mode).ok_or(RecordError::Malformed)?;
-        Ok((Self { epoch: stored.epoch, mode, proof, next }, body, tag))
+        Ok((Self { epoch: stored.epoch, mode, proof, next, generation }, body, tag))
+    }
+
+    /// The header that is written after this one.
+    pub(crate) fn successor(&self) -> Self {
+        Self { generation: self.generation.map(Generation::next), ..self.clone() }
     }
 
     /// Verification pattern of the current master key.
@@ -296,7 +334,7 @@ struct StoredHeader {
     canary: Vec<u8>,
 }
 
-/// The additional fields of format 2.
+/// The next master key, in formats 2 and 3.
 #[derive(Serialize, Deserialize)]
 struct StoredNextMasterKey {
     pattern: [u8; 32],

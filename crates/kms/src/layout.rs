@@ -8,6 +8,7 @@
 //! | `v1/i/<instance>/k/<key>` | the key's record, sealed |
 //! | `v1/i/<instance>/b/<key>/<version>` | the version's key blob, while the master key is being rotated under both master keys, and a standard key's material, sealed |
 //! | `v1/i/<instance>/a/<MAC of the alias>` | the key's id, sealed |
+//! | `v1/i/<instance>/x/<bucket>` | a part of the [index](crate::index), authenticated |
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -15,6 +16,10 @@ use std::ops::Range;
 use keystore::Key;
 
 use crate::{InstanceId, KeyId, VersionId};
+
+const INSTANCES: &[u8] = b"v1/i/";
+/// Length of a UUID in a name.
+const UUID_LEN: usize = uuid::fmt::Hyphenated::LENGTH;
 
 fn key(text: String) -> Key {
     Key::from(text.into_bytes())
@@ -45,10 +50,22 @@ pub(crate) fn records(instance: InstanceId) -> Range<Key> {
     Key::with_prefix(format!("v1/i/{instance}/k/").as_bytes())
 }
 
-/// The key's id in the name of its record.
-pub(crate) fn record_id(name: &Key) -> Option<KeyId> {
-    let (_, id) = name.0.split_last_chunk::<{ uuid::fmt::Hyphenated::LENGTH }>()?;
+/// The key whose record has this name.
+pub(crate) fn record_of(name: &Key) -> Option<KeyId> {
+    let id: &[u8; UUID_LEN] = within_instance(name)?.strip_prefix(b"/k/")?.try_into().ok()?;
     uuid::Uuid::try_parse_ascii(id).ok().map(KeyId)
+}
+
+/// First half of the MAC of the alias that has this name.
+pub(crate) fn alias_of(name: &Key) -> Option<[u8; 16]> {
+    let mac: &[u8; 64] = within_instance(name)?.strip_prefix(b"/a/")?.try_into().ok()?;
+    let half = std::str::from_utf8(mac.first_chunk::<32>()?).ok()?;
+    u128::from_str_radix(half, 16).ok().map(u128::to_be_bytes)
+}
+
+/// What follows the instance in a name.
+fn within_instance(name: &Key) -> Option<&[u8]> {
+    name.0.strip_prefix(INSTANCES)?.get(UUID_LEN..)
 }
 
 pub(crate) fn blob(instance: InstanceId, id: KeyId, version: VersionId) -> Key {
@@ -66,6 +83,27 @@ pub(crate) fn alias(instance: InstanceId, mac: &[u8; 32]) -> Key {
         let _ = write!(text, "{byte:02x}");
     }
     key(text)
+}
+
+/// The range of all aliases.
+pub(crate) fn aliases(instance: InstanceId) -> Range<Key> {
+    Key::with_prefix(format!("v1/i/{instance}/a/").as_bytes())
+}
+
+/// A bucket of the index, by its number below 4096.
+pub(crate) fn index(instance: InstanceId, bucket: u16) -> Key {
+    key(format!("v1/i/{instance}/x/{bucket:03x}"))
+}
+
+/// The number of the bucket that has this name.
+pub(crate) fn bucket_of(name: &Key) -> Option<u16> {
+    let digits: &[u8; 3] = within_instance(name)?.strip_prefix(b"/x/")?.try_into().ok()?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// The buckets of the index from `first` to `last`.
+pub(crate) fn buckets(instance: InstanceId, first: u16, last: u16) -> Range<Key> {
+    index(instance, first)..Key::with_prefix(&index(instance, last).0).end
 }
 
 /// A name as text, for messages.

@@ -7,9 +7,11 @@ mod error;
 mod field;
 mod header;
 mod id;
+mod index;
 mod join;
 mod key;
 mod layout;
+mod mark;
 mod meta;
 mod ports;
 mod record;
@@ -17,6 +19,7 @@ mod rng;
 pub mod rotation;
 mod seal;
 mod secret;
+mod seen;
 mod service;
 mod state;
 mod time;
@@ -31,6 +34,7 @@ pub use key::{
     Rewrapping, SortBy, SortProperty, StateSet, Unwrapped, Wrapped,
 };
 pub use keystore::OpId;
+pub use mark::{HighWaterMarks, InstanceMark, VolatileMarks};
 pub use meta::{OpenError, StoreMeta};
 pub use ports::{Clock, NoEligibleUnit, SystemClock, UnavailableUnit, UnitReply, Units, UnitsError};
 pub use rng::{RandomFailed, SharedRng};

@@ -1,6 +1,7 @@
 //! The service, and what its operations share: reading, deciding, writing.
 
 mod create;
+mod freshness;
 mod lifecycle;
 mod master_key;
 mod purge;
@@ -23,14 +24,16 @@ use keystore::{
 use tracing::{debug, error};
 use uuid::Uuid;
 
+use self::freshness::{IndexView, buckets_of};
 use crate::call::TimeBudget;
 use crate::record::{BlobRecord, Record, decode, encode};
 use crate::rng::random_array;
 use crate::seal::{InstanceKeys, Sealed};
+use crate::seen::Seen;
 use crate::{
-    Call, Clock, InstanceHeader, InstanceId, KeyAction, KeyId, KeyMetadata, KeyRef, KeyState, KmsError, Mode,
-    OpenError, RandomFailed, RecordError, RotationProfile, SharedRng, StoreMeta, SystemClock, Timers, Units,
-    VersionId, layout,
+    Call, Clock, HighWaterMarks, InstanceHeader, InstanceId, KeyAction, KeyId, KeyMetadata, KeyRef, KeyState,
+    KmsError, Mode, OpenError, RandomFailed, RecordError, RotationProfile, SharedRng, StoreMeta, SystemClock,
+    Timers, Units, VersionId, VolatileMarks, layout,
 };
 
 /// Attempts after concurrent writes; at each one, at least one other request has succeeded.
@@ -53,6 +56,8 @@ pub struct KmsOptions {
     pub timers: Timers,
     /// The operations that are possible while the master key is being rotated.
     pub rotation: RotationProfile,
+    /// Where high-water marks are kept outside of the store.
+    pub marks: Arc<dyn HighWaterMarks>,
 }
 
 impl KmsOptions {
@@ -79,6 +84,12 @@ impl KmsOptions {
     pub fn with_rotation(self, rotation: RotationProfile) -> Self {
         Self { rotation, ..self }
     }
+
+    /// Sets where high-water marks are kept outside of the store. Without it they last as long as the process.
+    #[must_use]
+    pub fn with_marks(self, marks: Arc<dyn HighWaterMarks>) -> Self {
+        Self { marks, ..self }
+    }
 }
 
 impl Default for KmsOptions {
@@ -88,6 +99,7 @@ impl Default for KmsOptions {
             rng: SharedRng::default(),
             timers: Timers::STANDARD,
             rotation: RotationProfile::Online,
+            marks: Arc::new(VolatileMarks::default()),
         }
     }
 }
@@ -101,6 +113,7 @@ pub struct Kms<S, U> {
     options: KmsOptions,
     meta: StoreMeta,
     instances: RwLock<BTreeMap<InstanceId, Arc<OpenInstance>>>,
+    seen: RwLock<BTreeMap<InstanceId, Arc<Seen>>>,
 }
 
 /// An instance whose secret a unit has opened.
@@ -109,6 +122,7 @@ struct OpenInstance {
     value: Bytes,
     header: InstanceHeader,
     keys: Arc<InstanceKeys>,
+    seen: Arc<Seen>,
 }
 
 /// An instance and some of its records at one revision.
@@ -116,6 +130,8 @@ struct InstanceView {
     instance: Arc<OpenInstance>,
     header_at: Revision,
     entries: Vec<Option<Entry>>,
+    /// The buckets that list the records.
+    index: IndexView,
 }
 
 /// A key at one revision and one time.
@@ -130,6 +146,8 @@ struct LoadedKey {
     state: KeyState,
     /// Blobs that were read with the record.
     blobs: Vec<Entry>,
+    /// The bucket that lists the record.
+    index: IndexView,
 }
 
 /// The result of an attempt to write.
@@ -153,7 +171,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         deadline: Duration,
     ) -> Result<Self, OpenError> {
         let meta = StoreMeta::read_or_begin(&store, &mut options.rng.clone(), deadline).await?;
-        Ok(Self { store, units, options, meta, instances: RwLock::default() })
+        Ok(Self { store, units, options, meta, instances: RwLock::default(), seen: RwLock::default() })
     }
 
     /// The store's own record.
@@ -189,9 +207,9 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let budget = TimeBudget::new(call.deadline);
         for _ in 0..MAX_ATTEMPTS {
             let view = self.view(call, budget, &[]).await?;
-            let mut header = view.instance.header.clone();
+            let mut header = view.instance.header.successor();
             if header.mode == mode {
-                return Ok(header);
+                return Ok(view.instance.header.clone());
             }
             header.mode = mode;
             header.epoch = header.epoch.saturating_add(1);
@@ -203,7 +221,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 conds: vec![Cond::Unchanged(key.clone(), view.header_at)],
                 writes: vec![Write::Put { key, value, lease: None }],
             };
-            match self.try_commit(txn, budget).await? {
+            match self.commit_header(call, budget, &header, txn).await? {
                 CommitOutcome::Applied => return Ok(header),
                 CommitOutcome::Replayed => return self.header(call).await,
                 CommitOutcome::Lost => {}
@@ -216,28 +234,49 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         self.options.clock.now()
     }
 
-    /// Reads the instance and the records with these names, all at one revision.
+    /// Reads the instance and the records with these names, all at one revision. Each record is the one that was written last.
     async fn view(
         &self,
         call: &Call<'_>,
         budget: TimeBudget,
         names: &[StoreKey],
     ) -> Result<InstanceView, KmsError> {
-        let mut keys = Vec::with_capacity(names.len() + 1);
+        let numbers = buckets_of(names);
+        let mut keys = Vec::with_capacity(1 + numbers.len() + names.len());
         keys.push(layout::header(call.instance));
+        keys.extend(numbers.iter().map(|number| layout::index(call.instance, *number)));
         keys.extend_from_slice(names);
+        let seen = self.seen(call.instance);
         let mut moves = 0;
         loop {
+            let before = seen.before(numbers.iter().copied(), self.options.marks.mark(call.instance));
             let found = self.store.get(&keys, Freshness::Linearizable, budget.for_store()?).await?;
             let mut entries = found.entries.into_iter();
             let header = entries.next().flatten().ok_or(KmsError::InstanceNotFound(call.instance))?;
-            match self.instance(call.instance, &header, budget).await {
-                Err(error) if error.is_key_mismatch() && moves < MAX_MOVES => moves += 1,
-                instance => {
-                    let (instance, entries) = (instance?, entries.collect());
-                    return Ok(InstanceView { instance, header_at: header.modified, entries });
+            let instance = match self.instance(call.instance, &header, budget).await {
+                Err(error) if error.is_key_mismatch() && moves < MAX_MOVES => {
+                    moves += 1;
+                    continue;
                 }
+                instance => instance?,
+            };
+            let is_older = |why| invalid(&header.key, why);
+            seen.header(instance.header.generation, &before).map_err(is_older)?;
+            if instance.header.generation.is_none() {
+                if before.mark.is_some() {
+                    return Err(is_older(RecordError::RolledBack));
+                }
+                self.make_index(call.instance, &header, &instance).await?;
+                continue;
             }
+            if !seen.is_verified() {
+                self.verify(call.instance, &instance, &before, budget).await?;
+            }
+            let buckets: Vec<_> = entries.by_ref().take(numbers.len()).collect();
+            let entries: Vec<_> = entries.collect();
+            let (listed, values) = ((&*numbers, &*buckets), (names, &*entries));
+            let index = IndexView::check(call.instance, &instance, listed, values, &before)?;
+            return Ok(InstanceView { instance, header_at: header.modified, entries, index });
         }
     }
 
@@ -294,7 +333,8 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         if !keys.header_is_authentic(&entry.key, body, tag) {
             return Err(invalid(RecordError::Forged));
         }
-        let instance = Arc::new(OpenInstance { value: Arc::clone(&entry.value), header, keys });
+        let (value, seen) = (Arc::clone(&entry.value), self.seen(id));
+        let instance = Arc::new(OpenInstance { value, header, keys, seen });
         let mut instances = self.instances.write().unwrap_or_else(PoisonError::into_inner);
         instances.insert(id, Arc::clone(&instance));
         Ok(instance)
@@ -341,8 +381,8 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let now = self.now();
         let state = record.state(now, &self.options.timers).ok_or_else(not_found)?;
         let blobs = entries.flatten().collect();
-        let (instance, header_at) = (view.instance, view.header_at);
-        Ok(LoadedKey { instance, header_at, id, record, record_at: entry.modified, now, state, blobs })
+        let InstanceView { instance, header_at, index, .. } = view;
+        Ok(LoadedKey { instance, header_at, id, record, record_at: entry.modified, now, state, blobs, index })
     }
 
     /// The blob of a version, from what was loaded or from the store.
@@ -399,7 +439,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             decide(&mut loaded.record, loaded.now)?;
             loaded.record.touch(loaded.now, op);
             let writes = vec![self.put_record(call, &loaded)?];
-            match self.try_commit(loaded.txn(call, op, writes), budget).await? {
+            match self.commit_key(call, budget, &loaded, op, writes).await? {
                 CommitOutcome::Applied => {
                     log_change(call, loaded.id, action);
                     return loaded.metadata(&self.options.timers).ok_or_else(|| not_found(loaded.id));
@@ -409,6 +449,19 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             }
         }
         Err(KmsError::Contended { attempts: MAX_ATTEMPTS })
+    }
+
+    /// Commits writes that depend on header and record being unchanged.
+    async fn commit_key(
+        &self,
+        call: &Call<'_>,
+        budget: TimeBudget,
+        loaded: &LoadedKey,
+        op: OpId,
+        writes: Vec<Write>,
+    ) -> Result<CommitOutcome, KmsError> {
+        let listed = (&*loaded.instance, &loaded.index);
+        self.commit_listed(call, budget, listed, loaded.txn(call, op, writes)).await
     }
 
     async fn try_commit(&self, txn: Txn, budget: TimeBudget) -> Result<CommitOutcome, KmsError> {

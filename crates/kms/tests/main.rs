@@ -5,6 +5,8 @@
 
 mod common;
 
+mod attack;
+mod earlier;
 mod keys;
 mod lifecycle;
 mod model;

@@ -61,7 +61,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let now = self.now();
             let record = new.record(id, call.caller, now, request);
             let txn = self.creation(call, op, &view, id, (&record, &blob, &names))?;
-            match self.try_commit(txn, budget).await? {
+            match self.commit_listed(call, budget, (&view.instance, &view.index), txn).await? {
                 CommitOutcome::Applied => {
                     debug!(instance = %call.instance, key = %id, "key created");
                     let timers = &self.options.timers;

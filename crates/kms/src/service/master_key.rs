@@ -110,8 +110,8 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 changed_at: at,
             };
             let next = Some(NextMasterKey { proof, activating: false });
-            let header = InstanceHeader { next, ..header.clone() };
-            if let Some(status) = self.turn(call, budget, &now, Some(&header), &journal).await? {
+            let header = InstanceHeader { next, ..header.successor() };
+            if let Some(status) = self.turn(call, budget, &now, &header, &journal).await? {
                 return Ok(status);
             }
         }
@@ -189,10 +189,10 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             }
             let header = &now.instance.header;
             let next = header.next.clone().map(|next| NextMasterKey { activating: true, ..next });
-            let header = InstanceHeader { next, ..header.clone() };
+            let header = InstanceHeader { next, ..header.successor() };
             let at = self.now().into();
             let journal = journal.clone().in_phase(RotationPhase::Activating, 0, at);
-            if let Some(status) = self.turn(call, budget, &now, Some(&header), &journal).await? {
+            if let Some(status) = self.turn(call, budget, &now, &header, &journal).await? {
                 return Ok(status);
             }
         }
@@ -226,10 +226,10 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             }
             let header = &now.instance.header;
             let next = header.next.clone().ok_or_else(|| damaged(call))?;
-            let header = InstanceHeader { proof: next.proof, next: None, ..header.clone() };
+            let header = InstanceHeader { proof: next.proof, next: None, ..header.successor() };
             let total = self.count_blobs(call, budget).await?;
             let journal = journal.clone().in_phase(RotationPhase::Finishing, total, self.now().into());
-            if let Some(status) = self.turn(call, budget, &now, Some(&header), &journal).await? {
+            if let Some(status) = self.turn(call, budget, &now, &header, &journal).await? {
                 return Ok(status);
             }
         }
@@ -252,10 +252,10 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 phase => return Err(wrong_phase("cancelling", phase)),
             }
             now.instance.check_writable()?;
-            let header = InstanceHeader { next: None, ..now.instance.header.clone() };
+            let header = InstanceHeader { next: None, ..now.instance.header.successor() };
             let total = self.count_blobs(call, budget).await?;
             let journal = journal.clone().in_phase(RotationPhase::Cancelling, total, self.now().into());
-            if let Some(status) = self.turn(call, budget, &now, Some(&header), &journal).await? {
+            if let Some(status) = self.turn(call, budget, &now, &header, &journal).await? {
                 return Ok(status);
             }
         }
@@ -284,6 +284,10 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 Some((journal.map_err(|why| invalid(&place, why))?, entry.modified))
             }
         };
+        let journal_of = journal.as_ref().map(|(journal, _)| journal);
+        if !view.instance.header.fits(journal_of) {
+            return Err(invalid(&place, RecordError::Older));
+        }
         Ok(Rotating { instance: view.instance, header_at: view.header_at, journal })
     }
 
@@ -293,7 +297,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         call: &Call<'_>,
         budget: TimeBudget,
         now: &Rotating,
-        header: Option<&InstanceHeader>,
+        header: &InstanceHeader,
         journal: &Journal,
     ) -> Result<Option<RotationStatus>, RotationError> {
         let keys = &now.instance.keys;
@@ -304,13 +308,11 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         };
         let value = journal.encode(&place, keys).into();
         let mut writes = vec![Write::Put { key: place, value, lease: None }];
-        if let Some(header) = header {
-            let value = header.encode(&header_place, keys).into();
-            writes.push(Write::Put { key: header_place.clone(), value, lease: None });
-        }
+        let value = header.encode(&header_place, keys).into();
+        writes.push(Write::Put { key: header_place.clone(), value, lease: None });
         let conds = vec![Cond::Unchanged(header_place, now.header_at), unchanged];
         let txn = Txn { op: self.random_op().map_err(KmsError::from)?, conds, writes };
-        Ok(match self.try_commit(txn, budget).await? {
+        Ok(match self.commit_header(call, budget, header, txn).await? {
             CommitOutcome::Applied | CommitOutcome::Replayed => {
                 log_phase(call, Some(journal.phase));
                 Some(journal.status())
@@ -487,6 +489,34 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 None => return Ok(()),
             }
             at = Some(page.at);
+        }
+    }
+}
+
+impl InstanceHeader {
+    /// Whether header and journal are of the same step of the same rotation. They are written together, so that either of
+    /// them is older if they are not.
+    fn fits(&self, journal: Option<&Journal>) -> bool {
+        let current = self.pattern();
+        match (journal, &self.next) {
+            (None, next) => next.is_none(),
+            (Some(journal), Some(next)) => {
+                let phase = if next.activating {
+                    journal.phase == RotationPhase::Activating
+                } else {
+                    matches!(journal.phase, RotationPhase::ReEnciphering | RotationPhase::ReEnciphered)
+                };
+                phase
+                    && current.is_of_same_key(&journal.old)
+                    && next.proof.pattern.is_of_same_key(&journal.new)
+            }
+            (Some(journal), None) => match journal.phase {
+                RotationPhase::Finishing | RotationPhase::Done => current.is_of_same_key(&journal.new),
+                RotationPhase::Cancelling => current.is_of_same_key(&journal.old),
+                RotationPhase::ReEnciphering | RotationPhase::ReEnciphered | RotationPhase::Activating => {
+                    false
+                }
+            },
         }
     }
 }

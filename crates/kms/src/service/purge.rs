@@ -1,11 +1,12 @@
 //! Removal of destroyed keys.
 
-use keystore::{Cond, Freshness, Keystore, OpId, Txn, Write};
+use keystore::{Cond, Keystore, OpId, Txn, Write};
 
+use super::freshness::IndexView;
 use super::{CommitOutcome, Kms, LoadedKey, MAX_ATTEMPTS};
 use crate::call::TimeBudget;
-use crate::record::{Lifecycle, Record, Version};
-use crate::{Call, KeyAction, KeyMetadata, KeyRef, KmsError, RecordError, Units, layout};
+use crate::record::{Lifecycle, Version};
+use crate::{Call, KeyAction, KeyMetadata, KeyRef, KmsError, Units, layout};
 
 /// Most blobs removed in one transaction: with header, record and aliases they are within the store's limit.
 const BLOBS_PER_TXN: usize = 80;
@@ -50,11 +51,10 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         loop {
             let view = self.view(call, budget, &[]).await?;
             view.instance.check_writable()?;
-            let (page_len, from) = (keystore::MAX_PAGE_ENTRIES, range.clone());
-            let page =
-                self.store.scan(from, page_len, None, Freshness::Linearizable, budget.for_store()?).await?;
-            for entry in &page.entries {
-                let record = view.instance.open_record(entry)?;
+            let before = self.before_scan(call.instance);
+            let from = range.clone();
+            let page = self.record_page(call, budget, &view.instance, from, None, &before).await?;
+            for (id, entry, record) in page.records {
                 let now = self.now();
                 if record.state(now, &self.options.timers).is_some() {
                     continue;
@@ -62,8 +62,6 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 if removed == limit {
                     return Ok(removed);
                 }
-                let id = layout::record_id(&entry.key)
-                    .ok_or_else(|| super::invalid(&entry.key, RecordError::Malformed))?;
                 let loaded = LoadedKey {
                     instance: std::sync::Arc::clone(&view.instance),
                     header_at: view.header_at,
@@ -73,6 +71,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                     now,
                     state: crate::KeyState::Destroyed,
                     blobs: Vec::new(),
+                    index: IndexView::default(),
                 };
                 if let CommitOutcome::Applied = self.remove(call, budget, self.random_op()?, loaded).await? {
                     removed += 1;
@@ -94,24 +93,24 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         op: OpId,
         mut loaded: LoadedKey,
     ) -> Result<CommitOutcome, KmsError> {
-        let (rest, last) = match loaded.record.versions.len().checked_sub(BLOBS_PER_TXN) {
-            None | Some(0) => (&[][..], loaded.record.versions.as_slice()),
-            Some(beyond) => loaded.record.versions.split_at(beyond),
-        };
-        let last = deletions(call, &loaded, last);
-        if rest.is_empty() {
-            let writes = last.chain(whole(call, &loaded)).collect();
-            return self.try_commit(loaded.txn(call, op, writes), budget).await;
+        if !self.read_index(call, budget, &mut loaded).await? {
+            return Ok(CommitOutcome::Lost);
         }
-        let (rest, last) = (rest.to_vec(), last.collect());
+        let rest = loaded.record.versions.len().saturating_sub(BLOBS_PER_TXN);
+        let (rest, last) = loaded.record.versions.split_at(rest);
+        if rest.is_empty() {
+            let writes = deletions(call, &loaded, last).chain(whole(call, &loaded)).collect();
+            return self.commit_key(call, budget, &loaded, op, writes).await;
+        }
+        let (rest, last) = (rest.to_vec(), last.to_vec());
         loaded.record.lifecycle = Lifecycle::Purging;
         let writes = vec![self.put_record(call, &loaded)?];
-        match self.try_commit(loaded.txn(call, op, writes), budget).await? {
+        match self.commit_key(call, budget, &loaded, op, writes).await? {
             CommitOutcome::Applied => super::log_change(call, loaded.id, KeyAction::Purge),
             other @ (CommitOutcome::Replayed | CommitOutcome::Lost) => return Ok(other),
         }
         // Callers no longer find the key; the next sweep removes what is left after a failure.
-        let _ = self.remove_rest(call, budget, &loaded, &rest, last).await;
+        let _ = self.remove_rest(call, budget, &loaded, (&rest, &last)).await;
         Ok(CommitOutcome::Applied)
     }
 
@@ -120,19 +119,47 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         call: &Call<'_>,
         budget: TimeBudget,
         loaded: &LoadedKey,
-        rest: &[Version],
-        last: Vec<Write>,
+        (rest, last): (&[Version], &[Version]),
     ) -> Result<(), KmsError> {
-        let batches = rest.chunks(BLOBS_PER_TXN).map(|versions| deletions(call, loaded, versions).collect());
-        let last = last.into_iter().chain(whole(call, loaded)).collect();
-        for writes in batches.chain([last]) {
+        for versions in rest.chunks(BLOBS_PER_TXN) {
             let conds = vec![Cond::Unchanged(layout::header(call.instance), loaded.header_at)];
+            let writes = deletions(call, loaded, versions).collect();
             let txn = Txn { op: self.random_op()?, conds, writes };
             if let CommitOutcome::Lost = self.try_commit(txn, budget).await? {
                 return Ok(());
             }
         }
+        for _ in 0..MAX_ATTEMPTS {
+            let names = indexed_places(call, loaded);
+            let view = self.view(call, budget, &names).await?;
+            if view.entries.first().is_none_or(Option::is_none) {
+                return Ok(());
+            }
+            let conds = vec![Cond::Unchanged(layout::header(call.instance), view.header_at)];
+            let writes = deletions(call, loaded, last).chain(whole(call, loaded)).collect();
+            let txn = Txn { op: self.random_op()?, conds, writes };
+            let listed = (&*view.instance, &view.index);
+            if let CommitOutcome::Applied | CommitOutcome::Replayed =
+                self.commit_listed(call, budget, listed, txn).await?
+            {
+                return Ok(());
+            }
+        }
         Ok(())
+    }
+
+    /// Reads the buckets that list the record and the aliases of a key. Returns false if the key has changed meanwhile.
+    async fn read_index(
+        &self,
+        call: &Call<'_>,
+        budget: TimeBudget,
+        loaded: &mut LoadedKey,
+    ) -> Result<bool, KmsError> {
+        let view = self.view(call, budget, &indexed_places(call, loaded)).await?;
+        let record = view.entries.into_iter().next().flatten();
+        loaded.index = view.index;
+        Ok(record.is_some_and(|entry| entry.modified == loaded.record_at)
+            && view.header_at == loaded.header_at)
     }
 }
 
@@ -142,12 +169,14 @@ fn deletions(call: &Call<'_>, loaded: &LoadedKey, versions: &[Version]) -> impl 
     names.into_iter().map(Write::Delete)
 }
 
+/// The places of the record and the aliases.
+fn indexed_places(call: &Call<'_>, loaded: &LoadedKey) -> Vec<keystore::Key> {
+    let aliases = loaded.record.aliases.iter();
+    let aliases = aliases.map(|alias| layout::alias(call.instance, &loaded.instance.keys.alias_mac(alias)));
+    std::iter::once(layout::record(call.instance, loaded.id)).chain(aliases).collect()
+}
+
 /// The record and the aliases.
 fn whole(call: &Call<'_>, loaded: &LoadedKey) -> impl Iterator<Item = Write> {
-    let Record { aliases, .. } = &loaded.record;
-    let aliases: Vec<_> = aliases
-        .iter()
-        .map(|alias| layout::alias(call.instance, &loaded.instance.keys.alias_mac(alias)))
-        .collect();
-    std::iter::once(layout::record(call.instance, loaded.id)).chain(aliases).map(Write::Delete)
+    indexed_places(call, loaded).into_iter().map(Write::Delete)
 }

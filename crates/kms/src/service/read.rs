@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use keystore::{Freshness, Keystore};
+use keystore::Keystore;
 
 use super::create::payload_aad;
 use super::{Kms, invalid};
@@ -105,18 +105,15 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let budget = TimeBudget::new(call.deadline);
         let instance = self.view(call, budget, &[]).await?.instance;
         let (now, timers) = (self.now(), &self.options.timers);
+        let before = self.before_scan(call.instance);
         let mut range = layout::records(call.instance);
         let mut at = None;
         let mut keys = Vec::new();
         while keys.len() < enough {
-            let (from, limit) = (range.clone(), keystore::MAX_PAGE_ENTRIES);
-            let page = self.store.scan(from, limit, at, Freshness::Linearizable, budget.for_store()?).await?;
-            for entry in &page.entries {
-                let record = instance.open_record(entry)?;
+            let page = self.record_page(call, budget, &instance, range.clone(), at, &before).await?;
+            for (id, _, record) in page.records {
                 let Some(state) = record.state(now, timers) else { continue };
                 if query.states.contains(state) && query.kind.is_none_or(|kind| kind == record.kind()) {
-                    let id = layout::record_id(&entry.key)
-                        .ok_or_else(|| invalid(&entry.key, RecordError::Malformed))?;
                     keys.push(record.metadata(id, state, now, timers));
                 }
             }

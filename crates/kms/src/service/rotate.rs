@@ -56,7 +56,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let writes =
                 vec![self.put_record(call, &loaded)?, self.put_blob(&loaded.instance, place, &blob)?];
             let op = loaded.scoped(call, op, KeyAction::Rotate);
-            match self.try_commit(loaded.txn(call, op, writes), budget).await? {
+            match self.commit_key(call, budget, &loaded, op, writes).await? {
                 CommitOutcome::Applied => {
                     super::log_change(call, loaded.id, KeyAction::Rotate);
                     return loaded.metadata(&self.options.timers).ok_or_else(|| super::not_found(loaded.id));

@@ -314,6 +314,11 @@ impl Region {
         assert_eq!(found.plaintext.expose(), kept.plaintext);
     }
 
+    pub(crate) async fn secret(&self, instance: InstanceId) -> zeroize::Zeroizing<Vec<u8>> {
+        let header = self.kms.header(&self.call(instance)).await.unwrap();
+        self.fleet.units[0].instance_secret(&header).await
+    }
+
     pub(crate) fn states(&self) -> Vec<UnitState> {
         let state = |(unit, number): (&FakeUnit, u16)| UnitState {
             number,

@@ -2,6 +2,7 @@
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
 pub(crate) mod fleet;
+pub(crate) mod raw;
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,8 +15,8 @@ use getrandom::SysRng;
 use jiff::Timestamp;
 use keystore::{MemoryStore, StoreIdentity, WallClock};
 use kms::{
-    Call, Clock, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsOptions, NewKey, OpId, Payload, Timers,
-    UnitReply, Units, UnitsError,
+    Call, Clock, HighWaterMarks, InstanceHeader, InstanceId, KeyKind, KeyRef, Kms, KmsOptions, NewKey, OpId,
+    Payload, Timers, UnitReply, Units, UnitsError, VolatileMarks,
 };
 use sha2::{Digest, Sha256};
 use unit_api::{Command, MAX_FRAME_LEN, Refusal, Reply, Response, UnitError, Variants, VerificationPattern};
@@ -248,6 +249,13 @@ impl World {
         open(&self.store, &self.unit, &self.clock, Timers::STANDARD).await
     }
 
+    /// As [`Self::reopened`], with high-water marks that outlive a service.
+    pub(crate) async fn reopened_with(&self, marks: &Arc<VolatileMarks>) -> Arc<Service> {
+        let options = KmsOptions::default().with_clock(self.clock.clone());
+        let options = options.with_marks(Arc::clone(marks) as Arc<dyn HighWaterMarks>);
+        Arc::new(Kms::open(self.store.clone(), self.unit.clone(), options, PATIENCE).await.unwrap())
+    }
+
     pub(crate) fn call(&self) -> Call<'static> {
         Call { instance: self.instance, caller: ALICE, deadline: PATIENCE }
     }
@@ -259,6 +267,11 @@ impl World {
 
     pub(crate) async fn create(&self, new: NewKey) -> KeyRef {
         self.kms.create_key(&self.call(), op(), new).await.unwrap().id.into()
+    }
+
+    /// The instance secret, which only this simplified unit reveals.
+    pub(crate) async fn secret(&self) -> Zeroizing<Vec<u8>> {
+        self.unit.instance_secret(&self.kms.header(&self.call()).await.unwrap()).await
     }
 
     /// Every value in the store.
@@ -302,6 +315,13 @@ pub(crate) fn op() -> OpId {
 }
 
 impl FakeUnit {
+    /// Opens an instance secret.
+    pub(crate) async fn instance_secret(&self, header: &InstanceHeader) -> Zeroizing<Vec<u8>> {
+        let reply = self.execute(&Variants::of(header.proof.open_secret()), PATIENCE).await.unwrap();
+        let Response::Plaintext(secret) = reply.response().unwrap() else { panic!("no plaintext") };
+        Zeroizing::new(secret.to_vec())
+    }
+
     /// The key in a blob, which only this simplified unit reveals.
     pub(crate) fn exposed(&self, blob: &[u8], needed: KeyUses) -> Vec<u8> {
         self.open(blob, needed).unwrap()

@@ -1,0 +1,349 @@
+//! Reading and writing with the index: a value that is not the one that was written last is refused.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, PoisonError};
+
+use keystore::{
+    Bytes, Commit, Cond, Entry, Freshness, Key as StoreKey, Keystore, MAX_PAGE_ENTRIES, Revision, Txn, Write,
+};
+use tracing::info;
+
+use super::{CommitOutcome, Kms, OpenInstance, invalid};
+use crate::call::TimeBudget;
+use crate::header::Generation;
+use crate::index::{self, BUCKETS, Bucket, Item};
+use crate::record::Record;
+use crate::seal::Sealed;
+use crate::seen::{Before, Seen};
+use crate::{Call, InstanceHeader, InstanceId, KeyId, KmsError, RecordError, Units, layout};
+
+/// Buckets that one transaction writes while an index is made; with the header they are within the store's limit.
+const BUCKETS_PER_TXN: usize = keystore::MAX_KEYS_PER_TXN - 1;
+
+/// The buckets of some places, as they were read together with their values.
+#[derive(Debug, Default)]
+pub(super) struct IndexView(BTreeMap<u16, BucketView>);
+
+#[derive(Debug)]
+struct BucketView {
+    bucket: Arc<Bucket>,
+    /// `None`: the store does not have it yet.
+    modified: Option<Revision>,
+}
+
+/// A bucket that a transaction writes.
+struct Changed {
+    number: u16,
+    value: Bytes,
+    bucket: Arc<Bucket>,
+}
+
+/// A page of records of keys.
+pub(super) struct RecordPage {
+    pub(super) at: Revision,
+    pub(super) records: Vec<(KeyId, Entry, Record)>,
+    /// The buckets of the records' places.
+    pub(super) next: Option<StoreKey>,
+}
+
+/// The numbers of the buckets that list these places.
+pub(super) fn buckets_of(places: &[StoreKey]) -> Vec<u16> {
+    let mut buckets: Vec<u16> = places.iter().filter_map(Item::of).map(|item| item.bucket()).collect();
+    buckets.sort_unstable();
+    buckets.dedup();
+    buckets
+}
+
+impl IndexView {
+    /// Decodes the buckets that were read, and checks the values of these places against them.
+    pub(super) fn check(
+        instance: InstanceId,
+        open: &OpenInstance,
+        (numbers, buckets): (&[u16], &[Option<Entry>]),
+        (places, values): (&[StoreKey], &[Option<Entry>]),
+        before: &Before,
+    ) -> Result<Self, KmsError> {
+        let mut view = Self::default();
+        for (number, entry) in numbers.iter().copied().zip(buckets) {
+            let place = index::place(instance, number);
+            let found = (&place, entry.as_ref().map(|entry| &entry.value));
+            let bucket = open.seen.bucket(number, found, &open.keys, (open.generation(), before));
+            let bucket = bucket.map_err(|why| invalid(&place, why))?;
+            view.0
+                .insert(number, BucketView { bucket, modified: entry.as_ref().map(|entry| entry.modified) });
+        }
+        for (place, value) in places.iter().zip(values) {
+            let Some(item) = Item::of(place) else { continue };
+            let bucket = view.0.get(&item.bucket()).map(|view| &view.bucket);
+            let bucket = bucket.expect("the buckets of all places were read");
+            open.check_listed(bucket, &item, place, value.as_ref())?;
+        }
+        Ok(view)
+    }
+
+    /// Adds to a transaction the buckets that list what it writes.
+    fn extend(&self, instance: InstanceId, open: &OpenInstance, txn: &mut Txn) -> Vec<Changed> {
+        let mut changed: BTreeMap<u16, Bucket> = BTreeMap::new();
+        for write in &txn.writes {
+            let Some(item) = Item::of(write.key()) else { continue };
+            let read = self.0.get(&item.bucket()).expect("a transaction writes only places that were read");
+            let bucket = changed.entry(item.bucket()).or_insert_with(|| read.bucket.successor());
+            bucket.set(
+                item,
+                match write {
+                    Write::Put { value, .. } => index::tag_of(value),
+                    Write::Delete(_) => None,
+                },
+            );
+        }
+        let mut buckets = Vec::with_capacity(changed.len());
+        for (number, bucket) in changed {
+            let place = index::place(instance, number);
+            let modified = self.0.get(&number).and_then(|read| read.modified);
+            txn.conds.push(match modified {
+                Some(at) => Cond::Unchanged(place.clone(), at),
+                None => Cond::Absent(place.clone()),
+            });
+            let value: Bytes = bucket.encode(&place, &open.keys).into();
+            txn.writes.push(Write::Put { key: place, value: Arc::clone(&value), lease: None });
+            buckets.push(Changed { number, value, bucket: Arc::new(bucket) });
+        }
+        buckets
+    }
+}
+
+impl<S: Keystore, U: Units> Kms<S, U> {
+    /// What this process has seen of an instance.
+    pub(super) fn seen(&self, id: InstanceId) -> Arc<Seen> {
+        let known = self.seen.read().unwrap_or_else(PoisonError::into_inner).get(&id).map(Arc::clone);
+        known.unwrap_or_else(|| {
+            let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(seen.entry(id).or_default())
+        })
+    }
+
+    /// Commits a transaction together with the buckets that list what it writes.
+    pub(super) async fn commit_listed(
+        &self,
+        call: &Call<'_>,
+        budget: TimeBudget,
+        (open, index): (&OpenInstance, &IndexView),
+        mut txn: Txn,
+    ) -> Result<CommitOutcome, KmsError> {
+        let changed = index.extend(call.instance, open, &mut txn);
+        let outcome = self.try_commit(txn, budget).await?;
+        if matches!(outcome, CommitOutcome::Applied) {
+            for Changed { number, value, bucket } in &changed {
+                open.seen.note_bucket(open.generation(), *number, value, bucket);
+            }
+            self.raise_mark(call.instance, &open.seen);
+        }
+        Ok(outcome)
+    }
+
+    /// Commits a transaction that writes this header.
+    pub(super) async fn commit_header(
+        &self,
+        call: &Call<'_>,
+        budget: TimeBudget,
+        header: &InstanceHeader,
+        txn: Txn,
+    ) -> Result<CommitOutcome, KmsError> {
+        let outcome = self.try_commit(txn, budget).await?;
+        if matches!(outcome, CommitOutcome::Applied) {
+            let seen = self.seen(call.instance);
+            seen.note_header(header.generation);
+            self.raise_mark(call.instance, &seen);
+        }
+        Ok(outcome)
+    }
+
+    fn raise_mark(&self, id: InstanceId, seen: &Seen) {
+        if let Some(mark) = seen.mark() {
+            self.options.marks.raise(id, mark);
+        }
+    }
+
+    /// Reads all buckets of an instance that was opened for the first time, and compares them with the high-water mark.
+    pub(super) async fn verify(
+        &self,
+        id: InstanceId,
+        open: &OpenInstance,
+        before: &Before,
+        budget: TimeBudget,
+    ) -> Result<(), KmsError> {
+        self.listed(id, open, (0, BUCKETS - 1), None, before, budget).await?;
+        let found = open.seen.unverified_mark();
+        if let Some(mark) = before.mark.filter(|mark| found < *mark) {
+            let place = layout::header(id);
+            tracing::error!(instance = %id, ?found, ?mark, "the instance is older than its high-water mark");
+            return Err(invalid(&place, RecordError::RolledBack));
+        }
+        open.seen.set_verified();
+        self.raise_mark(id, &open.seen);
+        Ok(())
+    }
+
+    /// The buckets from the first to the last number, at the newest revision or at `at`.
+    async fn listed(
+        &self,
+        id: InstanceId,
+        open: &OpenInstance,
+        (first, last): (u16, u16),
+        at: Option<Revision>,
+        before: &Before,
+        budget: TimeBudget,
+    ) -> Result<BTreeMap<u16, Arc<Bucket>>, KmsError> {
+        let mut range = layout::buckets(id, first, last);
+        let (mut at, mut buckets) = (at, BTreeMap::new());
+        loop {
+            let (from, limit) = (range.clone(), MAX_PAGE_ENTRIES);
+            let page = self.store.scan(from, limit, at, Freshness::Linearizable, budget.for_store()?).await?;
+            for Entry { key, value, .. } in &page.entries {
+                let invalid = |why| invalid(key, why);
+                let number = layout::bucket_of(key).ok_or_else(|| invalid(RecordError::Malformed))?;
+                let found =
+                    open.seen.bucket(number, (key, Some(value)), &open.keys, (open.generation(), before));
+                buckets.insert(number, found.map_err(invalid)?);
+            }
+            match page.next {
+                Some(next) => range.start = next,
+                None => break,
+            }
+            at = Some(page.at);
+        }
+        // A bucket that was seen and is gone.
+        for number in (first..=last).filter(|number| !buckets.contains_key(number)) {
+            let place = index::place(id, number);
+            let absent = open.seen.bucket(number, (&place, None), &open.keys, (open.generation(), before));
+            absent.map_err(|why| invalid(&place, why))?;
+        }
+        Ok(buckets)
+    }
+
+    /// What a scan of an instance that begins now must not fall behind.
+    pub(super) fn before_scan(&self, id: InstanceId) -> Before {
+        self.seen(id).before(0..BUCKETS, None)
+    }
+
+    /// Reads a page of records, at the newest revision or at `at`, and checks that it is complete and new.
+    pub(super) async fn record_page(
+        &self,
+        call: &Call<'_>,
+        budget: TimeBudget,
+        open: &OpenInstance,
+        range: Range<StoreKey>,
+        at: Option<Revision>,
+        before: &Before,
+    ) -> Result<RecordPage, KmsError> {
+        let limit = MAX_PAGE_ENTRIES;
+        let page =
+            self.store.scan(range.clone(), limit, at, Freshness::Linearizable, budget.for_store()?).await?;
+        let bucket = |place: &StoreKey| Item::of(place).map(|item| item.bucket());
+        let first = bucket(&range.start).unwrap_or(0);
+        let last = page.next.as_ref().and_then(bucket).unwrap_or(BUCKETS - 1);
+        let buckets = self.listed(call.instance, open, (first, last), Some(page.at), before, budget).await?;
+        let end = page.next.as_ref().unwrap_or(&range.end);
+        let listed = buckets.values().flat_map(|bucket| bucket.entries()).filter_map(|(item, _)| {
+            let place = layout::record(call.instance, item.record_id()?);
+            (range.start <= place && place < *end).then_some(place)
+        });
+        let mut listed: Vec<StoreKey> = listed.collect();
+        listed.sort_unstable();
+        let found = |place: &StoreKey| page.entries.binary_search_by(|entry| entry.key.cmp(place)).is_ok();
+        if let Some(missing) = listed.iter().find(|place| !found(place)) {
+            return Err(invalid(missing, RecordError::Missing));
+        }
+        let mut records = Vec::with_capacity(page.entries.len());
+        for entry in page.entries {
+            let malformed = || invalid(&entry.key, RecordError::Malformed);
+            let item = Item::of(&entry.key).ok_or_else(malformed)?;
+            let bucket = buckets.get(&item.bucket()).map_or_else(Arc::default, Arc::clone);
+            open.check_listed(&bucket, &item, &entry.key, Some(&entry))?;
+            let (id, record) = (item.record_id().ok_or_else(malformed)?, open.open_record(&entry)?);
+            records.push((id, entry, record));
+        }
+        Ok(RecordPage { at: page.at, records, next: page.next })
+    }
+
+    /// Gives an instance of an earlier version its index. Until the header says that there is one, nothing else writes to the
+    /// instance; an interrupted run is repeated from its beginning.
+    pub(super) async fn make_index(
+        &self,
+        id: InstanceId,
+        entry: &Entry,
+        open: &OpenInstance,
+    ) -> Result<(), KmsError> {
+        /// Time for one step, independent of the caller's: each step is progress that stays.
+        const STEP: std::time::Duration = std::time::Duration::from_secs(10);
+        let step = || TimeBudget::new(STEP);
+        let mut buckets: BTreeMap<u16, Bucket> = BTreeMap::new();
+        for mut range in [layout::records(id), layout::aliases(id)] {
+            loop {
+                let (from, limit) = (range.clone(), MAX_PAGE_ENTRIES);
+                let page =
+                    self.store.scan(from, limit, None, Freshness::Linearizable, step().for_store()?).await?;
+                for entry in &page.entries {
+                    open.open(Sealed::Record, entry)?;
+                    let malformed = || invalid(&entry.key, RecordError::Malformed);
+                    let item = Item::of(&entry.key).ok_or_else(malformed)?;
+                    let tag = index::tag_of(&entry.value);
+                    buckets
+                        .entry(item.bucket())
+                        .or_insert_with(|| Bucket::default().successor())
+                        .set(item, tag);
+                }
+                match page.next {
+                    Some(next) => range.start = next,
+                    None => break,
+                }
+            }
+        }
+        let (place, header) = (layout::header(id), Cond::Unchanged(layout::header(id), entry.modified));
+        let buckets: Vec<(u16, Bucket)> = buckets.into_iter().collect();
+        for part in buckets.chunks(BUCKETS_PER_TXN) {
+            let put = |(number, bucket): &(u16, Bucket)| {
+                let key = index::place(id, *number);
+                let value = bucket.encode(&key, &open.keys).into();
+                Write::Put { key, value, lease: None }
+            };
+            let writes = part.iter().map(put).collect();
+            let txn = Txn { op: self.random_op()?, conds: vec![header.clone()], writes };
+            if let Commit::Refused { .. } = self.store.commit(txn, step().for_store()?).await? {
+                // Another node was faster.
+                return Ok(());
+            }
+        }
+        let indexed = InstanceHeader { generation: Some(Generation::first()), ..open.header.clone() };
+        let value = indexed.encode(&place, &open.keys).into();
+        let writes = vec![Write::Put { key: place, value, lease: None }];
+        let txn = Txn { op: self.random_op()?, conds: vec![header], writes };
+        if let Commit::Applied { .. } = self.store.commit(txn, step().for_store()?).await? {
+            info!(instance = %id, "the instance has an index now, by which records that were put back are recognised");
+        }
+        Ok(())
+    }
+}
+
+impl OpenInstance {
+    /// The generation of the header.
+    pub(super) fn generation(&self) -> Generation {
+        self.header.generation.unwrap_or_default()
+    }
+
+    /// Checks a value against the bucket that lists its place. A value that was never authentic there is reported as that.
+    fn check_listed(
+        &self,
+        bucket: &Bucket,
+        item: &Item,
+        place: &StoreKey,
+        entry: Option<&Entry>,
+    ) -> Result<(), KmsError> {
+        let Err(why) = bucket.check(item, entry.map(|entry| &entry.value)) else { return Ok(()) };
+        if let Some(entry) = entry {
+            self.open(Sealed::Record, entry)?;
+        }
+        Err(invalid(place, why))
+    }
+}
