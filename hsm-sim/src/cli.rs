@@ -4,6 +4,7 @@ use crate::region::{CeremonyKind, Engines, EnginesError, Wanted};
 use crate::tke::LocalTkeArgs;
 use crate::token::TokenCommand;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use keystore::Accepted;
 use kms::RotationProfile;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -138,6 +139,15 @@ pub struct UpArgs {
     /// Write addresses and credentials to this file, as JSON, once the region serves.
     #[arg(long)]
     pub ready_file: Option<PathBuf>,
+    /// Start with a keystore that is older than it has been: later changes are lost, purged keys may be back
+    #[arg(long)]
+    pub accept_older_keystore: bool,
+    /// Start with a new, empty keystore in place of one that is missing: all its keys are lost
+    #[arg(long)]
+    pub accept_missing_keystore: bool,
+    /// Start with another keystore than the one that the region had
+    #[arg(long)]
+    pub accept_other_keystore: bool,
 }
 
 /// What keys can be used for while the master key is being rotated.
@@ -160,6 +170,15 @@ impl From<RotationKind> for RotationProfile {
 }
 
 impl UpArgs {
+    /// Deviations of the keystore from its pin that are accepted.
+    #[must_use]
+    pub fn accepted(&self) -> Accepted {
+        Accepted::default()
+            .older(self.accept_older_keystore)
+            .missing(self.accept_missing_keystore)
+            .other(self.accept_other_keystore)
+    }
+
     /// Units, ceremony and engines that the arguments request.
     ///
     /// # Errors

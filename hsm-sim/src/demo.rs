@@ -54,6 +54,7 @@ pub async fn run(args: &DemoArgs) -> Result<Report, DemoError> {
         data,
         wanted,
         rotation: RotationProfile::Online,
+        accepted: keystore::Accepted::default(),
         port: args.port,
         ready_file: args.ready_file.clone(),
         program: None,

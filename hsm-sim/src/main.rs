@@ -127,6 +127,7 @@ async fn up(args: UpArgs) -> Outcome {
     let starting = Region::start(UpOptions {
         wanted: args.wanted()?,
         rotation: args.rotation.into(),
+        accepted: args.accepted(),
         data: args.data,
         port: args.port,
         ready_file: args.ready_file,

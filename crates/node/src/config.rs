@@ -1,6 +1,8 @@
 //! Configuration values, and the choice of a store.
 
-use keystore::{AnyStore, MemoryStore, RedbOptions, RedbStore, StoreIdentity, StoreOpenError, WallClock};
+use keystore::{
+    Accepted, AnyStore, MemoryStore, RedbOptions, RedbStore, StoreIdentity, StoreOpenError, WallClock,
+};
 use std::path::PathBuf;
 
 /// Where a node keeps its keys.
@@ -13,6 +15,18 @@ pub enum StoreConfig {
     Redb {
         /// The file.
         path: PathBuf,
+    },
+    /// As [`Self::Redb`], with a pin outside of the file: a file that is missing, older than the pin or another one is
+    /// refused.
+    PinnedRedb {
+        /// The file.
+        path: PathBuf,
+        /// The file of the pin.
+        pin: PathBuf,
+        /// Whether there was a store before, so that a missing file is refused even without a pin.
+        must_exist: bool,
+        /// What is accepted all the same.
+        accepted: Accepted,
     },
 }
 
@@ -33,6 +47,10 @@ impl StoreConfig {
                 Ok(AnyStore::Memory(MemoryStore::new(StoreIdentity(identity), WallClock::system())))
             }
             Self::Redb { path } => Ok(AnyStore::Redb(RedbStore::open(path, RedbOptions::default()).await?)),
+            Self::PinnedRedb { path, pin, must_exist, accepted } => {
+                let options = RedbOptions::default().pin(pin).must_exist(*must_exist).accept(*accepted);
+                Ok(AnyStore::Redb(RedbStore::open(path, options).await?))
+            }
         }
     }
 }

@@ -45,6 +45,7 @@ mod jobs;
 mod metrics;
 mod node;
 mod opening;
+mod pinned_marks;
 mod ports;
 mod rotation;
 mod tke;

@@ -14,8 +14,8 @@ use getrandom::SysRng;
 use host::{Host, LinkError};
 use keystore::AnyStore;
 use kms::{
-    Call, Clock, InstanceError, InstanceHeader, InstanceId, KeyQuery, KeyState, OpenError, RotationProfile,
-    StateSet,
+    Call, Clock, InstanceError, InstanceHeader, InstanceId, KeyQuery, KeyState, OpenError, RecordError,
+    RotationProfile, StateSet,
 };
 use server::auth::Auth;
 use server::health::operator_router;
@@ -59,6 +59,16 @@ pub enum NodeError {
         instance: InstanceId,
         /// The cause.
         source: InstanceError,
+    },
+    /// A record of an instance is not valid, or was replaced by an older one.
+    #[error("instance {instance} cannot be used: the stored record {key} is not valid")]
+    RecordInvalid {
+        /// The instance.
+        instance: InstanceId,
+        /// The record's name in the store.
+        key: String,
+        /// The cause.
+        source: RecordError,
     },
     /// The crypto units are not ready; the message says what has to be done first.
     #[error("no key can be served yet: {0}")]

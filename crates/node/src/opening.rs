@@ -2,12 +2,13 @@
 
 use crate::jobs::{JobContext, Jobs};
 use crate::metrics::JobMetrics;
-use crate::node::{NodeError, PATIENCE, Parts};
+use crate::node::{NodeError, PATIENCE, Parts, SERVICE_CALLER};
+use crate::pinned_marks::PinnedMarks;
 use crate::unit_status::{common_master_key, query_units};
 use crate::units::{HostUnits, OneUnit};
 use getrandom::SysRng;
 use host::{Host, HostConfig, UnitAddress, UnitClient};
-use kms::{InstanceError, InstanceHeader, InstanceId, Kms, KmsOptions};
+use kms::{Call, InstanceError, InstanceHeader, InstanceId, Kms, KmsError, KmsOptions};
 use server::{KeyService, ServiceUnits};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -73,9 +74,14 @@ pub(crate) async fn open(
     // The first request need not wait for a unit to prove itself. Without any unit the node opens all the same: callers
     // are told, and a unit that becomes ready later is admitted then.
     let _ = host.wait_until(PATIENCE, |units| units.iter().any(|unit| unit.in_use)).await;
-    let options = KmsOptions::default().with_clock(Arc::clone(&parts.clock)).with_rotation(parts.rotation);
+    let mut options =
+        KmsOptions::default().with_clock(Arc::clone(&parts.clock)).with_rotation(parts.rotation);
+    if let Some(pin) = parts.store.pin() {
+        options = options.with_marks(Arc::new(PinnedMarks(pin)));
+    }
     let units = ServiceUnits::new(HostUnits::new(host.clone()));
     let kms = Arc::new(Kms::open(Arc::clone(&parts.store), units, options, PATIENCE).await?);
+    check_instances(parts, &kms).await?;
     let context = JobContext {
         name: Arc::clone(&parts.name),
         store: Arc::clone(&parts.store),
@@ -90,6 +96,18 @@ pub(crate) async fn open(
     };
     let jobs = Mutex::new(Some(Jobs::start(&context)));
     Ok(Open { host, kms, context, jobs })
+}
+
+/// Opens the instances, so that the node does not start with one that was replaced by an older state. One that no unit
+/// can open now is checked at its first use.
+async fn check_instances(parts: &Parts, kms: &KeyService) -> Result<(), NodeError> {
+    for instance in parts.instances.iter().map(|instance| instance.id) {
+        let call = Call { instance, caller: SERVICE_CALLER, deadline: PATIENCE };
+        if let Err(KmsError::RecordInvalid { key, why }) = kms.header(&call).await {
+            return Err(NodeError::RecordInvalid { instance, key, source: why });
+        }
+    }
+    Ok(())
 }
 
 /// The first instance that exists, with its header, after missing instances were created.

@@ -84,6 +84,7 @@ pub enum DataError {
 /// region.json      identity of the region: instances, tokens (mode 0600)
 /// clock.json       how far the service's clock is ahead of real time
 /// keystore.redb    keys, sealed under the master key
+/// keystore.pin     identity and last revision of the keystore, high-water marks of its instances
 /// audit.jsonl      administrative requests to crypto units, and their results
 /// ceremony/        signature keys and key parts of the development ceremony, in the clear
 /// factory/         the simulated manufacturer; root.der is the root of its module certificates
@@ -138,6 +139,12 @@ impl DataDir {
     #[must_use]
     pub fn keystore_file(&self) -> PathBuf {
         self.path.join("keystore.redb")
+    }
+
+    /// Path of `keystore.pin`, by which a keystore that is missing, older or another one is recognised.
+    #[must_use]
+    pub fn keystore_pin(&self) -> PathBuf {
+        self.path.join("keystore.pin")
     }
 
     /// Path of `ceremony/`, the keys of the development ceremony.

@@ -14,7 +14,8 @@ use super::supervisor::{Supervisor, SupervisorError};
 use crate::control;
 use crate::unit::Factory;
 use axum::Router;
-use kms::RotationProfile;
+use keystore::{Accepted, StoreOpenError, StorePin};
+use kms::{RecordError, RotationProfile};
 use node::{AuditLog, Node, NodeError, StoreConfig};
 use server::ServeLimits;
 use std::io;
@@ -47,6 +48,8 @@ pub struct UpOptions {
     pub port: u16,
     /// File to which addresses and credentials are written once the region serves.
     pub ready_file: Option<PathBuf>,
+    /// Deviations of the keystore from its pin that are accepted.
+    pub accepted: Accepted,
     /// Program that has the `unit` command; `None` for the running one.
     pub program: Option<PathBuf>,
 }
@@ -70,10 +73,18 @@ pub enum UpError {
     Supervisor(#[from] SupervisorError),
     /// The keystore cannot be opened.
     #[error(transparent)]
-    Store(#[from] keystore::StoreOpenError),
+    Store(StoreOpenError),
+    /// The keystore is not the one that the region had.
+    #[error("the keystore is refused; `hsm-sim up {option}` accepts it as it is")]
+    StoreRefused {
+        /// Option that accepts it.
+        option: &'static str,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The node did not start.
     #[error(transparent)]
-    Node(#[from] NodeError),
+    Node(NodeError),
     /// The key of the token service's signatures is damaged.
     #[error("{} is damaged: its token key is not 64 hexadecimal digits", .0.display())]
     TokenKey(PathBuf),
@@ -88,6 +99,36 @@ pub enum UpError {
     /// The path of the running program is unknown, so no unit process can be started.
     #[error("the program's own path is not known")]
     Program(#[source] io::Error),
+}
+
+impl UpError {
+    fn refused(option: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::StoreRefused { option, source: Box::new(source) }
+    }
+}
+
+impl From<StoreOpenError> for UpError {
+    fn from(error: StoreOpenError) -> Self {
+        match error {
+            StoreOpenError::Missing { .. } => Self::refused("--accept-missing-keystore", error),
+            StoreOpenError::Older { .. } | StoreOpenError::PinDamaged { .. } => {
+                Self::refused("--accept-older-keystore", error)
+            }
+            StoreOpenError::Other { .. } => Self::refused("--accept-other-keystore", error),
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<NodeError> for UpError {
+    fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::RecordInvalid { source: RecordError::RolledBack, .. } => {
+                Self::refused("--accept-older-keystore", error)
+            }
+            other => Self::Node(other),
+        }
+    }
 }
 
 /// A region that serves.
@@ -108,6 +149,7 @@ impl Region {
         if let Some(path) = &options.ready_file {
             remove_stale(path)?;
         }
+        let store = pinned_store(&data, options.accepted)?;
         let RegionFile { identity, places } = RegionFile::open(&data, &options.wanted)?;
         let clock = Arc::new(SimClock::open(data.clock_file())?);
         let development = match identity.ceremony {
@@ -123,7 +165,8 @@ impl Region {
             None => std::env::current_exe().map_err(UpError::Program)?,
         };
         let supervisor = Supervisor::start(program, Arc::clone(&data), &identity, places).await?;
-        let started = Started { options, data, identity, clock, development, factory, audit, listeners };
+        let started =
+            Started { options, data, store, identity, clock, development, factory, audit, listeners };
         match started.serve(supervisor.clone()).await {
             Ok(region) => Ok(region),
             Err(e) => {
@@ -165,6 +208,7 @@ impl Region {
 struct Started {
     options: UpOptions,
     data: Arc<DataDir>,
+    store: StoreConfig,
     identity: Identity,
     clock: Arc<SimClock>,
     development: Option<DevelopmentCeremony>,
@@ -205,11 +249,11 @@ impl Listeners {
 
 impl Started {
     async fn serve(self, supervisor: Supervisor) -> Result<Region, UpError> {
-        let Self { options, data, identity, clock, development, factory, audit, listeners } = self;
+        let Self { options, data, store, identity, clock, development, factory, audit, listeners } = self;
         let ready = ready_file(&identity, &data, &supervisor, &listeners)
             .map_err(|source| UpError::Port { port: options.port, source })?;
         let auth = authentication(&identity).ok_or_else(|| UpError::TokenKey(data.region_file()))?;
-        let store = StoreConfig::Redb { path: data.keystore_file() }.open().await?;
+        let store = store.open().await?;
         let directory = SupervisedUnits::new(supervisor.clone());
         let mut builder = Node::builder(store, directory.clone(), Arc::clone(&clock) as _);
         for instance in instances(&identity) {
@@ -248,6 +292,15 @@ impl Started {
         }
         Ok(region)
     }
+}
+
+/// The region's keystore. A region that is new gets a pin before anything else, which says that there is no keystore yet.
+fn pinned_store(data: &DataDir, accepted: Accepted) -> Result<StoreConfig, DataError> {
+    let (path, pin, must_exist) = (data.keystore_file(), data.keystore_pin(), data.region_file().exists());
+    if !must_exist {
+        StorePin::begin(&pin).map_err(|source| DataError::Unusable { path: pin.clone(), source })?;
+    }
+    Ok(StoreConfig::PinnedRedb { path, pin, must_exist, accepted })
 }
 
 /// Opens the node: at once where the region brings its units into service itself, else as soon as people have.

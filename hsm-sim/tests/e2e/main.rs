@@ -12,6 +12,7 @@ mod earlier_region;
 mod engine_mixed;
 mod engine_softhsm;
 mod faults;
+mod keystore_rollback;
 mod membership;
 mod output;
 mod process_protection;

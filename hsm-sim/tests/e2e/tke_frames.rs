@@ -150,6 +150,7 @@ async fn tapped_ceremony_and_rotation(folder: &Path, tap: &Tap) {
         data: data.clone(),
         wanted,
         rotation: RotationProfile::default(),
+        accepted: keystore::Accepted::default(),
         port: 0,
         ready_file: None,
         program: Some(Tap::program(folder)),
