@@ -31,6 +31,10 @@ fn main() -> ExitCode {
     if starts_service(&command) || protection.not_dumpable.is_err() {
         protection.warn();
     }
+    // Connections to a region and its units are descriptors. In one place: units inherit the limit.
+    if let Err(error) = server::raise_descriptor_limit() {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
     let outcome = match command {
         // A unit uses threads, not an async runtime.
         CliCommand::Unit { unit: UnitCommand::Serve(args) } => serve_unit(args),

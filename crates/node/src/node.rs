@@ -21,7 +21,7 @@ use server::auth::Auth;
 use server::health::operator_router;
 use server::rest::Instance;
 use server::tke::InstanceState;
-use server::{KeyService, ServeLimits};
+use server::{KeyService, Port, ServeLimits};
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -217,7 +217,7 @@ impl Node {
         operator_router(Arc::new(NodeHealth(Arc::clone(&self.0))))
     }
 
-    /// Serves [`Self::operator_router`] on `listener` until `stopped`.
+    /// Serves [`Self::operator_router`] on `listener` until `stopped`, with as many connections as its port has.
     ///
     /// # Errors
     /// The listener failed for good.
@@ -226,7 +226,11 @@ impl Node {
         listener: TcpListener,
         stopped: impl Future<Output = ()> + Send,
     ) -> io::Result<()> {
-        server::serve(listener, self.operator_router(), self.0.parts.limits, stopped).await
+        let mut limits = self.0.parts.limits;
+        let of_port = ServeLimits::of(Port::Operator);
+        limits.connections = of_port.connections;
+        limits.strangers_per_peer = of_port.strangers_per_peer;
+        server::serve(listener, self.operator_router(), limits, stopped).await
     }
 
     /// Ends background work and closes the connections to the units.

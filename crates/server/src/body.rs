@@ -1,17 +1,15 @@
 //! Request bodies: read whole, limited in length and time, and zeroized.
 
+use crate::serve::BodyError;
 use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt as _;
-use std::time::Duration;
+use std::error::Error;
 use wire::SecretBuf;
 use wire::rest::MAX_BODY_LEN;
 use zeroize::Zeroize as _;
-
-/// How long a client may take to send a body.
-const MAX_BODY_TIME: Duration = Duration::from_secs(10);
 
 /// A whole body of at most `MAX` bytes.
 ///
@@ -31,15 +29,28 @@ pub(crate) enum BodyFailure {
     TooLong,
     /// The client stopped sending.
     Broken,
-    /// The client sends too slowly.
+    /// The client sends too slowly, by the limit of [`serve`](crate::serve()).
     TooSlow,
+}
+
+impl BodyFailure {
+    fn of(error: &(dyn Error + 'static)) -> Self {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if let Some(BodyError::TooSlow) = error.downcast_ref() {
+                return Self::TooSlow;
+            }
+            cause = error.source();
+        }
+        Self::Broken
+    }
 }
 
 impl<S: Sync, const MAX: usize> FromRequest<S> for RequestBody<MAX> {
     type Rejection = BodyFailure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, BodyFailure> {
-        tokio::time::timeout(MAX_BODY_TIME, read(request)).await.unwrap_or(Err(BodyFailure::TooSlow))
+        read(request).await
     }
 }
 
@@ -51,7 +62,7 @@ async fn read<const MAX: usize>(request: Request) -> Result<RequestBody<MAX>, Bo
     }
     let mut whole = SecretBuf::default();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| BodyFailure::Broken)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|error| BodyFailure::of(&error))?.into_data() else { continue };
         if whole.expose().len().saturating_add(data.len()) > MAX {
             return Err(BodyFailure::TooLong);
         }

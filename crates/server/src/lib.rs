@@ -7,7 +7,7 @@
 //! | [`tke`] | administration of crypto units by customers' tools |
 //! | [`health`] | liveness and readiness, for operators |
 //!
-//! [`serve`](serve()) accepts connections. [`observe`] logs and measures requests. [`to_completion`] carries requests out
+//! [`serve`](serve()) accepts connections, on every port with the same limits. [`observe`] logs and measures requests. [`to_completion`] carries requests out
 //! to their end. [`KeyService`] is the key service that the front ends call.
 //!
 //! What it deliberately does not have: rules of keys and states (they are the key service's, so that every front end
@@ -24,6 +24,7 @@ mod answer;
 pub mod auth;
 mod body;
 mod completion;
+mod descriptors;
 pub mod health;
 pub mod iam;
 pub mod observe;
@@ -33,5 +34,6 @@ mod service;
 pub mod tke;
 
 pub use completion::to_completion;
-pub use serve::{ServeLimits, serve};
+pub use descriptors::{Port, raise_descriptor_limit};
+pub use serve::{ServeLimits, mark_authenticated, serve};
 pub use service::{KeyService, ServiceSource, ServiceUnits};

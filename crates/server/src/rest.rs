@@ -26,7 +26,8 @@ use crate::auth::Auth;
 use crate::service::ServiceSource;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, Method};
+use axum::http::Method;
+use axum::http::request::Parts;
 use axum::routing::{any, delete, get, post};
 use kms::InstanceId;
 use std::collections::BTreeMap;
@@ -132,10 +133,10 @@ async fn no_path(_: State<Arc<RestState>>, access: Result<Access, Failure>) -> F
 }
 
 /// Paths outside of the API. Before there is a key service, even they are answered with the reason for that.
-async fn outside(State(state): State<Arc<RestState>>, headers: HeaderMap) -> Failure {
+async fn outside(State(state): State<Arc<RestState>>, request: Parts) -> Failure {
     match (state.service)() {
         Ok(_) => Failure::no_path(),
-        Err(_) if caller(&state.auth, &headers).is_none() => Failure::unauthorized(),
+        Err(_) if caller(&state.auth, &request).is_none() => Failure::unauthorized(),
         Err(why) => Failure::not_serving(why),
     }
 }

@@ -1,39 +1,52 @@
 //! Connections: accepted, limited in number, time and length, and closed in an orderly way.
+//!
+//! A client that connects is served as long as the service has anything to work with: when there are too many
+//! connections, those that wait longest for their clients make room, first the ones that have shown no credential.
 
+mod activity;
+mod connection;
+mod connections;
+mod paced_stream;
+
+pub use activity::mark_authenticated;
+
+pub(crate) use connection::BodyError;
+
+use crate::descriptors::Port;
 use axum::Router;
-use axum::body::Body;
-use axum::http::HeaderValue;
-use axum::http::header::CONNECTION;
-use bytes::Bytes;
-use hyper::Request;
-use hyper::body::{Body as _, Frame, Incoming, SizeHint};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
+use connection::connection;
+use connections::Connections;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tower::ServiceExt as _;
-use zeroize::Zeroizing;
 
 /// Limits of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServeLimits {
-    /// Connections open at once. More wait in the listener's queue; they do not fail.
+    /// Connections open at once. One more ends the one that has waited longest for its client; it waits itself while the
+    /// service works on requests of all of them.
     pub connections: usize,
-    /// From the start of the connection, or the end of an answer, to the end of the next request's header. So it is also
-    /// how long an idle connection is kept; clients keep theirs for about a minute.
+    /// Connections of one peer address without an authenticated request, at once. One more ends the one among them that has
+    /// waited longest. Behind a proxy, or on the loopback interface, all clients have one address.
+    pub strangers_per_peer: usize,
+    /// From the start of the connection to the first byte.
+    pub first_byte_time: Duration,
+    /// From the first byte of a request to the end of its header.
     pub header_time: Duration,
+    /// From the end of a request's header to the end of its body.
+    pub body_time: Duration,
+    /// For a client to take an answer, or 64 KiB of it.
+    pub write_time: Duration,
+    /// From an answer to the next request.
+    pub idle_time: Duration,
+    /// The same once a request was authenticated. Clients keep their connections for about a minute.
+    pub authenticated_idle_time: Duration,
     /// Bytes of a request's header, approximately: data received together with its last bytes is parsed too.
     pub header_len: usize,
     /// For requests under way when the service stops.
@@ -44,16 +57,32 @@ pub struct ServeLimits {
     pub linger_len: usize,
 }
 
-impl Default for ServeLimits {
-    fn default() -> Self {
+impl ServeLimits {
+    /// The limits of a port: its share of the descriptors that the process may have, three quarters of it for one peer.
+    #[must_use]
+    pub fn of(port: Port) -> Self {
+        let connections = port.connections();
         Self {
-            connections: 1024,
-            header_time: Duration::from_secs(75),
+            connections,
+            strangers_per_peer: connections - connections / 4,
+            first_byte_time: Duration::from_secs(5),
+            header_time: Duration::from_secs(5),
+            body_time: Duration::from_secs(10),
+            write_time: Duration::from_secs(5),
+            idle_time: Duration::from_secs(5),
+            authenticated_idle_time: Duration::from_secs(75),
             header_len: 32 * 1024,
             drain: Duration::from_secs(10),
             linger_time: Duration::from_secs(5),
             linger_len: 4 * 1024 * 1024,
         }
+    }
+}
+
+/// The limits of the port of an API.
+impl Default for ServeLimits {
+    fn default() -> Self {
+        Self::of(Port::Api)
     }
 }
 
@@ -67,41 +96,42 @@ pub async fn serve(
     limits: ServeLimits,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let open = Arc::new(Connections::new(limits));
     let (stop, stopping) = watch::channel(false);
-    let mut connections = JoinSet::new();
+    let mut tasks = JoinSet::new();
     let mut shutdown = pin!(shutdown);
+    // A connection that was accepted and has no slot yet.
+    let mut newcomer = None;
     let ended = loop {
-        let accepted = async {
-            // The slot comes first: without one, clients wait in the listener's queue.
-            let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
-            Ok::<_, io::Error>((slot, listener.accept().await))
+        let slot = async {
+            match &newcomer {
+                Some((_, peer)) => open.admit(*peer).await,
+                None => std::future::pending().await,
+            }
         };
         tokio::select! {
             biased;
             () = &mut shutdown => break Ok(()),
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = accepted => {
-                let (slot, stream) = match accepted {
-                    Ok((slot, Ok((stream, _)))) => (slot, stream),
-                    Ok((_, Err(error))) if is_passing(&error) => {
-                        // For example, no file descriptor is left: wait for a connection to end instead of spinning.
-                        tokio::time::sleep(Duration::from_millis(20)).await;
-                        continue;
-                    }
-                    Ok((_, Err(error))) | Err(error) => break Err(error),
-                };
-                let (router, stopping) = (router.clone(), stopping.clone());
-                connections.spawn(async move {
-                    connection(stream, router, limits, stopping).await;
-                    drop(slot);
-                });
+            Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+            slot = slot => {
+                let Some((stream, _)) = newcomer.take() else { continue };
+                let activity = Arc::clone(slot.activity());
+                activity.run_in(tasks.spawn(connection(stream, slot, router.clone(), limits, stopping.clone())));
             }
+            accepted = listener.accept(), if newcomer.is_none() => match accepted {
+                Ok((stream, peer)) => newcomer = Some((stream, peer.ip())),
+                Err(error) if is_passing(&error) => {
+                    // For example, no descriptor is left: wait for a connection to end instead of spinning.
+                    open.make_room();
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => break Err(error),
+            },
         }
     };
-    drop(listener);
+    drop((listener, newcomer));
     stop.send_replace(true);
-    let drained = async { while connections.join_next().await.is_some() {} };
+    let drained = async { while tasks.join_next().await.is_some() {} };
     // Connections that have not ended by then are cut off when the set is dropped.
     let _ = timeout(limits.drain, drained).await;
     ended
@@ -110,96 +140,6 @@ pub async fn serve(
 /// Whether the next accept may succeed after one has failed with this error.
 fn is_passing(error: &io::Error) -> bool {
     !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotConnected)
-}
-
-async fn connection(
-    stream: TcpStream,
-    router: Router,
-    limits: ServeLimits,
-    mut stopping: watch::Receiver<bool>,
-) {
-    // Answers are small: waiting to fill a segment costs a client 40 ms.
-    let _ = stream.set_nodelay(true);
-    let unread = Arc::new(AtomicBool::new(false));
-    let service = service_fn(|request: Request<Incoming>| {
-        // HTTP/1.1 has one request at a time, so one flag for the connection is enough.
-        unread.store(!request.body().is_end_stream(), Ordering::Relaxed);
-        let body = |body| Body::new(TrackedBody { body, unread: Arc::clone(&unread) });
-        let answer = router.clone().oneshot(request.map(body));
-        let unread = Arc::clone(&unread);
-        Box::pin(async move {
-            let mut answer = answer.await?;
-            if unread.load(Ordering::Relaxed) {
-                // The rest of the body is discarded, then the connection ends. A client that was not told would send its
-                // next request on it and lose it. Source: RFC 9112 §9.6.
-                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, Infallible>(answer)
-        })
-    });
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_time)
-        .max_buf_size(limits.header_len)
-        .serve_connection(TokioIo::new(stream), service);
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        () = stopped(&mut stopping) => {
-            Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
-        }
-    };
-    // Errors here are the client's: it went away, or sent something else than HTTP.
-    let refused_by_hyper = ended.is_err_and(|error| error.is_parse());
-    if refused_by_hyper || unread.load(Ordering::Relaxed) {
-        let mut stream = connection.into_parts().io.into_inner();
-        let _ = timeout(limits.linger_time, linger(&mut stream, limits.linger_len)).await;
-    }
-}
-
-/// Reads and discards what a client is still sending after it was refused, until it closes the connection.
-///
-/// The answer has been sent and the sending side is closed. Closing the receiving side with unread data would make TCP
-/// reset the connection, and the reset can overtake the answer. Source: RFC 9112 §9.6.
-async fn linger(stream: &mut TcpStream, mut len: usize) {
-    // It may be key material.
-    let mut buffer = Zeroizing::new([0; 4096]);
-    while len > 0 {
-        match stream.read(&mut buffer[..]).await {
-            Ok(0) | Err(_) => return,
-            Ok(read) => len = len.saturating_sub(read),
-        }
-    }
-}
-
-/// A request body that notes when it has been read to its end.
-struct TrackedBody {
-    body: Incoming,
-    unread: Arc<AtomicBool>,
-}
-
-impl hyper::body::Body for TrackedBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
-            self.unread.store(false, Ordering::Relaxed);
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 async fn stopped(stopping: &mut watch::Receiver<bool>) {

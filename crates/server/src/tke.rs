@@ -69,7 +69,7 @@ impl<A: Administration> FromRequestParts<Arc<TkeState<A>>> for InstanceAccess {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<TkeState<A>>) -> Result<Self, Failure> {
-        let caller = access::caller(&state.auth, &parts.headers).ok_or_else(Failure::unauthorized)?.0;
+        let caller = access::caller(&state.auth, parts).ok_or_else(Failure::unauthorized)?.0;
         let path = Path::<HashMap<String, String>>::from_request_parts(parts, state).await;
         let named = path.ok().and_then(|Path(path)| Uuid::try_parse(path.get("instance")?).ok());
         let served = named.map(InstanceId).filter(|named| state.node.instances().contains(named));

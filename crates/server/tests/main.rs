@@ -5,6 +5,7 @@
 
 mod common;
 
+mod attack;
 mod refusals;
 mod rest;
 mod rotation;

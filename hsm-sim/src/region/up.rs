@@ -17,7 +17,7 @@ use axum::Router;
 use keystore::{Accepted, StoreOpenError, StorePin};
 use kms::{RecordError, RotationProfile};
 use node::{AuditLog, Node, NodeError, StoreConfig};
-use server::ServeLimits;
+use server::{Port, ServeLimits};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -279,9 +279,9 @@ impl Started {
         open(&region).await?;
         let Listeners { api, control, operator } = listeners;
         let control_router = control::router(Arc::clone(&region));
-        servers.push(serve("API", api, node.router(), &stopped));
-        servers.push(serve("control API", control, control_router, &stopped));
-        servers.push(serve("operator's address", operator, node.operator_router(), &stopped));
+        servers.push(serve(Port::Api, api, node.router(), &stopped));
+        servers.push(serve(Port::Control, control, control_router, &stopped));
+        servers.push(serve(Port::Operator, operator, node.operator_router(), &stopped));
         let region = Region { control: region, stop, servers };
         let paths = [Some(DataDir::ready_file(data.path())), options.ready_file];
         for path in paths.into_iter().flatten() {
@@ -387,18 +387,23 @@ fn ready_file(
     })
 }
 
-/// Serves until `stopped`, with the same limits on every port.
+/// Serves until `stopped`, with the same limits of time on every port.
 fn serve(
-    what: &'static str,
+    port: Port,
     listener: TcpListener,
     router: Router,
     stopped: &watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let stopped = until(stopped.clone());
-    let mut limits = ServeLimits::default();
+    let mut limits = ServeLimits::of(port);
     limits.drain = DRAIN;
     tokio::spawn(async move {
         if let Err(e) = server::serve(listener, router, limits, stopped).await {
+            let what = match port {
+                Port::Api => "API",
+                Port::Control => "control API",
+                Port::Operator => "operator's address",
+            };
             error!(error = %error_chain(&e), "the {what} is not served any more");
         }
     })

@@ -6,6 +6,7 @@
 
 mod common;
 
+mod attack_ports;
 mod bad_input;
 mod crash;
 mod earlier_region;

@@ -49,7 +49,7 @@ impl FromRequestParts<Arc<RestState>> for Access {
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<RestState>) -> Result<Self, Failure> {
         let headers = &parts.headers;
-        let caller = access::caller(&state.auth, headers).ok_or_else(Failure::unauthorized)?.0;
+        let caller = access::caller(&state.auth, parts).ok_or_else(Failure::unauthorized)?.0;
         let kms = (state.service)().map_err(Failure::not_serving)?;
         let id = instance_id(headers).ok_or_else(Failure::bad_instance_header)?;
         let instance = state.instances.get(&id).ok_or_else(|| Failure::no_instance(id))?;

@@ -44,8 +44,28 @@ impl Region {
         Self::up_printing_to(printed(), printed(), data, extra)
     }
 
+    /// As [`Region::up`], in a process with the limits that these options of `ulimit` set.
+    pub(crate) fn up_limited(ulimit: &str, data: &Path, extra: &[&str]) -> Self {
+        let log = data.with_extension("log");
+        let printed = || std::fs::OpenOptions::new().append(true).create(true).open(&log).unwrap();
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &format!("ulimit {ulimit} && exec \"$0\" \"$@\"")]);
+        limited.arg(env!("CARGO_BIN_EXE_hsm-sim"));
+        Self::start(limited, printed(), printed(), data, extra)
+    }
+
     /// As [`Region::up`], with these as standard output and standard error.
     pub(crate) fn up_printing_to(
+        stdout: impl Into<Stdio>,
+        stderr: impl Into<Stdio>,
+        data: &Path,
+        extra: &[&str],
+    ) -> Self {
+        Self::start(program(), stdout, stderr, data, extra)
+    }
+
+    fn start(
+        mut program: Command,
         stdout: impl Into<Stdio>,
         stderr: impl Into<Stdio>,
         data: &Path,
@@ -55,7 +75,7 @@ impl Region {
         let _ = std::fs::remove_file(&ready_file);
         let log = data.with_extension("log");
         let any_port: &[&str] = if extra.contains(&"--port") { &[] } else { &["--port", "0"] };
-        let mut process = program()
+        let mut process = program
             .arg("up")
             .args(any_port)
             .arg("--data")
