@@ -133,6 +133,13 @@ pub struct UpArgs {
     /// What keys can be used for while the master key is being rotated
     #[arg(long, value_enum, default_value_t)]
     pub rotation: RotationKind,
+    /// Whether to allow faults and clock changes, which can lose or expire keys [default: on with a development ceremony,
+    /// else off]
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    pub faults: Option<Switch>,
+    /// Name under which the region is addressed, beside those of the loopback interface; others are refused. Repeatable.
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
     /// Port of the Key Protect API on the loopback interface; 0 for any free one. The control API takes the next.
     #[arg(long, default_value_t = 8900)]
     pub port: u16,
@@ -148,6 +155,15 @@ pub struct UpArgs {
     /// Start with another keystore than the one that the region had
     #[arg(long)]
     pub accept_other_keystore: bool,
+}
+
+/// Whether something that can lose or expire keys is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Faults and clock changes are allowed.
+    On,
+    /// Faults and clock changes are refused.
+    Off,
 }
 
 /// What keys can be used for while the master key is being rotated.
@@ -253,7 +269,8 @@ pub struct ReachArgs {
     /// Data directory of the running region.
     #[arg(long, default_value = DEFAULT_DATA)]
     pub data: PathBuf,
-    /// Address of the control API, instead of the data directory.
+    /// Address of the control API, instead of the data directory. Its token is read from the environment variable
+    /// HSM_SIM_CONTROL_TOKEN, or from the data directory of the region that has this address.
     #[arg(long)]
     pub control_url: Option<String>,
     /// Print JSON instead of a table.
@@ -364,6 +381,8 @@ mod tests {
     fn documented_commands_parse() {
         for line in [
             "up --rotation strict",
+            "up --faults --port 0",
+            "up --faults=off --host kms.example",
             "up --engine az1=soft --engine az2=pkcs11:softhsm",
             "demo --engine pkcs11:softhsm",
             "unit serve --state s --socket u --engine pkcs11:token=t?module-path=/m.so&pin-source=prompt",
@@ -401,6 +420,7 @@ mod tests {
             "token probe softhsm --module /m.so",
             "token probe softhsm --token t",
             "up --units 1",
+            "up --faults=maybe",
             "up --recovery-units 1",
             "up --failover-units 1",
             "clock advance 31",

@@ -8,7 +8,9 @@
 //! | `GET /clock` | | [`ClockStatus`] |
 //! | `POST /clock/advance` | `{"seconds": N}` | [`ClockStatus`] |
 //!
-//! A refusal is `{"error": "…"}` with a 4xx or 5xx status. Requests that a web page makes are refused.
+//! A refusal is `{"error": "…"}` with a 4xx or 5xx status. Every request needs the control token of the region's ready
+//! file as a bearer token; requests that a web page makes are refused. Faults and clock changes need a region that was
+//! started for them.
 
 mod api;
 mod client;

@@ -56,6 +56,8 @@ pub async fn run(args: &DemoArgs) -> Result<Report, DemoError> {
         rotation: RotationProfile::Online,
         accepted: keystore::Accepted::default(),
         port: args.port,
+        faults: None,
+        hosts: Vec::new(),
         ready_file: args.ready_file.clone(),
         program: None,
     })

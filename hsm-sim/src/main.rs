@@ -3,7 +3,7 @@
 use clap::Parser;
 use hsm_sim::cli::{
     Cli, CliCommand, ClockCommand, DemoArgs, FaultArgs, FaultCommand, OneUnitArgs, ReachArgs, ServeUnitArgs,
-    UnitCommand, UpArgs,
+    Switch, UnitCommand, UpArgs,
 };
 use hsm_sim::control::{
     ClockStatus, ControlClient, FaultKind, FaultRequest, Status, Target, clock_table, status_table,
@@ -134,6 +134,8 @@ async fn up(args: UpArgs) -> Outcome {
         accepted: args.accepted(),
         data: args.data,
         port: args.port,
+        faults: args.faults.map(|switch| switch == Switch::On),
+        hosts: args.hosts,
         ready_file: args.ready_file,
         program: None,
     });

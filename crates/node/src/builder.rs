@@ -25,6 +25,7 @@ pub struct NodeBuilder {
     audit: Option<AuditLog>,
     rotation: RotationProfile,
     limits: ServeLimits,
+    hosts: Vec<String>,
     timing: JobTiming,
     name: Option<String>,
 }
@@ -43,6 +44,7 @@ impl NodeBuilder {
             audit: None,
             rotation: RotationProfile::Online,
             limits,
+            hosts: Vec::new(),
             timing: JobTiming::default(),
             name: None,
         }
@@ -98,6 +100,14 @@ impl NodeBuilder {
         Self { limits, ..self }
     }
 
+    /// Adds a name under which the node is addressed. A port on the loopback interface also has the names of that interface;
+    /// a port on another one has any name unless one is added.
+    #[must_use]
+    pub fn host(mut self, name: impl Into<String>) -> Self {
+        self.hosts.push(name.into());
+        self
+    }
+
     /// A node that is not open yet: it answers, and serves no keys until [`Node::open`] or [`Node::open_when_ready`].
     ///
     /// # Errors
@@ -125,6 +135,7 @@ impl NodeBuilder {
             audit: self.audit,
             rotation: self.rotation,
             limits: self.limits,
+            hosts: self.hosts,
             timing: self.timing,
         })))
     }

@@ -100,6 +100,7 @@ pub(crate) struct Parts {
     pub(crate) audit: Option<AuditLog>,
     pub(crate) rotation: RotationProfile,
     pub(crate) limits: ServeLimits,
+    pub(crate) hosts: Vec<String>,
     pub(crate) timing: JobTiming,
 }
 
@@ -208,7 +209,8 @@ impl Node {
         listener: TcpListener,
         stopped: impl Future<Output = ()> + Send,
     ) -> io::Result<()> {
-        server::serve(listener, self.router(), self.0.parts.limits, stopped).await
+        let Parts { limits, hosts, .. } = &self.0.parts;
+        server::serve(listener, self.router(), *limits, hosts, stopped).await
     }
 
     /// Liveness, readiness, health and metrics for operators. It has no access control: serve it on the loopback interface
@@ -230,7 +232,7 @@ impl Node {
         let of_port = ServeLimits::of(Port::Operator);
         limits.connections = of_port.connections;
         limits.strangers_per_peer = of_port.strangers_per_peer;
-        server::serve(listener, self.operator_router(), limits, stopped).await
+        server::serve(listener, self.operator_router(), limits, &self.0.parts.hosts, stopped).await
     }
 
     /// Ends background work and closes the connections to the units.

@@ -4,6 +4,7 @@
 //! clock: the clock that key timers follow may be moved, and moving it must not log every client out.
 
 mod jwt;
+mod shared_token;
 
 use crate::auth::jwt::Signer;
 use sha2::{Digest, Sha256};
@@ -14,6 +15,7 @@ use wire::iam::{Account, Claims};
 use zeroize::Zeroizing;
 
 pub use jwt::SigningKey;
+pub use shared_token::SharedToken;
 
 /// Longest token that is processed, in bytes.
 const MAX_TOKEN_LEN: usize = 8 * 1024;
@@ -108,12 +110,7 @@ impl Auth {
 
     /// The caller that this value of an `Authorization` header authenticates; `None` if it authenticates none.
     pub fn caller(&self, authorization: &[u8]) -> Option<Caller> {
-        let text = std::str::from_utf8(authorization).ok().filter(|text| text.len() <= MAX_TOKEN_LEN)?;
-        let (scheme, token) = text.split_once(' ')?;
-        let token = token.trim_matches(' ');
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return None;
-        }
+        let token = bearer(authorization)?;
         if let Some(identity) = find(&self.tokens, token) {
             return Some(Caller(identity.iam_id.as_str().into()));
         }
@@ -159,6 +156,13 @@ impl Auth {
             expiration: access.exp,
         }
     }
+}
+
+/// The token in the value of an `Authorization` header.
+fn bearer(authorization: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(authorization).ok().filter(|text| text.len() <= MAX_TOKEN_LEN)?;
+    let (scheme, token) = text.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_matches(' '))
 }
 
 /// The identity that a secret belongs to. Compares with all of them, so that time does not depend on the position.

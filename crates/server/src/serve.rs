@@ -6,6 +6,7 @@
 mod activity;
 mod connection;
 mod connections;
+mod hosts;
 mod paced_stream;
 
 pub use activity::mark_authenticated;
@@ -14,8 +15,10 @@ pub(crate) use connection::BodyError;
 
 use crate::descriptors::Port;
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use connection::connection;
 use connections::Connections;
+use hosts::{Hosts, check_host};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -88,14 +91,20 @@ impl Default for ServeLimits {
 
 /// Serves HTTP/1.1 until `shutdown` is done, then lets requests under way end.
 ///
+/// Requests for another host are refused with 421. A port on the loopback interface has the names and addresses of that
+/// interface, and `hosts`; a port on another interface has `hosts`, or any name if there are none.
+///
 /// # Errors
 /// The listener failed for good. A connection that fails ends alone.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: ServeLimits,
+    hosts: &[String],
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
+    let hosts = Hosts::new(listener.local_addr()?.ip(), hosts);
+    let router = router.layer(from_fn_with_state(Arc::new(hosts), check_host));
     let open = Arc::new(Connections::new(limits));
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();

@@ -32,7 +32,7 @@ async fn start(limits: ServeLimits) -> SocketAddr {
         .route("/now", get(async || "now"))
         .route("/signed-in", get(signed_in))
         .route("/take", post(async |_: Bytes| "taken"));
-    tokio::spawn(serve(listener, router, limits, std::future::pending()));
+    tokio::spawn(serve(listener, router, limits, &[], std::future::pending()));
     address
 }
 

@@ -509,11 +509,11 @@ async fn a_body_that_is_announced_too_long_is_not_waited_for() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let service =
-        server::serve(listener, bench.router.clone(), ServeLimits::default(), std::future::pending());
+        server::serve(listener, bench.router.clone(), ServeLimits::default(), &[], std::future::pending());
     let service = tokio::spawn(service);
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let head = format!(
-        "POST /api/v2/keys HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {TOKEN}\r\nBluemix-Instance: {INSTANCE}\r\n\
+        "POST /api/v2/keys HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nBluemix-Instance: {INSTANCE}\r\n\
         Content-Length: 10000000\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();

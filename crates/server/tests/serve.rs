@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 /// Timeout of every wait.
 const PATIENCE: Duration = Duration::from_secs(60);
-const REQUEST: &[u8] = b"GET /now HTTP/1.1\r\nHost: h\r\n\r\n";
+const REQUEST: &[u8] = b"GET /now HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 struct Server {
     address: SocketAddr,
@@ -53,7 +53,7 @@ async fn start(limits: ServeLimits) -> Server {
     let router = router.route("/refuse", post(refuse));
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async move { _ = stopped.await };
-    let ended = tokio::spawn(serve(listener, router, limits, shutdown));
+    let ended = tokio::spawn(serve(listener, router, limits, &[], shutdown));
     Server { address, stop, ended, begun, go_on }
 }
 
@@ -88,7 +88,7 @@ async fn one_connection_serves_many_calls() {
 async fn calls_under_way_end_before_the_service_does() {
     let server = start(ServeLimits::default()).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream.write_all(b"GET /later HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /later HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     timeout(PATIENCE, server.begun.notified()).await.unwrap();
     server.stop.send(()).unwrap();
     // New connections are refused.
@@ -103,7 +103,7 @@ async fn calls_under_way_end_before_the_service_does() {
 async fn calls_that_do_not_end_are_cut_off() {
     let server = start(limits(|limits| limits.drain = Duration::from_millis(50))).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream.write_all(b"GET /later HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /later HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     timeout(PATIENCE, server.begun.notified()).await.unwrap();
     server.stop.send(()).unwrap();
     timeout(PATIENCE, server.ended).await.unwrap().unwrap().unwrap();
@@ -149,7 +149,7 @@ async fn a_connection_above_the_limit_waits_while_the_service_works_for_the_othe
 /// Sends the header of a long request and the first part of its body, and waits for the response.
 async fn refused_early(server: &Server, path: &str, body_len: usize) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let header = format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {body_len}\r\n\r\n");
+    let header = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {body_len}\r\n\r\n");
     stream.write_all(header.as_bytes()).await.unwrap();
     stream.write_all(&[b'x'; 4096]).await.unwrap();
     timeout(PATIENCE, stream.peek(&mut [0])).await.unwrap().unwrap();
@@ -193,7 +193,7 @@ async fn a_client_that_reuses_connections_loses_no_request_after_a_refusal() {
 async fn a_client_whose_header_is_too_long_gets_the_answer() {
     let server = start(ServeLimits::default()).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let header = format!("GET /now HTTP/1.1\r\nHost: h\r\nX: {}", "x".repeat(40 * 1024));
+    let header = format!("GET /now HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(40 * 1024));
     stream.write_all(header.as_bytes()).await.unwrap();
     timeout(PATIENCE, stream.peek(&mut [0])).await.unwrap().unwrap();
     for _ in 0..8 {

@@ -11,7 +11,7 @@ use crate::region::{
 use axum::body::Bytes;
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -44,22 +44,44 @@ pub fn router(state: ControlState) -> Router {
         .route("/clock/advance", post(advance))
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn(no_web_pages))
+        .layer(middleware::from_fn_with_state(Arc::clone(&state), authorize))
         .with_state(state);
     // A change is not left half done when its caller hangs up.
     server::to_completion(routes)
 }
 
-/// Refuses requests with an `Origin` header: a web page in the user's browser can reach the loopback interface, and the
-/// browser always sends its origin.
-async fn no_web_pages(request: Request, next: Next) -> Result<Response, Refused> {
+/// Refuses requests without the control token, and those with an `Origin` header: a web page in the user's browser can
+/// reach the loopback interface, and the browser always sends its origin.
+async fn authorize(
+    State(region): State<ControlState>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Refused> {
+    let refused = |status, why: &str| Err(Refused { status, why: why.to_owned() });
     if request.headers().contains_key(header::ORIGIN) {
-        return Err(Refused {
-            status: StatusCode::FORBIDDEN,
-            why: "the control API is not for web pages".to_owned(),
-        });
+        return refused(StatusCode::FORBIDDEN, "the control API is not for web pages");
+    }
+    if !region.control_token.is_in(request.headers(), request.extensions()) {
+        return refused(
+            StatusCode::UNAUTHORIZED,
+            "the control API needs the region's control token, as `Authorization: Bearer TOKEN`: it is `control_token` in \
+             ready.json, which only the region's user can read in its data directory",
+        );
     }
     Ok(next.run(request).await)
+}
+
+/// Refuses what loses or expires data in a region that was not started for it.
+fn check_faults(region: &ControlledRegion) -> Result<(), Refused> {
+    if region.faults {
+        return Ok(());
+    }
+    Err(Refused {
+        status: StatusCode::FORBIDDEN,
+        why: "faults and clock changes are off in this region, since they can lose or expire its keys: to allow them, stop \
+              it and start it with `hsm-sim up --faults`"
+            .to_owned(),
+    })
 }
 
 async fn nothing_here() -> Refused {
@@ -86,12 +108,14 @@ async fn clock(State(region): State<ControlState>) -> Json<ClockStatus> {
 }
 
 async fn advance(State(region): State<ControlState>, body: Bytes) -> Result<Json<ClockStatus>, Refused> {
+    check_faults(&region)?;
     let request: AdvanceRequest = parse(&body, "{\"seconds\": 60}")?;
     region.clock.advance(Duration::from_secs(request.seconds))?;
     Ok(Json(clock_status(&region)))
 }
 
 async fn fault(State(region): State<ControlState>, body: Bytes) -> Result<Json<Status>, Refused> {
+    check_faults(&region)?;
     let request: FaultRequest = parse(&body, "{\"fault\": \"kill\", \"target\": {\"unit\": 1}}")?;
     let slow_by = Duration::from_millis(request.slow_by_ms.unwrap_or(DEFAULT_SLOW_MS));
     for unit in targets(&region, &request.target)? {
@@ -311,7 +335,11 @@ struct Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        (self.status, Json(serde_json::json!({ "error": self.why }))).into_response()
+        let mut response = (self.status, Json(serde_json::json!({ "error": self.why }))).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
     }
 }
 

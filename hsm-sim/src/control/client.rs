@@ -7,6 +7,7 @@ use crate::cli::ReachArgs;
 use crate::region::{DataDir, ReadyFile};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
@@ -14,6 +15,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::path::PathBuf;
+use zeroize::Zeroizing;
+
+/// Environment variable with the token of a control API that is named by its address.
+const TOKEN_VARIABLE: &str = "HSM_SIM_CONTROL_TOKEN";
 
 /// Why a request to a control API failed.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +34,18 @@ pub enum ControlError {
         /// OS error of the read, or why its content is not a ready file.
         source: io::Error,
     },
+    /// The token of a control API that was named by its address is not known.
+    #[error(
+        "the control token of {url} is not known: set {TOKEN_VARIABLE} to `control_token` of its ready file, or name its \
+         data directory with --data"
+    )]
+    NoToken {
+        /// Address of the control API.
+        url: String,
+    },
+    /// The token has characters that an HTTP header cannot contain.
+    #[error("the control token contains characters that are not allowed in an HTTP header")]
+    TokenInvalid,
     /// The control API does not answer.
     #[error("no region answers at {url}")]
     Unreachable {
@@ -46,6 +63,7 @@ pub enum ControlError {
 #[derive(Clone)]
 pub struct ControlClient {
     base: String,
+    authorization: HeaderValue,
     http: Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -53,25 +71,33 @@ impl ControlClient {
     /// A client of the region that the arguments name.
     ///
     /// # Errors
-    /// [`ControlError::NotRunning`] if the data directory has no ready file; [`ControlError::ReadyFile`] if it is invalid.
+    /// [`ControlError::NotRunning`] if the data directory has no ready file; [`ControlError::ReadyFile`] if it is invalid;
+    /// [`ControlError::NoToken`]; [`ControlError::TokenInvalid`].
     pub fn reach(args: &ReachArgs) -> Result<Self, ControlError> {
-        if let Some(url) = &args.control_url {
-            return Ok(Self::at(url));
+        let Some(url) = &args.control_url else {
+            let ready = ready(args)?.ok_or_else(|| ControlError::NotRunning(args.data.clone()))?;
+            return Self::at(&ready.control_url, &ready.control_token);
+        };
+        if let Ok(token) = std::env::var(TOKEN_VARIABLE) {
+            return Self::at(url, &Zeroizing::new(token));
         }
-        let path = DataDir::ready_file(&args.data);
-        let content = crate::files::read_if_present(&path)
-            .map_err(|source| ControlError::ReadyFile { path: path.clone(), source })?
-            .ok_or_else(|| ControlError::NotRunning(args.data.clone()))?;
-        let ready: ReadyFile = serde_json::from_slice(&content)
-            .map_err(|e| ControlError::ReadyFile { path, source: e.into() })?;
-        Ok(Self::at(&ready.control_url))
+        // The token of one region is not sent to another address.
+        let url = url.trim_end_matches('/');
+        let ready = ready(args)?.filter(|ready| ready.control_url == url);
+        let ready = ready.ok_or_else(|| ControlError::NoToken { url: url.to_owned() })?;
+        Self::at(url, &ready.control_token)
     }
 
-    /// A client of the control API at `url`.
-    #[must_use]
-    pub fn at(url: &str) -> Self {
+    /// A client of the control API at `url` with this token.
+    ///
+    /// # Errors
+    /// [`ControlError::TokenInvalid`].
+    pub fn at(url: &str, token: &str) -> Result<Self, ControlError> {
         let http = Client::builder(TokioExecutor::new()).build_http();
-        Self { base: url.trim_end_matches('/').to_owned(), http }
+        let bearer = Zeroizing::new(format!("Bearer {token}"));
+        let mut authorization = HeaderValue::from_str(&bearer).map_err(|_| ControlError::TokenInvalid)?;
+        authorization.set_sensitive(true);
+        Ok(Self { base: url.trim_end_matches('/').to_owned(), authorization, http })
     }
 
     /// Fetches the status of the region.
@@ -160,7 +186,8 @@ impl ControlClient {
         let request = Request::builder()
             .method(method)
             .uri(&url)
-            .header("content-type", "application/json")
+            .header(AUTHORIZATION, self.authorization.clone())
+            .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(|e| unreachable(e.into()))?;
         let answer = self.http.request(request).await.map_err(|e| unreachable(e.into()))?;
@@ -174,4 +201,12 @@ impl ControlClient {
             said.get("error").and_then(|e| e.as_str()).unwrap_or("the region refused without a reason");
         Err(ControlError::Refused(said.to_owned()))
     }
+}
+
+/// The ready file of the region in the data directory, if one runs there.
+fn ready(args: &ReachArgs) -> Result<Option<ReadyFile>, ControlError> {
+    let path = DataDir::ready_file(&args.data);
+    let unreadable = |source| ControlError::ReadyFile { path: path.clone(), source };
+    let content = crate::files::read_if_present(&path).map_err(unreadable)?;
+    content.map(|content| serde_json::from_slice(&content).map_err(|e| unreadable(e.into()))).transpose()
 }

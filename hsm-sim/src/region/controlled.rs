@@ -9,6 +9,7 @@ use super::ready::ReadyFiles;
 use super::supervisor::{Supervisor, SupervisorError, UnitProcess};
 use crate::unit::Order;
 use node::{Node, QueriedUnit, is_imprint, lifecycle, query_units};
+use server::auth::SharedToken;
 use std::sync::Arc;
 use std::time::Duration;
 use tke_crypto::PublicKey;
@@ -29,6 +30,10 @@ pub struct ControlledRegion {
     pub node: Node,
     /// The clock that the timers of keys follow.
     pub clock: Arc<SimClock>,
+    /// Token of the control API.
+    pub control_token: SharedToken,
+    /// Whether faults and clock changes are allowed, which can lose or expire keys.
+    pub faults: bool,
     /// Keys of the development ceremony; `None` with a manual ceremony.
     pub(super) development: Option<DevelopmentCeremony>,
     /// The manufacturer of the units' modules.

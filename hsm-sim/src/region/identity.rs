@@ -65,7 +65,8 @@ impl Identity {
     }
 }
 
-fn random_hex(len: usize) -> io::Result<String> {
+/// Random bytes in hexadecimal.
+pub(super) fn random_hex(len: usize) -> io::Result<String> {
     let mut bytes = vec![0; len];
     getrandom::fill(&mut bytes)?;
     Ok(encode_secret_hex(&bytes).to_string())

@@ -19,6 +19,9 @@ pub struct ReadyFile {
     pub tke_url: String,
     /// Base of the control API: faults, healing, clock, status.
     pub control_url: String,
+    /// Bearer token of the control API, a new one at each start.
+    #[serde(default)]
+    pub control_token: String,
     /// Base of the operator's address: `/livez`, `/readyz`, `/healthz`, `/metrics`.
     #[serde(default)]
     pub operator_url: String,

@@ -6,7 +6,7 @@ use super::clock::SimClock;
 use super::controlled::ControlledRegion;
 use super::data::{DataDir, DataError};
 use super::directory::SupervisedUnits;
-use super::identity::{Identity, Wanted};
+use super::identity::{Identity, Wanted, random_hex};
 use super::place::ZONES;
 use super::ready::{ReadyFile, ReadyFiles, ReadyUnit};
 use super::region_file::RegionFile;
@@ -17,6 +17,7 @@ use axum::Router;
 use keystore::{Accepted, StoreOpenError, StorePin};
 use kms::{RecordError, RotationProfile};
 use node::{AuditLog, Node, NodeError, StoreConfig};
+use server::auth::SharedToken;
 use server::{Port, ServeLimits};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -46,6 +47,10 @@ pub struct UpOptions {
     /// Port of the Key Protect API on the loopback interface, 0 for any free one; the control API and the operator's
     /// address take the two ports after it, or any.
     pub port: u16,
+    /// Whether faults and clock changes are allowed; `None`: with a development ceremony only.
+    pub faults: Option<bool>,
+    /// Names under which the region's ports are addressed, beside those of the loopback interface.
+    pub hosts: Vec<String>,
     /// File to which addresses and credentials are written once the region serves.
     pub ready_file: Option<PathBuf>,
     /// Deviations of the keystore from its pin that are accepted.
@@ -96,6 +101,9 @@ pub enum UpError {
         /// OS error.
         source: io::Error,
     },
+    /// The operating system returned no random bytes.
+    #[error("no control token could be made")]
+    Random(#[source] io::Error),
     /// The path of the running program is unknown, so no unit process can be started.
     #[error("the program's own path is not known")]
     Program(#[source] io::Error),
@@ -250,7 +258,8 @@ impl Listeners {
 impl Started {
     async fn serve(self, supervisor: Supervisor) -> Result<Region, UpError> {
         let Self { options, data, store, identity, clock, development, factory, audit, listeners } = self;
-        let ready = ready_file(&identity, &data, &supervisor, &listeners)
+        let control_token = random_hex(32).map_err(UpError::Random)?;
+        let ready = ready_file(&identity, control_token, &data, &supervisor, &listeners)
             .map_err(|source| UpError::Port { port: options.port, source })?;
         let auth = authentication(&identity).ok_or_else(|| UpError::TokenKey(data.region_file()))?;
         let store = store.open().await?;
@@ -267,6 +276,8 @@ impl Started {
             supervisor,
             node: node.clone(),
             clock,
+            control_token: SharedToken::new(&ready.control_token),
+            faults: options.faults.unwrap_or(development.is_some()),
             development,
             root: factory.root(),
             data: Arc::clone(&data),
@@ -279,9 +290,9 @@ impl Started {
         open(&region).await?;
         let Listeners { api, control, operator } = listeners;
         let control_router = control::router(Arc::clone(&region));
-        servers.push(serve(Port::Api, api, node.router(), &stopped));
-        servers.push(serve(Port::Control, control, control_router, &stopped));
-        servers.push(serve(Port::Operator, operator, node.operator_router(), &stopped));
+        servers.push(serve(Port::Api, api, node.router(), &options.hosts, &stopped));
+        servers.push(serve(Port::Control, control, control_router, &options.hosts, &stopped));
+        servers.push(serve(Port::Operator, operator, node.operator_router(), &options.hosts, &stopped));
         let region = Region { control: region, stop, servers };
         let paths = [Some(DataDir::ready_file(data.path())), options.ready_file];
         for path in paths.into_iter().flatten() {
@@ -360,6 +371,7 @@ fn remove_stale(path: &Path) -> Result<(), UpError> {
 
 fn ready_file(
     identity: &Identity,
+    control_token: String,
     data: &DataDir,
     supervisor: &Supervisor,
     listeners: &Listeners,
@@ -372,6 +384,7 @@ fn ready_file(
         tke_url: rest_url.clone(),
         rest_url,
         control_url: url(&listeners.control)?,
+        control_token,
         operator_url: url(&listeners.operator)?,
         instance_id: identity.instance_id,
         instance_id_2: identity.instance_id_2,
@@ -392,13 +405,15 @@ fn serve(
     port: Port,
     listener: TcpListener,
     router: Router,
+    hosts: &[String],
     stopped: &watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let stopped = until(stopped.clone());
+    let hosts = hosts.to_vec();
     let mut limits = ServeLimits::of(port);
     limits.drain = DRAIN;
     tokio::spawn(async move {
-        if let Err(e) = server::serve(listener, router, limits, stopped).await {
+        if let Err(e) = server::serve(listener, router, limits, &hosts, stopped).await {
             let what = match port {
                 Port::Api => "API",
                 Port::Control => "control API",

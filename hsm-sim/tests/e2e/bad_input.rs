@@ -184,7 +184,8 @@ async fn e2e_rubbish_on_the_apis_gets_a_reason() {
 
 async fn control(region: &Region, path: &str, body: &str, headers: &[(&str, &str)]) -> (u16, String) {
     use http_body_util::{BodyExt, Full};
-    let mut request = hyper::Request::post(format!("{}{path}", region.ready.control_url));
+    let mut request = hyper::Request::post(format!("{}{path}", region.ready.control_url))
+        .header("authorization", format!("Bearer {}", region.ready.control_token));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

@@ -84,7 +84,7 @@ async fn e2e_engine_mixed_the_master_key_is_rotated_on_both() {
     region.kill();
     let _ = going.kill();
     going.wait().unwrap();
-    let region = up(&data, &[]);
+    let region = up(&data, &["--faults"]);
     text("resume");
     let twice = status_once(&region.control(), all_serve).await.pattern;
     assert_ne!(once, twice);

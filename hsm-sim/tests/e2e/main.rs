@@ -6,6 +6,7 @@
 
 mod common;
 
+mod attack_control;
 mod attack_ports;
 mod bad_input;
 mod crash;

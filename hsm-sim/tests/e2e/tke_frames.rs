@@ -152,6 +152,8 @@ async fn tapped_ceremony_and_rotation(folder: &Path, tap: &Tap) {
         rotation: RotationProfile::default(),
         accepted: keystore::Accepted::default(),
         port: 0,
+        faults: None,
+        hosts: Vec::new(),
         ready_file: None,
         program: Some(Tap::program(folder)),
     };

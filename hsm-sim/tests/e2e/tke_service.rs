@@ -154,8 +154,9 @@ async fn attack_a_caller_that_hangs_up_leaves_no_command_unrecorded() {
     let url: hyper::Uri = format!("{}/hsms/{}", tke.base, units[0].1).parse().unwrap();
     let mut stream = TcpStream::connect(url.authority().unwrap().as_str()).unwrap();
     let (path, token, len) = (url.path(), &tke.token, body.len());
-    let header =
-        format!("POST {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\nContent-Length: {len}");
+    let header = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nContent-Length: {len}"
+    );
     stream.write_all(format!("{header}\r\n\r\n{body}").as_bytes()).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the service answered");
@@ -271,7 +272,7 @@ async fn e2e_a_manual_region_serves_once_its_units_hold_one_master_key() {
     let other = other.unwrap();
     let said = String::from_utf8(other.stderr).unwrap();
     assert!(!other.status.success() && said.contains("manual ceremony"), "{said}");
-    let region = up(&data, &[]);
+    let region = up(&data, &["--faults"]);
     assert_eq!(region.rest().unwrap(&key, &ciphertext).await.as_deref(), Ok("YQ=="));
 
     // A zeroized unit stays zeroized until its administrators set it up.

@@ -76,11 +76,10 @@ def refused(status, code, call, *args, **kwargs):
     raise AssertionError(f"expected {status} {code}, and it went well")
 
 
-def control(ready, path, request):
-    answer = urllib.request.urlopen(
-        urllib.request.Request(ready["control_url"] + path, data=json.dumps(request).encode(), method="POST")
-    )
-    return json.load(answer)
+def control(ready, path, request=None):
+    data = None if request is None else json.dumps(request).encode()
+    headers = {"Authorization": "Bearer " + ready["control_token"]}
+    return json.load(urllib.request.urlopen(urllib.request.Request(ready["control_url"] + path, data, headers)))
 
 
 def wrap_and_unwrap(kp):
@@ -252,7 +251,7 @@ def main():
 
 
 def status(ready):
-    return json.load(urllib.request.urlopen(ready["control_url"] + "/status"))
+    return control(ready, "/status")
 
 
 if __name__ == "__main__":

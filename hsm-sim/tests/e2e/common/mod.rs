@@ -74,10 +74,15 @@ impl Region {
         let ready_file = data.with_extension("ready.json");
         let _ = std::fs::remove_file(&ready_file);
         let log = data.with_extension("log");
+        // Most tests of manual ceremonies inject faults.
+        let is_manual = extra.contains(&"manual");
+        let chosen = extra.iter().any(|argument| argument.starts_with("--faults"));
+        let faults: &[&str] = if is_manual && !chosen { &["--faults"] } else { &[] };
         let any_port: &[&str] = if extra.contains(&"--port") { &[] } else { &["--port", "0"] };
         let mut process = program
             .arg("up")
             .args(any_port)
+            .args(faults)
             .arg("--data")
             .arg(data)
             .arg("--ready-file")
@@ -114,7 +119,7 @@ impl Region {
 
     /// A client of the control API.
     pub(crate) fn control(&self) -> hsm_sim::control::ControlClient {
-        hsm_sim::control::ControlClient::at(&self.ready.control_url)
+        hsm_sim::control::ControlClient::at(&self.ready.control_url, &self.ready.control_token).unwrap()
     }
 
     /// A client of the Key Protect API as the first manager.
