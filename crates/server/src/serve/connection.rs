@@ -21,7 +21,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -53,7 +53,7 @@ pub(super) async fn connection(
         };
         let answer = router.clone().oneshot(request.map(body));
         let (activity, unread) = (Arc::clone(activity), Arc::clone(&unread));
-        Box::pin(async move {
+        let mut answering = Box::pin(async move {
             let mut answer = answer.await?;
             if unread.load(Ordering::Relaxed) {
                 // The rest of the body is discarded, then the connection ends. A client that was not told would send its
@@ -61,6 +61,16 @@ pub(super) async fn connection(
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             activity.end_request();
+            Ok::<_, Infallible>(answer)
+        });
+        // The handler begins at once. hyper looks for the client's end first otherwise, so that it would depend on chance
+        // whether a request is carried out whose client sends it and hangs up.
+        let begun = answering.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        Box::pin(async move {
+            let answer = match begun {
+                Poll::Ready(answer) => answer,
+                Poll::Pending => answering.await,
+            };
             // hyper reads during a request to notice its client's end, and not again once it has answered: the stream is
             // to be asked again now that the time of the next request counts.
             poll_fn(|context| {
@@ -68,7 +78,7 @@ pub(super) async fn connection(
                 Poll::Ready(())
             })
             .await;
-            Ok::<_, Infallible>(answer)
+            answer
         })
     });
     let paced = PacedStream::new(stream, Arc::clone(activity), limits);
