@@ -14,6 +14,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::{Duration, Instant};
 use tke::rotation::RotationService;
+use tke::service::is_loopback_host;
 use tke::unit::{PortError, UnitPort};
 use uuid::Uuid;
 use wire::tke::{
@@ -90,10 +91,7 @@ impl ServiceClient {
         let invalid = || ClientError::AddressInvalid(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| invalid())?;
         let host = uri.host().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(invalid)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let is_local =
-            host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if !is_local {
+        if !is_loopback_host(host) {
             return Err(ClientError::PlainHttp(url.to_owned()));
         }
         let text = Zeroizing::new(format!("Bearer {token}"));

@@ -16,7 +16,7 @@ mod config;
 mod error;
 mod key;
 
-pub use client::{SigningService, SigningServiceTimeouts};
+pub use client::{SigningService, SigningServiceTimeouts, is_loopback_host};
 pub use config::{KeyName, NamedKey, SERVICE_KEYS_VARIABLE, SERVICE_URL_VARIABLE, Token, parse_keys};
 pub use error::SigningServiceError;
 pub use key::SigningServiceKey;

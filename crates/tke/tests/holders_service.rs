@@ -136,6 +136,25 @@ fn a_list_of_keys_is_read_with_and_without_tokens() {
 }
 
 #[test]
+fn attack_tokens_of_signature_keys_are_not_shown_to_a_network() {
+    for shown in [
+        "http://192.0.2.1:8080",
+        "http://signing.example",
+        "http://localhost.example",
+        "http://127.0.0.1.example:1",
+        "http://[2001:db8::1]:1/path",
+        "http://user@signing.example",
+    ] {
+        let service = SigningService::trusting(shown, SigningServiceTimeouts::default(), &[]);
+        assert!(matches!(service, Err(SigningServiceError::PlainHttp(_))), "{shown}");
+    }
+    for local in ["http://127.0.0.1:1", "http://localhost/path", "http://[::1]:1", "https://signing.example"]
+    {
+        assert!(SigningService::trusting(local, SigningServiceTimeouts::default(), &[]).is_ok(), "{local}");
+    }
+}
+
+#[test]
 fn an_address_is_http_or_https() {
     for bad in ["", "localhost", "ftp://host", "http://", "http://host/?x=1", "https://a b"] {
         let service = SigningService::trusting(bad, SigningServiceTimeouts::default(), &[]);

@@ -13,11 +13,20 @@ use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest response body that is read, in bytes.
 const MAX_RESPONSE_LEN: usize = 16 * 1024;
+
+/// Whether the host of a URI is a name or an address of the loopback interface, where plain HTTP shows nothing to a network.
+#[must_use]
+pub fn is_loopback_host(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
 
 /// Time limits of a request to a signing service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +53,12 @@ pub struct SigningService {
 }
 
 impl SigningService {
-    /// The service at this address, `http` or `https`. With `https`, the root certificates of the operating system are
-    /// trusted. With `http`, tokens can be read on the network: use it on this machine only.
+    /// The service at this address: `https`, or `http` on this machine. With `https`, the root certificates of the operating
+    /// system are trusted.
     ///
     /// # Errors
-    /// [`SigningServiceError::AddressInvalid`], [`SigningServiceError::NoRoots`].
+    /// [`SigningServiceError::AddressInvalid`]; [`SigningServiceError::PlainHttp`] for `http` on another machine;
+    /// [`SigningServiceError::NoRoots`].
     pub fn new(url: &str, timeouts: SigningServiceTimeouts) -> Result<Self, SigningServiceError> {
         let mut roots = RootCertStore::empty();
         if url.starts_with("https:") {
@@ -63,7 +73,7 @@ impl SigningService {
     /// The service at this address. With `https`, only these root certificates (DER) are trusted.
     ///
     /// # Errors
-    /// [`SigningServiceError::AddressInvalid`], [`SigningServiceError::NoRoots`].
+    /// As [`SigningService::new`].
     pub fn trusting(
         url: &str,
         timeouts: SigningServiceTimeouts,
@@ -84,8 +94,10 @@ impl SigningService {
         let invalid = || SigningServiceError::AddressInvalid(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| invalid())?;
         let known = matches!(uri.scheme_str(), Some("http" | "https"));
-        if !known || uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
-            return Err(invalid());
+        let host = uri.host().filter(|host| known && !host.is_empty() && uri.query().is_none());
+        let host = host.ok_or_else(invalid)?;
+        if uri.scheme_str() == Some("http") && !is_loopback_host(host) {
+            return Err(SigningServiceError::PlainHttp(url.to_owned()));
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)

@@ -8,8 +8,16 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum SigningServiceError {
     /// The address is not `http://host[:port][/path]` or the same with `https`.
-    #[error("`{0}` is not the address of a signing service: write http://HOST:PORT or https://HOST")]
+    #[error(
+        "`{0}` is not the address of a signing service: write https://HOST, or http://127.0.0.1:PORT on this machine"
+    )]
     AddressInvalid(String),
+    /// Plain HTTP to another machine would show tokens, and what is signed, to the network.
+    #[error(
+        "{0} is on another machine: over plain http, the tokens of signature keys could be read on the network. Use https, \
+         or a tunnel that ends on this machine"
+    )]
+    PlainHttp(String),
     /// The name of a key has characters other than letters, digits, `-`, `.`, `_` and `~`.
     #[error("`{0}` is not a valid key name: use letters, digits, `-`, `.`, `_` and `~`")]
     NameInvalid(String),
