@@ -146,6 +146,9 @@ pub struct UpArgs {
     /// Write addresses and credentials to this file, as JSON, once the region serves.
     #[arg(long)]
     pub ready_file: Option<PathBuf>,
+    /// Print credentials, too. They can end up in logs; without this, lines to paste read them from the data directory.
+    #[arg(long)]
+    pub show_credentials: bool,
     /// Start with a keystore that is older than it has been: later changes are lost, purged keys may be back
     #[arg(long)]
     pub accept_older_keystore: bool,
@@ -381,7 +384,7 @@ mod tests {
     fn documented_commands_parse() {
         for line in [
             "up --rotation strict",
-            "up --faults --port 0",
+            "up --faults --port 0 --show-credentials",
             "up --faults=off --host kms.example",
             "up --engine az1=soft --engine az2=pkcs11:softhsm",
             "demo --engine pkcs11:softhsm",

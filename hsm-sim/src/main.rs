@@ -128,6 +128,7 @@ fn serve_unit(args: ServeUnitArgs) -> Outcome {
 
 async fn up(args: UpArgs) -> Outcome {
     let mut stopped = std::pin::pin!(stop_signal()?);
+    let show_credentials = args.show_credentials;
     let starting = Region::start(UpOptions {
         wanted: args.wanted()?,
         rotation: args.rotation.into(),
@@ -144,7 +145,7 @@ async fn up(args: UpArgs) -> Outcome {
         // Units end with the process that started them.
         () = &mut stopped => return Ok(ExitCode::SUCCESS),
     };
-    match output::print(&region.ready().greeting()) {
+    match output::print(&region.ready().greeting(show_credentials)) {
         // The region serves even if its standard output is closed; the ready file has the same information.
         Ok(()) | Err(OutputError::Closed) => stopped.await,
         Err(e) => {

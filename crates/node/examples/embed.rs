@@ -8,7 +8,7 @@ use axum::http::Request;
 use axum::{Router, routing::get};
 use host::Endpoint;
 use node::{Instance, Node, ServiceKind, StaticDirectory, StoreConfig, UnitEntry};
-use server::auth::{Auth, AuthConfig, Identity, SigningKey};
+use server::auth::{Auth, AuthConfig, Grants, Identity, SigningKey};
 use std::error::Error;
 use std::sync::{Arc, Mutex};
 use tower::ServiceExt as _;
@@ -42,7 +42,7 @@ async fn router() -> Result<(Node, Router), Box<dyn Error>> {
     let id = kms::InstanceId(uuid::Uuid::from_u128(1));
     let (region, account) = ("us-south".to_owned(), "account".to_owned());
     let instance = Instance { id, region, account: account.clone(), kind: ServiceKind::HyperProtect };
-    let alice = Identity { iam_id: "IBMid-alice".to_owned(), account };
+    let alice = Identity { iam_id: "IBMid-alice".to_owned(), account, grants: Grants::application([id]) };
     let mut auth = AuthConfig::new(SigningKey::random()?);
     auth.tokens = vec![(TOKEN.to_owned().into(), alice)];
     let store = StoreConfig::Memory.open().await?;

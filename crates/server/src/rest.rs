@@ -10,7 +10,8 @@
 //! The rest of the API (policies, rings, aliases of existing keys, import tokens, registrations, KMIP management) answers
 //! 501, which clients do not retry, and so do `search` and `filter` of lists.
 //!
-//! Checks are made in this order: token (401), key service open (503), instance header (400), instance (404), query (400),
+//! Checks are made in this order: token and role (401), key service open (503), instance header (400), instance (404, or
+//! 401 if the caller is not for it), query (400),
 //! body (400), and then those of the key service: key, kind, state, timers.
 
 mod access;

@@ -3,7 +3,7 @@
 //! [`wire::tke`] has requests and bodies. The service forwards requests and reads of them what the audit log records. It
 //! can neither create nor change one: administrators sign requests, and modules sign responses.
 //!
-//! Checks are made in this order: token (401), instance (404), unit (404), length (413), body (400).
+//! Checks are made in this order: token (401), role (403), instance (404, or 403 if the caller is not for it), unit (404), length (413), body (400).
 
 mod error;
 mod forward;
@@ -21,7 +21,7 @@ pub use port::{
 pub use units::hsm_id;
 
 use crate::access;
-use crate::auth::Auth;
+use crate::auth::{Action, Auth};
 use crate::completion::to_completion;
 use axum::Router;
 use axum::extract::{FromRequestParts, Path};
@@ -69,12 +69,13 @@ impl<A: Administration> FromRequestParts<Arc<TkeState<A>>> for InstanceAccess {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<TkeState<A>>) -> Result<Self, Failure> {
-        let caller = access::caller(&state.auth, parts).ok_or_else(Failure::unauthorized)?.0;
+        let caller = access::check(&state.auth, parts, Action::Administer).map_err(Failure::denied)?;
         let path = Path::<HashMap<String, String>>::from_request_parts(parts, state).await;
         let named = path.ok().and_then(|Path(path)| Uuid::try_parse(path.get("instance")?).ok());
         let served = named.map(InstanceId).filter(|named| state.node.instances().contains(named));
         let instance = served.ok_or_else(Failure::no_instance)?;
-        Ok(Self { caller, instance })
+        access::check_instance(&caller, instance).map_err(Failure::denied)?;
+        Ok(Self { caller: caller.iam_id, instance })
     }
 }
 

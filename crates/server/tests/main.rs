@@ -8,5 +8,6 @@ mod common;
 mod attack;
 mod refusals;
 mod rest;
+mod roles;
 mod rotation;
 mod serve;

@@ -348,8 +348,16 @@ async fn the_token_service_gives_tokens_that_are_good() {
         assert_eq!(key.resource()["createdBy"], BOB);
         let form =
             format!("grant_type=refresh_token&refresh_token={}", granted["refresh_token"].as_str().unwrap());
-        let again = bench.call(Method::POST, path).body(form).send().await;
+        let again = bench.call(Method::POST, path).body(form.clone()).send().await;
         assert!(again.json()["access_token"].is_string());
+        // It can be used once, and the answer says so.
+        let reused = bench.call(Method::POST, path).body(form).send().await;
+        assert_eq!(
+            (reused.status, &reused.json()["errorCode"]),
+            (StatusCode::BAD_REQUEST, &json!("BXNIM0408E"))
+        );
+        assert!(reused.json()["errorMessage"].as_str().unwrap().contains("used before"));
+        assert_eq!((&claims["aud"], &claims["roles"]), (&json!(["kms"]), &json!(["manager", "key-purge"])));
     }
     for (form, code) in [
         ("grant_type=urn:ibm:params:oauth:grant-type:apikey&apikey=wrong", "BXNIM0415E"),

@@ -17,6 +17,8 @@ pub const CODE_BAD_FORM: &str = "BXNIM0109E";
 pub const CODE_BAD_GRANT: &str = "BXNIM0406E";
 /// Error code for an invalid refresh token.
 pub const CODE_BAD_REFRESH: &str = "BXNIM0408E";
+/// Error code for a failure of the service.
+pub const CODE_FAILURE: &str = "BXNIM0500E";
 
 /// Credential in a token request.
 pub enum TokenRequest {
@@ -113,6 +115,13 @@ pub struct Claims {
     pub exp: u64,
     /// URL of the issuer.
     pub iss: String,
+    /// APIs that the token is for: `kms`, `tke`.
+    pub aud: Vec<String>,
+    /// Roles of the caller.
+    pub roles: Vec<String>,
+    /// Instances that the caller has these roles on; absent for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instances: Option<Vec<uuid::Uuid>>,
     /// Grant type of the request.
     pub grant_type: String,
     /// Always `ibm openid`.

@@ -19,10 +19,13 @@ pub struct Identity {
     pub instance_id: Uuid,
     /// A second, separate instance on the same crypto units.
     pub instance_id_2: Uuid,
-    /// API key that the token service accepts.
+    /// API key of an application of the first instance.
     pub api_key: String,
-    /// Static bearer tokens of two managers.
+    /// Static bearer tokens of two managers of keys.
     pub tokens: [String; 2],
+    /// Credentials that regions of earlier versions do not have.
+    #[serde(flatten)]
+    pub credentials: Credentials,
     /// Key that the token service signs with, in hexadecimal.
     pub token_key: String,
     /// Ceremony that sets the units up.
@@ -31,6 +34,18 @@ pub struct Identity {
     /// Engines that hold the units' keys.
     #[serde(default)]
     pub engines: Engines,
+}
+
+/// Credentials that are made when a region is opened without them.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Credentials {
+    /// API key of an application of the second instance.
+    pub api_key_2: String,
+    /// API key of the operator, who administers crypto units and instances.
+    pub operator_api_key: String,
+    /// Static bearer token of the operator.
+    pub operator_token: String,
 }
 
 /// Settings that a start requests; `None` keeps the setting of the region.
@@ -58,10 +73,27 @@ impl Identity {
             instance_id_2: random_uuid()?,
             api_key: random_hex(22)?,
             tokens: [random_hex(32)?, random_hex(32)?],
+            credentials: Credentials::default(),
             token_key: random_hex(32)?,
             ceremony,
             engines: Engines::default(),
         })
+    }
+}
+
+impl Credentials {
+    /// Makes those that are missing. `true` if there were some.
+    pub(super) fn complete(&mut self) -> io::Result<bool> {
+        let mut made = false;
+        let all =
+            [(&mut self.api_key_2, 22), (&mut self.operator_api_key, 22), (&mut self.operator_token, 32)];
+        for (credential, len) in all {
+            if credential.is_empty() {
+                *credential = random_hex(len)?;
+                made = true;
+            }
+        }
+        Ok(made)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The ready file: addresses and credentials of a running region, for programs.
 
-use super::{CeremonyKind, UnitProcess, ZONES};
+use super::{CeremonyKind, DataDir, UnitProcess, ZONES};
 use crate::files;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -29,10 +29,19 @@ pub struct ReadyFile {
     pub instance_id: Uuid,
     /// A second instance, separate from the first.
     pub instance_id_2: Uuid,
-    /// API key that the token service accepts.
+    /// API key of an application of the first instance. It uses and manages keys, and administers nothing.
     pub api_key: String,
-    /// Static bearer tokens of two managers, without the `Bearer ` before them.
+    /// API key of an application of the second instance.
+    #[serde(default)]
+    pub api_key_2: String,
+    /// Static bearer tokens of two managers of the keys of both instances, without the `Bearer ` before them.
     pub tokens: Vec<String>,
+    /// API key of the operator, who administers crypto units and instances, and uses no keys.
+    #[serde(default)]
+    pub operator_api_key: String,
+    /// Static bearer token of the operator.
+    #[serde(default)]
+    pub operator_token: String,
     /// Name of the region.
     pub region: String,
     /// Zones of the region.
@@ -50,9 +59,10 @@ pub struct ReadyFile {
 }
 
 impl ReadyFile {
-    /// The text printed when the region has started: how to use it, with lines to paste.
+    /// The text printed when the region has started: how to use it, with lines to paste. Unless `shown`, these read
+    /// credentials from the ready file in the data directory.
     #[must_use]
-    pub fn greeting(&self) -> String {
+    pub fn greeting(&self, shown: bool) -> String {
         let ReadyFile {
             rest_url,
             iam_url,
@@ -66,10 +76,11 @@ impl ReadyFile {
         let units: Vec<String> = self.units.iter().map(ReadyUnit::shown).collect();
         let units = units.join(", ");
         let data = self.data.display();
-        let clients = self.clients();
+        let clients = self.clients(shown);
+        let credentials = self.file();
         let (serves, ceremony) = match self.ceremony {
-            CeremonyKind::Development => ("serves", self.development_note()),
-            CeremonyKind::Manual => ("is up", self.manual_note()),
+            CeremonyKind::Development => ("serves", self.development_note(shown)),
+            CeremonyKind::Manual => ("is up", self.manual_note(shown)),
         };
         format!(
             r#"region {region} {serves}: zones {}, crypto units {units}
@@ -80,6 +91,7 @@ impl ReadyFile {
   health, metrics  {operator_url}
   instances        {instance_id}, {instance_id_2}
   data             {data}
+  credentials      {credentials} (yours alone; applications: api_key, tokens; operator: operator_token)
 
 {ceremony}
 
@@ -92,42 +104,46 @@ Ctrl-C stops the region and keeps every key."#,
         )
     }
 
-    fn development_note(&self) -> String {
+    fn development_note(&self, shown: bool) -> String {
         format!(
             r#"DEVELOPMENT CEREMONY: the administrators' signature keys and the parts of the master key lie in
 {}/ceremony in the clear. Both instances share these units and that master key. Do not keep real keys here.
 To inspect the units with an administrator's tools:
 {}"#,
             self.data.display(),
-            self.tke_exports(),
+            self.tke_exports(shown),
         )
     }
 
-    fn manual_note(&self) -> String {
+    fn manual_note(&self, shown: bool) -> String {
         format!(
             r#"MANUAL CEREMONY: the region serves keys once you have given its crypto units administrators, thresholds and a
 master key, the same for all operational units. Nothing has to be restarted. With an administrator's tools:
 {}"#,
-            self.tke_exports(),
+            self.tke_exports(shown),
         )
     }
 
-    fn tke_exports(&self) -> String {
+    fn tke_exports(&self, shown: bool) -> String {
         format!(
             "  export TKE_URL={} TKE_INSTANCE={}\n  export TKE_TOKEN={} TKE_ROOT={}",
             self.tke_url,
             self.instance_id,
-            self.token(),
+            self.for_shell(shown, &self.operator_token, ".operator_token"),
             self.root_certificate.display(),
         )
     }
 
-    fn clients(&self) -> String {
-        let ReadyFile { rest_url, iam_url, instance_id, api_key, .. } = self;
+    fn clients(&self, shown: bool) -> String {
+        let ReadyFile { rest_url, iam_url, instance_id, .. } = self;
+        let api_key = if shown { self.api_key.clone() } else { "<api_key>".to_owned() };
+        let api_key_for_shell = self.for_shell(shown, &self.api_key, ".api_key");
+        let token = self.tokens.first().map_or("", String::as_str);
+        let token = self.for_shell(shown, token, ".tokens[0]");
         format!(
             r#"IBM's Python client (pip install keyprotect), from the environment:
   export IBM_KEY_PROTECT_API_URL={rest_url} IBM_KEY_PROTECT_API_AUTH_TYPE=iam
-  export IBM_KEY_PROTECT_API_APIKEY={api_key} IBM_KEY_PROTECT_API_AUTH_URL={iam_url}
+  export IBM_KEY_PROTECT_API_APIKEY={api_key_for_shell} IBM_KEY_PROTECT_API_AUTH_URL={iam_url}
 
 IBM's Go client (github.com/IBM/keyprotect-go-client):
   kp.New(kp.ClientConfig{{BaseURL: "{rest_url}", TokenURL: "{iam_url}/oidc/token",
@@ -138,13 +154,18 @@ IBM's Node client (@ibm-cloud/ibm-key-protect):
     url: '{iam_url}'}}), serviceUrl: '{rest_url}'}})
 
 curl:
-  curl -H 'Authorization: Bearer {}' -H 'Bluemix-Instance: {instance_id}' {rest_url}/api/v2/keys"#,
-            self.token(),
+  curl -H "Authorization: Bearer {token}" -H 'Bluemix-Instance: {instance_id}' {rest_url}/api/v2/keys"#
         )
     }
 
-    fn token(&self) -> &str {
-        self.tokens.first().map_or("", String::as_str)
+    /// A credential in a command line: itself, or a command that reads it from the ready file.
+    fn for_shell(&self, shown: bool, credential: &str, query: &str) -> String {
+        if shown { credential.to_owned() } else { format!("$(jq -r '{query}' '{}')", self.file()) }
+    }
+
+    /// The ready file in the data directory.
+    fn file(&self) -> String {
+        DataDir::ready_file(&self.data).display().to_string()
     }
 }
 

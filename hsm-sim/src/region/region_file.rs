@@ -61,8 +61,9 @@ impl RegionFile {
         }
         opened.places = places;
         opened.identity.engines = opened.identity.engines.with(&wanted.engines, data)?;
+        let made = opened.identity.credentials.complete().map_err(unusable)?;
         let stays = |stored: &Self| {
-            stored.places == opened.places && stored.identity.engines == opened.identity.engines
+            !made && stored.places == opened.places && stored.identity.engines == opened.identity.engines
         };
         if !stored.as_ref().is_some_and(stays) {
             opened.save(data)?;
@@ -272,6 +273,22 @@ mod tests {
         });
         let opened = open(&data).unwrap();
         assert_eq!((opened.identity.ceremony, counts(&opened)), (CeremonyKind::Development, [2, 0, 0]));
+    }
+
+    #[test]
+    fn a_region_without_an_operator_gets_one_and_its_application_keeps_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(&folder.path().join("data")).unwrap();
+        let first = open(&data).unwrap().identity;
+        let new = ["api_key_2", "operator_api_key", "operator_token"];
+        edit(&data, |content| new.iter().for_each(|name| assert!(content.remove(*name).is_some(), "{name}")));
+        let opened = open(&data).unwrap().identity;
+        assert_eq!((&opened.api_key, &opened.tokens), (&first.api_key, &first.tokens));
+        let made = &opened.credentials;
+        assert!(!made.operator_token.is_empty() && made.operator_token != first.credentials.operator_token);
+        assert!(!made.api_key_2.is_empty() && !made.operator_api_key.is_empty());
+        let again = open(&data).unwrap().identity.credentials;
+        assert!(made.operator_token == again.operator_token, "it changes at each start");
     }
 
     #[test]

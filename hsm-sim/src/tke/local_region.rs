@@ -38,7 +38,7 @@ impl Discover for LocalRegion {
         let root = data.join("factory/root.der");
         Ok(Connection {
             url: ready.tke_url,
-            token: Zeroizing::new(ready.tokens.into_iter().next().unwrap_or_default()),
+            token: Zeroizing::new(ready.operator_token),
             instance: ready.instance_id,
             module_root: root.exists().then_some(root),
         })

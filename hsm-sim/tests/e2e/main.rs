@@ -8,6 +8,7 @@ mod common;
 
 mod attack_control;
 mod attack_ports;
+mod attack_roles;
 mod bad_input;
 mod crash;
 mod earlier_region;

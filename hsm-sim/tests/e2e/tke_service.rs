@@ -53,7 +53,8 @@ async fn e2e_tke_lists_units_and_takes_nothing_else_than_it_should() {
     assert_eq!((snapshot.attributes.signature_threshold, snapshot.administrators.len()), (2, 2));
 
     // A token from the token service is accepted like a static one.
-    let form = format!("grant_type=urn:ibm:params:oauth:grant-type:apikey&apikey={}", region.ready.api_key);
+    let form =
+        format!("grant_type=urn:ibm:params:oauth:grant-type:apikey&apikey={}", region.ready.operator_api_key);
     let request = hyper::Request::post(format!("{}/identity/token", region.ready.iam_url))
         .header("content-type", "application/x-www-form-urlencoded")
         .body(http_body_util::Full::from(form))
@@ -137,7 +138,7 @@ async fn e2e_tke_says_when_the_outcome_of_a_command_is_unknown() {
     assert_eq!(outcomes, ["failure", "unknown"], "{lines:#?}");
     assert!(lines.iter().all(|line| line["action"] == "hs-crypto.tke-cryptounit.reset"), "{lines:#?}");
     assert_eq!(lines[0]["target"]["name"], units[0].0.location.to_string());
-    assert_eq!(lines[0]["initiator"]["id"], "IBMid-DEV0000001");
+    assert_eq!(lines[0]["initiator"]["id"], "iam-ServiceId-OPERATOR");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -207,7 +208,8 @@ async fn e2e_a_manual_region_serves_once_its_units_hold_one_master_key() {
     let (code, health) = top.send("GET", "/readyz", "").await;
     assert!(code == 503 && health["reason"].as_str().unwrap().contains("imprint mode"), "{health}");
     assert_eq!(top.send("GET", "/livez", "").await.0, 200);
-    let form = format!("grant_type=urn:ibm:params:oauth:grant-type:apikey&apikey={}", region.ready.api_key);
+    let form =
+        format!("grant_type=urn:ibm:params:oauth:grant-type:apikey&apikey={}", region.ready.operator_api_key);
     assert_eq!(top.send("POST", "/identity/token", &form).await.0, 200);
 
     // The units have different master keys: the region waits.

@@ -13,7 +13,7 @@ use keystore::{AnyStore, MemoryStore, StoreIdentity, WallClock};
 use kms::InstanceId;
 use node::{Clock, Instance, JobTiming, Node, NodeBuilder, ServiceKind, StaticDirectory, UnitDirectory};
 use serde_json::{Value, json};
-use server::auth::{Auth, AuthConfig, Identity, SigningKey};
+use server::auth::{Auth, AuthConfig, Grants, Identity, Role, SigningKey};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -91,7 +91,9 @@ impl Region {
     }
 
     fn builder_over(&self, directory: impl UnitDirectory, name: &str, lease: Duration) -> NodeBuilder {
-        let identity = Identity { iam_id: "IBMid-alice".to_owned(), account: "acc".to_owned() };
+        // One caller for everything; roles are tested where they are checked.
+        let grants = Grants { roles: Role::ALL.to_vec(), instances: None };
+        let identity = Identity { iam_id: "IBMid-alice".to_owned(), account: "acc".to_owned(), grants };
         let mut auth = AuthConfig::new(SigningKey::random().unwrap());
         auth.tokens = vec![(TOKEN.to_owned().into(), identity.clone())];
         auth.api_keys = vec![(API_KEY.to_owned().into(), identity)];

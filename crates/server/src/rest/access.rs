@@ -4,13 +4,15 @@ use super::error::Failure;
 use super::{Instance, RestState, op};
 use crate::KeyService;
 use crate::access::{self, only};
+use crate::auth::Action;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, Method, Uri};
 use kms::{Call, InstanceId, KeyRef, OpId};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
+use wire::rest;
 
 const INSTANCE: HeaderName = HeaderName::from_static("bluemix-instance");
 
@@ -49,10 +51,13 @@ impl FromRequestParts<Arc<RestState>> for Access {
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<RestState>) -> Result<Self, Failure> {
         let headers = &parts.headers;
-        let caller = access::caller(&state.auth, parts).ok_or_else(Failure::unauthorized)?.0;
+        let action = action(&parts.method, &parts.uri);
+        let caller = access::check(&state.auth, parts, action).map_err(Failure::denied)?;
         let kms = (state.service)().map_err(Failure::not_serving)?;
         let id = instance_id(headers).ok_or_else(Failure::bad_instance_header)?;
         let instance = state.instances.get(&id).ok_or_else(|| Failure::no_instance(id))?;
+        access::check_instance(&caller, id).map_err(Failure::denied)?;
+        let caller = caller.iam_id;
         let op = op::of_request(&parts.method, &parts.uri, headers, id, &caller)?;
         Ok(Self {
             kms,
@@ -63,6 +68,30 @@ impl FromRequestParts<Arc<RestState>> for Access {
             deadline: state.deadline,
             op,
         })
+    }
+}
+
+/// What a request does, by its method and its path below `/api/v2`. What is not named needs the most.
+fn action(method: &Method, uri: &Uri) -> Action {
+    let path: Vec<&str> = uri.path().trim_start_matches('/').split('/').collect();
+    let deprecated = || rest::action(uri.query().unwrap_or_default()).ok().flatten();
+    match (method.as_str(), path.as_slice()) {
+        ("GET" | "HEAD", ["keys"] | ["keys", _, "metadata" | "versions"]) => Action::Use,
+        ("GET" | "HEAD", ["keys", _]) => Action::ReadMaterial,
+        ("POST", ["keys"]) => Action::Write,
+        ("POST", ["keys", _, "actions", name]) => key_action(name),
+        ("POST", ["keys", _]) => deprecated().map_or(Action::Manage, |name| key_action(&name)),
+        ("DELETE", ["keys", _, "purge"]) => Action::Purge,
+        _ => Action::Manage,
+    }
+}
+
+/// What an action on a key does, by its name.
+fn key_action(name: &str) -> Action {
+    match name {
+        "wrap" | "unwrap" | "rewrap" => Action::Use,
+        "rotate" => Action::Write,
+        _ => Action::Manage,
     }
 }
 
@@ -107,5 +136,45 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyPath {
             }
         }
         Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::action;
+    use crate::auth::Action;
+    use axum::http::Method;
+
+    #[test]
+    fn requests_need_what_they_do() {
+        for (method, uri, needed) in [
+            (Method::GET, "/keys", Action::Use),
+            (Method::HEAD, "/keys?limit=1", Action::Use),
+            (Method::GET, "/keys/1/metadata", Action::Use),
+            (Method::GET, "/keys/1/versions", Action::Use),
+            (Method::GET, "/keys/1", Action::ReadMaterial),
+            (Method::HEAD, "/keys/1", Action::ReadMaterial),
+            (Method::POST, "/keys", Action::Write),
+            (Method::POST, "/keys/1/actions/wrap", Action::Use),
+            (Method::POST, "/keys/1/actions/unwrap", Action::Use),
+            (Method::POST, "/keys/1/actions/rewrap", Action::Use),
+            (Method::POST, "/keys/1/actions/rotate", Action::Write),
+            (Method::POST, "/keys/1/actions/enable", Action::Manage),
+            (Method::POST, "/keys/1/actions/disable", Action::Manage),
+            (Method::POST, "/keys/1/actions/%77rap", Action::Manage),
+            (Method::POST, "/keys/1?action=wrap", Action::Use),
+            (Method::POST, "/keys/1?action=rotate", Action::Write),
+            (Method::POST, "/keys/1?action=restore", Action::Manage),
+            (Method::POST, "/keys/1?action=wrap&action=disable", Action::Manage),
+            (Method::POST, "/keys/1", Action::Manage),
+            (Method::POST, "/keys/1/restore", Action::Manage),
+            (Method::DELETE, "/keys/1", Action::Manage),
+            (Method::DELETE, "/keys/1/purge", Action::Purge),
+            (Method::PATCH, "/keys/1", Action::Manage),
+            (Method::GET, "/key_rings", Action::Manage),
+            (Method::PUT, "/instance/policies", Action::Manage),
+        ] {
+            assert_eq!(action(&method, &uri.parse().unwrap()), needed, "{method} {uri}");
+        }
     }
 }

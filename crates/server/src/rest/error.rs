@@ -39,6 +39,13 @@ impl Failure {
         Self { status, resource: ErrorResource::bare(status, what), retry_after: None }
     }
 
+    /// The caller is unknown, or may not do this: the original answers both in the same way.
+    pub(super) fn denied(denied: access::Denied) -> Self {
+        match denied {
+            access::Denied::Unauthenticated | access::Denied::Forbidden => Self::unauthorized(),
+        }
+    }
+
     pub(super) fn unauthorized() -> Self {
         Self::bare(401, "The user does not have access to the specified resource")
     }

@@ -1,7 +1,7 @@
 //! Errors of the node as answers.
 
 use super::port::{ForwardError, RemovalFailure, RotationFailure};
-use crate::access;
+use crate::access::{self, Denied};
 use crate::body::BodyFailure;
 use axum::Json;
 use axum::http::{StatusCode, header};
@@ -24,8 +24,18 @@ impl Failure {
         Self { status, error: error.into(), outcome: None }
     }
 
-    pub(super) fn unauthorized() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "a bearer token of this region is needed")
+    /// The caller is unknown, or may not do this.
+    pub(super) fn denied(denied: Denied) -> Self {
+        match denied {
+            Denied::Unauthenticated => {
+                Self::new(StatusCode::UNAUTHORIZED, "an operator's bearer token of this service is needed")
+            }
+            Denied::Forbidden => Self::new(
+                StatusCode::FORBIDDEN,
+                "this credential is not for the administration of this instance: use an operator's. In a simulated \
+                 region it is `operator_token` of ready.json in the data directory; those of applications use keys only",
+            ),
+        }
     }
 
     pub(super) fn no_instance() -> Self {

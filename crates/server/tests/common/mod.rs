@@ -12,7 +12,7 @@ use kms::{
     UnitsError,
 };
 use serde_json::{Value, json};
-use server::auth::{Auth, AuthConfig, Identity, SigningKey};
+use server::auth::{Auth, AuthConfig, Grants, Identity, Role, SigningKey};
 use server::observe::{AnsweredRequest, RequestObserver, observed};
 use server::rest::{Instance, RestState, ServiceKind};
 use server::{KeyService, ServiceSource, ServiceUnits};
@@ -33,6 +33,11 @@ pub(crate) const API_KEY: &str = "api-key-of-bob";
 pub(crate) const ALICE: &str = "IBMid-alice";
 pub(crate) const BOB: &str = "iam-ServiceId-bob";
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The static token of a caller that has this role alone, on [`INSTANCE`] alone.
+pub(crate) fn token_of(role: Role) -> String {
+    format!("static-token-of-{}", role.name())
+}
 
 /// One real unit behind the port, with injected failures.
 pub(crate) struct OneUnit {
@@ -218,11 +223,22 @@ impl Bench {
         let kms = Kms::open(Arc::clone(&store), behind, options, DEADLINE).await.unwrap();
         let kms = Arc::new(kms);
 
-        let identity = |iam_id: &str| Identity { iam_id: iam_id.to_owned(), account: "acc".to_owned() };
+        let identity = |iam_id: &str| Identity {
+            iam_id: iam_id.to_owned(),
+            account: "acc".to_owned(),
+            grants: Grants::application([INSTANCE, OTHER_INSTANCE]),
+        };
         let mut auth = AuthConfig::new(SigningKey::random().unwrap());
         auth.token_life = token_life;
         auth.tokens = vec![(TOKEN.to_owned().into(), identity(ALICE))];
         auth.api_keys = vec![(API_KEY.to_owned().into(), identity(BOB))];
+        for role in Role::ALL {
+            let identity = Identity {
+                grants: Grants { roles: vec![role], instances: Some(vec![INSTANCE]) },
+                ..identity(role.name())
+            };
+            auth.tokens.push((token_of(role).into(), identity));
+        }
         let auth = Arc::new(Auth::new(auth));
         let instance =
             |id, kind| Instance { id, region: "us-south".to_owned(), account: "acc".to_owned(), kind };

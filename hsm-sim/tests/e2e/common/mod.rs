@@ -127,13 +127,13 @@ impl Region {
         Rest::to(&self.ready)
     }
 
-    /// A client of the crypto units' administration, as the first manager.
+    /// A client of the crypto units' administration, as the operator.
     pub(crate) fn tke(&self) -> tke::Tke {
         let root = std::fs::read(&self.ready.root_certificate).unwrap();
         tke::Tke {
             http: Client::builder(TokioExecutor::new()).build_http(),
             base: format!("{}/v1/tke/{}", self.ready.tke_url, self.ready.instance_id),
-            token: self.ready.tokens.first().unwrap().clone(),
+            token: self.ready.operator_token.clone(),
             root: tke_crypto::root_certificate_key(&root).unwrap(),
         }
     }
