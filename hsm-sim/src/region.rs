@@ -13,6 +13,7 @@ mod place;
 mod ready;
 mod region_file;
 mod supervisor;
+mod unit_memory;
 mod up;
 
 pub use ceremony::{CeremonyError, CeremonyKind, DevelopmentCeremony, SocketPort};

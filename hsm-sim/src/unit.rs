@@ -10,6 +10,7 @@ mod orders;
 mod process;
 
 pub use announcement::{Announced, Announcement, AnnouncementInvalid};
+pub(crate) use factory::REVOCATION_FILE;
 pub use factory::{Factory, FactoryFolder};
 pub use orders::{Order, order_line, parse_answer};
 pub use process::{UnitOptions, run};

@@ -7,6 +7,7 @@ mod pages;
 mod prints;
 mod promises;
 mod tests;
+mod threats;
 mod words;
 
 use crate::shell::{Outcome, root};
@@ -20,6 +21,7 @@ pub(crate) fn run() -> Outcome {
         leftovers::check(&files),
         promises::check(&files),
         tests::check()?,
+        threats::check(&files),
         pages::check(&files)?,
         words::check(&files),
         prints::check(&files),

@@ -13,14 +13,17 @@ use crate::{
 use core::ops::Bound;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use unit_api::{Pace, VariantKeys};
+use unit_api::{Pace, UnitMark, VariantKeys};
 
 /// See the crate's own page.
 pub struct Cluster {
     pub(crate) legal: LegalKeys,
     pub(crate) units: Vec<Unit>,
     /// Highest transaction counter that each identity has shown.
-    pub(crate) seen: BTreeMap<Identity, u128>,
+    /// How far each unit had come when it was seen last.
+    pub(crate) seen: BTreeMap<Identity, UnitMark>,
+    /// Marks that were not reported yet.
+    pub(crate) marks: VecDeque<(Identity, UnitMark)>,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) rng: Rng,
     pub(crate) changes: u64,
@@ -69,7 +72,8 @@ impl Cluster {
             units: config.units.into_iter().map(unit).collect(),
             transitions: VecDeque::new(),
             zone: config.zone,
-            seen: BTreeMap::new(),
+            seen: config.seen.into_iter().collect(),
+            marks: VecDeque::new(),
             actions: VecDeque::new(),
             rng: Rng::new(seed),
             changes: 0,
@@ -94,6 +98,12 @@ impl Cluster {
     /// The next change of a unit's state that was not reported yet: for logs.
     pub fn poll_transition(&mut self) -> Option<Transition> {
         self.transitions.pop_front()
+    }
+
+    /// The next unit that has come further than was reported: to be kept, and given to the next cluster as
+    /// [`Config::with_seen`].
+    pub fn poll_mark(&mut self) -> Option<(Identity, UnitMark)> {
+        self.marks.pop_front()
     }
 
     /// Retries, hedges and their budgets.

@@ -1,7 +1,7 @@
 //! Configuration of a cluster.
 
-use crate::UnitNumber;
-use unit_api::VerificationPattern;
+use crate::{Identity, UnitNumber};
+use unit_api::{UnitMark, VerificationPattern};
 
 /// The master keys, the zone and the first units of a cluster.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Config {
     pub zone: String,
     /// The units and their zones, [`MAX_UNITS`](crate::MAX_UNITS) at most, each number once.
     pub units: Vec<(UnitNumber, String)>,
+    /// How far units had come when an earlier cluster saw them last.
+    pub seen: Vec<(Identity, UnitMark)>,
 }
 
 impl Config {
@@ -25,12 +27,18 @@ impl Config {
         zone: impl Into<String>,
         units: impl IntoIterator<Item = (UnitNumber, String)>,
     ) -> Self {
-        Self { pattern, next: None, zone: zone.into(), units: units.into_iter().collect() }
+        Self { pattern, next: None, zone: zone.into(), units: units.into_iter().collect(), seen: Vec::new() }
     }
 
     /// Makes the master key with this pattern legal too.
     #[must_use]
     pub fn with_next(self, next: Option<VerificationPattern>) -> Self {
         Self { next, ..self }
+    }
+
+    /// Fences units that are not in a state that follows one of these.
+    #[must_use]
+    pub fn with_seen(self, seen: impl IntoIterator<Item = (Identity, UnitMark)>) -> Self {
+        Self { seen: seen.into_iter().collect(), ..self }
     }
 }

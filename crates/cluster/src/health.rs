@@ -3,7 +3,7 @@
 use crate::{Instant, UnitNumber};
 use core::fmt;
 use core::time::Duration;
-use unit_api::{Refusal, UnitId, VerificationPattern};
+use unit_api::{Refusal, RolledBack, UnitId, VerificationPattern};
 
 /// Whether a unit gets work, and if not, why.
 ///
@@ -90,13 +90,8 @@ pub enum FenceReason {
         /// The unit that had it first.
         other: UnitNumber,
     },
-    /// Its transaction counter went back: an old state was restored, or the unit was cloned.
-    RolledBack {
-        /// The highest value seen.
-        seen: u128,
-        /// What it says now.
-        found: u128,
-    },
+    /// It is not in a state that follows the one that was seen last: an old state was restored, or the unit was copied.
+    RolledBack(RolledBack),
 }
 
 /// A change of a unit's state or of its reason.
@@ -243,12 +238,7 @@ impl fmt::Display for FenceReason {
             Self::DuplicateIdentity { unit, other } => {
                 write!(f, "its identity {unit} is that of unit {other}, which had it first")
             }
-            Self::RolledBack { seen, found } => {
-                write!(
-                    f,
-                    "its transaction counter went back from {seen} to {found}: an old state, or a clone"
-                )
-            }
+            Self::RolledBack(how) => how.fmt(f),
         }
     }
 }

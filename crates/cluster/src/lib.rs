@@ -44,3 +44,4 @@ pub use membership::{AdditionRefused, DrainRefused};
 pub use policy::Policy;
 pub use time::Instant;
 pub use tuning::{MAX_TRIES, MAX_UNITS, MAX_WAITING};
+pub use unit::Identity;

@@ -29,10 +29,12 @@ pub(crate) enum Talk {
 }
 
 /// The domain of a module that a unit is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Identity {
-    pub(crate) unit: UnitId,
-    pub(crate) domain_index: u32,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Identity {
+    /// Serial number and instance of the module.
+    pub unit: UnitId,
+    /// Index of the domain in its module.
+    pub domain_index: u32,
 }
 
 pub(crate) struct Unit {

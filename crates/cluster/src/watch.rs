@@ -9,11 +9,11 @@ use crate::{
 };
 use core::time::Duration;
 use std::collections::VecDeque;
-use unit_api::{Condition, UnitStatus, VerificationPattern};
+use unit_api::{Condition, UnitMark, UnitStatus, VerificationPattern};
 
 /// Most changes of units' states that wait to be reported.
 const MAX_TRANSITIONS: usize = 256;
-/// Most identities whose transaction counters are remembered.
+/// Most units whose marks are remembered.
 const MAX_IDENTITIES: usize = 1024;
 
 impl Cluster {
@@ -52,9 +52,7 @@ impl Cluster {
         if let Err(reason) = self.judge_status(at, identity, status) {
             self.fence(now, at, reason);
         } else {
-            if self.seen.len() < MAX_IDENTITIES || self.seen.contains_key(&identity) {
-                self.seen.insert(identity, status.transaction_counter);
-            }
+            self.remember(identity, status.mark());
             let shown = status.current.map(|pattern| pattern.wkid());
             if self.units.get(at).is_some_and(|unit| unit.admitted.is_some() && unit.admitted != shown) {
                 // It has gone on to the other legal master key, which it has yet to prove.
@@ -322,6 +320,13 @@ impl Cluster {
         self.units.iter().enumerate().any(|(i, unit)| i != at && unit.health.is_in_use())
     }
 
+    fn remember(&mut self, identity: Identity, mark: UnitMark) {
+        let has_room = self.seen.len() < MAX_IDENTITIES || self.seen.contains_key(&identity);
+        if has_room && self.seen.insert(identity, mark) != Some(mark) {
+            self.marks.push_back((identity, mark));
+        }
+    }
+
     fn judge_status(&self, at: usize, identity: Identity, status: &UnitStatus) -> Result<(), FenceReason> {
         if let Condition::Error(code) = status.condition {
             return Err(FenceReason::ErrorState(code));
@@ -335,9 +340,8 @@ impl Cluster {
         if let Some((_, other)) = self.units.iter().enumerate().find(same) {
             return Err(FenceReason::DuplicateIdentity { unit: status.unit, other: other.number });
         }
-        let seen = self.seen.get(&identity).copied().unwrap_or(0);
-        if status.transaction_counter < seen {
-            return Err(FenceReason::RolledBack { seen, found: status.transaction_counter });
+        if let Some(seen) = self.seen.get(&identity) {
+            seen.may_become(&status.mark()).map_err(FenceReason::RolledBack)?;
         }
         match status.current {
             None => Err(FenceReason::NoMasterKey),

@@ -35,6 +35,8 @@ fn status(n: u16) -> UnitStatus {
         administrators: 0,
         signature_threshold: 0,
         revocation_threshold: 0,
+        audit_records: 0,
+        audit_head: [0; 32],
     }
 }
 

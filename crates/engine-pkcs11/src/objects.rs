@@ -1,5 +1,6 @@
 //! Key objects on a token: how they are created, which handles name them, and how they outlive the process.
 
+mod attestation_key;
 mod call_context;
 pub(crate) mod clear_key;
 pub(crate) mod derived_keys;
@@ -14,6 +15,7 @@ pub(crate) mod stored_objects;
 mod template;
 pub(crate) mod unwrap_template;
 
+pub(crate) use attestation_key::{TokenAttestationKey, sign_on_token, signs_on_p521};
 pub(crate) use call_context::{CallContext, padded_len};
 pub(crate) use clear_key::ClearKey;
 pub use device_key::DeviceKeyMode;

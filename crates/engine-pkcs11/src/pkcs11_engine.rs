@@ -6,7 +6,8 @@ use crate::error::{CallError, Fault, OpenError, short_text};
 use crate::objects::reference::ObjectId;
 use crate::objects::{
     CallContext, DEVICE_KEY_SPEC, DeviceKeyMode, KeyEntry, KeyObjects, KeyOrigin, KeyTable, ObjectUsage,
-    Profile, derived_keys, digest_key, ensure_device_key, find_device_key, persistence, template,
+    Profile, TokenAttestationKey, derived_keys, digest_key, ensure_device_key, find_device_key, persistence,
+    template,
 };
 use crate::probe::Probe;
 use crate::random;
@@ -33,6 +34,7 @@ pub struct Pkcs11Engine {
     profile: Profile,
     keys: KeyTable,
     device_key: KeyHandle,
+    attestation_key: TokenAttestationKey,
     /// Generation of the session that the object handles in `keys` belong to; 0 before the first.
     generation: u64,
     liveness_keys: Option<LivenessKeys>,
@@ -86,6 +88,18 @@ impl Pkcs11Engine {
         if !has_device_key {
             return Err(OpenError::DeviceKeyMissing { unit: unit_name.to_owned() });
         }
+        let attestation_key = token
+            .with_session(&session, generation, |session| {
+                TokenAttestationKey::ensure(session, unit_name, &profile)
+            })
+            .ok_or(OpenError::TokenUnavailable)?
+            .map_err(|error| match error {
+                CallError::Token(error) => OpenError::Token(error),
+                CallError::Refused(refusal) => {
+                    OpenError::ObjectInvalid { unit: unit_name.to_owned(), refusal }
+                }
+                CallError::Engine(_) => OpenError::AttestationKeyInvalid { unit: unit_name.to_owned() },
+            })?;
         let mut keys = KeyTable::default();
         let device_key = keys.insert(KeyEntry::stored(DEVICE_KEY_SPEC, KeyOrigin::Device, ObjectId::DEVICE));
         let mut engine = Self {
@@ -95,6 +109,7 @@ impl Pkcs11Engine {
             profile,
             keys,
             device_key,
+            attestation_key,
             generation: 0,
             liveness_keys: None,
             unexpected_error_reported: false,

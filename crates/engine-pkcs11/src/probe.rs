@@ -13,7 +13,7 @@ use self::cases::{
 };
 use self::protection::{makes_uncopyable_copies, obeys_unwrap_templates, protects_objects, tells_origin};
 use crate::error::{CallError, OpenError, short_text};
-use crate::objects::{CallContext, KeyTable, Profile};
+use crate::objects::{CallContext, KeyTable, Profile, signs_on_p521};
 use crate::token::{EngineSession, Token};
 use cryptoki::mechanism::{Mechanism as Ck, MechanismType};
 use cryptoki::object::KeyType;
@@ -97,6 +97,7 @@ impl Probe {
             derives_on_token: has(COUNTER_KDF),
             xors_on_token: has(XOR),
             has_kwp: has(KWP_UNWRAP),
+            signs_on_p521: has(ECDSA),
             min_hmac_key_len: if has(SHORT_HMAC) { 1 } else { 32 },
             protects_objects: has(PERMANENCE),
             copies_uncopyable: has(UNCOPYABLE_COPIES),
@@ -134,6 +135,7 @@ pub fn probe(token: &Token) -> Result<Vec<ProbeRow>, OpenError> {
 const COUNTER_KDF: &str = "SP 800-108 counter, AES-CMAC";
 const XOR: &str = "XOR of key parts";
 const KWP_UNWRAP: &str = "AES-KWP unwrap";
+const ECDSA: &str = "ECDSA on P-521";
 const SHORT_HMAC: &str = "HMAC-SHA-256, short keys";
 const PERMANENCE: &str = "protection from change and copying";
 const UNCOPYABLE_COPIES: &str = "uncopyable copies";
@@ -397,6 +399,15 @@ const CASES: &[ProbeCase] = &[
         fallback: Some("not checked: who has the PIN can plant keys whose value it knows"),
         tolerates_wrong_result: true,
         run: tells_origin,
+    },
+    ProbeCase {
+        mechanism: ECDSA,
+        pkcs11: "CKM_ECDSA",
+        needed_for: "the module's attestation key",
+        mechanism_type: Some(MechanismType::ECDSA),
+        fallback: Some("derived from a key in the token; in the unit's memory. Its class is token-derived"),
+        tolerates_wrong_result: true,
+        run: |call| signs_on_p521(call.session),
     },
 ];
 

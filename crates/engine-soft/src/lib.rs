@@ -25,6 +25,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod attestation;
 mod derivation;
 mod device;
 mod digest;

@@ -1,5 +1,6 @@
 //! The engine: key table, device keys, generator, and the methods of the port. The cryptography is in the families' modules.
 
+use crate::attestation::SoftAttestationKey;
 use crate::derivation::{self, counter_cmac};
 use crate::device::DeviceSecret;
 use crate::digest;
@@ -11,9 +12,9 @@ use crate::symmetric::{self, Cipher};
 use crate::table::KeyTable;
 use core::fmt;
 use engine::{
-    Algorithm, CipherMechanism, DigestMechanism, Engine, EngineError, KEY_PART_LEN, KeyHandle, KeyPart,
-    KeySpec, KeyUses, MAX_KEY_LEN, MacMechanism, Mechanism, MechanismInfo, SHA256_LEN, WrapMechanism,
-    declassify,
+    ATTESTATION_SIGNATURE_LEN, Algorithm, AttestationKey, CipherMechanism, DigestMechanism, Engine,
+    EngineError, KEY_PART_LEN, KeyHandle, KeyPart, KeySpec, KeyUses, MAX_KEY_LEN, MacMechanism, Mechanism,
+    MechanismInfo, SHA256_LEN, WrapMechanism, declassify,
 };
 use rand_core::TryCryptoRng;
 use subtle::ConstantTimeEq;
@@ -61,6 +62,7 @@ pub struct SoftEngine<R, const KEYS: usize = DEFAULT_KEYS> {
     random: ReseedingDrbg<R>,
     references: ReferenceKeys,
     device_key: KeyHandle,
+    attestation_key: SoftAttestationKey,
     keys: KeyTable<KEYS>,
 }
 
@@ -85,6 +87,7 @@ impl<R: TryCryptoRng, const KEYS: usize> SoftEngine<R, KEYS> {
             random: ReseedingDrbg::new(entropy),
             references: ReferenceKeys::new(secret)?,
             device_key,
+            attestation_key: SoftAttestationKey::new(secret)?,
             keys,
         })
     }
@@ -264,6 +267,19 @@ impl<R: TryCryptoRng, const KEYS: usize> Engine for SoftEngine<R, KEYS> {
 
     fn device_key(&self) -> KeyHandle {
         self.device_key
+    }
+
+    fn attestation_key(&self) -> &AttestationKey {
+        self.attestation_key.public()
+    }
+
+    fn attest(
+        &mut self,
+        message: &[u8],
+        signature: &mut [u8; ATTESTATION_SIGNATURE_LEN],
+    ) -> Result<(), EngineError> {
+        self.attestation_key.sign(message, signature);
+        Ok(())
     }
 
     fn wrap_key(

@@ -2,8 +2,8 @@
 
 use engine::conformance::LAWS;
 use engine::{
-    CipherMechanism, Engine, EngineError, KeyHandle, KeyPart, KeySpec, KeyUses, MacMechanism, SHA256_LEN,
-    WrapMechanism,
+    ATTESTATION_SIGNATURE_LEN, CipherMechanism, Engine, EngineError, KeyHandle, KeyPart, KeySpec, KeyUses,
+    MacMechanism, SHA256_LEN, WrapMechanism,
 };
 use engine_soft::{CtrDrbg, DeviceSecret, SoftEngine};
 use rand_core::SeedableRng;
@@ -13,6 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
+    AttestsOneMessage,
     RandomRepeats,
     RandomStopsEarly,
     ImportIgnoresLength,
@@ -37,7 +38,8 @@ enum Fault {
     VerifyTakesAnything,
 }
 
-const FAULTS: [Fault; 22] = [
+const FAULTS: [Fault; 23] = [
+    Fault::AttestsOneMessage,
     Fault::RandomRepeats,
     Fault::RandomStopsEarly,
     Fault::ImportIgnoresLength,
@@ -90,8 +92,17 @@ impl<E> Faulty<E> {
 
 impl<E: Engine> Engine for Faulty<E> {
     engine::forward_engine!(self => self.sound;
-        mechanisms, generate_key, persist_key, forget_key, device_key, encrypt, sign, digest
+        mechanisms, generate_key, persist_key, forget_key, device_key, attestation_key, encrypt, sign, digest
     );
+
+    fn attest(
+        &mut self,
+        message: &[u8],
+        signature: &mut [u8; ATTESTATION_SIGNATURE_LEN],
+    ) -> Result<(), EngineError> {
+        let message = if self.has(Fault::AttestsOneMessage) { b"answer" } else { message };
+        self.sound.attest(message, signature)
+    }
 
     fn random(&mut self, out: &mut [u8]) -> Result<(), EngineError> {
         match self.fault {

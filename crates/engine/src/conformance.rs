@@ -14,6 +14,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a broken law panics")]
 
+mod attestation;
 mod data;
 mod keys;
 mod macs;
@@ -64,6 +65,8 @@ macro_rules! laws {
 }
 
 laws![
+    attestation::a_signature_verifies_under_the_attestation_key,
+    attestation::the_attestation_key_stays,
     keys::mechanisms_are_listed_once,
     keys::unlisted_mechanisms_are_refused,
     keys::random_bytes_differ,

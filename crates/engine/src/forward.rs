@@ -17,8 +17,8 @@ use crate::Engine;
 /// impl<E: Engine> Engine for Sealed<E> {
 ///     engine::forward_engine!(self => self.0;
 ///         mechanisms, random, generate_key, import_key, combine_key_parts, derive_key, digest_key, destroy_key,
-///         persist_key, recall_key, forget_key, forget_all_but, device_key, wrap_key, unwrap_key, encrypt, decrypt,
-///         sign, verify, digest
+///         persist_key, recall_key, forget_key, forget_all_but, device_key, attestation_key, attest, wrap_key, unwrap_key,
+///         encrypt, decrypt, sign, verify, digest
 ///     );
 ///
 ///     fn export_key_part(&mut self, _: KeyHandle) -> Result<KeyPart, EngineError> {
@@ -31,8 +31,8 @@ macro_rules! forward_engine {
     ($this:ident => $engine:expr) => {
         $crate::forward_engine!($this => $engine;
             mechanisms, random, generate_key, import_key, combine_key_parts, export_key_part, derive_key, digest_key,
-            destroy_key, persist_key, recall_key, forget_key, forget_all_but, device_key, wrap_key, unwrap_key, encrypt,
-            decrypt, sign, verify, digest
+            destroy_key, persist_key, recall_key, forget_key, forget_all_but, device_key, attestation_key, attest,
+            wrap_key, unwrap_key, encrypt, decrypt, sign, verify, digest
         );
     };
     ($this:ident => $engine:expr; $($method:ident),+ $(,)?) => {
@@ -129,6 +129,20 @@ macro_rules! forward_engine {
     (@device_key $this:ident, $engine:expr) => {
         fn device_key(&$this) -> $crate::KeyHandle {
             $crate::Engine::device_key(&$engine)
+        }
+    };
+    (@attestation_key $this:ident, $engine:expr) => {
+        fn attestation_key(&$this) -> &$crate::AttestationKey {
+            $crate::Engine::attestation_key(&$engine)
+        }
+    };
+    (@attest $this:ident, $engine:expr) => {
+        fn attest(
+            &mut $this,
+            message: &[u8],
+            signature: &mut [u8; $crate::ATTESTATION_SIGNATURE_LEN],
+        ) -> Result<(), $crate::EngineError> {
+            $crate::Engine::attest(&mut $engine, message, signature)
         }
     };
     (@wrap_key $this:ident, $engine:expr) => {

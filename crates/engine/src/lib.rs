@@ -4,6 +4,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod attestation;
 mod error;
 mod forward;
 mod key;
@@ -13,6 +14,7 @@ mod secret;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
+pub use attestation::{ATTESTATION_POINT_LEN, ATTESTATION_SIGNATURE_LEN, AttestationKey, EngineClass};
 pub use error::EngineError;
 pub use key::{Algorithm, KeyHandle, KeySpec, KeyUses, MAX_KEY_LEN};
 pub use mechanism::{
@@ -139,6 +141,23 @@ pub trait Engine {
     /// The key under which the unit seals its stored state: AES-256 with [`KeyUses::ENCRYPT`] and [`KeyUses::DECRYPT`]. It
     /// is the same after every restart, and no other engine has it.
     fn device_key(&self) -> KeyHandle;
+
+    /// The key with which the module signs what it says of itself and its units: ECDSA on P-521. It is made with the device,
+    /// is the same after every restart, and no other engine has it. It is no key of the table: no handle names it, nothing
+    /// wraps, exports, destroys or forgets it.
+    fn attestation_key(&self) -> &AttestationKey;
+
+    /// Signs the SHA-512 digest of `message` with the attestation key.
+    ///
+    /// # Errors
+    /// The device's errors; `signature` is zeroed.
+    ///
+    /// Source: FIPS 186-5 §6.4.1.
+    fn attest(
+        &mut self,
+        message: &[u8],
+        signature: &mut [u8; ATTESTATION_SIGNATURE_LEN],
+    ) -> Result<(), EngineError>;
 
     /// Wraps `key` under `kek` ([`KeyUses::WRAP`]) and returns the number of bytes written to `wrapped`.
     ///

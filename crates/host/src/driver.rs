@@ -5,12 +5,13 @@ use crate::endpoint::Endpoint;
 use crate::error::{HostError, UnavailableUnit};
 use crate::health_check::HealthCheck;
 use crate::link::{Arrived, CloseReason, Inbox, Outbox, ReplyFrame};
+use crate::memory::SharedMemory;
 use crate::proof::{ChallengeCheck, MasterKeyProof};
 use crate::view::UnitView;
 use crate::{connection, health_check};
 use cluster::{
-    Action, AdditionRefused, Answer, Cluster, DrainRefused, Ejection, Failure, Health, Instant, RequestId,
-    RetryStats, Transition, UnitNumber, Verdict,
+    Action, AdditionRefused, Answer, Cluster, DrainRefused, Ejection, Failure, Health, Identity, Instant,
+    RequestId, RetryStats, Transition, UnitNumber, Verdict,
 };
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, info, warn};
-use unit_api::{Command, CommandKind, Envelope, Request, VariantKeys, Wkid};
+use unit_api::{Command, CommandKind, Envelope, Request, UnitMark, VariantKeys, Wkid};
 
 /// Numbers of the host's own exchanges have this bit.
 const CHECK: u64 = 1 << 63;
@@ -37,6 +38,7 @@ pub(crate) struct Driver {
     runtime: Handle,
     /// Something is due earlier than the timer's task knows.
     earlier: Notify,
+    memory: SharedMemory,
     state: Mutex<State>,
 }
 
@@ -87,6 +89,7 @@ impl Driver {
         cluster: Cluster,
         proof: MasterKeyProof,
         endpoints: BTreeMap<UnitNumber, Endpoint>,
+        memory: SharedMemory,
     ) -> Self {
         let state = State {
             cluster,
@@ -107,6 +110,7 @@ impl Driver {
             next_request: AtomicU64::new(1),
             runtime: Handle::current(),
             earlier: Notify::new(),
+            memory,
             state: Mutex::new(state),
         }
     }
@@ -128,6 +132,7 @@ impl Driver {
         let kicks = self.act(&mut state, now);
         let changes = state.cluster.changes();
         let transitions = state.take_transitions();
+        let marks: Vec<_> = std::iter::from_fn(|| state.cluster.poll_mark()).collect();
         let due = state.cluster.poll_timeout();
         let earlier = due.is_some_and(|due| state.armed.is_none_or(|armed| due < armed));
         if earlier {
@@ -141,11 +146,31 @@ impl Driver {
         if earlier {
             self.earlier.notify_one();
         }
+        if !marks.is_empty() {
+            self.keep(marks);
+        }
         for (transition, ending) in transitions {
             log(&transition, ending.as_ref());
         }
         self.changes.send_if_modified(|seen| std::mem::replace(seen, changes) != changes);
         result
+    }
+
+    /// Keeps how far units have come, without holding up anything.
+    fn keep(&self, marks: Vec<(Identity, UnitMark)>) {
+        let memory = Arc::clone(&self.memory);
+        self.runtime.spawn_blocking(move || {
+            for (unit, mark) in marks {
+                if let Err(error) = memory.keep(unit, mark) {
+                    warn!(
+                        unit = %unit.unit,
+                        error = &*error as &dyn std::error::Error,
+                        "how far the unit has come is not kept: after a restart of the host, an earlier state of it would \
+                         not be noticed"
+                    );
+                }
+            }
+        });
     }
 
     /// [`Self::tell`], if the connection is still the one that the event is about.
@@ -519,7 +544,8 @@ mod tests {
         };
         let unit = UnitNumber(1);
         let cluster = Cluster::new(Config::new(proof.pattern, "", [(unit, String::new())]), 1);
-        let driver = Arc::new(Driver::new(cluster, proof, BTreeMap::new()));
+        let driver =
+            Arc::new(Driver::new(cluster, proof, BTreeMap::new(), Arc::new(crate::memory::NoMemory)));
         let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
         let outbox = Some(Arc::new(Outbox::new(tokio::io::sink())));
         let wire = Wire { generation: 1, task, outbox, checks: BTreeMap::new() };

@@ -5,6 +5,7 @@ use crate::driver::Driver;
 use crate::endpoint::Endpoint;
 use crate::error::HostError;
 use crate::link::ReplyFrame;
+use crate::memory::{NoMemory, SharedMemory};
 use crate::proof::MasterKeyProof;
 use crate::view::UnitView;
 use cluster::{AdditionRefused, Cluster, Config, DrainRefused, RequestId, RetryStats, UnitNumber};
@@ -49,13 +50,22 @@ pub struct HostConfig {
     pub next_proof: Option<MasterKeyProof>,
     /// Seed for spreading load and retries; no secret depends on it.
     pub seed: u64,
+    /// Where it is kept how far units have come. By default it is forgotten when the host ends.
+    pub memory: SharedMemory,
 }
 
 impl HostConfig {
     /// A host in `zone`, without units yet, whose units must prove the master key of `proof`. The seed is 0.
     #[must_use]
     pub fn new(zone: impl Into<String>, proof: MasterKeyProof) -> Self {
-        Self { zone: zone.into(), units: Vec::new(), proof, next_proof: None, seed: 0 }
+        Self {
+            zone: zone.into(),
+            units: Vec::new(),
+            proof,
+            next_proof: None,
+            seed: 0,
+            memory: Arc::new(NoMemory),
+        }
     }
 
     /// Adds units.
@@ -75,6 +85,12 @@ impl HostConfig {
     #[must_use]
     pub fn with_seed(self, seed: u64) -> Self {
         Self { seed, ..self }
+    }
+
+    /// Sets where it is kept how far units have come.
+    #[must_use]
+    pub fn with_memory(self, memory: SharedMemory) -> Self {
+        Self { memory, ..self }
     }
 }
 
@@ -110,11 +126,12 @@ impl Host {
     /// Outside a Tokio runtime with time and IO; with more than [`cluster::MAX_UNITS`] units, or two of one number.
     #[must_use]
     pub fn start(config: HostConfig) -> Self {
-        let HostConfig { zone, units, proof, next_proof, seed } = config;
+        let HostConfig { zone, units, proof, next_proof, seed, memory } = config;
         let members = units.iter().map(|unit| (UnitNumber(unit.number), unit.zone.clone()));
-        let cluster = Cluster::new(Config::new(proof.pattern, zone, members), seed);
+        let config = Config::new(proof.pattern, zone, members).with_seen(memory.load());
+        let cluster = Cluster::new(config, seed);
         let endpoints = units.into_iter().map(|unit| (UnitNumber(unit.number), unit.endpoint)).collect();
-        let driver = Arc::new(Driver::new(cluster, proof.clone(), endpoints));
+        let driver = Arc::new(Driver::new(cluster, proof.clone(), endpoints, memory));
         if next_proof.is_some() {
             driver.set_proofs(proof, next_proof);
         }

@@ -9,15 +9,17 @@ mod error;
 mod health_check;
 mod host;
 mod link;
+mod memory;
 mod proof;
 mod view;
 mod wipe;
 
 pub use client::{LinkError, UnitClient};
-pub use cluster::{AdditionRefused, DrainRefused, Ejection, RetryStats, placement};
+pub use cluster::{AdditionRefused, DrainRefused, Ejection, Identity, RetryStats, placement};
 pub use endpoint::Endpoint;
 pub use error::{HostError, UnavailableUnit};
 pub use host::{Host, HostConfig, HostSnapshot, UnitAddress};
 pub use link::{CloseReason, ReplyFrame};
+pub use memory::{SharedMemory, UnitMemory};
 pub use proof::MasterKeyProof;
 pub use view::UnitView;

@@ -4,6 +4,7 @@ use crate::audit::AuditLog;
 use crate::jobs::JobTiming;
 use crate::node::{Node, NodeError, Parts, Shared, Store};
 use crate::ports::UnitDirectory;
+use host::SharedMemory;
 use kms::{Clock, RotationProfile};
 use server::ServeLimits;
 use server::auth::{Auth, AuthConfig, SigningKey};
@@ -28,6 +29,7 @@ pub struct NodeBuilder {
     hosts: Vec<String>,
     timing: JobTiming,
     name: Option<String>,
+    memory: Option<SharedMemory>,
 }
 
 impl NodeBuilder {
@@ -47,6 +49,7 @@ impl NodeBuilder {
             hosts: Vec::new(),
             timing: JobTiming::default(),
             name: None,
+            memory: None,
         }
     }
 
@@ -79,6 +82,13 @@ impl NodeBuilder {
     #[must_use]
     pub fn rotation_profile(self, rotation: RotationProfile) -> Self {
         Self { rotation, ..self }
+    }
+
+    /// Where it is kept how far the crypto units have come, so that a unit whose state was put back is noticed after a restart
+    /// of the node too. Without it that is forgotten when the node ends.
+    #[must_use]
+    pub fn unit_memory(self, memory: SharedMemory) -> Self {
+        Self { memory: Some(memory), ..self }
     }
 
     /// The node's name, unique among the nodes over one store. A node that is restarted under its name continues the
@@ -137,6 +147,7 @@ impl NodeBuilder {
             limits: self.limits,
             hosts: self.hosts,
             timing: self.timing,
+            memory: self.memory,
         })))
     }
 

@@ -11,7 +11,7 @@ use crate::opening::{Open, open};
 use crate::ports::UnitDirectory;
 use axum::Router;
 use getrandom::SysRng;
-use host::{Host, LinkError};
+use host::{Host, LinkError, SharedMemory};
 use keystore::AnyStore;
 use kms::{
     Call, Clock, InstanceError, InstanceHeader, InstanceId, KeyQuery, KeyState, OpenError, RecordError,
@@ -102,6 +102,7 @@ pub(crate) struct Parts {
     pub(crate) limits: ServeLimits,
     pub(crate) hosts: Vec<String>,
     pub(crate) timing: JobTiming,
+    pub(crate) memory: Option<SharedMemory>,
 }
 
 /// The state that all clones and all requests share.

@@ -70,6 +70,10 @@ pub(crate) async fn open(
         .with_units(units)
         .with_next_proof(header.next.map(|next| next.proof))
         .with_seed(getrandom::u64()?);
+    let config = match &parts.memory {
+        Some(memory) => config.with_memory(Arc::clone(memory)),
+        None => config,
+    };
     let host = Host::start(config);
     // The first request need not wait for a unit to prove itself. Without any unit the node opens all the same: callers
     // are told, and a unit that becomes ready later is admitted then.

@@ -147,6 +147,8 @@ mod tests {
             administrators: threshold,
             signature_threshold: threshold,
             revocation_threshold: threshold,
+            audit_records: 0,
+            audit_head: [0; 32],
         })
     }
 

@@ -42,6 +42,10 @@ pub enum TkeCommand {
     CryptounitRm(UnitNumbers),
     /// Compare the selected crypto units, or all if none is selected. Exit status 1 if they differ.
     CryptounitCompare,
+    /// Show the modules of the selected crypto units, or of all: class of the engine, firmware, certificate.
+    CryptounitModules,
+    /// Accept crypto units that are in an earlier state than this folder has seen, once the reason is known.
+    CryptounitAccept(UnitNumbers),
     /// Show the administrators.
     CryptounitAdmins,
     /// Add administrators.

@@ -2,11 +2,14 @@
 
 use crate::context::Context;
 use crate::error::TkeError;
+use clap::ValueEnum;
+use engine::EngineClass;
 use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use tke::private_file;
-use tke_crypto::PublicKey;
+use tke::trust::ModuleTrust;
+use tke_crypto::{MAX_REVOCATION_LIST_LEN, PublicKey, RevocationList};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -18,6 +21,12 @@ const URL_VARIABLE: &str = "TKE_URL";
 const INSTANCE_VARIABLE: &str = "TKE_INSTANCE";
 /// Environment variable with the path of the manufacturer's root certificate.
 const ROOT_VARIABLE: &str = "TKE_ROOT";
+/// Environment variable with the path of the manufacturer's revocation list.
+const REVOCATIONS_VARIABLE: &str = "TKE_REVOCATIONS";
+/// Environment variable with the lowest class of a module's engine that is accepted.
+const CLASS_VARIABLE: &str = "TKE_REQUIRE_CLASS";
+/// The newest revocation list that the folder was used with.
+const PINNED_REVOCATIONS: &str = "module-revocations.der";
 /// The manufacturer's root certificate as it was when the folder was first used.
 const PINNED_ROOT: &str = "module-root.der";
 /// Longest root certificate that is read, in bytes.
@@ -33,6 +42,8 @@ pub struct Connection {
     pub instance: Uuid,
     /// File with the manufacturer's root certificate (DER), if it is known.
     pub module_root: Option<PathBuf>,
+    /// File with the manufacturer's revocation list (DER), if it is known.
+    pub module_revocations: Option<PathBuf>,
 }
 
 /// Everything but the token.
@@ -72,6 +83,7 @@ pub(crate) fn connection(context: &Context<'_>) -> Result<Connection, TkeError> 
                 instance: options.instance.or_else(from_environment).ok_or(TkeError::NoInstance)?,
                 token: std::env::var(TOKEN_VARIABLE).map(Zeroizing::new).map_err(|_| TkeError::NoToken)?,
                 module_root: std::env::var_os(ROOT_VARIABLE).map(PathBuf::from),
+                module_revocations: std::env::var_os(REVOCATIONS_VARIABLE).map(PathBuf::from),
             }
         }
         None => context.discover.discover().map_err(TkeError::Discovery)?,
@@ -79,6 +91,9 @@ pub(crate) fn connection(context: &Context<'_>) -> Result<Connection, TkeError> 
     connection.instance = options.instance.unwrap_or(connection.instance);
     if options.module_root.is_some() {
         connection.module_root.clone_from(&options.module_root);
+    }
+    if options.module_revocations.is_some() {
+        connection.module_revocations.clone_from(&options.module_revocations);
     }
     Ok(connection)
 }
@@ -89,11 +104,81 @@ fn address(context: &Context<'_>) -> Option<String> {
     url.or_else(|| from_environment().filter(|_| !context.discover.is_requested()))
 }
 
-/// Reads the manufacturer's root certificate and pins it: every later use of the folder needs the same one.
-pub(crate) fn manufacturer_root(
+/// What the caller believes modules by: the manufacturer's root and revocation list, and the required class.
+pub(crate) fn module_trust(context: &Context<'_>, connection: &Connection) -> Result<ModuleTrust, TkeError> {
+    let root = manufacturer_root(context, connection.module_root.as_deref())?;
+    let mut trust = ModuleTrust::new(root);
+    if let Some(list) = revocation_list(context, trust.root(), connection.module_revocations.as_deref())? {
+        let list = RevocationList::verify(&list, trust.root())
+            .map_err(|source| TkeError::RevocationsInvalid { path: PINNED_REVOCATIONS.into(), source })?;
+        trust = trust.with_revocations(&list);
+    }
+    let class = match (context.options.require_class, std::env::var(CLASS_VARIABLE)) {
+        (None, Ok(name)) if !name.is_empty() => {
+            Some(RequiredClass::from_str(&name, false).map_err(|_| TkeError::Unknown {
+                what: "class of engines in TKE_REQUIRE_CLASS",
+                given: name,
+                hint: "it is `software`, `token-derived` or `token`",
+            })?)
+        }
+        (class, _) => class,
+    };
+    Ok(class.map_or(trust.clone(), |class| trust.requiring(class.into())))
+}
+
+/// Reads the manufacturer's revocation list and pins it: the folder accepts no earlier one afterwards.
+fn revocation_list(
     context: &Context<'_>,
-    module_root: Option<&Path>,
-) -> Result<PublicKey, TkeError> {
+    root: &PublicKey,
+    given: Option<&Path>,
+) -> Result<Option<Vec<u8>>, TkeError> {
+    let verified = |path: &Path, der: &[u8]| {
+        RevocationList::verify(der, root)
+            .map(|list| list.number)
+            .map_err(|source| TkeError::RevocationsInvalid { path: path.to_owned(), source })
+    };
+    let pinned_path = context.path().join(PINNED_REVOCATIONS);
+    let pinned = private_file::read_if_present(&pinned_path, MAX_REVOCATION_LIST_LEN)
+        .map_err(TkeError::file(&pinned_path))?;
+    let pinned_number = pinned.as_deref().map(|der| verified(&pinned_path, der)).transpose()?;
+    let Some(path) = given else { return Ok(pinned) };
+    let der = private_file::read(path, MAX_REVOCATION_LIST_LEN).map_err(TkeError::file(path))?;
+    let number = verified(path, &der)?;
+    match pinned_number {
+        Some(pinned) if number < pinned => {
+            Err(TkeError::OlderRevocations { path: path.to_owned(), number, pinned })
+        }
+        Some(pinned) if number == pinned => Ok(Some(der)),
+        _ => {
+            private_file::replace(&pinned_path, &der).map_err(TkeError::file(&pinned_path))?;
+            Ok(Some(der))
+        }
+    }
+}
+
+/// Lowest class of a module's engine that is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RequiredClass {
+    /// Any engine that the manufacturer describes.
+    Software,
+    /// Keys in a token, the attestation key perhaps not.
+    TokenDerived,
+    /// All keys in a token.
+    Token,
+}
+
+impl From<RequiredClass> for EngineClass {
+    fn from(class: RequiredClass) -> Self {
+        match class {
+            RequiredClass::Software => Self::Software,
+            RequiredClass::TokenDerived => Self::TokenDerived,
+            RequiredClass::Token => Self::Token,
+        }
+    }
+}
+
+/// Reads the manufacturer's root certificate and pins it: every later use of the folder needs the same one.
+fn manufacturer_root(context: &Context<'_>, module_root: Option<&Path>) -> Result<PublicKey, TkeError> {
     let pinned_path = context.path().join(PINNED_ROOT);
     let pinned =
         private_file::read_if_present(&pinned_path, MAX_ROOT_LEN).map_err(TkeError::file(&pinned_path))?;

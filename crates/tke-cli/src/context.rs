@@ -1,6 +1,6 @@
 //! What every command works with: options, console, folder and secrets.
 
-use crate::connection::Discover;
+use crate::connection::{Discover, RequiredClass};
 use crate::console::Console;
 use crate::duration::parse_duration;
 use crate::error::{FOLDER_VARIABLE, TkeError};
@@ -32,6 +32,13 @@ pub struct TkeOptions {
     /// the one that was used before]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Where")]
     pub module_root: Option<PathBuf>,
+    /// Revocation list of the modules' manufacturer (DER) [default: environment variable TKE_REVOCATIONS, the one of the
+    /// region, or the newest that was used before]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Where")]
+    pub module_revocations: Option<PathBuf>,
+    /// Use no crypto unit whose engine is of a lower class [default: environment variable TKE_REQUIRE_CLASS, or any]
+    #[arg(long, global = true, value_name = "CLASS", help_heading = "Where")]
+    pub require_class: Option<RequiredClass>,
     /// Folder of signature keys, key parts, plan and records [default: environment variable CLOUDTKEFILES, or ./tke-files]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Where")]
     pub files: Option<PathBuf>,

@@ -17,7 +17,7 @@ use tke::rotation::RotationError;
 use tke::secret_file::{Folder, SecretFileError};
 use tke::service::{SERVICE_KEYS_VARIABLE, SERVICE_URL_VARIABLE};
 use tke::unit::{AdminUnitError, PortError};
-use tke_crypto::{CertificateInvalid, NameInvalid};
+use tke_crypto::{CertificateInvalid, NameInvalid, RevocationListInvalid};
 use unit_api::VerificationPattern;
 use uuid::Uuid;
 
@@ -63,6 +63,42 @@ pub enum TkeError {
         /// The pinned certificate.
         pinned: PathBuf,
     },
+    /// The file is not a revocation list of the manufacturer.
+    #[error("{} is not a revocation list of the modules' manufacturer", path.display())]
+    RevocationsInvalid {
+        /// Path of the file.
+        path: PathBuf,
+        /// The reason.
+        source: RevocationListInvalid,
+    },
+    /// The revocation list is older than one that was used before.
+    #[error(
+        "the revocation list {} has number {number}, and this folder was used with number {pinned} before: get the newest list \
+         from the manufacturer", path.display()
+    )]
+    OlderRevocations {
+        /// Path of the file.
+        path: PathBuf,
+        /// Number of the list.
+        number: u64,
+        /// Number of the list that was used before.
+        pinned: u64,
+    },
+    /// The record of the ceremony has an alarm.
+    #[error(
+        "{} has an alarm: {what}. Nothing more is sent to crypto units in this ceremony before a person has found the reason \
+         and recorded it: `protocol-note TEXT --deviation-allowed-by NAME`. Or close the record and begin another ceremony",
+        path.display()
+    )]
+    AlarmOpen {
+        /// Path of the record.
+        path: PathBuf,
+        /// The alarm.
+        what: String,
+    },
+    /// An alarm could not be written into the record of the ceremony.
+    #[error("ALARM, which could not be recorded: stop the ceremony")]
+    AlarmNotRecorded(#[source] PortError),
     /// Error of the file system.
     #[error("{} cannot be read or written", path.display())]
     File {
@@ -314,6 +350,14 @@ pub enum TkeError {
 }
 
 impl TkeError {
+    /// The number of the unit that raises an alarm, unless the ceremony has recorded it already.
+    pub(crate) const fn unrecorded_alarm(&self) -> Option<u16> {
+        match self {
+            Self::Unit(error) | Self::Rotation(RotationError::Unit(error)) => error.alarming_unit(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { path, source }

@@ -4,10 +4,13 @@ use crate::client::{ClientError, HttpUnitPort, ServiceClient};
 use crate::connection;
 use crate::context::Context;
 use crate::error::TkeError;
+use crate::seen::SeenUnits;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use tke::compare::{ComparedUnit, Comparison};
+use tke::trust::ModuleTrust;
 use tke::{AdminUnitError, Location, UnitDescriptor, UnitKind};
-use tke_crypto::PublicKey;
+use unit_api::admin::InstanceId;
 use unit_api::{UnitId, VerificationPattern};
 use uuid::Uuid;
 use wire::tke::{KeystoreStatus, ListedUnit, Pattern, RotationStatus};
@@ -18,7 +21,8 @@ pub(crate) type VerifiedUnit = tke::VerifiedUnit<HttpUnitPort>;
 /// An instance of a service.
 pub(crate) struct Instance {
     client: ServiceClient,
-    root: PublicKey,
+    trust: ModuleTrust,
+    seen: PathBuf,
     pub(crate) units: Vec<SelectableUnit>,
 }
 
@@ -64,16 +68,20 @@ impl Instance {
     pub(crate) async fn open(context: &Context<'_>) -> Result<Self, TkeError> {
         let connection = connection::connection(context)?;
         let client = ServiceClient::new(&connection.url, connection.instance, &connection.token)?;
-        let root = connection::manufacturer_root(context, connection.module_root.as_deref())?;
-        Self::list(context, client, root).await
+        let trust = connection::module_trust(context, &connection)?;
+        Self::list(context, client, trust).await
     }
 
     /// Another instance of the same service.
     pub(crate) async fn sibling(&self, context: &Context<'_>, id: Uuid) -> Result<Self, TkeError> {
-        Self::list(context, self.client.for_instance(id), self.root.clone()).await
+        Self::list(context, self.client.for_instance(id), self.trust.clone()).await
     }
 
-    async fn list(context: &Context<'_>, client: ServiceClient, root: PublicKey) -> Result<Self, TkeError> {
+    async fn list(
+        context: &Context<'_>,
+        client: ServiceClient,
+        trust: ModuleTrust,
+    ) -> Result<Self, TkeError> {
         let list = client.units().await?;
         let selection = context.selection()?;
         let kinds = [
@@ -85,12 +93,12 @@ impl Instance {
         let all: Vec<_> = all.collect();
         let mut units = Vec::new();
         for (number, (kind, unit)) in numbers(all.iter().map(|(_, unit)| unit.number)).zip(&all) {
-            let listed = listed(number, *kind, unit)?;
+            let listed = listed(client.instance(), number, *kind, unit)?;
             let selected = selection.has_unit(client.instance(), unit.hsm_id);
             units.push(SelectableUnit { listed, hsm_id: unit.hsm_id, selected });
         }
         units.sort_by_key(|unit: &SelectableUnit| unit.listed.number);
-        Ok(Self { client, root, units })
+        Ok(Self { client, trust, seen: context.path().to_owned(), units })
     }
 
     pub(crate) const fn id(&self) -> Uuid {
@@ -116,48 +124,69 @@ impl Instance {
         if !self.units.iter().any(|unit| unit.selected) {
             return Err(TkeError::NothingSelected);
         }
-        Ok(self.verify_where(|unit| unit.selected).await)
+        self.verify_where(|unit| unit.selected).await
     }
 
     /// Verifies the selected units, or all if none is selected: for commands that change nothing.
-    pub(crate) async fn selected_or_all(&self) -> UnitGroup {
+    pub(crate) async fn selected_or_all(&self) -> Result<UnitGroup, TkeError> {
         let any = self.units.iter().any(|unit| unit.selected);
         self.verify_where(|unit| unit.selected || !any).await
     }
 
     /// Verifies all units.
-    pub(crate) async fn verify_all(&self) -> UnitGroup {
+    pub(crate) async fn verify_all(&self) -> Result<UnitGroup, TkeError> {
         self.verify_where(|_| true).await
     }
 
     /// Verifies the units that `is_wanted`, all at the same time.
-    pub(crate) async fn verify_where(&self, is_wanted: impl Fn(&SelectableUnit) -> bool) -> UnitGroup {
+    pub(crate) async fn verify_where(
+        &self,
+        is_wanted: impl Fn(&SelectableUnit) -> bool,
+    ) -> Result<UnitGroup, TkeError> {
         let mut tasks = tokio::task::JoinSet::new();
         for unit in self.units.iter().filter(|unit| is_wanted(unit)) {
-            let (listed, port, root) =
-                (unit.listed.clone(), self.client.unit_port(unit.hsm_id), self.root.clone());
+            let (listed, port, trust) =
+                (unit.listed.clone(), self.client.unit_port(unit.hsm_id), self.trust.clone());
             tasks.spawn(async move {
-                let verified = VerifiedUnit::verify(listed.clone(), port, &root).await;
+                let verified = VerifiedUnit::verify(listed.clone(), port, &trust).await;
                 verified.map_err(|fault| (listed, fault))
             });
         }
         let mut group = UnitGroup { verified: Vec::new(), unavailable: Vec::new() };
+        let mut verified = Vec::new();
         for result in tasks.join_all().await {
             match result {
-                Ok(unit) => group.verified.push(unit),
+                Ok(unit) => verified.push(unit),
                 Err(unavailable) => group.unavailable.push(unavailable),
             }
         }
+        let mut seen = SeenUnits::load(&self.seen)?;
+        for unit in verified {
+            match seen.check(&unit) {
+                Ok(()) => group.verified.push(unit),
+                Err(error) => group.unavailable.push((unit.listed().clone(), error)),
+            }
+        }
+        seen.save()?;
         group.verified.sort_by_key(VerifiedUnit::number);
         group.unavailable.sort_by_key(|(listed, _)| listed.number);
-        group
+        Ok(group)
+    }
+
+    /// Verifies one unit, whatever was seen of it before.
+    pub(crate) async fn verify_without_memory(&self, number: u16) -> Result<VerifiedUnit, TkeError> {
+        let unit = self.unit(number)?;
+        let port = self.client.unit_port(unit.hsm_id);
+        Ok(VerifiedUnit::verify(unit.listed.clone(), port, &self.trust).await?)
     }
 
     /// Verifies one unit.
     pub(crate) async fn verify(&self, number: u16) -> Result<VerifiedUnit, TkeError> {
-        let unit = self.unit(number)?;
-        let port = self.client.unit_port(unit.hsm_id);
-        Ok(VerifiedUnit::verify(unit.listed.clone(), port, &self.root).await?)
+        let unit = self.verify_without_memory(number).await?;
+        let mut seen = SeenUnits::load(&self.seen)?;
+        seen.check(&unit)?;
+        seen.save()?;
+        Ok(unit)
     }
 
     pub(crate) async fn keystore(&self) -> Result<KeystoreStatus, TkeError> {
@@ -187,7 +216,12 @@ fn numbers(given: impl Iterator<Item = Option<u16>>) -> impl Iterator<Item = u16
     (1..=u16::MAX).zip(given).map(move |(position, number)| number.filter(|_| use_given).unwrap_or(position))
 }
 
-fn listed(number: u16, kind: UnitKind, unit: &ListedUnit) -> Result<UnitDescriptor, ClientError> {
+fn listed(
+    instance: Uuid,
+    number: u16,
+    kind: UnitKind,
+    unit: &ListedUnit,
+) -> Result<UnitDescriptor, ClientError> {
     let location: Location = unit
         .location
         .parse()
@@ -195,7 +229,8 @@ fn listed(number: u16, kind: UnitKind, unit: &ListedUnit) -> Result<UnitDescript
     if location.domain != unit.domain {
         return Err(ClientError::InvalidResponse("a crypto unit is listed with two domains"));
     }
-    Ok(UnitDescriptor { number, kind, location, unit: UnitId(*unit.module_id.as_bytes()) })
+    let (unit, instance) = (UnitId(*unit.module_id.as_bytes()), InstanceId(instance.into_bytes()));
+    Ok(UnitDescriptor { number, kind, location, unit, instance })
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ mod plan;
 mod readers;
 mod report;
 mod secrets;
+mod seen;
 mod selection;
 mod signers;
 mod store;
@@ -86,6 +87,16 @@ pub async fn run(
 
 async fn execute(args: &TkeArgs, console: &dyn Console, discover: &dyn Discover) -> Result<Report, TkeError> {
     let context = &Context::open(&args.options, console, discover)?;
+    let result = command(args, context).await;
+    if let Err(error) = &result
+        && let Some(unit) = error.unrecorded_alarm()
+    {
+        protocol::alarm(context, unit, &error_chain(error))?;
+    }
+    result
+}
+
+async fn command(args: &TkeArgs, context: &Context<'_>) -> Result<Report, TkeError> {
     match &args.command {
         TkeCommand::Cryptounits => units::show(context).await,
         TkeCommand::CryptounitAdd(args) => units::select(context, args, true).await,
@@ -94,6 +105,8 @@ async fn execute(args: &TkeArgs, console: &dyn Console, discover: &dyn Discover)
         TkeCommand::CryptounitAdmins => units::show_table(context, tables::administrators).await,
         TkeCommand::CryptounitAdminAdd(args) => admins::add(context, args).await,
         TkeCommand::CryptounitAdminRm(args) => admins::remove(context, args).await,
+        TkeCommand::CryptounitModules => units::show_table(context, tables::modules).await,
+        TkeCommand::CryptounitAccept(args) => units::accept(context, args).await,
         TkeCommand::CryptounitThrhlds => units::show_table(context, tables::thresholds).await,
         TkeCommand::CryptounitThrhldSet(args) => admins::set_thresholds(context, args).await,
         TkeCommand::CryptounitMk => units::show_table(context, tables::registers).await,

@@ -2,12 +2,15 @@
 
 use crate::instance::{SelectableUnit, VerifiedUnit};
 use crate::report::Columns;
+use engine::EngineClass;
 use serde_json::{Value, json};
+use tke::trust::ShownClass;
 use tke::{Snapshot, UnitKind};
 use tke_crypto::Ski;
 use unit_api::admin::ControlPoint;
 use unit_api::{Condition, NewRegister, VerificationPattern};
 use uuid::Uuid;
+use wire::text::encode_hex;
 
 /// Hexadecimal digits of an identifier in tables.
 const SKI_DIGITS: usize = 30;
@@ -148,9 +151,32 @@ pub(crate) fn control_points(instance: Uuid, units: &[VerifiedUnit]) -> String {
     titled("CRYPTO UNIT CONTROL POINTS", instance, &columns)
 }
 
+/// What the manufacturer has certified of each module.
+pub(crate) fn modules(instance: Uuid, units: &[VerifiedUnit]) -> String {
+    let mut columns = Columns::new(["CRYPTO UNIT NUM", "MODULE", "CLASS", "FIRMWARE", "CERTIFICATE"]);
+    for unit in units {
+        let module = unit.unit.module();
+        let firmware = module.description.map_or_else(String::new, |shown| encode_hex(&shown.firmware));
+        columns.row([
+            number(unit),
+            unit.snapshot.target.unit.to_string(),
+            ShownClass::of(module).to_string(),
+            two_lines(&firmware),
+            module.serial.to_string(),
+        ]);
+    }
+    let mut text = titled("CRYPTO UNIT MODULES", instance, &columns);
+    let is_soft =
+        |unit: &VerifiedUnit| ShownClass::of(unit.unit.module()) < ShownClass(Some(EngineClass::Token));
+    if units.iter().any(is_soft) {
+        text += "Classes below `token`: who operates the machine of the crypto unit can read its keys.\n";
+    }
+    text
+}
+
 /// The state of a unit, for programs.
 pub(crate) fn unit_json(unit: &VerifiedUnit) -> Value {
-    let (listed, unit) = (unit.listed(), &unit.snapshot);
+    let (module, listed, unit) = (unit.unit.module(), unit.listed(), &unit.snapshot);
     let administrators: Vec<Value> = unit
         .administrators
         .iter()
@@ -171,6 +197,13 @@ pub(crate) fn unit_json(unit: &VerifiedUnit) -> Value {
         "type": listed.kind.name(),
         "location": listed.location.to_string(),
         "module": unit.target.unit.to_string(),
+        "engine_class": ShownClass::of(module).name(),
+        "firmware": module.description.map(|shown| encode_hex(&shown.firmware)),
+        "certificate": {
+            "serial": module.serial.to_string(),
+            "not_before": module.validity.not_before,
+            "not_after": module.validity.not_after,
+        },
         "domain": unit.target.domain_index,
         "life": unit.target.domain_instance,
         "transaction_counter": unit.transaction_counter.to_string(),

@@ -28,6 +28,7 @@ pub(crate) struct WorkLog {
     left: Vec<UnitDescriptor>,
     progress: UnitProgress,
     stopped: bool,
+    alarmed: bool,
 }
 
 struct UnitResult {
@@ -70,7 +71,7 @@ impl UnitWork {
     ) -> Result<Self, TkeError> {
         let record = protocol::open(context, instance, command)?;
         let progress = UnitProgress::new(context.console, command, units.len());
-        let log = WorkLog { results: Vec::new(), left: units, progress, stopped: false };
+        let log = WorkLog { results: Vec::new(), left: units, progress, stopped: false, alarmed: false };
         Ok(Self { quorum, record, log })
     }
 
@@ -122,6 +123,7 @@ impl WorkLog {
         self.left.retain(|left| left.number != listed.number);
         if let Err(TkeError::Ceremony(error)) = &result {
             self.stopped |= CeremonyError::stops_ceremony(error);
+            self.alarmed |= CeremonyError::is_alarm(error);
         }
         let result = result.map_err(|error| error_chain(&error));
         self.results.push(UnitResult { listed: listed.clone(), result });
@@ -164,6 +166,8 @@ impl WorkLog {
             if !next.is_empty() {
                 text += &format!("\n{next}\n");
             }
+        } else if self.alarmed {
+            text += "\nThe ceremony is stopped by an alarm, which is in its record. Repeat nothing before the reason is known.\n";
         } else {
             text += "\nNot every crypto unit is done. What is done stays done: run the same command again, or `converge`, \
                      to complete it.\n";

@@ -3,6 +3,9 @@
 pub(crate) mod administrator;
 pub(crate) mod module;
 mod read;
+pub(crate) mod revocation;
+pub(crate) mod serial;
+pub(crate) mod time;
 mod write;
 
 use core::fmt;

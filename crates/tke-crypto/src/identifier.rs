@@ -56,3 +56,13 @@ pub(crate) const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 
 /// id-ce-authorityKeyIdentifier, 2.5.29.35 (RFC 5280 §4.2.1.1).
 pub(crate) const AUTHORITY_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 0x23];
+
+/// id-ce-cRLNumber, 2.5.29.20 (RFC 5280 §5.2.3).
+pub(crate) const CRL_NUMBER: &[u8] = &[0x55, 0x1d, 0x14];
+
+/// Description of a module, 2.25.147697405702308148678878474602793479751: an identifier of this project's own, made from a
+/// UUID (ITU-T X.667).
+pub(crate) const MODULE_DESCRIPTION: &[u8] = &[
+    0x69, 0x81, 0xde, 0x9d, 0xbe, 0x94, 0xd2, 0xbf, 0x82, 0xb0, 0x9d, 0x8a, 0xaa, 0xc6, 0xe3, 0xc5, 0xf8,
+    0xb4, 0xdc, 0x47,
+];

@@ -31,7 +31,7 @@
 //! ```
 //!
 //! What it deliberately does not do: generate randomness (callers pass a `rand_core` generator), allocate, store keys, decide
-//! permissions, read a clock (a certificate's validity is not checked), or build certificate chains longer than a root
+//! permissions, read a clock (callers check a certificate's validity), or build certificate chains longer than a root
 //! and the certificates that it signed.
 //!
 //! Invariants:
@@ -65,8 +65,15 @@ pub use certificate::administrator::{
     AdministratorCertificate, administrator_tbs, assemble_certificate, write_administrator_certificate,
 };
 pub use certificate::module::{
-    IssueError, ModuleCertificate, issue_module_certificate, root_certificate_key, write_root_certificate,
+    IssueError, ModuleCertificate, ModuleDescription, ModuleSubject, issue_module_certificate,
+    root_certificate_key, write_root_certificate,
 };
+pub use certificate::revocation::{
+    MAX_REVOCATION_LIST_LEN, Revocation, RevocationList, RevocationListInvalid, revocation_list_len,
+    write_revocation_list,
+};
+pub use certificate::serial::CertificateSerial;
+pub use certificate::time::Validity;
 pub use certificate::{CERTIFICATE_BUFFER_LEN, CertificateInvalid, MAX_CERTIFICATE_LEN};
 pub use error::{BufferTooSmall, KeyInvalid, RandomFailed, SignatureInvalid};
 pub use name::{AdministratorName, Name, NameInvalid, RootName};
@@ -76,6 +83,6 @@ pub use sealed_part::{
     SEALED_PART_MAX_LEN, SealError, SealedKeyPart, SealedPartInvalid, open_key_part, seal_key_part,
     sealed_for,
 };
-pub use signature::{MAX_SIGNATURE_LEN, Signature};
+pub use signature::{MAX_SIGNATURE_LEN, RAW_SIGNATURE_LEN, Signature};
 pub use signing_key::{SCALAR_LEN, SigningKey};
 pub use ski::Ski;

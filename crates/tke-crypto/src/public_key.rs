@@ -49,7 +49,7 @@ impl PublicKey {
     /// The identifier of a signature key: over all of `04 ‖ X ‖ Y`.
     #[must_use]
     pub fn ski(&self) -> Ski {
-        Ski::of(&[&self.to_point()])
+        Ski::of_point(&self.to_point())
     }
 
     /// The identifier of an importer key: over `X ‖ Y`, without the prefix.

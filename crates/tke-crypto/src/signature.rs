@@ -1,8 +1,8 @@
 //! ECDSA signatures in DER.
 
-use crate::SignatureInvalid;
 use crate::reader::whole;
 use crate::writer::{Tag, Writer};
+use crate::{SCALAR_LEN, SignatureInvalid};
 use core::fmt;
 use core::ops::Deref;
 use der::asn1::UintRef;
@@ -12,6 +12,9 @@ use p521::FieldBytes;
 
 /// Longest signature in bytes: two integers of 66 bytes, whose top bit is never set, and their headers.
 pub const MAX_SIGNATURE_LEN: usize = 139;
+
+/// Length of a signature as two integers of fixed length, in bytes.
+pub const RAW_SIGNATURE_LEN: usize = 2 * SCALAR_LEN;
 
 /// An ECDSA signature on P-521, `SEQUENCE { r INTEGER, s INTEGER }` in DER; dereferences to these bytes.
 #[derive(Clone, PartialEq, Eq)]
@@ -29,6 +32,16 @@ impl Signature {
         // The capacity is the length of the longest signature.
         debug_assert!(written.is_ok());
         Self(Vec::from_slice(writer.finish()).unwrap_or_default())
+    }
+}
+
+impl Signature {
+    /// The signature with these integers: `r ‖ s`, each [`SCALAR_LEN`] bytes, big-endian, as PKCS#11 gives them.
+    ///
+    /// # Errors
+    /// [`SignatureInvalid`] if one of them is not in 1..n.
+    pub fn from_raw(raw: &[u8; RAW_SIGNATURE_LEN]) -> Result<Self, SignatureInvalid> {
+        p521::ecdsa::Signature::from_slice(raw).map(|s| Self::new(&s)).map_err(|_| SignatureInvalid)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A private key of P-521.
 
-use crate::{KeyInvalid, PublicKey, RandomFailed, Signature};
+use crate::{KeyInvalid, PublicKey, RAW_SIGNATURE_LEN, RandomFailed, Signature};
 use core::fmt;
 use p521::FieldBytes;
 use p521::ecdsa::signature::Signer;
@@ -14,7 +14,7 @@ pub const SCALAR_LEN: usize = 66;
 const FIRST_BYTE_MASK: u8 = 0x01;
 
 /// Number of candidates to try. The first candidate of a working generator is rejected once in 2²⁶¹ times.
-const MAX_CANDIDATES: usize = 4;
+const MAX_CANDIDATES: u8 = 4;
 
 /// A private key on P-521, of an administrator, a module, a root or an importer: zeroized on drop, never printed.
 pub struct SigningKey(p521::ecdsa::SigningKey);
@@ -29,18 +29,32 @@ impl SigningKey {
     ///
     /// Source: FIPS 186-5 A.2.2; SP 800-56A §5.6.1.2.2 (testing candidates).
     pub fn generate<R: TryCryptoRng + ?Sized>(rng: &mut R) -> Result<Self, RandomFailed> {
+        Self::from_candidates(|_, candidate| rng.try_fill_bytes(candidate).map_err(|_| RandomFailed))
+            .unwrap_or(Err(RandomFailed))
+    }
+
+    /// The key of the first candidate in 1..n. `fill` writes the candidate with this number, from 0: bytes that are not
+    /// predictable, or that follow from a secret. `None` if four candidates in a row are out of range.
+    ///
+    /// # Errors
+    /// Those of `fill`.
+    pub fn from_candidates<E>(
+        mut fill: impl FnMut(u8, &mut [u8; SCALAR_LEN]) -> Result<(), E>,
+    ) -> Option<Result<Self, E>> {
         let mut candidate = Zeroizing::new([0; SCALAR_LEN]);
-        for _ in 0..MAX_CANDIDATES {
-            rng.try_fill_bytes(candidate.as_mut_slice()).map_err(|_| RandomFailed)?;
+        for number in 0..MAX_CANDIDATES {
+            if let Err(error) = fill(number, &mut candidate) {
+                return Some(Err(error));
+            }
             if let Some(first) = candidate.first_mut() {
                 *first &= FIRST_BYTE_MASK;
             }
             // A rejected candidate is not the key, so that it need not stay secret.
             if let Ok(key) = Self::from_scalar(&candidate) {
-                return Ok(key);
+                return Some(Ok(key));
             }
         }
-        Err(RandomFailed)
+        None
     }
 
     /// The key with this scalar, big-endian. The caller wipes its own copy.
@@ -78,6 +92,12 @@ impl SigningKey {
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Signature {
         Signature::new(&self.0.sign(message))
+    }
+
+    /// As [`SigningKey::sign`]; writes `r ‖ s`, each [`SCALAR_LEN`] bytes, big-endian.
+    pub fn sign_raw(&self, message: &[u8], raw: &mut [u8; RAW_SIGNATURE_LEN]) {
+        let signature: p521::ecdsa::Signature = self.0.sign(message);
+        raw.copy_from_slice(&signature.to_bytes());
     }
 }
 

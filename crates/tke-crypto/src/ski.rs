@@ -1,5 +1,6 @@
 //! Identifiers of keys.
 
+use crate::POINT_LEN;
 use core::fmt;
 use sha2::{Digest, Sha256};
 
@@ -20,6 +21,12 @@ impl Ski {
             digest.update(piece);
         }
         Self(digest.finalize().into())
+    }
+
+    /// The identifier of the signature key with this point: over all of `04 ‖ X ‖ Y`.
+    #[must_use]
+    pub fn of_point(point: &[u8; POINT_LEN]) -> Self {
+        Self::of(&[point])
     }
 
     /// The 32 bytes.

@@ -11,8 +11,10 @@ use crate::unit::{
 use crate::{AdminOperation, UnitDescriptor};
 use sha2::{Digest, Sha256};
 use tke_crypto::PublicKey;
-use unit_api::VerificationPattern;
-use unit_api::admin::{AdminBlock, AdminCommand, ExportTarget, ImporterKey, MAX_CERTIFICATE_LEN};
+use unit_api::admin::{
+    AdminBlock, AdminCommand, AdminRefusal, ExportTarget, ImporterKey, MAX_CERTIFICATE_LEN,
+};
+use unit_api::{UnitError, VerificationPattern};
 use wire::text::error_chain;
 
 /// A command that was sent to a unit, for the record of the ceremony.
@@ -45,11 +47,21 @@ pub trait CeremonyLog {
     /// # Errors
     /// The reason why it could not be written.
     fn record(&mut self, event: &CeremonyEvent) -> Result<(), PortError>;
+
+    /// Appends an alarm: the ceremony stops here. Returns once it is durable.
+    ///
+    /// # Errors
+    /// The reason why it could not be written.
+    fn record_alarm(&mut self, unit: u16, what: &str) -> Result<(), PortError>;
 }
 
 /// Records nothing: for development regions, whose master keys protect nothing.
 impl CeremonyLog for () {
     fn record(&mut self, _: &CeremonyEvent) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    fn record_alarm(&mut self, _: u16, _: &str) -> Result<(), PortError> {
         Ok(())
     }
 }
@@ -108,6 +120,27 @@ pub enum CeremonyError {
     /// The record could not be written.
     #[error("the record of the ceremony could not be written")]
     Record(#[source] PortError),
+    /// Another command changed the unit between two commands that belong together.
+    #[error(
+        "another command was executed on crypto unit {unit} meanwhile: find out whose it was, and repeat this one when no \
+         other administrator works on the unit"
+    )]
+    Interfered {
+        /// Number of the unit.
+        unit: u16,
+    },
+    /// What an honest unit never does, and no failure of a machine explains.
+    #[error(
+        "ALARM: crypto unit {unit} {what}. An attacker may be between you and the unit, and may have the key parts that were \
+         sealed in this run. Do not repeat the command. Compare the module's certificate and the root with what the \
+         manufacturer gave you, over another way; replace the key parts; then continue in a new connection"
+    )]
+    Alarm {
+        /// Number of the unit.
+        unit: u16,
+        /// What it does.
+        what: &'static str,
+    },
     /// The unit did not reach the goal within the number of steps that any path has.
     #[error("crypto unit {unit} does not reach its goal: check whether another administrator works on it")]
     NoProgress {
@@ -117,16 +150,33 @@ pub enum CeremonyError {
 }
 
 impl CeremonyError {
-    /// Whether the ceremony stops for all units: a signer who does not sign for one unit does not sign for the next, and
-    /// no command may follow one that could not be recorded.
+    /// Whether no honest unit and no failure of a machine gives this result.
+    #[must_use]
+    pub const fn is_alarm(&self) -> bool {
+        match self {
+            Self::Alarm { .. } | Self::ImporterKey { .. } => true,
+            Self::Unit(error) => error.is_alarm(),
+            Self::Quorum(_)
+            | Self::Record(_)
+            | Self::Interfered { .. }
+            | Self::Converge { .. }
+            | Self::Part(_)
+            | Self::OtherPattern { .. }
+            | Self::NoSource { .. }
+            | Self::NoProgress { .. } => false,
+        }
+    }
+
+    /// Whether the ceremony stops for all units: after an alarm; where a signer does not sign, who would not sign for the
+    /// next unit either; and where a command could not be recorded, since no other may follow it.
     #[must_use]
     pub const fn stops_ceremony(&self) -> bool {
         match self {
-            Self::Quorum(_) | Self::Record(_) => true,
-            Self::Unit(_)
+            Self::Quorum(_) | Self::Record(_) | Self::Alarm { .. } | Self::ImporterKey { .. } => true,
+            Self::Unit(error) => error.is_alarm(),
+            Self::Interfered { .. }
             | Self::Converge { .. }
             | Self::Part(_)
-            | Self::ImporterKey { .. }
             | Self::OtherPattern { .. }
             | Self::NoSource { .. }
             | Self::NoProgress { .. } => false,
@@ -170,6 +220,15 @@ impl Ceremony<'_> {
         unit: &AdminUnit<P>,
         operation: &AdminOperation,
     ) -> Result<VerifiedResponse, CeremonyError> {
+        let result = self.try_execute(unit, operation).await;
+        self.with_alarm(unit, result)
+    }
+
+    async fn try_execute<P: UnitPort>(
+        &mut self,
+        unit: &AdminUnit<P>,
+        operation: &AdminOperation,
+    ) -> Result<VerifiedResponse, CeremonyError> {
         let snapshot = unit.snapshot().await?;
         let block = block_for(&snapshot, operation);
         let signatures = self
@@ -192,6 +251,16 @@ impl Ceremony<'_> {
         goal: &UnitGoal,
         source: &KeySource<'_, P>,
     ) -> Result<Snapshot, CeremonyError> {
+        let result = self.try_converge(unit, goal, source).await;
+        self.with_alarm(unit, result)
+    }
+
+    async fn try_converge<P: UnitPort>(
+        &mut self,
+        unit: &AdminUnit<P>,
+        goal: &UnitGoal,
+        source: &KeySource<'_, P>,
+    ) -> Result<Snapshot, CeremonyError> {
         let number = unit.listed().number;
         for _ in 0..MAX_STEPS {
             let snapshot = unit.snapshot().await?;
@@ -199,10 +268,12 @@ impl Ceremony<'_> {
                 .map_err(|source| CeremonyError::Converge { unit: number, source })?;
             match step {
                 ConvergeStep::Done => return Ok(snapshot),
-                ConvergeStep::Do(operation) => drop(self.execute(unit, &operation).await?),
+                ConvergeStep::Do(operation) => drop(self.try_execute(unit, &operation).await?),
                 ConvergeStep::Load(pattern) => match source {
-                    KeySource::Parts(parts) => self.load(unit, parts, pattern).await?,
-                    KeySource::Unit { source, new } => self.transport(source, *new, unit, pattern).await?,
+                    KeySource::Parts(parts) => self.try_load(unit, parts, pattern).await?,
+                    KeySource::Unit { source, new } => {
+                        self.try_transport(source, *new, unit, pattern).await?;
+                    }
                     KeySource::None => return Err(CeremonyError::NoSource { unit: number, pattern }),
                 },
             }
@@ -221,15 +292,26 @@ impl Ceremony<'_> {
         parts: &[&dyn KeyPartHolder],
         expected: VerificationPattern,
     ) -> Result<(), CeremonyError> {
-        let importer = self.execute(unit, &AdminOperation::GenerateImporterKey).await?;
-        let importer = self.importer_key(unit, &importer)?;
+        let result = self.try_load(unit, parts, expected).await;
+        self.with_alarm(unit, result)
+    }
+
+    async fn try_load<P: UnitPort>(
+        &mut self,
+        unit: &AdminUnit<P>,
+        parts: &[&dyn KeyPartHolder],
+        expected: VerificationPattern,
+    ) -> Result<(), CeremonyError> {
+        let answer = self.try_execute(unit, &AdminOperation::GenerateImporterKey).await?;
+        let importer = self.importer_key(unit, &answer)?;
         let mut sealed = Vec::new();
         for part in parts {
             sealed.push(part.seal_for(&importer).await?.0);
         }
         let text = format!("import {} key parts", parts.len());
         let ids = parts.iter().map(|part| (part.label().as_str().to_owned(), part.id())).collect();
-        self.import(unit, &sealed, text, ids, expected).await
+        let import = Import { sealed: &sealed, text, parts: ids, expected };
+        self.import(unit, answer.transaction_counter, import).await
     }
 
     /// Copies the master key of one unit into the new register of another. Between them it is sealed for the target.
@@ -243,7 +325,18 @@ impl Ceremony<'_> {
         target: &AdminUnit<P>,
         expected: VerificationPattern,
     ) -> Result<(), CeremonyError> {
-        let answer = self.execute(target, &AdminOperation::GenerateImporterKey).await?;
+        let result = self.try_transport(source, from_new, target, expected).await;
+        self.with_alarm(target, result)
+    }
+
+    async fn try_transport<P: UnitPort>(
+        &mut self,
+        source: &AdminUnit<P>,
+        from_new: bool,
+        target: &AdminUnit<P>,
+        expected: VerificationPattern,
+    ) -> Result<(), CeremonyError> {
+        let answer = self.try_execute(target, &AdminOperation::GenerateImporterKey).await?;
         self.importer_key(target, &answer)?;
         let shown = ExportTarget { response: &answer.response, certificate: target.certificate() };
         let mut input = vec![0; answer.response.len() + MAX_CERTIFICATE_LEN + 64];
@@ -261,19 +354,25 @@ impl Ceremony<'_> {
         self.record_event(source, sent, &signatures, &exported)?;
         let from = source.listed();
         let text = format!("import the master key of crypto unit {} {}", from.number, from.location);
-        self.import(target, &[exported?.output], text, Vec::new(), expected).await
+        let import = Import { sealed: &[exported?.output], text, parts: Vec::new(), expected };
+        self.import(target, answer.transaction_counter, import).await
     }
 
+    /// Imports parts that were sealed for the importer key which the command with this counter value generated.
     async fn import<P: UnitPort>(
         &mut self,
         unit: &AdminUnit<P>,
-        sealed: &[Vec<u8>],
-        text: String,
-        parts: Vec<(String, PartId)>,
-        expected: VerificationPattern,
+        generated_at: u128,
+        import: Import<'_>,
     ) -> Result<(), CeremonyError> {
+        let Import { sealed, text, parts, expected } = import;
         let (number, command) = (unit.listed().number, AdminCommand::ImportKeyParts);
         let snapshot = unit.snapshot().await?;
+        // Another administrator's command in between may have made another importer key. With it out of the way, a part
+        // that was sealed for another key than the unit's is no accident.
+        if snapshot.transaction_counter != generated_at {
+            return Err(CeremonyError::Interfered { unit: number });
+        }
         let mut signed = Vec::new();
         let mut requests = Vec::new();
         for part in sealed {
@@ -290,6 +389,13 @@ impl Ceremony<'_> {
             ..SentCommand::new(&snapshot, command, text, &envelope)
         };
         self.record_event(unit, sent, &signed, &done)?;
+        let refusal = done.as_ref().err().and_then(AdminUnitError::refusal);
+        if refusal.is_some_and(is_forged_part) {
+            return Err(CeremonyError::Alarm {
+                unit: number,
+                what: "refuses key parts that were sealed for the importer key which it has shown",
+            });
+        }
         let found = <[u8; 32]>::try_from(done?.output.as_slice())
             .map(VerificationPattern::from_bytes)
             .map_err(|_| AdminUnitError::InvalidResponse { unit: number, command: command.name() })?;
@@ -309,6 +415,21 @@ impl Ceremony<'_> {
         let shown = ImporterKey::decode(&answer.output).map_err(|_| bad())?;
         let key = PublicKey::from_point(shown.point).map_err(|_| bad())?;
         if *key.importer_ski().as_bytes() == shown.ski { Ok(key) } else { Err(bad()) }
+    }
+
+    /// Records an alarm before the ceremony stops.
+    fn with_alarm<P: UnitPort, T>(
+        &mut self,
+        unit: &AdminUnit<P>,
+        result: Result<T, CeremonyError>,
+    ) -> Result<T, CeremonyError> {
+        if let Err(error) = &result
+            && error.is_alarm()
+        {
+            let recorded = self.record.record_alarm(unit.listed().number, &error_chain(error));
+            recorded.map_err(CeremonyError::Record)?;
+        }
+        result
     }
 
     fn record_event<P: UnitPort>(
@@ -345,6 +466,29 @@ impl Ceremony<'_> {
         };
         self.record.record(&event).map_err(CeremonyError::Record)
     }
+}
+
+/// Whether a unit refuses a part that this program has sealed for the importer key which the unit's module signed, in the
+/// next command after that. An honest unit opens such a part.
+fn is_forged_part(refusal: AdminRefusal) -> bool {
+    matches!(
+        refusal.unit_error(),
+        Some(
+            UnitError::KeyPartMalformed
+                | UnitError::KeyPartRecipientMismatch
+                | UnitError::KeyPartUnwrapFailed
+                | UnitError::KeyPartTargetMismatch
+                | UnitError::KeyPartCommandMismatch
+        )
+    )
+}
+
+/// What is imported.
+struct Import<'a> {
+    sealed: &'a [Vec<u8>],
+    text: String,
+    parts: Vec<(String, PartId)>,
+    expected: VerificationPattern,
 }
 
 /// A command that was sent, before its result is known.

@@ -36,7 +36,9 @@ pub mod protocol;
 pub mod quorum;
 pub mod rotation;
 pub mod secret_file;
+pub mod seen;
 pub mod service;
+pub mod trust;
 pub mod unit;
 
 pub use location::{Location, LocationInvalid};

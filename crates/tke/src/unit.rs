@@ -1,8 +1,10 @@
 //! One crypto unit as its customer sees it: over any transport, with every response verified.
 
 use crate::Location;
+use crate::seen::Regression;
+use crate::trust::{ModuleRefused, ModuleTrust};
 use std::fmt;
-use tke_crypto::{ModuleCertificate, PublicKey, Ski};
+use tke_crypto::{ModuleCertificate, Ski};
 use unit_api::admin::{
     AdminBlock, AdminCommand, AdminRefusal, AdminRequest, AdminResponse, AdminResponseBlock,
     AdministratorEntries, AdministratorEntry, Attributes, ControlPoints, DomainInfo, InstanceId,
@@ -50,6 +52,8 @@ pub struct UnitDescriptor {
     pub location: Location,
     /// Serial number and instance of the module.
     pub unit: UnitId,
+    /// The service instance that the unit is listed for.
+    pub instance: InstanceId,
 }
 
 /// Error of the transport to a unit.
@@ -99,6 +103,48 @@ pub enum AdminUnitError {
         /// The check that failed.
         why: &'static str,
     },
+    /// The module's certificate is not acceptable.
+    #[error("the module of crypto unit {unit} is not used: {source}")]
+    ModuleRefused {
+        /// Number of the unit.
+        unit: u16,
+        /// The reason.
+        source: ModuleRefused,
+    },
+    /// The module says that the unit belongs to another service instance than the service lists it for.
+    #[error(
+        "crypto unit {unit} belongs to service instance {found}, and is listed for {listed}: the service offers you a unit of \
+         another customer. Do not use it"
+    )]
+    OtherInstance {
+        /// Number of the unit.
+        unit: u16,
+        /// Instance that the module signs.
+        found: InstanceId,
+        /// Instance that the service lists.
+        listed: InstanceId,
+    },
+    /// The unit is not what it was when this customer saw it last.
+    #[error(
+        "crypto unit {unit} is not used: {source}. If you know why, accept it with `cryptounit-accept {unit}`"
+    )]
+    Regressed {
+        /// Number of the unit.
+        unit: u16,
+        /// The difference.
+        source: Regression,
+    },
+    /// The response says that the command was not understood, and is not signed: anybody can have made it.
+    #[error(
+        "an unsigned response to `{command}` says that crypto unit {unit} did not understand it. Whether the command was \
+         carried out is unknown: read the state of the unit before you go on"
+    )]
+    OutcomeUnknown {
+        /// Number of the unit.
+        unit: u16,
+        /// Name of the command.
+        command: &'static str,
+    },
     /// The unit refused the command.
     #[error("crypto unit {unit} refused `{command}`")]
     Refused {
@@ -118,6 +164,36 @@ impl AdminUnitError {
         match self {
             Self::Refused { source, .. } => Some(*source),
             _ => None,
+        }
+    }
+
+    /// Number of the unit, if the error is an alarm.
+    #[must_use]
+    pub const fn alarming_unit(&self) -> Option<u16> {
+        match self {
+            Self::NotAuthentic { unit, .. }
+            | Self::OtherInstance { unit, .. }
+            | Self::Regressed { unit, .. }
+            | Self::ModuleRefused { unit, .. }
+                if self.is_alarm() =>
+            {
+                Some(*unit)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether no honest unit and no failure of a machine gives this answer: an attacker is between, or in the unit's
+    /// place.
+    #[must_use]
+    pub const fn is_alarm(&self) -> bool {
+        match self {
+            Self::NotAuthentic { .. } | Self::OtherInstance { .. } | Self::Regressed { .. } => true,
+            Self::ModuleRefused { source, .. } => source.is_alarm(),
+            Self::Unreachable { .. }
+            | Self::InvalidResponse { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::Refused { .. } => false,
         }
     }
 }
@@ -194,12 +270,16 @@ pub struct VerifiedUnit<P> {
 }
 
 impl<P: UnitPort> VerifiedUnit<P> {
-    /// Checks the module's certificate against `root` and reads the unit's state.
+    /// Checks the module's certificate and reads the unit's state.
     ///
     /// # Errors
     /// [`AdminUnitError`].
-    pub async fn verify(listed: UnitDescriptor, port: P, root: &PublicKey) -> Result<Self, AdminUnitError> {
-        let unit = AdminUnit::authenticate(listed, port, root).await?;
+    pub async fn verify(
+        listed: UnitDescriptor,
+        port: P,
+        trust: &ModuleTrust,
+    ) -> Result<Self, AdminUnitError> {
+        let unit = AdminUnit::authenticate(listed, port, trust).await?;
         let snapshot = unit.snapshot().await?;
         Ok(Self { unit, snapshot })
     }
@@ -219,19 +299,19 @@ impl<P: UnitPort> VerifiedUnit<P> {
 pub struct AdminUnit<P> {
     listed: UnitDescriptor,
     port: P,
-    device_key: PublicKey,
+    module: ModuleCertificate,
     certificate: Vec<u8>,
 }
 
 impl<P: UnitPort> AdminUnit<P> {
-    /// Queries the certificate of the module, which has to be issued by `root` for the listed module.
+    /// Queries the certificate of the module, which has to be acceptable and for the listed module.
     ///
     /// # Errors
     /// [`AdminUnitError`].
     pub async fn authenticate(
         listed: UnitDescriptor,
         port: P,
-        root: &PublicKey,
+        trust: &ModuleTrust,
     ) -> Result<Self, AdminUnitError> {
         let command = AdminCommand::QueryDeviceCertificate;
         let request = query_request(&listed, command, &[]);
@@ -244,13 +324,14 @@ impl<P: UnitPort> AdminUnit<P> {
         let block = AdminResponseBlock::decode(response.block).map_err(|_| invalid())?;
         let not_authentic =
             |why| AdminUnitError::NotAuthentic { unit: listed.number, command: command.name(), why };
-        let shown = ModuleCertificate::verify(block.output, root)
-            .map_err(|_| not_authentic("the module's certificate is not issued by the manufacturer"))?;
+        let shown = trust
+            .verify(block.output)
+            .map_err(|source| AdminUnitError::ModuleRefused { unit: listed.number, source })?;
         if shown.module_id != listed.unit.0 {
             return Err(not_authentic("the certificate is for another module"));
         }
         let certificate = block.output.to_vec();
-        let unit = Self { listed, port, device_key: shown.key, certificate };
+        let unit = Self { listed, port, module: shown, certificate };
         unit.check(&answer, command, None)?;
         Ok(unit)
     }
@@ -258,6 +339,12 @@ impl<P: UnitPort> AdminUnit<P> {
     /// The unit as the service lists it.
     pub const fn listed(&self) -> &UnitDescriptor {
         &self.listed
+    }
+
+    /// What the certificate says of the module.
+    #[must_use]
+    pub const fn module(&self) -> &ModuleCertificate {
+        &self.module
     }
 
     /// Certificate of the module, DER.
@@ -288,7 +375,7 @@ impl<P: UnitPort> AdminUnit<P> {
         let command = AdminCommand::QueryDomain;
         let invalid =
             || AdminUnitError::InvalidResponse { unit: self.listed.number, command: command.name() };
-        loop {
+        for _ in 0..MAX_SNAPSHOTS {
             let mut nonce = [0; 16];
             getrandom::fill(&mut nonce).map_err(|_| invalid())?;
             let answer = self.query(command, &nonce).await?;
@@ -300,12 +387,27 @@ impl<P: UnitPort> AdminUnit<P> {
                     why: "it is an old response, replayed",
                 });
             }
+            if info.instance != self.listed.instance {
+                return Err(AdminUnitError::OtherInstance {
+                    unit: self.listed.number,
+                    found: info.instance,
+                    listed: self.listed.instance,
+                });
+            }
             // A unit in its error state does not report administrators: it may have lost them.
             let administrators = if info.condition == Condition::Operational {
                 let response = self.query(AdminCommand::QueryAdministrators, &[]).await?;
                 // Another command was executed in between: the two responses describe different states.
                 if response.transaction_counter != answer.transaction_counter {
                     continue;
+                }
+                // The list is in a response of its own, without the nonce: the state that was signed says which list it is.
+                if AdministratorEntries::digest(&response.output) != info.administrators_digest {
+                    return Err(AdminUnitError::NotAuthentic {
+                        unit: self.listed.number,
+                        command: AdminCommand::QueryAdministrators.name(),
+                        why: "the list of administrators is not the one that the unit has signed",
+                    });
                 }
                 AdministratorEntries::decode(&response.output).map_err(|_| invalid())?.iter().collect()
             } else {
@@ -325,6 +427,11 @@ impl<P: UnitPort> AdminUnit<P> {
                 audit_head: info.audit_head,
             });
         }
+        Err(AdminUnitError::NotAuthentic {
+            unit: self.listed.number,
+            command: AdminCommand::QueryAdministrators.name(),
+            why: "its lists of administrators are never of the present state",
+        })
     }
 
     /// Sends a signed block and returns the output of the command.
@@ -363,12 +470,12 @@ impl<P: UnitPort> AdminUnit<P> {
         let invalid = || AdminUnitError::InvalidResponse { unit, command: command.name() };
         let response = AdminResponse::decode(answer).map_err(|_| invalid())?;
         if response.block.is_empty() {
-            let source = AdminRefusal { return_code: response.return_code, reason: 0 };
-            return Err(AdminUnitError::Refused { unit, command: command.name(), source });
+            return Err(AdminUnitError::OutcomeUnknown { unit, command: command.name() });
         }
         let not_authentic = |why| AdminUnitError::NotAuthentic { unit, command: command.name(), why };
         let signer = response.signer().map_err(|_| not_authentic("it is not signed"))?;
-        self.device_key
+        self.module
+            .key
             .verify(response.block, signer.signature)
             .map_err(|_| not_authentic("the module's signature is invalid"))?;
         let block = AdminResponseBlock::decode(response.block).map_err(|_| invalid())?;
@@ -394,6 +501,13 @@ impl<P: UnitPort> AdminUnit<P> {
                 output: output.to_vec(),
                 response: answer.to_vec(),
             }),
+            // A refused command leaves the counter at its own value or at the one before. A lower one is that of an old
+            // response, replayed to hide that the command was carried out.
+            Err(_)
+                if counter.is_some_and(|counter| block.transaction_counter.saturating_add(1) < counter) =>
+            {
+                Err(not_authentic("it is the refusal of an earlier command"))
+            }
             Err(source) => Err(AdminUnitError::Refused { unit, command: command.name(), source }),
         }
     }
@@ -420,6 +534,9 @@ pub struct VerifiedResponse {
     /// The whole response with the module's signature, which another unit can verify.
     pub response: Vec<u8>,
 }
+
+/// How often a state is read that another command changes meanwhile.
+const MAX_SNAPSHOTS: usize = 16;
 
 /// Upper bound, in bytes, of what a request and its block add to the input.
 const REQUEST_OVERHEAD: usize = 256;

@@ -1,17 +1,18 @@
 //! Ceremonies over whole units: the customer's side of the wire against the unit's.
 
 use crate::world::{
-    self, Memory, Wired, administrators, combined, listed, meet, parts, pattern_of, quorum, root,
+    self, Memory, Wired, administrators, combined, listed, meet, parts, pattern_of, quorum, trust,
 };
 use engine::{KeySpec, KeyUses};
 use jiff::{SignedDuration, Timestamp};
+use std::sync::Arc;
 use tke::admin_policy::AdminPolicy;
 use tke::ceremony::{Ceremony, CeremonyError, KeySource};
 use tke::compare::{ComparedUnit, Comparison, permissions_of};
 use tke::converge::{ConvergeError, MasterKeyGoal, UnitGoal};
 use tke::part::KeyPartHolder;
 use tke::proposal::{Proposal, ProposalError};
-use tke::{AdminOperation, AdminUnit, AdminUnitError, UnitKind};
+use tke::{AdminOperation, AdminUnit, AdminUnitError, UnitDescriptor, UnitKind};
 use unit_api::admin::{AdminCommand, InstanceId, Permissions};
 use unit_api::{Command, NewRegister, UnitError, VerificationPattern};
 
@@ -24,7 +25,7 @@ fn policy(kind: UnitKind, administrators_wanted: u8, thresholds: u32) -> AdminPo
     }
 }
 
-fn goal(kind: UnitKind, master_key: MasterKeyGoal) -> UnitGoal {
+pub(crate) fn goal(kind: UnitKind, master_key: MasterKeyGoal) -> UnitGoal {
     UnitGoal { policy: policy(kind, 2, 2), control_points: None, master_key }
 }
 
@@ -114,8 +115,8 @@ async fn a_recovery_unit_s_key_reaches_the_others_and_is_never_seen() {
 
     // A unit of another instance gets nothing.
     let foreign = Wired::new(3, InstanceId([0xf0; 16]));
-    let foreign =
-        AdminUnit::authenticate(listed(3, UnitKind::Operational), foreign, &root().public()).await.unwrap();
+    let elsewhere = UnitDescriptor { instance: InstanceId([0xf0; 16]), ..listed(3, UnitKind::Operational) };
+    let foreign = AdminUnit::authenticate(elsewhere, foreign, &trust()).await.unwrap();
     let error = ceremony.converge(&foreign, &wanted, &key).await.unwrap_err();
     assert_eq!(refused(&error), Some(UnitError::ExportTargetForeign));
 
@@ -172,8 +173,7 @@ async fn what_was_not_worked_out_is_not_committed() {
 #[tokio::test]
 async fn a_broken_unit_is_named_and_can_be_zeroized() {
     let wired = Wired::without_state(1);
-    let unit =
-        AdminUnit::authenticate(listed(1, UnitKind::Operational), wired, &root().public()).await.unwrap();
+    let unit = AdminUnit::authenticate(listed(1, UnitKind::Operational), wired, &trust()).await.unwrap();
     let error = with_parts(&unit, MasterKeyGoal::Current(pattern_of(&combined()))).await.unwrap_err();
     assert!(
         matches!(error, CeremonyError::Converge { source: ConvergeError::ErrorState(0x0242), .. }),
@@ -189,16 +189,16 @@ async fn a_modified_response_is_rejected() {
     let (unit, wired) = meet(1, UnitKind::Operational).await;
     // Every byte of the signed block and of its signature counts.
     let changes: [world::Tampering; 4] = [
-        |answer| {
+        Arc::new(|answer: &mut Vec<u8>| {
             let last = answer.len() - 1;
             answer[last] ^= 1;
-        },
-        |answer| {
+        }),
+        Arc::new(|answer| {
             let middle = answer.len() / 2;
             answer[middle] ^= 0x40;
-        },
-        |answer| answer.truncate(answer.len() - 1),
-        Vec::clear,
+        }),
+        Arc::new(|answer| answer.truncate(answer.len() - 1)),
+        Arc::new(Vec::clear),
     ];
     for change in changes {
         *wired.tamper.lock().unwrap() = Some(change);
@@ -213,13 +213,12 @@ async fn a_modified_response_is_rejected() {
 #[tokio::test]
 async fn a_unit_in_another_s_place_is_not_met() {
     let wired = Wired::new(2, world::INSTANCE);
-    let Err(error) = AdminUnit::authenticate(listed(1, UnitKind::Operational), wired, &root().public()).await
-    else {
+    let Err(error) = AdminUnit::authenticate(listed(1, UnitKind::Operational), wired, &trust()).await else {
         panic!("met a unit in another's place")
     };
     assert!(matches!(error, AdminUnitError::NotAuthentic { .. }), "{error}");
     let wired = Wired::new(1, world::INSTANCE);
-    let other_root = world::fixed_key(0x33).public();
+    let other_root = tke::trust::ModuleTrust::new(world::fixed_key(0x33).public());
     assert!(AdminUnit::authenticate(listed(1, UnitKind::Operational), wired, &other_root).await.is_err());
 }
 

@@ -6,6 +6,7 @@
 mod sample_service;
 mod world;
 
+mod attacks;
 mod ceremonies;
 mod holders_cards;
 mod holders_keys;

@@ -1,6 +1,6 @@
 //! The rotation driver against whole units and a service in memory.
 
-use crate::world::{Memory, Wired, administrators, combined, listed, meet, parts, pattern_of, quorum, root};
+use crate::world::{Memory, Wired, administrators, combined, listed, meet, parts, pattern_of, quorum, trust};
 use std::sync::Mutex;
 use std::time::Duration;
 use tke::admin_policy::AdminPolicy;
@@ -43,7 +43,7 @@ impl Service {
         let mut own = Vec::new();
         for (unit, wired) in units {
             let listed = unit.listed().clone();
-            own.push(AdminUnit::authenticate(listed, wired.clone(), &root().public()).await.unwrap());
+            own.push(AdminUnit::authenticate(listed, wired.clone(), &trust()).await.unwrap());
         }
         let state =
             State { keystore, journal: None, excluded: Vec::new(), actions: Vec::new(), scripted: None };
@@ -251,8 +251,7 @@ async fn copy(units: &[(AdminUnit<Wired>, Wired)]) -> Vec<(AdminUnit<Wired>, Wir
     let mut copies = Vec::new();
     for (unit, wired) in units {
         let wired = wired.copy(u8::try_from(unit.listed().number).unwrap());
-        let unit =
-            AdminUnit::authenticate(unit.listed().clone(), wired.clone(), &root().public()).await.unwrap();
+        let unit = AdminUnit::authenticate(unit.listed().clone(), wired.clone(), &trust()).await.unwrap();
         copies.push((unit, wired));
     }
     copies
@@ -263,7 +262,7 @@ async fn verified(units: &[(AdminUnit<Wired>, Wired)]) -> Vec<VerifiedUnit<Wired
     for (unit, wired) in units {
         let number = u8::try_from(unit.listed().number).unwrap();
         let listed = listed(number, unit.listed().kind);
-        verified.push(VerifiedUnit::verify(listed, wired.clone(), &root().public()).await.unwrap());
+        verified.push(VerifiedUnit::verify(listed, wired.clone(), &trust()).await.unwrap());
     }
     verified
 }

@@ -104,7 +104,7 @@ unit_errors! {
     /// A sealed part is malformed.
     KeyPartMalformed = 0x0256, 0x200, 23, "a sealed key part is malformed";
     /// A part is sealed for another importer key.
-    KeyPartRecipientMismatch = 0x0257, 0x200, 24, "a key part is sealed for another importer key: generate, seal and import again";
+    KeyPartRecipientMismatch = 0x0257, 0x200, 24, "a key part is sealed for another importer key than the crypto unit's";
     /// A sealed part does not open.
     KeyPartUnwrapFailed = 0x0258, 0x200, 28, "a sealed key part does not open";
     /// Import is not permitted.

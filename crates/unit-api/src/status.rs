@@ -1,6 +1,6 @@
 //! What a unit says of itself.
 
-use crate::VerificationPattern;
+use crate::{UnitMark, VerificationPattern};
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -66,4 +66,21 @@ pub struct UnitStatus {
     pub signature_threshold: u8,
     /// Signatures a removal needs; 0 in imprint mode.
     pub revocation_threshold: u8,
+    /// Audit records written so far.
+    pub audit_records: u64,
+    /// Hash of the newest audit record, and through it of all.
+    pub audit_head: [u8; 32],
+}
+
+impl UnitStatus {
+    /// How far the unit has come.
+    #[must_use]
+    pub const fn mark(&self) -> UnitMark {
+        UnitMark {
+            life: self.domain_instance,
+            transaction_counter: self.transaction_counter,
+            audit_records: self.audit_records,
+            audit_head: self.audit_head,
+        }
+    }
 }

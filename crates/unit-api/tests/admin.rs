@@ -124,6 +124,7 @@ fn a_domain_tells_all_of_itself() {
             administrators: 3,
             audit_records: 4,
             audit_head: [5; 32],
+            administrators_digest: [9; 32],
             nonce: b"fresh",
         };
         let mut out = [0; 256];
@@ -147,6 +148,7 @@ fn a_domain_contradicts_itself_nowhere() {
         administrators: 0,
         audit_records: 1,
         audit_head: [5; 32],
+        administrators_digest: [9; 32],
         nonce: b"",
     };
     let mut out = [0; 256];

@@ -47,6 +47,8 @@ const STATUS: UnitStatus = UnitStatus {
     administrators: 2,
     signature_threshold: 2,
     revocation_threshold: 1,
+    audit_records: 6,
+    audit_head: [7; 32],
 };
 
 /// Every response, in the order of their numbers, then a refusal.

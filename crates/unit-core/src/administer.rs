@@ -7,7 +7,7 @@ use crate::administration::verify::verify;
 use crate::administration::{target, transport};
 use crate::command;
 use crate::domain::Domain;
-use crate::env::{Env, Module};
+use crate::env::{Clock, Env, Module};
 use crate::key_parts::KeyParts;
 use crate::key_scope::KeyScope;
 use crate::master_key::{Candidate, MasterKey, Reference};
@@ -15,6 +15,7 @@ use crate::persistence::AuditedAction;
 use crate::registers::RegisterCommand;
 use crate::unit::Unit;
 use engine::{Engine, KeyHandle};
+use tke_crypto::Ski;
 use unit_api::admin::{AdminBlock, AdminCommand, AdminRequest};
 use unit_api::{Refusal, UnitError, VerificationPattern};
 
@@ -69,8 +70,9 @@ impl<E: Env> Unit<E> {
             command: block.command,
             target: self.state.target(),
             transaction_counter: self.state.transaction_counter,
+            signer: Ski::of_point(&self.engine.attestation_key().point),
         };
-        Ok(space.finish(&self.module, &header, result)?)
+        space.finish(&mut self.engine, &header, result)
     }
 
     /// Refuses a request for another unit without recording it. A command for this unit, in this life of its domain, is
@@ -150,19 +152,35 @@ impl<E: Env> Unit<E> {
         if command != Some(AdminCommand::Zeroize) {
             self.resolve_uncertain_write()?;
         }
-        let before = self.state.transaction_counter;
-        let (refusal, counter) = match self.carry_out_signed(command, request, block, &mut attempt, output) {
+        let refusal = match self.carry_out_signed(command, request, block, &mut attempt, output) {
             Ok(len) => return Ok(len),
             Err(CommandFailure::NotPersisted(refusal)) => return Err(refusal),
-            Err(CommandFailure::Unauthorised(error)) => (error.into(), before),
-            // The command named the counter's next value, so that value exists.
-            Err(CommandFailure::Refused(refusal)) => (refusal, block.transaction_counter),
+            Err(CommandFailure::Unauthorised(error)) => return Err(self.refuse_unauthorised(&attempt, error)),
+            Err(CommandFailure::Refused(refusal)) => refusal,
         };
         let mut next = self.state.clone();
-        next.transaction_counter = counter;
+        // The command named the counter's next value, so that value exists.
+        next.transaction_counter = block.transaction_counter;
         self.record(&mut next, &attempt, Some(refusal));
         self.save_and_swap(next, None)?;
         Err(refusal)
+    }
+
+    /// Records a command that was not signed by enough administrators, or counts it if another one is the newest record. The
+    /// transaction counter stays.
+    fn refuse_unauthorised(&mut self, attempt: &AuditedAction, error: UnitError) -> Refusal {
+        let refusal = error.into();
+        if !self.refused.is_first() {
+            self.refused.count(attempt.audit_record(self.clock.now_ms(), &self.state, Some(refusal)));
+            return refusal;
+        }
+        let mut next = self.state.clone();
+        self.record(&mut next, attempt, Some(refusal));
+        if let Err(failure) = self.save_and_swap(next, None) {
+            return failure;
+        }
+        self.refused.begin();
+        refusal
     }
 
     fn carry_out_signed(

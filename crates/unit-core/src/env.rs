@@ -2,7 +2,7 @@
 
 use crate::Storage;
 use engine::Engine;
-use tke_crypto::{PublicKey, Signature, Ski};
+use tke_crypto::PublicKey;
 use unit_api::UnitId;
 use unit_api::admin::InstanceId;
 
@@ -12,7 +12,7 @@ pub trait Env {
     type Engine: Engine;
     /// Keeps two slots of bytes durably.
     type Storage: Storage;
-    /// Signs the unit's responses to administrators.
+    /// Certifies the unit's responses to administrators.
     type Module: Module;
     /// Gives the time of audit records.
     type Clock: Clock;
@@ -29,15 +29,9 @@ pub struct UnitIdentity {
     pub instance: InstanceId,
 }
 
-/// The module that a unit is a domain of, with its device key.
+/// The module that a unit is a domain of: what its manufacturer gave it. It signs with its engine's attestation key.
 pub trait Module {
-    /// Signs with the device key: ECDSA over P-521 with SHA-512.
-    fn sign(&self, message: &[u8]) -> Signature;
-
-    /// Identifier of the device key: SHA-256 over its point.
-    fn ski(&self) -> Ski;
-
-    /// Certificate of the device key (DER, at most 12 KiB), issued by the manufacturer's root.
+    /// Certificate of the attestation key (DER, at most 12 KiB), issued by the manufacturer's root.
     fn certificate(&self) -> &[u8];
 
     /// Public key of the manufacturer's root, which verifies other modules' certificates.

@@ -18,6 +18,7 @@ mod key_parts;
 mod key_scope;
 mod master_key;
 mod persistence;
+mod refused_attempts;
 mod registers;
 mod response_layout;
 mod self_test;

@@ -3,6 +3,7 @@
 use crate::administration::verify::Signers;
 use crate::env::{Clock, Env};
 use crate::master_key::{MasterKey, Reference};
+use crate::refused_attempts::RefusedAttempts;
 use crate::slots::{Slots, WriteError};
 use crate::state::State;
 use crate::unit::Unit;
@@ -45,29 +46,38 @@ impl AuditedAction {
         let block_hash = Sha256::digest(request.block).into();
         Self { kind: AuditKind::Command, command: block.command, block_hash, signers: Signers::none() }
     }
-}
 
-impl<E: Env> Unit<E> {
-    /// Appends a record to the log of a state that is otherwise ready to be persisted.
-    pub(crate) fn record(&mut self, state: &mut State, attempt: &AuditedAction, refused: Option<Refusal>) {
+    /// The record of this event in this state, without its number.
+    pub(crate) fn audit_record(&self, time_ms: u64, state: &State, refused: Option<Refusal>) -> AuditRecord {
         let why = refused.map_or(AdminRefusal { return_code: 0, reason: 0 }, ep11_numbers);
         let wkid = |key: Option<&MasterKey>| key.map_or([0; WKID_LEN], |key| key.pattern.wkid());
         let registers = &state.domain.registers;
-        let record = AuditRecord {
+        AuditRecord {
             sequence: 0,
-            time_ms: self.clock.now_ms(),
-            kind: attempt.kind,
-            signers: u8::try_from(attempt.signers.count()).unwrap_or(u8::MAX),
-            command: attempt.command,
+            time_ms,
+            kind: self.kind,
+            signers: u8::try_from(self.signers.count()).unwrap_or(u8::MAX),
+            command: self.command,
             return_code: why.return_code,
             reason: why.reason,
             domain_instance: state.domain.instance,
             transaction_counter: state.transaction_counter,
             current: wkid(registers.current()),
             new: wkid(registers.new_key()),
-            block_hash: attempt.block_hash,
-            signer_prefixes: attempt.signers.prefixes(),
-        };
+            block_hash: self.block_hash,
+            signer_prefixes: self.signers.prefixes(),
+        }
+    }
+}
+
+impl<E: Env> Unit<E> {
+    /// Appends a record to the log of a state that is otherwise ready to be persisted; before it, one about the unauthorised
+    /// commands since the last record.
+    pub(crate) fn record(&mut self, state: &mut State, attempt: &AuditedAction, refused: Option<Refusal>) {
+        if let Some(summary) = self.refused.summary() {
+            state.audit.append(summary);
+        }
+        let record = attempt.audit_record(self.clock.now_ms(), state, refused);
         state.audit.append(record);
     }
 
@@ -79,6 +89,7 @@ impl<E: Env> Unit<E> {
         self.state = state;
         self.slots = slots;
         self.stale_slot = StaleSlot::Harmless;
+        self.refused = RefusedAttempts::default();
         Ok(())
     }
 
@@ -113,6 +124,7 @@ impl<E: Env> Unit<E> {
         }
         let before = core::mem::replace(&mut self.state, next);
         self.stale_slot = StaleSlot::Harmless;
+        self.refused = RefusedAttempts::default();
         // The write has replaced the uncertain one.
         if let Some(Err(failure)) = abandoned.map(|abandoned| self.forget(&abandoned)) {
             self.failure.get_or_insert(failure);
@@ -242,6 +254,9 @@ impl<E: Env> Unit<E> {
     fn zeroize_known(&mut self, attempt: &AuditedAction) -> Result<(), Refusal> {
         let mut next = self.state.clone();
         next.domain = next.domain.next_life()?;
+        // Nothing that was signed or answered before may pass for something after it.
+        next.transaction_counter =
+            next.transaction_counter.checked_add(1).ok_or(UnitError::TransactionCounter)?;
         self.record(&mut next, attempt, None);
         self.save_and_swap(next, None)
     }

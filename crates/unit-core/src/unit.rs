@@ -6,6 +6,7 @@ use crate::execution::Execution;
 use crate::key_scope::KeyScope;
 use crate::master_key::MasterKey;
 use crate::persistence::{AuditedAction, StaleSlot};
+use crate::refused_attempts::RefusedAttempts;
 use crate::response_layout::ResponseLayout;
 use crate::self_test;
 use crate::slot::{OpenSlot, StateSummary};
@@ -40,6 +41,7 @@ pub struct Unit<E: Env> {
     /// The failure that put the unit into its error state until a restart or zeroize.
     pub(crate) failure: Option<Refusal>,
     pub(crate) stale_slot: StaleSlot,
+    pub(crate) refused: RefusedAttempts,
 }
 
 impl<E: Env> Unit<E> {
@@ -65,6 +67,7 @@ impl<E: Env> Unit<E> {
             importer: None,
             failure: None,
             stale_slot: StaleSlot::Harmless,
+            refused: RefusedAttempts::default(),
         };
         unit.failure = unit.power_on().err();
         unit
@@ -204,7 +207,7 @@ impl<E: Env> Unit<E> {
     }
 
     pub(crate) fn status(&self) -> UnitStatus {
-        let State { identity, transaction_counter, domain, .. } = &self.state;
+        let State { identity, transaction_counter, domain, audit, .. } = &self.state;
         let small = |number: u32| u8::try_from(number).unwrap_or(u8::MAX);
         UnitStatus {
             unit: identity.unit,
@@ -218,6 +221,8 @@ impl<E: Env> Unit<E> {
             administrators: u8::try_from(domain.administrators.count()).unwrap_or(u8::MAX),
             signature_threshold: small(domain.attributes.signature_threshold),
             revocation_threshold: small(domain.attributes.revocation_threshold),
+            audit_records: audit.records(),
+            audit_head: audit.head(),
         }
     }
 }

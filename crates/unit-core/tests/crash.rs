@@ -447,7 +447,7 @@ fn a_forged_number_keeps_no_unit_from_being_zeroized() {
         let mut content = fixture.disk.content(Slot::A);
         content[10..18].copy_from_slice(&forged.to_be_bytes());
         let (dated, checksum) = content.split_at_mut(MAX_SLOT_LEN - 32);
-        fixture.device.power_on().digest(DigestMechanism::Sha256, dated, checksum).unwrap();
+        fixture.device.power_on(false).digest(DigestMechanism::Sha256, dated, checksum).unwrap();
         fixture.disk.set_content(Slot::A, content);
         let after = only_zeroize_helps(&fixture);
         assert!(after.domain_instance > before.domain_instance, "{forged:#x}");

@@ -77,8 +77,11 @@ struct Model {
     new: Option<(bool, Pattern)>,
     counter: u128,
     lives: u32,
-    /// Number of audit records: one for every command to this domain instance, executed or refused, and the first one.
+    /// Number of audit records: one for every command to this domain instance with enough signatures, executed or refused;
+    /// one for the first without enough after it, one for all further ones once there is another record; and the first one.
     records: u64,
+    /// Commands without enough signatures since the last one with.
+    refused: u64,
     blobs: Vec<ModelBlob>,
 }
 
@@ -86,7 +89,14 @@ impl Model {
     /// Counts and records a command with valid signatures, even if it failed.
     fn count(&mut self) {
         self.counter += 1;
-        self.records += 1;
+        self.records += 1 + u64::from(self.refused > 1);
+        self.refused = 0;
+    }
+
+    /// A command without enough signatures.
+    fn refuse(&mut self) {
+        self.records += u64::from(self.refused == 0);
+        self.refused += 1;
     }
 
     /// Checks the answer to a load and adopts its pattern, which the model cannot compute.
@@ -271,12 +281,12 @@ fn step(
         Op::Forged => {
             let forged = administer(unit, AdminCommand::ClearCurrent, b"", &[0, 1]);
             assert_eq!(forged, Err(UnitError::SignerUnknown));
-            model.records += 1;
+            model.refuse();
         }
         Op::Unsigned => {
             let unsigned = administer(unit, AdminCommand::ClearCurrent, b"", &[]);
             assert_eq!(unsigned, Err(UnitError::NotEnoughSignatures));
-            model.records += 1;
+            model.refuse();
         }
         Op::Again => {
             if last.is_empty() {
@@ -284,7 +294,7 @@ fn step(
             }
             let refused = send(unit, last).unwrap_err();
             match refused {
-                UnitError::TransactionCounter => model.records += 1,
+                UnitError::TransactionCounter => model.refuse(),
                 // For an earlier domain instance: not recorded.
                 other => assert_eq!(other, UnitError::DomainInstanceMismatch),
             }
@@ -320,7 +330,10 @@ fn step(
             let refused = administer(unit, AdminCommand::Zeroize, b"", &[0]);
             assert_eq!(refused, Err(UnitError::StorageFailed));
         }
-        Op::Restart => *unit = fixture.start(),
+        Op::Restart => {
+            *unit = fixture.start();
+            model.refused = 0;
+        }
     }
 }
 

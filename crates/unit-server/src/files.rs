@@ -1,7 +1,7 @@
 //! Files that are whole or absent after a crash, and readable by their owner alone.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
@@ -39,6 +39,25 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     beside.as_file().sync_all()?;
     beside.persist(path)?;
     sync_parent(path)
+}
+
+/// Like [`write_private`], and overwrites the bytes of the replaced file with zeros afterwards, so that they are not left
+/// on the disk. File systems that never write in place, and disks that move blocks, may still keep them.
+///
+/// # Errors
+/// As [`write_private`]; an error of overwriting too, with the new content in place.
+pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let old = match File::options().write(true).open(path) {
+        Ok(old) => Some(old),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(e),
+    };
+    write_private(path, content)?;
+    if let Some(mut old) = old {
+        io::copy(&mut io::repeat(0).take(old.metadata()?.len()), &mut old)?;
+        old.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Removes the files that writes cut short by a crash have left in a folder. No other process may write there.
@@ -105,9 +124,22 @@ pub fn read_if_present(path: &Path) -> io::Result<Option<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{create_private_dir, create_whole_dir, read_if_present, write_private};
+    use super::{create_private_dir, create_whole_dir, read_if_present, replace_private, write_private};
     use std::io;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn attack_the_blocks_of_a_replaced_file_hold_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        replace_private(&path, b"first").unwrap();
+        // A second name keeps the file that is replaced.
+        let old = folder.path().join("old");
+        std::fs::hard_link(&path, &old).unwrap();
+        replace_private(&path, b"second secret").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"second secret");
+        assert_eq!(std::fs::read(&old).unwrap(), [0; 5]);
+    }
 
     #[test]
     fn a_private_file_is_replaced_whole() {

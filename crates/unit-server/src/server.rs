@@ -2,7 +2,7 @@
 
 use crate::config::{CommandHook, UnitConfig};
 use crate::connection::{self, Connection};
-use crate::device::{Device, DeviceError, DeviceModule, Manufacture};
+use crate::device::{CertifiedModule, Device, DeviceError, Manufacture};
 use crate::engine::EngineOpenError;
 use crate::files;
 use crate::kept_engine::{KeptEngine, KeptEngineError};
@@ -188,7 +188,7 @@ impl Env for ServerEnv {
     /// On the heap from before the first master key is recalled, and never moved: each move would leave a copy.
     type Engine = &'static mut (dyn Engine + Send);
     type Storage = FileStorage;
-    type Module = DeviceModule;
+    type Module = CertifiedModule;
     type Clock = SystemClock;
 }
 
@@ -248,20 +248,21 @@ fn open(
     let mut kept = KeptEngine::open(folder, config.engine.as_ref()).map_err(kept_error)?;
     let wanted =
         Manufacture { serial: &config.serial, domain_index: config.domain_index, instance: config.instance };
-    let device = Device::open(folder, &*config.manufacturer, &wanted)
-        .map_err(|source| UnitServerError::Device { folder: folder.clone(), source })?;
+    let device_error = |source| UnitServerError::Device { folder: folder.clone(), source };
+    let device = Device::open(folder, &wanted).map_err(device_error)?;
     let storage = FileStorage::open(folder)
         .map_err(|source| UnitServerError::Folder { folder: folder.clone(), source })?;
-    let (engine, description) = open_engine(config, &kept, &device, losses)?;
+    let (mut engine, description) = open_engine(config, &kept, &device, losses)?;
     kept.confirm_keys(folder).map_err(kept_error)?;
     let identity =
         UnitIdentity { unit: device.id, domain_index: device.domain_index, instance: device.instance };
+    let module = device.certify(folder, &mut *engine, &*config.manufacturer).map_err(device_error)?;
     // It lives as long as the process does.
     let engine = Box::leak(engine);
     if !process_protection::lock_in_memory(engine) {
         tracing::debug!("the engine's memory is not locked");
     }
-    let mut unit = Unit::start(engine, storage, device.module, SystemClock, identity);
+    let mut unit = Unit::start(engine, storage, module, SystemClock, identity);
     // In its error state it would wait for a start that finds the token.
     if token_lost(&mut unit) {
         return Err(UnitServerError::Token {

@@ -7,13 +7,14 @@ use getrandom::SysRng;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 use tke_crypto::{
-    CERTIFICATE_BUFFER_LEN, PublicKey, RootName, Signature, SigningKey, Ski, issue_module_certificate,
+    CERTIFICATE_BUFFER_LEN, ModuleDescription, ModuleSubject, PublicKey, RootName, SigningKey, Validity,
+    issue_module_certificate,
 };
 use unit_api::UnitId;
 use unit_api::admin::InstanceId;
 use unit_core::{Clock, Env, Module, Slot, Storage, StorageFailed, Unit, UnitIdentity};
 
-/// The surroundings of a test unit: any engine, storage in memory, a module with fixed keys, no clock.
+/// The surroundings of a test unit: any engine, storage in memory, a module of a fixed root, no clock.
 pub struct TestEnv<E = SoftEngine<SysRng>>(PhantomData<E>);
 
 impl<E: Engine> Env for TestEnv<E> {
@@ -42,14 +43,9 @@ impl Storage for Memory {
     }
 }
 
-/// A module whose keys are in this source file.
+/// A module whose root's key is in this source file.
 pub struct TestModule {
     certificate: Vec<u8>,
-}
-
-fn device_key() -> &'static SigningKey {
-    static KEY: OnceLock<SigningKey> = OnceLock::new();
-    KEY.get_or_init(|| fixed_key(0x72))
 }
 
 fn root() -> &'static (SigningKey, PublicKey) {
@@ -62,14 +58,6 @@ fn root() -> &'static (SigningKey, PublicKey) {
 }
 
 impl Module for TestModule {
-    fn sign(&self, message: &[u8]) -> Signature {
-        device_key().sign(message)
-    }
-
-    fn ski(&self) -> Ski {
-        device_key().public().ski()
-    }
-
     fn certificate(&self) -> &[u8] {
         &self.certificate
     }
@@ -101,7 +89,14 @@ pub(crate) fn start<E: Engine>(number: u8, engine: E) -> Unit<TestEnv<E>> {
     let unit = UnitId([b'B', b'E', b'N', b'C', b'H', b'0', b'0', b'0', 0, 0, 0, 0, 0, 0, 0, number]);
     let mut out = [0; CERTIFICATE_BUFFER_LEN];
     let name = RootName::try_from("Bench Root").expect("a short name");
-    let certificate = issue_module_certificate(&root().0, &name, &unit.0, &device_key().public(), &mut out)
+    let attestation = engine.attestation_key();
+    let module = ModuleSubject {
+        module_id: &unit.0,
+        key: &PublicKey::from_point(&attestation.point).expect("an engine has a valid attestation key"),
+        description: ModuleDescription { engine_class: attestation.class.number(), firmware: [0; 32] },
+        validity: Validity { not_before: 0, not_after: u64::MAX },
+    };
+    let certificate = issue_module_certificate(&root().0, &name, &module, &mut out)
         .expect("there is room for a certificate")
         .to_vec();
     let identity = UnitIdentity { unit, domain_index: 0, instance: InstanceId([0x1d; 16]) };

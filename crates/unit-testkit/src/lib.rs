@@ -8,10 +8,12 @@
 
 mod administrator;
 mod env;
+mod fixed_attestation;
 mod scripted_rng;
 
 pub use administrator::{generate_master_key, request, secure};
 pub use env::{Memory, TestEnv, soft_engine};
+pub use fixed_attestation::FixedAttestation;
 pub use getrandom::SysRng;
 pub use scripted_rng::ScriptedRng;
 

@@ -12,9 +12,10 @@ use node::{Node, QueriedUnit, is_imprint, lifecycle, query_units};
 use server::auth::SharedToken;
 use std::sync::Arc;
 use std::time::Duration;
-use tke_crypto::PublicKey;
+use tke::trust::ModuleTrust;
 use tokio::sync::Mutex as AsyncMutex;
 use tracing::warn;
+use unit_api::admin::InstanceId;
 use unit_api::{Condition, UnitError, VerificationPattern};
 
 /// How long a unit may take to report its status.
@@ -37,7 +38,7 @@ pub struct ControlledRegion {
     /// Keys of the development ceremony; `None` with a manual ceremony.
     pub(super) development: Option<DevelopmentCeremony>,
     /// The manufacturer of the units' modules.
-    pub(super) root: PublicKey,
+    pub(super) trust: ModuleTrust,
     pub(super) data: Arc<DataDir>,
     /// The units as the node sees them.
     pub(super) directory: SupervisedUnits,
@@ -163,7 +164,8 @@ impl ControlledRegion {
             self.zeroize(unit).await?;
         }
         let port = SocketPort(process.socket.clone());
-        ceremony.converge(process.listed(), port, &self.root).await
+        let instance = InstanceId(*self.identity.instance_id.as_bytes());
+        ceremony.converge(process.listed(instance), port, &self.trust).await
     }
 
     /// Whether the key parts of the ceremony may be loaded: they are those of the only legal master key.

@@ -147,6 +147,12 @@ impl DataDir {
         self.path.join("keystore.pin")
     }
 
+    /// Path of `units-seen.json`, how far the units have come.
+    #[must_use]
+    pub fn units_seen_file(&self) -> PathBuf {
+        self.path.join("units-seen.json")
+    }
+
     /// Path of `ceremony/`, the keys of the development ceremony.
     #[must_use]
     pub fn ceremony_dir(&self) -> PathBuf {

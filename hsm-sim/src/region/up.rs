@@ -11,6 +11,7 @@ use super::place::ZONES;
 use super::ready::{ReadyFile, ReadyFiles, ReadyUnit};
 use super::region_file::RegionFile;
 use super::supervisor::{Supervisor, SupervisorError};
+use super::unit_memory::FileUnitMemory;
 use crate::control;
 use crate::unit::Factory;
 use axum::Router;
@@ -24,6 +25,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tke::trust::ModuleTrust;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinHandle;
@@ -93,6 +95,14 @@ pub enum UpError {
     /// The key of the token service's signatures is damaged.
     #[error("{} is damaged: its token key is not 64 hexadecimal digits", .0.display())]
     TokenKey(PathBuf),
+    /// What is known of the units' states cannot be read.
+    #[error("{} cannot be used", .path.display())]
+    UnitsSeen {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
     /// The ready file cannot be written.
     #[error("the ready file {} cannot be written", .path.display())]
     ReadyFile {
@@ -268,7 +278,13 @@ impl Started {
         for instance in instances(&identity) {
             builder = builder.instance(instance);
         }
-        let builder = builder.auth(auth).audit_log(audit).rotation_profile(options.rotation);
+        let memory = FileUnitMemory::open(data.units_seen_file())
+            .map_err(|source| UpError::UnitsSeen { path: data.units_seen_file(), source })?;
+        let builder = builder
+            .auth(auth)
+            .audit_log(audit)
+            .rotation_profile(options.rotation)
+            .unit_memory(Arc::new(memory));
         // The data directory is locked: no other node over this store bears the name.
         let node = builder.name("hsm-sim").build()?;
         let region = Arc::new(ControlledRegion {
@@ -279,7 +295,7 @@ impl Started {
             control_token: SharedToken::new(&ready.control_token),
             faults: options.faults.unwrap_or(development.is_some()),
             development,
-            root: factory.root(),
+            trust: ModuleTrust::new(factory.root()),
             data: Arc::clone(&data),
             directory,
             ready: ReadyFiles::new(ready),

@@ -4,6 +4,7 @@ use crate::cli::DEFAULT_DATA;
 use crate::control::ControlError;
 use crate::files::read_if_present;
 use crate::region::{DataDir, ReadyFile};
+use crate::unit::REVOCATION_FILE;
 use std::path::{Path, PathBuf};
 use tke_cli::{Connection, Discover, DiscoverError};
 use zeroize::Zeroizing;
@@ -36,11 +37,13 @@ impl Discover for LocalRegion {
             .ok_or_else(|| ControlError::NotRunning(data.to_owned()))?;
         let ready: ReadyFile = serde_json::from_slice(&content).map_err(|e| unreadable(e.into()))?;
         let root = data.join("factory/root.der");
+        let revocations = data.join("factory").join(REVOCATION_FILE);
         Ok(Connection {
             url: ready.tke_url,
             token: Zeroizing::new(ready.operator_token),
             instance: ready.instance_id,
             module_root: root.exists().then_some(root),
+            module_revocations: revocations.exists().then_some(revocations),
         })
     }
 }

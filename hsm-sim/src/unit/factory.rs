@@ -1,11 +1,11 @@
 //! The simulated manufacturer: it certifies the modules of units. Its root key is in a folder.
 
-use std::fs;
+use fs4::FileExt;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use tke_crypto::{PublicKey, SCALAR_LEN, SigningKey};
-use unit_api::UnitId;
-use unit_server::{Manufacturer, ManufacturerError, ModuleIdentity, RootManufacturer, files};
+use unit_server::{Manufacturer, ManufacturerError, ModuleIdentity, ModuleRequest, RootManufacturer, files};
 use wire::text::{decode_hex, encode_secret_hex};
 use zeroize::Zeroizing;
 
@@ -13,11 +13,18 @@ use zeroize::Zeroizing;
 const KEY_FILE: &str = "root-key";
 /// The certificate, DER: customers' tools recognise genuine modules by it.
 const CERTIFICATE_FILE: &str = "root.der";
+/// The revocation list, DER; absent while nothing is revoked.
+pub(crate) const REVOCATION_FILE: &str = "revoked.der";
+/// Held while the list grows: the units of a region are processes of their own.
+const LOCK_FILE: &str = "lock";
 const ROOT_NAME: &str = "hsm-sim simulated manufacturer";
 
 /// The manufacturer's root. A real one keeps its key in a vault; here it is in a folder, so that modules can be made at any
 /// time. Who can read the folder can make modules that pass for genuine.
-pub struct Factory(RootManufacturer);
+pub struct Factory {
+    folder: PathBuf,
+    root: RootManufacturer,
+}
 
 impl Factory {
     /// The manufacturer in `folder`, made if there is none yet.
@@ -33,25 +40,37 @@ impl Factory {
         let key = SigningKey::from_scalar(&scalar).map_err(|_| damaged(KEY_FILE))?;
         let certificate = fs::read(folder.join(CERTIFICATE_FILE))?;
         let root = RootManufacturer::from_parts(ROOT_NAME, key, certificate);
-        root.map(Self).map_err(|_| damaged(CERTIFICATE_FILE))
+        let root = root.map_err(|_| damaged(CERTIFICATE_FILE))?;
+        Ok(Self { folder: folder.to_owned(), root })
     }
 
     /// The root's certificate, DER.
     #[must_use]
     pub fn certificate(&self) -> &[u8] {
-        self.0.certificate()
+        self.root.certificate()
     }
 
     /// The root's public key.
     #[must_use]
     pub fn root(&self) -> PublicKey {
-        self.0.root()
+        self.root.root()
     }
 }
 
 impl Manufacturer for Factory {
-    fn issue(&self, module: UnitId, key: &PublicKey) -> Result<ModuleIdentity, ManufacturerError> {
-        self.0.issue(module, key)
+    fn issue(&self, request: &ModuleRequest<'_>) -> Result<ModuleIdentity, ManufacturerError> {
+        self.root.issue(request)
+    }
+
+    fn revoke(&self, certificate: &[u8]) -> Result<(), ManufacturerError> {
+        let lock = File::create(self.folder.join(LOCK_FILE))?;
+        FileExt::lock(&lock)?;
+        let path = self.folder.join(REVOCATION_FILE);
+        let list = files::read_if_present(&path)?;
+        if let Some(next) = self.root.next_revocation_list(list.as_deref(), certificate)? {
+            files::write_private(&path, &next)?;
+        }
+        Ok(())
     }
 }
 
@@ -59,8 +78,12 @@ impl Manufacturer for Factory {
 pub struct FactoryFolder(pub PathBuf);
 
 impl Manufacturer for FactoryFolder {
-    fn issue(&self, module: UnitId, key: &PublicKey) -> Result<ModuleIdentity, ManufacturerError> {
-        Factory::open(&self.0)?.issue(module, key)
+    fn issue(&self, request: &ModuleRequest<'_>) -> Result<ModuleIdentity, ManufacturerError> {
+        Factory::open(&self.0)?.issue(request)
+    }
+
+    fn revoke(&self, certificate: &[u8]) -> Result<(), ManufacturerError> {
+        Factory::open(&self.0)?.revoke(certificate)
     }
 }
 
@@ -79,9 +102,9 @@ fn damaged(file: &str) -> io::Error {
 mod tests {
     use super::Factory;
     use std::os::unix::fs::PermissionsExt;
-    use tke_crypto::{ModuleCertificate, SigningKey};
+    use tke_crypto::{ModuleCertificate, ModuleDescription, RevocationList, SigningKey};
     use unit_api::UnitId;
-    use unit_server::Manufacturer;
+    use unit_server::{Manufacturer, ModuleRequest};
 
     #[test]
     fn a_manufacturer_is_made_once_and_certifies_modules() {
@@ -92,7 +115,17 @@ mod tests {
         assert_eq!(factory.certificate(), again.certificate());
         let id = UnitId(*b"SIM00001\x01\x02\x03\x04\x05\x06\x07\x08");
         let key = test_key();
-        let issued = factory.issue(id, &key.public()).unwrap();
+        let description = ModuleDescription { engine_class: 1, firmware: [0; 32] };
+        let request = ModuleRequest { module: id, key: &key.public(), description };
+        let issued = factory.issue(&request).unwrap();
+        // Revoking twice, and a certificate of another manufacturer, changes nothing.
+        let other = Factory::open(&folder.path().join("other")).unwrap().issue(&request).unwrap();
+        for certificate in [&issued.certificate, &issued.certificate, &other.certificate] {
+            again.revoke(certificate).unwrap();
+        }
+        let list = std::fs::read(path.join("revoked.der")).unwrap();
+        let list = RevocationList::verify(&list, &again.root()).unwrap();
+        assert_eq!((list.number, list.revocations().count()), (1, 1));
         assert_eq!(issued.root, again.root());
         let shown = ModuleCertificate::verify(&issued.certificate, &again.root()).unwrap();
         assert_eq!((shown.module_id, shown.key), (id.0, key.public()));

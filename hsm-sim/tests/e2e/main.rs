@@ -20,6 +20,7 @@ mod membership;
 mod output;
 mod process_protection;
 mod rest_python;
+mod rollback;
 mod tke_cards;
 mod tke_files;
 mod tke_frames;

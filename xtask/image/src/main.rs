@@ -14,7 +14,7 @@ use engine::{KeySpec, KeyUses};
 use engine_soft::{DeviceSecret, SoftEngine};
 use rand_core::utils::next_word_via_fill;
 use rand_core::{Infallible, TryCryptoRng, TryRng};
-use tke_crypto::{PublicKey, Signature, SigningKey, Ski};
+use tke_crypto::PublicKey;
 use unit_api::admin::InstanceId;
 use unit_api::{Command, Envelope, MAX_FRAME_LEN, Response, UnitId};
 use unit_core::{Clock, Env, UnitIdentity, MAX_SLOT_LEN, Module, Slot, Storage, StorageFailed, Unit};
@@ -77,28 +77,20 @@ struct Device;
 impl Env for Device {
     type Engine = SoftEngine<Counter>;
     type Storage = Memory;
-    type Module = DeviceKey;
+    type Module = NoModule;
     type Clock = NoClock;
 }
 
-/// The module's key. Its certificate is never requested here.
-struct DeviceKey(SigningKey, PublicKey);
+/// The module. Its certificate is never requested here.
+struct NoModule(PublicKey);
 
-impl Module for DeviceKey {
-    fn sign(&self, message: &[u8]) -> Signature {
-        self.0.sign(message)
-    }
-
-    fn ski(&self) -> Ski {
-        self.1.ski()
-    }
-
+impl Module for NoModule {
     fn certificate(&self) -> &[u8] {
         &[]
     }
 
     fn root(&self) -> &PublicKey {
-        &self.1
+        &self.0
     }
 }
 
@@ -118,10 +110,9 @@ extern "C" fn main(_: c_int, _: *const *const c_char) -> c_int {
 fn use_a_key() -> Option<()> {
     let engine = SoftEngine::new(&DeviceSecret::new([7; 32]), Counter(1)).ok()?;
     let storage = Memory([([0; MAX_SLOT_LEN], 0); 2]);
-    let key = customer::fixed_key(2)?;
-    let public = key.public();
+    let root = customer::fixed_key(2)?.public();
     let identity = UnitIdentity { unit: UnitId([1; 16]), domain_index: 0, instance: InstanceId([2; 16]) };
-    let mut unit: Unit<Device> = Unit::start(engine, storage, DeviceKey(key, public), NoClock, identity);
+    let mut unit: Unit<Device> = Unit::start(engine, storage, NoModule(root), NoClock, identity);
     let mut out = [0; MAX_FRAME_LEN];
     customer::load_a_master_key(&mut unit, &mut out)?;
 

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Each crate with all of ours that it may depend on. What is not named here may not be.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("engine", &[]),
+    // Only for its conformance suite, which verifies attestation signatures.
+    ("engine", &["tke-crypto"]),
     ("key-wrap", &[]),
-    ("engine-soft", &["engine", "key-wrap"]),
-    ("engine-pkcs11", &["engine", "key-wrap"]),
+    ("engine-soft", &["engine", "key-wrap", "tke-crypto"]),
+    ("engine-pkcs11", &["engine", "key-wrap", "tke-crypto"]),
     ("unit-api", &["engine"]),
     ("tke-crypto", &["key-wrap"]),
     ("unit-core", &["engine", "unit-api", "tke-crypto"]),
@@ -18,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["engine", "engine-soft", "engine-pkcs11", "tke-crypto", "unit-api", "unit-core", "wire"],
     ),
     ("tke", &["unit-api", "engine", "tke-crypto", "wire"]),
-    ("tke-cli", &["tke", "tke-crypto", "unit-api", "wire"]),
+    ("tke-cli", &["tke", "tke-crypto", "unit-api", "engine", "wire"]),
     ("cluster", &["unit-api"]),
     // Key specifications and mechanisms in commands are the engine's types.
     ("host", &["cluster", "unit-api", "engine"]),

@@ -584,5 +584,7 @@ fn status(at: usize, report: Report) -> UnitStatus {
         administrators: 0,
         signature_threshold: 0,
         revocation_threshold: 0,
+        audit_records: 0,
+        audit_head: [0; 32],
     }
 }

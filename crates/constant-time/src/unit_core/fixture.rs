@@ -24,7 +24,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::OnceLock;
 use tke_crypto::{
     AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, SCALAR_LEN, SEALED_PART_MAX_LEN, Signature,
-    SigningKey, Ski, seal_key_part, write_administrator_certificate,
+    SigningKey, seal_key_part, write_administrator_certificate,
 };
 use unit_api::admin::{
     AdminBlock, AdminCommand, AdminRequest, AdminResponse, AdminResponseBlock, Attributes, ImporterKey,
@@ -34,6 +34,7 @@ use unit_api::{
     Command, Condition, Envelope, MAX_FRAME_LEN, Response, Target, UnitError, UnitId, UnitStatus,
     VerificationPattern,
 };
+use unit_testkit::FixedAttestation;
 
 /// Bytes of a blob before the wrapped key: WKID, attributes, lengths. The host reads them, so they are public.
 const BLOB_HEADER_LEN: usize = 80;
@@ -58,10 +59,11 @@ pub(crate) const PARTS: [[u8; 32]; 2] = [[0x11; 32], [0x2e; 32]];
 const OTHER_PARTS: [[u8; 32]; 2] = [[0x11; 32], [0x2f; 32]];
 
 /// The engine under the unit.
-pub(crate) type UnitEngine = SoftEngine<SecretEntropy, 16>;
+pub(crate) type UnitEngine = FixedAttestation<SoftEngine<SecretEntropy, 16>>;
 
 pub(crate) fn engine() -> UnitEngine {
-    SoftEngine::new(&DeviceSecret::new(secret([3; 32])), SecretEntropy::default()).unwrap()
+    let engine = SoftEngine::new(&DeviceSecret::new(secret([3; 32])), SecretEntropy::default()).unwrap();
+    FixedAttestation::new(engine, &fixed_key().0)
 }
 
 /// Two slots in memory. Their content is sealed and therefore public.
@@ -102,18 +104,10 @@ fn fixed_key() -> &'static (SigningKey, Signature) {
     })
 }
 
-/// A module whose signatures are all the same, so that they do not depend on what a unit shows.
+/// The module. Its engine's signatures are all the same, so that they do not depend on what a unit shows.
 struct DeviceKey(PublicKey);
 
 impl Module for DeviceKey {
-    fn sign(&self, _: &[u8]) -> Signature {
-        fixed_key().1.clone()
-    }
-
-    fn ski(&self) -> Ski {
-        self.0.ski()
-    }
-
     fn certificate(&self) -> &[u8] {
         &[]
     }

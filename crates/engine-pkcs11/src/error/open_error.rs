@@ -104,6 +104,14 @@ pub enum OpenError {
         /// What is wrong with the object.
         refusal: ObjectRefusal,
     },
+    /// The two halves of the attestation key do not belong together, or the token does not sign with it.
+    #[error(
+        "the attestation key of unit {unit} on the token does not sign: who has the token's PIN may have replaced half of it"
+    )]
+    AttestationKeyInvalid {
+        /// Name of the unit, as in the labels of its objects.
+        unit: String,
+    },
     /// The token returned an error that none of the other variants covers.
     #[error("the token failed: {}", short_text(.0))]
     Token(Error),

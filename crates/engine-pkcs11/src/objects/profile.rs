@@ -11,6 +11,8 @@ pub(crate) struct Profile {
     pub(crate) xors_on_token: bool,
     /// `CKM_AES_KEY_WRAP_PAD` unwraps keys of any length as RFC 5649 specifies, and wraps those of a multiple of 8 bytes.
     pub(crate) has_kwp: bool,
+    /// The token has `CKM_ECDSA` on P-521.
+    pub(crate) signs_on_p521: bool,
     /// Shortest HMAC key that the token accepts, in bytes.
     pub(crate) min_hmac_key_len: usize,
     /// The token obeys `CKA_MODIFIABLE` and `CKA_COPYABLE` of keys that it generates.
@@ -29,6 +31,7 @@ impl Profile {
         derives_on_token: false,
         xors_on_token: false,
         has_kwp: false,
+        signs_on_p521: false,
         min_hmac_key_len: 32,
         protects_objects: false,
         copies_uncopyable: false,

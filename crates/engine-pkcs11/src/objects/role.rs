@@ -12,6 +12,12 @@ use cryptoki::session::Session;
 pub(crate) enum ObjectRole {
     /// The key that seals the unit's state.
     DeviceKey,
+    /// The private half of the module's attestation key.
+    AttestationKey,
+    /// The public half of the module's attestation key.
+    AttestationPublicKey,
+    /// The key that the module's attestation key is derived from.
+    AttestationSeed,
     /// A master key, which permits no operation.
     MasterKey,
     /// The key under which a key derived from a master key is wrapped; the wrapped key is in the reference.
@@ -31,6 +37,9 @@ impl ObjectRole {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::DeviceKey => "device key",
+            Self::AttestationKey => "attestation key",
+            Self::AttestationPublicKey => "attestation public key",
+            Self::AttestationSeed => "attestation seed",
             Self::MasterKey => "master key",
             Self::DerivedKeyWrapping => "derived key wrapping",
             Self::DerivedKey => "derived key",
@@ -81,6 +90,11 @@ impl ExpectedObject {
     /// The same, generated on the token, so that its value was never elsewhere, where the token tells that.
     pub(crate) fn generated(mut self, profile: &Profile, key_len: u16) -> Self {
         self.attributes.push(Attribute::ValueLen(u64::from(key_len).into()));
+        self.generated_inside(profile)
+    }
+
+    /// The same without a length.
+    pub(crate) fn generated_inside(mut self, profile: &Profile) -> Self {
         if profile.tells_origin {
             self.attributes.extend([
                 Attribute::Local(true),

@@ -7,14 +7,16 @@ use crate::objects::persistence::{PersistedKey, load_stored, persist_key, recall
 use crate::objects::reference::{KeyReference, ObjectId};
 use crate::objects::stored_objects::destroy_stored;
 use crate::objects::{
-    ClearKey, KeyEntry, KeyObjects, KeyOrigin, ObjectUsage, digest_key, key_type, padded_len, template,
+    ClearKey, KeyEntry, KeyObjects, KeyOrigin, ObjectUsage, TokenAttestationKey, digest_key, key_type,
+    padded_len, sign_on_token, template,
 };
 use crate::token::TokenEvent;
 use cryptoki::mechanism::Mechanism as Ck;
 use cryptoki::object::Attribute;
 use engine::{
-    AES_GCM_TAG_LEN, Algorithm, CipherMechanism, DigestMechanism, Engine, EngineError, KEY_PART_LEN,
-    KeyHandle, KeyPart, KeySpec, KeyUses, MacMechanism, MechanismInfo, SHA256_LEN, WrapMechanism,
+    AES_GCM_TAG_LEN, ATTESTATION_SIGNATURE_LEN, Algorithm, AttestationKey, CipherMechanism, DigestMechanism,
+    Engine, EngineError, KEY_PART_LEN, KeyHandle, KeyPart, KeySpec, KeyUses, MacMechanism, MechanismInfo,
+    SHA256_LEN, WrapMechanism,
 };
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -272,6 +274,29 @@ impl Engine for Pkcs11Engine {
 
     fn device_key(&self) -> KeyHandle {
         self.device_key
+    }
+
+    fn attestation_key(&self) -> &AttestationKey {
+        self.attestation_key.public()
+    }
+
+    fn attest(
+        &mut self,
+        message: &[u8],
+        signature: &mut [u8; ATTESTATION_SIGNATURE_LEN],
+    ) -> Result<(), EngineError> {
+        *signature = [0; ATTESTATION_SIGNATURE_LEN];
+        let signed = match &self.attestation_key {
+            TokenAttestationKey::OnToken(_) => {
+                self.run(None, |call| sign_on_token(call.session, call.unit_name, call.profile, message))?
+            }
+            TokenAttestationKey::Derived(key, _) => {
+                key.sign_raw(message, signature);
+                return Ok(());
+            }
+        };
+        *signature = signed;
+        Ok(())
     }
 
     fn wrap_key(

@@ -1,5 +1,6 @@
 //! Laws of persisted keys.
 
+use super::attestation;
 use super::master_keys::master_key;
 use super::support::{FILLER, GCM, aes, assert_refused, destroy, offers, same_value, secret};
 use crate::{
@@ -120,6 +121,10 @@ pub fn restart(before: &mut dyn Engine, after: &mut dyn Engine, other: &mut dyn 
     let device_key = other.device_key();
     let refused = other.decrypt(GCM, device_key, &sealed, &mut opened);
     assert_refused(refused, EngineError::EncryptedDataInvalid, &opened);
+
+    assert_eq!(before.attestation_key(), after.attestation_key());
+    assert_ne!(before.attestation_key().point, other.attestation_key().point);
+    attestation::check(after);
 
     let master = master_key(before);
     let derives = offers(before, Mechanism::Sp800108CounterCmac) && offers(before, Mechanism::AesKw);

@@ -256,6 +256,8 @@ fn execute<'a>(
             administrators: 0,
             signature_threshold: 0,
             revocation_threshold: 0,
+            audit_records: 0,
+            audit_head: [0; 32],
         })),
         Command::GenerateRandom { len } => {
             scratch.resize(len.into(), 9);

@@ -59,7 +59,7 @@ pub(crate) async fn show(context: &Context<'_>, args: &AuditArgs) -> Result<Repo
     let instance = Instance::open(context).await?;
     let units = match args.unit {
         Some(number) => vec![instance.verify(number).await?],
-        None => instance.selected_or_all().await.all()?,
+        None => instance.selected_or_all().await?.all()?,
     };
     let mut text = String::new();
     let mut all = Vec::new();
@@ -269,6 +269,9 @@ fn event(record: &AuditRecord) -> String {
         AuditKind::NewChain => "first record".to_owned(),
         AuditKind::ModuleZeroize => "zeroized by the operator".to_owned(),
         AuditKind::Tamper => "tampering detected, everything erased".to_owned(),
+        AuditKind::RefusedAttempts => {
+            format!("{} more refused commands, not signed by enough", record.attempts())
+        }
         AuditKind::Command => AdminCommand::from_id(record.command)
             .map_or_else(|| format!("command {}", record.command), |command| command.name().to_owned()),
     }

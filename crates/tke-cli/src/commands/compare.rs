@@ -13,7 +13,7 @@ use tke::compare::{Aspect, Comparison};
 /// `cryptounit-compare`: compares the crypto units; fails if they differ.
 pub(crate) async fn show(context: &Context<'_>) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
-    let units = instance.selected_or_all().await;
+    let units = instance.selected_or_all().await?;
     Ok(report(&instance, &units))
 }
 

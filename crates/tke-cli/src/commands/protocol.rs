@@ -9,6 +9,7 @@ use crate::signers::{SignerArgs, any_keys};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use tke::ceremony::CeremonyLog;
 use tke::protocol::{
     CeremonyRecord, EntryKind, Hex32, KeyMethod, Participant, ParticipantRole, RecordError, RecordText,
     ScriptPlan, VerifiedRecord,
@@ -127,7 +128,11 @@ pub(crate) fn open(context: &Context<'_>, instance: Uuid, command: &str) -> Resu
     let mut number = newest(context.path())?.unwrap_or(0);
     if number > 0 {
         let path = path(context.path(), number);
-        if !VerifiedRecord::read(&path).map_err(failed(&path))?.is_closed() {
+        let kept = VerifiedRecord::read(&path).map_err(failed(&path))?;
+        if !kept.is_closed() {
+            if let Some(what) = kept.open_alarm() {
+                return Err(TkeError::AlarmOpen { path, what: what.as_str().to_owned() });
+            }
             let mut record = CeremonyRecord::reopen(&path).map_err(failed(&path))?;
             let note = EntryKind::Note { text: line(&format!("command {command}"))? };
             record.append(note).map_err(failed(&path))?;
@@ -138,6 +143,17 @@ pub(crate) fn open(context: &Context<'_>, instance: Uuid, command: &str) -> Resu
     let path = path(context.path(), number);
     let title = line(&format!("Administration of crypto units, beginning with {command}"))?;
     CeremonyRecord::create(&path, title, line(&instance.to_string())?, Vec::new()).map_err(failed(&path))
+}
+
+/// Records an alarm in the newest record, if it is open: an alarm that was raised before a command began.
+pub(crate) fn alarm(context: &Context<'_>, unit: u16, what: &str) -> Result<(), TkeError> {
+    let Some(number) = newest(context.path())? else { return Ok(()) };
+    let path = path(context.path(), number);
+    if VerifiedRecord::read(&path).map_err(failed(&path))?.is_closed() {
+        return Ok(());
+    }
+    let mut record = CeremonyRecord::reopen(&path).map_err(failed(&path))?;
+    record.record_alarm(unit, what).map_err(TkeError::AlarmNotRecorded)
 }
 
 /// `protocol`: verifies and shows the record of a ceremony.

@@ -258,7 +258,7 @@ impl RotationObserver for Observer<'_> {
 
 /// Verifies every unit of the instance but the excluded ones.
 async fn all_but(instance: &Instance, exclude: &[u16]) -> Result<Vec<VerifiedUnit>, TkeError> {
-    let units = instance.verify_where(|unit| !exclude.contains(&unit.listed.number)).await.all()?;
+    let units = instance.verify_where(|unit| !exclude.contains(&unit.listed.number)).await?.all()?;
     refuse_imprint(&units)?;
     Ok(units)
 }

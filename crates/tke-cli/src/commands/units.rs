@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::error::TkeError;
 use crate::instance::{Instance, UnitGroup, VerifiedUnit};
 use crate::report::Report;
+use crate::seen::SeenUnits;
 use crate::tables;
 use clap::Args;
 use serde_json::{Value, json};
@@ -75,13 +76,29 @@ pub(crate) async fn select(
     Ok(listing(&instance))
 }
 
+/// `cryptounit-accept`: forgets what was seen of units, after their owner has found out why they went back.
+pub(crate) async fn accept(context: &Context<'_>, args: &UnitNumbers) -> Result<Report, TkeError> {
+    let instance = Instance::open(context).await?;
+    let mut seen = SeenUnits::load(context.path())?;
+    let mut accepted = Vec::new();
+    for given in &args.numbers {
+        let unit = instance.unit(given.parse().unwrap_or(0))?;
+        let unit = instance.verify_without_memory(unit.listed.number).await?;
+        seen.forget(&unit.snapshot.target)?;
+        accepted.push(unit.number());
+    }
+    let numbers: Vec<String> = accepted.iter().map(u16::to_string).collect();
+    let text = format!("Accepted in their present state: crypto units {}.", numbers.join(", "));
+    Ok(Report::new(text, json!({ "accepted": accepted })))
+}
+
 /// Shows one aspect of the selected units, or of all if none is selected.
 pub(crate) async fn show_table(
     context: &Context<'_>,
     table: impl Fn(Uuid, &[VerifiedUnit]) -> String,
 ) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
-    let units = instance.selected_or_all().await;
+    let units = instance.selected_or_all().await?;
     let text = format!("{}{}", table(instance.id(), &units.verified), tables::footnote(&units.verified));
     Ok(with_unavailable(text, instance.id(), &units))
 }

@@ -60,7 +60,7 @@ async fn refuse_if_last(
     let keystore = instance.keystore().await?;
     let Some(under) = keystore.pattern.map(pattern_of) else { return Ok(()) };
     let erased: Vec<u16> = units.iter().map(VerifiedUnit::number).collect();
-    let others = instance.verify_where(|unit| !erased.contains(&unit.listed.number)).await;
+    let others = instance.verify_where(|unit| !erased.contains(&unit.listed.number)).await?;
     let kept =
         |unit: &VerifiedUnit| unit.snapshot.current.is_some_and(|current| current.is_of_same_key(&under));
     if others.verified.iter().any(kept) {

@@ -3,9 +3,10 @@
 use std::sync::OnceLock;
 use tke_crypto::{
     AdministratorCertificate, AdministratorKey, AdministratorName, CERTIFICATE_BUFFER_LEN,
-    CertificateInvalid, MAX_CERTIFICATE_LEN, ModuleCertificate, PublicKey, RootName, SCALAR_LEN, Signature,
-    SigningKey, assemble_certificate, issue_module_certificate, root_certificate_key,
-    write_administrator_certificate, write_root_certificate,
+    CertificateInvalid, CertificateSerial, MAX_CERTIFICATE_LEN, ModuleCertificate, ModuleDescription,
+    ModuleSubject, PublicKey, Revocation, RevocationList, RootName, SCALAR_LEN, Signature, SigningKey,
+    Validity, assemble_certificate, issue_module_certificate, revocation_list_len, root_certificate_key,
+    write_administrator_certificate, write_revocation_list, write_root_certificate,
 };
 
 /// Message of the valid signatures in the corpus.
@@ -35,7 +36,8 @@ pub(crate) fn check(data: &[u8]) {
     match data.split_first() {
         Some((0, der)) => certificate(der),
         Some((1, tbs)) => signed(tbs),
-        Some((_, bytes)) => key_and_signature(bytes),
+        Some((2, bytes)) => key_and_signature(bytes),
+        Some((_, list)) => revocation_list(list),
         None => {}
     }
 }
@@ -56,13 +58,30 @@ fn certificate(der: &[u8]) {
     }
     if let Ok(module) = &module {
         let name = RootName::try_from(ROOT_NAME).unwrap();
-        let written = issue_module_certificate(&own.key, &name, &module.module_id, &module.key, &mut out);
+        let subject = ModuleSubject {
+            module_id: &module.module_id,
+            key: &module.key,
+            description: module.description.expect("our root describes every module"),
+            validity: module.validity,
+        };
+        let written = issue_module_certificate(&own.key, &name, &subject, &mut out);
         assert_eq!(written, Ok(der), "our root's certificate for a module was forged");
     }
     if root.as_ref() == Ok(&own.public) {
         let name = RootName::try_from(ROOT_NAME).unwrap();
         assert_eq!(write_root_certificate(&own.key, &name, &mut out), Ok(der), "our root was forged");
     }
+}
+
+/// A revocation list of our own root must be one that this crate writes, byte for byte.
+fn revocation_list(der: &[u8]) {
+    let own = own();
+    let Ok(list) = RevocationList::verify(der, &own.public) else { return };
+    let revoked: Vec<Revocation> = list.revocations().collect();
+    let mut out = vec![0; revocation_list_len(revoked.len())];
+    let name = RootName::try_from(ROOT_NAME).unwrap();
+    let written = write_revocation_list(&own.key, &name, list.number, list.issued_at, &revoked, &mut out);
+    assert_eq!(written, Ok(der), "our root's revocation list was forged");
 }
 
 type Readings = (
@@ -172,7 +191,16 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let administrator = write_administrator_certificate(key, &alice, &mut out).unwrap().to_vec();
     let root = write_root_certificate(key, &root_name, &mut out).unwrap().to_vec();
     let id = b"93AABBCC\x00\x11\x22\x33\xcc\xdd\xee\xff";
-    let module = issue_module_certificate(key, &root_name, id, public, &mut out).unwrap().to_vec();
+    let subject = ModuleSubject {
+        module_id: id,
+        key: public,
+        description: ModuleDescription { engine_class: 3, firmware: [0xf1; 32] },
+        validity: Validity { not_before: 1_700_000_000, not_after: 3_000_000_000 },
+    };
+    let module = issue_module_certificate(key, &root_name, &subject, &mut out).unwrap().to_vec();
+    let revoked = [1, 2].map(|n| Revocation { serial: CertificateSerial([n; 20]), at: 1_750_000_000 });
+    let mut list_out = vec![0; revocation_list_len(revoked.len())];
+    let list = write_revocation_list(key, &root_name, 7, 1_800_000_000, &revoked, &mut list_out).unwrap();
     let stored = AdministratorKey::P521(public.clone()).to_bytes();
     let tbs = |der: &[u8]| {
         // After the outer header of 4 bytes; the inner header is 4 bytes, with 2 bytes of length.
@@ -190,5 +218,6 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("key", with(2, &[&stored[..], signature].concat())),
         ("point", with(2, &public.to_point())),
         ("signature", with(2, signature)),
+        ("revocation-list", with(3, list)),
     ]
 }

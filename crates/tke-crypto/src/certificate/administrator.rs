@@ -1,6 +1,7 @@
 //! Certificates of administrators: self-signed, which proves that the administrator holds the key.
 
 use super::read::{Certificate, Usage};
+use super::time::Validity;
 use super::write::{self, DistinguishedName, Purpose, Template};
 use super::{CERTIFICATE_BUFFER_LEN, CertificateInvalid};
 use crate::{AdministratorKey, AdministratorName, BufferTooSmall, PublicKey, SigningKey, Ski};
@@ -58,7 +59,8 @@ pub fn administrator_tbs<'o>(
 ) -> Result<&'o [u8], BufferTooSmall> {
     let common_name = &name.padded();
     let subject = DistinguishedName { unit: Some(UNIT), common_name };
-    write::tbs(&Template { issuer: subject, subject, key, purpose: Purpose::Administrator }, out)
+    let validity = Validity::CENTURY;
+    write::tbs(&Template { issuer: subject, subject, key, purpose: Purpose::Administrator, validity }, out)
 }
 
 /// Assembles a certificate from [`administrator_tbs`] and the signature over it, `SEQUENCE { r, s }` in DER.

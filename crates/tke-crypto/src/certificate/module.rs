@@ -1,10 +1,14 @@
 //! Certificates of modules' device keys, and of the root that signs them.
 
 use super::read::{Certificate, Usage};
+use super::serial::CertificateSerial;
+use super::time::Validity;
 use super::write::{self, DistinguishedName, Purpose, Template};
 use super::{CERTIFICATE_BUFFER_LEN, CertificateInvalid};
 use crate::{AdministratorKey, BufferTooSmall, PublicKey, RootName, SigningKey};
 use core::fmt;
+use der::asn1::OctetStringRef;
+use der::{Decode, Reader, SliceReader};
 
 /// Length of a module's identifier, in bytes: a serial number of 8 characters and 8 bytes of instance.
 const MODULE_ID_LEN: usize = 16;
@@ -21,6 +25,50 @@ pub struct ModuleCertificate {
     pub module_id: [u8; MODULE_ID_LEN],
     /// The key with which the module signs its responses.
     pub key: PublicKey,
+    /// What the certificate says of the module's engine and firmware; absent from certificates of others' making.
+    pub description: Option<ModuleDescription>,
+    /// Period in which the certificate is valid. Units have no trusted clock: only customers' tools check it.
+    pub validity: Validity,
+    /// Serial number, by which the issuer revokes it.
+    pub serial: CertificateSerial,
+}
+
+/// What a manufacturer certifies of a module besides its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModuleDescription {
+    /// Number of the class of the module's engine: 1 software, 2 and 3 tokens.
+    pub engine_class: u8,
+    /// SHA-256 of the firmware.
+    pub firmware: [u8; FIRMWARE_LEN],
+}
+
+/// Length of a firmware's digest, in bytes.
+const FIRMWARE_LEN: usize = 32;
+
+impl ModuleDescription {
+    /// `SEQUENCE { engineClass INTEGER, firmware OCTET STRING }`, without the header. Later versions may add fields.
+    pub(super) fn decode(r: &mut SliceReader<'_>) -> der::Result<Self> {
+        let engine_class = u8::decode(r)?;
+        let firmware = <&OctetStringRef>::decode(r)?.as_bytes();
+        let firmware = firmware.try_into().map_err(|_| der::ErrorKind::Failed)?;
+        while !r.is_finished() {
+            r.tlv_bytes()?;
+        }
+        Ok(Self { engine_class, firmware })
+    }
+}
+
+/// What a certificate is issued for.
+#[derive(Clone, Copy, Debug)]
+pub struct ModuleSubject<'a> {
+    /// Serial number of the module, 8 visible ASCII characters, and its instance, 8 bytes.
+    pub module_id: &'a [u8; MODULE_ID_LEN],
+    /// The module's key.
+    pub key: &'a PublicKey,
+    /// Engine and firmware of the module.
+    pub description: ModuleDescription,
+    /// Period in which the certificate is valid.
+    pub validity: Validity,
 }
 
 impl ModuleCertificate {
@@ -35,7 +83,9 @@ impl ModuleCertificate {
         let module_id =
             certificate.common_name.and_then(parse_common_name).ok_or(CertificateInvalid::NameInvalid)?;
         certificate.verify(&AdministratorKey::P521(root.clone()))?;
-        Ok(Self { module_id, key })
+        let (description, validity, serial) =
+            (certificate.module_description(), certificate.validity, certificate.serial);
+        Ok(Self { module_id, key, description, validity, serial })
     }
 }
 
@@ -74,16 +124,16 @@ impl From<BufferTooSmall> for IssueError {
 pub fn issue_module_certificate<'o>(
     root: &SigningKey,
     root_name: &RootName,
-    module_id: &[u8; MODULE_ID_LEN],
-    key: &PublicKey,
+    module: &ModuleSubject<'_>,
     out: &'o mut [u8],
 ) -> Result<&'o [u8], IssueError> {
-    let common_name = write_common_name(module_id).ok_or(IssueError::ModuleIdInvalid)?;
+    let common_name = write_common_name(module.module_id).ok_or(IssueError::ModuleIdInvalid)?;
     let template = Template {
         issuer: root_subject(root_name),
         subject: DistinguishedName { unit: None, common_name: &common_name },
-        key,
-        purpose: Purpose::Module(root.public().ski()),
+        key: module.key,
+        purpose: Purpose::Module(root.public().ski(), module.description),
+        validity: module.validity,
     };
     Ok(sign(root, &template, out)?)
 }
@@ -100,7 +150,8 @@ pub fn write_root_certificate<'o>(
     out: &'o mut [u8],
 ) -> Result<&'o [u8], BufferTooSmall> {
     let subject = root_subject(name);
-    sign(root, &Template { issuer: subject, subject, key: &root.public(), purpose: Purpose::Root }, out)
+    let (key, purpose, validity) = (&root.public(), Purpose::Root, Validity::CENTURY);
+    sign(root, &Template { issuer: subject, subject, key, purpose, validity }, out)
 }
 
 /// The key of a root, from its self-signed certificate, whose signature is verified.
@@ -127,7 +178,7 @@ fn sign<'o>(
     write::certificate(tbs, &root.sign(tbs), out)
 }
 
-fn root_subject(name: &RootName) -> DistinguishedName<'_> {
+pub(super) fn root_subject(name: &RootName) -> DistinguishedName<'_> {
     DistinguishedName { unit: None, common_name: name.as_str().as_bytes() }
 }
 

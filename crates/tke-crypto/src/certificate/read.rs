@@ -1,13 +1,16 @@
 //! Reading certificates: first the DER, then the meaning.
 
+use super::module::ModuleDescription;
+use super::serial::CertificateSerial;
+use super::time::{self, Validity};
 use super::{CertificateInvalid, MAX_CERTIFICATE_LEN};
 use crate::identifier::{
-    BASIC_CONSTRAINTS, COMMON_NAME, ECDSA_WITH_SHA512, KEY_USAGE, P521_KEY, RSA_KEY, SHA256_WITH_RSA,
-    SUBJECT_KEY_IDENTIFIER, VERSION_3,
+    BASIC_CONSTRAINTS, COMMON_NAME, ECDSA_WITH_SHA512, KEY_USAGE, MODULE_DESCRIPTION, P521_KEY, RSA_KEY,
+    SHA256_WITH_RSA, SUBJECT_KEY_IDENTIFIER, VERSION_3,
 };
 use crate::reader::{require, whole, whole_bytes};
 use crate::{AdministratorKey, PublicKey, RsaPublicKey, Ski};
-use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, OctetStringRef, UintRef, UtcTime};
+use der::asn1::{AnyRef, BitStringRef, OctetStringRef, UintRef};
 use der::{Decode, Reader, SliceReader, Tag, Tagged};
 
 /// Parts of a certificate, borrowed from its bytes. Only the shape of the DER has been checked.
@@ -21,6 +24,8 @@ pub(super) struct Certificate<'a> {
     subject: &'a [u8],
     /// The last common name in the subject.
     pub(super) common_name: Option<&'a [u8]>,
+    pub(super) serial: CertificateSerial,
+    pub(super) validity: Validity,
     /// The key's algorithm, header included.
     key_algorithm: &'a [u8],
     key: &'a [u8],
@@ -33,6 +38,7 @@ struct Extensions<'a> {
     subject_key_identifier: Option<&'a [u8]>,
     key_usage: Option<BitStringRef<'a>>,
     basic_constraints: Option<BasicConstraints>,
+    module_description: Option<ModuleDescription>,
     has_unknown_critical: bool,
 }
 
@@ -90,6 +96,11 @@ impl<'a> Certificate<'a> {
         }
     }
 
+    /// What the issuer says of the module that is certified.
+    pub(super) const fn module_description(&self) -> Option<ModuleDescription> {
+        self.extensions.module_description
+    }
+
     /// Whether issuer and subject are equal and the signature is valid under `key`.
     pub(super) fn verify_self_signed(&self, key: &AdministratorKey) -> Result<(), CertificateInvalid> {
         if self.issuer != self.subject {
@@ -127,11 +138,13 @@ impl<'a> Certificate<'a> {
         signature: &'a [u8],
     ) -> der::Result<Self> {
         require(r.tlv_bytes()? == VERSION_3)?;
-        UintRef::decode(r)?;
+        let serial = CertificateSerial::decode(r)?;
         require(r.tlv_bytes()? == signature_algorithm)?;
         let issuer = r.tlv_bytes()?;
         whole(issuer, decode_name)?;
-        r.sequence(|r| decode_time(r).and_then(|()| decode_time(r)))?;
+        let validity = r.sequence(|r| {
+            Ok::<_, der::Error>(Validity { not_before: time::read(r)?, not_after: time::read(r)? })
+        })?;
         let subject = r.tlv_bytes()?;
         let common_name = whole(subject, decode_name)?;
         let (key_algorithm, key) = r.sequence(|r| Ok::<_, der::Error>((r.tlv_bytes()?, whole_bytes(r)?)))?;
@@ -150,6 +163,8 @@ impl<'a> Certificate<'a> {
             issuer,
             subject,
             common_name,
+            serial,
+            validity,
             key_algorithm,
             key,
             extensions,
@@ -179,6 +194,10 @@ impl<'a> Extensions<'a> {
                     let constraints = whole(value, |r| r.sequence(decode_basic_constraints))?;
                     require(extensions.basic_constraints.replace(constraints).is_none())?;
                 }
+                MODULE_DESCRIPTION => {
+                    let description = whole(value, |r| r.sequence(ModuleDescription::decode))?;
+                    require(extensions.module_description.replace(description).is_none())?;
+                }
                 _ => extensions.has_unknown_critical |= is_critical,
             }
         }
@@ -187,7 +206,7 @@ impl<'a> Extensions<'a> {
 }
 
 /// `Extension` (RFC 5280 §4.1), without the header: identifier, critical flag, value.
-fn decode_extension<'a>(r: &mut SliceReader<'a>) -> der::Result<(&'a [u8], bool, &'a [u8])> {
+pub(super) fn decode_extension<'a>(r: &mut SliceReader<'a>) -> der::Result<(&'a [u8], bool, &'a [u8])> {
     let id = decode_identifier(r)?;
     let is_critical = decode_default_false(r)?;
     Ok((id, is_critical, <&OctetStringRef>::decode(r)?.as_bytes()))
@@ -203,7 +222,7 @@ fn decode_basic_constraints(r: &mut SliceReader<'_>) -> der::Result<BasicConstra
 }
 
 /// `Name` (RFC 5280 §4.1.2.4): the value of its last common name.
-fn decode_name<'a>(r: &mut SliceReader<'a>) -> der::Result<Option<&'a [u8]>> {
+pub(super) fn decode_name<'a>(r: &mut SliceReader<'a>) -> der::Result<Option<&'a [u8]>> {
     r.sequence(|r| {
         let mut common_name = None;
         while !r.is_finished() {
@@ -226,14 +245,6 @@ fn decode_name<'a>(r: &mut SliceReader<'a>) -> der::Result<Option<&'a [u8]>> {
         }
         Ok(common_name)
     })
-}
-
-/// `Time` (RFC 5280 §4.1.2.5); the value is not used.
-fn decode_time(r: &mut SliceReader<'_>) -> der::Result<()> {
-    match Tag::peek(r)? {
-        Tag::UtcTime => UtcTime::decode(r).map(drop),
-        _ => GeneralizedTime::decode(r).map(drop),
-    }
 }
 
 /// A BOOLEAN with the default FALSE, which DER omits.

@@ -1,15 +1,13 @@
 //! Writing certificates.
 
+use super::module::ModuleDescription;
+use super::time::{self, Validity};
 use crate::identifier::{
     AUTHORITY_KEY_IDENTIFIER, BASIC_CONSTRAINTS, COMMON_NAME, ECDSA_WITH_SHA512, KEY_USAGE,
-    ORGANIZATIONAL_UNIT, P521_KEY, SUBJECT_KEY_IDENTIFIER, VERSION_3,
+    MODULE_DESCRIPTION, ORGANIZATIONAL_UNIT, P521_KEY, SUBJECT_KEY_IDENTIFIER, VERSION_3,
 };
 use crate::writer::{Tag, Writer};
 use crate::{BufferTooSmall, PublicKey, Ski};
-
-/// Validity of every certificate. It is not checked, because units have no trusted clock.
-const NOT_BEFORE: &[u8] = b"000101000000Z";
-const NOT_AFTER: &[u8] = b"21001231235959Z";
 
 /// Length of a serial number without its first byte, in bytes: RFC 5280 §4.1.2.2 allows 20.
 const SERIAL_DIGEST_LEN: usize = 19;
@@ -29,7 +27,7 @@ pub(super) enum Purpose {
     /// Signing certificates.
     Root,
     /// Signing responses; with the issuer's key identifier.
-    Module(Ski),
+    Module(Ski, ModuleDescription),
 }
 
 /// The fields in which certificates differ.
@@ -38,6 +36,7 @@ pub(super) struct Template<'a> {
     pub(super) subject: DistinguishedName<'a>,
     pub(super) key: &'a PublicKey,
     pub(super) purpose: Purpose,
+    pub(super) validity: Validity,
 }
 
 /// Writes the part that is signed, `TBSCertificate` (RFC 5280 §4.1), to the end of `out`.
@@ -53,14 +52,24 @@ pub(super) fn tbs<'o>(template: &Template<'_>, out: &'o mut [u8]) -> Result<&'o 
         })?;
         distinguished_name(w, template.subject)?;
         w.element(Tag::SEQUENCE, |w| {
-            w.primitive(Tag::GENERALIZED_TIME, NOT_AFTER)?;
-            w.primitive(Tag::UTC_TIME, NOT_BEFORE)
+            time::write(w, template.validity.not_after)?;
+            time::write(w, template.validity.not_before)
         })?;
         distinguished_name(w, template.issuer)?;
         w.bytes(ECDSA_WITH_SHA512)?;
         w.element(Tag::INTEGER, |w| {
-            // The serial number follows from key and name, so that no counter or randomness is needed.
-            let Ski(digest) = Ski::of(&[&point, template.subject.common_name]);
+            // The serial number follows from what is certified, so that no counter or randomness is needed.
+            let Ski(digest) = match template.purpose {
+                Purpose::Administrator | Purpose::Root => Ski::of(&[&point, template.subject.common_name]),
+                Purpose::Module(_, ModuleDescription { engine_class, firmware }) => Ski::of(&[
+                    &point,
+                    template.subject.common_name,
+                    &[engine_class],
+                    &firmware,
+                    &template.validity.not_before.to_be_bytes(),
+                    &template.validity.not_after.to_be_bytes(),
+                ]),
+            };
             let (digest, _) = digest.split_at(SERIAL_DIGEST_LEN);
             w.bytes(digest)?;
             w.bytes(&[1])
@@ -85,7 +94,10 @@ pub(super) fn certificate<'o>(
     Ok(writer.finish())
 }
 
-fn distinguished_name(w: &mut Writer<'_>, name: DistinguishedName<'_>) -> Result<(), BufferTooSmall> {
+pub(super) fn distinguished_name(
+    w: &mut Writer<'_>,
+    name: DistinguishedName<'_>,
+) -> Result<(), BufferTooSmall> {
     w.element(Tag::SEQUENCE, |w| {
         attribute(w, COMMON_NAME, name.common_name)?;
         name.unit.map_or(Ok(()), |unit| attribute(w, ORGANIZATIONAL_UNIT, unit))
@@ -111,7 +123,13 @@ fn extensions(w: &mut Writer<'_>, purpose: Purpose, ski: &Ski) -> Result<(), Buf
                 w.element(Tag::SEQUENCE, |w| w.primitive(Tag::BOOLEAN, &[0xff]))
             })?;
         }
-        Purpose::Module(issuer) => {
+        Purpose::Module(issuer, ModuleDescription { engine_class, firmware }) => {
+            extension(w, MODULE_DESCRIPTION, false, |w| {
+                w.element(Tag::SEQUENCE, |w| {
+                    w.primitive(Tag::OCTET_STRING, &firmware)?;
+                    w.unsigned(&[engine_class])
+                })
+            })?;
             extension(w, KEY_USAGE, true, |w| w.primitive(Tag::BIT_STRING, &[7, 0x80]))?;
             extension(w, AUTHORITY_KEY_IDENTIFIER, false, |w| {
                 w.element(Tag::SEQUENCE, |w| w.primitive(Tag::context_primitive(0), &issuer.0))
@@ -121,7 +139,7 @@ fn extensions(w: &mut Writer<'_>, purpose: Purpose, ski: &Ski) -> Result<(), Buf
     extension(w, SUBJECT_KEY_IDENTIFIER, false, |w| w.primitive(Tag::OCTET_STRING, &ski.0))
 }
 
-fn extension(
+pub(super) fn extension(
     w: &mut Writer<'_>,
     id: &[u8],
     critical: bool,

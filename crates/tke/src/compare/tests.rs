@@ -13,6 +13,7 @@ fn unit(number: u16, kind: UnitKind) -> ComparedUnit {
             kind,
             location: format!("[r].[az{number}].[01].[00]").parse().unwrap(),
             unit: id,
+            instance: InstanceId([2; 16]),
         },
         snapshot: Snapshot {
             target: Target { unit: id, domain_index: 0, domain_instance: u32::from(number) },

@@ -12,7 +12,7 @@ fn unit(number: u16, kind: UnitKind) -> ComparedUnit {
     let id = UnitId([u8::try_from(number).unwrap(); 16]);
     let location = format!("[r].[az{number}].[01].[00]").parse().unwrap();
     ComparedUnit {
-        listed: UnitDescriptor { number, kind, location, unit: id },
+        listed: UnitDescriptor { number, kind, location, unit: id, instance: InstanceId([2; 16]) },
         snapshot: Snapshot {
             target: Target { unit: id, domain_index: 0, domain_instance: 1 },
             transaction_counter: 1,

@@ -64,6 +64,13 @@ pub enum EntryKind {
         /// Name of the person who allowed it.
         allowed_by: RecordText,
     },
+    /// A unit, or an attacker in its place, did what no honest unit does. The ceremony stops until a deviation is recorded.
+    Alarm {
+        /// Number of the unit.
+        unit: u16,
+        /// What it did.
+        what: RecordText,
+    },
     /// A note.
     Note {
         /// Text of the note.

@@ -257,6 +257,11 @@ impl CeremonyLog for CeremonyRecord {
         }))?;
         Ok(())
     }
+
+    fn record_alarm(&mut self, unit: u16, what: &str) -> Result<(), PortError> {
+        self.append(EntryKind::Alarm { unit, what: RecordText::of_program(what) })?;
+        Ok(())
+    }
 }
 
 impl VerifiedRecord {
@@ -314,6 +319,16 @@ impl VerifiedRecord {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.entries.iter().any(|entry| matches!(entry.kind, EntryKind::Closed { .. }))
+    }
+
+    /// The last alarm, if no deviation was recorded after it.
+    #[must_use]
+    pub fn open_alarm(&self) -> Option<&RecordText> {
+        self.entries.iter().rev().find_map(|entry| match &entry.kind {
+            EntryKind::Deviation { .. } => Some(None),
+            EntryKind::Alarm { what, .. } => Some(Some(what)),
+            _ => None,
+        })?
     }
 
     /// Whether the last entry is a half of one: the machine failed while it was written.

@@ -165,6 +165,9 @@ impl VerifiedRecord {
                         "- {at}: the record was reopened; {dropped_bytes} bytes of an incomplete entry were dropped"
                     )?;
                 }
+                EntryKind::Alarm { unit, what } => {
+                    writeln!(out, "- {at}: **ALARM**, crypto unit {unit}: {}", text(what))?;
+                }
                 EntryKind::Closed { outcome } => writeln!(out, "- {at}: **closed**: {}", text(outcome))?,
                 _ => {}
             }

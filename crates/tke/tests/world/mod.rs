@@ -1,6 +1,6 @@
 //! Crypto units in this process, whole and genuine, with every byte that goes to and fro written down.
 
-use engine::KeyPart;
+use engine::{Engine, KeyPart};
 use engine_soft::{DeviceSecret, SoftEngine};
 use getrandom::SysRng;
 use std::cell::RefCell;
@@ -11,11 +11,13 @@ use tke::holder::{Carrier, SignatureKey, SigningFuture};
 use tke::operation::Administrator;
 use tke::part::{KeyPartHolder, PartId, PartLabel, SealedPart, SealingFuture};
 use tke::quorum::Quorum;
+use tke::trust::ModuleTrust;
 use tke::unit::PortError;
 use tke::{AdminUnit, UnitDescriptor, UnitKind, UnitPort};
 use tke_crypto::{
-    AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, RootName, SCALAR_LEN, SEALED_PART_MAX_LEN,
-    Signature, SigningKey, Ski, issue_module_certificate, seal_key_part, write_administrator_certificate,
+    AdministratorName, CERTIFICATE_BUFFER_LEN, ModuleDescription, ModuleSubject, PublicKey, RootName,
+    SCALAR_LEN, SEALED_PART_MAX_LEN, SigningKey, Validity, issue_module_certificate, seal_key_part,
+    write_administrator_certificate,
 };
 use unit_api::admin::InstanceId;
 use unit_api::{Command, Envelope, MAX_FRAME_LEN, Response, UnitId, VerificationPattern};
@@ -31,6 +33,11 @@ pub(crate) fn fixed_key(byte: u8) -> SigningKey {
 
 pub(crate) fn root() -> SigningKey {
     fixed_key(0x71)
+}
+
+/// Believes every module of the world's root.
+pub(crate) fn trust() -> ModuleTrust {
+    ModuleTrust::new(root().public())
 }
 
 pub(crate) struct WorldEnv;
@@ -76,20 +83,11 @@ impl Storage for Disk {
 }
 
 pub(crate) struct WorldModule {
-    key: SigningKey,
     certificate: Vec<u8>,
     root: PublicKey,
 }
 
 impl Module for WorldModule {
-    fn sign(&self, message: &[u8]) -> Signature {
-        self.key.sign(message)
-    }
-
-    fn ski(&self) -> Ski {
-        self.key.public().ski()
-    }
-
     fn certificate(&self) -> &[u8] {
         &self.certificate
     }
@@ -100,12 +98,12 @@ impl Module for WorldModule {
 }
 
 /// What a wire does to an answer on its way back.
-pub(crate) type Tampering = fn(&mut Vec<u8>);
+pub(crate) type Tampering = Arc<dyn Fn(&mut Vec<u8>) + Send + Sync>;
 
 /// One unit with its wire. Everything on the wire is kept.
 #[derive(Clone)]
 pub(crate) struct Wired {
-    unit: Arc<Mutex<Unit<WorldEnv>>>,
+    pub(crate) unit: Arc<Mutex<Unit<WorldEnv>>>,
     pub(crate) disk: Disk,
     pub(crate) wire: Arc<Mutex<Vec<u8>>>,
     pub(crate) tamper: Arc<Mutex<Option<Tampering>>>,
@@ -132,13 +130,17 @@ impl Wired {
 
     fn on(disk: Disk, number: u8, instance: InstanceId) -> Self {
         let unit = id(number);
-        let key = fixed_key(0x40 + number);
         let mut out = [0; CERTIFICATE_BUFFER_LEN];
         let name = RootName::try_from("World Root").unwrap();
-        let certificate =
-            issue_module_certificate(&root(), &name, &unit.0, &key.public(), &mut out).unwrap().to_vec();
         let engine = SoftEngine::new(&DeviceSecret::new([number; 32]), SysRng).unwrap();
-        let module = WorldModule { key, certificate, root: root().public() };
+        let module = ModuleSubject {
+            module_id: &unit.0,
+            key: &PublicKey::from_point(&engine.attestation_key().point).unwrap(),
+            description: ModuleDescription { engine_class: 1, firmware: [0xf1; 32] },
+            validity: Validity { not_before: 0, not_after: u64::MAX },
+        };
+        let certificate = issue_module_certificate(&root(), &name, &module, &mut out).unwrap().to_vec();
+        let module = WorldModule { certificate, root: root().public() };
         let identity = UnitIdentity { unit, domain_index: 0, instance };
         Self {
             unit: Arc::new(Mutex::new(Unit::start(engine, disk.clone(), module, NoClock, identity))),
@@ -170,7 +172,7 @@ impl UnitPort for Wired {
             .map_err(|refusal| refusal.to_string())?;
         let Response::Administered(answer) = response else { return Err("no answer".into()) };
         let mut answer = answer.to_vec();
-        if let Some(tamper) = *self.tamper.lock().unwrap() {
+        if let Some(tamper) = &*self.tamper.lock().unwrap() {
             tamper(&mut answer);
         }
         self.wire.lock().unwrap().extend(&answer);
@@ -188,12 +190,13 @@ pub(crate) fn listed(number: u8, kind: UnitKind) -> UnitDescriptor {
         kind,
         location: format!("[world].[az{number}].[01].[00]").parse().unwrap(),
         unit: id(number),
+        instance: INSTANCE,
     }
 }
 
 pub(crate) async fn meet(number: u8, kind: UnitKind) -> (AdminUnit<Wired>, Wired) {
     let wired = Wired::new(number, INSTANCE);
-    let unit = AdminUnit::authenticate(listed(number, kind), wired.clone(), &root().public()).await.unwrap();
+    let unit = AdminUnit::authenticate(listed(number, kind), wired.clone(), &trust()).await.unwrap();
     (unit, wired)
 }
 
@@ -298,13 +301,18 @@ pub(crate) fn pattern_of(key: &[u8; 32]) -> VerificationPattern {
     VerificationPattern::from_digest(Sha256::new().chain_update([1]).chain_update(key).finalize().into())
 }
 
-/// Keeps every event.
+/// Keeps every event, and every alarm.
 #[derive(Default)]
-pub(crate) struct Memory(pub(crate) RefCell<Vec<CeremonyEvent>>);
+pub(crate) struct Memory(pub(crate) RefCell<Vec<CeremonyEvent>>, pub(crate) RefCell<Vec<(u16, String)>>);
 
 impl CeremonyLog for Memory {
     fn record(&mut self, event: &CeremonyEvent) -> Result<(), PortError> {
         self.0.borrow_mut().push(event.clone());
+        Ok(())
+    }
+
+    fn record_alarm(&mut self, unit: u16, what: &str) -> Result<(), PortError> {
+        self.1.borrow_mut().push((unit, what.to_owned()));
         Ok(())
     }
 }

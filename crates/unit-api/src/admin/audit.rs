@@ -24,6 +24,9 @@ pub enum AuditKind {
     ModuleZeroize = 3,
     /// The module noticed tampering and erased everything.
     Tamper = 4,
+    /// Commands that not enough administrators signed, after a first one that has a record of its own. The record's fields
+    /// are those of the last; the first signer's place holds their number.
+    RefusedAttempts = 5,
 }
 
 impl AuditKind {
@@ -33,6 +36,7 @@ impl AuditKind {
             2 => Some(Self::Command),
             3 => Some(Self::ModuleZeroize),
             4 => Some(Self::Tamper),
+            5 => Some(Self::RefusedAttempts),
             _ => None,
         }
     }
@@ -71,6 +75,15 @@ pub struct AuditRecord {
 }
 
 impl AuditRecord {
+    /// How many commands a record of [`AuditKind::RefusedAttempts`] is about; 1 for every other kind.
+    #[must_use]
+    pub const fn attempts(&self) -> u64 {
+        match (self.kind, self.signer_prefixes) {
+            (AuditKind::RefusedAttempts, [number, ..]) => u64::from_be_bytes(number),
+            _ => 1,
+        }
+    }
+
     /// The record's bytes.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; AUDIT_RECORD_LEN] {

@@ -3,6 +3,7 @@
 use super::fields::{self, Filler, Malformed, NoRoom};
 use super::{ADMINISTRATOR_NAME_LEN, Attributes, ControlPoints, InstanceId, SKI_LEN};
 use crate::{Condition, NewRegister, VerificationPattern};
+use sha2::{Digest, Sha256};
 
 /// Longest nonce of an asker, in bytes.
 pub const MAX_NONCE_LEN: usize = 32;
@@ -18,7 +19,7 @@ const LEFT_IMPRINT: u32 = 0x10;
 ///
 /// As bytes: Current's pattern (32, zero when empty), New's (32), flags (4), attribute list (32), control points (16),
 /// instance (16), boot nonce (16), condition (2, 0 when operational), number of administrators (1), of audit records
-/// (8), head of the audit chain (32), the asker's nonce (to the end).
+/// (8), head of the audit chain (32), digest of the list of administrators (32), the asker's nonce (to the end).
 #[derive(Clone, Copy, Debug)]
 pub struct DomainInfo<'a> {
     /// Verification pattern of the current master-key register, if it is valid.
@@ -41,6 +42,8 @@ pub struct DomainInfo<'a> {
     pub audit_records: u64,
     /// Hash of the last audit record with all before it.
     pub audit_head: [u8; 32],
+    /// Digest of the administrators in the order in which the query for them shows them.
+    pub administrators_digest: [u8; 32],
     /// What the asker sent.
     pub nonce: &'a [u8],
 }
@@ -68,6 +71,7 @@ impl<'a> DomainInfo<'a> {
         all.push(&[self.administrators])?;
         all.push(&self.audit_records.to_be_bytes())?;
         all.push(&self.audit_head)?;
+        all.push(&self.administrators_digest)?;
         all.push(self.nonce)?;
         all.finish()
     }
@@ -87,7 +91,8 @@ impl<'a> DomainInfo<'a> {
         let (condition, rest) = rest.split_first_chunk::<2>().ok_or(Malformed)?;
         let (&administrators, rest) = rest.split_first().ok_or(Malformed)?;
         let (audit_records, rest) = rest.split_first_chunk::<8>().ok_or(Malformed)?;
-        let (audit_head, nonce) = rest.split_first_chunk::<32>().ok_or(Malformed)?;
+        let (audit_head, rest) = rest.split_first_chunk::<32>().ok_or(Malformed)?;
+        let (administrators_digest, nonce) = rest.split_first_chunk::<32>().ok_or(Malformed)?;
         let flags = u32::from_be_bytes(*flags);
         let attributes = Attributes::from_bytes(attributes)?;
         if nonce.len() > MAX_NONCE_LEN {
@@ -113,6 +118,7 @@ impl<'a> DomainInfo<'a> {
             administrators,
             audit_records: u64::from_be_bytes(*audit_records),
             audit_head: *audit_head,
+            administrators_digest: *administrators_digest,
             nonce,
         };
         // What is said twice has to be said alike.
@@ -178,6 +184,12 @@ impl<'a> AdministratorEntries<'a> {
             (entries, []) => Ok(Self(entries)),
             _ => Err(Malformed),
         }
+    }
+
+    /// The digest in [`DomainInfo`] of a list with these bytes: SHA-256.
+    #[must_use]
+    pub fn digest(bytes: &[u8]) -> [u8; 32] {
+        Sha256::digest(bytes).into()
     }
 
     /// One by one.

@@ -5,8 +5,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 use tke_crypto::{
-    AdministratorName, CERTIFICATE_BUFFER_LEN, PublicKey, RootName, SCALAR_LEN, SEALED_PART_MAX_LEN,
-    Signature, SigningKey, Ski, issue_module_certificate, seal_key_part, write_administrator_certificate,
+    AdministratorName, CERTIFICATE_BUFFER_LEN, ModuleDescription, ModuleSubject, PublicKey, RootName,
+    SCALAR_LEN, SEALED_PART_MAX_LEN, SigningKey, Ski, Validity, issue_module_certificate, seal_key_part,
+    write_administrator_certificate,
 };
 use unit_api::Target;
 use unit_api::admin::{
@@ -54,7 +55,6 @@ struct Manufacturer {
     device: SigningKey,
     device_public: PublicKey,
     certificate: Vec<u8>,
-    other: Signature,
 }
 
 fn manufacturer() -> &'static Manufacturer {
@@ -64,15 +64,14 @@ fn manufacturer() -> &'static Manufacturer {
         let name = RootName::try_from("Fuzz Root").unwrap();
         let mut out = [0; CERTIFICATE_BUFFER_LEN];
         let device_public = device.public();
-        let certificate = issue_module_certificate(&root, &name, &IDENTITY.unit.0, &device_public, &mut out);
-        let certificate = certificate.unwrap().to_vec();
-        Manufacturer {
-            root: root.public(),
-            certificate,
-            other: device.sign(b"any other message"),
-            device_public,
-            device,
-        }
+        let module = ModuleSubject {
+            module_id: &IDENTITY.unit.0,
+            key: &device_public,
+            description: ModuleDescription { engine_class: 1, firmware: [0xf1; 32] },
+            validity: Validity { not_before: 0, not_after: u64::MAX },
+        };
+        let certificate = issue_module_certificate(&root, &name, &module, &mut out).unwrap().to_vec();
+        Manufacturer { root: root.public(), certificate, device_public, device }
     })
 }
 
@@ -93,8 +92,8 @@ pub(crate) fn certificate() -> &'static [u8] {
     &manufacturer().certificate
 }
 
-pub(crate) fn other_signature() -> &'static Signature {
-    &manufacturer().other
+pub(crate) fn device_key() -> &'static SigningKey {
+    &manufacturer().device
 }
 
 /// Signatures by signer and message.

@@ -1,17 +1,17 @@
 //! A unit on the software engine with its environment in memory, deterministic.
 
-use crate::administration::{certificate, device_public, device_ski, other_signature, root_public};
+use crate::administration::{certificate, device_key, root_public};
 use engine_soft::{DeviceSecret, SoftEngine};
 use std::cell::RefCell;
 use std::rc::Rc;
-use tke_crypto::{PublicKey, RandomFailed, Signature, Ski};
+use tke_crypto::{PublicKey, RandomFailed};
 use unit_api::admin::InstanceId;
 use unit_api::{
     Command, Condition, Envelope, FRAME_HEADER_LEN, MAX_FRAME_LEN, NewRegister, Refusal, Request, Response,
     UnitId, UnitStatus, decode_reply, encode_request, split_frame,
 };
 use unit_core::{Clock, Env, Module, REPLY_BUFFER_LEN, Slot, Storage, StorageFailed, Unit, UnitIdentity};
-use unit_testkit::ScriptedRng;
+use unit_testkit::{FixedAttestation, ScriptedRng};
 
 pub(crate) const IDENTITY: UnitIdentity = UnitIdentity {
     unit: UnitId(*b"FUZZ0001\0\0\0\0\0\0\0\x01"),
@@ -24,7 +24,7 @@ static ZEROS: [u8; MAX_FRAME_LEN] = [0; MAX_FRAME_LEN];
 pub(crate) struct FuzzEnv;
 
 impl Env for FuzzEnv {
-    type Engine = SoftEngine<Noise, 24>;
+    type Engine = FixedAttestation<SoftEngine<Noise, 24>>;
     type Storage = Disk;
     type Module = FuzzModule;
     type Clock = FuzzClock;
@@ -58,18 +58,11 @@ impl Storage for Disk {
     }
 }
 
-/// A module that returns a constant signature: signing takes longer than the rest of a command, and no target verifies it.
+/// A module. Its engine returns a constant signature: signing takes longer than the rest of a command, and no target
+/// verifies it.
 pub(crate) struct FuzzModule;
 
 impl Module for FuzzModule {
-    fn sign(&self, _message: &[u8]) -> Signature {
-        other_signature().clone()
-    }
-
-    fn ski(&self) -> Ski {
-        device_ski()
-    }
-
     fn certificate(&self) -> &[u8] {
         certificate()
     }
@@ -107,7 +100,6 @@ pub(crate) enum Answer {
 impl Fixture {
     /// Starts a unit on this disk.
     pub(crate) fn start(disk: Disk) -> Self {
-        let _ = device_public();
         let mut drawn = 0_u64;
         let noise: Noise = ScriptedRng::new(Box::new(move |bytes: &mut [u8]| {
             drawn += 1;
@@ -117,6 +109,7 @@ impl Fixture {
             Ok(())
         }));
         let engine = SoftEngine::new(&DeviceSecret::new([7; 32]), noise).unwrap();
+        let engine = FixedAttestation::new(engine, device_key());
         let unit = Box::new(Unit::start(engine, disk.clone(), FuzzModule, FuzzClock, IDENTITY));
         let mut fixture = Self { unit, disk, reply: vec![0; REPLY_BUFFER_LEN] };
         assert_eq!(fixture.status().condition, Condition::Operational);

@@ -1,7 +1,10 @@
 //! Queries, which are unsigned and answer with public state.
 
+use crate::domain::Domain;
 use crate::state::State;
-use unit_api::admin::{AdminCommand, DomainInfo, MAX_NONCE_LEN};
+use unit_api::admin::{
+    AdminCommand, AdministratorEntries, AdministratorEntry, DomainInfo, MAX_ADMINISTRATORS, MAX_NONCE_LEN,
+};
 use unit_api::{Condition, NewRegister, UnitError, VerificationPattern};
 
 /// The unit's public values, for queries.
@@ -33,10 +36,7 @@ pub(crate) fn answer(
         return Err(UnitError::RequestMalformed);
     }
     match command {
-        AdminCommand::QueryAdministrators => {
-            let entries = domain.administrators.iter().map(|administrator| administrator.entry.to_bytes());
-            copy(entries.flatten(), output)
-        }
+        AdminCommand::QueryAdministrators => copy(administrator_bytes(domain), output),
         AdminCommand::QueryDeviceCertificate => copy(context.certificate.iter().copied(), output),
         AdminCommand::QueryControlPoints => copy(domain.control_points.to_bytes(), output),
         AdminCommand::QueryCurrent => {
@@ -70,6 +70,8 @@ pub(crate) fn answer(
             if input.len() > MAX_NONCE_LEN {
                 return Err(UnitError::RequestMalformed);
             }
+            let mut entries = [0; MAX_ADMINISTRATORS * AdministratorEntry::LEN];
+            let len = copy(administrator_bytes(domain), &mut entries)?;
             let info = DomainInfo {
                 current: domain.registers.current().map(|key| key.pattern),
                 new: domain.registers.shown_new(),
@@ -81,12 +83,18 @@ pub(crate) fn answer(
                 administrators: u8::try_from(domain.administrators.count()).unwrap_or(u8::MAX),
                 audit_records: audit.records(),
                 audit_head: audit.head(),
+                administrators_digest: AdministratorEntries::digest(entries.get(..len).unwrap_or_default()),
                 nonce: input,
             };
             info.encode(output).map(<[u8]>::len).map_err(|_| UnitError::ResponseTooLong)
         }
         _ => Err(UnitError::CommandUnknown),
     }
+}
+
+/// The list of administrators, as it is shown.
+fn administrator_bytes(domain: &Domain) -> impl Iterator<Item = u8> {
+    domain.administrators.iter().flat_map(|administrator| administrator.entry.to_bytes())
 }
 
 /// Shown as the pattern of an empty register.

@@ -1,7 +1,8 @@
 //! Responses that the module signs.
 
-use crate::env::Module;
 use crate::persistence::ep11_numbers;
+use engine::{ATTESTATION_SIGNATURE_LEN, Engine, EngineError};
+use tke_crypto::{Signature, Ski};
 use unit_api::admin::{
     AdminRefusal, AdminResponse, AdminResponseBlock, MAX_ADMIN_RESPONSE_LEN, SignatureAlgorithm, SignerInfo,
 };
@@ -12,6 +13,8 @@ pub(crate) struct ResponseHeader {
     pub(crate) command: u32,
     pub(crate) target: Target,
     pub(crate) transaction_counter: u128,
+    /// The module's attestation key.
+    pub(crate) signer: Ski,
 }
 
 /// Parts of the caller's buffer: for the response, for its block, and for the command's output.
@@ -33,18 +36,21 @@ impl<'o> ResponseBuffers<'o> {
     }
 
     /// Writes the response to the start of the caller's buffer, zeroes the other parts, and returns its length.
-    pub(crate) fn finish<M: Module>(
+    ///
+    /// # Errors
+    /// The engine's if it cannot sign: the command may have been carried out, and its caller is told neither.
+    pub(crate) fn finish<E: Engine>(
         self,
-        module: &M,
+        engine: &mut E,
         header: &ResponseHeader,
         result: Result<usize, Refusal>,
-    ) -> Result<usize, UnitError> {
+    ) -> Result<usize, Refusal> {
         let Self { answer, block, output } = self;
         let written = match result {
-            Ok(len) => write(module, header, 0, output.get(..len).unwrap_or_default(), block, answer),
+            Ok(len) => write(engine, header, 0, output.get(..len).unwrap_or_default(), block, answer),
             Err(refusal) => {
                 let AdminRefusal { return_code, reason } = ep11_numbers(refusal);
-                write(module, header, return_code, &reason.to_be_bytes(), block, answer)
+                write(engine, header, return_code, &reason.to_be_bytes(), block, answer)
             }
         };
         block.fill(0);
@@ -63,25 +69,24 @@ pub(crate) fn write_malformed(domain_index: u32, out: &mut [u8]) -> Result<usize
     response.encode(out).map(<[u8]>::len).map_err(|_| UnitError::ResponseTooLong)
 }
 
-fn write<M: Module>(
-    module: &M,
+fn write<E: Engine>(
+    engine: &mut E,
     header: &ResponseHeader,
     return_code: u32,
     output: &[u8],
     block: &mut [u8],
     answer: &mut [u8],
-) -> Result<usize, UnitError> {
-    let ResponseHeader { command, target, transaction_counter } = *header;
+) -> Result<usize, Refusal> {
+    let ResponseHeader { command, target, transaction_counter, signer } = *header;
     let fields = AdminResponseBlock { command, target, transaction_counter, return_code, output };
     let block = fields.encode(block).map_err(|_| UnitError::ResponseTooLong)?;
-    let signature = module.sign(block);
-    let signer = SignerInfo {
-        ski: module.ski().0,
-        algorithm: SignatureAlgorithm::EcdsaP521Sha512,
-        signature: &signature,
-    };
+    let mut signature = [0; ATTESTATION_SIGNATURE_LEN];
+    engine.attest(block, &mut signature)?;
+    let signature = Signature::from_raw(&signature).map_err(|_| EngineError::DeviceError)?;
+    let signer =
+        SignerInfo { ski: signer.0, algorithm: SignatureAlgorithm::EcdsaP521Sha512, signature: &signature };
     let mut signer_info = [0; 256];
     let signature = signer.encode(&mut signer_info).map_err(|_| UnitError::ResponseTooLong)?;
     let response = AdminResponse { domain_index: target.domain_index, return_code, block, signature };
-    response.encode(answer).map(<[u8]>::len).map_err(|_| UnitError::ResponseTooLong)
+    Ok(response.encode(answer).map_err(|_| UnitError::ResponseTooLong)?.len())
 }

@@ -1,9 +1,10 @@
 //! The module of the fixture: its device key and certificate, the manufacturer's root, a clock.
 
+use engine::{ATTESTATION_SIGNATURE_LEN, AttestationKey, EngineClass};
 use std::sync::OnceLock;
 use tke_crypto::{
-    CERTIFICATE_BUFFER_LEN, PublicKey, RootName, SCALAR_LEN, Signature, SigningKey, Ski,
-    issue_module_certificate,
+    CERTIFICATE_BUFFER_LEN, ModuleDescription, ModuleSubject, PublicKey, RootName, SCALAR_LEN, SigningKey,
+    Validity, issue_module_certificate,
 };
 use unit_api::UnitId;
 use unit_core::{Clock, Module};
@@ -20,12 +21,28 @@ pub(crate) fn root() -> &'static SigningKey {
     ROOT.get_or_init(|| fixed_key(0x71))
 }
 
-fn device_key() -> &'static (SigningKey, Signature) {
-    static KEY: OnceLock<(SigningKey, Signature)> = OnceLock::new();
+/// The attestation key of every engine of the fixture.
+pub(crate) struct DeviceKey {
+    key: SigningKey,
+    pub(crate) public: AttestationKey,
+    other: [u8; ATTESTATION_SIGNATURE_LEN],
+}
+
+impl DeviceKey {
+    /// Signs, which takes longer than the rest of a command; without `genuine`, gives a signature of another message.
+    pub(crate) fn sign(&self, genuine: bool, message: &[u8], raw: &mut [u8; ATTESTATION_SIGNATURE_LEN]) {
+        if genuine { self.key.sign_raw(message, raw) } else { *raw = self.other }
+    }
+}
+
+pub(crate) fn device_key() -> &'static DeviceKey {
+    static KEY: OnceLock<DeviceKey> = OnceLock::new();
     KEY.get_or_init(|| {
         let key = fixed_key(0x72);
-        let signature = key.sign(b"any other message");
-        (key, signature)
+        let mut other = [0; ATTESTATION_SIGNATURE_LEN];
+        key.sign_raw(b"any other message", &mut other);
+        let public = AttestationKey { point: key.public().to_point(), class: EngineClass::Software };
+        DeviceKey { key, public, other }
     })
 }
 
@@ -33,15 +50,13 @@ fn device_key() -> &'static (SigningKey, Signature) {
 pub(crate) struct TestModule {
     certificate: Vec<u8>,
     root: PublicKey,
-    /// Whether it makes valid signatures, which take longer than the rest of a command.
-    genuine: bool,
 }
 
 impl TestModule {
     pub(crate) fn new(unit: UnitId, genuine: bool) -> Self {
         let root_key = root();
         let certificate = if genuine { certificate(unit, root_key) } else { Vec::new() };
-        Self { certificate, root: root_key.public(), genuine }
+        Self { certificate, root: root_key.public() }
     }
 }
 
@@ -49,23 +64,20 @@ impl TestModule {
 pub(crate) fn certificate(unit: UnitId, root: &SigningKey) -> Vec<u8> {
     let name = RootName::try_from("Fixture Root").unwrap();
     let mut out = [0; CERTIFICATE_BUFFER_LEN];
-    issue_module_certificate(root, &name, &unit.0, &device_key().0.public(), &mut out).unwrap().to_vec()
+    let module = ModuleSubject {
+        module_id: &unit.0,
+        key: &device_public(),
+        description: ModuleDescription { engine_class: 1, firmware: [0xf1; 32] },
+        validity: Validity { not_before: 0, not_after: u64::MAX },
+    };
+    issue_module_certificate(root, &name, &module, &mut out).unwrap().to_vec()
 }
 
 pub(crate) fn device_public() -> PublicKey {
-    device_key().0.public()
+    device_key().key.public()
 }
 
 impl Module for TestModule {
-    fn sign(&self, message: &[u8]) -> Signature {
-        let (key, other) = device_key();
-        if self.genuine { key.sign(message) } else { other.clone() }
-    }
-
-    fn ski(&self) -> Ski {
-        device_key().0.public().ski()
-    }
-
     fn certificate(&self) -> &[u8] {
         &self.certificate
     }

@@ -1,8 +1,9 @@
 //! The software engine with bookkeeping of live keys and persisted references, and with injected faults.
 
+use super::module::device_key;
 use engine::{
-    CipherMechanism, DigestMechanism, Engine, EngineError, KeyHandle, KeyPart, KeySpec, MacMechanism,
-    MechanismInfo, SHA256_LEN, WrapMechanism,
+    ATTESTATION_SIGNATURE_LEN, AttestationKey, CipherMechanism, DigestMechanism, Engine, EngineError,
+    KeyHandle, KeyPart, KeySpec, MacMechanism, MechanismInfo, SHA256_LEN, WrapMechanism,
 };
 use engine_soft::{DeviceSecret, SoftEngine};
 use std::cell::RefCell;
@@ -63,8 +64,9 @@ impl Device {
         Self { inner: Rc::new(RefCell::new(self.inner.borrow().clone())), ..self.clone() }
     }
 
-    /// The same device after a restart: keys held by handle are gone, persisted keys are kept.
-    pub(crate) fn power_on(&self) -> Observed {
+    /// The same device after a restart: keys held by handle are gone, persisted keys are kept. Without `genuine` its
+    /// signatures are invalid, and quick.
+    pub(crate) fn power_on(&self, genuine: bool) -> Observed {
         self.inner.borrow_mut().live.clear();
         let (seed, inner) = (self.seed, Rc::clone(&self.inner));
         let entropy: Entropy = ScriptedRng::new(Box::new(move |bytes: &mut [u8]| {
@@ -77,7 +79,8 @@ impl Device {
         }));
         let engine = SoftEngine::new(&DeviceSecret::new([self.seed; 32]), entropy).unwrap();
         let (inner, numbered_references) = (Rc::clone(&self.inner), self.numbered_references);
-        Observed { engine: Box::new(engine), numbered_references, inner, listed: Vec::new() }.listing()
+        Observed { engine: Box::new(engine), numbered_references, inner, listed: Vec::new(), genuine }
+            .listing()
     }
 
     /// Number of keys held by handle, without the device key.
@@ -108,6 +111,8 @@ pub(crate) struct Observed {
     numbered_references: bool,
     inner: Rc<RefCell<Inner>>,
     listed: Vec<MechanismInfo>,
+    /// Whether it makes valid signatures.
+    genuine: bool,
 }
 
 impl Observed {
@@ -268,6 +273,19 @@ impl Engine for Observed {
 
     fn device_key(&self) -> KeyHandle {
         self.engine.device_key()
+    }
+
+    fn attestation_key(&self) -> &AttestationKey {
+        &device_key().public
+    }
+
+    fn attest(
+        &mut self,
+        message: &[u8],
+        signature: &mut [u8; ATTESTATION_SIGNATURE_LEN],
+    ) -> Result<(), EngineError> {
+        device_key().sign(self.genuine, message, signature);
+        Ok(())
     }
 
     fn wrap_key(

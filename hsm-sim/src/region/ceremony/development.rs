@@ -11,8 +11,9 @@ use tke::converge::{MasterKeyGoal, UnitGoal};
 use tke::holder::SignatureKey;
 use tke::part::KeyPartHolder;
 use tke::quorum::Quorum;
+use tke::trust::ModuleTrust;
 use tke::{AdminUnit, AdminUnitError, Administrator, UnitDescriptor, UnitKind};
-use tke_crypto::{CERTIFICATE_BUFFER_LEN, PublicKey, write_administrator_certificate};
+use tke_crypto::{CERTIFICATE_BUFFER_LEN, write_administrator_certificate};
 use unit_api::VerificationPattern;
 
 /// Both administrators have to sign, so that a development region has the thresholds of dual control.
@@ -128,11 +129,11 @@ impl DevelopmentCeremony {
         &self,
         listed: UnitDescriptor,
         port: SocketPort,
-        root: &PublicKey,
+        trust: &ModuleTrust,
     ) -> Result<(), CeremonyError> {
         let goal = self.goal(listed.kind);
         let parts = self.parts();
-        let unit = AdminUnit::authenticate(listed, port, root).await?;
+        let unit = AdminUnit::authenticate(listed, port, trust).await?;
         let now = unit.snapshot().await?;
         let holds_it = now.current.is_some_and(|current| current.is_of_same_key(&self.pattern));
         if holds_it && !now.attributes.imprint() {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tke::{UnitDescriptor, UnitKind};
 use unit_api::UnitId;
+use unit_api::admin::InstanceId;
 
 /// A fault of a unit process. It lasts until the unit is healed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,11 +115,11 @@ impl UnitProcess {
         self.place.kind == UnitKind::Operational
     }
 
-    /// The unit as it is listed for customers.
+    /// The unit as it is listed for customers, who know the region's service instance.
     #[must_use]
-    pub fn listed(&self) -> UnitDescriptor {
+    pub fn listed(&self, instance: InstanceId) -> UnitDescriptor {
         let Place { kind, location, .. } = &self.place;
-        UnitDescriptor { number: self.unit, kind: *kind, location: location.clone(), unit: self.id }
+        UnitDescriptor { number: self.unit, kind: *kind, location: location.clone(), unit: self.id, instance }
     }
 }
 

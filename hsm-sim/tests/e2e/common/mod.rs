@@ -134,7 +134,8 @@ impl Region {
             http: Client::builder(TokioExecutor::new()).build_http(),
             base: format!("{}/v1/tke/{}", self.ready.tke_url, self.ready.instance_id),
             token: self.ready.operator_token.clone(),
-            root: tke_crypto::root_certificate_key(&root).unwrap(),
+            trust: ::tke::trust::ModuleTrust::new(tke_crypto::root_certificate_key(&root).unwrap()),
+            instance: unit_api::admin::InstanceId(*self.ready.instance_id.as_bytes()),
         }
     }
 }

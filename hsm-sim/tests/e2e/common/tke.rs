@@ -6,10 +6,11 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use serde_json::{Value, json};
+use tke::trust::ModuleTrust;
 use tke::unit::PortError;
 use tke::{AdminUnit, UnitDescriptor, UnitKind, UnitPort};
-use tke_crypto::PublicKey;
 use unit_api::UnitId;
+use unit_api::admin::InstanceId;
 
 /// A client of the administration endpoints of one instance.
 #[derive(Clone)]
@@ -18,7 +19,8 @@ pub(crate) struct Tke {
     /// Base URL, `…/v1/tke/<instance>`.
     pub(crate) base: String,
     pub(crate) token: String,
-    pub(crate) root: PublicKey,
+    pub(crate) trust: ModuleTrust,
+    pub(crate) instance: InstanceId,
 }
 
 /// One unit of the instance.
@@ -55,23 +57,26 @@ impl Tke {
         let units = kinds.iter().flat_map(|(list, kind)| {
             listing[*list].as_array().unwrap().iter().map(move |unit| (*kind, unit.clone()))
         });
-        (1..).zip(units).map(|(number, (kind, unit))| listed(number, kind, &unit)).collect()
+        (1..).zip(units).map(|(number, (kind, unit))| self.listed(number, kind, &unit)).collect()
     }
 
     /// Authenticates unit `number` by its module certificate.
     pub(crate) async fn meet(&self, number: u16) -> AdminUnit<HttpPort> {
         let (listed, hsm_id) = self.list().await.into_iter().find(|(unit, _)| unit.number == number).unwrap();
-        AdminUnit::authenticate(listed, HttpPort { tke: self.clone(), hsm_id }, &self.root).await.unwrap()
+        AdminUnit::authenticate(listed, HttpPort { tke: self.clone(), hsm_id }, &self.trust).await.unwrap()
     }
 }
 
-fn listed(number: u16, kind: UnitKind, unit: &Value) -> (UnitDescriptor, String) {
-    let field = |name: &str| unit[name].as_str().unwrap().to_owned();
-    let id = *wire::text::decode_hex::<16>(&field("module_id")).unwrap();
-    assert_eq!(field("serial_number").as_bytes(), &id[..8]);
-    let location: tke::Location = field("location").parse().unwrap();
-    assert_eq!(unit["domain"], location.domain);
-    (UnitDescriptor { number, kind, location, unit: UnitId(id) }, field("hsm_id"))
+impl Tke {
+    fn listed(&self, number: u16, kind: UnitKind, unit: &Value) -> (UnitDescriptor, String) {
+        let field = |name: &str| unit[name].as_str().unwrap().to_owned();
+        let id = *wire::text::decode_hex::<16>(&field("module_id")).unwrap();
+        assert_eq!(field("serial_number").as_bytes(), &id[..8]);
+        let location: tke::Location = field("location").parse().unwrap();
+        assert_eq!(unit["domain"], location.domain);
+        let instance = self.instance;
+        (UnitDescriptor { number, kind, location, unit: UnitId(id), instance }, field("hsm_id"))
+    }
 }
 
 impl UnitPort for HttpPort {
