@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::{
     Commit, CommitStats, Deadline, Freshness, Key, Keystore, Lease, LeaseId, MemoryStore, MemoryWatch, Page,
-    RedbStore, RedbWatch, Revision, Snapshot, StoreError, StoreIdentity, StorePin, Txn, WatchEvent,
-    WatchStream,
+    RedbStore, RedbWatch, Revision, Secret, SecretId, SecretOwner, Snapshot, StoreError, StoreIdentity,
+    StorePin, Txn, WatchEvent, WatchStream,
 };
 
 /// A store of any kind. [`Keystore`] has async methods, so `dyn Keystore` is not possible.
@@ -101,6 +101,30 @@ impl Keystore for AnyStore {
 
     async fn revoke(&self, lease: LeaseId, d: Deadline) -> Result<(), StoreError> {
         dispatch!(self, store => store.revoke(lease, d).await)
+    }
+
+    async fn draw_secret(&self, owner: SecretOwner, d: Deadline) -> Result<(SecretId, Secret), StoreError> {
+        dispatch!(self, store => store.draw_secret(owner, d).await)
+    }
+
+    fn release_secret(&self, owner: SecretOwner, id: SecretId) {
+        dispatch!(self, store => store.release_secret(owner, id));
+    }
+
+    async fn secret(&self, id: SecretId, d: Deadline) -> Result<Option<Secret>, StoreError> {
+        dispatch!(self, store => store.secret(id, d).await)
+    }
+
+    async fn erase_secrets(&self, ids: &[SecretId], d: Deadline) -> Result<(), StoreError> {
+        dispatch!(self, store => store.erase_secrets(ids, d).await)
+    }
+
+    async fn erase_owner(&self, owner: SecretOwner, d: Deadline) -> Result<(), StoreError> {
+        dispatch!(self, store => store.erase_owner(owner, d).await)
+    }
+
+    async fn inherited_secrets(&self, owner: SecretOwner, d: Deadline) -> Result<Vec<SecretId>, StoreError> {
+        dispatch!(self, store => store.inherited_secrets(owner, d).await)
     }
 }
 

@@ -24,6 +24,7 @@ pub mod reads;
 pub mod replay;
 pub mod restart;
 pub mod scans;
+pub mod secrets;
 pub mod watches;
 pub mod writes;
 
@@ -77,6 +78,9 @@ macro_rules! conformance_suite {
             replay:
                 a_repeated_commit_returns_the_first_outcome, a_repeated_commit_ignores_changed_conditions, a_refused_commit_may_be_repeated,
                 concurrent_repeats_are_applied_once, operations_are_remembered_for_a_day, operations_are_remembered_longer_than_history;
+            secrets:
+                a_secret_is_read_back_until_it_is_erased, secrets_and_their_identifiers_are_never_the_same,
+                the_secrets_of_an_owner_are_erased_together, a_released_secret_may_be_drawn_again, secrets_survive_and_are_inherited;
             restart:
                 entries_survive, history_survives, operations_survive, leases_get_their_full_ttl_again, revisions_continue;
             model:

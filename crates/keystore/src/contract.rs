@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::StoreError;
+use crate::{Secret, SecretId, SecretOwner, StoreError};
 
 /// Immutable shared bytes.
 pub type Bytes = Arc<[u8]>;
@@ -185,6 +185,7 @@ pub enum WatchEvent {
 /// | snapshots | all keys of one [`get`](Self::get), and all pages of one scan given `at`, are of one revision |
 /// | retries | the [`OpId`] of a commit is remembered for 24 h; a repeated commit returns the outcome of the first |
 /// | history | watches and scans reach back at least one hour |
+/// | secrets | a secret is durable when it is drawn, and gone when its erasure returns |
 /// | leases | keys are deleted no earlier than the TTL after the last successful renewal was sent; possibly later |
 /// | cancellation | when a future is dropped, its operation is applied as a whole or not at all |
 ///
@@ -255,6 +256,49 @@ pub trait Keystore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::LeaseGone`] when it has ended already.
     fn revoke(&self, lease: LeaseId, d: Deadline) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Draws a secret, which is durable when it is returned. Values that are encrypted under it are lost with it.
+    fn draw_secret(
+        &self,
+        owner: SecretOwner,
+        d: Deadline,
+    ) -> impl Future<Output = Result<(SecretId, Secret), StoreError>> + Send;
+
+    /// Takes back a drawn secret under which nothing durable was encrypted. It may be drawn again.
+    fn release_secret(&self, owner: SecretOwner, id: SecretId);
+
+    /// Reads a secret; `None` if it was erased.
+    fn secret(
+        &self,
+        id: SecretId,
+        d: Deadline,
+    ) -> impl Future<Output = Result<Option<Secret>, StoreError>> + Send;
+
+    /// Erases secrets: when this returns, the store has them nowhere, not even where a later write has not come yet. Backups of
+    /// the store still have them. Secrets that were erased before are skipped.
+    ///
+    /// What refers to a secret is deleted first, durably: a crash in between leaves a secret that nothing refers to, which
+    /// [`inherited_secrets`](Self::inherited_secrets) finds.
+    fn erase_secrets(
+        &self,
+        ids: &[SecretId],
+        d: Deadline,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Erases all secrets of an owner.
+    fn erase_owner(
+        &self,
+        owner: SecretOwner,
+        d: Deadline,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Secrets of an owner that were drawn so long ago, at least before this handle was opened, that no write under way can
+    /// refer to them. Those that nothing refers to remain from an interruption, and are to be erased.
+    fn inherited_secrets(
+        &self,
+        owner: SecretOwner,
+        d: Deadline,
+    ) -> impl Future<Output = Result<Vec<SecretId>, StoreError>> + Send;
 }
 
 /// A running watch. Delivers every transaction once, complete and in order.
@@ -315,6 +359,50 @@ impl<K: Keystore> Keystore for Arc<K> {
 
     fn revoke(&self, lease: LeaseId, d: Deadline) -> impl Future<Output = Result<(), StoreError>> + Send {
         K::revoke(self, lease, d)
+    }
+
+    fn draw_secret(
+        &self,
+        owner: SecretOwner,
+        d: Deadline,
+    ) -> impl Future<Output = Result<(SecretId, Secret), StoreError>> + Send {
+        K::draw_secret(self, owner, d)
+    }
+
+    fn release_secret(&self, owner: SecretOwner, id: SecretId) {
+        K::release_secret(self, owner, id);
+    }
+
+    fn secret(
+        &self,
+        id: SecretId,
+        d: Deadline,
+    ) -> impl Future<Output = Result<Option<Secret>, StoreError>> + Send {
+        K::secret(self, id, d)
+    }
+
+    fn erase_secrets(
+        &self,
+        ids: &[SecretId],
+        d: Deadline,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        K::erase_secrets(self, ids, d)
+    }
+
+    fn erase_owner(
+        &self,
+        owner: SecretOwner,
+        d: Deadline,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        K::erase_owner(self, owner, d)
+    }
+
+    fn inherited_secrets(
+        &self,
+        owner: SecretOwner,
+        d: Deadline,
+    ) -> impl Future<Output = Result<Vec<SecretId>, StoreError>> + Send {
+        K::inherited_secrets(self, owner, d)
     }
 }
 

@@ -9,6 +9,7 @@ mod open;
 mod options;
 mod pin;
 mod record;
+mod secrets;
 mod stats;
 mod store;
 mod view;

@@ -14,6 +14,7 @@
 //!   changes.
 //! - A watch delivers every transaction once, complete and in order, or fails.
 //! - A leased key is never deleted before its lease has ended.
+//! - What a store deletes may remain in its file; what has to be erased is a [`Secret`].
 //! - Damage is reported, never repaired silently.
 
 mod any;
@@ -24,6 +25,7 @@ mod error;
 mod lease;
 mod limits;
 mod memory;
+mod secret;
 mod watch;
 
 pub mod conformance;
@@ -44,6 +46,7 @@ pub use limits::{
     MAX_VALUE_LEN,
 };
 pub use memory::{MemoryStore, MemoryWatch};
+pub use secret::{SECRET_LEN, Secret, SecretId, SecretOwner};
 pub use watch::PROGRESS_INTERVAL;
 
 /// Runs the examples of the README as doctests.

@@ -13,8 +13,8 @@ use crate::lease::LeaseTimers;
 use crate::watch::{Cursor, Log};
 use crate::{
     Batch, Bytes, Change, Commit, Deadline, Entry, Freshness, Key, Keystore, Lease, LeaseId, MAX_PAGE_LEN,
-    OP_RETENTION, OpId, Page, Revision, Snapshot, StoreError, StoreIdentity, Txn, WATCH_RETENTION, WallClock,
-    WatchEvent, WatchStream, Write, limits,
+    OP_RETENTION, OpId, Page, Revision, Secret, SecretId, SecretOwner, Snapshot, StoreError, StoreIdentity,
+    Txn, WATCH_RETENTION, WallClock, WatchEvent, WatchStream, Write, limits,
 };
 
 /// A store in memory, for tests and simulations, and the model that other stores are compared with. Its data ends with it.
@@ -50,7 +50,17 @@ struct State {
     op_order: BTreeMap<Revision, (u64, OpId)>,
     leases: BTreeMap<LeaseId, Duration>,
     last_lease: u64,
+    secrets: BTreeMap<SecretId, MemorySecret>,
+    last_secret: u64,
     fault: Option<StoreError>,
+}
+
+#[derive(Debug)]
+struct MemorySecret {
+    owner: SecretOwner,
+    secret: Secret,
+    /// Drawn before the last [`MemoryStore::inherit_secrets`].
+    inherited: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -75,6 +85,8 @@ impl MemoryStore {
             op_order: BTreeMap::new(),
             leases: BTreeMap::new(),
             last_lease: 0,
+            secrets: BTreeMap::new(),
+            last_secret: 0,
             fault: None,
         };
         let shared = Shared {
@@ -97,6 +109,13 @@ impl MemoryStore {
     /// Changes the identity, as a restore from a backup does.
     pub fn set_identity(&self, identity: StoreIdentity) {
         self.shared.lock().identity = identity;
+    }
+}
+
+impl MemoryStore {
+    /// From now on, the secrets that were drawn so far are inherited ones, as after a restart.
+    pub fn inherit_secrets(&self) {
+        self.shared.lock().secrets.values_mut().for_each(|secret| secret.inherited = true);
     }
 }
 
@@ -195,6 +214,50 @@ impl Keystore for MemoryStore {
     async fn revoke(&self, lease: LeaseId, _: Deadline) -> Result<(), StoreError> {
         self.shared.lease_timers.stop(lease);
         self.shared.write(true, |state, now| state.end_leases(&[lease], now))
+    }
+
+    async fn draw_secret(&self, owner: SecretOwner, _: Deadline) -> Result<(SecretId, Secret), StoreError> {
+        let mut state = self.shared.lock();
+        state.read_fault()?;
+        let mut secret = Secret::zeroed();
+        getrandom::fill(secret.as_mut())
+            .map_err(|_| StoreError::unavailable(Duration::from_secs(1), "no random bytes for a secret"))?;
+        state.last_secret += 1;
+        let id = SecretId(state.last_secret);
+        let copy = Secret::copy_of(secret.expose());
+        state.secrets.insert(id, MemorySecret { owner, secret: copy, inherited: false });
+        Ok((id, secret))
+    }
+
+    fn release_secret(&self, _: SecretOwner, id: SecretId) {
+        self.shared.lock().secrets.remove(&id);
+    }
+
+    async fn secret(&self, id: SecretId, _: Deadline) -> Result<Option<Secret>, StoreError> {
+        let state = self.shared.lock();
+        state.read_fault()?;
+        Ok(state.secrets.get(&id).map(|kept| Secret::copy_of(kept.secret.expose())))
+    }
+
+    async fn erase_secrets(&self, ids: &[SecretId], _: Deadline) -> Result<(), StoreError> {
+        let mut state = self.shared.lock();
+        state.read_fault()?;
+        ids.iter().for_each(|id| drop(state.secrets.remove(id)));
+        Ok(())
+    }
+
+    async fn erase_owner(&self, owner: SecretOwner, _: Deadline) -> Result<(), StoreError> {
+        let mut state = self.shared.lock();
+        state.read_fault()?;
+        state.secrets.retain(|_, kept| kept.owner != owner);
+        Ok(())
+    }
+
+    async fn inherited_secrets(&self, owner: SecretOwner, _: Deadline) -> Result<Vec<SecretId>, StoreError> {
+        let state = self.shared.lock();
+        state.read_fault()?;
+        let inherited = state.secrets.iter().filter(|(_, kept)| kept.inherited && kept.owner == owner);
+        Ok(inherited.map(|(id, _)| *id).collect())
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use crate::support::{Disk, Fault, Random};
+use crate::support::{Disk, Fault, Random, open_on};
 use keystore::{
     Commit, Cond, Deadline, Freshness, Key, Keystore, LeaseId, OpId, RedbOptions, RedbStore, StoreError, Txn,
     WallClock, Write,
@@ -88,8 +88,7 @@ async fn run(store: &RedbStore) -> (u64, Option<StoreError>) {
 
 /// Opens the image that a crash left, and checks it. Returns what is wrong.
 async fn check_image(image: Vec<u8>, states: &[State], acknowledged: u64) -> Result<(), String> {
-    let store =
-        RedbStore::open_with_backend(Disk::with(image), options()).await.map_err(|e| format!("open: {e}"))?;
+    let store = open_on(Disk::with(image), options()).await.map_err(|e| format!("open: {e}"))?;
     let found = state_of(&store).await;
     let Some(reached) = states.iter().position(|state| *state == found) else {
         return Err(format!("a state that never existed, after {acknowledged} acknowledged"));
@@ -118,10 +117,10 @@ fn runtime() -> tokio::runtime::Runtime {
 /// Creates a store. Returns its file, and the number of disk operations of all transactions.
 async fn new_image() -> (Vec<u8>, u64) {
     let disk = Disk::default();
-    RedbStore::open_with_backend(disk.clone(), options()).await.unwrap().close().await.unwrap();
+    open_on(disk.clone(), options()).await.unwrap().close().await.unwrap();
     let image = disk.written();
     let disk = Disk::with(image.clone());
-    let store = RedbStore::open_with_backend(disk.clone(), options()).await.unwrap();
+    let store = open_on(disk.clone(), options()).await.unwrap();
     let before = disk.steps();
     assert_eq!(run(&store).await, (TXNS, None));
     (image, disk.steps() - before)
@@ -131,7 +130,7 @@ async fn new_image() -> (Vec<u8>, u64) {
 /// error, and the open store.
 async fn run_with_fault(image: &[u8], at: u64, fault: Fault) -> (Disk, u64, Option<StoreError>, RedbStore) {
     let disk = Disk::with(image.to_vec());
-    let store = RedbStore::open_with_backend(disk.clone(), options()).await.unwrap();
+    let store = open_on(disk.clone(), options()).await.unwrap();
     disk.fail_at(at, fault);
     let (acknowledged, error) = run(&store).await;
     (disk, acknowledged, error, store)
@@ -218,12 +217,7 @@ fn cuts_while_many_share_a_commit() {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
     runtime.block_on(async {
         let base = Disk::default();
-        RedbStore::open_with_backend(base.clone(), RedbOptions::default())
-            .await
-            .unwrap()
-            .close()
-            .await
-            .unwrap();
+        open_on(base.clone(), RedbOptions::default()).await.unwrap().close().await.unwrap();
         let pair = |i: u64| {
             let put = |name: String| Write::Put {
                 key: Key::from(name.as_bytes()),
@@ -239,7 +233,7 @@ fn cuts_while_many_share_a_commit() {
         for seed in 0..150 {
             let random = &mut Random(seed);
             let disk = Disk::with(base.written());
-            let store = RedbStore::open_with_backend(disk.clone(), RedbOptions::default()).await.unwrap();
+            let store = open_on(disk.clone(), RedbOptions::default()).await.unwrap();
             disk.fail_at(random.below(120), Fault::PowerCut);
             let store = std::sync::Arc::new(store);
             let commits: Vec<_> = (0..40)
@@ -254,7 +248,7 @@ fn cuts_while_many_share_a_commit() {
             }
             let left = disk.after_power_loss(random);
             drop(store);
-            let store = RedbStore::open_with_backend(Disk::with(left), RedbOptions::default()).await.unwrap();
+            let store = open_on(Disk::with(left), RedbOptions::default()).await.unwrap();
             let found = state_of(&store).await;
             for (i, outcome) in (0..).zip(outcomes) {
                 let there = ["a", "b"].map(|half| found.contains_key(format!("{i:03}/{half}").as_bytes()));
@@ -291,7 +285,7 @@ fn power_cuts_while_opening() {
             for at in 0..8 {
                 let disk = Disk::with(left);
                 disk.fail_at(at, Fault::PowerCut);
-                let opened = RedbStore::open_with_backend(disk.clone(), options()).await;
+                let opened = open_on(disk.clone(), options()).await;
                 cut_openings += u64::from(opened.is_err());
                 left = disk.after_power_loss(random);
             }
@@ -314,7 +308,7 @@ fn a_lying_disk_is_caught() {
         // the process and other tests run at the same time.
         for at in (steps / 4..steps).step_by(7) {
             let disk = Disk::with(image.clone());
-            let store = RedbStore::open_with_backend(disk.clone(), options()).await.unwrap();
+            let store = open_on(disk.clone(), options()).await.unwrap();
             disk.lie();
             disk.fail_at(at, Fault::PowerCut);
             let (acknowledged, _) = run(&store).await;

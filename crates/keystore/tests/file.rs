@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::support::{Disk, Fault, Random};
+use crate::support::{Disk, Fault, Random, open_on};
 use keystore::conformance::model::MovableClock;
 use keystore::{
     Commit, Deadline, Freshness, Key, Keystore, OpId, RedbOptions, RedbStore, Revision, StoreError,
@@ -276,7 +276,7 @@ async fn a_full_store_answers_repeated_commits() {
 async fn fail_during_commit(fault: Fault) -> (RedbStore, Txn, Txn) {
     for step in 0..100 {
         let disk = Disk::default();
-        let store = RedbStore::open_with_backend(disk.clone(), options()).await.unwrap();
+        let store = open_on(disk.clone(), options()).await.unwrap();
         let (applied, unknown) = (put("a", 10), put("a", 20));
         apply(&store, applied.clone()).await;
         disk.fail_at(step, fault);
@@ -304,7 +304,7 @@ async fn a_commit_that_failed_during_a_flush_stays_unknown() {
 #[tokio::test]
 async fn a_missed_deadline_is_unknown_only_for_a_started_commit() {
     let disk = Disk::default();
-    let store = Arc::new(RedbStore::open_with_backend(disk.clone(), options()).await.unwrap());
+    let store = Arc::new(open_on(disk.clone(), options()).await.unwrap());
     let syncs = disk.syncs();
     disk.stall(true);
     let begun = put("begun", 10);
@@ -330,7 +330,7 @@ async fn a_missed_deadline_is_unknown_only_for_a_started_commit() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queued_commits_share_flushes() {
     let disk = Disk::default();
-    let store = Arc::new(RedbStore::open_with_backend(disk.clone(), options()).await.unwrap());
+    let store = Arc::new(open_on(disk.clone(), options()).await.unwrap());
     let before = disk.syncs();
     disk.stall(true);
     let asked = Arc::new(AtomicU64::new(0));
@@ -358,7 +358,7 @@ async fn queued_commits_share_flushes() {
 #[tokio::test]
 async fn reads_do_not_wait_for_commits() {
     let disk = Disk::default();
-    let store = Arc::new(RedbStore::open_with_backend(disk.clone(), options()).await.unwrap());
+    let store = Arc::new(open_on(disk.clone(), options()).await.unwrap());
     apply(&store, put("a", 10)).await;
     disk.stall(true);
     let begun = tokio::spawn({
@@ -400,7 +400,7 @@ async fn old_history_is_deleted() {
     let disk = Disk::default();
     let clock = MovableClock::default();
     let options = options().without_threads().wall_clock(clock.wall());
-    let store = RedbStore::open_with_backend(disk.clone(), options).await.unwrap();
+    let store = open_on(disk.clone(), options).await.unwrap();
     let mut len = 0;
     for i in 0..3000 {
         clock.advance(Duration::from_secs(600));
@@ -416,7 +416,7 @@ async fn old_history_is_deleted() {
 #[tokio::test(start_paused = true)]
 async fn without_threads_time_can_be_paused() {
     let options = options().without_threads();
-    let store = RedbStore::open_with_backend(Disk::default(), options).await.unwrap();
+    let store = open_on(Disk::default(), options).await.unwrap();
     let lease = store.grant(Duration::from_secs(3600), D).await.unwrap();
     let write = Write::Put { key: key("a"), value: vec![1].into(), lease: Some(lease.id) };
     apply(&store, Txn { op: op(), conds: Vec::new(), writes: vec![write] }).await;

@@ -11,3 +11,4 @@ mod faults;
 mod file;
 mod kill;
 mod pin;
+mod secrets;

@@ -43,6 +43,13 @@ impl Place {
         (std::fs::read(&self.store).unwrap(), std::fs::read_to_string(&self.pin).unwrap())
     }
 
+    /// The file of secrets.
+    fn secrets(&self) -> PathBuf {
+        let mut secrets = self.store.clone().into_os_string();
+        secrets.push(".secrets");
+        secrets.into()
+    }
+
     /// Removes what a store records itself, which a writer of the store can remove too.
     fn forget_side_file(&self) {
         let mut side_file = self.store.clone().into_os_string();
@@ -121,6 +128,7 @@ async fn attack_another_store_is_refused_by_name() {
     place.grow(1).await;
     let (foreign, _) = other.grow(9).await;
     std::fs::write(&place.store, &foreign).unwrap();
+    std::fs::copy(other.secrets(), place.secrets()).unwrap();
     place.forget_side_file();
     let refused = place.open(none().older(true).missing(true)).await.unwrap_err();
     assert!(matches!(refused, StoreOpenError::Other { .. }), "{refused:?}");
@@ -184,6 +192,7 @@ async fn an_interrupted_creation_is_repeated() {
         std::fs::write(&place.pin, pin).unwrap();
         if let Some(file) = file {
             std::fs::write(&place.store, file).unwrap();
+            std::fs::copy(created.secrets(), place.secrets()).unwrap();
         }
         let store = place.open(none()).await.unwrap();
         put(&store, 1).await;

@@ -5,11 +5,11 @@
 //! the place has the same one. The index is kept in buckets, so that writes of different keys rarely meet, and each bucket
 //! counts its changes.
 
-use keystore::{Bytes, Key};
+use keystore::{Bytes, Key, SecretId};
 use serde::{Deserialize, Serialize};
 
 use crate::record::{decode, encode};
-use crate::seal::InstanceKeys;
+use crate::seal::{InstanceKeys, secret_of};
 use crate::{InstanceId, RecordError, layout};
 
 /// Number of buckets of an instance: 12 bits of what names a record.
@@ -57,20 +57,40 @@ impl Item {
     }
 }
 
+/// The value that was last written at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Listed {
+    tag: Tag,
+    /// The secret under whose key the value is sealed; 0: none.
+    secret: u64,
+}
+
+impl Listed {
+    /// A sealed value; `None` for one that is too short.
+    pub(crate) fn of(value: &[u8]) -> Option<Self> {
+        let secret = secret_of(value).map_or(0, |id| id.0);
+        value.last_chunk().map(|tag| Self { tag: *tag, secret })
+    }
+
+    pub(crate) fn secret(&self) -> Option<SecretId> {
+        (self.secret != 0).then_some(SecretId(self.secret))
+    }
+}
+
 /// A part of the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bucket {
     /// Number of changes of this bucket.
     pub(crate) sequence: u64,
     /// In ascending order.
-    entries: Vec<(Item, Tag)>,
+    entries: Vec<(Item, Listed)>,
 }
 
 /// The fields as stored. A new field needs a new format number.
 #[derive(Serialize, Deserialize)]
 struct StoredBucket {
     sequence: u64,
-    entries: Vec<(Item, Tag)>,
+    entries: Vec<(Item, Listed)>,
 }
 
 impl Bucket {
@@ -79,26 +99,26 @@ impl Bucket {
         Self { sequence: self.sequence.saturating_add(1), entries: self.entries.clone() }
     }
 
-    /// The tag of the value that was last written at the item's place.
-    pub(crate) fn tag(&self, item: &Item) -> Option<&Tag> {
+    /// The value that was last written at the item's place.
+    pub(crate) fn listed(&self, item: &Item) -> Option<&Listed> {
         let at = self.entries.binary_search_by(|(listed, _)| listed.cmp(item)).ok()?;
-        self.entries.get(at).map(|(_, tag)| tag)
+        self.entries.get(at).map(|(_, value)| value)
     }
 
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &(Item, Tag)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &(Item, Listed)> {
         self.entries.iter()
     }
 
-    /// Lists a value with this tag, or no value any more.
-    pub(crate) fn set(&mut self, item: Item, tag: Option<Tag>) {
-        match (self.entries.binary_search_by(|(listed, _)| listed.cmp(&item)), tag) {
-            (Ok(at), Some(tag)) => {
+    /// Lists a value, or none any more.
+    pub(crate) fn set(&mut self, item: Item, value: Option<Listed>) {
+        match (self.entries.binary_search_by(|(listed, _)| listed.cmp(&item)), value) {
+            (Ok(at), Some(value)) => {
                 if let Some(entry) = self.entries.get_mut(at) {
-                    entry.1 = tag;
+                    entry.1 = value;
                 }
             }
             (Ok(at), None) => drop(self.entries.remove(at)),
-            (Err(at), Some(tag)) => self.entries.insert(at, (item, tag)),
+            (Err(at), Some(value)) => self.entries.insert(at, (item, value)),
             (Err(_), None) => {}
         }
     }
@@ -127,7 +147,7 @@ impl Bucket {
 
     /// Checks the value that was read at the item's place.
     pub(crate) fn check(&self, item: &Item, value: Option<&Bytes>) -> Result<(), RecordError> {
-        match (self.tag(item), value.map(|value| tag_of(value))) {
+        match (self.listed(item), value.map(|value| Listed::of(value))) {
             (None, None) => Ok(()),
             (Some(listed), Some(Some(found))) if *listed == found => Ok(()),
             (Some(_), Some(_)) => Err(RecordError::Older),
@@ -137,11 +157,6 @@ impl Bucket {
     }
 }
 
-/// The tag of a sealed value; `None` for a value that is too short to have one.
-pub(crate) fn tag_of(value: &[u8]) -> Option<Tag> {
-    value.last_chunk().copied()
-}
-
 /// Place and number of a bucket in the store.
 pub(crate) fn place(instance: InstanceId, bucket: u16) -> Key {
     layout::index(instance, bucket)
@@ -149,7 +164,7 @@ pub(crate) fn place(instance: InstanceId, bucket: u16) -> Key {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bucket, Item, Tag};
+    use super::{Bucket, Item, Listed};
     use crate::seal::InstanceKeys;
     use crate::{InstanceId, KeyId, RecordError, layout};
     use keystore::Key;
@@ -173,13 +188,14 @@ mod tests {
     fn wire_a_bucket_is_the_documented_one() {
         let mut bucket = Bucket { sequence: 300, ..Bucket::default() };
         let alias = Item::of(&layout::alias(INSTANCE, &[0xab; 32])).unwrap();
-        bucket.set(alias, Some([5; 16]));
-        bucket.set(item(3), Some([4; 16]));
+        bucket.set(alias, Some(Listed { tag: [5; 16], secret: 0 }));
+        bucket.set(item(3), Some(Listed { tag: [4; 16], secret: 200 }));
         let place = super::place(INSTANCE, 0xabc);
         assert_eq!(&*place.0, format!("v1/i/{INSTANCE}/x/abc").as_bytes());
         let value = bucket.encode(&place, &keys());
         let id = 3_u128.to_be_bytes();
-        let body = [&[1, 0xac, 2, 2, 0][..], &id, &[4; 16], &[1], &[0xab; 16], &[5; 16]].concat();
+        let entries = [&[0][..], &id, &[4; 16], &[0xc8, 1], &[1], &[0xab; 16], &[5; 16], &[0]].concat();
+        let body = [&[1, 0xac, 2, 2][..], &entries].concat();
         let (found, mac) = value.split_last_chunk::<32>().unwrap();
         assert_eq!(found, body);
         assert_eq!(*mac, keys().header_tag(&place, &body));
@@ -189,7 +205,7 @@ mod tests {
     #[test]
     fn a_bucket_opens_only_unchanged_at_its_place() {
         let mut bucket = Bucket::default();
-        bucket.set(item(1), Some([1; 16]));
+        bucket.set(item(1), Some(Listed { tag: [1; 16], secret: 1 }));
         let place = super::place(INSTANCE, 0);
         let value = bucket.encode(&place, &keys());
         let moved = Bucket::decode(&value, &super::place(INSTANCE, 1), &keys());
@@ -229,16 +245,16 @@ mod tests {
         ) {
             let (mut bucket, mut model) = (Bucket::default(), BTreeMap::new());
             for (id, tag) in changes {
-                let tag: Option<Tag> = tag.map(|tag| [tag; 16]);
-                bucket.set(item(id), tag);
-                match tag {
-                    Some(tag) => model.insert(item(id), tag),
+                let value = tag.map(|tag| Listed { tag: [tag; 16], secret: u64::from(tag) });
+                bucket.set(item(id), value);
+                match value {
+                    Some(value) => model.insert(item(id), value),
                     None => model.remove(&item(id)),
                 };
             }
             prop_assert!(bucket.entries().eq(model.clone().into_iter().collect::<Vec<_>>().iter()));
             for id in 0..8 {
-                prop_assert_eq!(bucket.tag(&item(id)), model.get(&item(id)));
+                prop_assert_eq!(bucket.listed(&item(id)), model.get(&item(id)));
             }
         }
 

@@ -72,6 +72,12 @@ pub(crate) fn blob(instance: InstanceId, id: KeyId, version: VersionId) -> Key {
     key(format!("v1/i/{instance}/b/{id}/{version}"))
 }
 
+/// The record of the key to whose blob records this name belongs.
+pub(crate) fn record_of_blob(instance: InstanceId, name: &Key) -> Option<Key> {
+    let id: &[u8; UUID_LEN] = within_instance(name)?.strip_prefix(b"/b/")?.first_chunk()?;
+    uuid::Uuid::try_parse_ascii(id).ok().map(|id| record(instance, KeyId(id)))
+}
+
 pub(crate) fn blobs(instance: InstanceId) -> Range<Key> {
     Key::with_prefix(format!("v1/i/{instance}/b/").as_bytes())
 }

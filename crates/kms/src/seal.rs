@@ -6,7 +6,7 @@ use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce};
 use engine::{AES_GCM_IV_LEN, AES_GCM_TAG_LEN};
 use hmac::{Hmac, Mac};
-use keystore::Key;
+use keystore::{Key, Secret, SecretId};
 use rand_core::TryCryptoRng;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
@@ -16,10 +16,21 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::rng::random_array;
 use crate::{RandomFailed, RecordError};
 
-/// First byte of every sealed record. Another layout of a record needs the next number.
+/// First byte of a value under a key of the instance: an alias, and of earlier versions a record or a blob record. Another
+/// layout needs the next number.
 const FORMAT: u8 = 1;
-/// A blob record with more than one blob.
+/// Of earlier versions, a blob record with more than one blob.
 const FORMAT_BLOBS: u8 = 2;
+/// A record under the key of its key.
+const FORMAT_OWN_RECORD: u8 = 3;
+/// A blob record under the key of its key.
+const FORMAT_OWN_BLOB: u8 = 4;
+/// The same with more than one blob.
+const FORMAT_OWN_BLOBS: u8 = 5;
+/// The newest format of records.
+pub(crate) const NEWEST: u8 = FORMAT_OWN_BLOBS;
+/// Length of a secret's identifier.
+const ID_LEN: usize = 8;
 
 /// A MAC key of 32 bytes, derived from the instance secret.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -32,6 +43,27 @@ pub(crate) struct InstanceKeys {
     aliases: MacKey,
     names: MacKey,
     header: MacKey,
+    own: MacKey,
+}
+
+/// The key of one key's records. It derives from the instance secret and from a secret of the store that is erased when the
+/// key is purged, so that no copy of the records opens any more.
+pub(crate) struct OwnKey {
+    id: SecretId,
+    cipher: Aes256Gcm,
+}
+
+impl OwnKey {
+    pub(crate) const fn id(&self) -> SecretId {
+        self.id
+    }
+}
+
+/// The name alone.
+impl fmt::Debug for OwnKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OwnKey")
+    }
 }
 
 /// The kind of a sealed record, which decides its key.
@@ -53,9 +85,21 @@ impl Sealed {
         }
     }
 
-    /// Format of a blob record by its first byte; opening it checks the rest.
+    /// Format number under the key of a key.
+    const fn own_format(self) -> u8 {
+        match self {
+            Self::Record => FORMAT_OWN_RECORD,
+            Self::Blob => FORMAT_OWN_BLOB,
+            Self::Blobs => FORMAT_OWN_BLOBS,
+        }
+    }
+
+    /// Kind of a blob record by its first byte; opening it checks the rest.
     pub(crate) fn of_blob(sealed: &[u8]) -> Self {
-        if sealed.first() == Some(&FORMAT_BLOBS) { Self::Blobs } else { Self::Blob }
+        match sealed.first() {
+            Some(&(FORMAT_BLOBS | FORMAT_OWN_BLOBS)) => Self::Blobs,
+            _ => Self::Blob,
+        }
     }
 
     /// The associated data of the record at its place; it does not contain the number of the first format.
@@ -102,7 +146,21 @@ impl InstanceKeys {
             aliases: derive(secret, b"hsm-sim alias key v1"),
             names: derive(secret, b"hsm-sim name key v1"),
             header: derive(secret, b"hsm-sim header key v1"),
+            own: derive(secret, b"hsm-sim own keys key v1"),
         }
+    }
+
+    /// The key of the key that has this secret.
+    pub(crate) fn own_key(&self, id: SecretId, secret: &Secret) -> OwnKey {
+        self.own_key_of(id, secret.expose())
+    }
+
+    fn own_key_of(&self, id: SecretId, secret: &[u8; keystore::SECRET_LEN]) -> OwnKey {
+        let mut out = self.own.mac(&[&id.0.to_be_bytes(), secret]).finalize().into_bytes();
+        let mut key = MacKey(Box::new([0; 32]));
+        key.0.copy_from_slice(&out);
+        out.zeroize();
+        OwnKey { id, cipher: Aes256Gcm::new((&*key.0).into()) }
     }
 
     /// The place of an alias in the store.
@@ -131,9 +189,9 @@ impl InstanceKeys {
         }
     }
 
-    /// Seals a record for its place: format number ‖ IV ‖ ciphertext ‖ tag.
+    /// Seals a value for its place under a key of the instance: format number ‖ IV ‖ ciphertext ‖ tag.
     ///
-    /// The IV is random, so that one key seals at most 2^32 records (SP 800-38D §8.3).
+    /// The IV is random, so that one key seals at most 2^32 values (SP 800-38D §8.3).
     pub(crate) fn seal(
         &self,
         kind: Sealed,
@@ -141,21 +199,10 @@ impl InstanceKeys {
         plain: &[u8],
         rng: &mut impl TryCryptoRng,
     ) -> Result<Vec<u8>, RandomFailed> {
-        let iv: [u8; AES_GCM_IV_LEN] = random_array(rng)?;
-        let mut sealed = Vec::with_capacity(1 + AES_GCM_IV_LEN + plain.len() + AES_GCM_TAG_LEN);
-        sealed.push(kind.format());
-        sealed.extend_from_slice(&iv);
-        sealed.extend_from_slice(plain);
-        let (_, body) = sealed.split_at_mut(1 + AES_GCM_IV_LEN);
-        let tag = self
-            .cipher(kind)
-            .encrypt_inout_detached(&Nonce::from(iv), &kind.aad(place), body.into())
-            .expect("GCM refuses only what is longer than 64 GiB");
-        sealed.extend_from_slice(&tag);
-        Ok(sealed)
+        seal_with(self.cipher(kind), &[kind.format()], &kind.aad(place), plain, rng)
     }
 
-    /// Opens a record that was sealed for this place.
+    /// Opens a value that was sealed for this place.
     pub(crate) fn open(
         &self,
         kind: Sealed,
@@ -166,19 +213,89 @@ impl InstanceKeys {
         if format != kind.format() {
             return Err(RecordError::Format { found: format, expected: kind.format() });
         }
-        let (iv, rest) = rest.split_first_chunk::<AES_GCM_IV_LEN>().ok_or(RecordError::Malformed)?;
-        let (body, tag) = rest.split_last_chunk::<AES_GCM_TAG_LEN>().ok_or(RecordError::Malformed)?;
-        let mut plain = Zeroizing::new(body.to_vec());
-        self.cipher(kind)
-            .decrypt_inout_detached(
-                &Nonce::from(*iv),
-                &kind.aad(place),
-                plain.as_mut_slice().into(),
-                &aes_gcm::Tag::from(*tag),
-            )
-            .map_err(|_| RecordError::Forged)?;
-        Ok(plain)
+        open_with(self.cipher(kind), &kind.aad(place), rest)
     }
+}
+
+impl OwnKey {
+    /// Seals a value for its place: format number ‖ id of the secret ‖ IV ‖ ciphertext ‖ tag.
+    pub(crate) fn seal(
+        &self,
+        kind: Sealed,
+        place: &Key,
+        plain: &[u8],
+        rng: &mut impl TryCryptoRng,
+    ) -> Result<Vec<u8>, RandomFailed> {
+        let mut front = [0; 1 + ID_LEN];
+        let id = self.id.0.to_be_bytes();
+        front.iter_mut().zip([kind.own_format()].into_iter().chain(id)).for_each(|(to, from)| *to = from);
+        seal_with(&self.cipher, &front, &[&place.0, &front[..]].concat(), plain, rng)
+    }
+
+    /// Opens a value that was sealed for this place.
+    pub(crate) fn open(
+        &self,
+        kind: Sealed,
+        place: &Key,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, RecordError> {
+        let (front, rest) = sealed.split_first_chunk::<{ 1 + ID_LEN }>().ok_or(RecordError::Malformed)?;
+        let [format, ..] = *front;
+        if format != kind.own_format() {
+            return Err(RecordError::Format { found: format, expected: kind.own_format() });
+        }
+        if secret_of(sealed) != Some(self.id) {
+            return Err(RecordError::Forged);
+        }
+        open_with(&self.cipher, &[&place.0, &front[..]].concat(), rest)
+    }
+}
+
+/// The secret under whose key a value is sealed; `None` for a value under a key of the instance.
+pub(crate) fn secret_of(sealed: &[u8]) -> Option<SecretId> {
+    match sealed.split_first_chunk()? {
+        ([FORMAT_OWN_RECORD | FORMAT_OWN_BLOB | FORMAT_OWN_BLOBS], rest) => {
+            rest.first_chunk().map(|id| SecretId(u64::from_be_bytes(*id)))
+        }
+        _ => None,
+    }
+}
+
+/// `front` ‖ IV ‖ ciphertext ‖ tag.
+fn seal_with(
+    cipher: &Aes256Gcm,
+    front: &[u8],
+    aad: &[u8],
+    plain: &[u8],
+    rng: &mut impl TryCryptoRng,
+) -> Result<Vec<u8>, RandomFailed> {
+    let iv: [u8; AES_GCM_IV_LEN] = random_array(rng)?;
+    let mut sealed = Vec::with_capacity(front.len() + AES_GCM_IV_LEN + plain.len() + AES_GCM_TAG_LEN);
+    sealed.extend_from_slice(front);
+    sealed.extend_from_slice(&iv);
+    sealed.extend_from_slice(plain);
+    let (_, body) = sealed.split_at_mut(front.len() + AES_GCM_IV_LEN);
+    let tag = cipher
+        .encrypt_inout_detached(&Nonce::from(iv), aad, body.into())
+        .expect("GCM refuses only what is longer than 64 GiB");
+    sealed.extend_from_slice(&tag);
+    Ok(sealed)
+}
+
+/// Opens IV ‖ ciphertext ‖ tag.
+fn open_with(cipher: &Aes256Gcm, aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, RecordError> {
+    let (iv, rest) = sealed.split_first_chunk::<AES_GCM_IV_LEN>().ok_or(RecordError::Malformed)?;
+    let (body, tag) = rest.split_last_chunk::<AES_GCM_TAG_LEN>().ok_or(RecordError::Malformed)?;
+    let mut plain = Zeroizing::new(body.to_vec());
+    cipher
+        .decrypt_inout_detached(
+            &Nonce::from(*iv),
+            aad,
+            plain.as_mut_slice().into(),
+            &aes_gcm::Tag::from(*tag),
+        )
+        .map_err(|_| RecordError::Forged)?;
+    Ok(plain)
 }
 
 /// The name alone.
@@ -223,6 +340,56 @@ mod tests {
             bad[i] ^= 1;
             assert!(keys.open(Sealed::Record, &place, &bad).is_err(), "byte {i}");
             assert!(keys.open(Sealed::Record, &place, &sealed[..i]).is_err(), "cut at {i}");
+        }
+    }
+
+    /// Existing stores depend on these bytes.
+    #[test]
+    fn wire_a_value_under_its_own_key_is_the_documented_one() {
+        use aes_gcm::aead::{Aead, KeyInit, Payload};
+        use hmac::{Hmac, Mac};
+        let mac = |key: &[u8], message: &[u8]| -> [u8; 32] {
+            let mac = <Hmac<sha2::Sha256> as KeyInit>::new_from_slice(key).unwrap();
+            mac.chain_update(message).finalize().into_bytes().into()
+        };
+        let (id, secret) = ([0, 0, 0, 1, 0, 0, 0, 2], [0x33; 32]);
+        let list = [&[0, 0, 0, 0, 0, 0, 0, 8][..], &id, &[0, 0, 0, 0, 0, 0, 0, 32], &secret].concat();
+        let key = mac(&mac(&[7; 32], b"hsm-sim own keys key v1"), &list);
+        let front = [&[3][..], &id].concat();
+        let aad = [&b"v1/a"[..], &front].concat();
+        let cipher = aes_gcm::Aes256Gcm::new(&key.into());
+        let body = cipher.encrypt(&[5; 12].into(), Payload { msg: b"a name", aad: &aad }).unwrap();
+        let value = [&front[..], &[5; 12], &body].concat();
+
+        let own = own_key(&keys(), &secret);
+        assert_eq!(super::secret_of(&value), Some(own.id()));
+        let place = Key::from(*b"v1/a");
+        assert_eq!(&**own.open(Sealed::Record, &place, &value).unwrap(), b"a name");
+        let sealed = own.seal(Sealed::Record, &place, b"a name", &mut SysRng).unwrap();
+        assert_eq!((sealed.len(), &sealed[..9]), (value.len(), &front[..]));
+        assert_eq!(&**own.open(Sealed::Record, &place, &sealed).unwrap(), b"a name");
+    }
+
+    fn own_key(keys: &InstanceKeys, secret: &[u8; 32]) -> super::OwnKey {
+        keys.own_key_of(keystore::SecretId(1 << 32 | 2), secret)
+    }
+
+    #[test]
+    fn a_value_under_its_own_key_opens_only_unchanged_and_as_what_it_is() {
+        let keys = keys();
+        let (own, other) = (own_key(&keys, &[1; 32]), own_key(&keys, &[2; 32]));
+        let place = Key::from(*b"v1/a");
+        let sealed = own.seal(Sealed::Blob, &place, b"a blob", &mut SysRng).unwrap();
+        assert_eq!(&**own.open(Sealed::of_blob(&sealed), &place, &sealed).unwrap(), b"a blob");
+        assert_eq!(other.open(Sealed::Blob, &place, &sealed).unwrap_err(), RecordError::Forged);
+        assert!(keys.open(Sealed::Blob, &place, &sealed).is_err());
+        for i in 0..sealed.len() {
+            let mut bad = sealed.clone();
+            bad[i] ^= 1;
+            for kind in [Sealed::Blob, Sealed::Blobs, Sealed::Record] {
+                assert!(own.open(kind, &place, &bad).is_err(), "byte {i}");
+            }
+            assert!(own.open(Sealed::Blob, &place, &sealed[..i]).is_err(), "cut at {i}");
         }
     }
 

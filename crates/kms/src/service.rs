@@ -1,5 +1,6 @@
 //! The service, and what its operations share: reading, deciding, writing.
 
+mod convert;
 mod create;
 mod freshness;
 mod lifecycle;
@@ -8,6 +9,7 @@ mod purge;
 mod read;
 mod remove_instance;
 mod rotate;
+mod secrets;
 mod wrap;
 
 pub use remove_instance::{RemovalError, StoredInstance};
@@ -28,7 +30,7 @@ use self::freshness::{IndexView, buckets_of};
 use crate::call::TimeBudget;
 use crate::record::{BlobRecord, Record, decode, encode};
 use crate::rng::random_array;
-use crate::seal::{InstanceKeys, Sealed};
+use crate::seal::{InstanceKeys, OwnKey, Sealed};
 use crate::seen::Seen;
 use crate::{
     Call, Clock, HighWaterMarks, InstanceHeader, InstanceId, KeyAction, KeyId, KeyMetadata, KeyRef, KeyState,
@@ -148,6 +150,8 @@ struct LoadedKey {
     blobs: Vec<Entry>,
     /// The bucket that lists the record.
     index: IndexView,
+    /// The key of the key's records.
+    own: Arc<OwnKey>,
 }
 
 /// The result of an attempt to write.
@@ -266,7 +270,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 if before.mark.is_some() {
                     return Err(is_older(RecordError::RolledBack));
                 }
-                self.make_index(call.instance, &header, &instance).await?;
+                self.convert(call.instance, &header, &instance).await?;
                 continue;
             }
             if !seen.is_verified() {
@@ -275,7 +279,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let buckets: Vec<_> = entries.by_ref().take(numbers.len()).collect();
             let entries: Vec<_> = entries.collect();
             let (listed, values) = ((&*numbers, &*buckets), (names, &*entries));
-            let index = IndexView::check(call.instance, &instance, listed, values, &before)?;
+            let index = self.check_index((call, budget), &instance, listed, values, &before).await?;
             return Ok(InstanceView { instance, header_at: header.modified, entries, index });
         }
     }
@@ -377,12 +381,15 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let mut entries = view.entries.into_iter();
         let not_found = || KmsError::KeyNotFound(key.clone());
         let entry = entries.next().flatten().ok_or_else(not_found)?;
-        let record = view.instance.open_record(&entry)?;
+        let opened = self.open_record(budget, &view.instance, &entry).await?;
+        // Otherwise the key was purged, and an older keystore was accepted.
+        let (record, own) = opened.ok_or_else(not_found)?;
         let now = self.now();
         let state = record.state(now, &self.options.timers).ok_or_else(not_found)?;
         let blobs = entries.flatten().collect();
         let InstanceView { instance, header_at, index, .. } = view;
-        Ok(LoadedKey { instance, header_at, id, record, record_at: entry.modified, now, state, blobs, index })
+        let record_at = entry.modified;
+        Ok(LoadedKey { instance, header_at, id, record, record_at, now, state, blobs, index, own })
     }
 
     /// The blob of a version, from what was loaded or from the store.
@@ -395,11 +402,11 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     ) -> Result<BlobRecord, KmsError> {
         let name = layout::blob(call.instance, loaded.id, version);
         if let Some(entry) = loaded.blobs.iter().find(|entry| entry.key == name) {
-            return loaded.instance.open_blob(entry);
+            return loaded.open_blob(entry);
         }
         let view = self.view(call, budget, std::slice::from_ref(&name)).await?;
         match view.entries.into_iter().flatten().next() {
-            Some(entry) => view.instance.open_blob(&entry),
+            Some(entry) => loaded.open_blob(&entry),
             None => Err(self.missing_blob(call, budget, loaded.id, &name).await),
         }
     }
@@ -488,22 +495,24 @@ impl<S: Keystore, U: Units> Kms<S, U> {
 
     fn put_record(&self, call: &Call<'_>, loaded: &LoadedKey) -> Result<Write, KmsError> {
         let key = layout::record(call.instance, loaded.id);
-        self.put(&loaded.instance, Sealed::Record, key, &encode(&loaded.record))
+        self.put_own(&loaded.own, Sealed::Record, key, &encode(&loaded.record))
     }
 
-    fn put_blob(&self, instance: &OpenInstance, key: StoreKey, blob: &BlobRecord) -> Result<Write, KmsError> {
+    fn put_blob(&self, own: &OwnKey, key: StoreKey, blob: &BlobRecord) -> Result<Write, KmsError> {
         let (kind, plain) = blob.encode();
-        self.put(instance, kind, key, &plain)
+        self.put_own(own, kind, key, &plain)
     }
 
-    fn put(
-        &self,
-        instance: &OpenInstance,
-        kind: Sealed,
-        key: StoreKey,
-        plain: &[u8],
-    ) -> Result<Write, KmsError> {
-        let value = instance.keys.seal(kind, &key, plain, &mut self.options.rng.clone())?.into();
+    /// A value under the key of its key.
+    fn put_own(&self, own: &OwnKey, kind: Sealed, key: StoreKey, plain: &[u8]) -> Result<Write, KmsError> {
+        let value = own.seal(kind, &key, plain, &mut self.options.rng.clone())?.into();
+        Ok(Write::Put { key, value, lease: None })
+    }
+
+    /// A value under a key of the instance.
+    fn put_alias(&self, instance: &OpenInstance, key: StoreKey, id: KeyId) -> Result<Write, KmsError> {
+        let plain = encode(id.0.as_bytes());
+        let value = instance.keys.seal(Sealed::Record, &key, &plain, &mut self.options.rng.clone())?.into();
         Ok(Write::Put { key, value, lease: None })
     }
 }
@@ -522,15 +531,6 @@ impl OpenInstance {
         self.keys.open(kind, &entry.key, &entry.value).map_err(|why| invalid(&entry.key, why))
     }
 
-    fn open_record(&self, entry: &Entry) -> Result<Record, KmsError> {
-        Record::decode(&self.open(Sealed::Record, entry)?).map_err(|why| invalid(&entry.key, why))
-    }
-
-    fn open_blob(&self, entry: &Entry) -> Result<BlobRecord, KmsError> {
-        let kind = Sealed::of_blob(&entry.value);
-        BlobRecord::decode(kind, &self.open(kind, entry)?).map_err(|why| invalid(&entry.key, why))
-    }
-
     /// A UUID derived from these parts, the same for a repeated request.
     fn uuid(&self, parts: &[&[u8]]) -> Uuid {
         uuid::Builder::from_random_bytes(first_16(&self.keys.name(parts))).into_uuid()
@@ -538,6 +538,10 @@ impl OpenInstance {
 }
 
 impl LoadedKey {
+    fn open_blob(&self, entry: &Entry) -> Result<BlobRecord, KmsError> {
+        open_blob(&self.own, entry)
+    }
+
     /// The operation id for the store, derived from caller, key and action, so that equal ids of two callers do not collide.
     fn scoped(&self, call: &Call<'_>, op: OpId, action: KeyAction) -> OpId {
         let parts: [&[u8]; 5] =
@@ -565,6 +569,12 @@ impl Record {
         self.updated_at = at;
         self.last_action = Some(crate::record::LastAction { at, op: op.0 });
     }
+}
+
+fn open_blob(own: &OwnKey, entry: &Entry) -> Result<BlobRecord, KmsError> {
+    let kind = Sealed::of_blob(&entry.value);
+    let opened = own.open(kind, &entry.key, &entry.value);
+    opened.and_then(|plain| BlobRecord::decode(kind, &plain)).map_err(|why| invalid(&entry.key, why))
 }
 
 /// One line for each change of a key that was stored.

@@ -7,6 +7,7 @@ mod common;
 
 mod attack;
 mod earlier;
+mod erasure;
 mod keys;
 mod lifecycle;
 mod model;

@@ -16,6 +16,7 @@ use super::disk::DiskError;
 use super::open::{self, FileLock};
 use super::pin::StorePin;
 use super::record::{Header, LEASES, OPS};
+use super::secrets::SecretFile;
 use super::stats::CommitCounters;
 use super::view::{LatestView, View};
 use super::write_batch::{Request, WriteBatch};
@@ -47,8 +48,16 @@ pub(super) struct CommitterCore {
     side_file: Option<PathBuf>,
     /// What is known of the store outside of its file; follows the last revision.
     pin: Option<Arc<StorePin>>,
+    secrets: Arc<SecretFile>,
     /// Declared last, so that the lock is released after the database is closed.
     _lock: Option<FileLock>,
+}
+
+/// The files beside the database.
+pub(super) struct Beside {
+    pub(super) side_file: Option<PathBuf>,
+    pub(super) pin: Option<Arc<StorePin>>,
+    pub(super) secrets: SecretFile,
 }
 
 /// A failure of the disk.
@@ -77,7 +86,7 @@ impl CommitterCore {
     pub(super) fn new(
         db: Database,
         options: RedbOptions,
-        (side_file, pin): (Option<PathBuf>, Option<Arc<StorePin>>),
+        Beside { side_file, pin, secrets }: Beside,
         lock: Option<FileLock>,
     ) -> Result<Self, DiskError> {
         let view = View::open(&db)?;
@@ -96,12 +105,17 @@ impl CommitterCore {
             failure: None,
             side_file,
             pin,
+            secrets: Arc::new(secrets),
             _lock: lock,
         })
     }
 
     pub(super) fn header(&self) -> Header {
         self.header
+    }
+
+    pub(super) fn secrets(&self) -> Arc<SecretFile> {
+        Arc::clone(&self.secrets)
     }
 
     pub(super) fn pin(&self) -> Option<Arc<StorePin>> {

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::secrets::SecretsError;
 use crate::StoreError;
 
 /// A failed access to the disk, or a malformed record on it.
@@ -54,6 +55,22 @@ impl From<DiskError> for StoreError {
                 "{}; stop the service, check the disk, then restart or restore a backup",
                 error.text()
             )),
+        }
+    }
+}
+
+impl From<SecretsError> for StoreError {
+    fn from(error: SecretsError) -> Self {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        match &error {
+            SecretsError::Io(e) if matches!(e.kind(), StorageFull | QuotaExceeded) => Self::Full,
+            SecretsError::Io(e) => {
+                Self::Corrupt(format!("{error}: {e}; stop the service, check the disk, then restart"))
+            }
+            SecretsError::Lost(_) => Self::Corrupt(format!("{error}; restore it together with the keystore")),
+            SecretsError::Failed => {
+                Self::Corrupt(format!("{error}; stop the service, check the disk, then restart"))
+            }
         }
     }
 }

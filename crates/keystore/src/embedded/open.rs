@@ -11,10 +11,11 @@ use std::sync::Arc;
 use redb::backends::FileBackend;
 use redb::{Builder, Database, ReadableDatabase, StorageBackend, TableHandle};
 
-use super::committer::CommitterCore;
+use super::committer::{Beside, CommitterCore};
 use super::disk::{DiskError, Overlay};
 use super::pin::{Deviation, Pinned, StorePin};
-use super::record::{DATA, FORMAT, HEADER, HISTORY, Header, LEASE_KEYS, LEASES, LOG, META, OPS};
+use super::record::{DATA, FORMAT, HEADER, HISTORY, Header, LEASE_KEYS, LEASES, LOG, META, OPS, SECRETS};
+use super::secrets::{SecretFile, SecretsError};
 use crate::{RedbOptions, Revision, StoreIdentity};
 
 /// First bytes of every redb file.
@@ -100,6 +101,14 @@ pub enum StoreOpenError {
         /// Path of the pin.
         path: PathBuf,
     },
+    /// The file of secrets, under which all values are encrypted, is not the one of the store.
+    #[error("{}: {reason}; nothing was changed. Restore it together with the keystore", .path.display())]
+    SecretsLost {
+        /// Path of the file of secrets.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// An OS call failed.
     #[error("could not {operation} {}", .path.display())]
     Io {
@@ -171,7 +180,9 @@ pub(super) fn open_file(path: &Path, mut options: RedbOptions) -> Result<Committ
     let header = stored_header(&db).map_err(|e| open_error(path, e))?;
     update_pin(pin.as_ref(), |pinned| pinned.set_to(&header))?;
     let pin = pin.map(Arc::new);
-    CommitterCore::new(db, options, (Some(side_file), pin), Some(lock)).map_err(|e| open_error(path, e))
+    let secrets = open_secrets(&beside(path, ".secrets"), &db, &options)?;
+    let beside = Beside { side_file: Some(side_file), pin, secrets };
+    CommitterCore::new(db, options, beside, Some(lock)).map_err(|e| open_error(path, e))
 }
 
 /// Compares the store with its pin, and refuses it unless the deviation is accepted. Changes nothing.
@@ -215,9 +226,61 @@ fn update_pin(pin: Option<&StorePin>, change: impl FnOnce(&mut Pinned)) -> Resul
     pin.update(change).map_err(io_error(pin.path(), "write"))
 }
 
+/// Opens the file of secrets, or creates it for a store that has none.
+fn open_secrets(path: &Path, db: &Database, options: &RedbOptions) -> Result<SecretFile, StoreOpenError> {
+    let is_new = bound_secrets(db).map_err(|e| open_error(path, e))?.is_none();
+    let file =
+        OpenOptions::new().read(true).write(true).create(is_new).truncate(false).mode(PRIVATE).open(path);
+    let file = match file {
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !is_new => {
+            return Err(StoreOpenError::SecretsLost {
+                path: path.into(),
+                reason: "it is missing".to_owned(),
+            });
+        }
+        file => file.map_err(io_error(path, "open"))?,
+    };
+    file.set_permissions(Permissions::from_mode(PRIVATE)).map_err(io_error(path, "make private"))?;
+    sync_folder(path).map_err(io_error(path, "create"))?;
+    bind_secrets(path, backend(path, file)?, db, options)
+}
+
+/// Opens secrets on a storage. A store that has had none gets them, and is bound to them.
+fn bind_secrets(
+    path: &Path,
+    storage: impl StorageBackend,
+    db: &Database,
+    options: &RedbOptions,
+) -> Result<SecretFile, StoreOpenError> {
+    let bound = bound_secrets(db).map_err(|e| open_error(path, e))?;
+    let secrets = SecretFile::open(storage, bound, &options.random).map_err(|error| match error {
+        SecretsError::Io(source) => StoreOpenError::Io { path: path.into(), operation: "read", source },
+        lost @ (SecretsError::Lost(_) | SecretsError::Failed) => {
+            StoreOpenError::SecretsLost { path: path.into(), reason: lost.to_string() }
+        }
+    })?;
+    if bound.is_none() {
+        let bind = || -> Result<(), DiskError> {
+            let mut txn = db.begin_write()?;
+            txn.set_two_phase_commit(true);
+            txn.open_table(META)?.insert(SECRETS, secrets.id().as_slice())?;
+            Ok(txn.commit()?)
+        };
+        bind().map_err(|e| open_error(path, e))?;
+    }
+    Ok(secrets)
+}
+
+fn bound_secrets(db: &Database) -> Result<Option<[u8; 16]>, DiskError> {
+    let table = db.begin_read()?.open_table(META)?;
+    let Some(bytes) = table.get(SECRETS)? else { return Ok(None) };
+    bytes.value().try_into().map(Some).map_err(|_| DiskError::Record("secrets"))
+}
+
 /// Opens the store on any storage, or creates it if that is empty. Uses no lock and no side file.
 pub(super) fn open_backend(
     backend: impl StorageBackend,
+    secrets: impl StorageBackend,
     options: RedbOptions,
 ) -> Result<CommitterCore, StoreOpenError> {
     let path = Path::new("(storage)");
@@ -229,7 +292,9 @@ pub(super) fn open_backend(
         let identity = new_identity(&options).map_err(|e| open_error(path, e))?;
         renew_identity(&db, header, identity).map_err(|e| open_error(path, e))?;
     }
-    CommitterCore::new(db, options, (None, None), None).map_err(|e| open_error(path, e))
+    let secrets = bind_secrets(Path::new("(secrets)"), secrets, &db, &options)?;
+    let beside = Beside { side_file: None, pin: None, secrets };
+    CommitterCore::new(db, options, beside, None).map_err(|e| open_error(path, e))
 }
 
 fn lock_file(path: &Path) -> Result<FileLock, StoreOpenError> {
@@ -297,6 +362,11 @@ fn create(path: &Path, pin: Option<&StorePin>, options: &RedbOptions) -> Result<
 fn replace(new: &Path, path: &Path) -> io::Result<()> {
     File::open(new)?.sync_all()?;
     std::fs::rename(new, path)?;
+    sync_folder(path)
+}
+
+/// Makes the entry of a file in its folder durable.
+fn sync_folder(path: &Path) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(dir)?.sync_all()
 }

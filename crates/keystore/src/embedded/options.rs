@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::{Accepted, WallClock};
 
 /// Fills a buffer with random bytes.
-type Random = Arc<dyn Fn(&mut [u8]) -> io::Result<()> + Send + Sync>;
+pub(super) type Random = Arc<dyn Fn(&mut [u8]) -> io::Result<()> + Send + Sync>;
 /// Returns the free bytes of the file system.
 type FreeSpace = Arc<dyn Fn() -> io::Result<u64> + Send + Sync>;
 

@@ -3,6 +3,7 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | `meta` | `header` | format u32, identity 16, last revision u64, oldest readable revision u64 |
+//! | `meta` | `secrets` | id of the [file of secrets](super::secrets), 16 |
 //! | `data` | key | created u64, modified u64, lease u64 (0: none), value |
 //! | `history` | key, modified | until u64, created u64, value: the version from `modified` to before `until` |
 //! | `log` | revision | wall clock in ms u64, operation 16 (0: none), then for each changed key: length u16, key, previous modified u64 (0: absent), 1 if it exists afterwards |
@@ -28,6 +29,8 @@ pub(super) const LEASES: TableDefinition<'static, u64, u64> = TableDefinition::n
 pub(super) const LEASE_KEYS: TableDefinition<'static, (u64, &[u8]), ()> = TableDefinition::new("lease_keys");
 
 pub(super) const HEADER: &str = "header";
+/// Key in `meta` of the id of the file of secrets.
+pub(super) const SECRETS: &str = "secrets";
 
 /// The record of `meta`; changes with every commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,14 +14,15 @@ use super::committer::{Committer, CommitterCore, WeakCommitter};
 use super::open::{self, StoreOpenError};
 use super::options::RedbOptions;
 use super::pin::StorePin;
+use super::secrets::{SecretFile, SecretsError};
 use super::stats::{CommitCounters, CommitStats};
 use super::view::LatestView;
 use super::write_batch::Request;
 use crate::lease::LeaseTimers;
 use crate::watch::Cursor;
 use crate::{
-    Commit, Deadline, Freshness, Key, Keystore, Lease, LeaseId, Page, Revision, Snapshot, StoreError,
-    StoreIdentity, Txn, WatchEvent, WatchStream, limits,
+    Commit, Deadline, Freshness, Key, Keystore, Lease, LeaseId, Page, Revision, Secret, SecretId,
+    SecretOwner, Snapshot, StoreError, StoreIdentity, Txn, WatchEvent, WatchStream, limits,
 };
 
 /// Longest time that the pin is behind the store.
@@ -49,6 +50,7 @@ pub struct RedbStore {
     counters: Arc<CommitCounters>,
     lease_timers: Arc<LeaseTimers>,
     lease_task: AbortHandle,
+    secrets: Arc<SecretFile>,
     pin: Option<Arc<StorePin>>,
     pin_task: Option<AbortHandle>,
 }
@@ -71,16 +73,17 @@ impl RedbStore {
         })
     }
 
-    /// Opens the store on any storage, such as a simulated disk, or creates it if that is empty. Uses no lock and no side
-    /// file, and does not check every page.
+    /// Opens the store on any two storages, such as simulated disks, or creates it if they are empty: the database, and the
+    /// secrets. Uses no lock and no side file, and does not check every page.
     ///
     /// # Errors
     /// As [`RedbStore::open`].
-    pub async fn open_with_backend(
+    pub async fn open_with_backends(
         backend: impl StorageBackend,
+        secrets: impl StorageBackend,
         options: RedbOptions,
     ) -> Result<Self, StoreOpenError> {
-        let core = open::open_backend(backend, options.clone())?;
+        let core = open::open_backend(backend, secrets, options.clone())?;
         Self::start(core, options).map_err(|source| StoreOpenError::Io {
             path: "(storage)".into(),
             operation: "serve",
@@ -97,6 +100,7 @@ impl RedbStore {
         for (id, ttl) in core.leases().map_err(|error| std::io::Error::other(error.text()))? {
             lease_timers.start(id, ttl);
         }
+        let secrets = core.secrets();
         let pin = core.pin();
         let pin_task = pin.clone().map(|pin| tokio::spawn(follow(pin, tip.clone())).abort_handle());
         let committer = Committer::start(core)?;
@@ -111,6 +115,7 @@ impl RedbStore {
             counters,
             lease_timers,
             lease_task,
+            secrets,
             pin,
             pin_task,
         })
@@ -140,6 +145,19 @@ impl RedbStore {
     fn end_tasks(&self) {
         self.lease_task.abort();
         self.pin_task.iter().for_each(AbortHandle::abort);
+    }
+
+    /// Works on the file of secrets, which blocks for a flush.
+    async fn on_secrets<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&SecretFile, &RedbOptions) -> Result<T, SecretsError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if !self.options.threads {
+            return Ok(work(&self.secrets, &self.options)?);
+        }
+        let (secrets, options) = (Arc::clone(&self.secrets), self.options.clone());
+        let done = tokio::task::spawn_blocking(move || work(&secrets, &options)).await;
+        Ok(done.map_err(|_| StoreError::Corrupt("the file of secrets failed; restart the service".into()))??)
     }
 
     async fn submit(&self, request: Request, d: Deadline) -> Result<Commit, StoreError> {
@@ -226,6 +244,31 @@ impl Keystore for RedbStore {
         self.submit(Request::Revoke(vec![lease]), d).await?;
         self.lease_timers.stop(lease);
         Ok(())
+    }
+
+    async fn draw_secret(&self, owner: SecretOwner, _: Deadline) -> Result<(SecretId, Secret), StoreError> {
+        self.on_secrets(move |secrets, options| secrets.draw(owner, &options.random)).await
+    }
+
+    fn release_secret(&self, owner: SecretOwner, id: SecretId) {
+        self.secrets.release(owner, id);
+    }
+
+    async fn secret(&self, id: SecretId, _: Deadline) -> Result<Option<Secret>, StoreError> {
+        Ok(self.secrets.get(id)?)
+    }
+
+    async fn erase_secrets(&self, ids: &[SecretId], _: Deadline) -> Result<(), StoreError> {
+        let ids = ids.to_vec();
+        self.on_secrets(move |secrets, _| secrets.erase(ids)).await
+    }
+
+    async fn erase_owner(&self, owner: SecretOwner, _: Deadline) -> Result<(), StoreError> {
+        self.on_secrets(move |secrets, _| secrets.erase(secrets.of_owner(owner, false)?)).await
+    }
+
+    async fn inherited_secrets(&self, owner: SecretOwner, _: Deadline) -> Result<Vec<SecretId>, StoreError> {
+        Ok(self.secrets.of_owner(owner, true)?)
     }
 }
 

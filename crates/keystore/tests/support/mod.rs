@@ -3,10 +3,26 @@
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use keystore::{RedbOptions, RedbStore, StoreOpenError};
 use redb::StorageBackend;
 
 /// A torn write ends at the end of a sector.
 const SECTOR: usize = 512;
+
+/// Opens a store on a disk, with an empty file of secrets that is always the same.
+pub(crate) async fn open_on(disk: Disk, options: RedbOptions) -> Result<RedbStore, StoreOpenError> {
+    RedbStore::open_with_backends(disk, Disk::with(empty_secrets()), options).await
+}
+
+/// The header of a file of secrets, as `docs/formats/keystore.md` has it.
+fn empty_secrets() -> Vec<u8> {
+    let mut header = [&b"hsm-sim secrets\0"[..], &[0, 0, 0, 1], &[9; 16], &[0; 20]].concat();
+    let check = header.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    header.extend(check.to_be_bytes());
+    header
+}
 
 /// SplitMix64, seeded.
 #[derive(Debug)]
@@ -72,6 +88,11 @@ impl Disk {
     pub(crate) fn fail_at(&self, n: u64, fault: Fault) {
         let mut state = self.lock();
         state.fault = Some((state.steps + n, fault));
+    }
+
+    /// Ends a fault.
+    pub(crate) fn mend(&self) {
+        self.lock().fault = None;
     }
 
     /// From now on, flushes succeed without effect.

@@ -1,15 +1,18 @@
 //! Creation: generated or imported, root or standard.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use keystore::{Cond, Keystore, OpId, Revision, Txn};
 use tracing::debug;
 use unit_api::Command;
 
+use super::secrets::owner;
 use super::{CommitOutcome, InstanceView, Kms, MAX_ATTEMPTS, OpenInstance, first_16, not_found};
 use crate::ask::{self, Encrypted};
 use crate::call::TimeBudget;
 use crate::record::{BlobRecord, EncryptedPayload, Lifecycle, Live, Record, Version, encode};
-use crate::seal::Sealed;
+use crate::seal::{OwnKey, Sealed};
 use crate::time::Millis;
 use crate::{Call, KeyId, KeyKind, KeyMetadata, KmsError, NewKey, Payload, Units, layout};
 
@@ -22,6 +25,22 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     /// # Errors
     /// [`KmsError`]; [`KmsError::AliasNotUnique`], [`KmsError::OpIdReused`] when `op` has created a different key.
     pub async fn create_key(&self, call: &Call<'_>, op: OpId, new: NewKey) -> Result<KeyMetadata, KmsError> {
+        let mut drawn = None;
+        let outcome = self.create_within(call, op, new, &mut drawn).await;
+        if let Some(own) = drawn.filter(|_| !matches!(outcome, Err(KmsError::OutcomeUnknown(_)))) {
+            self.store.release_secret(owner(call.instance), own.id());
+        }
+        outcome
+    }
+
+    /// `drawn` is the key of the new key, unless it is, or may be, in use.
+    async fn create_within(
+        &self,
+        call: &Call<'_>,
+        op: OpId,
+        new: NewKey,
+        drawn: &mut Option<Arc<OwnKey>>,
+    ) -> Result<KeyMetadata, KmsError> {
         let budget = TimeBudget::new(call.deadline);
         new.check(self.now())?;
         // A blob is under the master key in the header, so that it stays usable while the header is unchanged.
@@ -40,7 +59,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 instance = view.instance;
                 continue;
             }
-            if let Some(found) = self.find_created(&view, id, &request)? {
+            if let Some(found) = self.find_created(budget, &view, id, &request).await? {
                 return Ok(found);
             }
             view.instance.check_writable()?;
@@ -60,15 +79,24 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             };
             let now = self.now();
             let record = new.record(id, call.caller, now, request);
-            let txn = self.creation(call, op, &view, id, (&record, &blob, &names))?;
+            let own = match &drawn {
+                Some(own) => Arc::clone(own),
+                None => Arc::clone(drawn.insert(self.draw_own_key(call, budget, &view.instance).await?)),
+            };
+            let txn = self.creation(call, op, (&view, &own), id, (&record, &blob, &names))?;
             match self.commit_listed(call, budget, (&view.instance, &view.index), txn).await? {
                 CommitOutcome::Applied => {
+                    *drawn = None;
                     debug!(instance = %call.instance, key = %id, "key created");
                     let timers = &self.options.timers;
                     let state = record.state(now, timers).ok_or_else(|| not_found(id))?;
                     return Ok(record.metadata(id, state, now, timers));
                 }
-                CommitOutcome::Replayed => return self.metadata_within(call, budget, &id.into()).await,
+                CommitOutcome::Replayed => {
+                    // The store may have applied it with this key.
+                    *drawn = None;
+                    return self.metadata_within(call, budget, &id.into()).await;
+                }
                 CommitOutcome::Lost => made = Some((view.header_at, blob)),
             }
         }
@@ -76,14 +104,16 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     }
 
     /// The key that an earlier attempt has created, if any.
-    fn find_created(
+    async fn find_created(
         &self,
+        budget: TimeBudget,
         view: &InstanceView,
         id: KeyId,
         request: &[u8; 32],
     ) -> Result<Option<KeyMetadata>, KmsError> {
         let Some(entry) = view.entries.first().and_then(Option::as_ref) else { return Ok(None) };
-        let record = view.instance.open_record(entry)?;
+        let opened = self.open_record(budget, &view.instance, entry).await?;
+        let (record, _) = opened.ok_or_else(|| not_found(id))?;
         if record.request != *request {
             return Err(KmsError::OpIdReused);
         }
@@ -96,7 +126,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         &self,
         call: &Call<'_>,
         op: OpId,
-        view: &InstanceView,
+        (view, own): (&InstanceView, &OwnKey),
         id: KeyId,
         (record, blob, names): (&Record, &BlobRecord, &[keystore::Key]),
     ) -> Result<Txn, KmsError> {
@@ -105,13 +135,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let mut conds = vec![Cond::Unchanged(layout::header(call.instance), view.header_at)];
         conds.extend(names.iter().cloned().map(Cond::Absent));
         let blob_place = layout::blob(call.instance, id, id.first_version());
-        let mut writes = vec![self.put_blob(instance, blob_place, blob)?];
+        let mut writes = vec![self.put_blob(own, blob_place, blob)?];
         let mut places = names.iter().cloned();
         if let Some(place) = places.next() {
-            writes.push(self.put(instance, Sealed::Record, place, &encode(record))?);
+            writes.push(self.put_own(own, Sealed::Record, place, &encode(record))?);
         }
         for alias in places {
-            writes.push(self.put(instance, Sealed::Record, alias, &encode(id.0.as_bytes()))?);
+            writes.push(self.put_alias(instance, alias, id)?);
         }
         Ok(Txn { op, conds, writes })
     }

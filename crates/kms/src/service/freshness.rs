@@ -5,21 +5,17 @@ use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
 use keystore::{
-    Bytes, Commit, Cond, Entry, Freshness, Key as StoreKey, Keystore, MAX_PAGE_ENTRIES, Revision, Txn, Write,
+    Bytes, Cond, Entry, Freshness, Key as StoreKey, Keystore, MAX_PAGE_ENTRIES, Revision, Txn, Write,
 };
-use tracing::info;
 
 use super::{CommitOutcome, Kms, OpenInstance, invalid};
 use crate::call::TimeBudget;
 use crate::header::Generation;
-use crate::index::{self, BUCKETS, Bucket, Item};
+use crate::index::{self, BUCKETS, Bucket, Item, Listed};
 use crate::record::Record;
-use crate::seal::Sealed;
+use crate::seal::{OwnKey, Sealed, secret_of};
 use crate::seen::{Before, Seen};
 use crate::{Call, InstanceHeader, InstanceId, KeyId, KmsError, RecordError, Units, layout};
-
-/// Buckets that one transaction writes while an index is made; with the header they are within the store's limit.
-const BUCKETS_PER_TXN: usize = keystore::MAX_KEYS_PER_TXN - 1;
 
 /// The buckets of some places, as they were read together with their values.
 #[derive(Debug, Default)]
@@ -42,9 +38,15 @@ struct Changed {
 /// A page of records of keys.
 pub(super) struct RecordPage {
     pub(super) at: Revision,
-    pub(super) records: Vec<(KeyId, Entry, Record)>,
-    /// The buckets of the records' places.
+    pub(super) records: Vec<PagedRecord>,
     pub(super) next: Option<StoreKey>,
+}
+
+pub(super) struct PagedRecord {
+    pub(super) id: KeyId,
+    pub(super) modified: Revision,
+    pub(super) record: Record,
+    pub(super) own: Arc<OwnKey>,
 }
 
 /// The numbers of the buckets that list these places.
@@ -56,32 +58,6 @@ pub(super) fn buckets_of(places: &[StoreKey]) -> Vec<u16> {
 }
 
 impl IndexView {
-    /// Decodes the buckets that were read, and checks the values of these places against them.
-    pub(super) fn check(
-        instance: InstanceId,
-        open: &OpenInstance,
-        (numbers, buckets): (&[u16], &[Option<Entry>]),
-        (places, values): (&[StoreKey], &[Option<Entry>]),
-        before: &Before,
-    ) -> Result<Self, KmsError> {
-        let mut view = Self::default();
-        for (number, entry) in numbers.iter().copied().zip(buckets) {
-            let place = index::place(instance, number);
-            let found = (&place, entry.as_ref().map(|entry| &entry.value));
-            let bucket = open.seen.bucket(number, found, &open.keys, (open.generation(), before));
-            let bucket = bucket.map_err(|why| invalid(&place, why))?;
-            view.0
-                .insert(number, BucketView { bucket, modified: entry.as_ref().map(|entry| entry.modified) });
-        }
-        for (place, value) in places.iter().zip(values) {
-            let Some(item) = Item::of(place) else { continue };
-            let bucket = view.0.get(&item.bucket()).map(|view| &view.bucket);
-            let bucket = bucket.expect("the buckets of all places were read");
-            open.check_listed(bucket, &item, place, value.as_ref())?;
-        }
-        Ok(view)
-    }
-
     /// Adds to a transaction the buckets that list what it writes.
     fn extend(&self, instance: InstanceId, open: &OpenInstance, txn: &mut Txn) -> Vec<Changed> {
         let mut changed: BTreeMap<u16, Bucket> = BTreeMap::new();
@@ -92,7 +68,7 @@ impl IndexView {
             bucket.set(
                 item,
                 match write {
-                    Write::Put { value, .. } => index::tag_of(value),
+                    Write::Put { value, .. } => Listed::of(value),
                     Write::Delete(_) => None,
                 },
             );
@@ -114,6 +90,51 @@ impl IndexView {
 }
 
 impl<S: Keystore, U: Units> Kms<S, U> {
+    /// Decodes the buckets that were read, and checks the values of these places against them.
+    pub(super) async fn check_index(
+        &self,
+        (call, budget): (&Call<'_>, TimeBudget),
+        open: &OpenInstance,
+        (numbers, buckets): (&[u16], &[Option<Entry>]),
+        (places, values): (&[StoreKey], &[Option<Entry>]),
+        before: &Before,
+    ) -> Result<IndexView, KmsError> {
+        let mut view = IndexView::default();
+        for (number, entry) in numbers.iter().copied().zip(buckets) {
+            let place = index::place(call.instance, number);
+            let found = (&place, entry.as_ref().map(|entry| &entry.value));
+            let bucket = open.seen.bucket(number, found, &open.keys, (open.generation(), before));
+            let bucket = bucket.map_err(|why| invalid(&place, why))?;
+            view.0
+                .insert(number, BucketView { bucket, modified: entry.as_ref().map(|entry| entry.modified) });
+        }
+        for (place, value) in places.iter().zip(values) {
+            let Some(item) = Item::of(place) else { continue };
+            let bucket = view.0.get(&item.bucket()).expect("the buckets of all places were read");
+            self.check_listed(budget, open, (&bucket.bucket, &item), (place, value.as_ref())).await?;
+        }
+        Ok(view)
+    }
+
+    /// Checks a value against the bucket that lists its place. A value that was never authentic there is reported as that.
+    async fn check_listed(
+        &self,
+        budget: TimeBudget,
+        open: &OpenInstance,
+        (bucket, item): (&Bucket, &Item),
+        (place, entry): (&StoreKey, Option<&Entry>),
+    ) -> Result<(), KmsError> {
+        let Err(why) = bucket.check(item, entry.map(|entry| &entry.value)) else { return Ok(()) };
+        match entry {
+            Some(entry) if secret_of(&entry.value).is_some() => {
+                self.open_record(budget, open, entry).await?;
+            }
+            Some(entry) => drop(open.open(Sealed::Record, entry)?),
+            None => {}
+        }
+        Err(invalid(place, why))
+    }
+
     /// What this process has seen of an instance.
     pub(super) fn seen(&self, id: InstanceId) -> Arc<Seen> {
         let known = self.seen.read().unwrap_or_else(PoisonError::into_inner).get(&id).map(Arc::clone);
@@ -173,13 +194,16 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         before: &Before,
         budget: TimeBudget,
     ) -> Result<(), KmsError> {
-        self.listed(id, open, (0, BUCKETS - 1), None, before, budget).await?;
+        let buckets = self.listed(id, open, (0, BUCKETS - 1), None, before, budget).await?;
         let found = open.seen.unverified_mark();
         if let Some(mark) = before.mark.filter(|mark| found < *mark) {
             let place = layout::header(id);
             tracing::error!(instance = %id, ?found, ?mark, "the instance is older than its high-water mark");
             return Err(invalid(&place, RecordError::RolledBack));
         }
+        let entries = buckets.values().flat_map(|bucket| bucket.entries());
+        let secrets = entries.filter_map(|(_, listed)| listed.secret()).collect();
+        self.erase_orphans(id, &secrets, budget).await?;
         open.seen.set_verified();
         self.raise_mark(id, &open.seen);
         Ok(())
@@ -260,69 +284,14 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let malformed = || invalid(&entry.key, RecordError::Malformed);
             let item = Item::of(&entry.key).ok_or_else(malformed)?;
             let bucket = buckets.get(&item.bucket()).map_or_else(Arc::default, Arc::clone);
-            open.check_listed(&bucket, &item, &entry.key, Some(&entry))?;
-            let (id, record) = (item.record_id().ok_or_else(malformed)?, open.open_record(&entry)?);
-            records.push((id, entry, record));
+            self.check_listed(budget, open, (&bucket, &item), (&entry.key, Some(&entry))).await?;
+            let id = item.record_id().ok_or_else(malformed)?;
+            // Otherwise the key was purged, and an older keystore was accepted.
+            if let Some((record, own)) = self.open_record(budget, open, &entry).await? {
+                records.push(PagedRecord { id, modified: entry.modified, record, own });
+            }
         }
         Ok(RecordPage { at: page.at, records, next: page.next })
-    }
-
-    /// Gives an instance of an earlier version its index. Until the header says that there is one, nothing else writes to the
-    /// instance; an interrupted run is repeated from its beginning.
-    pub(super) async fn make_index(
-        &self,
-        id: InstanceId,
-        entry: &Entry,
-        open: &OpenInstance,
-    ) -> Result<(), KmsError> {
-        /// Time for one step, independent of the caller's: each step is progress that stays.
-        const STEP: std::time::Duration = std::time::Duration::from_secs(10);
-        let step = || TimeBudget::new(STEP);
-        let mut buckets: BTreeMap<u16, Bucket> = BTreeMap::new();
-        for mut range in [layout::records(id), layout::aliases(id)] {
-            loop {
-                let (from, limit) = (range.clone(), MAX_PAGE_ENTRIES);
-                let page =
-                    self.store.scan(from, limit, None, Freshness::Linearizable, step().for_store()?).await?;
-                for entry in &page.entries {
-                    open.open(Sealed::Record, entry)?;
-                    let malformed = || invalid(&entry.key, RecordError::Malformed);
-                    let item = Item::of(&entry.key).ok_or_else(malformed)?;
-                    let tag = index::tag_of(&entry.value);
-                    buckets
-                        .entry(item.bucket())
-                        .or_insert_with(|| Bucket::default().successor())
-                        .set(item, tag);
-                }
-                match page.next {
-                    Some(next) => range.start = next,
-                    None => break,
-                }
-            }
-        }
-        let (place, header) = (layout::header(id), Cond::Unchanged(layout::header(id), entry.modified));
-        let buckets: Vec<(u16, Bucket)> = buckets.into_iter().collect();
-        for part in buckets.chunks(BUCKETS_PER_TXN) {
-            let put = |(number, bucket): &(u16, Bucket)| {
-                let key = index::place(id, *number);
-                let value = bucket.encode(&key, &open.keys).into();
-                Write::Put { key, value, lease: None }
-            };
-            let writes = part.iter().map(put).collect();
-            let txn = Txn { op: self.random_op()?, conds: vec![header.clone()], writes };
-            if let Commit::Refused { .. } = self.store.commit(txn, step().for_store()?).await? {
-                // Another node was faster.
-                return Ok(());
-            }
-        }
-        let indexed = InstanceHeader { generation: Some(Generation::first()), ..open.header.clone() };
-        let value = indexed.encode(&place, &open.keys).into();
-        let writes = vec![Write::Put { key: place, value, lease: None }];
-        let txn = Txn { op: self.random_op()?, conds: vec![header], writes };
-        if let Commit::Applied { .. } = self.store.commit(txn, step().for_store()?).await? {
-            info!(instance = %id, "the instance has an index now, by which records that were put back are recognised");
-        }
-        Ok(())
     }
 }
 
@@ -330,20 +299,5 @@ impl OpenInstance {
     /// The generation of the header.
     pub(super) fn generation(&self) -> Generation {
         self.header.generation.unwrap_or_default()
-    }
-
-    /// Checks a value against the bucket that lists its place. A value that was never authentic there is reported as that.
-    fn check_listed(
-        &self,
-        bucket: &Bucket,
-        item: &Item,
-        place: &StoreKey,
-        entry: Option<&Entry>,
-    ) -> Result<(), KmsError> {
-        let Err(why) = bucket.check(item, entry.map(|entry| &entry.value)) else { return Ok(()) };
-        if let Some(entry) = entry {
-            self.open(Sealed::Record, entry)?;
-        }
-        Err(invalid(place, why))
     }
 }

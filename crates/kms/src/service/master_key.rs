@@ -1,6 +1,8 @@
 //! The steps of a rotation of the master key. Each step is durable and can be repeated.
 
-use keystore::{Cond, Entry, Freshness, Key as StoreKey, Keystore, Revision, Txn, Write};
+use std::ops::Range;
+
+use keystore::{Cond, Entry, Freshness, Key as StoreKey, Keystore, Page, Revision, Txn, Write};
 use tracing::info;
 use unit_api::{VerificationPattern, Wkid};
 
@@ -337,21 +339,23 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let deadline = budget.for_store()?;
         let page = self.store.scan(range, BATCH, None, fresh, deadline).await.map_err(KmsError::from)?;
         let changed = join_all(page.entries.iter().map(|entry| async move {
-            let mut record = instance.open_blob(entry)?;
+            let opened = self.open_any_blob(budget, instance, entry).await?;
+            // Otherwise the key was purged meanwhile.
+            let Some((mut record, own)) = opened else { return Ok(None) };
             let changed = if journal.phase == RotationPhase::ReEnciphering {
                 self.add_form(instance, entry, &mut record, journal, budget).await?
             } else {
                 drop_forms(&mut record, instance.header.pattern().wkid())
             };
-            Ok::<_, KmsError>(changed.then_some((entry, record)))
+            Ok::<_, KmsError>(changed.then_some((entry, record, own)))
         }))
         .await;
         let mut batch =
             Batch { conds: Vec::new(), writes: Vec::new(), seen: page.entries.len() as u64, next: page.next };
         for changed in changed {
-            if let Some((entry, record)) = changed? {
+            if let Some((entry, record, own)) = changed? {
                 batch.conds.push(Cond::Unchanged(entry.key.clone(), entry.modified));
-                batch.writes.push(self.put_blob(instance, entry.key.clone(), &record)?);
+                batch.writes.push(self.put_blob(&own, entry.key.clone(), &record)?);
             }
         }
         Ok(batch)
@@ -445,12 +449,17 @@ impl<S: Keystore, U: Units> Kms<S, U> {
 
     async fn count_blobs(&self, call: &Call<'_>, budget: TimeBudget) -> Result<u64, KmsError> {
         let mut count = 0;
-        self.each_page(call, budget, |entries| {
-            count += entries.len() as u64;
-            Ok(())
-        })
-        .await?;
-        Ok(count)
+        let mut range = layout::blobs(call.instance);
+        let mut at = None;
+        loop {
+            let page = self.blob_page(range.clone(), at, budget).await?;
+            count += page.entries.len() as u64;
+            match page.next {
+                Some(next) => range.start = next,
+                None => return Ok(count),
+            }
+            at = Some(page.at);
+        }
     }
 
     /// Number of key versions without a blob under this master key.
@@ -462,34 +471,31 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         wkid: Wkid,
     ) -> Result<u64, KmsError> {
         let mut missing = 0;
-        self.each_page(call, budget, |entries| {
-            for entry in entries {
-                missing += u64::from(instance.open_blob(entry)?.under(wkid).is_none());
-            }
-            Ok(())
-        })
-        .await?;
-        Ok(missing)
-    }
-
-    async fn each_page(
-        &self,
-        call: &Call<'_>,
-        budget: TimeBudget,
-        mut visit: impl FnMut(&[Entry]) -> Result<(), KmsError> + Send,
-    ) -> Result<(), KmsError> {
         let mut range = layout::blobs(call.instance);
         let mut at = None;
         loop {
-            let (from, limit) = (range.clone(), keystore::MAX_PAGE_ENTRIES);
-            let page = self.store.scan(from, limit, at, Freshness::Linearizable, budget.for_store()?).await?;
-            visit(&page.entries)?;
+            let page = self.blob_page(range.clone(), at, budget).await?;
+            for entry in &page.entries {
+                let opened = self.open_any_blob(budget, instance, entry).await?;
+                missing += u64::from(opened.is_some_and(|(blob, _)| blob.under(wkid).is_none()));
+            }
             match page.next {
                 Some(next) => range.start = next,
-                None => return Ok(()),
+                None => break,
             }
             at = Some(page.at);
         }
+        Ok(missing)
+    }
+
+    async fn blob_page(
+        &self,
+        range: Range<StoreKey>,
+        at: Option<Revision>,
+        budget: TimeBudget,
+    ) -> Result<Page, KmsError> {
+        let (limit, fresh) = (keystore::MAX_PAGE_ENTRIES, Freshness::Linearizable);
+        Ok(self.store.scan(range, limit, at, fresh, budget.for_store()?).await?)
     }
 }
 

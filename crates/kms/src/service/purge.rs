@@ -2,7 +2,7 @@
 
 use keystore::{Cond, Keystore, OpId, Txn, Write};
 
-use super::freshness::IndexView;
+use super::freshness::{IndexView, PagedRecord};
 use super::{CommitOutcome, Kms, LoadedKey, MAX_ATTEMPTS};
 use crate::call::TimeBudget;
 use crate::record::{Lifecycle, Version};
@@ -12,7 +12,9 @@ use crate::{Call, KeyAction, KeyMetadata, KeyRef, KmsError, Units, layout};
 const BLOBS_PER_TXN: usize = 80;
 
 impl<S: Keystore, U: Units> Kms<S, U> {
-    /// Removes a destroyed key, its versions and its aliases, and returns its metadata.
+    /// Removes a destroyed key, its versions and its aliases, and returns its metadata. The secret under which its records are
+    /// sealed is erased, so that copies in the store's file do not open any more; copies in backups of the store with its
+    /// secrets do.
     ///
     /// If a key has so many versions that the deadline passes first, [`Self::purge_lapsed`] removes the rest; callers no longer
     /// find the key after the first step.
@@ -54,7 +56,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let before = self.before_scan(call.instance);
             let from = range.clone();
             let page = self.record_page(call, budget, &view.instance, from, None, &before).await?;
-            for (id, entry, record) in page.records {
+            for PagedRecord { id, modified, record, own } in page.records {
                 let now = self.now();
                 if record.state(now, &self.options.timers).is_some() {
                     continue;
@@ -67,11 +69,12 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                     header_at: view.header_at,
                     id,
                     record,
-                    record_at: entry.modified,
+                    record_at: modified,
                     now,
                     state: crate::KeyState::Destroyed,
                     blobs: Vec::new(),
                     index: IndexView::default(),
+                    own,
                 };
                 if let CommitOutcome::Applied = self.remove(call, budget, self.random_op()?, loaded).await? {
                     removed += 1;
@@ -100,7 +103,12 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let (rest, last) = loaded.record.versions.split_at(rest);
         if rest.is_empty() {
             let writes = deletions(call, &loaded, last).chain(whole(call, &loaded)).collect();
-            return self.commit_key(call, budget, &loaded, op, writes).await;
+            let outcome = self.commit_key(call, budget, &loaded, op, writes).await?;
+            // A repeated operation may have removed an earlier key of this id, which had another secret.
+            if let CommitOutcome::Applied = outcome {
+                self.erase_own_key(budget, &loaded.own).await?;
+            }
+            return Ok(outcome);
         }
         let (rest, last) = (rest.to_vec(), last.to_vec());
         loaded.record.lifecycle = Lifecycle::Purging;
@@ -109,7 +117,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             CommitOutcome::Applied => super::log_change(call, loaded.id, KeyAction::Purge),
             other @ (CommitOutcome::Replayed | CommitOutcome::Lost) => return Ok(other),
         }
-        // Callers no longer find the key; the next sweep removes what is left after a failure.
+        // Callers no longer find the key; the next sweep removes what is left after a failure, and erases its secret.
         let _ = self.remove_rest(call, budget, &loaded, (&rest, &last)).await;
         Ok(CommitOutcome::Applied)
     }
@@ -133,7 +141,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let names = indexed_places(call, loaded);
             let view = self.view(call, budget, &names).await?;
             if view.entries.first().is_none_or(Option::is_none) {
-                return Ok(());
+                return self.erase_own_key(budget, &loaded.own).await;
             }
             let conds = vec![Cond::Unchanged(layout::header(call.instance), view.header_at)];
             let writes = deletions(call, loaded, last).chain(whole(call, loaded)).collect();
@@ -142,7 +150,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             if let CommitOutcome::Applied | CommitOutcome::Replayed =
                 self.commit_listed(call, budget, listed, txn).await?
             {
-                return Ok(());
+                return self.erase_own_key(budget, &loaded.own).await;
             }
         }
         Ok(())

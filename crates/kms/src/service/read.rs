@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use keystore::Keystore;
 
 use super::create::payload_aad;
+use super::freshness::PagedRecord;
 use super::{Kms, invalid};
 use crate::call::TimeBudget;
 use crate::record::Version;
@@ -111,7 +112,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let mut keys = Vec::new();
         while keys.len() < enough {
             let page = self.record_page(call, budget, &instance, range.clone(), at, &before).await?;
-            for (id, _, record) in page.records {
+            for PagedRecord { id, record, .. } in page.records {
                 let Some(state) = record.state(now, timers) else { continue };
                 if query.states.contains(state) && query.kind.is_none_or(|kind| kind == record.kind()) {
                     keys.push(record.metadata(id, state, now, timers));

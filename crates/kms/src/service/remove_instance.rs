@@ -9,6 +9,7 @@ use keystore::{
 };
 use rand_core::TryCryptoRng;
 
+use super::secrets::owner;
 use crate::call::TimeBudget;
 use crate::rng::random_array;
 use crate::{InstanceId, RandomFailed, layout};
@@ -121,7 +122,9 @@ impl StoredInstance {
         }
         // Entries of a write just before the removal of the header.
         let gone = Cond::Absent(layout::header(self.instance));
-        Ok(removed + removal.clear(whole, &gone, None).await?)
+        removed += removal.clear(whole, &gone, None).await?;
+        store.erase_owner(owner(self.instance), left(removal.budget)?).await?;
+        Ok(removed)
     }
 }
 

@@ -53,8 +53,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             loaded.record.rotated_at = Some(now);
             loaded.record.updated_at = now;
             let place = layout::blob(call.instance, loaded.id, version);
-            let writes =
-                vec![self.put_record(call, &loaded)?, self.put_blob(&loaded.instance, place, &blob)?];
+            let writes = vec![self.put_record(call, &loaded)?, self.put_blob(&loaded.own, place, &blob)?];
             let op = loaded.scoped(call, op, KeyAction::Rotate);
             match self.commit_key(call, budget, &loaded, op, writes).await? {
                 CommitOutcome::Applied => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use getrandom::SysRng;
 use keystore::{
     Commit, Deadline, Freshness, Key, Keystore, Lease, LeaseId, MemoryStore, MemoryWatch, Page, Revision,
-    Snapshot, StoreError, StoreIdentity, Txn, WallClock,
+    Secret, SecretId, SecretOwner, Snapshot, StoreError, StoreIdentity, Txn, WallClock,
 };
 use kms::rotation::{Position, RegionRotation, RegionStatus, Step, resume};
 use kms::{
@@ -69,7 +69,7 @@ impl Fuse {
 
 /// A store whose host can crash.
 pub(crate) struct MortalStore {
-    inner: Arc<MemoryStore>,
+    pub(crate) inner: Arc<MemoryStore>,
     fuse: Arc<Fuse>,
 }
 
@@ -123,6 +123,40 @@ impl Keystore for MortalStore {
 
     async fn revoke(&self, lease: LeaseId, d: Deadline) -> Result<(), StoreError> {
         self.inner.revoke(lease, d).await
+    }
+
+    async fn draw_secret(&self, owner: SecretOwner, d: Deadline) -> Result<(SecretId, Secret), StoreError> {
+        let (taken, lives) = self.fuse.step();
+        let drawn = if taken { self.inner.draw_secret(owner, d).await } else { Err(StoreError::Unknown) };
+        if lives { drawn } else { Err(StoreError::Unknown) }
+    }
+
+    fn release_secret(&self, owner: SecretOwner, id: SecretId) {
+        if !self.fuse.is_dead() {
+            self.inner.release_secret(owner, id);
+        }
+    }
+
+    async fn secret(&self, id: SecretId, d: Deadline) -> Result<Option<Secret>, StoreError> {
+        self.check()?;
+        self.inner.secret(id, d).await
+    }
+
+    async fn erase_secrets(&self, ids: &[SecretId], d: Deadline) -> Result<(), StoreError> {
+        let (taken, lives) = self.fuse.step();
+        let erased = if taken { self.inner.erase_secrets(ids, d).await } else { Err(StoreError::Unknown) };
+        if lives { erased } else { Err(StoreError::Unknown) }
+    }
+
+    async fn erase_owner(&self, owner: SecretOwner, d: Deadline) -> Result<(), StoreError> {
+        let (taken, lives) = self.fuse.step();
+        let erased = if taken { self.inner.erase_owner(owner, d).await } else { Err(StoreError::Unknown) };
+        if lives { erased } else { Err(StoreError::Unknown) }
+    }
+
+    async fn inherited_secrets(&self, owner: SecretOwner, d: Deadline) -> Result<Vec<SecretId>, StoreError> {
+        self.check()?;
+        self.inner.inherited_secrets(owner, d).await
     }
 }
 
@@ -281,6 +315,7 @@ impl Region {
     /// The service after a restart: it knows only the stored state.
     pub(crate) async fn restart(&mut self) {
         self.fuse.mend();
+        self.store.inner.inherit_secrets();
         self.kms = open(&self.store, &self.fleet, RotationProfile::Online).await;
     }
 

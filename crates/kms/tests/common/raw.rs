@@ -1,8 +1,10 @@
 //! The store as someone sees it who can write it: raw entries, without a key.
 #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use aes_gcm::Aes256Gcm;
+use aes_gcm::aead::{Aead, Payload as Message};
 use hmac::{Hmac, KeyInit, Mac};
-use keystore::{Bytes, Commit, Deadline, Freshness, Key, Keystore, Txn, Write};
+use keystore::{Bytes, Commit, Deadline, Freshness, Key, Keystore, SecretId, Txn, Write};
 use kms::{InstanceHeader, InstanceId};
 use sha2::Sha256;
 
@@ -68,10 +70,76 @@ pub(crate) fn earlier_header(place: &Key, value: &[u8], secret: &[u8]) -> Vec<u8
     [&body[..], &mac].concat()
 }
 
-/// Turns an instance into one of an earlier version, without an index.
+/// The keys of an instance that follow from its secret, as `docs/formats/keystore.md` has them.
+pub(crate) struct Keys {
+    records: [u8; 32],
+    blobs: [u8; 32],
+    own: [u8; 32],
+}
+
+impl Keys {
+    pub(crate) fn of(secret: &[u8]) -> Self {
+        let key = |label: &[u8]| hmac(secret, label);
+        Self {
+            records: key(b"hsm-sim record key v1"),
+            blobs: key(b"hsm-sim blob record key v1"),
+            own: key(b"hsm-sim own keys key v1"),
+        }
+    }
+
+    pub(crate) fn own_key(&self, id: SecretId, secret: &[u8; 32]) -> [u8; 32] {
+        hmac(&self.own, &list(&[&id.0.to_be_bytes(), secret]))
+    }
+
+    /// Opens a sealed value with every key that there is: those of the instance, and those of these secrets.
+    pub(crate) fn open(
+        &self,
+        place: &Key,
+        value: &[u8],
+        secrets: &[(SecretId, [u8; 32])],
+    ) -> Option<Vec<u8>> {
+        let own = secrets.iter().map(|(id, secret)| (9, self.own_key(*id, secret)));
+        let keys = [(1, self.records), (1, self.blobs)].into_iter().chain(own);
+        keys.into_iter().find_map(|(front, key)| {
+            let (front, rest) = value.split_at_checked(front)?;
+            let aad = if front[0] == 1 { place.0.to_vec() } else { [&place.0, front].concat() };
+            let (iv, body) = rest.split_first_chunk::<12>()?;
+            let cipher = Aes256Gcm::new(&key.into());
+            cipher.decrypt(&(*iv).into(), Message { msg: body, aad: &aad }).ok()
+        })
+    }
+
+    /// Seals a value as an earlier version did.
+    fn seal_earlier(&self, place: &Key, format: u8, plain: &[u8]) -> Vec<u8> {
+        let is_blob = place.0.windows(3).any(|part| part == b"/b/");
+        let key = if is_blob { self.blobs } else { self.records };
+        let aad = if format == 1 { place.0.to_vec() } else { [&place.0[..], &[format]].concat() };
+        let iv: [u8; 12] = super::random(12).try_into().unwrap();
+        let cipher = Aes256Gcm::new(&key.into());
+        let body = cipher.encrypt(&iv.into(), Message { msg: plain, aad: &aad }).unwrap();
+        [&[format][..], &iv, &body].concat()
+    }
+}
+
+/// The secret that a value names.
+pub(crate) async fn secret_of<S: Keystore>(store: &S, value: &[u8]) -> Option<(SecretId, [u8; 32])> {
+    let id = SecretId(u64::from_be_bytes(value[1..9].try_into().unwrap()));
+    Some((id, *store.secret(id, Deadline(PATIENCE)).await.unwrap()?.expose()))
+}
+
+/// Turns an instance into one of an earlier version, without an index, and without keys of keys.
 pub(crate) async fn make_earlier<S: Keystore>(store: &S, instance: InstanceId, secret: &[u8]) {
     let place = InstanceHeader::key(instance);
     let header = entries(store, &[std::str::from_utf8(&place.0).unwrap()]).await.remove(0).1;
     delete(store, &format!("{instance}/x/")).await;
-    put_back(store, &vec![(place.clone(), earlier_header(&place, &header, secret).into())]).await;
+    let keys = Keys::of(secret);
+    let mut earlier = vec![(place.clone(), earlier_header(&place, &header, secret).into())];
+    for (place, value) in entries(store, &[&format!("{instance}/k/"), &format!("{instance}/b/")]).await {
+        let plain = keys.open(&place, &value, &[secret_of(store, &value).await.unwrap()]).unwrap();
+        let format = if value[0] == 5 { 2 } else { 1 };
+        let value = keys.seal_earlier(&place, format, &plain);
+        earlier.push((place, value.into()));
+    }
+    put_back(store, &earlier).await;
+    store.erase_owner(keystore::SecretOwner(instance.0.into_bytes()), Deadline(PATIENCE)).await.unwrap();
 }
