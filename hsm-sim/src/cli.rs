@@ -149,7 +149,7 @@ pub struct UpArgs {
     /// Print credentials, too. They can end up in logs; without this, lines to paste read them from the data directory.
     #[arg(long)]
     pub show_credentials: bool,
-    /// Start with a keystore that is older than it has been: later changes are lost, purged keys may be back
+    /// Start with a keystore that is older than it has been: later changes are lost, and keys made later for good
     #[arg(long)]
     pub accept_older_keystore: bool,
     /// Start with a new, empty keystore in place of one that is missing: all its keys are lost

@@ -25,7 +25,8 @@ const MAKERS: usize = 256;
 #[tokio::main]
 async fn main() {
     let keys: usize = std::env::args().nth(1).map_or(20_000, |keys| keys.parse().unwrap());
-    let file = std::env::temp_dir().join(format!("rotation-rate-{}.redb", std::process::id()));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keystore.redb");
     let store = Arc::new(RedbStore::open(&file, RedbOptions::default()).await.unwrap());
     let (fleet, old) = RealFleet::new(2, [[1; 32], [2; 32]]);
     let fleet = Arc::new(fleet);
@@ -71,7 +72,6 @@ async fn main() {
     rotation.finish(&fleet.states()).await.unwrap();
     println!("activated and finished in {:.2?}", begun.elapsed());
     report("freed of the old master key", keys, &rotation, RotationPhase::Done).await;
-    let _ = std::fs::remove_file(file);
 }
 
 async fn report(

@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use tracing::info;
 use unit_api::proof::{self, INSTANCE_SECRET_LEN, InstanceSecret};
 use unit_api::{BlobHeader, Variant, Variants, VerificationPattern, Wkid};
+use zeroize::Zeroizing;
 
 use crate::call::TimeBudget;
 use crate::record::{decode, encode};
 use crate::rng::random_array;
-use crate::seal::InstanceKeys;
+use crate::seal::{Handover, InstanceKeys};
 use crate::variants::BlobVariants;
 use crate::{InstanceId, OpenError, RandomFailed, RecordError, StoreMeta, Units, UnitsError, ask, layout};
 
@@ -25,6 +26,8 @@ const FORMAT: u8 = 1;
 const FORMAT_ROTATING: u8 = 2;
 /// Of an instance with an index.
 const FORMAT_INDEXED: u8 = 3;
+/// Of an instance with an index whose secret is not its first.
+const FORMAT_RENEWED: u8 = 4;
 const TAG_LEN: usize = 32;
 
 /// Whether an instance accepts writes.
@@ -52,6 +55,8 @@ pub struct InstanceHeader {
     pub next: Option<NextMasterKey>,
     /// Which header of the instance this is; `None` as long as the instance has no index.
     pub(crate) generation: Option<Generation>,
+    /// What the instance secret has taken over from the one before it.
+    pub(crate) handover: Option<Handover>,
 }
 
 /// Which header of an instance it is. Each later header has a greater generation, also if the instance is removed and
@@ -160,7 +165,7 @@ impl InstanceHeader {
         }
         let (keys, proof) = prove(units, pattern, budget).await?;
         let generation = Some(Generation::first());
-        let header = Self { epoch: 1, mode: Mode::ReadWrite, proof, next: None, generation };
+        let header = Self { epoch: 1, mode: Mode::ReadWrite, proof, next: None, generation, handover: None };
         let place = layout::header(instance);
         let value = header.encode(&place, &keys);
         let txn = Txn {
@@ -229,6 +234,9 @@ impl InstanceHeader {
             activating: next.activating,
         });
         let mut value = match (self.generation, next) {
+            (Some(generation), next) if self.handover.is_some() => {
+                [&[FORMAT_RENEWED][..], &encode(&(stored, generation, next, &self.handover))].concat()
+            }
             (Some(generation), next) => {
                 [&[FORMAT_INDEXED][..], &encode(&(stored, generation, next))].concat()
             }
@@ -244,15 +252,17 @@ impl InstanceHeader {
     pub(crate) fn decode(value: &[u8]) -> Result<(Self, &[u8], &[u8; TAG_LEN]), RecordError> {
         let (body, tag) = value.split_last_chunk::<TAG_LEN>().ok_or(RecordError::Malformed)?;
         let (&format, fields) = body.split_first().ok_or(RecordError::Malformed)?;
-        let (stored, generation, next): (StoredHeader, Option<Generation>, Option<StoredNextMasterKey>) =
-            match format {
-                FORMAT => (decode(fields)?, None, None),
-                FORMAT_ROTATING => decode(fields).map(|(stored, next)| (stored, None, Some(next)))?,
-                FORMAT_INDEXED => {
-                    decode(fields).map(|(stored, generation, next)| (stored, Some(generation), next))?
-                }
-                found => return Err(RecordError::Format { found, expected: FORMAT_INDEXED }),
-            };
+        type Fields = (StoredHeader, Option<Generation>, Option<StoredNextMasterKey>, Option<Handover>);
+        let (stored, generation, next, handover): Fields = match format {
+            FORMAT => (decode(fields)?, None, None, None),
+            FORMAT_ROTATING => decode(fields).map(|(stored, next)| (stored, None, Some(next), None))?,
+            FORMAT_INDEXED => {
+                decode(fields).map(|(stored, generation, next)| (stored, Some(generation), next, None))?
+            }
+            FORMAT_RENEWED => decode(fields)
+                .map(|(stored, generation, next, handover)| (stored, Some(generation), next, handover))?,
+            found => return Err(RecordError::Format { found, expected: FORMAT_RENEWED }),
+        };
         let proof = MasterKeyProof {
             pattern: VerificationPattern::from_bytes(stored.pattern),
             root_blob: stored.root_blob,
@@ -267,7 +277,7 @@ impl InstanceHeader {
             NextMasterKey { proof, activating: next.activating }
         });
         let mode = Mode::from_number(stored.mode).ok_or(RecordError::Malformed)?;
-        Ok((Self { epoch: stored.epoch, mode, proof, next, generation }, body, tag))
+        Ok((Self { epoch: stored.epoch, mode, proof, next, generation, handover }, body, tag))
     }
 
     /// The header that is written after this one.
@@ -296,17 +306,34 @@ impl InstanceHeader {
         }
     }
 
-    /// Opens the instance secret by a unit and derives the instance's keys from it; `None` if the secret does not match the
-    /// header's commitment.
+    /// Opens the instance secret by a unit; `None` if it does not match the header's commitment.
+    pub(crate) async fn open_secret<U: Units>(
+        &self,
+        units: &U,
+        budget: TimeBudget,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, UnitsError> {
+        let second = self.next.as_ref().map(|next| Variant::of(next.proof.open_secret()));
+        let variants = Variants { second, ..Variants::of(self.proof.open_secret()) };
+        let opened = ask::plaintext(units, &variants, budget).await?;
+        Ok(opened.filter(|bytes| self.proof.check_secret(bytes).is_some()))
+    }
+
+    /// Opens the instance secret by a unit and derives the instance's keys from it, and those of the previous secret that are
+    /// still needed; `None` if the secret does not match the header's commitment.
     pub(crate) async fn open_keys<U: Units>(
         &self,
         units: &U,
         budget: TimeBudget,
-    ) -> Result<Option<InstanceKeys>, UnitsError> {
-        let second = self.next.as_ref().map(|next| Variant::of(next.proof.open_secret()));
-        let variants = Variants { second, ..Variants::of(self.proof.open_secret()) };
-        let opened = ask::plaintext(units, &variants, budget).await?;
-        Ok(opened.and_then(|bytes| self.proof.check_secret(&bytes).map(InstanceKeys::derived_from)))
+    ) -> Result<Option<(InstanceKeys, Option<InstanceKeys>)>, UnitsError> {
+        let opened = self.open_secret(units, budget).await?;
+        let Some(secret) = opened.as_deref().and_then(|bytes| InstanceSecret::from_slice(bytes)) else {
+            return Ok(None);
+        };
+        let mut keys = InstanceKeys::derived_from(secret);
+        Ok(match &self.handover {
+            None => Some((keys, None)),
+            Some(handover) => keys.take_over(handover).ok().map(|previous| (keys, previous)),
+        })
     }
 }
 
@@ -334,7 +361,7 @@ struct StoredHeader {
     canary: Vec<u8>,
 }
 
-/// The next master key, in formats 2 and 3.
+/// The next master key, from format 2 on.
 #[derive(Serialize, Deserialize)]
 struct StoredNextMasterKey {
     pattern: [u8; 32],
@@ -345,7 +372,7 @@ struct StoredNextMasterKey {
 
 /// Makes a new instance secret and the proof of the master key by units; returns the keys derived from the secret, and the
 /// proof.
-async fn prove<U: Units>(
+pub(crate) async fn prove<U: Units>(
     units: &U,
     pattern: VerificationPattern,
     budget: TimeBudget,

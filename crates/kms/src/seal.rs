@@ -8,6 +8,7 @@ use engine::{AES_GCM_IV_LEN, AES_GCM_TAG_LEN};
 use hmac::{Hmac, Mac};
 use keystore::{Key, Secret, SecretId};
 use rand_core::TryCryptoRng;
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use unit_api::proof::InstanceSecret;
@@ -29,6 +30,10 @@ const FORMAT_OWN_BLOB: u8 = 4;
 const FORMAT_OWN_BLOBS: u8 = 5;
 /// The newest format of records.
 pub(crate) const NEWEST: u8 = FORMAT_OWN_BLOBS;
+/// Associated data of the sealed keys of names.
+const NAMES_LABEL: &[u8] = b"hsm-sim name keys v1";
+/// Associated data of the sealed previous secret.
+const PREVIOUS_LABEL: &[u8] = b"hsm-sim previous secret v1";
 /// Length of a secret's identifier.
 const ID_LEN: usize = 8;
 
@@ -44,6 +49,7 @@ pub(crate) struct InstanceKeys {
     names: MacKey,
     header: MacKey,
     own: MacKey,
+    handover: Aes256Gcm,
 }
 
 /// The key of one key's records. It derives from the instance secret and from a secret of the store that is erased when the
@@ -51,6 +57,8 @@ pub(crate) struct InstanceKeys {
 pub(crate) struct OwnKey {
     id: SecretId,
     cipher: Aes256Gcm,
+    /// From the previous instance secret, as long as values are still under it.
+    previous: Option<Aes256Gcm>,
 }
 
 impl OwnKey {
@@ -63,6 +71,26 @@ impl OwnKey {
 impl fmt::Debug for OwnKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OwnKey")
+    }
+}
+
+/// What an instance secret takes over from the one before it. Sealed; stored in the header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Handover {
+    /// The keys of aliases and names, which stay those of the first secret: places in the store depend on them.
+    names: Vec<u8>,
+    /// The previous secret, as long as values are still under it.
+    previous: Option<Vec<u8>>,
+}
+
+impl Handover {
+    pub(crate) const fn has_previous(&self) -> bool {
+        self.previous.is_some()
+    }
+
+    /// The handover when nothing is under the previous secret any more.
+    pub(crate) fn without_previous(&self) -> Self {
+        Self { names: self.names.clone(), previous: None }
     }
 }
 
@@ -147,12 +175,40 @@ impl InstanceKeys {
             names: derive(secret, b"hsm-sim name key v1"),
             header: derive(secret, b"hsm-sim header key v1"),
             own: derive(secret, b"hsm-sim own keys key v1"),
+            handover: cipher(b"hsm-sim handover key v1"),
         }
     }
 
-    /// The key of the key that has this secret.
-    pub(crate) fn own_key(&self, id: SecretId, secret: &Secret) -> OwnKey {
-        self.own_key_of(id, secret.expose())
+    /// The key of the key that has this secret, which also opens what is under the previous instance secret.
+    pub(crate) fn own_key(&self, previous: Option<&Self>, id: SecretId, secret: &Secret) -> OwnKey {
+        let previous = previous.map(|keys| keys.own_key_of(id, secret.expose()).cipher);
+        OwnKey { previous, ..self.own_key_of(id, secret.expose()) }
+    }
+
+    /// Seals what a new instance secret takes over from the keys of the previous one.
+    pub(crate) fn hand_over(
+        &self,
+        from: &Self,
+        previous: InstanceSecret<'_>,
+        rng: &mut impl TryCryptoRng,
+    ) -> Result<Handover, RandomFailed> {
+        let names = Zeroizing::new([&from.aliases.0[..], &from.names.0[..]].concat());
+        let names = seal_with(&self.handover, &[], NAMES_LABEL, &names, rng)?;
+        let previous = seal_with(&self.handover, &[], PREVIOUS_LABEL, previous.expose(), rng)?;
+        Ok(Handover { names, previous: Some(previous) })
+    }
+
+    /// Takes the keys of names over from the first instance secret. Returns the other keys of the previous one, as long as
+    /// values are still under it.
+    pub(crate) fn take_over(&mut self, handover: &Handover) -> Result<Option<Self>, RecordError> {
+        let names = open_with(&self.handover, NAMES_LABEL, &handover.names)?;
+        let (aliases, names) = names.split_first_chunk::<32>().ok_or(RecordError::Malformed)?;
+        self.aliases.0.copy_from_slice(aliases);
+        self.names.0.copy_from_slice(names.first_chunk::<32>().ok_or(RecordError::Malformed)?);
+        let Some(previous) = &handover.previous else { return Ok(None) };
+        let previous = open_with(&self.handover, PREVIOUS_LABEL, previous)?;
+        let secret = InstanceSecret::from_slice(&previous).ok_or(RecordError::Malformed)?;
+        Ok(Some(Self::derived_from(secret)))
     }
 
     fn own_key_of(&self, id: SecretId, secret: &[u8; keystore::SECRET_LEN]) -> OwnKey {
@@ -160,7 +216,7 @@ impl InstanceKeys {
         let mut key = MacKey(Box::new([0; 32]));
         key.0.copy_from_slice(&out);
         out.zeroize();
-        OwnKey { id, cipher: Aes256Gcm::new((&*key.0).into()) }
+        OwnKey { id, cipher: Aes256Gcm::new((&*key.0).into()), previous: None }
     }
 
     /// The place of an alias in the store.
@@ -247,7 +303,11 @@ impl OwnKey {
         if secret_of(sealed) != Some(self.id) {
             return Err(RecordError::Forged);
         }
-        open_with(&self.cipher, &[&place.0, &front[..]].concat(), rest)
+        let aad = [&place.0, &front[..]].concat();
+        match (open_with(&self.cipher, &aad, rest), &self.previous) {
+            (Err(RecordError::Forged), Some(previous)) => open_with(previous, &aad, rest),
+            (opened, _) => opened,
+        }
     }
 }
 

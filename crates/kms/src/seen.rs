@@ -88,7 +88,7 @@ impl Seen {
         }
     }
 
-    /// Decodes a bucket that was read, checks that it is not older than before the read, and remembers it.
+    /// Decodes a bucket that was read, by the keys of the instance secret or of the previous one, checks that it is not older than before the read, and remembers it.
     ///
     /// # Errors
     /// [`RecordError`].
@@ -96,7 +96,7 @@ impl Seen {
         &self,
         number: u16,
         (place, value): (&Key, Option<&Bytes>),
-        keys: &InstanceKeys,
+        keys: (&InstanceKeys, Option<&InstanceKeys>),
         (header, before): (Generation, &Before),
     ) -> Result<Arc<Bucket>, RecordError> {
         let least = match before.header {
@@ -114,7 +114,11 @@ impl Seen {
             .map(|known| Arc::clone(&known.bucket));
         let bucket = match known {
             Some(known) => known,
-            None => Arc::new(Bucket::decode(value, place, keys)?),
+            None => {
+                let decoded = Bucket::decode(value, place, keys.0);
+                let previous = keys.1.filter(|_| matches!(decoded, Err(RecordError::Forged)));
+                Arc::new(previous.map_or(decoded, |keys| Bucket::decode(value, place, keys))?)
+            }
         };
         if bucket.sequence < least {
             return Err(RecordError::Older);

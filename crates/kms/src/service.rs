@@ -8,6 +8,7 @@ mod master_key;
 mod purge;
 mod read;
 mod remove_instance;
+mod renewal;
 mod rotate;
 mod secrets;
 mod wrap;
@@ -30,7 +31,7 @@ use self::freshness::{IndexView, buckets_of};
 use crate::call::TimeBudget;
 use crate::record::{BlobRecord, Record, decode, encode};
 use crate::rng::random_array;
-use crate::seal::{InstanceKeys, OwnKey, Sealed};
+use crate::seal::{Handover, InstanceKeys, OwnKey, Sealed};
 use crate::seen::Seen;
 use crate::{
     Call, Clock, HighWaterMarks, InstanceHeader, InstanceId, KeyAction, KeyId, KeyMetadata, KeyRef, KeyState,
@@ -124,6 +125,8 @@ struct OpenInstance {
     value: Bytes,
     header: InstanceHeader,
     keys: Arc<InstanceKeys>,
+    /// The keys of the previous instance secret, as long as values are under it.
+    previous: Option<Arc<InstanceKeys>>,
     seen: Arc<Seen>,
 }
 
@@ -131,6 +134,7 @@ struct OpenInstance {
 struct InstanceView {
     instance: Arc<OpenInstance>,
     header_at: Revision,
+    at: Revision,
     entries: Vec<Option<Entry>>,
     /// The buckets that list the records.
     index: IndexView,
@@ -274,13 +278,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 continue;
             }
             if !seen.is_verified() {
-                self.verify(call.instance, &instance, &before, budget).await?;
+                self.verify(call.instance, (&instance, found.at), &before, budget).await?;
             }
             let buckets: Vec<_> = entries.by_ref().take(numbers.len()).collect();
             let entries: Vec<_> = entries.collect();
             let (listed, values) = ((&*numbers, &*buckets), (names, &*entries));
             let index = self.check_index((call, budget), &instance, listed, values, &before).await?;
-            return Ok(InstanceView { instance, header_at: header.modified, entries, index });
+            return Ok(InstanceView { instance, header_at: header.modified, at: found.at, entries, index });
         }
     }
 
@@ -327,18 +331,24 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         }
         let invalid = |why| invalid(&entry.key, why);
         let (header, body, tag) = InstanceHeader::decode(&entry.value).map_err(invalid)?;
-        let keys = match known.filter(|known| known.header.proof.commitment == header.proof.commitment) {
-            Some(known) => Arc::clone(&known.keys),
+        let has_previous = header.handover.as_ref().is_some_and(Handover::has_previous);
+        let is_same = |known: &Arc<OpenInstance>| {
+            known.header.proof.commitment == header.proof.commitment
+                && (known.previous.is_some() || !has_previous)
+        };
+        let (keys, previous) = match known.filter(is_same) {
+            Some(known) => (Arc::clone(&known.keys), known.previous.clone().filter(|_| has_previous)),
             None => {
                 let keys = header.open_keys(&self.units, budget).await?;
-                Arc::new(keys.ok_or_else(|| invalid(RecordError::Forged))?)
+                let (keys, previous) = keys.ok_or_else(|| invalid(RecordError::Forged))?;
+                (Arc::new(keys), previous.map(Arc::new))
             }
         };
         if !keys.header_is_authentic(&entry.key, body, tag) {
             return Err(invalid(RecordError::Forged));
         }
         let (value, seen) = (Arc::clone(&entry.value), self.seen(id));
-        let instance = Arc::new(OpenInstance { value, header, keys, seen });
+        let instance = Arc::new(OpenInstance { value, header, keys, previous, seen });
         let mut instances = self.instances.write().unwrap_or_else(PoisonError::into_inner);
         instances.insert(id, Arc::clone(&instance));
         Ok(instance)
@@ -405,10 +415,26 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             return loaded.open_blob(entry);
         }
         let view = self.view(call, budget, std::slice::from_ref(&name)).await?;
+        let (instance, view_at) = (view.instance, view.header_at);
         match view.entries.into_iter().flatten().next() {
-            Some(entry) => loaded.open_blob(&entry),
+            Some(entry) => self.open_blob(budget, (&instance, view_at), loaded, &entry).await,
             None => Err(self.missing_blob(call, budget, loaded.id, &name).await),
         }
+    }
+
+    /// Opens a blob that was read after its key's record, when the instance may have another secret.
+    async fn open_blob(
+        &self,
+        budget: TimeBudget,
+        (instance, header_at): (&OpenInstance, Revision),
+        loaded: &LoadedKey,
+        entry: &Entry,
+    ) -> Result<BlobRecord, KmsError> {
+        if header_at == loaded.header_at {
+            return loaded.open_blob(entry);
+        }
+        let opened = self.open_any_blob(budget, instance, entry).await?;
+        opened.map(|(blob, _)| blob).ok_or_else(|| not_found(loaded.id))
     }
 
     /// The error for a missing blob, which is valid only for a key that was purged since it was read.
@@ -528,7 +554,10 @@ impl OpenInstance {
     }
 
     fn open(&self, kind: Sealed, entry: &Entry) -> Result<zeroize::Zeroizing<Vec<u8>>, KmsError> {
-        self.keys.open(kind, &entry.key, &entry.value).map_err(|why| invalid(&entry.key, why))
+        let opened = self.keys.open(kind, &entry.key, &entry.value);
+        let previous = self.previous.as_deref().filter(|_| matches!(opened, Err(RecordError::Forged)));
+        let opened = previous.map_or(opened, |keys| keys.open(kind, &entry.key, &entry.value));
+        opened.map_err(|why| invalid(&entry.key, why))
     }
 
     /// A UUID derived from these parts, the same for a repeated request.

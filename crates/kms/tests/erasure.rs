@@ -40,7 +40,12 @@ fn contains(file: &[u8], part: &[u8]) -> bool {
 }
 
 /// The samples of the purged keys' values that the file has, and of those the ones that any key still opens.
-fn remains(file: &[u8], samples: &raw::Entries, keys: &Keys, secrets: &[(SecretId, [u8; 32])]) -> (usize, usize) {
+fn remains(
+    file: &[u8],
+    samples: &raw::Entries,
+    keys: &Keys,
+    secrets: &[(SecretId, [u8; 32])],
+) -> (usize, usize) {
     let there: Vec<_> = samples.iter().filter(|(_, value)| contains(file, value)).collect();
     let open = there.iter().filter(|(place, value)| keys.open(place, value, secrets).is_some());
     (there.len(), open.count())

@@ -4,9 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::common::fleet::{Goal, NEW, OLD, Region};
+use crate::common::raw::{self, Keys};
 use crate::common::{self, new_key, op, pattern};
 use kms::rotation::RegionError;
-use kms::{KeyKind, KeyQuery, KeyRef, KmsError, RotationError, RotationPhase, RotationProfile, UnitsError};
+use kms::{
+    KeyKind, KeyQuery, KeyRef, KmsError, NewKey, RecordError, RotationError, RotationPhase, RotationProfile,
+    UnitsError,
+};
 use unit_api::UnitError;
 
 /// A few keys in each of two instances, some of them of several versions, over two units.
@@ -108,6 +112,82 @@ async fn an_interruption_at_any_step_is_resumed() {
 }
 
 /// Callers create, use, rotate and delete keys without a pause while the master key is being rotated.
+/// Who has the old master key, an old header and every later state of the store, with its secrets, reads nothing that the
+/// store holds after the rotation.
+#[tokio::test]
+async fn attack_the_old_master_key_opens_no_record_of_a_later_time() {
+    let region = Region::new(1, 1).await;
+    let instance = region.instances[0];
+    let call = region.call(instance);
+    let named = |n: u32| NewKey { aliases: vec![format!("alias-{n}")], ..new_key(KeyKind::Root, None) };
+    let mut made = Vec::new();
+    for n in 0..50 {
+        let op = op();
+        made.push((op, region.kms.create_key(&call, op, named(n)).await.unwrap()));
+    }
+    // Keys that are gone leave buckets without entries.
+    for _ in 0..5 {
+        let key = region.keep(instance).await.unwrap();
+        region.kms.delete(&call, op(), &key.key).await.unwrap();
+        region.kms.purge(&call, op(), &key.key).await.unwrap();
+    }
+    let earlier = raw::entries(&*region.store, &[""]).await;
+    let old = Keys::of(&region.secret(instance).await);
+    region.load_all().unwrap();
+    region.reach(Goal::Rotated).await.unwrap();
+
+    let renewed = Keys::of(&region.secret(instance).await);
+    let later = raw::entries(&*region.store, &["/k/", "/b/", "/a/"]).await;
+    assert_eq!(later.len(), 150);
+    for (place, value) in &later {
+        let secrets: Vec<_> = match value[0] {
+            1 => Vec::new(),
+            _ => raw::secret_of(&*region.store, value).await.into_iter().collect(),
+        };
+        assert!(renewed.open(place, value, &secrets).is_some(), "{place:?}");
+        assert!(old.open(place, value, &secrets).is_none(), "{place:?}");
+        // What was there before is of another time.
+        let before = earlier.iter().find(|(earlier, _)| earlier == place).map(|(_, value)| value);
+        assert!(before.is_some_and(|before| old.open(place, before, &secrets).is_some()), "{place:?}");
+    }
+    // Aliases and repeated requests find their keys as before; also after another restart.
+    for kms in [Arc::clone(&region.kms), region.service(RotationProfile::Online).await] {
+        for (n, (op, key)) in (0..).zip(&made) {
+            let found = kms.metadata(&call, &KeyRef::parse(&format!("alias-{n}"))).await.unwrap();
+            assert_eq!(found, *key);
+            assert_eq!(kms.create_key(&call, *op, named(n)).await.unwrap(), *key);
+        }
+        assert_eq!(kms.count_keys(&call, &KeyQuery::default()).await.unwrap(), 50);
+    }
+    // An older record does not authenticate any more.
+    let (place, _) = later.iter().find(|(place, _)| place.0.windows(3).any(|part| part == b"/k/")).unwrap();
+    let older: raw::Entries = earlier.into_iter().filter(|(earlier, _)| earlier == place).collect();
+    raw::put_back(&*region.store, &older).await;
+    let refused = region.kms.list_keys(&call, &KeyQuery::default()).await;
+    assert!(matches!(refused, Err(KmsError::RecordInvalid { why: RecordError::Forged, .. })), "{refused:?}");
+}
+
+/// The batches that seal records again do not make an older one valid.
+#[tokio::test]
+async fn attack_a_rotation_does_not_renew_a_record_that_was_put_back() {
+    let region = Region::new(1, 1).await;
+    let instance = region.instances[0];
+    let call = region.call(instance);
+    let key = region.keep(instance).await.unwrap();
+    let live = raw::entries(&*region.store, &[&format!("/k/{}", key.key)]).await;
+    region.kms.delete(&call, op(), &key.key).await.unwrap();
+    region.load_all().unwrap();
+    while region.phases().await != [Some(RotationPhase::Finishing)] {
+        assert!(region.advance(Goal::Rotated).await.unwrap());
+    }
+    raw::put_back(&*region.store, &live).await;
+    let refused = region.kms.rotation_step(&call).await;
+    assert!(
+        matches!(refused, Err(RotationError::Kms(KmsError::RecordInvalid { why: RecordError::Older, .. }))),
+        "{refused:?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_request_fails_while_the_master_key_is_rotated() {
     for _ in 0..5 {

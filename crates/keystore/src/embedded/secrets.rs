@@ -61,7 +61,7 @@ struct State {
     slots: Vec<Slot>,
     /// Positions of slots without a secret.
     free: Vec<usize>,
-    /// Drawn secrets that nobody has got yet.
+    /// Drawn secrets that were not handed out yet.
     waiting: BTreeMap<SecretOwner, Vec<SecretId>>,
     failed: bool,
 }

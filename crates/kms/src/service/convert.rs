@@ -124,7 +124,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let (kind, own) = match layout::record_of_blob(id, &entry.key) {
             None => {
                 let (secret_id, secret) = self.store.draw_secret(owner(id), step().for_store()?).await?;
-                (Sealed::Record, Some(Arc::new(open.keys.own_key(secret_id, &secret))))
+                (Sealed::Record, Some(Arc::new(open.own_key(secret_id, &secret))))
             }
             Some(record) => {
                 let read = self.store.get(&[record], Freshness::Linearizable, step().for_store()?).await?;

@@ -1,9 +1,7 @@
 //! Creation: generated or imported, root or standard.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
-use keystore::{Cond, Keystore, OpId, Revision, Txn};
+use keystore::{Cond, Keystore, OpId, Revision, SecretId, Txn};
 use tracing::debug;
 use unit_api::Command;
 
@@ -27,19 +25,19 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     pub async fn create_key(&self, call: &Call<'_>, op: OpId, new: NewKey) -> Result<KeyMetadata, KmsError> {
         let mut drawn = None;
         let outcome = self.create_within(call, op, new, &mut drawn).await;
-        if let Some(own) = drawn.filter(|_| !matches!(outcome, Err(KmsError::OutcomeUnknown(_)))) {
-            self.store.release_secret(owner(call.instance), own.id());
+        if let Some(secret) = drawn.filter(|_| !matches!(outcome, Err(KmsError::OutcomeUnknown(_)))) {
+            self.store.release_secret(owner(call.instance), secret);
         }
         outcome
     }
 
-    /// `drawn` is the key of the new key, unless it is, or may be, in use.
+    /// `drawn` is the secret of the new key, unless it is, or may be, in use.
     async fn create_within(
         &self,
         call: &Call<'_>,
         op: OpId,
         new: NewKey,
-        drawn: &mut Option<Arc<OwnKey>>,
+        drawn: &mut Option<SecretId>,
     ) -> Result<KeyMetadata, KmsError> {
         let budget = TimeBudget::new(call.deadline);
         new.check(self.now())?;
@@ -79,10 +77,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             };
             let now = self.now();
             let record = new.record(id, call.caller, now, request);
-            let own = match &drawn {
-                Some(own) => Arc::clone(own),
-                None => Arc::clone(drawn.insert(self.draw_own_key(call, budget, &view.instance).await?)),
+            // Derived again with each attempt: the instance may have a new secret.
+            let own = match *drawn {
+                Some(secret) => self.own_key(budget, &view.instance, secret).await?,
+                None => Some(self.draw_own_key(call, budget, &view.instance).await?),
             };
+            let own = own.ok_or(KmsError::InstanceNotFound(call.instance))?;
+            *drawn = Some(own.id());
             let txn = self.creation(call, op, (&view, &own), id, (&record, &blob, &names))?;
             match self.commit_listed(call, budget, (&view.instance, &view.index), txn).await? {
                 CommitOutcome::Applied => {

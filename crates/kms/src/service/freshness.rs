@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
 use keystore::{
-    Bytes, Cond, Entry, Freshness, Key as StoreKey, Keystore, MAX_PAGE_ENTRIES, Revision, Txn, Write,
+    Bytes, Cond, Entry, Freshness, Key as StoreKey, Keystore, MAX_PAGE_ENTRIES, Page, Revision, Txn, Write,
 };
 
 use super::{CommitOutcome, Kms, OpenInstance, invalid};
@@ -13,7 +13,7 @@ use crate::call::TimeBudget;
 use crate::header::Generation;
 use crate::index::{self, BUCKETS, Bucket, Item, Listed};
 use crate::record::Record;
-use crate::seal::{OwnKey, Sealed, secret_of};
+use crate::seal::{InstanceKeys, OwnKey, Sealed, secret_of};
 use crate::seen::{Before, Seen};
 use crate::{Call, InstanceHeader, InstanceId, KeyId, KmsError, RecordError, Units, layout};
 
@@ -37,7 +37,6 @@ struct Changed {
 
 /// A page of records of keys.
 pub(super) struct RecordPage {
-    pub(super) at: Revision,
     pub(super) records: Vec<PagedRecord>,
     pub(super) next: Option<StoreKey>,
 }
@@ -103,7 +102,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         for (number, entry) in numbers.iter().copied().zip(buckets) {
             let place = index::place(call.instance, number);
             let found = (&place, entry.as_ref().map(|entry| &entry.value));
-            let bucket = open.seen.bucket(number, found, &open.keys, (open.generation(), before));
+            let bucket = open.seen.bucket(number, found, open.all_keys(), (open.generation(), before));
             let bucket = bucket.map_err(|why| invalid(&place, why))?;
             view.0
                 .insert(number, BucketView { bucket, modified: entry.as_ref().map(|entry| entry.modified) });
@@ -173,11 +172,16 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     ) -> Result<CommitOutcome, KmsError> {
         let outcome = self.try_commit(txn, budget).await?;
         if matches!(outcome, CommitOutcome::Applied) {
-            let seen = self.seen(call.instance);
-            seen.note_header(header.generation);
-            self.raise_mark(call.instance, &seen);
+            self.note_header(call.instance, header);
         }
         Ok(outcome)
+    }
+
+    /// Remembers a header that was written.
+    pub(super) fn note_header(&self, id: InstanceId, header: &InstanceHeader) {
+        let seen = self.seen(id);
+        seen.note_header(header.generation);
+        self.raise_mark(id, &seen);
     }
 
     fn raise_mark(&self, id: InstanceId, seen: &Seen) {
@@ -190,11 +194,11 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     pub(super) async fn verify(
         &self,
         id: InstanceId,
-        open: &OpenInstance,
+        (open, at): (&OpenInstance, Revision),
         before: &Before,
         budget: TimeBudget,
     ) -> Result<(), KmsError> {
-        let buckets = self.listed(id, open, (0, BUCKETS - 1), None, before, budget).await?;
+        let buckets = self.listed(id, open, (0, BUCKETS - 1), at, before, budget).await?;
         let found = open.seen.unverified_mark();
         if let Some(mark) = before.mark.filter(|mark| found < *mark) {
             let place = layout::header(id);
@@ -209,38 +213,41 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         Ok(())
     }
 
-    /// The buckets from the first to the last number, at the newest revision or at `at`.
+    /// The buckets from the first to the last number, at the revision at which the instance was read.
     async fn listed(
         &self,
         id: InstanceId,
         open: &OpenInstance,
         (first, last): (u16, u16),
-        at: Option<Revision>,
+        at: Revision,
         before: &Before,
         budget: TimeBudget,
     ) -> Result<BTreeMap<u16, Arc<Bucket>>, KmsError> {
         let mut range = layout::buckets(id, first, last);
-        let (mut at, mut buckets) = (at, BTreeMap::new());
+        let mut buckets = BTreeMap::new();
         loop {
-            let (from, limit) = (range.clone(), MAX_PAGE_ENTRIES);
-            let page = self.store.scan(from, limit, at, Freshness::Linearizable, budget.for_store()?).await?;
+            let page = self.scan(range.clone(), MAX_PAGE_ENTRIES, at, budget).await?;
             for Entry { key, value, .. } in &page.entries {
                 let invalid = |why| invalid(key, why);
                 let number = layout::bucket_of(key).ok_or_else(|| invalid(RecordError::Malformed))?;
-                let found =
-                    open.seen.bucket(number, (key, Some(value)), &open.keys, (open.generation(), before));
+                let found = open.seen.bucket(
+                    number,
+                    (key, Some(value)),
+                    open.all_keys(),
+                    (open.generation(), before),
+                );
                 buckets.insert(number, found.map_err(invalid)?);
             }
             match page.next {
                 Some(next) => range.start = next,
                 None => break,
             }
-            at = Some(page.at);
         }
         // A bucket that was seen and is gone.
         for number in (first..=last).filter(|number| !buckets.contains_key(number)) {
             let place = index::place(id, number);
-            let absent = open.seen.bucket(number, (&place, None), &open.keys, (open.generation(), before));
+            let absent =
+                open.seen.bucket(number, (&place, None), open.all_keys(), (open.generation(), before));
             absent.map_err(|why| invalid(&place, why))?;
         }
         Ok(buckets)
@@ -251,23 +258,32 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         self.seen(id).before(0..BUCKETS, None)
     }
 
-    /// Reads a page of records, at the newest revision or at `at`, and checks that it is complete and new.
+    /// A page of a range at the revision at which the instance was read, so that the instance's keys open it.
+    pub(super) async fn scan(
+        &self,
+        range: Range<StoreKey>,
+        limit: usize,
+        at: Revision,
+        budget: TimeBudget,
+    ) -> Result<Page, KmsError> {
+        let (fresh, deadline) = (Freshness::Linearizable, budget.for_store()?);
+        Ok(self.store.scan(range, limit, Some(at), fresh, deadline).await?)
+    }
+
+    /// Reads a page of records at the revision at which the instance was read, and checks that it is complete and new.
     pub(super) async fn record_page(
         &self,
         call: &Call<'_>,
         budget: TimeBudget,
-        open: &OpenInstance,
+        (open, at): (&OpenInstance, Revision),
         range: Range<StoreKey>,
-        at: Option<Revision>,
         before: &Before,
     ) -> Result<RecordPage, KmsError> {
-        let limit = MAX_PAGE_ENTRIES;
-        let page =
-            self.store.scan(range.clone(), limit, at, Freshness::Linearizable, budget.for_store()?).await?;
+        let page = self.scan(range.clone(), MAX_PAGE_ENTRIES, at, budget).await?;
         let bucket = |place: &StoreKey| Item::of(place).map(|item| item.bucket());
         let first = bucket(&range.start).unwrap_or(0);
         let last = page.next.as_ref().and_then(bucket).unwrap_or(BUCKETS - 1);
-        let buckets = self.listed(call.instance, open, (first, last), Some(page.at), before, budget).await?;
+        let buckets = self.listed(call.instance, open, (first, last), at, before, budget).await?;
         let end = page.next.as_ref().unwrap_or(&range.end);
         let listed = buckets.values().flat_map(|bucket| bucket.entries()).filter_map(|(item, _)| {
             let place = layout::record(call.instance, item.record_id()?);
@@ -291,7 +307,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 records.push(PagedRecord { id, modified: entry.modified, record, own });
             }
         }
-        Ok(RecordPage { at: page.at, records, next: page.next })
+        Ok(RecordPage { records, next: page.next })
     }
 }
 
@@ -299,5 +315,10 @@ impl OpenInstance {
     /// The generation of the header.
     pub(super) fn generation(&self) -> Generation {
         self.header.generation.unwrap_or_default()
+    }
+
+    /// The keys of the instance secret, and of the previous one as long as values are under it.
+    pub(super) fn all_keys(&self) -> (&InstanceKeys, Option<&InstanceKeys>) {
+        (&self.keys, self.previous.as_deref())
     }
 }

@@ -1,17 +1,17 @@
 //! The steps of a rotation of the master key. Each step is durable and can be repeated.
 
-use std::ops::Range;
-
-use keystore::{Cond, Entry, Freshness, Key as StoreKey, Keystore, Page, Revision, Txn, Write};
+use keystore::{Cond, Entry, Key as StoreKey, Keystore, MAX_PAGE_ENTRIES, Revision, Txn, Write};
 use tracing::info;
 use unit_api::{VerificationPattern, Wkid};
 
+use super::freshness::IndexView;
 use super::{CommitOutcome, Kms, MAX_ATTEMPTS, OpenInstance, invalid};
 use crate::call::TimeBudget;
 use crate::header::reencipher_proof;
 use crate::join::join_all;
 use crate::record::BlobRecord;
 use crate::rotation::{Journal, JournalState, Position, RotationId, RotationPhase, Step, resume};
+use crate::seal::{Handover, InstanceKeys};
 use crate::{
     Call, InstanceHeader, KmsError, NextMasterKey, RecordError, RotationError, RotationStatus, UnitState,
     Units, UnitsError, ask, layout,
@@ -23,20 +23,24 @@ const BATCH: usize = 64;
 const TRIES: usize = 3;
 
 /// An instance and its journal at one revision.
-struct Rotating {
-    instance: std::sync::Arc<OpenInstance>,
-    header_at: Revision,
-    journal: Option<(Journal, Revision)>,
+pub(super) struct Rotating {
+    pub(super) instance: std::sync::Arc<OpenInstance>,
+    pub(super) header_at: Revision,
+    pub(super) at: Revision,
+    pub(super) journal: Option<(Journal, Revision)>,
 }
 
 /// The next batch of a phase.
-struct Batch {
-    conds: Vec<Cond>,
-    writes: Vec<Write>,
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) conds: Vec<Cond>,
+    pub(super) writes: Vec<Write>,
     /// Key versions that were read.
-    seen: u64,
+    pub(super) seen: u64,
     /// Start of the next batch; `None` at the end.
-    next: Option<StoreKey>,
+    pub(super) next: Option<StoreKey>,
+    /// The buckets that list what is written.
+    pub(super) index: IndexView,
 }
 
 impl<S: Keystore, U: Units> Kms<S, U> {
@@ -97,7 +101,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             }
             now.instance.check_writable()?;
             let proof = reencipher_proof(&self.units, &header.proof, new, budget).await?;
-            let total = self.count_blobs(call, budget).await?;
+            let total = self.count_blobs(call, now.at, budget).await?;
             let at = self.now().into();
             let (old, phase) = (header.pattern(), RotationPhase::ReEnciphering);
             let journal = Journal {
@@ -113,7 +117,9 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             };
             let next = Some(NextMasterKey { proof, activating: false });
             let header = InstanceHeader { next, ..header.successor() };
-            if let Some(status) = self.turn(call, budget, &now, &header, &journal).await? {
+            if let Some(status) =
+                self.turn(call, budget, &now, (&header, &now.instance.keys), &journal).await?
+            {
                 return Ok(status);
             }
         }
@@ -134,7 +140,12 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 return Ok(Some(journal.status()));
             }
             now.instance.check_writable()?;
-            let batch = self.batch(call, budget, &now.instance, journal).await?;
+            let batch = if journal.phase == RotationPhase::Finishing {
+                self.renewal_batch(call, budget, &now, journal).await?
+            } else {
+                Some(self.batch(call, budget, &now, journal).await?)
+            };
+            let Some(batch) = batch else { continue };
             let (journal, journal_at) = (journal.clone(), *journal_at);
             match self.commit_batch(call, budget, &now, (journal, journal_at), batch).await? {
                 Some(written) => return Ok(written),
@@ -185,7 +196,8 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 phase => return Err(wrong_phase(DOING, phase)),
             }
             now.instance.check_writable()?;
-            let missing = self.missing_under(call, budget, &now.instance, journal.new.wkid()).await?;
+            let missing =
+                self.missing_under(call, budget, (&now.instance, now.at), journal.new.wkid()).await?;
             if missing > 0 {
                 return Err(RotationError::Incomplete { missing });
             }
@@ -194,15 +206,17 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let header = InstanceHeader { next, ..header.successor() };
             let at = self.now().into();
             let journal = journal.clone().in_phase(RotationPhase::Activating, 0, at);
-            if let Some(status) = self.turn(call, budget, &now, &header, &journal).await? {
+            if let Some(status) =
+                self.turn(call, budget, &now, (&header, &now.instance.keys), &journal).await?
+            {
                 return Ok(status);
             }
         }
         Err(KmsError::Contended { attempts: MAX_ATTEMPTS }.into())
     }
 
-    /// Makes the new master key the instance's, when every unit that is not excluded shows it. [`Self::run_rotation`] then
-    /// removes the forms under the old one.
+    /// Makes the new master key the instance's, with a new instance secret, when every unit that is not excluded shows it.
+    /// [`Self::run_rotation`] then removes the forms under the old one and seals all records again.
     ///
     /// # Errors
     /// [`RotationError::UnitsBehind`] with the next step.
@@ -228,10 +242,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             }
             let header = &now.instance.header;
             let next = header.next.clone().ok_or_else(|| damaged(call))?;
-            let header = InstanceHeader { proof: next.proof, next: None, ..header.successor() };
-            let total = self.count_blobs(call, budget).await?;
+            let (keys, proof, handover) =
+                self.renew_secret(call, &now.instance, next.proof.pattern, budget).await?;
+            let handover = Some(handover);
+            let header = InstanceHeader { proof, next: None, handover, ..header.successor() };
+            let total = self.count_blobs(call, now.at, budget).await?;
             let journal = journal.clone().in_phase(RotationPhase::Finishing, total, self.now().into());
-            if let Some(status) = self.turn(call, budget, &now, &header, &journal).await? {
+            if let Some(status) = self.turn(call, budget, &now, (&header, &keys), &journal).await? {
                 return Ok(status);
             }
         }
@@ -255,9 +272,11 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             }
             now.instance.check_writable()?;
             let header = InstanceHeader { next: None, ..now.instance.header.successor() };
-            let total = self.count_blobs(call, budget).await?;
+            let total = self.count_blobs(call, now.at, budget).await?;
             let journal = journal.clone().in_phase(RotationPhase::Cancelling, total, self.now().into());
-            if let Some(status) = self.turn(call, budget, &now, &header, &journal).await? {
+            if let Some(status) =
+                self.turn(call, budget, &now, (&header, &now.instance.keys), &journal).await?
+            {
                 return Ok(status);
             }
         }
@@ -290,7 +309,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         if !view.instance.header.fits(journal_of) {
             return Err(invalid(&place, RecordError::Older));
         }
-        Ok(Rotating { instance: view.instance, header_at: view.header_at, journal })
+        Ok(Rotating { instance: view.instance, header_at: view.header_at, at: view.at, journal })
     }
 
     /// Writes header and journal together if both are unchanged; `None` if they are not.
@@ -299,10 +318,9 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         call: &Call<'_>,
         budget: TimeBudget,
         now: &Rotating,
-        header: &InstanceHeader,
+        (header, keys): (&InstanceHeader, &InstanceKeys),
         journal: &Journal,
     ) -> Result<Option<RotationStatus>, RotationError> {
-        let keys = &now.instance.keys;
         let (header_place, place) = (layout::header(call.instance), layout::journal(call.instance));
         let unchanged = match &now.journal {
             Some((_, at)) => Cond::Unchanged(place.clone(), *at),
@@ -328,16 +346,15 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         &self,
         call: &Call<'_>,
         budget: TimeBudget,
-        instance: &OpenInstance,
+        now: &Rotating,
         journal: &Journal,
     ) -> Result<Batch, RotationError> {
         let mut range = layout::blobs(call.instance);
         if let Some(position) = &journal.position {
             range.start = position.clone();
         }
-        let fresh = Freshness::Linearizable;
-        let deadline = budget.for_store()?;
-        let page = self.store.scan(range, BATCH, None, fresh, deadline).await.map_err(KmsError::from)?;
+        let instance = &*now.instance;
+        let page = self.scan(range, BATCH, now.at, budget).await?;
         let changed = join_all(page.entries.iter().map(|entry| async move {
             let opened = self.open_any_blob(budget, instance, entry).await?;
             // Otherwise the key was purged meanwhile.
@@ -350,8 +367,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             Ok::<_, KmsError>(changed.then_some((entry, record, own)))
         }))
         .await;
-        let mut batch =
-            Batch { conds: Vec::new(), writes: Vec::new(), seen: page.entries.len() as u64, next: page.next };
+        let mut batch = Batch { seen: page.entries.len() as u64, next: page.next, ..Batch::default() };
         for changed in changed {
             if let Some((entry, record, own)) = changed? {
                 batch.conds.push(Cond::Unchanged(entry.key.clone(), entry.modified));
@@ -406,7 +422,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         (journal, journal_at): (Journal, Revision),
         batch: Batch,
     ) -> Result<Option<Option<RotationStatus>>, RotationError> {
-        let Batch { mut conds, mut writes, seen, next } = batch;
+        let Batch { mut conds, mut writes, seen, next, index } = batch;
         let (place, at) = (layout::journal(call.instance), self.now().into());
         let phase = journal.phase;
         let after = match (&next, phase) {
@@ -425,7 +441,20 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             }
             (None, _) => None,
         };
-        conds.push(Cond::Unchanged(layout::header(call.instance), now.header_at));
+        let header_place = layout::header(call.instance);
+        // At the end of the last phase, nothing is under the previous secret any more.
+        let is_done = after.as_ref().is_some_and(|journal| journal.phase == RotationPhase::Done);
+        let header =
+            now.instance.header.handover.as_ref().filter(|handover| is_done && handover.has_previous());
+        let header = header.map(|handover| InstanceHeader {
+            handover: Some(handover.without_previous()),
+            ..now.instance.header.successor()
+        });
+        if let Some(header) = &header {
+            let value = header.encode(&header_place, &now.instance.keys).into();
+            writes.push(Write::Put { key: header_place.clone(), value, lease: None });
+        }
+        conds.push(Cond::Unchanged(header_place, now.header_at));
         conds.push(Cond::Unchanged(place.clone(), journal_at));
         writes.push(match &after {
             Some(journal) => {
@@ -435,7 +464,11 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             None => Write::Delete(place),
         });
         let txn = Txn { op: self.random_op().map_err(KmsError::from)?, conds, writes };
-        Ok(match self.try_commit(txn, budget).await? {
+        let outcome = self.commit_listed(call, budget, (&now.instance, &index), txn).await?;
+        if let (CommitOutcome::Applied, Some(header)) = (&outcome, &header) {
+            self.note_header(call.instance, header);
+        }
+        Ok(match outcome {
             CommitOutcome::Applied | CommitOutcome::Replayed => {
                 let now = after.as_ref().map(|journal| journal.phase);
                 if now != Some(phase) {
@@ -447,18 +480,16 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         })
     }
 
-    async fn count_blobs(&self, call: &Call<'_>, budget: TimeBudget) -> Result<u64, KmsError> {
+    async fn count_blobs(&self, call: &Call<'_>, at: Revision, budget: TimeBudget) -> Result<u64, KmsError> {
         let mut count = 0;
         let mut range = layout::blobs(call.instance);
-        let mut at = None;
         loop {
-            let page = self.blob_page(range.clone(), at, budget).await?;
+            let page = self.scan(range.clone(), MAX_PAGE_ENTRIES, at, budget).await?;
             count += page.entries.len() as u64;
             match page.next {
                 Some(next) => range.start = next,
                 None => return Ok(count),
             }
-            at = Some(page.at);
         }
     }
 
@@ -467,14 +498,13 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         &self,
         call: &Call<'_>,
         budget: TimeBudget,
-        instance: &OpenInstance,
+        (instance, at): (&OpenInstance, Revision),
         wkid: Wkid,
     ) -> Result<u64, KmsError> {
         let mut missing = 0;
         let mut range = layout::blobs(call.instance);
-        let mut at = None;
         loop {
-            let page = self.blob_page(range.clone(), at, budget).await?;
+            let page = self.scan(range.clone(), MAX_PAGE_ENTRIES, at, budget).await?;
             for entry in &page.entries {
                 let opened = self.open_any_blob(budget, instance, entry).await?;
                 missing += u64::from(opened.is_some_and(|(blob, _)| blob.under(wkid).is_none()));
@@ -483,19 +513,8 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 Some(next) => range.start = next,
                 None => break,
             }
-            at = Some(page.at);
         }
         Ok(missing)
-    }
-
-    async fn blob_page(
-        &self,
-        range: Range<StoreKey>,
-        at: Option<Revision>,
-        budget: TimeBudget,
-    ) -> Result<Page, KmsError> {
-        let (limit, fresh) = (keystore::MAX_PAGE_ENTRIES, Freshness::Linearizable);
-        Ok(self.store.scan(range, limit, at, fresh, budget.for_store()?).await?)
     }
 }
 
@@ -504,8 +523,9 @@ impl InstanceHeader {
     /// them is older if they are not.
     fn fits(&self, journal: Option<&Journal>) -> bool {
         let current = self.pattern();
+        let has_previous = self.handover.as_ref().is_some_and(Handover::has_previous);
         match (journal, &self.next) {
-            (None, next) => next.is_none(),
+            (None, next) => next.is_none() && !has_previous,
             (Some(journal), Some(next)) => {
                 let phase = if next.activating {
                     journal.phase == RotationPhase::Activating
@@ -517,7 +537,8 @@ impl InstanceHeader {
                     && next.proof.pattern.is_of_same_key(&journal.new)
             }
             (Some(journal), None) => match journal.phase {
-                RotationPhase::Finishing | RotationPhase::Done => current.is_of_same_key(&journal.new),
+                RotationPhase::Finishing => current.is_of_same_key(&journal.new),
+                RotationPhase::Done => current.is_of_same_key(&journal.new) && !has_previous,
                 RotationPhase::Cancelling => current.is_of_same_key(&journal.old),
                 RotationPhase::ReEnciphering | RotationPhase::ReEnciphered | RotationPhase::Activating => {
                     false
@@ -540,7 +561,7 @@ impl Rotating {
 }
 
 /// Keeps only the blob under this master key; returns whether there were others. A record without such a blob is unchanged.
-fn drop_forms(record: &mut BlobRecord, kept: Wkid) -> bool {
+pub(super) fn drop_forms(record: &mut BlobRecord, kept: Wkid) -> bool {
     match record.under(kept).map(<[u8]>::to_vec) {
         Some(blob) if record.blobs.len() > 1 => {
             record.blobs = vec![blob];

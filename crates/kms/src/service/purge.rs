@@ -51,11 +51,11 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let mut range = layout::records(call.instance);
         let mut removed = 0;
         loop {
+            let before = self.before_scan(call.instance);
             let view = self.view(call, budget, &[]).await?;
             view.instance.check_writable()?;
-            let before = self.before_scan(call.instance);
-            let from = range.clone();
-            let page = self.record_page(call, budget, &view.instance, from, None, &before).await?;
+            let (instance, from) = ((&*view.instance, view.at), range.clone());
+            let page = self.record_page(call, budget, instance, from, &before).await?;
             for PagedRecord { id, modified, record, own } in page.records {
                 let now = self.now();
                 if record.state(now, &self.options.timers).is_some() {

@@ -104,14 +104,14 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         enough: usize,
     ) -> Result<Vec<KeyMetadata>, KmsError> {
         let budget = TimeBudget::new(call.deadline);
-        let instance = self.view(call, budget, &[]).await?.instance;
-        let (now, timers) = (self.now(), &self.options.timers);
         let before = self.before_scan(call.instance);
+        let view = self.view(call, budget, &[]).await?;
+        let (now, timers) = (self.now(), &self.options.timers);
         let mut range = layout::records(call.instance);
-        let mut at = None;
         let mut keys = Vec::new();
         while keys.len() < enough {
-            let page = self.record_page(call, budget, &instance, range.clone(), at, &before).await?;
+            let page =
+                self.record_page(call, budget, (&view.instance, view.at), range.clone(), &before).await?;
             for PagedRecord { id, record, .. } in page.records {
                 let Some(state) = record.state(now, timers) else { continue };
                 if query.states.contains(state) && query.kind.is_none_or(|kind| kind == record.kind()) {
@@ -122,7 +122,6 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 Some(next) => range.start = next,
                 None => break,
             }
-            at = Some(page.at);
         }
         Ok(keys)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use keystore::{Entry, Keystore, SecretId, SecretOwner};
+use keystore::{Entry, Keystore, Secret, SecretId, SecretOwner};
 use tracing::info;
 
 use super::{Kms, OpenInstance, invalid, open_blob};
@@ -26,7 +26,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         open: &OpenInstance,
     ) -> Result<Arc<OwnKey>, KmsError> {
         let (id, secret) = self.store.draw_secret(owner(call.instance), budget.for_store()?).await?;
-        Ok(Arc::new(open.keys.own_key(id, &secret)))
+        Ok(Arc::new(open.own_key(id, &secret)))
     }
 
     /// The key of a key; `None` if its secret was erased.
@@ -37,7 +37,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         id: SecretId,
     ) -> Result<Option<Arc<OwnKey>>, KmsError> {
         let secret = self.store.secret(id, budget.for_store()?).await?;
-        Ok(secret.map(|secret| Arc::new(open.keys.own_key(id, &secret))))
+        Ok(secret.map(|secret| Arc::new(open.own_key(id, &secret))))
     }
 
     /// The key under which a value is sealed; `None` if its secret was erased.
@@ -101,5 +101,12 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             info!(instance = %id, secrets = orphans.len(), "secrets without a key were erased");
         }
         Ok(())
+    }
+}
+
+impl OpenInstance {
+    /// The key of the key that has this secret.
+    pub(super) fn own_key(&self, id: SecretId, secret: &Secret) -> OwnKey {
+        self.keys.own_key(self.previous.as_deref(), id, secret)
     }
 }

@@ -203,7 +203,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 let Some(entry) = entry else {
                     return Err(self.missing_blob(call, budget, loaded.id, name).await);
                 };
-                let blob = loaded.open_blob(&entry)?;
+                let blob = self.open_blob(budget, (&view.instance, view.header_at), loaded, &entry).await?;
                 let key = view.instance.header.serving(&blob.blobs);
                 if let Some(opened) = self.try_version(budget, key, *version, ciphertext, aad).await? {
                     return Ok(Some(opened));

@@ -169,11 +169,13 @@ pub(crate) struct Fleet {
     pub(crate) arrived: tokio::sync::watch::Sender<usize>,
 }
 
+/// Keys that are held back: one of a creation and one of a rotation. The others are those of a rotation's own steps.
+const HELD_BACK: usize = 2;
 /// More permits than are ever needed.
 const OPEN: usize = 1 << 20;
 
 impl Fleet {
-    /// Holds back every key that is generated from now on, until [`Self::let_through`].
+    /// Holds back the first keys that are generated from now on, until [`Self::let_through`].
     pub(crate) fn hold_back(&self) {
         self.gate.forget_permits(OPEN);
         self.arrived.send_replace(0);
@@ -211,8 +213,14 @@ impl Units for Fleet {
         tokio::task::yield_now().await;
         let mut outcome = unit.execute(&Variants::of(each[i].command), deadline).await;
         if matches!(variants.first.command, Command::GenerateKey { .. }) {
-            self.arrived.send_modify(|arrived| *arrived += 1);
-            drop(self.gate.acquire().await.unwrap());
+            let mut number = 0;
+            self.arrived.send_modify(|arrived| {
+                *arrived += 1;
+                number = *arrived;
+            });
+            if number <= HELD_BACK {
+                drop(self.gate.acquire().await.unwrap());
+            }
         }
         // A unit that has rotated since then only costs another copy.
         let mismatch = UnitsError::Refused(UnitError::WkidMismatch.into());
