@@ -54,7 +54,7 @@ impl ProcessProtection {
 ///
 /// Memory is locked only where no limit applies: under a limit, an allocation of a locked process fails as soon as it has
 /// mapped that much, and most of what a process maps never holds a secret. The limit itself is raised to what is
-/// permitted, for [`lock_in_memory`]. Pages are locked when they are first used, so that a process does not grow.
+/// permitted, for `lock_in_memory`. Pages are locked when they are first used, so that a process does not grow.
 ///
 /// Sources: prctl(2), `PR_SET_DUMPABLE`; getrlimit(2), `RLIMIT_CORE` and `RLIMIT_MEMLOCK`; mlock(2).
 pub fn protect_process() -> ProcessProtection {
