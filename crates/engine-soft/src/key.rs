@@ -62,6 +62,17 @@ impl SoftKey {
         Ok(Self { spec: *spec, origin, value, cipher: None })
     }
 
+    /// A key with this value.
+    pub(crate) fn copied(spec: &KeySpec, origin: Origin, value: &[u8]) -> Result<Self, EngineError> {
+        Self::new(spec, origin, |to| {
+            if to.len() != value.len() {
+                return Err(EngineError::KeySizeRange);
+            }
+            to.copy_from_slice(value);
+            Ok(())
+        })
+    }
+
     /// Runs `with` on the value.
     pub(crate) fn expose<T>(&self, with: impl FnOnce(&[u8]) -> T) -> T {
         let mut bytes = Zeroizing::new([[0; 8]; MAX_KEY_LEN / 8]);

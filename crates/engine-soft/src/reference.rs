@@ -72,10 +72,7 @@ impl ReferenceKeys {
         let valid = declassify(key_len.ct_eq(&u32::from(spec.key_len)));
         let value = buffer.get(..spec.len()).filter(|_| valid);
         let value = value.ok_or(EngineError::ReferenceInvalid)?;
-        SoftKey::new(&spec, origin, |to| {
-            to.copy_from_slice(value);
-            Ok(())
-        })
+        SoftKey::copied(&spec, origin, value)
     }
 }
 

@@ -78,10 +78,7 @@ impl<R: TryCryptoRng, const KEYS: usize> SoftEngine<R, KEYS> {
         let mut keys = KeyTable::new();
         let spec = KeySpec::aes(32, KeyUses::ENCRYPT.with(KeyUses::DECRYPT));
         let value = secret.derive(b"device key")?;
-        let device_key = SoftKey::new(&spec, Origin::Device, |to| {
-            to.copy_from_slice(&*value);
-            Ok(())
-        })?;
+        let device_key = SoftKey::copied(&spec, Origin::Device, &*value)?;
         let device_key = keys.insert(device_key)?;
         Ok(Self {
             random: ReseedingDrbg::new(entropy),
@@ -327,10 +324,7 @@ impl<R: TryCryptoRng, const KEYS: usize> Engine for SoftEngine<R, KEYS> {
             return Err(EngineError::WrappedKeyInvalid);
         }
         let value = buffer.get(..spec.len()).ok_or(EngineError::WrappedKeyInvalid)?;
-        let key = SoftKey::new(spec, Origin::User, |to| {
-            to.copy_from_slice(value);
-            Ok(())
-        })?;
+        let key = SoftKey::copied(spec, Origin::User, value)?;
         self.keys.insert(key)
     }
 

@@ -85,7 +85,7 @@ impl<'o> Writer<'o> {
     /// A non-negative integer, given big-endian with any number of leading zeros.
     pub(crate) fn unsigned(&mut self, number: &[u8]) -> Result<(), BufferTooSmall> {
         let zeros = number.iter().take_while(|byte| **byte == 0).count();
-        let (_, digits) = number.split_at(zeros);
+        let digits = number.get(zeros..).unwrap_or_default();
         self.element(Tag::INTEGER, |w| {
             w.bytes(digits)?;
             // Zero has one digit. A set top bit would be a sign.
@@ -100,7 +100,7 @@ impl<'o> Writer<'o> {
         } else {
             let bytes = len.to_be_bytes();
             let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-            let (_, digits) = bytes.split_at(zeros);
+            let digits = bytes.get(zeros..).unwrap_or_default();
             self.bytes(digits)?;
             self.bytes(&[0x80 | digits.len() as u8])?;
         }

@@ -54,7 +54,8 @@ impl AuditLog {
     /// Writes the chain from record `first`, or from the oldest kept record, to the start of `out`.
     pub(crate) fn write_chain<'o>(&self, first: u64, out: &'o mut [u8]) -> Result<&'o [u8], UnitError> {
         let oldest = self.last.saturating_sub(MAX_AUDIT_RECORDS as u64) + 1;
-        let first = first.clamp(oldest, self.last.saturating_add(1));
+        // Not `clamp`, which panics if the bounds are the wrong way round.
+        let first = first.max(oldest).min(self.last.saturating_add(1));
         let before = self.bytes_of(oldest..first).fold(self.before, |hash, bytes| link(&hash, bytes));
         let records = self.bytes_of(first..self.last.saturating_add(1));
         let records = records.filter_map(|bytes| AuditRecord::from_bytes(bytes).ok());

@@ -34,8 +34,9 @@ struct Memory([([u8; MAX_SLOT_LEN], usize); 2]);
 impl Storage for Memory {
     fn read(&mut self, slot: Slot, content: &mut [u8]) -> Result<usize, StorageFailed> {
         let (kept, len) = &self.0[slot as usize];
-        content.get_mut(..*len).ok_or(StorageFailed)?.copy_from_slice(&kept[..*len]);
-        Ok(*len)
+        let kept = kept.get(..*len).ok_or(StorageFailed)?;
+        content.get_mut(..kept.len()).ok_or(StorageFailed)?.copy_from_slice(kept);
+        Ok(kept.len())
     }
 
     fn write(&mut self, slot: Slot, content: &[u8]) -> Result<(), StorageFailed> {
