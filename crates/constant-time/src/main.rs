@@ -30,17 +30,26 @@ mod canaries;
 mod engine_soft;
 mod harness;
 mod key_wrap;
+mod tke_crypto;
 mod unit_core;
+mod wire;
 
 use harness::Case;
 use std::process::ExitCode;
 
 /// Every case. Names are unique; those of canaries begin with `canary_`.
 fn cases() -> Vec<Case> {
-    [canaries::cases(), key_wrap::cases(), engine_soft::cases(), unit_core::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        canaries::cases(),
+        key_wrap::cases(),
+        wire::cases(),
+        engine_soft::cases(),
+        tke_crypto::cases(),
+        unit_core::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn main() -> ExitCode {

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::error::Error;
-use subtle::{Choice, ConditionallySelectable, ConstantTimeLess};
 use zeroize::Zeroizing;
 
 /// The message of `error`, then the message of each cause, separated by `: `.
@@ -114,13 +113,20 @@ fn decode_into(text: &str, bytes: &mut [u8]) -> bool {
     if pairs.len() != bytes.len() || !rest.is_empty() {
         return false;
     }
-    let mut all_valid = Choice::from(1);
+    let mut all_valid = 0xff;
     for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
         let ((high, high_valid), (low, low_valid)) = (decode_digit(*high), decode_digit(*low));
         *byte = high << 4 | low;
         all_valid &= high_valid & low_valid;
     }
-    all_valid.into()
+    all_valid != 0
+}
+
+/// `0xff` if `low ≤ byte ≤ high`, else 0, without a branch. Compilers turn a selection between two values into one.
+pub(crate) const fn in_range(byte: u8, low: u8, high: u8) -> u8 {
+    let above = (byte as i16) - (low as i16);
+    let below = (high as i16) - (byte as i16);
+    !(((above | below) >> 8) as u8)
 }
 
 fn push_hex(text: &mut String, bytes: &[u8]) {
@@ -130,20 +136,20 @@ fn push_hex(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// The value of a digit, and whether the character is one.
-fn decode_digit(digit: u8) -> (u8, Choice) {
-    let decimal = digit.wrapping_sub(b'0');
-    let letter = (digit | 0x20).wrapping_sub(b'a');
-    let (is_decimal, is_letter) = (decimal.ct_lt(&10), letter.ct_lt(&6));
-    let value = u8::conditional_select(&0, &decimal, is_decimal)
-        | u8::conditional_select(&0, &letter.wrapping_add(10), is_letter);
+/// The value of a digit, and `0xff` if the character is one, else 0.
+const fn decode_digit(digit: u8) -> (u8, u8) {
+    let lower = digit | 0x20;
+    let (is_decimal, is_letter) = (in_range(digit, b'0', b'9'), in_range(lower, b'a', b'f'));
+    let value = is_decimal & digit.wrapping_sub(b'0') | is_letter & lower.wrapping_sub(b'a').wrapping_add(10);
     (value, is_decimal | is_letter)
 }
 
 /// The lower-case digit of a value below 16.
-fn encode_digit(value: u8) -> char {
-    let letter = value.wrapping_add(b'a' - 10);
-    u8::conditional_select(&letter, &value.wrapping_add(b'0'), value.ct_lt(&10)).into()
+const fn encode_digit(value: u8) -> char {
+    let digit = in_range(value, 0, 9) & value.wrapping_add(b'0')
+        | in_range(value, 10, 15) & value.wrapping_add(b'a' - 10);
+    // ASCII for the compiler, too, so that a string does not ask how long the character is.
+    (digit & 0x7f) as char
 }
 
 #[cfg(test)]
@@ -158,7 +164,7 @@ mod tests {
         for byte in 0..=u8::MAX {
             let (value, valid) = decode_digit(byte);
             let expected = char::from(byte).to_digit(16);
-            assert_eq!(bool::from(valid), expected.is_some(), "{byte}");
+            assert_eq!(valid, if expected.is_some() { 0xff } else { 0 }, "{byte}");
             assert_eq!(u32::from(value), expected.unwrap_or(0), "{byte}");
         }
     }
