@@ -7,10 +7,12 @@
 mod apt;
 mod bench;
 mod ct;
+mod dist;
 mod fuzz;
 mod lint;
 mod no_std;
 mod shell;
+mod supply_chain;
 mod test;
 mod tidy;
 mod tools;
@@ -23,12 +25,15 @@ cargo xtask <chore>
 
   test     install what the tests need, run every test and proof, print a summary (`cargo xtask test --only SUITE` for a part)
   check    `lint`, then `test`
-  lint     format, clippy, documentation, and rules of the workspace such as layer arrows and leftovers
+  lint     format, clippy, documentation, dependencies, and rules of the workspace such as layer arrows and leftovers
   tidy     the rules of the workspace alone, which take a second
+  deps     licences, sources, versions and known weaknesses of dependencies alone
   no-std   link a crypto unit into an image without std or allocator and run it
   ct       the constant-time gate: secrets undefined under valgrind, both AES back ends
   fuzz     random bytes at every decoder (`cargo xtask fuzz TARGET --minutes N` for one); needs nightly and cargo-fuzz
   bench    every benchmark (`cargo xtask bench NAME` for one)
+  dist     build a release: archive, bill of materials and checksums in target/dist
+  advisories  copy what RustSec's database says of our dependencies (`--from FOLDER-OR-URL` for another place)
 
 suites of `test`:
 ";
@@ -41,9 +46,12 @@ fn main() -> ExitCode {
         ["check"] => check(),
         ["lint"] => lint::run(),
         ["tidy"] => tidy::run().map(|()| true),
+        ["deps"] => supply_chain::check().map(|()| true),
         ["no-std"] => no_std::run(),
         ["ct"] => ct::run(),
         ["fuzz", rest @ ..] => fuzz::run(rest).map(|()| true),
+        ["dist"] => dist::run().map(|()| true),
+        ["advisories", rest @ ..] => supply_chain::refresh(rest).map(|()| true),
         ["bench", rest @ ..] => bench::run(rest).map(|()| true),
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}{}", test::listed());

@@ -88,13 +88,16 @@ fn proofs(wanted: &[Suite], tools: &Tools) -> Vec<Part> {
     if wanted.contains(&Suite::ConstantTime) {
         parts.push(timed(Suite::ConstantTime.name(), |part| ct::check(part, tools)).0);
     }
+    if wanted.contains(&Suite::KatRelease) {
+        parts.push(timed(Suite::KatRelease.name(), kat_release).0);
+    }
     parts
 }
 
 /// Runs a suite of tests; nothing for proofs.
 fn tests(suite: Suite, binaries: &[Binary], tools: &Tools) -> Option<Part> {
     let run: &dyn Fn(&mut Part) -> Outcome = match suite {
-        Suite::NoStd | Suite::ConstantTime => return None,
+        Suite::NoStd | Suite::ConstantTime | Suite::KatRelease => return None,
         Suite::Docs => &|part| documentation(part),
         Suite::E2eTokens => &|part| {
             // Absent tokens make each of them skip itself.
@@ -167,6 +170,22 @@ fn skip_record() -> Outcome<PathBuf> {
     match fs::remove_file(&path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
         _ => Ok(path),
+    }
+}
+
+/// Known answers and self-tests once more, optimised as a release is: an optimiser can break what a debug build does well.
+fn kat_release(part: &mut Part) {
+    let mut command = cargo(&["test", "--release", "--locked", "--tests", "--no-fail-fast"]);
+    for package in suites::WITH_KNOWN_ANSWERS {
+        command.args(["--package", package]);
+    }
+    command.env("CARGO_TARGET_DIR", shell::target_dir().join("kat-release"));
+    command.args(["--", "kat_", "self_test_"]);
+    eprintln!("\n$ {}", shell::shown(&command));
+    match libtest::run("known answers in the release profile", &mut command) {
+        Ok(counts) if counts.passed == 0 => part.fail("no known answer was checked in the release profile"),
+        Ok(counts) => add(part, "release", counts),
+        Err(error) => part.fail(format!("known answers in the release profile could not run: {error}")),
     }
 }
 

@@ -11,10 +11,11 @@ pub(super) enum Suite {
     E2eTokens,
     NoStd,
     ConstantTime,
+    KatRelease,
 }
 
 /// Every suite in the order in which they run: its name and what it covers.
-pub(super) const SUITES: [(Suite, &str, &str); 8] = [
+pub(super) const SUITES: [(Suite, &str, &str); 9] = [
     (
         Suite::Ring,
         "ring",
@@ -27,10 +28,14 @@ pub(super) const SUITES: [(Suite, &str, &str); 8] = [
     (Suite::E2eTokens, "e2e-tokens", "some of the end-to-end tests again, every unit on a SoftHSM token"),
     (Suite::NoStd, "no-std", "the proof that a crypto unit needs neither std nor an allocator"),
     (Suite::ConstantTime, "ct", "the constant-time gate"),
+    (Suite::KatRelease, "kat-release", "known answers and self-tests again, compiled as for a release"),
 ];
 
 /// Crates of the suite `ring`.
 const RING: [&str; 6] = ["engine", "key-wrap", "engine-soft", "tke-crypto", "unit-api", "unit-core"];
+
+/// Crates with known answers that need neither a token nor a network.
+pub(super) const WITH_KNOWN_ANSWERS: [&str; 4] = ["key-wrap", "engine-soft", "tke-crypto", "unit-core"];
 
 /// Name of the end-to-end tests' binary.
 pub(super) const E2E: &str = "e2e";
@@ -60,7 +65,7 @@ impl Suite {
 
     /// Whether it consists of test binaries that cargo builds.
     pub(super) fn has_binaries(self) -> bool {
-        !matches!(self, Self::Docs | Self::NoStd | Self::ConstantTime)
+        !matches!(self, Self::Docs | Self::NoStd | Self::ConstantTime | Self::KatRelease)
     }
 }
 
