@@ -1,6 +1,6 @@
 //! The software engine: every method of the port that handles a secret.
 
-use crate::harness::{Case, public, secret};
+use crate::harness::{Case, public, secret, set_up};
 use ::engine_soft::{DeviceSecret, SoftEngine};
 use engine::{
     Algorithm, CipherMechanism, Engine, EngineError, KeyHandle, KeyPart, KeySpec, KeyUses, MacMechanism,
@@ -54,7 +54,12 @@ impl TryCryptoRng for SecretEntropy {}
 
 /// An engine whose device secret and entropy are secret.
 fn engine() -> Box<dyn Engine> {
-    Box::new(SoftEngine::<_, 8>::new(&DeviceSecret::new(secret([3; 32])), SecretEntropy::default()).unwrap())
+    // It makes its attestation key, whose cases are in `tke_crypto`.
+    set_up(|| -> Box<dyn Engine> {
+        Box::new(
+            SoftEngine::<_, 8>::new(&DeviceSecret::new(secret([3; 32])), SecretEntropy::default()).unwrap(),
+        )
+    })
 }
 
 pub(crate) const fn spec(algorithm: Algorithm, key_len: u16) -> KeySpec {

@@ -62,7 +62,9 @@ const OTHER_PARTS: [[u8; 32]; 2] = [[0x11; 32], [0x2f; 32]];
 pub(crate) type UnitEngine = FixedAttestation<SoftEngine<SecretEntropy, 16>>;
 
 pub(crate) fn engine() -> UnitEngine {
-    let engine = SoftEngine::new(&DeviceSecret::new(secret([3; 32])), SecretEntropy::default()).unwrap();
+    // It makes its attestation key, whose cases are in `tke_crypto`.
+    let engine =
+        set_up(|| SoftEngine::new(&DeviceSecret::new(secret([3; 32])), SecretEntropy::default()).unwrap());
     FixedAttestation::new(engine, &fixed_key().0)
 }
 
