@@ -6,8 +6,8 @@ use crate::error::{CallError, Fault, OpenError, short_text};
 use crate::objects::reference::ObjectId;
 use crate::objects::{
     CallContext, DEVICE_KEY_SPEC, DeviceKeyMode, KeyEntry, KeyObjects, KeyOrigin, KeyTable, ObjectUsage,
-    Profile, TokenAttestationKey, derived_keys, digest_key, ensure_device_key, find_device_key, persistence,
-    template,
+    Profile, TokenAttestationKey, derived_keys, digest_key, ensure_device_key, find_device_key,
+    find_state_key, persistence, template,
 };
 use crate::probe::Probe;
 use crate::random;
@@ -310,8 +310,12 @@ impl Pkcs11Engine {
 fn reload_key(call: &CallContext<'_>, entry: &KeyEntry, id: ObjectId) -> Result<KeyObjects, CallError> {
     let found = match (entry.origin, &entry.carried) {
         (KeyOrigin::Device, _) => {
-            let device_key = find_device_key(call.session, call.unit_name, call.profile)?;
-            return Ok(KeyObjects::single(device_key.ok_or(EngineError::DeviceRemoved)?));
+            let found = match id.to_state_key() {
+                None => find_device_key(call.session, call.unit_name, call.profile)?,
+                Some(id) => find_state_key(call.session, call.unit_name, call.profile, &id)?,
+            };
+            // The token is not there, or another one is.
+            return Ok(KeyObjects::single(found.ok_or(EngineError::DeviceRemoved)?));
         }
         (KeyOrigin::Derived, Some(carried)) => match derived_keys::load(call, id, &entry.spec, carried) {
             Err(CallError::Engine(EngineError::KeyUnextractable | EngineError::ReferenceInvalid)) => None,

@@ -170,6 +170,63 @@ fn attack_a_planted_device_key_is_refused() {
 }
 
 #[test]
+fn attack_a_planted_state_key_is_refused() {
+    on_softhsm("attack_a_planted_state_key_is_refused", |softhsm| {
+        let mut engine = open_engine(softhsm, DeviceKeyMode::CreateIfMissing);
+        let id = engine.create_state_key().unwrap();
+        let others = [engine.create_state_key().unwrap(), engine.create_state_key().unwrap()];
+        engine.destroy_state_keys_but(&[id]).unwrap();
+        drop(engine);
+        let attacker = Attacker::log_in(softhsm);
+        let (object, own) = own(&attacker, "state key");
+        let id_attribute = own.iter().find(|it| it.attribute_type() == AttributeType::Id).unwrap().clone();
+        attacker.session.destroy_object(object).unwrap();
+        attacker.log_out();
+        let mut all = one_wrong_attribute(&own);
+        all.push(Planted::with(Attribute::Modifiable(true)));
+        all.push(Planted::with(Attribute::Copyable(true)));
+        all.push(Planted::imported("CKA_LOCAL"));
+        for planted in all {
+            let attacker = Attacker::log_in(softhsm);
+            plant(&attacker, &own, &planted);
+            attacker.log_out();
+            let (token, events) = softhsm.token();
+            let mut engine = Pkcs11Engine::open(&token, "unit", DeviceKeyMode::MustExist).unwrap();
+            assert_eq!(engine.state_key(&id), Err(EngineError::ReferenceInvalid), "{}", planted.named);
+            assert_eq!(events.take(), [TokenEvent::ObjectRefused(attribute("state key", planted.named))]);
+            assert_eq!(engine.state_key(&others[0]), Err(EngineError::ReferenceInvalid));
+            drop((engine, token));
+            let attacker = Attacker::log_in(softhsm);
+            for object in attacker.session.find_objects(std::slice::from_ref(&id_attribute)).unwrap() {
+                attacker.session.destroy_object(object).unwrap();
+            }
+            attacker.log_out();
+        }
+    });
+}
+
+/// A unit whose device key is missing is known by its state key: a renewal was interrupted.
+#[test]
+fn an_interrupted_renewal_of_the_device_key_is_completed() {
+    on_softhsm("an_interrupted_renewal_of_the_device_key_is_completed", |softhsm| {
+        stopped_unit(softhsm);
+        let attacker = Attacker::log_in(softhsm);
+        let (object, _) = own(&attacker, "device key");
+        attacker.session.destroy_object(object).unwrap();
+        attacker.log_out();
+        drop(open_engine(softhsm, DeviceKeyMode::MustExist));
+        let attacker = Attacker::log_in(softhsm);
+        for role in ["device key", "state key"] {
+            let (object, _) = own(&attacker, role);
+            attacker.session.destroy_object(object).unwrap();
+        }
+        attacker.log_out();
+        let refused = Pkcs11Engine::open(&softhsm.token().0, "unit", DeviceKeyMode::MustExist);
+        assert!(matches!(refused, Err(OpenError::DeviceKeyMissing { .. })));
+    });
+}
+
+#[test]
 fn attack_a_second_device_key_is_refused() {
     on_softhsm("attack_a_second_device_key_is_refused", |softhsm| {
         stopped_unit(softhsm);

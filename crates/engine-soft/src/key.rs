@@ -20,7 +20,7 @@ pub(crate) enum Origin {
     Master = 1,
     /// Derived from a master key; may wrap any key.
     Derived = 2,
-    /// The device key, which exists as long as the engine.
+    /// The device key, or a state key.
     Device = 3,
 }
 

@@ -1,11 +1,12 @@
 //! An [`Engine`](engine::Engine) in software: for laptops, CI and firmware.
 //!
 //! [`SoftEngine`] keeps its keys in a table of fixed size; it needs no heap and no operating system. Its inputs are a
-//! [`DeviceSecret`], which makes it the same device after a restart, and a source of entropy: any
-//! [`rand_core::TryCryptoRng`]. Random bits come from a [`ReseedingDrbg`] over that source.
+//! [`DeviceSecret`], which makes it the same device after a restart, a source of entropy: any
+//! [`rand_core::TryCryptoRng`], and a [`StateKeyStore`], in which state keys can be erased. Random bits come from a
+//! [`ReseedingDrbg`] over that source.
 //!
-//! What it deliberately does not do: protect its memory from other readers, store anything, or know blobs, registers and
-//! administrators.
+//! What it deliberately does not do: protect its memory from other readers, store anything but the secrets of state keys,
+//! or know blobs, registers and administrators.
 //!
 //! Invariants:
 //! - Key bytes are in the table and in buffers of the current call. Both are wiped: a buffer at the end of the call, an entry
@@ -35,6 +36,7 @@ mod mac;
 mod reference;
 mod reseeding_drbg;
 mod soft_engine;
+mod state_keys;
 mod symmetric;
 mod table;
 
@@ -42,3 +44,7 @@ pub use device::DeviceSecret;
 pub use drbg::{CtrDrbg, DrbgError, DrbgSeed};
 pub use reseeding_drbg::{ReseedingDrbg, ReseedingError};
 pub use soft_engine::{DEFAULT_KEYS, SoftEngine};
+pub use state_keys::{
+    STATE_KEY_PLACES, STATE_KEY_RECORD_LEN, StateKeyRecord, StateKeyStore, StateKeyStoreFailed,
+    VolatileStateKeys,
+};

@@ -8,19 +8,20 @@ use crate::key::{self, Origin, SoftKey};
 use crate::mac::{self, cmac, hmac_sha256};
 use crate::reference::ReferenceKeys;
 use crate::reseeding_drbg::ReseedingDrbg;
+use crate::state_keys::{StateKeyStore, StateKeys, VolatileStateKeys};
 use crate::symmetric::{self, Cipher};
 use crate::table::KeyTable;
 use core::fmt;
 use engine::{
     ATTESTATION_SIGNATURE_LEN, Algorithm, AttestationKey, CipherMechanism, DigestMechanism, Engine,
     EngineError, KEY_PART_LEN, KeyHandle, KeyPart, KeySpec, KeyUses, MAX_KEY_LEN, MacMechanism, Mechanism,
-    MechanismInfo, SHA256_LEN, WrapMechanism, declassify,
+    MechanismInfo, SHA256_LEN, StateKeyId, WrapMechanism, declassify,
 };
 use rand_core::TryCryptoRng;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// Default capacity of a [`SoftEngine`] in keys, the device key included.
+/// Default capacity of a [`SoftEngine`] in keys, the device key and state keys included.
 pub const DEFAULT_KEYS: usize = 64;
 
 /// The mechanisms of each family.
@@ -57,34 +58,46 @@ const fn concat<const N: usize>(mut families: &[&[MechanismInfo]]) -> [Mechanism
     all
 }
 
-/// An engine in software with room for `KEYS` keys, the device key included; `R` is its source of entropy.
-pub struct SoftEngine<R, const KEYS: usize = DEFAULT_KEYS> {
+/// An engine in software with room for `KEYS` keys, the device key and state keys included; `R` is its source of entropy,
+/// `S` keeps the secrets of its state keys.
+pub struct SoftEngine<R, const KEYS: usize = DEFAULT_KEYS, S = VolatileStateKeys> {
     random: ReseedingDrbg<R>,
     references: ReferenceKeys,
     device_key: KeyHandle,
     attestation_key: SoftAttestationKey,
+    state_keys: StateKeys<S>,
     keys: KeyTable<KEYS>,
 }
 
 impl<R: TryCryptoRng, const KEYS: usize> SoftEngine<R, KEYS> {
-    /// The engine of the device whose secret this is.
+    /// The engine of the device whose secret this is, with state keys that end with the engine. As
+    /// [`SoftEngine::with_state_keys`] otherwise.
+    ///
+    /// # Errors
+    /// Only for a defect of this crate; no argument causes one.
+    pub fn new(secret: &DeviceSecret, entropy: R) -> Result<Self, EngineError> {
+        Self::with_state_keys(secret, entropy, VolatileStateKeys::default())
+    }
+}
+
+impl<R: TryCryptoRng, const KEYS: usize, S: StateKeyStore> SoftEngine<R, KEYS, S> {
+    /// The engine of the device whose secret this is, with the places of its state keys.
     ///
     /// `entropy` gives full entropy: a hardware source in firmware, `getrandom::SysRng` in a process, a seeded
     /// [`CtrDrbg`](crate::CtrDrbg) in a test. It is first asked when random bits are needed.
     ///
     /// # Errors
-    /// Only for a defect of this crate; no argument causes one.
-    pub fn new(secret: &DeviceSecret, entropy: R) -> Result<Self, EngineError> {
+    /// [`EngineError::StorageFailed`] if the places cannot be read.
+    pub fn with_state_keys(secret: &DeviceSecret, entropy: R, store: S) -> Result<Self, EngineError> {
         let mut keys = KeyTable::new();
-        let spec = KeySpec::aes(32, KeyUses::ENCRYPT.with(KeyUses::DECRYPT));
-        let value = secret.derive(b"device key")?;
-        let device_key = SoftKey::copied(&spec, Origin::Device, &*value)?;
-        let device_key = keys.insert(device_key)?;
+        let mut state_keys = StateKeys::new(secret, store)?;
+        let device_key = keys.insert(state_keys.device_key(secret)?)?;
         Ok(Self {
             random: ReseedingDrbg::new(entropy),
             references: ReferenceKeys::new(secret)?,
             device_key,
             attestation_key: SoftAttestationKey::new(secret)?,
+            state_keys,
             keys,
         })
     }
@@ -140,7 +153,7 @@ fn or_zero<T>(
     result
 }
 
-impl<R: TryCryptoRng, const KEYS: usize> Engine for SoftEngine<R, KEYS> {
+impl<R: TryCryptoRng, const KEYS: usize, S: StateKeyStore> Engine for SoftEngine<R, KEYS, S> {
     fn mechanisms(&self) -> &[MechanismInfo] {
         &MECHANISMS
     }
@@ -232,7 +245,7 @@ impl<R: TryCryptoRng, const KEYS: usize> Engine for SoftEngine<R, KEYS> {
     }
 
     fn destroy_key(&mut self, key: KeyHandle) -> Result<(), EngineError> {
-        if key == self.device_key {
+        if self.keys.key(key)?.origin == Origin::Device {
             return Err(EngineError::KeyFunctionNotPermitted);
         }
         self.keys.remove(key)
@@ -277,6 +290,28 @@ impl<R: TryCryptoRng, const KEYS: usize> Engine for SoftEngine<R, KEYS> {
     ) -> Result<(), EngineError> {
         self.attestation_key.sign(message, signature);
         Ok(())
+    }
+
+    fn renew_device_key(&mut self) -> Result<(), EngineError> {
+        let random = &mut self.random;
+        let renewed =
+            self.state_keys.renew_device_key(|to| random.fill(to).map_err(|_| EngineError::RandomFailed))?;
+        self.keys.remove(self.device_key)?;
+        self.device_key = self.keys.insert(renewed)?;
+        Ok(())
+    }
+
+    fn create_state_key(&mut self) -> Result<StateKeyId, EngineError> {
+        let random = &mut self.random;
+        self.state_keys.create(|to| random.fill(to).map_err(|_| EngineError::RandomFailed))
+    }
+
+    fn state_key(&mut self, id: &StateKeyId) -> Result<KeyHandle, EngineError> {
+        self.state_keys.load(id, &mut self.keys)
+    }
+
+    fn destroy_state_keys_but(&mut self, kept: &[StateKeyId]) -> Result<(), EngineError> {
+        self.state_keys.destroy_all_but(kept, &mut self.keys)
     }
 
     fn wrap_key(
@@ -380,7 +415,7 @@ impl<R: TryCryptoRng, const KEYS: usize> Engine for SoftEngine<R, KEYS> {
     }
 }
 
-impl<R, const KEYS: usize> fmt::Debug for SoftEngine<R, KEYS> {
+impl<R, const KEYS: usize, S> fmt::Debug for SoftEngine<R, KEYS, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SoftEngine")
     }

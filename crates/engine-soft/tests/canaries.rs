@@ -3,7 +3,7 @@
 use engine::conformance::LAWS;
 use engine::{
     ATTESTATION_SIGNATURE_LEN, CipherMechanism, Engine, EngineError, KeyHandle, KeyPart, KeySpec, KeyUses,
-    MacMechanism, SHA256_LEN, WrapMechanism,
+    MacMechanism, SHA256_LEN, StateKeyId, WrapMechanism,
 };
 use engine_soft::{CtrDrbg, DeviceSecret, SoftEngine};
 use rand_core::SeedableRng;
@@ -36,9 +36,12 @@ enum Fault {
     SignIgnoresUses,
     VerifyTakesTruncated,
     VerifyTakesAnything,
+    StateKeysAreOne,
+    StateKeysStay,
+    RenewKeepsDeviceKey,
 }
 
-const FAULTS: [Fault; 23] = [
+const FAULTS: [Fault; 26] = [
     Fault::AttestsOneMessage,
     Fault::RandomRepeats,
     Fault::RandomStopsEarly,
@@ -62,6 +65,9 @@ const FAULTS: [Fault; 23] = [
     Fault::SignIgnoresUses,
     Fault::VerifyTakesTruncated,
     Fault::VerifyTakesAnything,
+    Fault::StateKeysAreOne,
+    Fault::StateKeysStay,
+    Fault::RenewKeepsDeviceKey,
 ];
 
 /// A sound engine with one fault.
@@ -69,6 +75,7 @@ struct Faulty<E> {
     sound: E,
     fault: Fault,
     forgetful: bool,
+    first_state_key: Option<StateKeyId>,
 }
 
 impl<E> Faulty<E> {
@@ -92,7 +99,7 @@ impl<E> Faulty<E> {
 
 impl<E: Engine> Engine for Faulty<E> {
     engine::forward_engine!(self => self.sound;
-        mechanisms, generate_key, persist_key, forget_key, device_key, attestation_key, encrypt, sign, digest
+        mechanisms, generate_key, persist_key, forget_key, device_key, attestation_key, state_key, encrypt, sign, digest
     );
 
     fn attest(
@@ -102,6 +109,25 @@ impl<E: Engine> Engine for Faulty<E> {
     ) -> Result<(), EngineError> {
         let message = if self.has(Fault::AttestsOneMessage) { b"answer" } else { message };
         self.sound.attest(message, signature)
+    }
+
+    fn renew_device_key(&mut self) -> Result<(), EngineError> {
+        if self.has(Fault::RenewKeepsDeviceKey) { Ok(()) } else { self.sound.renew_device_key() }
+    }
+
+    fn create_state_key(&mut self) -> Result<StateKeyId, EngineError> {
+        match self.first_state_key {
+            Some(first) if self.has(Fault::StateKeysAreOne) => Ok(first),
+            _ => {
+                let id = self.sound.create_state_key()?;
+                self.first_state_key = Some(id);
+                Ok(id)
+            }
+        }
+    }
+
+    fn destroy_state_keys_but(&mut self, kept: &[StateKeyId]) -> Result<(), EngineError> {
+        if self.has(Fault::StateKeysStay) { Ok(()) } else { self.sound.destroy_state_keys_but(kept) }
     }
 
     fn random(&mut self, out: &mut [u8]) -> Result<(), EngineError> {
@@ -265,7 +291,10 @@ fn broken_laws(fault: Fault) -> usize {
     let mut entropy = CtrDrbg::seed_from_u64(1);
     let broken = LAWS.iter().filter(|law| {
         let sound = SoftEngine::<_>::new(&DeviceSecret::new([1; 32]), &mut entropy).unwrap();
-        catch_unwind(AssertUnwindSafe(|| law.check(&mut Faulty { sound, fault, forgetful: false }))).is_err()
+        catch_unwind(AssertUnwindSafe(|| {
+            law.check(&mut Faulty { sound, fault, forgetful: false, first_state_key: None })
+        }))
+        .is_err()
     });
     broken.count()
 }

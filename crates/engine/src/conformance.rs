@@ -20,6 +20,7 @@ mod keys;
 mod macs;
 mod master_keys;
 mod persistence;
+mod state_keys;
 mod support;
 mod vectors;
 mod wrapping;
@@ -108,4 +109,7 @@ laws![
     persistence::a_damaged_reference_is_refused,
     persistence::keys_of_unnamed_references_are_forgotten,
     persistence::a_short_buffer_is_refused_and_zeroed,
+    state_keys::a_state_key_seals_until_it_is_destroyed,
+    state_keys::a_state_key_stays_and_encrypts_only,
+    state_keys::a_renewed_device_key_opens_nothing_of_before,
 ];

@@ -38,11 +38,13 @@ pub enum EngineError {
     DeviceRemoved = 0x010f,
     /// The device answered wrongly or not at all and does not recover by itself.
     DeviceError = 0x0110,
+    /// The engine's own durable storage failed; it may hold the old content or the new.
+    StorageFailed = 0x0111,
 }
 
 impl EngineError {
     /// Every error, for tables and tests.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::MechanismInvalid,
         Self::KeyHandleInvalid,
         Self::KeySizeRange,
@@ -59,6 +61,7 @@ impl EngineError {
         Self::RandomFailed,
         Self::DeviceRemoved,
         Self::DeviceError,
+        Self::StorageFailed,
     ];
 
     /// The error's number, as it stands on the wire and in audit records.
@@ -78,6 +81,7 @@ impl EngineError {
                 | Self::RandomFailed
                 | Self::DeviceRemoved
                 | Self::DeviceError
+                | Self::StorageFailed
         )
     }
 }
@@ -101,6 +105,7 @@ impl fmt::Display for EngineError {
             Self::RandomFailed => "the random bit generator failed",
             Self::DeviceRemoved => "the device is not reachable at present",
             Self::DeviceError => "the device failed",
+            Self::StorageFailed => "the engine's storage failed",
         })
     }
 }

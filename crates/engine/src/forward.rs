@@ -17,8 +17,8 @@ use crate::Engine;
 /// impl<E: Engine> Engine for Sealed<E> {
 ///     engine::forward_engine!(self => self.0;
 ///         mechanisms, random, generate_key, import_key, combine_key_parts, derive_key, digest_key, destroy_key,
-///         persist_key, recall_key, forget_key, forget_all_but, device_key, attestation_key, attest, wrap_key, unwrap_key,
-///         encrypt, decrypt, sign, verify, digest
+///         persist_key, recall_key, forget_key, forget_all_but, device_key, attestation_key, attest, renew_device_key,
+///         create_state_key, state_key, destroy_state_keys_but, wrap_key, unwrap_key, encrypt, decrypt, sign, verify, digest
 ///     );
 ///
 ///     fn export_key_part(&mut self, _: KeyHandle) -> Result<KeyPart, EngineError> {
@@ -32,7 +32,8 @@ macro_rules! forward_engine {
         $crate::forward_engine!($this => $engine;
             mechanisms, random, generate_key, import_key, combine_key_parts, export_key_part, derive_key, digest_key,
             destroy_key, persist_key, recall_key, forget_key, forget_all_but, device_key, attestation_key, attest,
-            wrap_key, unwrap_key, encrypt, decrypt, sign, verify, digest
+            renew_device_key, create_state_key, state_key, destroy_state_keys_but, wrap_key, unwrap_key, encrypt, decrypt,
+            sign, verify, digest
         );
     };
     ($this:ident => $engine:expr; $($method:ident),+ $(,)?) => {
@@ -143,6 +144,29 @@ macro_rules! forward_engine {
             signature: &mut [u8; $crate::ATTESTATION_SIGNATURE_LEN],
         ) -> Result<(), $crate::EngineError> {
             $crate::Engine::attest(&mut $engine, message, signature)
+        }
+    };
+    (@renew_device_key $this:ident, $engine:expr) => {
+        fn renew_device_key(&mut $this) -> Result<(), $crate::EngineError> {
+            $crate::Engine::renew_device_key(&mut $engine)
+        }
+    };
+    (@create_state_key $this:ident, $engine:expr) => {
+        fn create_state_key(&mut $this) -> Result<$crate::StateKeyId, $crate::EngineError> {
+            $crate::Engine::create_state_key(&mut $engine)
+        }
+    };
+    (@state_key $this:ident, $engine:expr) => {
+        fn state_key(&mut $this, id: &$crate::StateKeyId) -> Result<$crate::KeyHandle, $crate::EngineError> {
+            $crate::Engine::state_key(&mut $engine, id)
+        }
+    };
+    (@destroy_state_keys_but $this:ident, $engine:expr) => {
+        fn destroy_state_keys_but(
+            &mut $this,
+            kept: &[$crate::StateKeyId],
+        ) -> Result<(), $crate::EngineError> {
+            $crate::Engine::destroy_state_keys_but(&mut $engine, kept)
         }
     };
     (@wrap_key $this:ident, $engine:expr) => {

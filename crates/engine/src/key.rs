@@ -136,6 +136,13 @@ impl KeySpec {
     }
 }
 
+/// Length of a [`StateKeyId`], in bytes.
+pub const STATE_KEY_ID_LEN: usize = 16;
+
+/// The identifier of a state key: random, the same after every restart, and public.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateKeyId(pub [u8; STATE_KEY_ID_LEN]);
+
 /// A key inside one engine. Meaningless to another engine and after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyHandle(u32);

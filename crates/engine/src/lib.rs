@@ -16,7 +16,7 @@ pub mod conformance;
 
 pub use attestation::{ATTESTATION_POINT_LEN, ATTESTATION_SIGNATURE_LEN, AttestationKey, EngineClass};
 pub use error::EngineError;
-pub use key::{Algorithm, KeyHandle, KeySpec, KeyUses, MAX_KEY_LEN};
+pub use key::{Algorithm, KeyHandle, KeySpec, KeyUses, MAX_KEY_LEN, STATE_KEY_ID_LEN, StateKeyId};
 pub use mechanism::{
     AES_GCM_IV_LEN, AES_GCM_TAG_LEN, CMAC_LEN, CipherMechanism, DigestMechanism, MacMechanism, Mechanism,
     MechanismInfo, SHA256_LEN, WrapMechanism,
@@ -85,7 +85,8 @@ pub trait Engine {
     /// that were derived from it before, with the same label, context and uses.
     ///
     /// # Errors
-    /// [`EngineError::KeyUnextractable`] for another derivation from a recalled master key that the hardware has disabled.
+    /// [`EngineError::KeyUnextractable`] for another derivation from a recalled master key that the hardware has disabled;
+    /// [`EngineError::ReferenceInvalid`] if the derived key in the master key's reference is damaged.
     ///
     /// Source: NIST SP 800-108r1 §4.1.
     fn derive_key(
@@ -107,7 +108,7 @@ pub trait Engine {
     /// Destroys a key; its handle is never valid again.
     ///
     /// # Errors
-    /// [`EngineError::KeyFunctionNotPermitted`] for the device key.
+    /// [`EngineError::KeyFunctionNotPermitted`] for the device key and state keys.
     fn destroy_key(&mut self, key: KeyHandle) -> Result<(), EngineError>;
 
     /// Makes `key` survive a restart and writes the reference by which [`Engine::recall_key`] finds it.
@@ -116,7 +117,8 @@ pub trait Engine {
     /// the device key. Returns the reference's length, at most [`MAX_REFERENCE_LEN`]. The handle stays valid.
     ///
     /// # Errors
-    /// [`EngineError::KeyFunctionNotPermitted`] for the device key, which survives by itself.
+    /// [`EngineError::KeyFunctionNotPermitted`] for the device key and state keys, which survive by themselves;
+    /// [`EngineError::DeviceMemory`] for a master key with more derived keys than the reference has room for.
     fn persist_key(&mut self, key: KeyHandle, reference: &mut [u8]) -> Result<usize, EngineError>;
 
     /// Restores the key that an earlier [`Engine::persist_key`] wrote this reference for, with its specification.
@@ -138,8 +140,8 @@ pub trait Engine {
     /// The device's errors; a part may have been removed.
     fn forget_all_but(&mut self, references: &[&[u8]]) -> Result<(), EngineError>;
 
-    /// The key under which the unit seals its stored state: AES-256 with [`KeyUses::ENCRYPT`] and [`KeyUses::DECRYPT`]. It
-    /// is the same after every restart, and no other engine has it.
+    /// A key of the device: AES-256 with [`KeyUses::ENCRYPT`] and [`KeyUses::DECRYPT`]. It is the same after every restart
+    /// until it is renewed, and no other engine has it. It opens what units sealed before there were state keys.
     fn device_key(&self) -> KeyHandle;
 
     /// The key with which the module signs what it says of itself and its units: ECDSA on P-521. It is made with the device,
@@ -159,11 +161,41 @@ pub trait Engine {
         signature: &mut [u8; ATTESTATION_SIGNATURE_LEN],
     ) -> Result<(), EngineError>;
 
+    /// Replaces the device key by a new one. What was sealed under the former key can never be opened here again.
+    ///
+    /// # Errors
+    /// The device's; the device key may be either one then.
+    fn renew_device_key(&mut self) -> Result<(), EngineError>;
+
+    /// Makes a random state key: the key under which a unit seals its stored state, AES-256 with [`KeyUses::ENCRYPT`] and
+    /// [`KeyUses::DECRYPT`]. It is durable on return, and no other engine has it.
+    ///
+    /// A unit makes a new one when it changes which master keys it holds, and destroys the former one, so that states of
+    /// before can never be opened again. An engine holds at least three.
+    ///
+    /// # Errors
+    /// [`EngineError::DeviceMemory`] if there is no room for another; [`EngineError::RandomFailed`];
+    /// [`EngineError::StorageFailed`].
+    fn create_state_key(&mut self) -> Result<StateKeyId, EngineError>;
+
+    /// The state key with this identifier. The handle stays valid until the key is destroyed by
+    /// [`Engine::destroy_state_keys_but`], the only method that does so.
+    ///
+    /// # Errors
+    /// [`EngineError::ReferenceInvalid`] if there is none.
+    fn state_key(&mut self, id: &StateKeyId) -> Result<KeyHandle, EngineError>;
+
+    /// Destroys every state key but these: on return none of the others can be restored from what the engine stores.
+    ///
+    /// # Errors
+    /// The device's; a part may have been destroyed.
+    fn destroy_state_keys_but(&mut self, kept: &[StateKeyId]) -> Result<(), EngineError>;
+
     /// Wraps `key` under `kek` ([`KeyUses::WRAP`]) and returns the number of bytes written to `wrapped`.
     ///
     /// An extractable key leaves under any such key. An unextractable key leaves at most under a key that
     /// [`Engine::derive_key`] derived from a master key, whose value is unknown outside the engine; hardware may refuse even
-    /// that. The device key and master keys never leave wrapped. A master key is a key from [`Engine::combine_key_parts`],
+    /// that. The device key, state keys and master keys never leave wrapped. A master key is a key from [`Engine::combine_key_parts`],
     /// or a key generated by [`Engine::generate_key`] for derivation alone.
     ///
     /// # Errors

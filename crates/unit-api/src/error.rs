@@ -303,6 +303,7 @@ impl From<EngineError> for Refusal {
             EngineError::EncryptedDataInvalid => UnitError::EncryptedDataInvalid,
             EngineError::SignatureInvalid => UnitError::SignatureInvalid,
             EngineError::BufferTooSmall => UnitError::ResponseTooLong,
+            EngineError::StorageFailed => UnitError::StorageFailed,
             EngineError::KeyHandleInvalid
             | EngineError::ReferenceInvalid
             | EngineError::DeviceMemory

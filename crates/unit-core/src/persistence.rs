@@ -7,7 +7,7 @@ use crate::refused_attempts::RefusedAttempts;
 use crate::slots::{Slots, WriteError};
 use crate::state::State;
 use crate::unit::Unit;
-use engine::{Engine, EngineError};
+use engine::{Engine, EngineError, StateKeyId};
 use heapless::Vec;
 use sha2::{Digest, Sha256};
 use unit_api::admin::{AdminBlock, AdminRefusal, AdminRequest, AuditKind, AuditRecord};
@@ -20,7 +20,8 @@ const CLEAN_UP_ATTEMPTS: usize = 3;
 pub(crate) enum StaleSlot {
     /// Nothing that needs to be overwritten.
     Harmless,
-    /// An older state, which may refer to removed keys and must be overwritten.
+    /// An older state, which may refer to removed keys, or be sealed under a key that is to be destroyed: the key has to be
+    /// destroyed and the slot overwritten.
     Outdated,
     /// Possibly a newer state, of a write that failed, and the master key that was persisted for it. The key stays until the
     /// slot is overwritten, because a restart might find that state.
@@ -81,10 +82,12 @@ impl<E: Env> Unit<E> {
         state.audit.append(record);
     }
 
-    /// Writes `state` to both slots and makes it the unit's.
+    /// Writes `state` to both slots under a new state key, the only one from now on, and makes it the unit's.
     pub(crate) fn begin(&mut self, mut slots: Slots, state: State) -> Result<(), Refusal> {
+        self.engine.destroy_state_keys_but(&[])?;
+        let key = self.engine.create_state_key()?;
         for _ in 0..2 {
-            slots.write(&mut self.engine, &mut self.storage, &state).map_err(refusal)?;
+            slots.write(&mut self.engine, &mut self.storage, &state, key).map_err(refusal)?;
         }
         self.state = state;
         self.slots = slots;
@@ -93,19 +96,53 @@ impl<E: Env> Unit<E> {
         Ok(())
     }
 
+    /// The key to seal the next state under: a new one if the state begins another life or holds other master keys than the
+    /// present one, so that the states of before cannot be opened once their key is destroyed.
+    fn state_key_for(&mut self, next: &State, made: Option<&MasterKey>) -> Result<StateKeyId, Refusal> {
+        let (before, after) = (&self.state.domain, &next.domain);
+        let removes = before.registers.keys_removed_in(&after.registers).next().is_some();
+        if let Some(key) = self.slots.key()
+            && before.instance == after.instance
+            && !removes
+            && made.is_none()
+        {
+            return Ok(key);
+        }
+        if matches!(self.stale_slot, StaleSlot::Uncertain(_)) {
+            // Makes room. If it fails, so does the new key, or there is room all the same.
+            let _ = self.destroy_other_state_keys();
+        }
+        Ok(self.engine.create_state_key()?)
+    }
+
+    /// Destroys every state key but the one that the current state is sealed under.
+    pub(crate) fn destroy_other_state_keys(&mut self) -> Result<(), Refusal> {
+        Ok(self.engine.destroy_state_keys_but(self.slots.key().as_slice())?)
+    }
+
     /// Persists the next state, makes it the unit's, and removes the keys that it no longer has.
     ///
     /// `made` is the master key that only the next state has, if any. If the write fails, the state is abandoned and the key
     /// is destroyed.
+    ///
+    /// A state that holds other master keys, or begins another life, is sealed under a new state key. The former key is
+    /// destroyed as soon as that state is durable: power may go at any moment, and leaves the state before or after.
     pub(crate) fn save_and_swap(&mut self, next: State, made: Option<&MasterKey>) -> Result<(), Refusal> {
         // While the result of an earlier write is uncertain, only commands that make no key get here.
         let abandoned = match &self.stale_slot {
             StaleSlot::Uncertain(abandoned) => abandoned.clone(),
             StaleSlot::Outdated | StaleSlot::Harmless => None,
         };
-        match self.slots.write(&mut self.engine, &mut self.storage, &next) {
+        let former_key = self.slots.key();
+        let written = match self.state_key_for(&next, made) {
+            Ok(key) => self.slots.write(&mut self.engine, &mut self.storage, &next, key),
+            Err(refusal) => Err(WriteError::NotWritten(refusal)),
+        };
+        match written {
             Ok(()) => {}
             Err(WriteError::NotWritten(refusal)) => {
+                // A new state key that has sealed nothing; if it cannot be destroyed now, a later change does that.
+                let _ = self.destroy_other_state_keys();
                 if let Some(made) = made {
                     made.destroy(&mut self.engine)?;
                     self.forget(&made.reference)?;
@@ -123,7 +160,8 @@ impl<E: Env> Unit<E> {
             }
         }
         let before = core::mem::replace(&mut self.state, next);
-        self.stale_slot = StaleSlot::Harmless;
+        let is_renewed = former_key != self.slots.key();
+        self.stale_slot = if is_renewed { StaleSlot::Outdated } else { StaleSlot::Harmless };
         self.refused = RefusedAttempts::default();
         // The write has replaced the uncertain one.
         if let Some(Err(failure)) = abandoned.map(|abandoned| self.forget(&abandoned)) {
@@ -135,7 +173,6 @@ impl<E: Env> Unit<E> {
             let _ = gone.push(key.clone());
         }
         for gone in &gone {
-            self.stale_slot = StaleSlot::Outdated;
             // The change is durable and can no longer be refused. A key that cannot be removed puts the unit into its error
             // state, and the next start repeats the removal.
             let destroyed = gone.destroy(&mut self.engine).map_err(Refusal::from);
@@ -160,9 +197,24 @@ impl<E: Env> Unit<E> {
         }
     }
 
-    /// Overwrites the slot of the older state with the current state.
+    /// Destroys the former state keys, and overwrites the slot of the older state with the current state.
     fn overwrite_stale_slot(&mut self) -> Result<(), Refusal> {
-        self.slots.write(&mut self.engine, &mut self.storage, &self.state).map_err(refusal)?;
+        // First: what cannot be overwritten, for example a copy of the slot, is closed all the same.
+        self.destroy_other_state_keys()?;
+        let key = match self.slots.key() {
+            Some(key) => key,
+            // The state was read from the earlier format. It has to be durable before the device key is renewed.
+            None => {
+                let key = self.engine.create_state_key()?;
+                self.slots.write(&mut self.engine, &mut self.storage, &self.state, key).map_err(refusal)?;
+                key
+            }
+        };
+        if self.has_earlier_format {
+            self.engine.renew_device_key()?;
+        }
+        self.slots.write(&mut self.engine, &mut self.storage, &self.state, key).map_err(refusal)?;
+        self.has_earlier_format = false;
         // A key that cannot be forgotten now stays registered here.
         if let StaleSlot::Uncertain(Some(abandoned)) = &self.stale_slot {
             self.forget(&abandoned.clone())?;
@@ -206,6 +258,9 @@ impl<E: Env> Unit<E> {
                 u64::from(u32::from_be_bytes(drawn) >> 2 | 1 << 31)
             }
         };
+        // States of the earlier format, wherever copies of them are.
+        self.engine.renew_device_key()?;
+        self.has_earlier_format = false;
         let slots = Slots::after_sequence(highest);
         let mut state = State::after_lost_state(self.state.identity, slots.next_sequence()?)?;
         self.record(&mut state, &AuditedAction::without_command(AuditKind::NewChain), None);
@@ -226,8 +281,8 @@ impl<E: Env> Unit<E> {
     /// Zeroizes the unit at the level of the module: for the operator, unreachable over the customer's link.
     ///
     /// It needs no signature and works in every state of the unit; identity, counter and audit chain remain. If the engine
-    /// cannot seal the next state, both slots are overwritten all the same, and the engine's keys are destroyed as far as
-    /// possible; the unit has then lost its state.
+    /// cannot seal the next state, both slots are overwritten all the same, and the engine's keys, the state keys among them,
+    /// are destroyed as far as possible; the unit has then lost its state.
     ///
     /// # Errors
     /// The failure. Even then nothing usable remains, unless both engine and storage failed completely.
@@ -274,6 +329,8 @@ impl<E: Env> Unit<E> {
             let _ = self.forget(&abandoned);
         }
         let _ = self.engine.forget_all_but(&[]);
+        let _ = self.engine.destroy_state_keys_but(&[]);
+        let _ = self.engine.renew_device_key();
         let erased = Slots::erase(&mut self.storage);
         self.state = State::unknown(self.state.identity);
         self.stale_slot = StaleSlot::Harmless;

@@ -31,8 +31,9 @@ impl Slot {
 /// sealed: the storage sees lengths and times. It is trusted in one respect, to keep what it confirmed: it does not restore an
 /// old content of both slots, and does not lose the newer slot or both. A unit cannot distinguish a restored old content from
 /// a restart, nor the loss of both slots from its first start. After the loss of the newer slot it is in the state before its
-/// last change, with the counter of that state, but without keys that were cleared, which are overwritten in both slots as
-/// soon as storage permits. Only storage that cannot be rolled back protects against replay by the owner of the disk.
+/// last change, with the counter of that state, but without keys that were cleared. An old content of before a change of the
+/// master keys, or of before a zeroize, is refused: the engine has destroyed its key. Against the rest, only storage that
+/// cannot be rolled back protects.
 pub trait Storage {
     /// Reads a slot into the start of `content` and returns the number of bytes, 0 if the slot was never written.
     ///

@@ -42,6 +42,8 @@ pub struct Unit<E: Env> {
     pub(crate) failure: Option<Refusal>,
     pub(crate) stale_slot: StaleSlot,
     pub(crate) refused: RefusedAttempts,
+    /// Whether a slot is in the earlier format, which the device key opens.
+    pub(crate) has_earlier_format: bool,
 }
 
 impl<E: Env> Unit<E> {
@@ -68,6 +70,7 @@ impl<E: Env> Unit<E> {
             failure: None,
             stale_slot: StaleSlot::Harmless,
             refused: RefusedAttempts::default(),
+            has_earlier_format: false,
         };
         unit.failure = unit.power_on().err();
         unit
@@ -96,12 +99,20 @@ impl<E: Env> Unit<E> {
         if *newest.state.identity() != self.state.identity {
             return Err(UnitError::StateInvalid.into());
         }
-        let is_clean = older.is_some_and(|older| older.is_of(&newest));
+        self.has_earlier_format = newest.key.is_none() || older.is_some_and(StateSummary::is_earlier_format);
+        let is_clean = !self.has_earlier_format && older.is_some_and(|older| older.is_of(&newest));
+        self.slots = slots;
+        // A change may have been interrupted before it used the state key that it had made.
+        let is_finished = is_clean
+            && match self.destroy_other_state_keys() {
+                // Repeated until storage permits it.
+                Err(refusal) if refusal.unit_error() == Some(UnitError::StorageFailed) => false,
+                destroyed => destroyed.map(|()| true)?,
+            };
         self.forget_orphans(newest.state.keys())?;
         let keys = self.recall_both(newest.state.keys())?;
         self.state = newest.state.with_keys(keys).ok_or(UnitError::StateInvalid)?;
-        self.slots = slots;
-        if is_clean {
+        if is_finished {
             return Ok(());
         }
         // The last change may have been interrupted before the keys that it removed were forgotten.
@@ -141,7 +152,12 @@ impl<E: Env> Unit<E> {
                     EngineError::ReferenceInvalid => UnitError::StateInvalid.into(),
                     device => Refusal::from(device),
                 })?;
-            let candidate = command::derive(scope, handle)?.with_origins(stored.origins.clone());
+            let candidate = match command::derive(scope, handle) {
+                Err(refusal) if refusal.engine_error() == Some(EngineError::ReferenceInvalid) => {
+                    return Err(UnitError::StateInvalid.into());
+                }
+                derived => derived?.with_origins(stored.origins.clone()),
+            };
             let recalled = candidate.with_reference(stored.reference.clone());
             if !recalled.has_pattern(&stored.pattern) {
                 return Err(UnitError::StateInvalid.into());

@@ -1,9 +1,10 @@
 //! Attacks of the threat model on a unit's administration, carried out with real signatures.
 
-use crate::common::Fixture;
 use crate::common::administrators::{administer, administrator, attributes, audit, installed, secure};
-use unit_api::UnitError;
+use crate::common::{Fixture, OTHER_PARTS, PARTS, bring_into_service, lasting, load, run, status};
 use unit_api::admin::{AdminCommand, AuditChain, AuditKind, AuditRecord, Permissions};
+use unit_api::{Condition, NewRegister, UnitError};
+use unit_core::Slot;
 
 /// Two of four administrators, who are enough for the signature threshold, try to get rid of the others.
 #[test]
@@ -74,4 +75,72 @@ fn attack_unsigned_commands_do_not_push_a_ceremony_out_of_the_audit_log() {
 fn records(unit: &mut unit_core::Unit<crate::common::TestEnv>) -> Vec<AuditRecord> {
     let bytes = audit(unit);
     AuditChain::decode(&bytes).unwrap().records().collect()
+}
+
+/// The content of both slots.
+fn slots(fixture: &Fixture) -> [Vec<u8>; 2] {
+    Slot::ALL.map(|slot| fixture.disk.content(slot))
+}
+
+fn put_back(fixture: &Fixture, slots: &[Vec<u8>; 2]) {
+    for (slot, content) in Slot::ALL.into_iter().zip(slots) {
+        fixture.disk.set_content(slot, content.clone());
+    }
+}
+
+/// Old slot files are copied back after a master key was removed: by zeroize, clear, and activation of the next one.
+#[test]
+fn attack_old_slots_do_not_bring_a_removed_master_key_back() {
+    for command in
+        [AdminCommand::Zeroize, AdminCommand::ClearCurrent, AdminCommand::ClearNew, AdminCommand::ActivateNew]
+    {
+        for fixture in Fixture::of_both_kinds() {
+            let mut unit = fixture.rotating();
+            let old = slots(&fixture);
+            let input = match (command, status(&mut unit).new) {
+                (AdminCommand::ActivateNew, NewRegister::FullCommitted(pattern)) => {
+                    pattern.as_bytes().to_vec()
+                }
+                _ => Vec::new(),
+            };
+            run(&mut unit, command, &input).unwrap();
+            let after = lasting(&mut unit);
+            let kept = slots(&fixture);
+            drop(unit);
+            put_back(&fixture, &old);
+            let mut unit = fixture.start();
+            let found = status(&mut unit);
+            assert_eq!(found.condition, Condition::Error(UnitError::StateInvalid as u16), "{command:?}");
+            assert!(found.current.is_none() && fixture.device.live() == 0, "{command:?}");
+            drop(unit);
+            // One old slot beside the present one changes nothing.
+            for slot in Slot::ALL {
+                put_back(&fixture, &kept);
+                fixture.disk.set_content(slot, old[slot as usize].clone());
+                assert_eq!(lasting(&mut fixture.start()), after, "{command:?}");
+            }
+        }
+    }
+}
+
+/// Old slot files are copied back while the engine has a newer master key, which must not be taken for a remain of an
+/// interrupted change.
+#[test]
+fn attack_old_slots_destroy_no_newer_master_key() {
+    for fixture in Fixture::of_both_kinds() {
+        let mut unit = fixture.in_service();
+        let empty = slots(&fixture);
+        bring_into_service(&mut unit, &PARTS);
+        let one = slots(&fixture);
+        load(&mut unit, &OTHER_PARTS);
+        let (after, kept) = (lasting(&mut unit), slots(&fixture));
+        drop(unit);
+        for old in [empty, one] {
+            put_back(&fixture, &old);
+            drop(fixture.start());
+            assert_eq!(fixture.device.persisted(), 2, "a master key was destroyed");
+        }
+        put_back(&fixture, &kept);
+        assert_eq!(lasting(&mut fixture.start()), after);
+    }
 }

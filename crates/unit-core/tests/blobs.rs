@@ -173,7 +173,7 @@ fn reenciphering_keeps_every_attribute_and_the_key() {
 fn the_constant_time_surface_says_what_the_unit_says() {
     let fixture = Fixture::new(1);
     let mut blob = generate(&mut fixture.ready(), KeyUses::SIGN, false);
-    let mut engine = fixture.device.power_on(false);
+    let mut engine = fixture.device.power_on(&fixture.disk, false);
     let parts = [KeyPart::new([1; 32]), KeyPart::new([2; 32])];
     let other = engine.combine_key_parts(&[KeyPart::new([4; 32]), KeyPart::new([8; 32])], false).unwrap();
     let refused = check_blob_mac(&mut engine, other, &blob).unwrap_err();

@@ -318,7 +318,8 @@ fn a_slot_that_cannot_be_tidied_up_takes_the_unit_out_of_service_until_it_can() 
         let fixture = Fixture::quick(1);
         let mut unit = fixture.rotating();
         let asked = request(&mut unit, clear);
-        fixture.disk.plan_many(fixture.disk.writes() + 1, 1000, Fault::Refused);
+        // The new state key and the new state are written; nothing more.
+        fixture.disk.plan_many(fixture.disk.writes() + 2, 1000, Fault::Refused);
         send(&mut unit, &asked).unwrap();
         let out_of_service = Condition::Error(UnitError::StorageFailed as u16);
         assert_eq!(status(&mut unit).condition, out_of_service, "{clear:?}");
@@ -447,7 +448,11 @@ fn a_forged_number_keeps_no_unit_from_being_zeroized() {
         let mut content = fixture.disk.content(Slot::A);
         content[10..18].copy_from_slice(&forged.to_be_bytes());
         let (dated, checksum) = content.split_at_mut(MAX_SLOT_LEN - 32);
-        fixture.device.power_on(false).digest(DigestMechanism::Sha256, dated, checksum).unwrap();
+        fixture
+            .device
+            .power_on(&fixture.disk, false)
+            .digest(DigestMechanism::Sha256, dated, checksum)
+            .unwrap();
         fixture.disk.set_content(Slot::A, content);
         let after = only_zeroize_helps(&fixture);
         assert!(after.domain_instance > before.domain_instance, "{forged:#x}");
@@ -492,9 +497,10 @@ fn a_state_of_another_identity_is_refused() {
 
 #[test]
 fn a_state_whose_master_key_is_gone_is_refused() {
-    let fixture = Fixture::quick(1);
+    let [_, fixture] = Fixture::of_both_kinds();
     drop(fixture.ready());
-    let emptied = Fixture { device: Fixture::quick(1).device, ..fixture };
+    let [_, Fixture { device, .. }] = Fixture::of_both_kinds();
+    let emptied = Fixture { device, ..fixture };
     only_zeroize_helps(&emptied);
 }
 

@@ -21,6 +21,7 @@ mod blobs;
 mod commands;
 mod corpus;
 mod crash;
+mod earlier_slots;
 mod key_parts;
 mod leaks;
 mod model;

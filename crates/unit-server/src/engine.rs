@@ -1,19 +1,21 @@
 //! Which engine holds a unit's keys, and how it is opened.
 
+use crate::state_keys::FileStateKeys;
 use crate::token::{OpenEngine, TokenError, TokenOpener};
 use engine::EngineError;
 use engine_pkcs11::{TokenUri, UriError};
-use engine_soft::{DeviceSecret, SoftEngine};
+use engine_soft::{DEFAULT_KEYS, DeviceSecret, SoftEngine};
 use getrandom::SysRng;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 /// Where a unit's keys are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum EngineChoice {
-    /// In the process, under the device secret: `soft`.
+    /// In the process, under the device secret and the state keys of its folder: `soft`.
     #[default]
     Soft,
     /// On a SoftHSM token of the unit's own, made with the unit: `pkcs11:softhsm`.
@@ -60,7 +62,9 @@ impl EngineChoice {
     ) -> Result<OpenEngine, EngineOpenError> {
         match self {
             Self::Soft => {
-                let engine: SoftEngine<SysRng> = SoftEngine::new(&DeviceSecret::new(*secret), SysRng)?;
+                let (secret, store) = (DeviceSecret::new(*secret), FileStateKeys::open(token.folder)?);
+                let engine: SoftEngine<SysRng, DEFAULT_KEYS, FileStateKeys> =
+                    SoftEngine::with_state_keys(&secret, SysRng, store)?;
                 Ok((Box::new(engine), "software".to_owned()))
             }
             Self::SoftHsm => Ok(token.open_softhsm()?),
@@ -74,6 +78,8 @@ impl EngineChoice {
 pub(crate) enum EngineOpenError {
     #[error(transparent)]
     Soft(#[from] EngineError),
+    #[error(transparent)]
+    Folder(#[from] io::Error),
     #[error(transparent)]
     Token(#[from] TokenError),
 }

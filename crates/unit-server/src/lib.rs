@@ -12,7 +12,8 @@
 //! | `device`, `manufacturer` | identity and secrets of a unit, and the certificate of its module |
 //! | `engine`, `token` | which engine holds the keys, and how it is opened |
 //! | `process_protection` | no core dumps, no attaching to the process, memory locked where the system permits it |
-//! | `storage`, [`files`] | state slots as files; files that are whole or absent after a crash |
+//! | `storage`, `state_keys` | state slots, and the secrets that they are sealed under, as files |
+//! | [`files`] | files that are whole or absent after a crash |
 //!
 //! What this crate deliberately does not know: hosts, regions, zones, other units, supervision and faults. It never prompts
 //! for a PIN and never restarts the process; both are the program's, through [`UnitConfig::pin_prompt`] and
@@ -74,6 +75,7 @@ mod manufacturer;
 mod process_protection;
 mod server;
 mod socket;
+mod state_keys;
 mod storage;
 mod token;
 

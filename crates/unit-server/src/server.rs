@@ -298,6 +298,7 @@ fn open_engine(
     };
     kept.engine.open(&device.secret, &token).map_err(|error| match error {
         EngineOpenError::Soft(source) => UnitServerError::Engine(source),
+        EngineOpenError::Folder(source) => UnitServerError::Folder { folder: config.folder.clone(), source },
         EngineOpenError::Token(source) => UnitServerError::Token {
             unit: device.id,
             domain_index: device.domain_index,
@@ -305,4 +306,50 @@ fn open_engine(
             source,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UnitServer;
+    use crate::config::UnitConfig;
+    use crate::manufacturer::RootManufacturer;
+    use std::sync::Arc;
+    use unit_api::{Command, Condition, Envelope, MAX_FRAME_LEN, Response, UnitError, UnitStatus};
+
+    fn status(server: &UnitServer) -> UnitStatus {
+        let mut out = vec![0; MAX_FRAME_LEN];
+        let answer = server.shared.unit().unwrap().execute(&Envelope::plain(Command::Status), &mut out);
+        match answer {
+            Ok(Response::Status(status)) => status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn attack_old_slot_files_do_not_undo_a_zeroize() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Arc::new(RootManufacturer::generate("test root").unwrap());
+        let open = || UnitServer::open(&UnitConfig::new(folder.path(), root.clone())).unwrap();
+        let files = ["slot-a", "slot-b"].map(|name| folder.path().join(name));
+        let contents = || files.each_ref().map(|file| std::fs::read(file).unwrap());
+        drop(open());
+        let old = contents();
+        let server = open();
+        assert_eq!(status(&server).domain_instance, 1);
+        server.zeroize_module().unwrap();
+        let after = status(&server).domain_instance;
+        drop(server);
+        let kept = contents();
+        for put_back in [&[0][..], &[1], &[0, 1]] {
+            for at in 0..2 {
+                let content = if put_back.contains(&at) { &old[at] } else { &kept[at] };
+                std::fs::write(&files[at], content).unwrap();
+            }
+            let found = status(&open());
+            match put_back.len() {
+                1 => assert_eq!((found.condition, found.domain_instance), (Condition::Operational, after)),
+                _ => assert_eq!(found.condition, Condition::Error(UnitError::StateInvalid as u16)),
+            }
+        }
+    }
 }

@@ -24,7 +24,7 @@ impl<E> FixedAttestation<E> {
 impl<E: Engine> Engine for FixedAttestation<E> {
     engine::forward_engine!(self => self.engine;
         mechanisms, random, generate_key, import_key, combine_key_parts, export_key_part, derive_key, digest_key,
-        destroy_key, persist_key, recall_key, forget_key, forget_all_but, device_key, wrap_key, unwrap_key, encrypt,
+        destroy_key, persist_key, recall_key, forget_key, forget_all_but, device_key, renew_device_key, create_state_key, state_key, destroy_state_keys_but, wrap_key, unwrap_key, encrypt,
         decrypt, sign, verify, digest
     );
 

@@ -1,11 +1,12 @@
-//! The unit's device key, with which it seals the state it keeps outside the token.
+//! The unit's device key, which identifies the unit's token, and with which earlier versions sealed the unit's state.
 
 use super::reference::ObjectId;
 use super::role::{self, ExpectedObject, ObjectRole};
+use super::state_keys::has_state_key;
 use super::{ObjectUsage, Profile, template};
 use crate::error::CallError;
 use cryptoki::mechanism::{Mechanism as Ck, MechanismType};
-use cryptoki::object::{KeyType, ObjectHandle};
+use cryptoki::object::{Attribute, KeyType, ObjectHandle};
 use cryptoki::session::Session;
 use engine::{KeySpec, KeyUses};
 
@@ -42,13 +43,34 @@ pub(crate) fn ensure_device_key(
     if find_device_key(session, unit_name, profile)?.is_some() {
         return Ok(true);
     }
-    if mode == DeviceKeyMode::MustExist {
+    // A renewal may have been interrupted; the unit is then known by its state key.
+    if mode == DeviceKeyMode::MustExist && !has_state_key(session, unit_name)? {
         return Ok(false);
     }
+    create(session, unit_name, profile).map(|()| true)
+}
+
+/// Replaces the device key. If that is interrupted, the next start generates the new one.
+pub(crate) fn renew_device_key(
+    session: &Session,
+    unit_name: &str,
+    profile: &Profile,
+) -> Result<(), CallError> {
+    let former = [
+        Attribute::Token(true),
+        Attribute::Label(ObjectRole::DeviceKey.label(unit_name)),
+        Attribute::Id(ObjectId::DEVICE.to_vec()),
+    ];
+    for object in session.find_objects(&former)? {
+        session.destroy_object(object)?;
+    }
+    create(session, unit_name, profile)
+}
+
+fn create(session: &Session, unit_name: &str, profile: &Profile) -> Result<(), CallError> {
     let expected = expected(profile).unmodifiable(profile).uncopyable(profile.protects_objects);
     let device_key = session.generate_key(&Ck::AesKeyGen, &expected.to_create(unit_name))?;
-    role::verify(session, device_key, &expected)?;
-    Ok(true)
+    role::verify(session, device_key, &expected)
 }
 
 /// One AES key has to seal and to open.

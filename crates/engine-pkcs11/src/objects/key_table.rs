@@ -19,7 +19,7 @@ pub(crate) enum KeyOrigin {
     Master = 1,
     /// Derived from a master key; may wrap any key that the token lets out.
     Derived = 2,
-    /// The unit's device key.
+    /// The unit's device key, or one of its state keys.
     Device = 3,
 }
 
@@ -148,6 +148,11 @@ impl KeyTable {
 
     pub(crate) fn remove(&mut self, key: KeyHandle) -> Option<KeyEntry> {
         self.entries.remove(&key.to_raw())
+    }
+
+    /// Removes the keys that `is_kept` does not select.
+    pub(crate) fn retain(&mut self, is_kept: impl Fn(&KeyEntry) -> bool) {
+        self.entries.retain(|_, entry| is_kept(entry));
     }
 
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut KeyEntry> {

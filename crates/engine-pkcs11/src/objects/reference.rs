@@ -5,7 +5,7 @@
 //!             of a master key, head (16): the same with a nonce of 8 bytes; then up to two derived keys, wrapped (40 each)
 //! format      1, or 2 for a master key; earlier versions have written 1 for master keys too
 //! flags       bit 0: extractable; bits 1–2: number of the key's origin
-//! CKA_ID      16 bytes for the key (zero for the device key) ‖ 16 bytes for its derivation
+//! CKA_ID      16 bytes for the key (zero for the device key, the identifier of a state key) ‖ 16 for its derivation
 //! derivation  zero for the key itself, else the first 16 bytes of SHA-256 over label, context and specification, with
 //!             bit 0 of the last byte cleared; that bit is set for the secondary object of a key, and for the wrapping key
 //!             of the second derived key in the reference
@@ -16,7 +16,7 @@
 
 use super::KeyOrigin;
 use super::derived_keys::{CarriedKeys, WRAPPED_LEN};
-use engine::{Algorithm, EngineError, KeySpec, KeyUses};
+use engine::{Algorithm, EngineError, KeySpec, KeyUses, StateKeyId};
 use sha2::{Digest, Sha256};
 
 const FORMAT: u8 = 1;
@@ -34,6 +34,18 @@ pub(crate) struct ObjectId([u8; 32]);
 impl ObjectId {
     /// Identifier of the device key.
     pub(crate) const DEVICE: Self = Self([0; 32]);
+
+    /// Identifier of a state key.
+    pub(crate) fn of_state_key(StateKeyId(key): &StateKeyId) -> Self {
+        let mut id = [0; 32];
+        id.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+        Self(id)
+    }
+
+    /// The state key with this identifier; `None` for the device key.
+    pub(crate) fn to_state_key(self) -> Option<StateKeyId> {
+        self.0.first_chunk().filter(|_| self != Self::DEVICE).map(|id| StateKeyId(*id))
+    }
 
     fn of_head(unit_name: &str, head: &[u8]) -> Self {
         let digest = Sha256::new()

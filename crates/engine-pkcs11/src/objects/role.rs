@@ -10,7 +10,7 @@ use cryptoki::session::Session;
 /// What a stored object is for. It is part of the object's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ObjectRole {
-    /// The key that seals the unit's state.
+    /// The key that sealed the unit's state in earlier versions.
     DeviceKey,
     /// The private half of the module's attestation key.
     AttestationKey,
@@ -18,6 +18,8 @@ pub(crate) enum ObjectRole {
     AttestationPublicKey,
     /// The key that the module's attestation key is derived from.
     AttestationSeed,
+    /// The key that seals the unit's state, or one that is to be destroyed.
+    StateKey,
     /// A master key, which permits no operation.
     MasterKey,
     /// The key under which a key derived from a master key is wrapped; the wrapped key is in the reference.
@@ -40,6 +42,7 @@ impl ObjectRole {
             Self::AttestationKey => "attestation key",
             Self::AttestationPublicKey => "attestation public key",
             Self::AttestationSeed => "attestation seed",
+            Self::StateKey => "state key",
             Self::MasterKey => "master key",
             Self::DerivedKeyWrapping => "derived key wrapping",
             Self::DerivedKey => "derived key",

@@ -7,8 +7,9 @@ use crate::objects::persistence::{PersistedKey, load_stored, persist_key, recall
 use crate::objects::reference::{KeyReference, ObjectId};
 use crate::objects::stored_objects::destroy_stored;
 use crate::objects::{
-    ClearKey, KeyEntry, KeyObjects, KeyOrigin, ObjectUsage, TokenAttestationKey, digest_key, key_type,
-    padded_len, sign_on_token, template,
+    ClearKey, DEVICE_KEY_SPEC, KeyEntry, KeyObjects, KeyOrigin, ObjectUsage, TokenAttestationKey,
+    create_state_key, destroy_state_keys_but, digest_key, find_device_key, find_state_key, key_type,
+    padded_len, renew_device_key, sign_on_token, template,
 };
 use crate::token::TokenEvent;
 use cryptoki::mechanism::Mechanism as Ck;
@@ -16,7 +17,7 @@ use cryptoki::object::Attribute;
 use engine::{
     AES_GCM_TAG_LEN, ATTESTATION_SIGNATURE_LEN, Algorithm, AttestationKey, CipherMechanism, DigestMechanism,
     Engine, EngineError, KEY_PART_LEN, KeyHandle, KeyPart, KeySpec, KeyUses, MacMechanism, MechanismInfo,
-    SHA256_LEN, WrapMechanism,
+    SHA256_LEN, StateKeyId, WrapMechanism,
 };
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -185,10 +186,10 @@ impl Engine for Pkcs11Engine {
     }
 
     fn destroy_key(&mut self, key: KeyHandle) -> Result<(), EngineError> {
-        if key == self.device_key {
+        let entry = self.keys.entry(key)?;
+        if entry.origin == KeyOrigin::Device {
             return Err(EngineError::KeyFunctionNotPermitted);
         }
-        let entry = self.keys.entry(key)?;
         // Stored objects outlive the handle; `forget_key` destroys them.
         if entry.objects.is_some() && !entry.uses_stored_object() {
             let destroyed = self.run(None, |call| {
@@ -296,6 +297,45 @@ impl Engine for Pkcs11Engine {
             }
         };
         *signature = signed;
+        Ok(())
+    }
+
+    fn renew_device_key(&mut self) -> Result<(), EngineError> {
+        let objects = self.run(None, |call| {
+            renew_device_key(call.session, call.unit_name, call.profile)?;
+            let found = find_device_key(call.session, call.unit_name, call.profile)?;
+            found.map(KeyObjects::single).ok_or_else(|| EngineError::DeviceError.into())
+        })?;
+        self.keys.entry_mut(self.device_key)?.objects = Some(objects);
+        Ok(())
+    }
+
+    fn create_state_key(&mut self) -> Result<StateKeyId, EngineError> {
+        self.run(None, |call| create_state_key(call.session, call.unit_name, call.profile))
+    }
+
+    fn state_key(&mut self, id: &StateKeyId) -> Result<KeyHandle, EngineError> {
+        let stored_as = ObjectId::of_state_key(id);
+        let is_loaded = |entry: &KeyEntry| {
+            entry.origin == KeyOrigin::Device && entry.stored_as.is_some_and(|found| found == stored_as)
+        };
+        if let Some((handle, _)) = self.keys.iter().find(|(_, entry)| is_loaded(entry)) {
+            return Ok(handle);
+        }
+        self.keys.check_room()?;
+        let object = self.run(None, |call| {
+            let found = find_state_key(call.session, call.unit_name, call.profile, id)?;
+            found.ok_or_else(|| EngineError::ReferenceInvalid.into())
+        })?;
+        let mut entry = KeyEntry::stored(DEVICE_KEY_SPEC, KeyOrigin::Device, stored_as);
+        entry.objects = Some(KeyObjects::single(object));
+        Ok(self.keys.insert(entry))
+    }
+
+    fn destroy_state_keys_but(&mut self, kept: &[StateKeyId]) -> Result<(), EngineError> {
+        self.run(None, |call| Ok(destroy_state_keys_but(call.session, call.unit_name, kept)?))?;
+        let is_gone = |id: ObjectId| id.to_state_key().is_some_and(|id| !kept.contains(&id));
+        self.keys.retain(|entry| entry.origin != KeyOrigin::Device || !entry.stored_as.is_some_and(is_gone));
         Ok(())
     }
 

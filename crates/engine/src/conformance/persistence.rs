@@ -2,6 +2,7 @@
 
 use super::attestation;
 use super::master_keys::master_key;
+use super::state_keys;
 use super::support::{FILLER, GCM, aes, assert_refused, destroy, offers, same_value, secret};
 use crate::{
     Engine, EngineError, KeyHandle, KeySpec, KeyUses, MAX_KEY_LEN, MAX_REFERENCE_LEN, MacMechanism,
@@ -125,6 +126,8 @@ pub fn restart(before: &mut dyn Engine, after: &mut dyn Engine, other: &mut dyn 
     assert_eq!(before.attestation_key(), after.attestation_key());
     assert_ne!(before.attestation_key().point, other.attestation_key().point);
     attestation::check(after);
+
+    state_keys::restart(before, after, other);
 
     let master = master_key(before);
     let derives = offers(before, Mechanism::Sp800108CounterCmac) && offers(before, Mechanism::AesKw);

@@ -1,7 +1,10 @@
 //! Crypto units in this process, whole and genuine, with every byte that goes to and fro written down.
 
 use engine::{Engine, KeyPart};
-use engine_soft::{DeviceSecret, SoftEngine};
+use engine_soft::{
+    DEFAULT_KEYS, DeviceSecret, SoftEngine, StateKeyRecord, StateKeyStore, StateKeyStoreFailed,
+    VolatileStateKeys,
+};
 use getrandom::SysRng;
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -43,7 +46,7 @@ pub(crate) fn trust() -> ModuleTrust {
 pub(crate) struct WorldEnv;
 
 impl Env for WorldEnv {
-    type Engine = SoftEngine<SysRng>;
+    type Engine = SoftEngine<SysRng, DEFAULT_KEYS, Disk>;
     type Storage = Disk;
     type Module = WorldModule;
     type Clock = NoClock;
@@ -59,7 +62,17 @@ impl Clock for NoClock {
 
 /// Two slots that outlive the unit.
 #[derive(Clone, Default)]
-pub(crate) struct Disk(Arc<Mutex<[Vec<u8>; 2]>>);
+pub(crate) struct Disk(Arc<Mutex<[Vec<u8>; 2]>>, Arc<Mutex<VolatileStateKeys>>);
+
+impl StateKeyStore for Disk {
+    fn read(&mut self, place: usize, record: &mut StateKeyRecord) -> Result<(), StateKeyStoreFailed> {
+        self.1.lock().unwrap().read(place, record)
+    }
+
+    fn write(&mut self, place: usize, record: &StateKeyRecord) -> Result<(), StateKeyStoreFailed> {
+        self.1.lock().unwrap().write(place, record)
+    }
+}
 
 impl Disk {
     pub(crate) fn content(&self) -> Vec<u8> {
@@ -119,20 +132,22 @@ impl Wired {
     /// Another unit with the same identity and the same stored state.
     pub(crate) fn copy(&self, number: u8) -> Self {
         let slots = self.disk.0.lock().unwrap().clone();
-        Self::on(Disk(Arc::new(Mutex::new(slots))), number, INSTANCE)
+        let state_keys = self.disk.1.lock().unwrap().clone();
+        Self::on(Disk(Arc::new(Mutex::new(slots)), Arc::new(Mutex::new(state_keys))), number, INSTANCE)
     }
 
     /// A unit whose stored state is rubbish.
     pub(crate) fn without_state(number: u8) -> Self {
         let rubbish = || b"no state of any unit".to_vec();
-        Self::on(Disk(Arc::new(Mutex::new([rubbish(), rubbish()]))), number, INSTANCE)
+        Self::on(Disk(Arc::new(Mutex::new([rubbish(), rubbish()])), Arc::default()), number, INSTANCE)
     }
 
     fn on(disk: Disk, number: u8, instance: InstanceId) -> Self {
         let unit = id(number);
         let mut out = [0; CERTIFICATE_BUFFER_LEN];
         let name = RootName::try_from("World Root").unwrap();
-        let engine = SoftEngine::new(&DeviceSecret::new([number; 32]), SysRng).unwrap();
+        let engine =
+            SoftEngine::with_state_keys(&DeviceSecret::new([number; 32]), SysRng, disk.clone()).unwrap();
         let module = ModuleSubject {
             module_id: &unit.0,
             key: &PublicKey::from_point(&engine.attestation_key().point).unwrap(),

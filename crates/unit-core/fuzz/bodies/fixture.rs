@@ -1,7 +1,9 @@
 //! A unit on the software engine with its environment in memory, deterministic.
 
 use crate::administration::{certificate, device_key, root_public};
-use engine_soft::{DeviceSecret, SoftEngine};
+use engine_soft::{
+    DeviceSecret, SoftEngine, StateKeyRecord, StateKeyStore, StateKeyStoreFailed, VolatileStateKeys,
+};
 use std::cell::RefCell;
 use std::rc::Rc;
 use tke_crypto::{PublicKey, RandomFailed};
@@ -24,7 +26,7 @@ static ZEROS: [u8; MAX_FRAME_LEN] = [0; MAX_FRAME_LEN];
 pub(crate) struct FuzzEnv;
 
 impl Env for FuzzEnv {
-    type Engine = FixedAttestation<SoftEngine<Noise, 24>>;
+    type Engine = FixedAttestation<SoftEngine<Noise, 24, Disk>>;
     type Storage = Disk;
     type Module = FuzzModule;
     type Clock = FuzzClock;
@@ -33,14 +35,24 @@ impl Env for FuzzEnv {
 /// Entropy that does not repeat within a start, and is the same at every start.
 type Noise = ScriptedRng<Box<dyn FnMut(&mut [u8]) -> Result<(), RandomFailed>>>;
 
-/// Two slots in memory.
+/// Two slots in memory, and the secrets of the engine's state keys.
 #[derive(Clone, Default)]
-pub(crate) struct Disk(Rc<RefCell<[Vec<u8>; 2]>>);
+pub(crate) struct Disk(Rc<RefCell<[Vec<u8>; 2]>>, Rc<RefCell<VolatileStateKeys>>);
 
 impl Disk {
     /// An independent disk with the same content.
     pub(crate) fn copy(&self) -> Self {
-        Self(Rc::new(RefCell::new(self.0.borrow().clone())))
+        Self(Rc::new(RefCell::new(self.0.borrow().clone())), Rc::new(RefCell::new(self.1.borrow().clone())))
+    }
+}
+
+impl StateKeyStore for Disk {
+    fn read(&mut self, place: usize, record: &mut StateKeyRecord) -> Result<(), StateKeyStoreFailed> {
+        self.1.borrow_mut().read(place, record)
+    }
+
+    fn write(&mut self, place: usize, record: &StateKeyRecord) -> Result<(), StateKeyStoreFailed> {
+        self.1.borrow_mut().write(place, record)
     }
 }
 
@@ -108,7 +120,7 @@ impl Fixture {
             }
             Ok(())
         }));
-        let engine = SoftEngine::new(&DeviceSecret::new([7; 32]), noise).unwrap();
+        let engine = SoftEngine::with_state_keys(&DeviceSecret::new([7; 32]), noise, disk.clone()).unwrap();
         let engine = FixedAttestation::new(engine, device_key());
         let unit = Box::new(Unit::start(engine, disk.clone(), FuzzModule, FuzzClock, IDENTITY));
         let mut fixture = Self { unit, disk, reply: vec![0; REPLY_BUFFER_LEN] };

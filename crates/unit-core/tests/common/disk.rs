@@ -1,5 +1,8 @@
-//! Two slots in memory, with injected faults.
+//! Two slots in memory, and the places of an engine's state keys, with injected faults.
 
+use engine_soft::{
+    STATE_KEY_PLACES, STATE_KEY_RECORD_LEN, StateKeyRecord, StateKeyStore, StateKeyStoreFailed,
+};
 use std::cell::RefCell;
 use std::rc::Rc;
 use unit_core::{Slot, Storage, StorageFailed};
@@ -24,6 +27,7 @@ pub(crate) enum Fault {
 #[derive(Clone, Default)]
 struct Inner {
     slots: [Vec<u8>; 2],
+    state_keys: [Vec<u8>; STATE_KEY_PLACES],
     writes: usize,
     fault: Option<(usize, usize, Fault)>,
     powerless: bool,
@@ -61,6 +65,7 @@ impl Disk {
         inner.fault = None;
     }
 
+    /// Makes the slots unreadable.
     pub(crate) fn fail_reads(&self) {
         self.0.borrow_mut().unreadable = true;
     }
@@ -87,6 +92,33 @@ impl Storage for Disk {
     }
 
     fn write(&mut self, slot: Slot, content: &[u8]) -> Result<(), StorageFailed> {
+        self.write_to(content, |inner| &mut inner.slots[slot as usize])
+    }
+}
+
+impl StateKeyStore for Disk {
+    fn read(&mut self, place: usize, record: &mut StateKeyRecord) -> Result<(), StateKeyStoreFailed> {
+        let inner = self.0.borrow();
+        if inner.powerless {
+            return Err(StateKeyStoreFailed);
+        }
+        *record = [0; STATE_KEY_RECORD_LEN];
+        record.iter_mut().zip(&inner.state_keys[place]).for_each(|(to, from)| *to = *from);
+        Ok(())
+    }
+
+    fn write(&mut self, place: usize, record: &StateKeyRecord) -> Result<(), StateKeyStoreFailed> {
+        self.write_to(record, |inner| &mut inner.state_keys[place])
+            .map_err(|StorageFailed| StateKeyStoreFailed)
+    }
+}
+
+impl Disk {
+    fn write_to(
+        &self,
+        content: &[u8],
+        place: impl FnOnce(&mut Inner) -> &mut Vec<u8>,
+    ) -> Result<(), StorageFailed> {
         let mut inner = self.0.borrow_mut();
         if inner.powerless {
             return Err(StorageFailed);
@@ -94,7 +126,7 @@ impl Storage for Disk {
         let number = inner.writes;
         inner.writes += 1;
         let fault = inner.fault.filter(|(nth, count, _)| (*nth..nth + count).contains(&number));
-        let held = &mut inner.slots[slot as usize];
+        let held = place(&mut inner);
         let (result, powerless) = match fault.map(|(_, _, fault)| fault) {
             None => {
                 *held = content.to_vec();

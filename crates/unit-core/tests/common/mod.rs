@@ -62,13 +62,8 @@ impl Fixture {
     /// Powers the unit up.
     pub(crate) fn start(&self) -> Unit<TestEnv> {
         let module = TestModule::new(self.identity.unit, self.genuine);
-        Unit::start(
-            self.device.power_on(self.genuine),
-            self.disk.clone(),
-            module,
-            TestClock(0),
-            self.identity,
-        )
+        let engine = self.device.power_on(&self.disk, self.genuine);
+        Unit::start(engine, self.disk.clone(), module, TestClock(0), self.identity)
     }
 
     /// A secured unit without a master key, with one administrator and all permissions.

@@ -1,11 +1,12 @@
 //! The software engine with bookkeeping of live keys and persisted references, and with injected faults.
 
+use super::disk::Disk;
 use super::module::device_key;
 use engine::{
     ATTESTATION_SIGNATURE_LEN, AttestationKey, CipherMechanism, DigestMechanism, Engine, EngineError,
-    KeyHandle, KeyPart, KeySpec, MacMechanism, MechanismInfo, SHA256_LEN, WrapMechanism,
+    KeyHandle, KeyPart, KeySpec, MacMechanism, MechanismInfo, SHA256_LEN, StateKeyId, WrapMechanism,
 };
-use engine_soft::{DeviceSecret, SoftEngine};
+use engine_soft::{DEFAULT_KEYS, DeviceSecret, SoftEngine};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -66,7 +67,9 @@ impl Device {
 
     /// The same device after a restart: keys held by handle are gone, persisted keys are kept. Without `genuine` its
     /// signatures are invalid, and quick.
-    pub(crate) fn power_on(&self, genuine: bool) -> Observed {
+    ///
+    /// The secrets of its state keys are on the disk, whose faults are also theirs.
+    pub(crate) fn power_on(&self, disk: &Disk, genuine: bool) -> Observed {
         self.inner.borrow_mut().live.clear();
         let (seed, inner) = (self.seed, Rc::clone(&self.inner));
         let entropy: Entropy = ScriptedRng::new(Box::new(move |bytes: &mut [u8]| {
@@ -77,7 +80,8 @@ impl Device {
             }
             Ok(())
         }));
-        let engine = SoftEngine::new(&DeviceSecret::new([self.seed; 32]), entropy).unwrap();
+        let secret = DeviceSecret::new([self.seed; 32]);
+        let engine = SoftEngine::with_state_keys(&secret, entropy, disk.clone()).unwrap();
         let (inner, numbered_references) = (Rc::clone(&self.inner), self.numbered_references);
         Observed { engine: Box::new(engine), numbered_references, inner, listed: Vec::new(), genuine }
             .listing()
@@ -107,7 +111,7 @@ impl Device {
 
 /// An engine on a [`Device`].
 pub(crate) struct Observed {
-    engine: Box<SoftEngine<Entropy>>,
+    engine: Box<SoftEngine<Entropy, DEFAULT_KEYS, Disk>>,
     numbered_references: bool,
     inner: Rc<RefCell<Inner>>,
     listed: Vec<MechanismInfo>,
@@ -252,7 +256,8 @@ impl Engine for Observed {
 
     fn recall_key(&mut self, reference: &[u8]) -> Result<KeyHandle, EngineError> {
         self.call()?;
-        if !self.inner.borrow().persisted.contains(reference) {
+        // In software, a forgotten key is as recallable as its reference.
+        if self.numbered_references && !self.inner.borrow().persisted.contains(reference) {
             return Err(EngineError::ReferenceInvalid);
         }
         let key = self.engine.recall_key(self.without_number(reference))?;
@@ -286,6 +291,26 @@ impl Engine for Observed {
     ) -> Result<(), EngineError> {
         device_key().sign(self.genuine, message, signature);
         Ok(())
+    }
+
+    fn renew_device_key(&mut self) -> Result<(), EngineError> {
+        self.call()?;
+        self.engine.renew_device_key()
+    }
+
+    fn create_state_key(&mut self) -> Result<StateKeyId, EngineError> {
+        self.call()?;
+        self.engine.create_state_key()
+    }
+
+    fn state_key(&mut self, id: &StateKeyId) -> Result<KeyHandle, EngineError> {
+        self.call()?;
+        self.engine.state_key(id)
+    }
+
+    fn destroy_state_keys_but(&mut self, kept: &[StateKeyId]) -> Result<(), EngineError> {
+        self.call()?;
+        self.engine.destroy_state_keys_but(kept)
     }
 
     fn wrap_key(
