@@ -53,7 +53,7 @@ fn slots(fixture: &Fixture) -> [Vec<u8>; 2] {
 }
 
 #[test]
-fn slots_of_an_earlier_version_are_opened_once_and_sealed_anew() {
+fn slots_of_an_earlier_version_are_opened_once_and_sealed_again() {
     for (fixture, before) in earlier() {
         let old = slots(&fixture);
         let mut unit = fixture.start();
