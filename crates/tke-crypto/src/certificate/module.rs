@@ -1,4 +1,4 @@
-//! Certificates of modules' device keys, and of the root that signs them.
+//! Certificates of modules' attestation keys, and of the root that signs them.
 
 use super::read::{Certificate, Usage};
 use super::serial::CertificateSerial;
@@ -115,7 +115,7 @@ impl From<BufferTooSmall> for IssueError {
     }
 }
 
-/// Writes the certificate of a module's device key, signed by the root of that name.
+/// Writes the certificate of a module's attestation key, signed by the root of that name.
 ///
 /// The result is at the end of `out`; [`CERTIFICATE_BUFFER_LEN`] bytes are enough.
 ///

@@ -117,7 +117,7 @@ pub struct AdminResponse<'a> {
     pub return_code: u32,
     /// DER of the [`AdminResponseBlock`], exactly as it was signed; empty when the request was not understood.
     pub block: &'a [u8],
-    /// A [`SignerInfo`] by the module's device key.
+    /// A [`SignerInfo`] by the module's attestation key.
     pub signature: &'a [u8],
 }
 

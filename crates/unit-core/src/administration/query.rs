@@ -12,7 +12,7 @@ pub(crate) struct QueryContext<'a> {
     pub(crate) state: &'a State,
     pub(crate) boot_nonce: [u8; 16],
     pub(crate) condition: Condition,
-    /// Certificate of the module's device key, DER.
+    /// Certificate of the module's attestation key, DER.
     pub(crate) certificate: &'a [u8],
 }
 

@@ -1,4 +1,4 @@
-//! The module of the fixture: its device key and certificate, the manufacturer's root, a clock.
+//! The module of the fixture: its attestation key and certificate, the manufacturer's root, a clock.
 
 use engine::{ATTESTATION_SIGNATURE_LEN, AttestationKey, EngineClass};
 use std::sync::OnceLock;
@@ -46,7 +46,7 @@ pub(crate) fn device_key() -> &'static DeviceKey {
     })
 }
 
-/// A module. All modules of the fixture share one device key and have their own certificates.
+/// A module. All modules of the fixture share one attestation key and have their own certificates.
 pub(crate) struct TestModule {
     certificate: Vec<u8>,
     root: PublicKey,
@@ -60,7 +60,7 @@ impl TestModule {
     }
 }
 
-/// A module certificate for the fixture's device key, issued by `root`.
+/// A module certificate for the fixture's attestation key, issued by `root`.
 pub(crate) fn certificate(unit: UnitId, root: &SigningKey) -> Vec<u8> {
     let name = RootName::try_from("Fixture Root").unwrap();
     let mut out = [0; CERTIFICATE_BUFFER_LEN];
