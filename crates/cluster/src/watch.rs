@@ -50,6 +50,10 @@ impl Cluster {
         unit.identity = Some(identity);
         unit.pattern = status.current;
         if let Err(reason) = self.judge_status(at, identity, status) {
+            // A unit without the master key has come as far as it says, too: a zeroized one must not come back.
+            if matches!(reason, FenceReason::NoMasterKey | FenceReason::WrongPattern { .. }) {
+                self.remember(identity, status.mark());
+            }
             self.fence(now, at, reason);
         } else {
             self.remember(identity, status.mark());

@@ -304,6 +304,25 @@ fn an_established_identity_keeps_serving_and_the_newcomer_is_fenced() {
     assert!(matches!(cluster.units()[0].health, Health::Fenced(_)));
 }
 
+/// A unit that is zeroized is out of service at once. What was before that must not come back as if nothing had happened.
+#[test]
+fn attack_a_zeroized_unit_does_not_come_back_from_before() {
+    let mut cluster = ready(2);
+    let zeroized = UnitStatus { domain_instance: 2, current: None, audit_records: 9, ..status(1) };
+    for (at, shown, expected) in
+        [(10, zeroized, "no master key"), (20_000, status(1), "it is in life 1 after life 2")]
+    {
+        cluster.handle_disconnected(ms(at), unit(1), &[]);
+        cluster.handle_timeout(ms(at + 5_000));
+        cluster.handle_connected(ms(at + 5_000), unit(1));
+        cluster.handle_status(ms(at + 5_000), unit(1), &shown);
+        let health = cluster.units()[0].health.to_string();
+        assert!(health.contains(expected), "{health}");
+    }
+    let marks: Vec<_> = std::iter::from_fn(|| cluster.poll_mark()).collect();
+    assert_eq!(marks.last().map(|(_, mark)| mark.life), Some(2));
+}
+
 #[test]
 fn an_added_unit_serves_once_it_has_proved_its_master_key() {
     let mut cluster = ready(1);

@@ -152,6 +152,7 @@ pub fn pin_holder_rights(rows: &[ProbeRow]) -> Vec<&'static str> {
         |name| rows.iter().any(|row| row.mechanism == name && matches!(row.verdict, Verdict::Supported));
     let mut rights = vec![
         "destroy the unit's keys",
+        "sign as the unit's module",
         "with a copy of the unit's state: use the keys derived from the master key, and so read every customer key",
         "with the right to write the unit's state: replace it",
         "read the master key of a recovery unit",

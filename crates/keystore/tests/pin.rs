@@ -244,3 +244,20 @@ async fn the_pin_follows_an_open_store() {
         tokio::task::yield_now().await;
     }
 }
+
+/// Who removes the pin together with an older file in place must not make the store take it for its first start.
+#[tokio::test]
+async fn attack_a_store_without_its_pin_is_refused() {
+    let place = Place::new();
+    let (old, _) = place.grow(2).await;
+    place.grow(5).await;
+    std::fs::write(&place.store, &old).unwrap();
+    place.forget_side_file();
+    std::fs::remove_file(&place.pin).unwrap();
+    let refused = place.open(Accepted::default()).await.unwrap_err();
+    assert!(matches!(refused, StoreOpenError::PinDamaged { .. }), "{refused}");
+    let mut accepted = Accepted::default();
+    accepted.older = true;
+    place.open(accepted).await.unwrap().close().await.unwrap();
+    place.open(Accepted::default()).await.unwrap();
+}

@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 ///
 /// A server drops the handler of a request whose caller closes the connection. For requests of several steps, such as a
 /// command to a unit and its audit record, that would let callers choose which of them happen.
-pub fn to_completion(router: Router) -> Router {
+pub fn to_completion<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router.layer(middleware::from_fn(complete))
 }
 

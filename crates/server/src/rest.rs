@@ -24,6 +24,7 @@ mod respond;
 
 use crate::access::caller;
 use crate::auth::Auth;
+use crate::completion::to_completion;
 use crate::service::ServiceSource;
 use axum::Router;
 use axum::extract::State;
@@ -93,8 +94,9 @@ pub fn router(state: Arc<RestState>) -> Router {
         .route("/keys/{key}/metadata", get(key::metadata))
         .route("/keys/{key}/versions", get(key::versions))
         .route("/keys/{key}/restore", post(key::restore))
-        .route("/keys/{key}/purge", delete(key::purge))
-        .route("/keys/{key}/actions/{action}", post(actions::act));
+        .route("/keys/{key}/actions/{action}", post(actions::act))
+        // Of several steps: a caller that hangs up must not keep the secret of a key from being erased.
+        .merge(to_completion(Router::new().route("/keys/{key}/purge", delete(key::purge))));
     let others = [
         "/keys_with_policy_overrides",
         "/keys/registrations",

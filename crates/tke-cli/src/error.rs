@@ -353,7 +353,9 @@ impl TkeError {
     /// The number of the unit that raises an alarm, unless the ceremony has recorded it already.
     pub(crate) const fn unrecorded_alarm(&self) -> Option<u16> {
         match self {
-            Self::Unit(error) | Self::Rotation(RotationError::Unit(error)) => error.alarming_unit(),
+            Self::Unit(error)
+            | Self::Rotation(RotationError::Unit(error))
+            | Self::Proposal(ProposalError::Unit(error)) => error.alarming_unit(),
             _ => None,
         }
     }

@@ -43,10 +43,19 @@ pub(crate) struct UnitGroup {
 }
 
 impl UnitGroup {
-    /// All units, or the error of the first that is unavailable.
+    /// Stops a command that changes units if one of them raises an alarm, whichever it is.
+    pub(crate) fn without_alarm(mut self) -> Result<Self, TkeError> {
+        match self.unavailable.iter().position(|(_, fault)| fault.is_alarm()) {
+            Some(at) => Err(self.unavailable.swap_remove(at).1.into()),
+            None => Ok(self),
+        }
+    }
+
+    /// All units, or an alarm, or the error of the first that is unavailable.
     pub(crate) fn all(self) -> Result<Vec<VerifiedUnit>, TkeError> {
-        match self.unavailable.into_iter().next() {
-            None => Ok(self.verified),
+        let this = self.without_alarm()?;
+        match this.unavailable.into_iter().next() {
+            None => Ok(this.verified),
             Some((_, fault)) => Err(fault.into()),
         }
     }
@@ -143,6 +152,8 @@ impl Instance {
         &self,
         is_wanted: impl Fn(&SelectableUnit) -> bool,
     ) -> Result<UnitGroup, TkeError> {
+        // Before the units are asked: what another command sees meanwhile is newer than what they answer here.
+        let mut seen = SeenUnits::load(&self.seen)?;
         let mut tasks = tokio::task::JoinSet::new();
         for unit in self.units.iter().filter(|unit| is_wanted(unit)) {
             let (listed, port, trust) =
@@ -160,7 +171,6 @@ impl Instance {
                 Err(unavailable) => group.unavailable.push(unavailable),
             }
         }
-        let mut seen = SeenUnits::load(&self.seen)?;
         for unit in verified {
             match seen.check(&unit) {
                 Ok(()) => group.verified.push(unit),

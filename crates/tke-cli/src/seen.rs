@@ -14,7 +14,8 @@ use unit_api::{Condition, Target};
 pub(crate) struct SeenUnits {
     path: PathBuf,
     file: SeenFile,
-    is_changed: bool,
+    /// What differs from the file.
+    news: BTreeMap<String, SeenUnit>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -28,7 +29,7 @@ impl SeenUnits {
     pub(crate) fn load(folder: &Path) -> Result<Self, TkeError> {
         let path = folder.join("units-seen.json");
         let file = store::load(&path)?;
-        Ok(Self { path, file, is_changed: false })
+        Ok(Self { path, file, news: BTreeMap::new() })
     }
 
     /// Checks a verified unit against what was seen before, and remembers what it shows now until [`SeenUnits::save`].
@@ -47,19 +48,30 @@ impl SeenUnits {
                 .may_become(&now)
                 .map_err(|source| AdminUnitError::Regressed { unit: unit.number(), source })?;
         }
-        self.is_changed |= self.file.units.insert(key, now.clone()).as_ref() != Some(&now);
+        if self.file.units.get(&key) != Some(&now) {
+            self.news.insert(key, now);
+        }
         Ok(())
     }
 
-    /// Keeps what was seen.
+    /// Keeps what was seen, beside what another command has kept meanwhile: of each unit, the later.
     pub(crate) fn save(&self) -> Result<(), TkeError> {
-        if self.is_changed { store::save(&self.path, &self.file) } else { Ok(()) }
+        if self.news.is_empty() {
+            return Ok(());
+        }
+        let mut file: SeenFile = store::load(&self.path)?;
+        for (key, now) in &self.news {
+            if file.units.get(key).is_none_or(|kept| kept.may_become(now).is_ok()) {
+                file.units.insert(key.clone(), now.clone());
+            }
+        }
+        store::save(&self.path, &file)
     }
 
     /// Forgets what was seen of a unit.
     pub(crate) fn forget(&mut self, target: &Target) -> Result<(), TkeError> {
-        self.is_changed |= self.file.units.remove(&key(target)).is_some();
-        self.save()
+        self.file.units.remove(&key(target));
+        store::save(&self.path, &self.file)
     }
 }
 

@@ -125,6 +125,9 @@ impl WorkLog {
             self.stopped |= CeremonyError::stops_ceremony(error);
             self.alarmed |= CeremonyError::is_alarm(error);
         }
+        if result.as_ref().is_err_and(|error| error.unrecorded_alarm().is_some()) {
+            (self.stopped, self.alarmed) = (true, true);
+        }
         let result = result.map_err(|error| error_chain(&error));
         self.results.push(UnitResult { listed: listed.clone(), result });
         self.progress.end_unit();

@@ -15,6 +15,8 @@ use unit_api::{RolledBack, UnitMark};
 pub struct SeenUnit {
     /// Purpose, as the service first listed it.
     pub kind: SeenKind,
+    /// Identifier of the module's attestation key, 64 hexadecimal digits.
+    pub module_key: String,
     /// Number of the engine's class; 0 unknown.
     pub engine_class: u8,
     /// The service instance, 32 hexadecimal digits.
@@ -76,6 +78,9 @@ pub enum Regression {
         /// Kind now.
         now: &'static str,
     },
+    /// The module signs with another key than before.
+    #[error("its module has another attestation key than before")]
+    OtherModuleKey,
     /// The module's certificate names a weaker engine.
     #[error("its engine is of a lower class than before")]
     LowerClass,
@@ -94,6 +99,7 @@ impl SeenUnit {
         let InstanceId(instance) = unit.instance;
         Self {
             kind: listed.kind.into(),
+            module_key: module.key.ski().to_string(),
             engine_class: ShownClass::of(module).0.map_or(0, engine::EngineClass::number),
             instance: wire::text::encode_hex(&instance),
             life: unit.target.domain_instance,
@@ -110,6 +116,9 @@ impl SeenUnit {
     pub fn may_become(&self, now: &Self) -> Result<(), Regression> {
         if self.kind != now.kind {
             return Err(Regression::OtherKind { before: self.kind.name(), now: now.kind.name() });
+        }
+        if self.module_key != now.module_key {
+            return Err(Regression::OtherModuleKey);
         }
         if now.engine_class < self.engine_class {
             return Err(Regression::LowerClass);
@@ -141,6 +150,7 @@ mod tests {
     fn seen() -> SeenUnit {
         SeenUnit {
             kind: SeenKind::Operational,
+            module_key: "5c".repeat(32),
             engine_class: 3,
             instance: "1d".repeat(16),
             life: 2,
@@ -168,6 +178,8 @@ mod tests {
         assert!(matches!(before.may_become(&counter), Err(Regression::RolledBack(_))));
         let kind = SeenUnit { kind: SeenKind::Recovery, ..seen() };
         assert!(matches!(before.may_become(&kind), Err(Regression::OtherKind { .. })));
+        let key = SeenUnit { module_key: "5d".repeat(32), ..seen() };
+        assert_eq!(before.may_become(&key), Err(Regression::OtherModuleKey));
         let class = SeenUnit { engine_class: 1, ..seen() };
         assert_eq!(before.may_become(&class), Err(Regression::LowerClass));
         let instance = SeenUnit { instance: "2d".repeat(16), ..seen() };

@@ -104,7 +104,7 @@ pub enum AdminUnitError {
         why: &'static str,
     },
     /// The module's certificate is not acceptable.
-    #[error("the module of crypto unit {unit} is not used: {source}")]
+    #[error("the module of crypto unit {unit} is not used")]
     ModuleRefused {
         /// Number of the unit.
         unit: u16,
@@ -126,7 +126,8 @@ pub enum AdminUnitError {
     },
     /// The unit is not what it was when this customer saw it last.
     #[error(
-        "crypto unit {unit} is not used: {source}. If you know why, accept it with `cryptounit-accept {unit}`"
+        "crypto unit {unit} is not used, because it is not what it was. If you know why, accept it with \
+         `cryptounit-accept {unit}`"
     )]
     Regressed {
         /// Number of the unit.

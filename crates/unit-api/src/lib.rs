@@ -42,7 +42,7 @@ pub use frame::{
     split_frame,
 };
 pub use limits::{MAX_BLOB_LEN, MAX_DATA_LEN, MAX_FRAME_LEN, MAX_KEY_PARTS, MAX_PIPELINED, MAX_RANDOM_LEN};
-pub use mark::{RolledBack, UnitMark};
+pub use mark::{FIRST_DRAWN_LIFE, RolledBack, UnitMark};
 pub use pattern::{VerificationPattern, WKID_LEN, Wkid};
 pub use proof::MasterKeyProof;
 pub use response::Response;

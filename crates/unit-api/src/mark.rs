@@ -3,6 +3,13 @@
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
+/// Lowest life that a unit draws when it has lost its state; lives that are counted stay below.
+pub const FIRST_DRAWN_LIFE: u32 = 1 << 31;
+
+/// A drawn life is taken for an earlier one if it is this close below the last: more zeroizes than a unit sees, and close
+/// enough that one draw in 16,000 falls there.
+const MOST_ZEROIZES: u32 = 1 << 16;
+
 /// What of a unit only ever grows.
 ///
 /// A unit cannot tell from its own storage that an earlier content was put back. Its host and its customer, who keep
@@ -60,7 +67,9 @@ impl UnitMark {
     pub fn may_become(&self, now: &Self) -> Result<(), RolledBack> {
         if now.life != self.life {
             let (seen, found) = (self.life, now.life);
-            return if found > seen { Ok(()) } else { Err(RolledBack::Life { seen, found }) };
+            // A unit that has lost everything draws its life at random, far away from the last one.
+            let is_drawn = found >= FIRST_DRAWN_LIFE && seen.saturating_sub(found) > MOST_ZEROIZES;
+            return if found > seen || is_drawn { Ok(()) } else { Err(RolledBack::Life { seen, found }) };
         }
         if now.transaction_counter < self.transaction_counter {
             let (seen, found) = (self.transaction_counter, now.transaction_counter);
@@ -103,7 +112,7 @@ impl core::error::Error for RolledBack {}
 
 #[cfg(test)]
 mod tests {
-    use super::{RolledBack, UnitMark};
+    use super::{FIRST_DRAWN_LIFE, RolledBack, UnitMark};
 
     const SEEN: UnitMark =
         UnitMark { life: 2, transaction_counter: 17, audit_records: 40, audit_head: [1; 32] };
@@ -114,6 +123,11 @@ mod tests {
         let later =
             UnitMark { transaction_counter: u128::MAX, audit_records: 41, audit_head: [2; 32], ..SEEN };
         SEEN.may_become(&later).unwrap();
+        // After a second loss of everything the drawn life may be lower.
+        let drawn = UnitMark { life: FIRST_DRAWN_LIFE + 900_000_000, ..SEEN };
+        drawn.may_become(&UnitMark { life: FIRST_DRAWN_LIFE + 5, transaction_counter: 1, ..SEEN }).unwrap();
+        assert!(drawn.may_become(&UnitMark { life: drawn.life - 1, ..SEEN }).is_err());
+        assert!(drawn.may_become(&SEEN).is_err());
         // A unit that lost its state and was zeroized begins another chain.
         let next = UnitMark { life: 3, transaction_counter: 1, audit_records: 2, audit_head: [3; 32] };
         SEEN.may_become(&next).unwrap();

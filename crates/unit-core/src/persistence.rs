@@ -11,7 +11,7 @@ use engine::{Engine, EngineError, StateKeyId};
 use heapless::Vec;
 use sha2::{Digest, Sha256};
 use unit_api::admin::{AdminBlock, AdminRefusal, AdminRequest, AuditKind, AuditRecord};
-use unit_api::{Refusal, UnitError, WKID_LEN};
+use unit_api::{FIRST_DRAWN_LIFE, Refusal, UnitError, WKID_LEN};
 
 /// Attempts to overwrite a slot that refers to a removed key, before the unit stops serving.
 const CLEAN_UP_ATTEMPTS: usize = 3;
@@ -255,7 +255,7 @@ impl<E: Env> Unit<E> {
                 let mut drawn = [0; 4];
                 self.engine.random(&mut drawn)?;
                 // At least 2³¹, and low enough to leave as much room as a plausible number does.
-                u64::from(u32::from_be_bytes(drawn) >> 2 | 1 << 31)
+                u64::from(u32::from_be_bytes(drawn) >> 2 | FIRST_DRAWN_LIFE)
             }
         };
         // States of the earlier format, wherever copies of them are.

@@ -229,7 +229,7 @@ mod tests {
             "MISSING (Sign: GeneralError)",
             "token `core`",
             "`0a0b`",
-            "who has the token's PIN can:\n- destroy the unit's keys\n",
+            "who has the token's PIN can:\n- destroy the unit's keys\n- sign as the unit's module\n",
         ] {
             assert!(table.contains(text), "{table}");
         }

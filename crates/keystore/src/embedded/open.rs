@@ -92,9 +92,9 @@ pub enum StoreOpenError {
         /// Identity of the file.
         found: StoreIdentity,
     },
-    /// The pin is damaged, so that the age of the store is unknown.
+    /// The pin is damaged, or missing although the store had one, so that the age of the store is unknown.
     #[error(
-        "{} is damaged, so that the age of the keystore is unknown; nothing was changed. Restore it, or accept an older \
+        "{} is damaged or missing, so that the age of the keystore is unknown; nothing was changed. Restore it, or accept an older \
          keystore", .path.display()
     )]
     PinDamaged {
@@ -149,6 +149,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// Opens the store at a path, or creates it.
 pub(super) fn open_file(path: &Path, mut options: RedbOptions) -> Result<CommitterCore, StoreOpenError> {
     let lock = lock_file(path)?;
+    let missing_pin = options.pin.clone().filter(|at| !at.exists());
     let found = match File::open(path) {
         Ok(file) => Some(check(path, file)?),
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
@@ -169,6 +170,12 @@ pub(super) fn open_file(path: &Path, mut options: RedbOptions) -> Result<Committ
     }
     let side_file = beside(path, ".last");
     let db = build(&options, backend(path, file)?).map_err(|e| open_error(path, e))?;
+    // A store is bound to its secrets after it was pinned.
+    if let Some(at) = missing_pin.filter(|_| found.is_some() && !options.accepted.older)
+        && bound_secrets(&db).map_err(|e| open_error(path, e))?.is_some()
+    {
+        return Err(StoreOpenError::PinDamaged { path: at });
+    }
     let header = stored_header(&db).map_err(|e| open_error(path, e))?;
     let is_older = |pin: &StorePin| pin.is_ahead_of(&header);
     if options.restored || is_older_than_recorded(&side_file, &header) || pin.as_ref().is_some_and(is_older) {

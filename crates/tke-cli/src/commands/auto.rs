@@ -69,7 +69,7 @@ pub struct RecoverArgs {
 /// `auto-init`: sets up all crypto units by the recovery-unit method.
 pub(crate) async fn init(context: &Context<'_>, args: &AutoInitArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
-    let addressed = instance.verify_all().await?;
+    let addressed = instance.verify_all().await?.without_alarm()?;
     let keystore = instance.keystore_pattern().await?;
     let checked = precheck::automatic(&addressed.comparison(), instance.units.len(), keystore);
     if !checked.passed() {
@@ -273,7 +273,8 @@ async fn source(instance: &Instance, from: Option<u16>) -> Result<VerifiedUnit, 
         }
         return Ok(unit);
     }
-    let recovery = instance.verify_where(|unit| unit.listed.kind == UnitKind::Recovery).await?;
+    let recovery =
+        instance.verify_where(|unit| unit.listed.kind == UnitKind::Recovery).await?.without_alarm()?;
     recovery.verified.into_iter().find(|unit| unit.snapshot.current.is_some()).ok_or_else(|| {
         TkeError::refused("no reachable recovery crypto unit holds a master key: load it from its parts")
     })
@@ -289,7 +290,7 @@ async fn targets(
             && unit.snapshot.target.domain_index == source.snapshot.target.domain_index
     };
     if args.to.is_empty() {
-        let all = instance.verify_all().await?;
+        let all = instance.verify_all().await?.without_alarm()?;
         let empty =
             all.verified.into_iter().filter(|unit| unit.snapshot.current.is_none() && !is_source(unit));
         let empty: Vec<VerifiedUnit> = empty.collect();

@@ -99,7 +99,7 @@ async fn converge_units(
     command: &'static str,
     of_kind: impl Fn(UnitKind) -> bool,
 ) -> Result<Report, TkeError> {
-    let everything = instance.verify_all().await?;
+    let everything = instance.verify_all().await?.without_alarm()?;
     let mut plans = context.plans()?;
     let mut plan = plans.of(instance.id());
     if let Some(number) = args.like {
