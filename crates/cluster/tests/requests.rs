@@ -310,7 +310,7 @@ fn attack_a_zeroized_unit_does_not_come_back_from_before() {
     let mut cluster = ready(2);
     let zeroized = UnitStatus { domain_instance: 2, current: None, audit_records: 9, ..status(1) };
     for (at, shown, expected) in
-        [(10, zeroized, "no master key"), (20_000, status(1), "it is in life 1 after life 2")]
+        [(10, zeroized, "no valid current master key"), (20_000, status(1), "it is in life 1 after life 2")]
     {
         cluster.handle_disconnected(ms(at), unit(1), &[]);
         cluster.handle_timeout(ms(at + 5_000));

@@ -152,8 +152,8 @@ fn a_restart_finds_the_stored_keys_and_nothing_else_remains() {
         let session = other_session(softhsm);
         let remaining = session.find_objects(&[]).unwrap();
         assert!(remaining.iter().all(|object| has(&session, *object, &Attribute::Token(true))));
-        // The device key, the master key, and the wrapping keys of its two derived keys.
-        assert_eq!(remaining.len(), 4);
+        // The device key, the halves of the attestation key, the master key, the wrapping keys of its two derived keys.
+        assert_eq!(remaining.len(), 6);
         let mut engine = Pkcs11Engine::open(&token, "unit", DeviceKeyMode::MustExist).unwrap();
         engine.forget_all_but(&[&reference]).unwrap();
         let master = engine.recall_key(&reference).unwrap();

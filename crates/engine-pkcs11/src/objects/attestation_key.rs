@@ -129,6 +129,7 @@ fn public_half(profile: &Profile) -> ExpectedObject {
     ];
     ExpectedObject::of_template(ObjectRole::AttestationPublicKey, ObjectId::DEVICE, attributes)
         .unmodifiable(profile)
+        .uncopyable(profile.protects_objects)
 }
 
 fn private_half(profile: &Profile) -> ExpectedObject {

@@ -171,7 +171,8 @@ pub(super) fn open_file(path: &Path, mut options: RedbOptions) -> Result<Committ
     let side_file = beside(path, ".last");
     let db = build(&options, backend(path, file)?).map_err(|e| open_error(path, e))?;
     // A store is bound to its secrets after it was pinned.
-    if let Some(at) = missing_pin.filter(|_| found.is_some() && !options.accepted.older)
+    let is_required = found.is_some() && options.must_exist && !options.accepted.older;
+    if let Some(at) = missing_pin.filter(|_| is_required)
         && bound_secrets(&db).map_err(|e| open_error(path, e))?.is_some()
     {
         return Err(StoreOpenError::PinDamaged { path: at });

@@ -95,7 +95,8 @@ impl RedbOptions {
         self
     }
 
-    /// Whether a missing file is refused if there is no pin either, because the caller knows that there was a store.
+    /// Whether a missing file is refused if there is no pin either, and a missing pin if the store has had one, because the
+    /// caller knows that there was a store.
     #[must_use]
     pub const fn must_exist(mut self, must_exist: bool) -> Self {
         self.must_exist = must_exist;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use keystore::{Entry, Keystore, Secret, SecretId, SecretOwner};
-use tracing::info;
+use tracing::debug;
 
 use super::{Kms, OpenInstance, invalid, open_blob};
 use crate::call::TimeBudget;
@@ -98,7 +98,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         orphans.retain(|secret| !listed.contains(secret));
         if !orphans.is_empty() {
             self.store.erase_secrets(&orphans, budget.for_store()?).await?;
-            info!(instance = %id, secrets = orphans.len(), "secrets without a key were erased");
+            debug!(instance = %id, secrets = orphans.len(), "secrets that no key has, drawn ahead or left by a purge, were erased");
         }
         Ok(())
     }
