@@ -8,8 +8,9 @@ use std::hint::black_box;
 /// An operation to check.
 pub(crate) struct Case {
     pub(crate) name: String,
-    /// Number of expected reports: one for each branch on a verdict that a dependency makes public.
-    verdicts: usize,
+    /// Number of expected reports: one for each branch on a verdict that a dependency makes public. The second is that of
+    /// another build, in which the optimiser leaves more of the same branches.
+    verdicts: [usize; 2],
     run: Box<dyn Fn()>,
 }
 
@@ -21,7 +22,12 @@ impl Case {
 
     /// A case with this number of expected reports.
     pub(crate) fn with_verdicts(name: impl Into<String>, verdicts: usize, run: impl Fn() + 'static) -> Self {
-        Self { name: name.into(), verdicts, run: Box::new(run) }
+        Self { name: name.into(), verdicts: [verdicts; 2], run: Box::new(run) }
+    }
+
+    /// The same, with this number of expected reports in another build.
+    pub(crate) fn or(self, verdicts: usize) -> Self {
+        Self { verdicts: [self.verdicts[0], verdicts], ..self }
     }
 
     /// Whether the case has a planted leak and must be red.
@@ -35,9 +41,10 @@ impl Case {
         SET_UP.set(0);
         (self.run)();
         let reports = count_errors() - before - SET_UP.get();
-        let colour = if reports == self.verdicts { "green" } else { "RED" };
-        println!("{colour:5} {} {reports} reports, {} verdicts", self.name, self.verdicts);
-        reports != self.verdicts
+        let is_expected = self.verdicts.contains(&reports);
+        let colour = if is_expected { "green" } else { "RED" };
+        println!("{colour:5} {} {reports} reports, {} verdicts", self.name, self.verdicts[0]);
+        !is_expected
     }
 }
 

@@ -51,12 +51,13 @@ fn keys() -> Vec<Case> {
 fn signatures() -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, first, byte) in SCALARS {
-        cases.push(Case::with_verdicts(format!("p521_sign_{name}"), 13, move || {
+        let case = Case::with_verdicts(format!("p521_sign_{name}"), 13, move || {
             let key = secret_key(first, byte);
             let signature = key.sign(b"message");
             let signature = public_bytes(&signature);
             public_key(first, byte).verify(b"message", &signature).unwrap();
-        }));
+        });
+        cases.push(case.or(23));
     }
     cases
 }

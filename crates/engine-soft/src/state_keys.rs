@@ -14,7 +14,9 @@ use crate::key::{Origin, SoftKey};
 use crate::mac::cmac;
 use crate::symmetric::Cipher;
 use crate::table::KeyTable;
-use engine::{CMAC_LEN, EngineError, KeyHandle, KeySpec, KeyUses, STATE_KEY_ID_LEN, StateKeyId, declassify};
+use engine::{
+    CMAC_LEN, EngineError, KeyHandle, KeySpec, KeyUses, STATE_KEY_ID_LEN, StateKeyId, declassify, publish,
+};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -217,10 +219,9 @@ impl<S: StateKeyStore> StateKeys<S> {
         let (body, mac) = record.split_last_chunk_mut::<CMAC_LEN>().ok_or(EngineError::DeviceError)?;
         random(body)?;
         let head = body.first_chunk_mut::<STATE_KEY_ID_LEN>().ok_or(EngineError::DeviceError)?;
-        if let Some(StateKeyId(id)) = id {
-            *head = id;
-        }
-        let id = StateKeyId(*head);
+        // It stands in the clear in every slot.
+        let id = id.unwrap_or(StateKeyId(publish(*head)));
+        *head = id.0;
         *mac = *cmac(&self.authenticating, &[body]);
         self.store.write(place, &record)?;
         Ok(id)

@@ -23,7 +23,7 @@ pub use mechanism::{
 };
 #[cfg(feature = "declassify-hook")]
 pub use secret::DECLASSIFY_HOOK;
-pub use secret::{KEY_PART_LEN, KeyPart, declassify};
+pub use secret::{KEY_PART_LEN, KeyPart, declassify, publish};
 
 /// The cryptographic hardware under a unit. Keys stay inside, or leave wrapped.
 ///

@@ -46,12 +46,12 @@ pub(super) const UNREACHED: &[Unreached] = &[
     entry("wnaf", "src/", "digits of a scalar of fixed length in windows of fixed width"),
     entry(
         "engine-soft",
-        "<engine_soft::soft_engine::SoftEngine<R,_> as engine::Engine>::encrypt",
+        "<engine_soft::soft_engine::SoftEngine<R,_,S> as engine::Engine>::encrypt",
         "the counter of AES-GCM lasts for 64 GiB, and a frame has less than 100 KiB",
     ),
     entry(
         "engine-soft",
-        "<engine_soft::soft_engine::SoftEngine<R,_> as engine::Engine>::decrypt",
+        "<engine_soft::soft_engine::SoftEngine<R,_,S> as engine::Engine>::decrypt",
         "the counter of AES-GCM lasts for 64 GiB, and a frame has less than 100 KiB",
     ),
 ];
