@@ -145,8 +145,8 @@ pub trait Engine {
     fn device_key(&self) -> KeyHandle;
 
     /// The key with which the module signs what it says of itself and its units: ECDSA on P-521. It is made with the device,
-    /// is the same after every restart, and no other engine has it. It is no key of the table: no handle names it, nothing
-    /// wraps, exports, destroys or forgets it.
+    /// is the same after every restart, and no other engine has it. It has no handle: nothing wraps, exports, destroys or
+    /// forgets it.
     fn attestation_key(&self) -> &AttestationKey;
 
     /// Signs the SHA-512 digest of `message` with the attestation key.

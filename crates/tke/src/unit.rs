@@ -171,16 +171,19 @@ impl AdminUnitError {
     /// Number of the unit, if the error is an alarm.
     #[must_use]
     pub const fn alarming_unit(&self) -> Option<u16> {
+        if self.is_alarm() { Some(self.unit()) } else { None }
+    }
+
+    const fn unit(&self) -> u16 {
         match self {
-            Self::NotAuthentic { unit, .. }
+            Self::Unreachable { unit, .. }
+            | Self::InvalidResponse { unit, .. }
+            | Self::NotAuthentic { unit, .. }
+            | Self::ModuleRefused { unit, .. }
             | Self::OtherInstance { unit, .. }
             | Self::Regressed { unit, .. }
-            | Self::ModuleRefused { unit, .. }
-                if self.is_alarm() =>
-            {
-                Some(*unit)
-            }
-            _ => None,
+            | Self::OutcomeUnknown { unit, .. }
+            | Self::Refused { unit, .. } => *unit,
         }
     }
 
