@@ -15,9 +15,9 @@ use engine::{Algorithm, Engine, KeyPart, KeySpec, MacMechanism, WrapMechanism};
 use fixture::{BLOB_TAMPERINGS, Fixture, PARTS, engine, handed_in};
 use std::hint::black_box;
 use unit_api::admin::AdminCommand;
-use unit_api::{Command, Envelope, Request, UnitError, VerificationPattern, encode_request};
+use unit_api::{Command, Envelope, Request, UnitError, UseFamily, VerificationPattern, encode_request};
 
-const AES: KeySpec = spec(Algorithm::Aes, 32);
+const AES: KeySpec = KeySpec { uses: UseFamily::Cipher.uses(), ..spec(Algorithm::Aes, 32) };
 const PART: [u8; 32] = PARTS[0];
 const OTHER_PART: [u8; 32] = PARTS[1];
 
@@ -56,7 +56,7 @@ pub(crate) fn cases() -> Vec<Case> {
 /// Shows that the cases below can fail: the results of a unit under its secret master key are secret for memcheck.
 fn canary() -> Vec<Case> {
     vec![Case::silent("canary_unit_blob_mac", || {
-        let blob = Fixture::ready().import(Algorithm::Aes, 32);
+        let blob = Fixture::ready().import(UseFamily::Cipher, Algorithm::Aes, 32);
         let forged = tamper::<16>(public(*blob.last_chunk().unwrap()), Some(true));
         black_box(equal_with_early_return(blob.last_chunk::<16>().unwrap(), &forged));
     })]
@@ -108,7 +108,7 @@ fn blob_mac() -> Vec<Case> {
     let mut cases = Vec::new();
     for (tampering, at) in BLOB_TAMPERINGS {
         cases.push(Case::silent(format!("unit_blob_mac_{tampering}"), move || {
-            let blob = handed_in(&Fixture::ready().import(Algorithm::Aes, 32), at);
+            let blob = handed_in(&Fixture::ready().import(UseFamily::Cipher, Algorithm::Aes, 32), at);
             let mut engine = engine();
             let master =
                 engine.combine_key_parts(&PARTS.map(|part| KeyPart::new(secret(part))), true).unwrap();
@@ -157,7 +157,7 @@ fn sealing() -> Vec<Case> {
             Fixture::ready().run(Command::GenerateKey { spec: AES }).unwrap();
         }),
         Case::silent("unit_open_other_master_key", || {
-            let blob = handed_in(&Fixture::ready().import(Algorithm::Aes, 32), None);
+            let blob = handed_in(&Fixture::ready().import(UseFamily::Mac, Algorithm::Aes, 32), None);
             let mut other = Fixture::ready_with_other();
             let refused = other.run(Command::Sign { by: MacMechanism::AesCmac, key: &blob, data: b"data" });
             assert_eq!(refused.err(), Some(UnitError::WkidMismatch));
@@ -166,13 +166,13 @@ fn sealing() -> Vec<Case> {
     // Wrapped without padding, and with it.
     for (algorithm, key_len) in [(Algorithm::Aes, 32), (Algorithm::GenericSecret, 21)] {
         cases.push(Case::silent(format!("unit_import_key_{key_len}"), move || {
-            Fixture::ready().import(algorithm, key_len);
+            Fixture::ready().import(UseFamily::Mac, algorithm, key_len);
         }));
     }
     for (tampering, at) in BLOB_TAMPERINGS {
         cases.push(Case::silent(format!("unit_reencipher_{tampering}"), move || {
             let mut fixture = Fixture::rotating();
-            let blob = handed_in(&fixture.import(Algorithm::GenericSecret, 21), at);
+            let blob = handed_in(&fixture.import(UseFamily::Mac, Algorithm::GenericSecret, 21), at);
             let refused = fixture.run(Command::Reencipher { blob: &blob }).err();
             assert_eq!(refused, at.map(|_| UnitError::BlobError));
         }));
@@ -192,14 +192,14 @@ fn crypt() -> Vec<Case> {
     for (tampering, at) in BLOB_TAMPERINGS {
         cases.push(Case::silent(format!("unit_encrypt_{tampering}"), move || {
             let mut fixture = Fixture::ready();
-            let blob = handed_in(&fixture.import(Algorithm::Aes, 32), at);
+            let blob = handed_in(&fixture.import(UseFamily::Cipher, Algorithm::Aes, 32), at);
             assert_eq!(encrypt(&mut fixture, &blob).err(), at.map(|_| UnitError::BlobError));
         }));
         // The crate aes-gcm makes its verdict public itself; a refused blob does not get that far.
         let verdicts = usize::from(at.is_none());
         cases.push(Case::with_verdicts(format!("unit_decrypt_{tampering}"), verdicts, move || {
             let mut fixture = Fixture::ready();
-            let blob = fixture.import(Algorithm::Aes, 32);
+            let blob = fixture.import(UseFamily::Cipher, Algorithm::Aes, 32);
             let encrypted = encrypt(&mut fixture, &handed_in(&blob, None)).unwrap();
             let result = decrypt(&mut fixture, &handed_in(&blob, at), &encrypted);
             assert_eq!(result.as_ref().err(), at.map(|_| UnitError::BlobError).as_ref());
@@ -209,7 +209,7 @@ fn crypt() -> Vec<Case> {
     for (tampering, at) in TAMPERINGS {
         cases.push(Case::with_verdicts(format!("unit_decrypt_data_{tampering}"), 1, move || {
             let mut fixture = Fixture::ready();
-            let blob = handed_in(&fixture.import(Algorithm::Aes, 32), None);
+            let blob = handed_in(&fixture.import(UseFamily::Cipher, Algorithm::Aes, 32), None);
             let encrypted: [u8; 12 + 45 + 16] = encrypt(&mut fixture, &blob).unwrap().try_into().unwrap();
             // The change is in the ciphertext or its tag, not in the IV.
             let (iv, ciphertext) = encrypted.split_first_chunk::<12>().unwrap();
@@ -234,14 +234,14 @@ fn macs() -> Vec<Case> {
         for (tampering, at) in BLOB_TAMPERINGS {
             cases.push(Case::silent(format!("unit_sign_{kind}_{tampering}"), move || {
                 let mut fixture = Fixture::ready();
-                let blob = handed_in(&fixture.import(algorithm, key_len), at);
+                let blob = handed_in(&fixture.import(UseFamily::Mac, algorithm, key_len), at);
                 assert_eq!(sign(&mut fixture, &blob).err(), at.map(|_| UnitError::BlobError));
             }));
         }
         for (tampering, at) in TAMPERINGS {
             cases.push(Case::silent(format!("unit_verify_{kind}_{tampering}"), move || {
                 let mut fixture = Fixture::ready();
-                let key = handed_in(&fixture.import(algorithm, key_len), None);
+                let key = handed_in(&fixture.import(UseFamily::Mac, algorithm, key_len), None);
                 let mut mac = public_bytes(&sign(&mut fixture, &key).unwrap());
                 if let Some(last) = at {
                     let place = if last { by.mac_len() - 1 } else { 0 };
@@ -262,8 +262,8 @@ fn wrapping() -> Vec<Case> {
     for (tampering, at) in BLOB_TAMPERINGS {
         cases.push(Case::silent(format!("unit_wrap_key_{tampering}"), move || {
             let mut fixture = Fixture::ready();
-            let kek = handed_in(&fixture.import(Algorithm::Aes, 32), None);
-            let key = handed_in(&fixture.import(Algorithm::GenericSecret, 21), at);
+            let kek = handed_in(&fixture.import(UseFamily::Wrapping, Algorithm::Aes, 32), None);
+            let key = handed_in(&fixture.import(UseFamily::Mac, Algorithm::GenericSecret, 21), at);
             let refused =
                 fixture.run(Command::WrapKey { by: WrapMechanism::AesKwp, kek: &kek, key: &key }).err();
             assert_eq!(refused, at.map(|_| UnitError::BlobError));
@@ -273,7 +273,7 @@ fn wrapping() -> Vec<Case> {
         for (tampering, at) in TAMPERINGS {
             cases.push(Case::silent(format!("unit_unwrap_key_{name}_{tampering}"), move || {
                 let mut fixture = Fixture::ready();
-                let kek = handed_in(&fixture.import(Algorithm::Aes, 32), None);
+                let kek = handed_in(&fixture.import(UseFamily::Wrapping, Algorithm::Aes, 32), None);
                 let wrapped = fixture.run(Command::WrapKey { by, kek: &kek, key: &kek }).unwrap();
                 let wrapped = tamper::<40>(wrapped.try_into().unwrap(), at);
                 let refused =
@@ -303,7 +303,7 @@ fn frames() -> Vec<Case> {
         }),
         Case::silent("unit_frame_encrypt", || {
             let mut fixture = Fixture::ready();
-            let key = &handed_in(&fixture.import(Algorithm::Aes, 32), None);
+            let key = &handed_in(&fixture.import(UseFamily::Cipher, Algorithm::Aes, 32), None);
             ask(&mut fixture, Command::Encrypt { key, aad: b"aad", plaintext: &secret([7; 45]) });
         }),
     ]

@@ -63,6 +63,8 @@ unit_errors! {
     WrappedKeyInvalid = 0x020a, 0x110, 0, "the wrapped key is not valid under this key";
     /// A MAC that this key did not make (`CKR_SIGNATURE_INVALID`).
     SignatureInvalid = 0x020b, 0xc0, 0, "the MAC is not valid under this key";
+    /// The uses of a new key do not go together, or not with its algorithm (`CKR_TEMPLATE_INCONSISTENT`).
+    KeyUsesInconsistent = 0x020c, 0xd1, 0, "a key has at least one use, and uses of one kind: to encrypt and decrypt, to sign and verify, to wrap and unwrap, or to derive; generic secrets sign, verify and derive only";
     /// The command names another domain of the module.
     DomainIndexMismatch = 0x0210, 0x200, 12, "the command is for another domain";
     /// The signer is not an administrator of this crypto unit.

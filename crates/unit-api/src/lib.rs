@@ -31,6 +31,7 @@ mod mark;
 mod pattern;
 mod response;
 mod status;
+mod use_family;
 mod variants;
 
 pub use blob::{BLOB_HEADER_LEN, BlobHeader, KeyAttributes};
@@ -47,4 +48,5 @@ pub use pattern::{VerificationPattern, WKID_LEN, Wkid};
 pub use proof::MasterKeyProof;
 pub use response::Response;
 pub use status::{Condition, NewRegister, UnitId, UnitStatus};
+pub use use_family::UseFamily;
 pub use variants::{Variant, VariantKeys, Variants};

@@ -5,7 +5,7 @@ use crate::key_scope::KeyScope;
 use crate::master_key::{BlobMacKey, MasterKey};
 use engine::{CMAC_LEN, Engine, EngineError, KeyHandle, KeySpec, KeyUses, declassify};
 use subtle::ConstantTimeEq;
-use unit_api::{BLOB_HEADER_LEN, BlobHeader, KeyAttributes, Refusal, UnitError};
+use unit_api::{BLOB_HEADER_LEN, BlobHeader, KeyAttributes, Refusal, UnitError, UseFamily};
 
 /// The purpose of opening a blob. The key in the engine permits this purpose only, whatever else its blob permits.
 #[derive(Clone, Copy)]
@@ -62,9 +62,23 @@ pub(crate) fn open<E: Engine>(
 fn engine_spec(spec: &KeySpec, purpose: Purpose) -> Result<KeySpec, UnitError> {
     match purpose {
         Purpose::Use(uses) if !spec.uses.permits(uses) => Err(UnitError::KeyFunctionNotPermitted),
-        Purpose::Use(uses) => Ok(KeySpec { uses, extractable: false, ..*spec }),
+        Purpose::Use(uses) => {
+            check_mixed_uses(spec, uses)?;
+            Ok(KeySpec { uses, extractable: false, ..*spec })
+        }
         Purpose::Extract if !spec.extractable => Err(UnitError::KeyUnextractable),
         Purpose::Extract | Purpose::Reencipher => Ok(to_seal(spec)),
+    }
+}
+
+/// Checks the one use `uses` of a key whose blob may be older than the table of [`UseFamily`].
+///
+/// A key with uses of several families still undoes what it has protected, so that nothing is lost. It protects nothing more,
+/// so that nothing is wrapped that it could decrypt.
+fn check_mixed_uses(spec: &KeySpec, uses: KeyUses) -> Result<(), UnitError> {
+    match uses {
+        KeyUses::DECRYPT | KeyUses::VERIFY | KeyUses::UNWRAP => Ok(()),
+        _ => UseFamily::of(spec).map(|_| ()),
     }
 }
 

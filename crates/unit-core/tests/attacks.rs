@@ -1,9 +1,14 @@
 //! Attacks of the threat model on a unit's administration, carried out with real signatures.
 
+use crate::blobs::{WRAP_AND_DECRYPT_BLOB, known_master_key, unhex};
 use crate::common::administrators::{administer, administrator, attributes, audit, installed, secure};
-use crate::common::{Fixture, OTHER_PARTS, PARTS, bring_into_service, lasting, load, run, status};
+use crate::common::{
+    CIPHER, Fixture, OTHER_PARTS, PARTS, WRAPPING, bring_into_service, bytes, generate, lasting, load,
+    refusal, run, spec, status,
+};
+use engine::{Algorithm, KeyUses, WrapMechanism};
 use unit_api::admin::{AdminCommand, AuditChain, AuditKind, AuditRecord, Permissions};
-use unit_api::{Condition, NewRegister, UnitError};
+use unit_api::{Command, Condition, NewRegister, UnitError, UseFamily};
 use unit_core::Slot;
 
 /// Two of four administrators, who are enough for the signature threshold, try to get rid of the others.
@@ -70,6 +75,44 @@ fn attack_unsigned_commands_do_not_push_a_ceremony_out_of_the_audit_log() {
     let kept = records(&mut unit);
     let authorised = kept.iter().filter(|record| record.command == AdminCommand::SetControlPoints.id());
     assert_eq!(authorised.count(), 10);
+}
+
+/// A caller who may use a key that wraps tries to decrypt what it has wrapped, and so to have another key in the clear.
+#[test]
+fn attack_a_key_does_not_decrypt_what_it_has_wrapped() {
+    let mut unit = known_master_key();
+    let by = WrapMechanism::AesKw;
+    let victim = generate(&mut unit, CIPHER, true);
+    let kek = generate(&mut unit, WRAPPING, true);
+    let wrapped_kek = bytes(&mut unit, Command::WrapKey { by, kek: &kek, key: &kek });
+    // No command makes a key that does both, nor one with any other two kinds of uses.
+    for one in UseFamily::ALL {
+        for other in UseFamily::ALL.into_iter().filter(|other| *other != one) {
+            let spec = spec(Algorithm::Aes, 32, one.uses().with(other.uses()), false);
+            for command in [
+                Command::GenerateKey { spec },
+                Command::ImportKey { spec, value: &[7; 32] },
+                Command::UnwrapKey { by, kek: &kek, wrapped: &wrapped_kek, spec },
+            ] {
+                assert_eq!(
+                    refusal(&mut unit, command),
+                    UnitError::KeyUsesInconsistent,
+                    "{command:?} {spec:?}"
+                );
+            }
+        }
+    }
+    let spec = spec(Algorithm::Aes, 32, KeyUses::WRAP.with(KeyUses::DECRYPT), false);
+    assert_eq!(refusal(&mut unit, Command::GenerateKey { spec }), UnitError::KeyUsesInconsistent);
+    // One of an earlier version wraps nothing.
+    let mixed = unhex(WRAP_AND_DECRYPT_BLOB);
+    let wrap = Command::WrapKey { by, kek: &mixed, key: &victim };
+    assert_eq!(refusal(&mut unit, wrap), UnitError::KeyUsesInconsistent);
+    // A key that wraps does not decrypt, and what it has wrapped is no ciphertext.
+    let wrapped = bytes(&mut unit, Command::WrapKey { by, kek: &kek, key: &victim });
+    let decrypt = |key| Command::Decrypt { key, iv: [0; 12], aad: b"", ciphertext: &wrapped };
+    assert_eq!(refusal(&mut unit, decrypt(&kek)), UnitError::KeyFunctionNotPermitted);
+    assert_eq!(refusal(&mut unit, decrypt(&mixed)), UnitError::EncryptedDataInvalid);
 }
 
 fn records(unit: &mut unit_core::Unit<crate::common::TestEnv>) -> Vec<AuditRecord> {

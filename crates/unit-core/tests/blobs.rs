@@ -1,8 +1,8 @@
 //! Key blobs that were altered, or belong to another unit.
 
 use crate::common::{
-    Fixture, OTHER_PARTS, TestEnv, activate, bring_into_service, bytes, commit, generate, import, load,
-    refusal, spec, status,
+    Answer, CIPHER, Fixture, MAC, OTHER_PARTS, TestEnv, WRAPPING, activate, bring_into_service, bytes,
+    commit, done, execute, generate, import, load, refusal, spec, status,
 };
 use engine::{Algorithm, Engine, KeyPart, KeyUses, MacMechanism, WrapMechanism};
 use unit_api::{Command, NewRegister, UnitError};
@@ -14,15 +14,12 @@ const WKID: core::ops::Range<usize> = 32..48;
 /// A blob of each kind: both algorithms, with and without padding, imported and generated.
 fn every_kind(unit: &mut Unit<TestEnv>) -> Vec<Vec<u8>> {
     let mut blobs = Vec::new();
-    for (algorithm, lens) in
-        [(Algorithm::Aes, &[16, 24, 32][..]), (Algorithm::GenericSecret, &[1, 15, 16, 20, 64])]
+    for (algorithm, lens, uses) in
+        [(Algorithm::Aes, &[16, 24, 32][..], WRAPPING), (Algorithm::GenericSecret, &[1, 15, 16, 20, 64], MAC)]
     {
         for key_len in lens {
-            blobs.push(bytes(
-                unit,
-                Command::GenerateKey { spec: spec(algorithm, *key_len, KeyUses::ALL, true) },
-            ));
-            blobs.push(import(unit, algorithm, &vec![0x5c; usize::from(*key_len)], KeyUses::ALL));
+            blobs.push(bytes(unit, Command::GenerateKey { spec: spec(algorithm, *key_len, uses, true) }));
+            blobs.push(import(unit, algorithm, &vec![0x5c; usize::from(*key_len)], uses));
         }
     }
     blobs
@@ -74,7 +71,7 @@ fn truncated_and_extended_blobs_are_refused() {
 fn blobs_show_the_offsets_that_ep11_shows() {
     let mut unit = Fixture::new(1).ready();
     let current = status(&mut unit).current.unwrap();
-    let blob = generate(&mut unit, KeyUses::ENCRYPT.with(KeyUses::DECRYPT), false);
+    let blob = generate(&mut unit, CIPHER, false);
     assert_eq!(blob.len(), 80 + 40 + 16);
     assert_eq!(blob[..32], [0; 32]);
     assert_eq!(blob[WKID], current.as_bytes()[..16]);
@@ -89,17 +86,28 @@ fn blobs_show_the_offsets_that_ep11_shows() {
     assert_eq!(brought_in.len(), 80 + 32 + 16);
 }
 
-/// The blob of a known key under a known master key, calculated with an independent implementation of every mechanism.
-#[test]
-fn kat_blob_openssl() {
+/// A unit with the master key of the blobs below.
+pub(crate) fn known_master_key() -> Unit<TestEnv> {
     let mut unit = Fixture::new(1).in_service();
     let parts = [(0..32).collect::<Vec<u8>>(), vec![0xa5; 32]].concat();
     bring_into_service(&mut unit, &parts);
+    unit
+}
+
+/// The blob of a known key under a known master key, calculated with an independent implementation of every mechanism.
+#[test]
+fn kat_blob_openssl() {
+    let mut unit = known_master_key();
     let aes = import(&mut unit, Algorithm::Aes, &(0x40..0x60).collect::<Vec<u8>>(), KeyUses::ENCRYPT);
     assert_eq!(hex(&aes), AES_BLOB);
     let secret =
         import(&mut unit, Algorithm::GenericSecret, &(0x40..0x54).collect::<Vec<u8>>(), KeyUses::SIGN);
     assert_eq!(hex(&secret), SECRET_BLOB);
+}
+
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.chars().map(|c| u8::try_from(c.to_digit(16).unwrap()).unwrap()).collect();
+    digits.as_chunks::<2>().0.iter().map(|[high, low]| high << 4 | low).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -110,10 +118,59 @@ const AES_BLOB: &str = "\
     00000000000000000000000000000000000000000000000000000000000000000c7116b0cabdb39ac9ff6073862e2a4f\
     000000000000080100000000000000011234010100200100000000000000000061544489eec01d2545685d34a17e9057\
     11d2782a708208cbd4e98a892dd84ece1c5a380a8a91dae22fff7d805098e9dd30d9dc2dc11363e9";
+/// The same key, extractable and with every use, as units made it before uses were limited to one family.
+const MIXED_BLOB: &str = "\
+    00000000000000000000000000000000000000000000000000000000000000000c7116b0cabdb39ac9ff6073862e2a4f\
+    000000000000fd0100000000000000011234010100200100000000000000000061544489eec01d2545685d34a17e9057\
+    11d2782a708208cbd4e98a892dd84ece1c5a380a8a91dae29dedafd8e2d9d410fe92d7a57763272d";
+/// The same key, extractable, with WRAP and DECRYPT.
+pub(crate) const WRAP_AND_DECRYPT_BLOB: &str = "\
+    00000000000000000000000000000000000000000000000000000000000000000c7116b0cabdb39ac9ff6073862e2a4f\
+    000000000000440100000000000000011234010100200100000000000000000061544489eec01d2545685d34a17e9057\
+    11d2782a708208cbd4e98a892dd84ece1c5a380a8a91dae2913506a055251eb8f09b18700a71c26e";
 const SECRET_BLOB: &str = "\
     00000000000000000000000000000000000000000000000000000000000000000c7116b0cabdb39ac9ff6073862e2a4f\
     0000000000000101000000000000000112340102001402000000000000000000aab677fd6ecbf1d102766122d5836e6b\
     c639fb9d1bcc30bf48943199866d0581964eec58d5fb74a055d6299620276fc0";
+
+/// Blobs that earlier versions made have uses of several families: they undo what they protect and protect nothing more.
+#[test]
+fn a_blob_of_before_the_table_of_uses_protects_nothing_more() {
+    let mut unit = known_master_key();
+    let (by, mac) = (WrapMechanism::AesKw, MacMechanism::AesCmac);
+    let mixed = unhex(MIXED_BLOB);
+    let data = import(&mut unit, Algorithm::Aes, &(0x40..0x60).collect::<Vec<u8>>(), KeyUses::ENCRYPT);
+    let encrypt = Command::Encrypt { key: &data, aad: b"", plaintext: b"kept" };
+    let Ok(Answer::Ciphertext { iv, ciphertext }) = execute(&mut unit, encrypt) else { panic!() };
+    let decrypt = Command::Decrypt { key: &mixed, iv, aad: b"", ciphertext: &ciphertext };
+    assert_eq!(bytes(&mut unit, decrypt), b"kept");
+    let signs = import(&mut unit, Algorithm::Aes, &(0x40..0x60).collect::<Vec<u8>>(), KeyUses::SIGN);
+    let signature = bytes(&mut unit, Command::Sign { by: mac, key: &signs, data: b"d" });
+    done(&mut unit, Command::Verify { by: mac, key: &mixed, data: b"d", signature: &signature });
+    let wraps = import(&mut unit, Algorithm::Aes, &(0x40..0x60).collect::<Vec<u8>>(), KeyUses::WRAP);
+    let wrapped = bytes(&mut unit, Command::WrapKey { by, kek: &wraps, key: &data });
+    let spec = spec(Algorithm::Aes, 32, CIPHER, false);
+    bytes(&mut unit, Command::UnwrapKey { by, kek: &mixed, wrapped: &wrapped, spec });
+    for command in [
+        Command::Encrypt { key: &mixed, aad: b"", plaintext: b"" },
+        Command::Sign { by: mac, key: &mixed, data: b"" },
+        Command::WrapKey { by, kek: &mixed, key: &data },
+    ] {
+        assert_eq!(refusal(&mut unit, command), UnitError::KeyUsesInconsistent, "{command:?}");
+    }
+    // Its owner gives it one family: it is extractable.
+    let kek = generate(&mut unit, WRAPPING, false);
+    let wrapped = bytes(&mut unit, Command::WrapKey { by, kek: &kek, key: &mixed });
+    let again = bytes(&mut unit, Command::UnwrapKey { by, kek: &kek, wrapped: &wrapped, spec });
+    assert_eq!(
+        bytes(&mut unit, Command::Decrypt { key: &again, iv, aad: b"", ciphertext: &ciphertext }),
+        b"kept"
+    );
+    // It moves to the next master key as it is.
+    let pattern = load(&mut unit, &OTHER_PARTS);
+    commit(&mut unit, pattern);
+    assert_eq!(bytes(&mut unit, Command::Reencipher { blob: &mixed })[48..80], mixed[48..80]);
+}
 
 #[test]
 fn a_blob_opens_in_another_unit_with_the_same_master_key_only() {

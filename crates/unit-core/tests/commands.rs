@@ -2,16 +2,15 @@
 
 use crate::common::administrators::{attributes, secure};
 use crate::common::{
-    Answer, Fixture, OTHER_PARTS, PARTS, activate, bring_into_service, bytes, commit, done, execute,
-    generate, import, load, refusal, run, spec, status, try_load, zeroize,
+    Answer, CIPHER, Fixture, MAC, OTHER_PARTS, PARTS, WRAPPING, activate, bring_into_service, bytes, commit,
+    done, execute, generate, import, load, refusal, run, spec, status, try_load, zeroize,
 };
 use engine::{Algorithm, KeyUses, MacMechanism, WrapMechanism};
 use unit_api::admin::{AdminCommand, ControlPoint, Permissions};
 use unit_api::{
-    Command, Condition, Envelope, MAX_DATA_LEN, MAX_RANDOM_LEN, NewRegister, UnitError, VerificationPattern,
+    Command, Condition, Envelope, MAX_DATA_LEN, MAX_RANDOM_LEN, NewRegister, UnitError, UseFamily,
+    VerificationPattern,
 };
-
-const BOTH: KeyUses = KeyUses::ENCRYPT.with(KeyUses::DECRYPT);
 
 #[test]
 fn a_new_unit_has_nothing_in_it() {
@@ -80,7 +79,7 @@ fn unfit_key_parts_are_refused_and_change_nothing() {
 fn a_ceremony_leads_to_a_serving_unit() {
     let fixture = Fixture::new(1);
     let mut unit = fixture.in_service();
-    let key = spec(Algorithm::Aes, 32, BOTH, false);
+    let key = spec(Algorithm::Aes, 32, CIPHER, false);
     assert_eq!(refusal(&mut unit, Command::GenerateKey { spec: key }), UnitError::WkNotInitialized);
     let pattern = load(&mut unit, &PARTS);
     let early = run(&mut unit, AdminCommand::ActivateNew, pattern.as_bytes());
@@ -131,7 +130,7 @@ fn resumed_ceremonies_succeed_without_change() {
 #[test]
 fn encrypted_data_decrypts_with_its_associated_data_only() {
     let mut unit = Fixture::new(1).ready();
-    let key = generate(&mut unit, BOTH, false);
+    let key = generate(&mut unit, CIPHER, false);
     let encrypt = Command::Encrypt { key: &key, aad: b"about", plaintext: b"secret" };
     let Ok(Answer::Ciphertext { iv, ciphertext }) = execute(&mut unit, encrypt) else { panic!() };
     let Ok(Answer::Ciphertext { iv: again, .. }) = execute(&mut unit, encrypt) else { panic!() };
@@ -146,13 +145,12 @@ fn encrypted_data_decrypts_with_its_associated_data_only() {
 #[test]
 fn macs_verify_and_wrong_ones_do_not() {
     let mut unit = Fixture::new(1).ready();
-    let uses = KeyUses::SIGN.with(KeyUses::VERIFY);
     let keys = [
         (MacMechanism::AesCmac, Algorithm::Aes, 16),
         (MacMechanism::HmacSha256, Algorithm::GenericSecret, 33),
     ];
     for (by, algorithm, key_len) in keys {
-        let key = bytes(&mut unit, Command::GenerateKey { spec: spec(algorithm, key_len, uses, false) });
+        let key = bytes(&mut unit, Command::GenerateKey { spec: spec(algorithm, key_len, MAC, false) });
         let mut signature = bytes(&mut unit, Command::Sign { by, key: &key, data: b"data" });
         assert_eq!(signature.len(), by.mac_len());
         done(&mut unit, Command::Verify { by, key: &key, data: b"data", signature: &signature });
@@ -167,7 +165,7 @@ fn macs_verify_and_wrong_ones_do_not() {
 #[test]
 fn a_key_wrapped_by_a_key_unwraps_as_what_the_caller_says() {
     let mut unit = Fixture::new(1).ready();
-    let kek = generate(&mut unit, KeyUses::WRAP.with(KeyUses::UNWRAP), false);
+    let kek = generate(&mut unit, WRAPPING, false);
     let key = import(&mut unit, Algorithm::Aes, &[7; 32], KeyUses::SIGN);
     for by in [WrapMechanism::AesKw, WrapMechanism::AesKwp] {
         let wrapped = bytes(&mut unit, Command::WrapKey { by, kek: &kek, key: &key });
@@ -185,9 +183,8 @@ fn a_key_wrapped_by_a_key_unwraps_as_what_the_caller_says() {
 #[test]
 fn a_use_that_a_key_does_not_permit_is_refused() {
     let mut unit = Fixture::new(1).ready();
-    let everything_but = |not: KeyUses| KeyUses::from_bits(KeyUses::ALL.bits() & !not.bits()).unwrap();
-    let kek = generate(&mut unit, KeyUses::ALL, false);
-    let some = generate(&mut unit, KeyUses::ALL, true);
+    let kek = generate(&mut unit, WRAPPING, false);
+    let some = generate(&mut unit, CIPHER, true);
     let wrapped = bytes(&mut unit, Command::WrapKey { by: WrapMechanism::AesKw, kek: &kek, key: &some });
     type Use = fn(key: &'static [u8], some: &'static [u8], wrapped: &'static [u8]) -> Command<'static>;
     let uses: [(KeyUses, Use); 6] = [
@@ -205,18 +202,23 @@ fn a_use_that_a_key_does_not_permit_is_refused() {
             by: WrapMechanism::AesKw,
             kek,
             wrapped,
-            spec: spec(Algorithm::Aes, 32, KeyUses::ALL, true),
+            spec: spec(Algorithm::Aes, 32, CIPHER, true),
         }),
     ];
+    let families = UseFamily::ALL.map(UseFamily::uses);
     let (some, wrapped): (&'static [u8], &'static [u8]) = (some.leak(), wrapped.leak());
     for (needed, command) in uses {
-        let without: &'static [u8] = generate(&mut unit, everything_but(needed), true).leak();
-        assert_eq!(refusal(&mut unit, command(without, some, wrapped)), UnitError::KeyFunctionNotPermitted);
+        for family in families {
+            let others = KeyUses::from_bits(family.bits() & !needed.bits()).unwrap();
+            let without: &'static [u8] = generate(&mut unit, others, true).leak();
+            let refused = refusal(&mut unit, command(without, some, wrapped));
+            assert_eq!(refused, UnitError::KeyFunctionNotPermitted, "{needed:?} by {others:?}");
+        }
         let with: &'static [u8] = generate(&mut unit, needed, true).leak();
         let answer = execute(&mut unit, command(with, some, wrapped)).map_err(|r| r.unit_error().unwrap());
         assert_ne!(answer.err(), Some(UnitError::KeyFunctionNotPermitted), "{needed:?}");
     }
-    let kept = generate(&mut unit, KeyUses::ALL, false);
+    let kept = generate(&mut unit, CIPHER, false);
     let wrap = Command::WrapKey { by: WrapMechanism::AesKw, kek: &kek, key: &kept };
     assert_eq!(refusal(&mut unit, wrap), UnitError::KeyUnextractable);
 }
@@ -224,13 +226,12 @@ fn a_use_that_a_key_does_not_permit_is_refused() {
 #[test]
 fn a_mechanism_that_does_not_go_with_the_key_is_refused() {
     let mut unit = Fixture::new(1).ready();
-    let secret = bytes(
-        &mut unit,
-        Command::GenerateKey { spec: spec(Algorithm::GenericSecret, 32, KeyUses::ALL, true) },
-    );
-    let encrypt = Command::Encrypt { key: &secret, aad: b"", plaintext: b"" };
-    assert_eq!(refusal(&mut unit, encrypt), UnitError::MechanismInvalid);
+    let secret =
+        bytes(&mut unit, Command::GenerateKey { spec: spec(Algorithm::GenericSecret, 32, MAC, true) });
     let sign = Command::Sign { by: MacMechanism::AesCmac, key: &secret, data: b"" };
+    assert_eq!(refusal(&mut unit, sign), UnitError::MechanismInvalid);
+    let aes = generate(&mut unit, MAC, true);
+    let sign = Command::Sign { by: MacMechanism::HmacSha256, key: &aes, data: b"" };
     assert_eq!(refusal(&mut unit, sign), UnitError::MechanismInvalid);
 }
 
@@ -238,15 +239,15 @@ fn a_mechanism_that_does_not_go_with_the_key_is_refused() {
 fn sizes_out_of_range_are_refused() {
     let mut unit = Fixture::new(1).ready();
     for (algorithm, key_len) in [(Algorithm::Aes, 0), (Algorithm::Aes, 33), (Algorithm::GenericSecret, 65)] {
-        let spec = spec(algorithm, key_len, KeyUses::ALL, true);
+        let spec = spec(algorithm, key_len, MAC, true);
         assert_eq!(refusal(&mut unit, Command::GenerateKey { spec }), UnitError::KeySizeRange);
     }
-    let short = Command::ImportKey { spec: spec(Algorithm::Aes, 32, KeyUses::ALL, true), value: &[1; 31] };
+    let short = Command::ImportKey { spec: spec(Algorithm::Aes, 32, MAC, true), value: &[1; 31] };
     assert_eq!(refusal(&mut unit, short), UnitError::KeySizeRange);
     let len = u16::try_from(MAX_RANDOM_LEN).unwrap();
     assert_eq!(bytes(&mut unit, Command::GenerateRandom { len }).len(), MAX_RANDOM_LEN);
     assert_eq!(refusal(&mut unit, Command::GenerateRandom { len: len + 1 }), UnitError::DataLenRange);
-    let key = generate(&mut unit, BOTH, false);
+    let key = generate(&mut unit, CIPHER, false);
     let (most, too_much) = (vec![0; MAX_DATA_LEN], vec![0; MAX_DATA_LEN + 1]);
     let encrypt = Command::Encrypt { key: &key, aad: b"", plaintext: &too_much };
     assert_eq!(refusal(&mut unit, encrypt), UnitError::DataLenRange);
@@ -261,7 +262,7 @@ fn sizes_out_of_range_are_refused() {
 #[test]
 fn an_output_without_room_is_refused_and_zeroed() {
     let mut unit = Fixture::new(1).ready();
-    let spec = spec(Algorithm::Aes, 32, KeyUses::ALL, true);
+    let spec = spec(Algorithm::Aes, 32, CIPHER, true);
     let full = bytes(&mut unit, Command::GenerateKey { spec }).len();
     for len in 0..full {
         let mut out = vec![0xee; len];
@@ -275,22 +276,22 @@ fn an_output_without_room_is_refused_and_zeroed() {
 fn every_command_over_keys_has_its_control_point() {
     let mut unit = Fixture::new(1).ready();
     let (spec, by, mac) =
-        (spec(Algorithm::Aes, 32, KeyUses::ALL, true), WrapMechanism::AesKw, MacMechanism::AesCmac);
-    let key = generate(&mut unit, KeyUses::ALL, true);
-    let wrapped = bytes(&mut unit, Command::WrapKey { by, kek: &key, key: &key });
+        (spec(Algorithm::Aes, 32, CIPHER, true), WrapMechanism::AesKw, MacMechanism::AesCmac);
+    let [key, kek, mac_key] = [CIPHER, WRAPPING, MAC].map(|uses| generate(&mut unit, uses, true));
+    let wrapped = bytes(&mut unit, Command::WrapKey { by, kek: &kek, key: &key });
     let encrypt = Command::Encrypt { key: &key, aad: b"", plaintext: b"" };
     let Ok(Answer::Ciphertext { iv, ciphertext }) = execute(&mut unit, encrypt) else { panic!() };
-    let signature = bytes(&mut unit, Command::Sign { by: mac, key: &key, data: b"" });
+    let signature = bytes(&mut unit, Command::Sign { by: mac, key: &mac_key, data: b"" });
     let gated = [
         (Command::GenerateKey { spec }, ControlPoint::KeyGenSymm),
         (Command::ImportKey { spec, value: &[1; 32] }, ControlPoint::KeyGenSymm),
-        (Command::WrapKey { by, kek: &key, key: &key }, ControlPoint::WrapSymm),
-        (Command::UnwrapKey { by, kek: &key, wrapped: &wrapped, spec }, ControlPoint::UnwrapSymm),
+        (Command::WrapKey { by, kek: &kek, key: &key }, ControlPoint::WrapSymm),
+        (Command::UnwrapKey { by, kek: &kek, wrapped: &wrapped, spec }, ControlPoint::UnwrapSymm),
         (encrypt, ControlPoint::EncryptSymm),
         (Command::Decrypt { key: &key, iv, aad: b"", ciphertext: &ciphertext }, ControlPoint::DecryptSymm),
-        (Command::Sign { by: mac, key: &key, data: b"" }, ControlPoint::SignSymm),
+        (Command::Sign { by: mac, key: &mac_key, data: b"" }, ControlPoint::SignSymm),
         (
-            Command::Verify { by: mac, key: &key, data: b"", signature: &signature },
+            Command::Verify { by: mac, key: &mac_key, data: b"", signature: &signature },
             ControlPoint::SigVerifySymm,
         ),
     ];
@@ -320,7 +321,7 @@ fn zeroize_begins_a_new_life_and_keeps_identity_and_counter() {
     let fixture = Fixture::new(1);
     let mut unit = fixture.rotating();
     let before = status(&mut unit);
-    let key = generate(&mut unit, BOTH, false);
+    let key = generate(&mut unit, CIPHER, false);
     zeroize(&mut unit);
     let after = status(&mut unit);
     assert_eq!(after.unit, before.unit);
@@ -345,7 +346,7 @@ fn every_boot_draws_another_nonce() {
 #[test]
 fn rotation_serves_with_current_until_activation_and_with_new_afterwards() {
     let mut unit = Fixture::new(1).ready();
-    let key = generate(&mut unit, BOTH, false);
+    let key = generate(&mut unit, CIPHER, false);
     let reencipher = Command::Reencipher { blob: &key };
     assert_eq!(refusal(&mut unit, reencipher), UnitError::NewMissing);
     let pattern = load(&mut unit, &OTHER_PARTS);

@@ -3,9 +3,10 @@
 use crate::common::administrators::{Ask, export_target, importer_of, query, seal, send_raw, signed_parts};
 use crate::common::observed::Misbehaviour;
 use crate::common::{
-    Answer, Fixture, Lasting, TestEnv, bytes, execute, generate, import, lasting, spec, status,
+    Answer, CIPHER, Fixture, Lasting, MAC, TestEnv, WRAPPING, bytes, execute, generate, import, lasting,
+    spec, status,
 };
-use engine::{Algorithm, EngineError, KeyUses, MacMechanism, WrapMechanism};
+use engine::{Algorithm, EngineError, MacMechanism, WrapMechanism};
 use unit_api::admin::{AdminCommand, AdminResponse};
 use unit_api::{Command, Condition, NewRegister};
 use unit_core::Unit;
@@ -13,22 +14,23 @@ use unit_core::Unit;
 /// Every command that uses the engine, over keys of a unit with two master keys.
 fn commands(fixture: &Fixture) -> Vec<Command<'static>> {
     let mut unit = fixture.rotating();
-    let key: &'static [u8] = generate(&mut unit, KeyUses::ALL, true).leak();
-    let secret: &'static [u8] = import(&mut unit, Algorithm::GenericSecret, &[1; 21], KeyUses::ALL).leak();
+    let key: &'static [u8] = generate(&mut unit, CIPHER, true).leak();
+    let kek: &'static [u8] = generate(&mut unit, WRAPPING, true).leak();
+    let secret: &'static [u8] = import(&mut unit, Algorithm::GenericSecret, &[1; 21], MAC).leak();
     let by = WrapMechanism::AesKw;
-    let wrapped: &'static [u8] = bytes(&mut unit, Command::WrapKey { by, kek: key, key }).leak();
+    let wrapped: &'static [u8] = bytes(&mut unit, Command::WrapKey { by, kek, key }).leak();
     let encrypt = Command::Encrypt { key, aad: b"a", plaintext: b"p" };
     let Ok(Answer::Ciphertext { iv, ciphertext }) = execute(&mut unit, encrypt) else { panic!() };
     let hmac = MacMechanism::HmacSha256;
     let signature: &'static [u8] =
         bytes(&mut unit, Command::Sign { by: hmac, key: secret, data: b"d" }).leak();
-    let spec = spec(Algorithm::Aes, 32, KeyUses::ALL, true);
+    let spec = spec(Algorithm::Aes, 32, CIPHER, true);
     vec![
         Command::GenerateRandom { len: 8 },
         Command::GenerateKey { spec },
         Command::ImportKey { spec, value: &[1; 32] },
-        Command::WrapKey { by, kek: key, key },
-        Command::UnwrapKey { by, kek: key, wrapped, spec },
+        Command::WrapKey { by, kek, key },
+        Command::UnwrapKey { by, kek, wrapped, spec },
         encrypt,
         Command::Decrypt { key, iv, aad: b"a", ciphertext: ciphertext.leak() },
         Command::Sign { by: hmac, key: secret, data: b"d" },

@@ -1,7 +1,10 @@
 //! Laws of the data commands, and of arbitrary frames.
 
 use crate::common::administrators::Ask;
-use crate::common::{self, Answer, Fixture, TestEnv, bytes, done, execute, generate, import, spec, status};
+use crate::common::{
+    self, Answer, CIPHER, Fixture, MAC, TestEnv, WRAPPING, bytes, done, execute, generate, import, spec,
+    status,
+};
 use engine::{Algorithm, KeyUses, MacMechanism, WrapMechanism};
 use proptest::prelude::*;
 use std::cell::RefCell;
@@ -11,8 +14,6 @@ use unit_api::{
     encode_request, split_frame,
 };
 use unit_core::{REPLY_BUFFER_LEN, Unit};
-
-const BOTH: KeyUses = KeyUses::ENCRYPT.with(KeyUses::DECRYPT);
 
 thread_local! {
     /// One unit for all cases: data commands do not change its state, which another property checks.
@@ -35,7 +36,7 @@ proptest! {
     #[test]
     fn prop_decrypt_undoes_encrypt(aad in data(), plaintext in data(), key_len in prop::sample::select(vec![16, 24, 32])) {
         with_unit(|unit| {
-            let key = bytes(unit, Command::GenerateKey { spec: spec(Algorithm::Aes, key_len, BOTH, false) });
+            let key = bytes(unit, Command::GenerateKey { spec: spec(Algorithm::Aes, key_len, CIPHER, false) });
             let encrypt = Command::Encrypt { key: &key, aad: &aad, plaintext: &plaintext };
             let Ok(Answer::Ciphertext { iv, ciphertext }) = execute(unit, encrypt) else { panic!() };
             assert_eq!(ciphertext.len(), plaintext.len() + 16);
@@ -48,7 +49,7 @@ proptest! {
     fn prop_verify_accepts_what_sign_made_and_nothing_else(value in secrets(), data in data(), bit in any::<usize>()) {
         with_unit(|unit| {
             let by = MacMechanism::HmacSha256;
-            let key = import(unit, Algorithm::GenericSecret, &value, KeyUses::SIGN.with(KeyUses::VERIFY));
+            let key = import(unit, Algorithm::GenericSecret, &value, MAC);
             let mut signature = bytes(unit, Command::Sign { by, key: &key, data: &data });
             done(unit, Command::Verify { by, key: &key, data: &data, signature: &signature });
             let bit = bit % (signature.len() * 8);
@@ -61,7 +62,7 @@ proptest! {
     #[test]
     fn prop_unwrap_undoes_wrap(value in secrets()) {
         with_unit(|unit| {
-            let kek = generate(unit, KeyUses::WRAP.with(KeyUses::UNWRAP), false);
+            let kek = generate(unit, WRAPPING, false);
             let key = import(unit, Algorithm::GenericSecret, &value, KeyUses::SIGN);
             let by = WrapMechanism::AesKwp;
             let wrapped = bytes(unit, Command::WrapKey { by, kek: &kek, key: &key });
@@ -82,13 +83,13 @@ proptest! {
     #[test]
     fn prop_damaged_requests_are_no_harm(at in any::<prop::sample::Index>(), value in any::<u8>(), which in 0..6_usize) {
         with_unit(|unit| {
-            let key = generate(unit, KeyUses::ALL, true);
+            let [key, kek, mac_key] = [CIPHER, WRAPPING, MAC].map(|uses| generate(unit, uses, true));
             let clear = Ask::of(unit, AdminCommand::ClearNew, b"").signed_by(&[0]);
             let commands = [
                 Command::Encrypt { key: &key, aad: b"a", plaintext: b"plaintext" },
-                Command::WrapKey { by: WrapMechanism::AesKw, kek: &key, key: &key },
-                Command::Sign { by: MacMechanism::AesCmac, key: &key, data: b"data" },
-                Command::ImportKey { spec: spec(Algorithm::Aes, 32, KeyUses::ALL, true), value: &[1; 32] },
+                Command::WrapKey { by: WrapMechanism::AesKw, kek: &kek, key: &key },
+                Command::Sign { by: MacMechanism::AesCmac, key: &mac_key, data: b"data" },
+                Command::ImportKey { spec: spec(Algorithm::Aes, 32, CIPHER, true), value: &[1; 32] },
                 Command::Reencipher { blob: &key },
                 Command::Administer { request: &clear },
             ];
@@ -220,7 +221,7 @@ fn a_reply_without_room_is_refused_as_such() {
 #[test]
 fn the_longest_answers_fit_a_frame() {
     let mut unit = Fixture::new(1).ready();
-    let key = generate(&mut unit, BOTH, false);
+    let key = generate(&mut unit, CIPHER, false);
     let plaintext = vec![0x5a; unit_api::MAX_DATA_LEN];
     let encrypt = Command::Encrypt { key: &key, aad: b"", plaintext: &plaintext };
     let Ok(Answer::Ciphertext { iv, ciphertext }) = execute(&mut unit, encrypt) else { panic!() };

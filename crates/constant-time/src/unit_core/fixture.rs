@@ -16,7 +16,7 @@ use crate::engine_soft::{SecretEntropy, spec};
 use crate::harness::{public_bytes, secret, secret_bytes, set_up};
 use ::engine_soft::{CtrDrbg, DeviceSecret, SoftEngine};
 use ::unit_core::{Clock, Env, Module, Slot, Storage, StorageFailed, Unit, UnitIdentity};
-use engine::Algorithm;
+use engine::{Algorithm, KeySpec};
 use rand_core::SeedableRng;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ use unit_api::admin::{
     InstanceId, Permissions, SignatureAlgorithm, SignerInfo,
 };
 use unit_api::{
-    Command, Condition, Envelope, MAX_FRAME_LEN, Response, Target, UnitError, UnitId, UnitStatus,
+    Command, Condition, Envelope, MAX_FRAME_LEN, Response, Target, UnitError, UnitId, UnitStatus, UseFamily,
     VerificationPattern,
 };
 use unit_testkit::FixedAttestation;
@@ -280,8 +280,8 @@ impl Fixture {
     }
 
     /// The blob of an imported key with a secret value.
-    pub(crate) fn import(&mut self, algorithm: Algorithm, key_len: usize) -> Vec<u8> {
-        let spec = spec(algorithm, u16::try_from(key_len).unwrap());
+    pub(crate) fn import(&mut self, family: UseFamily, algorithm: Algorithm, key_len: usize) -> Vec<u8> {
+        let spec = KeySpec { uses: family.uses(), ..spec(algorithm, u16::try_from(key_len).unwrap()) };
         self.run(Command::ImportKey { spec, value: &secret_bytes(&vec![5; key_len]) }).unwrap()
     }
 }

@@ -10,7 +10,7 @@ use unit_api::{Command, UnitError};
 struct Made {
     fixture: Fixture,
     state: Lasting,
-    /// Blobs under the current master key; each key has all uses.
+    /// Blobs under the current master key.
     blobs: Vec<Vec<u8>>,
     /// Blobs under the new master key.
     moved: Vec<Vec<u8>>,
@@ -22,21 +22,26 @@ thread_local! {
     static MADE: RefCell<Made> = RefCell::new(make());
 }
 
+const CIPHER: KeyUses = KeyUses::ENCRYPT.with(KeyUses::DECRYPT);
+const MAC: KeyUses = KeyUses::SIGN.with(KeyUses::VERIFY);
+const WRAPPING: KeyUses = KeyUses::WRAP.with(KeyUses::UNWRAP);
+
 /// Both algorithms, wrapped without and with padding. Values are fixed, so that the blobs are the same in every run.
-const KEYS: [(Algorithm, u16); 5] = [
-    (Algorithm::Aes, 16),
-    (Algorithm::Aes, 32),
-    (Algorithm::GenericSecret, 1),
-    (Algorithm::GenericSecret, 20),
-    (Algorithm::GenericSecret, 64),
+const KEYS: [(Algorithm, u16, KeyUses); 6] = [
+    (Algorithm::Aes, 16, MAC),
+    (Algorithm::Aes, 32, WRAPPING),
+    (Algorithm::GenericSecret, 1, MAC),
+    (Algorithm::GenericSecret, 20, MAC),
+    (Algorithm::GenericSecret, 64, MAC),
+    (Algorithm::Aes, 32, CIPHER),
 ];
 
 fn make() -> Made {
     let mut fixture = Fixture::start(ruled_by(1));
     let mut blobs = Vec::new();
-    for (algorithm, key_len) in KEYS {
+    for (algorithm, key_len, uses) in KEYS {
         for extractable in [false, true] {
-            let spec = KeySpec { algorithm, key_len, uses: KeyUses::ALL, extractable };
+            let spec = KeySpec { algorithm, key_len, uses, extractable };
             let value = vec![0x5c; usize::from(key_len)];
             blobs.push(fixture.bytes(Command::ImportKey { spec, value: &value }));
         }
@@ -105,7 +110,7 @@ fn open(made: &mut Made, how: u8, blob: &[u8], data: &[u8]) {
 pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     const OPENED: [&str; 8] =
         ["decrypt", "encrypt", "sign", "verify", "wrap-by", "wrap-it", "unwrap", "reencipher"];
-    const WHOLE: [&str; 10] = [
+    const WHOLE: [&str; 12] = [
         "aes-16",
         "aes-16-extractable",
         "aes-32",
@@ -116,8 +121,13 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         "secret-20-extractable",
         "secret-64",
         "secret-64-extractable",
+        "aes-32-cipher",
+        "aes-32-cipher-extractable",
     ];
-    let named = (0..).zip(OPENED).map(|(how, name)| (name, [&[how, 2, 0][..], &[7; 48]].concat()));
+    // The number of a blob that permits it.
+    const PERMITS: [u8; 8] = [10, 10, 0, 0, 2, 3, 2, 2];
+    let named = (0..).zip(OPENED).zip(PERMITS);
+    let named = named.map(|((how, name), blob)| (name, [&[how, blob, 0][..], &[7; 48]].concat()));
     let made = make();
     let whole = (0_u8..).zip(WHOLE).zip(made.blobs).map(|((n, name), blob)| {
         let len = u16::try_from(blob.len()).unwrap().to_le_bytes();

@@ -79,8 +79,14 @@ fn anything(fixture: &mut Fixture, body: &[u8]) {
 /// Sends a valid data command, possibly altered.
 fn data_command(fixture: &mut Fixture, bytes: &mut Bytes<'_>) {
     let before = fixture.lasting();
-    let key = |algorithm, key_len| KeySpec { algorithm, key_len, uses: KeyUses::ALL, extractable: true };
-    let (aes, secret) = (key(Algorithm::Aes, 32), key(Algorithm::GenericSecret, 20));
+    let which = bytes.byte() % 11;
+    let key = |algorithm, key_len, uses| KeySpec { algorithm, key_len, uses, extractable: true };
+    let uses = match which {
+        4 | 5 => KeyUses::WRAP.with(KeyUses::UNWRAP),
+        8 | 9 => KeyUses::SIGN.with(KeyUses::VERIFY),
+        _ => KeyUses::ENCRYPT.with(KeyUses::DECRYPT),
+    };
+    let (aes, secret) = (key(Algorithm::Aes, 32, uses), key(Algorithm::GenericSecret, 20, KeyUses::SIGN));
     let made = fixture.execute(Command::ImportKey { spec: aes, value: &[0x5c; 32] });
     let blob = match made {
         Ok(Answer::Bytes(blob)) => blob,
@@ -92,7 +98,7 @@ fn data_command(fixture: &mut Fixture, bytes: &mut Bytes<'_>) {
     };
     let blob = &blob[..];
     let (by, wrap) = (MacMechanism::AesCmac, WrapMechanism::AesKw);
-    let command = match bytes.byte() % 11 {
+    let command = match which {
         0 => Command::Status,
         1 => Command::GenerateRandom { len: 300 },
         2 => Command::GenerateKey { spec: secret },

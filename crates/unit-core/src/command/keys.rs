@@ -5,7 +5,14 @@ use crate::key_scope::KeyScope;
 use crate::registers::Registers;
 use crate::response_layout::ResponseLayout;
 use engine::{Engine, KeySpec, KeyUses, WrapMechanism};
-use unit_api::{KeyAttributes, Refusal, UnitError};
+use unit_api::{KeyAttributes, Refusal, UnitError, UseFamily};
+
+/// Checks length and uses of a key whose first blob is made here.
+fn check_new_key(spec: &KeySpec) -> Result<(), Refusal> {
+    spec.check()?;
+    UseFamily::of(spec)?;
+    Ok(())
+}
 
 pub(crate) fn generate_key<E: Engine>(
     scope: &mut KeyScope<'_, E>,
@@ -14,7 +21,7 @@ pub(crate) fn generate_key<E: Engine>(
     out: &mut [u8],
 ) -> Result<ResponseLayout, Refusal> {
     let master = registers.serving()?;
-    spec.check()?;
+    check_new_key(spec)?;
     let made = scope.engine().generate_key(&to_seal(spec))?;
     let key = scope.keep(made)?;
     seal(scope.engine(), master, key, KeyAttributes::generated(*spec), out).map(ResponseLayout::Blob)
@@ -28,7 +35,7 @@ pub(crate) fn import_key<E: Engine>(
     out: &mut [u8],
 ) -> Result<ResponseLayout, Refusal> {
     let master = registers.serving()?;
-    spec.check()?;
+    check_new_key(spec)?;
     if value.len() != spec.len() {
         return Err(UnitError::KeySizeRange.into());
     }
@@ -61,7 +68,7 @@ pub(crate) fn unwrap_key<E: Engine>(
     out: &mut [u8],
 ) -> Result<ResponseLayout, Refusal> {
     let master = registers.serving()?;
-    spec.check()?;
+    check_new_key(spec)?;
     let kek = open(scope, master, kek, Purpose::Use(KeyUses::UNWRAP))?;
     let made = scope.engine().unwrap_key(by, kek.key, wrapped, &to_seal(spec))?;
     let key = scope.keep(made)?;

@@ -245,6 +245,11 @@ impl Lasting {
     }
 }
 
+/// Data keys, MAC keys, and keys that wrap.
+pub(crate) const CIPHER: KeyUses = KeyUses::ENCRYPT.with(KeyUses::DECRYPT);
+pub(crate) const MAC: KeyUses = KeyUses::SIGN.with(KeyUses::VERIFY);
+pub(crate) const WRAPPING: KeyUses = KeyUses::WRAP.with(KeyUses::UNWRAP);
+
 pub(crate) const fn spec(algorithm: Algorithm, key_len: u16, uses: KeyUses, extractable: bool) -> KeySpec {
     KeySpec { algorithm, key_len, uses, extractable }
 }

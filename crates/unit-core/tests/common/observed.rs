@@ -4,13 +4,14 @@ use super::disk::Disk;
 use super::module::device_key;
 use engine::{
     ATTESTATION_SIGNATURE_LEN, AttestationKey, CipherMechanism, DigestMechanism, Engine, EngineError,
-    KeyHandle, KeyPart, KeySpec, MacMechanism, MechanismInfo, SHA256_LEN, StateKeyId, WrapMechanism,
+    KeyHandle, KeyPart, KeySpec, KeyUses, MacMechanism, MechanismInfo, SHA256_LEN, StateKeyId, WrapMechanism,
 };
 use engine_soft::{DEFAULT_KEYS, DeviceSecret, SoftEngine};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use tke_crypto::RandomFailed;
+use unit_api::UseFamily;
 use unit_testkit::ScriptedRng;
 
 type Entropy = ScriptedRng<Box<dyn FnMut(&mut [u8]) -> Result<(), RandomFailed>>>;
@@ -154,7 +155,16 @@ impl Observed {
         self.inner.borrow().misbehaviour == Some(Misbehaviour::AcceptsAll(method))
     }
 
-    fn made(&self, key: KeyHandle) -> KeyHandle {
+    /// Notes a key that was made, whose uses the unit asked for: none, or of one family.
+    fn made(&self, spec: &KeySpec, key: KeyHandle) -> KeyHandle {
+        assert!(
+            spec.uses == KeyUses::NONE || UseFamily::of(spec).is_ok(),
+            "a key in the engine has uses of two families: {spec:?}"
+        );
+        self.noted(key)
+    }
+
+    fn noted(&self, key: KeyHandle) -> KeyHandle {
         assert!(self.inner.borrow_mut().live.insert(key.to_raw()), "a handle was given out twice");
         key
     }
@@ -178,16 +188,16 @@ impl Engine for Observed {
         self.call()?;
         if self.inner.borrow().misbehaviour == Some(Misbehaviour::Miscalculates("generate_key")) {
             let key = self.engine.import_key(spec, &vec![7; spec.len()])?;
-            return Ok(self.made(key));
+            return Ok(self.made(spec, key));
         }
         let key = self.engine.generate_key(spec)?;
-        Ok(self.made(key))
+        Ok(self.made(spec, key))
     }
 
     fn import_key(&mut self, spec: &KeySpec, value: &[u8]) -> Result<KeyHandle, EngineError> {
         self.call()?;
         let key = self.engine.import_key(spec, value)?;
-        Ok(self.made(key))
+        Ok(self.made(spec, key))
     }
 
     fn combine_key_parts(&mut self, parts: &[KeyPart], extractable: bool) -> Result<KeyHandle, EngineError> {
@@ -195,10 +205,10 @@ impl Engine for Observed {
         if self.inner.borrow().misbehaviour == Some(Misbehaviour::Miscalculates("combine_key_parts")) {
             let key =
                 self.engine.combine_key_parts(&[KeyPart::new([1; 32]), KeyPart::new([2; 32])], false)?;
-            return Ok(self.made(key));
+            return Ok(self.noted(key));
         }
         let key = self.engine.combine_key_parts(parts, extractable)?;
-        Ok(self.made(key))
+        Ok(self.noted(key))
     }
 
     fn export_key_part(&mut self, key: KeyHandle) -> Result<KeyPart, EngineError> {
@@ -220,7 +230,7 @@ impl Engine for Observed {
         let mut label = label.to_vec();
         self.miscalculate("derive_key", &mut label);
         let key = self.engine.derive_key(base, &label, context, spec)?;
-        Ok(self.made(key))
+        Ok(self.made(spec, key))
     }
 
     fn digest_key(
@@ -261,7 +271,7 @@ impl Engine for Observed {
             return Err(EngineError::ReferenceInvalid);
         }
         let key = self.engine.recall_key(self.without_number(reference))?;
-        Ok(self.made(key))
+        Ok(self.noted(key))
     }
 
     fn forget_key(&mut self, reference: &[u8]) -> Result<(), EngineError> {
@@ -338,7 +348,7 @@ impl Engine for Observed {
             Err(_) if self.accepts_all("unwrap_key") => self.engine.import_key(spec, &vec![1; spec.len()])?,
             other => other?,
         };
-        Ok(self.made(key))
+        Ok(self.made(spec, key))
     }
 
     fn encrypt(
