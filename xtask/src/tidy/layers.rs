@@ -25,10 +25,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("host", &["cluster", "unit-api", "engine"]),
     ("keystore", &[]),
     ("kms", &["keystore", "unit-api", "engine"]),
+    ("regions", &[]),
     ("wire", &[]),
     ("server", &["kms", "keystore", "unit-api", "wire"]),
     // The audit log reads the certificates in administrative commands.
-    ("node", &["server", "host", "kms", "keystore", "unit-api", "wire", "tke-crypto"]),
+    ("node", &["server", "host", "kms", "keystore", "regions", "unit-api", "wire", "tke-crypto"]),
     ("xtask", &[]),
 ];
 
@@ -41,7 +42,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
 ];
 
 /// Crates that run in a deployed service.
-const SERVICE: &[&str] = &["cluster", "host", "keystore", "kms", "server", "node"];
+const SERVICE: &[&str] = &["cluster", "host", "keystore", "kms", "regions", "server", "node"];
 const UNIT: &[&str] = &["unit-core", "unit-server", "engine-soft", "engine-pkcs11"];
 const SIMULATOR: &[&str] = &["hsm-sim", "benches"];
 
