@@ -1,13 +1,14 @@
 //! A store chosen at run time.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Commit, CommitStats, Deadline, Freshness, Key, Keystore, Lease, LeaseId, MemoryStore, MemoryWatch, Page,
-    RedbStore, RedbWatch, Revision, Secret, SecretId, SecretOwner, Snapshot, StoreError, StoreIdentity,
-    StorePin, Txn, WatchEvent, WatchStream,
+    AdoptedSecret, Commit, CommitStats, Deadline, Freshness, Key, Keystore, Lease, LeaseId, MemoryStore,
+    MemoryWatch, Page, RedbStore, RedbWatch, Revision, Secret, SecretId, SecretOwner, SlotInUse, Snapshot,
+    StoreError, StoreIdentity, StorePin, Txn, UnnamedSecrets, WatchEvent, WatchStream,
 };
 
 /// A store of any kind. [`Keystore`] has async methods, so `dyn Keystore` is not possible.
@@ -125,6 +126,24 @@ impl Keystore for AnyStore {
 
     async fn inherited_secrets(&self, owner: SecretOwner, d: Deadline) -> Result<Vec<SecretId>, StoreError> {
         dispatch!(self, store => store.inherited_secrets(owner, d).await)
+    }
+
+    async fn adopt_secrets(
+        &self,
+        secrets: Vec<AdoptedSecret>,
+        in_use: SlotInUse,
+        d: Deadline,
+    ) -> Result<(), StoreError> {
+        dispatch!(self, store => store.adopt_secrets(secrets, in_use, d).await)
+    }
+
+    async fn erase_unnamed(
+        &self,
+        which: UnnamedSecrets,
+        named: &BTreeSet<SecretId>,
+        d: Deadline,
+    ) -> Result<usize, StoreError> {
+        dispatch!(self, store => store.erase_unnamed(which, named, d).await)
     }
 }
 

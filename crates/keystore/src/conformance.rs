@@ -80,7 +80,9 @@ macro_rules! conformance_suite {
                 concurrent_repeats_are_applied_once, operations_are_remembered_for_a_day, operations_are_remembered_longer_than_history;
             secrets:
                 a_secret_is_read_back_until_it_is_erased, secrets_and_their_identifiers_are_never_the_same,
-                the_secrets_of_an_owner_are_erased_together, a_released_secret_may_be_drawn_again, secrets_survive_and_are_inherited;
+                the_secrets_of_an_owner_are_erased_together, a_released_secret_may_be_drawn_again, secrets_survive_and_are_inherited,
+                an_adopted_secret_has_its_identifier, drawn_and_adopted_identifiers_never_meet, a_slot_in_use_is_refused_or_replaced,
+                an_identifier_out_of_range_is_refused, a_secret_that_was_never_there_can_be_erased;
             restart:
                 entries_survive, history_survives, operations_survive, leases_get_their_full_ttl_again, revisions_continue;
             model:

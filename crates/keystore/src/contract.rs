@@ -1,11 +1,12 @@
 //! The contract of a store: its types and traits.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Secret, SecretId, SecretOwner, StoreError};
+use crate::{AdoptedSecret, Secret, SecretId, SecretOwner, SlotInUse, StoreError, UnnamedSecrets};
 
 /// Immutable shared bytes.
 pub type Bytes = Arc<[u8]>;
@@ -264,6 +265,24 @@ pub trait Keystore: Send + Sync + 'static {
         d: Deadline,
     ) -> impl Future<Output = Result<(SecretId, Secret), StoreError>> + Send;
 
+    /// Stores secrets that another store has drawn, each under its identifier there: all of them, durably, when this returns, or
+    /// none. One that the store has already is kept. An identifier that was erased here may be adopted again. A slot that is
+    /// damaged is repaired.
+    ///
+    /// An adopted secret is as new as one that was drawn at this moment, also if the store had it before: it is not
+    /// [inherited](Self::inherited_secrets) before the store is opened again. A later [`draw_secret`](Self::draw_secret) never
+    /// returns its identifier.
+    ///
+    /// # Errors
+    /// [`StoreError::SecretConflict`] when a slot is in use by another secret and `in_use` does not permit to replace it,
+    /// [`StoreError::TooLarge`] for an identifier out of range or one that is listed twice.
+    fn adopt_secrets(
+        &self,
+        secrets: Vec<AdoptedSecret>,
+        in_use: SlotInUse,
+        d: Deadline,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Takes back a drawn secret under which nothing durable was encrypted. It may be drawn again.
     fn release_secret(&self, owner: SecretOwner, id: SecretId);
 
@@ -275,7 +294,8 @@ pub trait Keystore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Secret>, StoreError>> + Send;
 
     /// Erases secrets: when this returns, the store has them nowhere, not even where a later write has not come yet. Backups of
-    /// the store still have them. Secrets that were erased before are skipped.
+    /// the store still have them. Secrets that were erased before are skipped; one that the store never had is remembered as
+    /// erased, as long as its slot is in use by no other.
     ///
     /// What refers to a secret is deleted first, durably: a crash in between leaves a secret that nothing refers to, which
     /// [`inherited_secrets`](Self::inherited_secrets) finds.
@@ -292,13 +312,22 @@ pub trait Keystore: Send + Sync + 'static {
         d: Deadline,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Secrets of an owner that were drawn so long ago, at least before this handle was opened, that no write under way can
-    /// refer to them. Those that nothing refers to remain from an interruption, and are to be erased.
+    /// Secrets of an owner that were drawn or adopted so long ago, at least before this handle was opened, that no write under
+    /// way can refer to them. Those that nothing refers to remain from an interruption, and are to be erased.
     fn inherited_secrets(
         &self,
         owner: SecretOwner,
         d: Deadline,
     ) -> impl Future<Output = Result<Vec<SecretId>, StoreError>> + Send;
+
+    /// Erases secrets that are not in `named`. Returns their number. Decides and erases in one step: a secret that is adopted
+    /// again meanwhile is not erased.
+    fn erase_unnamed(
+        &self,
+        which: UnnamedSecrets,
+        named: &BTreeSet<SecretId>,
+        d: Deadline,
+    ) -> impl Future<Output = Result<usize, StoreError>> + Send;
 }
 
 /// A running watch. Delivers every transaction once, complete and in order.
@@ -403,6 +432,24 @@ impl<K: Keystore> Keystore for Arc<K> {
         d: Deadline,
     ) -> impl Future<Output = Result<Vec<SecretId>, StoreError>> + Send {
         K::inherited_secrets(self, owner, d)
+    }
+
+    fn adopt_secrets(
+        &self,
+        secrets: Vec<AdoptedSecret>,
+        in_use: SlotInUse,
+        d: Deadline,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        K::adopt_secrets(self, secrets, in_use, d)
+    }
+
+    fn erase_unnamed(
+        &self,
+        which: UnnamedSecrets,
+        named: &BTreeSet<SecretId>,
+        d: Deadline,
+    ) -> impl Future<Output = Result<usize, StoreError>> + Send {
+        K::erase_unnamed(self, which, named, d)
     }
 }
 

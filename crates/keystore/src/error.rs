@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use crate::{Revision, StoreIdentity};
+use crate::{Revision, SecretId, StoreIdentity};
 
 /// Why an operation failed. With every variant but [`Self::Unknown`], nothing was applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +52,14 @@ pub enum StoreError {
     /// The lease has ended and its keys are deleted. Grant a new one.
     #[error("the lease has ended")]
     LeaseGone,
+    /// The slot of an adopted secret is in use by another one. The two stores have drawn secrets independently.
+    #[error("the slot of secret {:x} is in use by secret {:x}", .id.0, .found.0)]
+    SecretConflict {
+        /// The secret that was to be adopted.
+        id: SecretId,
+        /// The secret in its slot, which may have the same identifier and another owner or content.
+        found: SecretId,
+    },
     /// The store is damaged or its disk failed; it must not be used any longer. Holds what is wrong and what to do.
     #[error("the store must not be used any longer: {0}")]
     Corrupt(String),
@@ -90,6 +98,8 @@ pub enum Limit {
     PageEntries,
     /// A lease lasts at most [`crate::MAX_LEASE_TTL`].
     LeaseTtl,
+    /// The identifier of a secret names a slot from 1 to [`crate::MAX_SECRETS`] and a generation from 1.
+    SecretId,
 }
 
 impl fmt::Display for Limit {
@@ -104,6 +114,9 @@ impl fmt::Display for Limit {
             }
             Self::KeysPerRead => write!(f, "a read names at most {} keys", crate::MAX_KEYS_PER_READ),
             Self::PageEntries => write!(f, "a page has 1 to {} entries", crate::MAX_PAGE_ENTRIES),
+            Self::SecretId => {
+                write!(f, "a secret has a slot from 1 to {} and a generation from 1", crate::MAX_SECRETS)
+            }
             Self::LeaseTtl => write!(f, "a lease lasts at most {} s", crate::MAX_LEASE_TTL.as_secs()),
         }
     }

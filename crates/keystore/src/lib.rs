@@ -46,7 +46,9 @@ pub use limits::{
     MAX_VALUE_LEN,
 };
 pub use memory::{MemoryStore, MemoryWatch};
-pub use secret::{SECRET_LEN, Secret, SecretId, SecretOwner};
+pub use secret::{
+    AdoptedSecret, MAX_SECRETS, SECRET_LEN, Secret, SecretId, SecretOwner, SlotInUse, UnnamedSecrets,
+};
 pub use watch::PROGRESS_INTERVAL;
 
 /// Runs the examples of the README as doctests.

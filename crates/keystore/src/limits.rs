@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::lease::MAX_LEASE_TTL;
-use crate::{Key, Limit, StoreError, Txn, Write};
+use crate::{AdoptedSecret, Key, Limit, StoreError, Txn, Write};
 
 /// Longest key, in bytes.
 pub const MAX_KEY_LEN: usize = 512;
@@ -75,4 +75,15 @@ pub(crate) fn check_page(limit: usize) -> Result<(), StoreError> {
 
 pub(crate) fn check_ttl(ttl: Duration) -> Result<(), StoreError> {
     if ttl <= MAX_LEASE_TTL { Ok(()) } else { too_large(Limit::LeaseTtl) }
+}
+
+/// Checks that the secrets have valid identifiers and slots of their own.
+pub(crate) fn check_adopted(secrets: &[AdoptedSecret]) -> Result<(), StoreError> {
+    let mut slots = BTreeSet::new();
+    for secret in secrets {
+        if !slots.insert(secret.id.parts()?.0) {
+            return too_large(Limit::SecretId);
+        }
+    }
+    Ok(())
 }

@@ -1,10 +1,11 @@
 //! The reference model: every version of every key in ordered maps, behind one lock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -12,9 +13,10 @@ use crate::clock::is_past;
 use crate::lease::LeaseTimers;
 use crate::watch::{Cursor, Log};
 use crate::{
-    Batch, Bytes, Change, Commit, Deadline, Entry, Freshness, Key, Keystore, Lease, LeaseId, MAX_PAGE_LEN,
-    OP_RETENTION, OpId, Page, Revision, Secret, SecretId, SecretOwner, Snapshot, StoreError, StoreIdentity,
-    Txn, WATCH_RETENTION, WallClock, WatchEvent, WatchStream, Write, limits,
+    AdoptedSecret, Batch, Bytes, Change, Commit, Deadline, Entry, Freshness, Key, Keystore, Lease, LeaseId,
+    Limit, MAX_PAGE_LEN, MAX_SECRETS, OP_RETENTION, OpId, Page, Revision, Secret, SecretId, SecretOwner,
+    SlotInUse, Snapshot, StoreError, StoreIdentity, Txn, UnnamedSecrets, WATCH_RETENTION, WallClock,
+    WatchEvent, WatchStream, Write, limits,
 };
 
 /// A store in memory, for tests and simulations, and the model that other stores are compared with. Its data ends with it.
@@ -50,13 +52,15 @@ struct State {
     op_order: BTreeMap<Revision, (u64, OpId)>,
     leases: BTreeMap<LeaseId, Duration>,
     last_lease: u64,
-    secrets: BTreeMap<SecretId, MemorySecret>,
-    last_secret: u64,
+    /// By slot; a slot of the store in a file can be used again, those here are used once.
+    secrets: BTreeMap<u32, MemorySecret>,
+    last_slot: u32,
     fault: Option<StoreError>,
 }
 
 #[derive(Debug)]
 struct MemorySecret {
+    generation: u32,
     owner: SecretOwner,
     secret: Secret,
     /// Drawn before the last [`MemoryStore::inherit_secrets`].
@@ -86,7 +90,7 @@ impl MemoryStore {
             leases: BTreeMap::new(),
             last_lease: 0,
             secrets: BTreeMap::new(),
-            last_secret: 0,
+            last_slot: 0,
             fault: None,
         };
         let shared = Shared {
@@ -222,27 +226,60 @@ impl Keystore for MemoryStore {
         let mut secret = Secret::zeroed();
         getrandom::fill(secret.as_mut())
             .map_err(|_| StoreError::unavailable(Duration::from_secs(1), "no random bytes for a secret"))?;
-        state.last_secret += 1;
-        let id = SecretId(state.last_secret);
+        let slot = state.last_slot + 1;
+        if slot > MAX_SECRETS {
+            return Err(StoreError::TooLarge { limit: Limit::SecretId });
+        }
+        state.last_slot = slot;
         let copy = Secret::copy_of(secret.expose());
-        state.secrets.insert(id, MemorySecret { owner, secret: copy, inherited: false });
-        Ok((id, secret))
+        state.secrets.insert(slot, MemorySecret { generation: 1, owner, secret: copy, inherited: false });
+        Ok((id_of(slot, 1), secret))
+    }
+
+    async fn adopt_secrets(
+        &self,
+        secrets: Vec<AdoptedSecret>,
+        in_use: SlotInUse,
+        _: Deadline,
+    ) -> Result<(), StoreError> {
+        limits::check_adopted(&secrets)?;
+        let mut state = self.shared.lock();
+        state.read_fault()?;
+        for AdoptedSecret { owner, id, secret } in &secrets {
+            let (slot, generation) = id.parts()?;
+            if let Some(kept) = state.secrets.get(&slot)
+                && in_use == SlotInUse::Refuse
+                && !(kept.generation == generation
+                    && kept.owner == *owner
+                    && bool::from(kept.secret.ct_eq(secret)))
+            {
+                return Err(StoreError::SecretConflict { id: *id, found: id_of(slot, kept.generation) });
+            }
+        }
+        for AdoptedSecret { owner, id, secret } in secrets {
+            let (slot, generation) = id.parts()?;
+            state.last_slot = state.last_slot.max(slot);
+            state.secrets.insert(slot, MemorySecret { generation, owner, secret, inherited: false });
+        }
+        Ok(())
     }
 
     fn release_secret(&self, _: SecretOwner, id: SecretId) {
-        self.shared.lock().secrets.remove(&id);
+        self.shared.lock().remove_secret(id);
     }
 
     async fn secret(&self, id: SecretId, _: Deadline) -> Result<Option<Secret>, StoreError> {
         let state = self.shared.lock();
         state.read_fault()?;
-        Ok(state.secrets.get(&id).map(|kept| Secret::copy_of(kept.secret.expose())))
+        let Ok((slot, generation)) = id.parts() else { return Ok(None) };
+        let kept = state.secrets.get(&slot).filter(|kept| kept.generation == generation);
+        Ok(kept.map(|kept| Secret::copy_of(kept.secret.expose())))
     }
 
     async fn erase_secrets(&self, ids: &[SecretId], _: Deadline) -> Result<(), StoreError> {
         let mut state = self.shared.lock();
         state.read_fault()?;
-        ids.iter().for_each(|id| drop(state.secrets.remove(id)));
+        ids.iter().for_each(|id| state.remove_secret(*id));
         Ok(())
     }
 
@@ -257,7 +294,26 @@ impl Keystore for MemoryStore {
         let state = self.shared.lock();
         state.read_fault()?;
         let inherited = state.secrets.iter().filter(|(_, kept)| kept.inherited && kept.owner == owner);
-        Ok(inherited.map(|(id, _)| *id).collect())
+        Ok(inherited.map(|(slot, kept)| id_of(*slot, kept.generation)).collect())
+    }
+
+    async fn erase_unnamed(
+        &self,
+        which: UnnamedSecrets,
+        named: &BTreeSet<SecretId>,
+        _: Deadline,
+    ) -> Result<usize, StoreError> {
+        let mut state = self.shared.lock();
+        state.read_fault()?;
+        let before = state.secrets.len();
+        state.secrets.retain(|slot, kept| {
+            let concerned = match which {
+                UnnamedSecrets::Inherited(owner) => kept.inherited && kept.owner == owner,
+                UnnamedSecrets::All => true,
+            };
+            !concerned || named.contains(&id_of(*slot, kept.generation))
+        });
+        Ok(before - state.secrets.len())
     }
 }
 
@@ -329,7 +385,20 @@ impl Log for Shared {
     }
 }
 
+/// As in the file of secrets.
+const fn id_of(slot: u32, generation: u32) -> SecretId {
+    SecretId((slot as u64) << 32 | generation as u64)
+}
+
 impl State {
+    /// Removes a secret, unless its slot has another one.
+    fn remove_secret(&mut self, id: SecretId) {
+        let Ok((slot, generation)) = id.parts() else { return };
+        if self.secrets.get(&slot).is_some_and(|kept| kept.generation == generation) {
+            self.secrets.remove(&slot);
+        }
+    }
+
     fn read_fault(&self) -> Result<(), StoreError> {
         match &self.fault {
             Some(

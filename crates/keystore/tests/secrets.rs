@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::support::{Disk, Fault, Random};
 use keystore::{
-    Deadline, Keystore, RedbOptions, RedbStore, SecretId, SecretOwner, StoreError, StoreOpenError,
+    AdoptedSecret, Deadline, Keystore, RedbOptions, RedbStore, Secret, SecretId, SecretOwner, SlotInUse,
+    StoreError, StoreOpenError, UnnamedSecrets,
 };
 
 const D: Deadline = Deadline(Duration::from_secs(60));
@@ -156,4 +157,78 @@ async fn attack_a_store_without_its_secrets_is_refused_by_name() {
     std::fs::write(&beside, good).unwrap();
     let store = RedbStore::open(&path, options()).await.unwrap();
     assert!(store.secret(id, D).await.unwrap().is_some());
+}
+
+/// Secrets of another store, some in slots that are in use here, in two rounds. Returns how many rounds are acknowledged.
+async fn adopt(store: &RedbStore) -> (usize, Option<StoreError>) {
+    for (round, secrets) in rounds().into_iter().enumerate() {
+        if let Err(error) = store.adopt_secrets(secrets, SlotInUse::Replace, D).await {
+            return (round, Some(error));
+        }
+    }
+    (2, None)
+}
+
+fn rounds() -> [Vec<AdoptedSecret>; 2] {
+    let secret = |slot: u64, generation: u64, byte: u8| AdoptedSecret {
+        owner: OWNER,
+        id: SecretId(slot << 32 | generation),
+        secret: Secret::copy_of(&[byte; 32]),
+    };
+    let first = (0..20).map(|n| secret(n * 9 + 3, 1 + n % 3, 100 + n as u8));
+    // In part the same slots, with other secrets.
+    let second = (0..20).map(|n| secret(n * 18 + 3, 5, 150 + n as u8));
+    [first.collect(), second.collect()]
+}
+
+#[tokio::test]
+async fn a_power_cut_at_any_step_of_an_adoption_is_made_good_by_a_repetition() {
+    let (base, image, _) = new_store().await;
+    let mut cuts = 0;
+    for at in 0.. {
+        let secrets = Disk::with(image.clone());
+        let store = open(&base, &secrets).await.unwrap();
+        let (own, _) = store.draw_secret(OWNER, D).await.unwrap();
+        secrets.fail_at(at, Fault::PowerCut);
+        let (acknowledged, error) = adopt(&store).await;
+        store.close().await.unwrap();
+        let whole = error.is_none();
+        cuts += u64::from(!whole);
+        for seed in 0..3 {
+            let left = Disk::with(secrets.after_power_loss(&mut Random(at * 3 + seed)));
+            let store = open(&base, &left).await.unwrap();
+            let slots: Vec<u64> = rounds()[1].iter().map(|secret| secret.id.0 >> 32).collect();
+            for (round, adopted) in rounds().iter().enumerate().take(acknowledged) {
+                for AdoptedSecret { id, secret, .. } in adopted {
+                    // Unless the next round was replacing it.
+                    if round == 1 || !slots.contains(&(id.0 >> 32)) {
+                        assert_eq!(store.secret(*id, D).await.unwrap().unwrap().expose(), secret.expose());
+                    }
+                }
+            }
+            assert_eq!(adopt(&store).await, (2, None), "cut at {at}");
+            for AdoptedSecret { id, secret, .. } in &rounds()[1] {
+                assert_eq!(store.secret(*id, D).await.unwrap().unwrap().expose(), secret.expose());
+            }
+            let replaced = rounds()[0].iter().filter(|secret| slots.contains(&(secret.id.0 >> 32))).count();
+            assert!(replaced > 5);
+            // What was replaced is nowhere, and nothing that was adopted is drawn.
+            let whole = left.written();
+            for AdoptedSecret { id, secret, .. } in &rounds()[0] {
+                let is_there = whole.windows(32).any(|part| part == secret.expose());
+                assert_eq!(is_there, !slots.contains(&(id.0 >> 32)), "{id:?}");
+            }
+            let mut ids: Vec<SecretId> = rounds().into_iter().flatten().map(|secret| secret.id).collect();
+            ids.push(own);
+            for _ in 0..40 {
+                assert!(!ids.contains(&store.draw_secret(OWNER, D).await.unwrap().0));
+            }
+            store.erase_unnamed(UnnamedSecrets::All, &[].into(), D).await.unwrap();
+            assert!(!left.written().chunks(64).skip(1).any(|slot| slot[24..56] != [0; 32]), "cut at {at}");
+        }
+        if whole {
+            break;
+        }
+    }
+    assert!(cuts > 40, "{cuts} cuts");
 }

@@ -63,6 +63,7 @@ impl From<SecretsError> for StoreError {
     fn from(error: SecretsError) -> Self {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
         match &error {
+            SecretsError::Refused(refused) => refused.clone(),
             SecretsError::Io(e) if matches!(e.kind(), StorageFull | QuotaExceeded) => Self::Full,
             SecretsError::Io(e) => {
                 Self::Corrupt(format!("{error}: {e}; stop the service, check the disk, then restart"))

@@ -263,7 +263,7 @@ fn bind_secrets(
     let bound = bound_secrets(db).map_err(|e| open_error(path, e))?;
     let secrets = SecretFile::open(storage, bound, &options.random).map_err(|error| match error {
         SecretsError::Io(source) => StoreOpenError::Io { path: path.into(), operation: "read", source },
-        lost @ (SecretsError::Lost(_) | SecretsError::Failed) => {
+        lost @ (SecretsError::Lost(_) | SecretsError::Failed | SecretsError::Refused(_)) => {
             StoreOpenError::SecretsLost { path: path.into(), reason: lost.to_string() }
         }
     })?;

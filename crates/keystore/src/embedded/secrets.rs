@@ -15,7 +15,9 @@
 //! The first 64 bytes of the file are its header: `hsm-sim secrets\0`, format 1 in four bytes, the file's id in 16, zeros, and
 //! a check. A slot never crosses a sector, which disks write whole.
 
-use std::collections::BTreeMap;
+mod adoption;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,7 +25,8 @@ use redb::StorageBackend;
 use zeroize::Zeroizing;
 
 use super::options::Random;
-use crate::secret::{SECRET_LEN, Secret, SecretId, SecretOwner};
+use crate::secret::{MAX_SECRETS, SECRET_LEN, Secret, SecretId, SecretOwner};
+use crate::{Limit, StoreError, UnnamedSecrets};
 
 const MAGIC: &[u8; 16] = b"hsm-sim secrets\0";
 const FORMAT: u32 = 1;
@@ -47,6 +50,9 @@ pub(super) enum SecretsError {
     /// An earlier failure left it open what is on the disk.
     #[error("an earlier write of the file of secrets failed")]
     Failed,
+    /// The request is refused; nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] StoreError),
 }
 
 /// The open file.
@@ -60,7 +66,7 @@ pub(super) struct SecretFile {
 struct State {
     slots: Vec<Slot>,
     /// Positions of slots without a secret.
-    free: Vec<usize>,
+    free: BTreeSet<usize>,
     /// Drawn secrets that were not handed out yet.
     waiting: BTreeMap<SecretOwner, Vec<SecretId>>,
     failed: bool,
@@ -75,7 +81,7 @@ struct Slot {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Content {
     Free,
-    /// A secret; whether it was drawn before the file was opened.
+    /// A secret; whether it was drawn, and not adopted since, before the file was opened.
     Secret {
         owner: SecretOwner,
         inherited: bool,
@@ -145,7 +151,7 @@ impl SecretFile {
                 _ => Content::Damaged,
             };
             if content == Content::Free {
-                state.free.push(position);
+                state.free.insert(position);
             }
             state.slots.push(Slot { generation, content });
         }
@@ -178,15 +184,13 @@ impl SecretFile {
     }
 
     fn draw_batch(&self, state: &mut State, owner: SecretOwner, random: &Random) -> Result<(), SecretsError> {
-        let reused = state.free.len().min(BATCH);
-        let mut positions = state.free.split_off(state.free.len() - reused);
-        if positions.is_empty() {
-            // Room first: a full disk then changes nothing.
-            let from = state.slots.len();
-            self.storage.set_len(offset(from + BATCH))?;
-            state.slots.resize(from + BATCH, Slot { generation: 0, content: Content::Free });
-            positions = (from..from + BATCH).collect();
+        if state.free.is_empty() {
+            let end = state.slots.len() + BATCH;
+            self.grow(state, end)?;
         }
+        let mut positions: Vec<usize> = state.free.iter().rev().take(BATCH).copied().collect();
+        positions.reverse();
+        state.free.retain(|position| positions.first().is_none_or(|first| position < first));
         let mut drawn = Vec::with_capacity(positions.len());
         let outcome = positions.iter().try_for_each(|position| {
             let generation = state.slots.get(*position).map_or(0, |slot| slot.generation);
@@ -209,6 +213,21 @@ impl SecretFile {
                 *slot = Slot { generation, content: Content::Secret { owner, inherited: false } };
             }
             state.waiting.entry(owner).or_default().push(id_of(position, generation));
+        }
+        Ok(())
+    }
+
+    /// Makes room for so many slots. A full disk changes nothing.
+    fn grow(&self, state: &mut State, slots: usize) -> Result<(), SecretsError> {
+        let from = state.slots.len();
+        let to = slots.next_multiple_of(BATCH);
+        if to > MAX_SECRETS as usize {
+            return Err(StoreError::TooLarge { limit: Limit::SecretId }.into());
+        }
+        if to > from {
+            self.storage.set_len(offset(to))?;
+            state.slots.resize(to, Slot { generation: 0, content: Content::Free });
+            state.free.extend(from..to);
         }
         Ok(())
     }
@@ -243,15 +262,43 @@ impl SecretFile {
         Ok(secret_of(&bytes).map(Secret::copy_of))
     }
 
-    /// Overwrites secrets and flushes. Those that were erased before are skipped.
+    /// Overwrites secrets and flushes. Those that were erased before are skipped. One that the file never had is noted as
+    /// erased if its slot is free.
     pub(super) fn erase(&self, ids: impl IntoIterator<Item = SecretId>) -> Result<(), SecretsError> {
+        self.erase_from(&mut *self.lock()?, ids)
+    }
+
+    /// Erases secrets that are not in `named`, and returns their number.
+    pub(super) fn erase_unnamed(
+        &self,
+        which: UnnamedSecrets,
+        named: &BTreeSet<SecretId>,
+    ) -> Result<usize, SecretsError> {
         let mut state = self.lock()?;
+        let mut unnamed = match which {
+            UnnamedSecrets::Inherited(owner) => state.secrets(|found, inherited| inherited && found == owner),
+            UnnamedSecrets::All => state.secrets(|_, _| true),
+        };
+        unnamed.retain(|id| !named.contains(id));
+        let count = unnamed.len();
+        self.erase_from(&mut state, unnamed)?;
+        Ok(count)
+    }
+
+    fn erase_from(
+        &self,
+        state: &mut State,
+        ids: impl IntoIterator<Item = SecretId>,
+    ) -> Result<(), SecretsError> {
         let mut erased_at = Vec::new();
-        for (position, generation) in ids.into_iter().filter_map(parts_of) {
-            let slot = state.slots.get(position).copied();
-            let is_there =
-                |slot: Slot| slot.generation == generation && matches!(slot.content, Content::Secret { .. });
-            if slot.is_some_and(is_there) {
+        for (position, generation) in ids.into_iter().filter_map(valid_parts_of) {
+            self.grow(state, position + 1)?;
+            let is_erased_by = |slot: &Slot| match slot.content {
+                Content::Secret { .. } => slot.generation == generation,
+                Content::Free => slot.generation < generation,
+                Content::Damaged => false,
+            };
+            if state.slots.get(position).is_some_and(is_erased_by) {
                 if let Err(error) = self.write_slot(position, &erased(generation)) {
                     state.failed = true;
                     return Err(error.into());
@@ -268,10 +315,10 @@ impl SecretFile {
         }
         for (position, id) in erased_at {
             if let Some(slot) = state.slots.get_mut(position) {
-                slot.content = Content::Free;
+                *slot = Slot { generation: id.0 as u32, content: Content::Free };
             }
-            state.waiting.values_mut().for_each(|waiting| waiting.retain(|waiting| *waiting != id));
-            state.free.push(position);
+            state.no_longer_waits(id);
+            state.free.insert(position);
         }
         Ok(())
     }
@@ -282,16 +329,7 @@ impl SecretFile {
         owner: SecretOwner,
         only_inherited: bool,
     ) -> Result<Vec<SecretId>, SecretsError> {
-        let state = self.lock()?;
-        let of_owner = |(position, slot): (usize, &Slot)| match slot.content {
-            Content::Secret { owner: found, inherited }
-                if found == owner && (inherited || !only_inherited) =>
-            {
-                Some(id_of(position, slot.generation))
-            }
-            _ => None,
-        };
-        Ok(state.slots.iter().enumerate().filter_map(of_owner).collect())
+        Ok(self.lock()?.secrets(|found, inherited| found == owner && (inherited || !only_inherited)))
     }
 
     fn read_slot(&self, position: usize) -> io::Result<SlotBytes> {
@@ -302,6 +340,25 @@ impl SecretFile {
 
     fn write_slot(&self, position: usize, bytes: &SlotBytes) -> io::Result<()> {
         self.storage.write(offset(position), &**bytes)
+    }
+}
+
+impl State {
+    /// The secrets with such an owner, and inherited or not.
+    fn secrets(&self, is_meant: impl Fn(SecretOwner, bool) -> bool) -> Vec<SecretId> {
+        let slots = self.slots.iter().enumerate();
+        let meant = slots.filter_map(|(position, slot)| match slot.content {
+            Content::Secret { owner, inherited } if is_meant(owner, inherited) => {
+                Some(id_of(position, slot.generation))
+            }
+            _ => None,
+        });
+        meant.collect()
+    }
+
+    /// Notes that a secret is not drawn any more.
+    fn no_longer_waits(&mut self, id: SecretId) {
+        self.waiting.values_mut().for_each(|waiting| waiting.retain(|waiting| *waiting != id));
     }
 }
 
@@ -316,6 +373,12 @@ const fn id_of(position: usize, generation: u32) -> SecretId {
 fn parts_of(id: SecretId) -> Option<(usize, u32)> {
     let position = (id.0 >> 32).checked_sub(1)?;
     Some((usize::try_from(position).ok()?, id.0 as u32))
+}
+
+/// As [`parts_of`], for an identifier that may be foreign.
+fn valid_parts_of(id: SecretId) -> Option<(usize, u32)> {
+    let (slot, generation) = id.parts().ok()?;
+    Some((usize::try_from(slot).ok()?.checked_sub(1)?, generation))
 }
 
 fn fill(bytes: &mut SlotBytes, state: u8, generation: u32, owner: &[u8; 16]) {

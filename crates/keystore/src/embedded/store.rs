@@ -1,5 +1,6 @@
 //! The store: reads directly, changes through the committer.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
@@ -21,8 +22,9 @@ use super::write_batch::Request;
 use crate::lease::LeaseTimers;
 use crate::watch::Cursor;
 use crate::{
-    Commit, Deadline, Freshness, Key, Keystore, Lease, LeaseId, Page, Revision, Secret, SecretId,
-    SecretOwner, Snapshot, StoreError, StoreIdentity, Txn, WatchEvent, WatchStream, limits,
+    AdoptedSecret, Commit, Deadline, Freshness, Key, Keystore, Lease, LeaseId, Page, Revision, Secret,
+    SecretId, SecretOwner, SlotInUse, Snapshot, StoreError, StoreIdentity, Txn, UnnamedSecrets, WatchEvent,
+    WatchStream, limits,
 };
 
 /// Longest time that the pin is behind the store.
@@ -269,6 +271,26 @@ impl Keystore for RedbStore {
 
     async fn inherited_secrets(&self, owner: SecretOwner, _: Deadline) -> Result<Vec<SecretId>, StoreError> {
         Ok(self.secrets.of_owner(owner, true)?)
+    }
+
+    async fn adopt_secrets(
+        &self,
+        secrets: Vec<AdoptedSecret>,
+        in_use: SlotInUse,
+        _: Deadline,
+    ) -> Result<(), StoreError> {
+        limits::check_adopted(&secrets)?;
+        self.on_secrets(move |file, _| file.adopt(&secrets, in_use)).await
+    }
+
+    async fn erase_unnamed(
+        &self,
+        which: UnnamedSecrets,
+        named: &BTreeSet<SecretId>,
+        _: Deadline,
+    ) -> Result<usize, StoreError> {
+        let named = named.clone();
+        self.on_secrets(move |file, _| file.erase_unnamed(which, &named)).await
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use keystore::{Entry, Keystore, Secret, SecretId, SecretOwner};
+use keystore::{Entry, Keystore, Secret, SecretId, SecretOwner, UnnamedSecrets};
 use tracing::debug;
 
 use super::{Kms, OpenInstance, invalid, open_blob};
@@ -94,11 +94,10 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         listed: &BTreeSet<SecretId>,
         budget: TimeBudget,
     ) -> Result<(), KmsError> {
-        let mut orphans = self.store.inherited_secrets(owner(id), budget.for_store()?).await?;
-        orphans.retain(|secret| !listed.contains(secret));
-        if !orphans.is_empty() {
-            self.store.erase_secrets(&orphans, budget.for_store()?).await?;
-            debug!(instance = %id, secrets = orphans.len(), "secrets that no key has, drawn ahead or left by a purge, were erased");
+        let inherited = UnnamedSecrets::Inherited(owner(id));
+        let erased = self.store.erase_unnamed(inherited, listed, budget.for_store()?).await?;
+        if erased > 0 {
+            debug!(instance = %id, secrets = erased, "secrets that no key has, drawn ahead or left by a purge, were erased");
         }
         Ok(())
     }

@@ -2,14 +2,16 @@
 //! follows the advice of `resume`.
 #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use getrandom::SysRng;
 use keystore::{
-    Commit, Deadline, Freshness, Key, Keystore, Lease, LeaseId, MemoryStore, MemoryWatch, Page, Revision,
-    Secret, SecretId, SecretOwner, Snapshot, StoreError, StoreIdentity, Txn, WallClock,
+    AdoptedSecret, Commit, Deadline, Freshness, Key, Keystore, Lease, LeaseId, MemoryStore, MemoryWatch,
+    Page, Revision, Secret, SecretId, SecretOwner, SlotInUse, Snapshot, StoreError, StoreIdentity, Txn,
+    UnnamedSecrets, WallClock,
 };
 use kms::rotation::{Position, RegionRotation, RegionStatus, Step, resume};
 use kms::{
@@ -157,6 +159,30 @@ impl Keystore for MortalStore {
     async fn inherited_secrets(&self, owner: SecretOwner, d: Deadline) -> Result<Vec<SecretId>, StoreError> {
         self.check()?;
         self.inner.inherited_secrets(owner, d).await
+    }
+
+    async fn adopt_secrets(
+        &self,
+        secrets: Vec<AdoptedSecret>,
+        in_use: SlotInUse,
+        d: Deadline,
+    ) -> Result<(), StoreError> {
+        let (taken, lives) = self.fuse.step();
+        let adopted =
+            if taken { self.inner.adopt_secrets(secrets, in_use, d).await } else { Err(StoreError::Unknown) };
+        if lives { adopted } else { Err(StoreError::Unknown) }
+    }
+
+    async fn erase_unnamed(
+        &self,
+        which: UnnamedSecrets,
+        named: &BTreeSet<SecretId>,
+        d: Deadline,
+    ) -> Result<usize, StoreError> {
+        let (taken, lives) = self.fuse.step();
+        let erased =
+            if taken { self.inner.erase_unnamed(which, named, d).await } else { Err(StoreError::Unknown) };
+        if lives { erased } else { Err(StoreError::Unknown) }
     }
 }
 
