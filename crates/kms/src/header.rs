@@ -160,7 +160,8 @@ impl InstanceHeader {
         deadline: Duration,
     ) -> Result<Self, InstanceError> {
         let budget = TimeBudget::new(deadline);
-        if Self::read(store, rng, instance, deadline).await?.is_some() {
+        StoreMeta::read_or_begin(store, rng, deadline).await?;
+        if Self::read(store, instance, deadline).await?.is_some() {
             return Err(InstanceError::Exists(instance));
         }
         let (keys, proof) = prove(units, pattern, budget).await?;
@@ -189,7 +190,7 @@ impl InstanceHeader {
         layout::header(instance)
     }
 
-    /// Reads the header of an instance, if there is one, without a unit.
+    /// Reads the header of an instance, if there is one, without a unit. Changes nothing, not even a new store.
     ///
     /// Its tag is checked after a unit has opened the secret; until then only a proof that units accept authenticates it.
     ///
@@ -197,12 +198,13 @@ impl InstanceHeader {
     /// [`InstanceError::Open`] for a store of another program, [`InstanceError::HeaderInvalid`] for a damaged header.
     pub async fn read<S: Keystore>(
         store: &S,
-        rng: &mut (impl TryCryptoRng + Send),
         instance: InstanceId,
         deadline: Duration,
     ) -> Result<Option<Self>, InstanceError> {
         let budget = TimeBudget::new(deadline);
-        StoreMeta::read_or_begin(store, rng, deadline).await?;
+        if StoreMeta::read(store, deadline).await?.is_none() {
+            return Ok(None);
+        }
         let left = budget.remaining().ok_or(InstanceError::DeadlineExceeded)?;
         let place = layout::header(instance);
         let found = store.get(&[place], Freshness::Linearizable, Deadline(left)).await?;

@@ -9,14 +9,22 @@
 //! | `v1/i/<instance>/b/<key>/<version>` | the version's key blob, while the master key is being rotated under both master keys, and a standard key's material, sealed |
 //! | `v1/i/<instance>/a/<MAC of the alias>` | the key's id, sealed |
 //! | `v1/i/<instance>/x/<bucket>` | a part of the [index](crate::index), authenticated |
+//! | `v1/repl/pos` | in a mirror, its [position](crate::replica) in the store that it mirrors |
 
 use std::fmt::Write as _;
 use std::ops::Range;
 
 use keystore::Key;
 
+use crate::replica::POSITION_ROOM;
 use crate::{InstanceId, KeyId, VersionId};
 
+/// Most keys of one transaction of the service: a mirror writes its position in the same transaction.
+pub(crate) const MAX_KEYS_PER_TXN: usize = keystore::MAX_KEYS_PER_TXN - 1;
+/// Most bytes of one transaction of the service, keys of conditions and writes together with values; as above.
+pub(crate) const MAX_TXN_LEN: usize = keystore::MAX_TXN_LEN - POSITION_ROOM;
+
+const META: &[u8] = b"v1/meta";
 const INSTANCES: &[u8] = b"v1/i/";
 /// Length of a UUID in a name.
 const UUID_LEN: usize = uuid::fmt::Hyphenated::LENGTH;
@@ -26,7 +34,33 @@ fn key(text: String) -> Key {
 }
 
 pub(crate) fn meta() -> Key {
-    key("v1/meta".to_owned())
+    Key::from(META)
+}
+
+/// How far a mirror has come.
+pub(crate) fn position() -> Key {
+    Key::from(*b"v1/repl/pos")
+}
+
+/// The range of all instances.
+pub(crate) fn instances() -> Range<Key> {
+    Key::with_prefix(INSTANCES)
+}
+
+/// A range that contains everything that is replicated, and a little more.
+pub(crate) fn replicated() -> Range<Key> {
+    Key::from(INSTANCES)..Key::from([META, &[0]].concat())
+}
+
+/// Whether a mirror has this key: the store's own record, and everything of instances.
+pub(crate) fn is_replicated(name: &Key) -> bool {
+    name.0.starts_with(INSTANCES) || *name.0 == *META
+}
+
+/// The instance to which a name belongs.
+pub(crate) fn instance_of(name: &Key) -> Option<InstanceId> {
+    let id: &[u8; UUID_LEN] = name.0.strip_prefix(INSTANCES)?.first_chunk()?;
+    uuid::Uuid::try_parse_ascii(id).ok().map(InstanceId)
 }
 
 /// The range of an instance.

@@ -15,6 +15,7 @@ mod mark;
 mod meta;
 mod ports;
 mod record;
+pub mod replica;
 mod rng;
 pub mod rotation;
 mod seal;

@@ -6,7 +6,7 @@ use keystore::{Commit, Cond, Deadline, Freshness, Keystore, OpId, StoreError, Tx
 use rand_core::TryCryptoRng;
 
 use crate::rng::random_array;
-use crate::{RandomFailed, layout};
+use crate::{RandomFailed, layout, replica};
 
 /// Prefix of the record; a store without it was written by another program.
 const MAGIC: [u8; 8] = *b"hsm-sim\0";
@@ -40,6 +40,9 @@ pub enum OpenError {
         /// Format number that this program reads and writes.
         supported: u32,
     },
+    /// The store is a mirror that is being copied: its values are of different times. It can be used when the copy is complete.
+    #[error("the store is a mirror that is being copied")]
+    MirrorIncomplete,
     /// The keystore failed or refused.
     #[error("the keystore failed")]
     Store(#[from] StoreError),
@@ -54,28 +57,41 @@ impl OpenError {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Store(error) => error.is_retryable(),
-            Self::Random(_) => true,
+            Self::Random(_) | Self::MirrorIncomplete => true,
             Self::ForeignStore { .. } | Self::UnsupportedFormat { .. } => false,
         }
     }
 }
 
 impl StoreMeta {
+    /// Reads the store's record, if it has one. Changes nothing: a store that is to become a mirror gets the record of the store
+    /// that it mirrors.
+    ///
+    /// # Errors
+    /// [`OpenError`]; [`OpenError::MirrorIncomplete`] while a mirror is being copied.
+    pub async fn read<S: Keystore>(store: &S, deadline: Duration) -> Result<Option<Self>, OpenError> {
+        let places = [layout::meta(), layout::position()];
+        let found = store.get(&places, Freshness::Linearizable, Deadline(deadline)).await?;
+        let [meta, position] = found.entries.as_slice() else { return Ok(None) };
+        if position.as_ref().is_some_and(|entry| replica::is_copying(&entry.value)) {
+            return Err(OpenError::MirrorIncomplete);
+        }
+        meta.as_ref().map(|entry| Self::decode(&entry.value)).transpose()
+    }
+
     /// Reads the store's record, or writes it if the store is new.
     ///
     /// # Errors
-    /// [`OpenError`]; a store of another program is not changed.
+    /// [`OpenError`]; a store of another program, or a mirror that is being copied, is not changed.
     pub async fn read_or_begin<S: Keystore>(
         store: &S,
         rng: &mut (impl TryCryptoRng + Send),
         deadline: Duration,
     ) -> Result<Self, OpenError> {
-        let place = layout::meta();
-        let deadline = Deadline(deadline);
-        let found = store.get(std::slice::from_ref(&place), Freshness::Linearizable, deadline).await?;
-        if let Some(entry) = found.entries.first().and_then(Option::as_ref) {
-            return Self::decode(&entry.value);
+        if let Some(found) = Self::read(store, deadline).await? {
+            return Ok(found);
         }
+        let (place, deadline) = (layout::meta(), Deadline(deadline));
         let meta = Self { deployment: random_array(rng)?, nonce: random_array(rng)? };
         let txn = Txn {
             op: OpId(meta.nonce),

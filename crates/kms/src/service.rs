@@ -14,6 +14,7 @@ mod secrets;
 mod wrap;
 
 pub use remove_instance::{RemovalError, StoredInstance};
+pub(crate) use secrets::owner as secret_owner;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -498,6 +499,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     }
 
     async fn try_commit(&self, txn: Txn, budget: TimeBudget) -> Result<CommitOutcome, KmsError> {
+        debug_assert!(txn.writes.len() <= layout::MAX_KEYS_PER_TXN, "a mirror has no room for its position");
         match self.store.commit(txn, budget.for_store()?).await? {
             Commit::Applied { replayed: false, .. } => Ok(CommitOutcome::Applied),
             Commit::Applied { replayed: true, .. } => Ok(CommitOutcome::Replayed),

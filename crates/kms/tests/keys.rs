@@ -334,7 +334,7 @@ async fn the_proof_is_what_a_host_expects() {
     use sha2::Digest;
     use unit_api::{Command, Response, Variants};
     let w = World::new().await;
-    let header = InstanceHeader::read(&w.store, &mut SysRng, w.instance, PATIENCE).await.unwrap().unwrap();
+    let header = InstanceHeader::read(&w.store, w.instance, PATIENCE).await.unwrap().unwrap();
     assert_eq!(header.pattern().as_bytes(), w.unit.pattern().as_bytes());
     let proof = header.proof;
     let (key, iv, ciphertext) = (&proof.root_blob, proof.iv, &proof.sealed_secret);

@@ -13,6 +13,7 @@ mod lifecycle;
 mod model;
 mod races;
 mod remove_instance;
+mod replica;
 mod rotation;
 mod rotation_model;
 mod unit;

@@ -10,7 +10,6 @@ use crate::metrics::Metrics;
 use crate::opening::{Open, open};
 use crate::ports::UnitDirectory;
 use axum::Router;
-use getrandom::SysRng;
 use host::{Host, LinkError, SharedMemory};
 use keystore::AnyStore;
 use kms::{
@@ -340,7 +339,7 @@ impl Shared {
     }
 
     pub(crate) async fn header(&self, instance: InstanceId) -> Result<Option<InstanceHeader>, InstanceError> {
-        InstanceHeader::read(&self.parts.store, &mut SysRng, instance, PATIENCE).await
+        InstanceHeader::read(&self.parts.store, instance, PATIENCE).await
     }
 
     /// Keys of all instances in every state but purged; `None` while no unit can open the instances' records.

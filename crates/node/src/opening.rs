@@ -143,7 +143,7 @@ async fn find_or_create(
 }
 
 async fn read(parts: &Parts, instance: InstanceId) -> Result<Option<InstanceHeader>, NodeError> {
-    let header = InstanceHeader::read(&parts.store, &mut SysRng, instance, PATIENCE).await;
+    let header = InstanceHeader::read(&parts.store, instance, PATIENCE).await;
     header.map_err(|source| NodeError::Instance { instance, source })
 }
 

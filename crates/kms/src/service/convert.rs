@@ -5,9 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keystore::{
-    Commit, Cond, Entry, Freshness, Key as StoreKey, Keystore, MAX_KEYS_PER_TXN, Page, Txn, Write,
-};
+use keystore::{Commit, Cond, Entry, Freshness, Key as StoreKey, Keystore, Page, Txn, Write};
 use tracing::info;
 
 use super::secrets::owner;
@@ -19,7 +17,7 @@ use crate::seal::{Sealed, secret_of};
 use crate::{InstanceHeader, InstanceId, KmsError, RecordError, Units, layout};
 
 /// Buckets that one transaction writes; with the header they are within the store's limit.
-const BUCKETS_PER_TXN: usize = MAX_KEYS_PER_TXN - 1;
+const BUCKETS_PER_TXN: usize = layout::MAX_KEYS_PER_TXN - 1;
 /// Values that one transaction writes; with the header they are within the store's limits, also in bytes.
 const VALUES_PER_TXN: usize = 14;
 /// Time for one step, independent of the caller's: each step is progress that stays.

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use keystore::{
-    Commit, Cond, Entry, Freshness, Key as StoreKey, Keystore, MAX_KEYS_PER_TXN, MAX_PAGE_ENTRIES, OpId,
-    Page, Revision, StoreError, Txn, Write,
+    Commit, Cond, Entry, Freshness, Key as StoreKey, Keystore, MAX_PAGE_ENTRIES, OpId, Page, Revision,
+    StoreError, Txn, Write,
 };
 use rand_core::TryCryptoRng;
 
@@ -15,7 +15,7 @@ use crate::rng::random_array;
 use crate::{InstanceId, RandomFailed, layout};
 
 /// Removals in one transaction; the header, on which all of them hold, is one more key.
-const BATCH: usize = MAX_KEYS_PER_TXN - 1;
+const BATCH: usize = layout::MAX_KEYS_PER_TXN - 1;
 
 /// Reason why an instance was not removed, or not completely.
 #[derive(Debug, thiserror::Error)]

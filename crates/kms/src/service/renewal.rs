@@ -21,7 +21,7 @@ use unit_api::proof::InstanceSecret;
 /// Values of one batch. Each may have a bucket of its own; with header and journal they are within the store's limits.
 const BATCH: usize = 44;
 /// Bytes of the values of one batch, so that they fit a transaction together with their buckets.
-const BATCH_LEN: usize = keystore::MAX_TXN_LEN / 2;
+const BATCH_LEN: usize = layout::MAX_TXN_LEN / 2;
 
 impl<S: Keystore, U: Units> Kms<S, U> {
     /// Draws a new instance secret by units, which have this master key. Returns its keys, its proof, and what it takes over.

@@ -13,7 +13,7 @@ use crate::seal::{OwnKey, Sealed, secret_of};
 use crate::{Call, InstanceId, KmsError, RecordError, Units};
 
 /// The owner of the secrets of an instance.
-pub(super) const fn owner(id: InstanceId) -> SecretOwner {
+pub(crate) const fn owner(id: InstanceId) -> SecretOwner {
     SecretOwner(id.0.into_bytes())
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use getrandom::SysRng;
+use keystore::conformance::model::MovableClock;
 use keystore::{
     AdoptedSecret, Commit, Deadline, Freshness, Key, Keystore, Lease, LeaseId, MemoryStore, MemoryWatch,
     Page, Revision, Secret, SecretId, SecretOwner, SlotInUse, Snapshot, StoreError, StoreIdentity, Txn,
@@ -332,8 +333,18 @@ pub(crate) enum Goal {
 
 impl Region {
     pub(crate) async fn new(units: usize, instances: u128) -> Self {
+        Self::with_clock(units, instances, WallClock::system()).await
+    }
+
+    /// A region with the clock by which its store's history ages.
+    pub(crate) async fn with_wall(units: usize, instances: u128) -> (Self, MovableClock) {
+        let clock = MovableClock::default();
+        (Self::with_clock(units, instances, clock.wall()).await, clock)
+    }
+
+    async fn with_clock(units: usize, instances: u128, wall: WallClock) -> Self {
         let fuse = Arc::new(Fuse::default());
-        let inner = Arc::new(MemoryStore::new(StoreIdentity([1; 16]), WallClock::system()));
+        let inner = Arc::new(MemoryStore::new(StoreIdentity([1; 16]), wall));
         let store = Arc::new(MortalStore { inner, fuse: Arc::clone(&fuse) });
         let fleet = Arc::new(Fleet::new(units));
         let kms = open(&store, &fleet, RotationProfile::Online).await;

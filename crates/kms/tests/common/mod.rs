@@ -1,7 +1,11 @@
 //! The fixture: a store in memory, a unit with real AES-GCM, a clock that tests move.
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "not every fault is needed here")]
+#[path = "../../../keystore/tests/support/mod.rs"]
+pub(crate) mod disk;
 pub(crate) mod fleet;
+pub(crate) mod mirror;
 pub(crate) mod raw;
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};

@@ -2,7 +2,6 @@
 
 use super::JobContext;
 use crate::node::PATIENCE;
-use getrandom::SysRng;
 use keystore::{Deadline, Freshness, Key, Keystore, StoreError, WatchEvent, WatchStream};
 use kms::rotation::journal_key;
 use kms::{InstanceError, InstanceHeader, InstanceId};
@@ -57,7 +56,7 @@ async fn header_changed(context: &JobContext, instance: InstanceId) {
 impl JobContext {
     /// Gives the host the master-key proofs of the present header, if they differ from those that it has.
     pub(crate) async fn renew_proofs(&self) -> Result<(), InstanceError> {
-        let header = InstanceHeader::read(&self.store, &mut SysRng, self.proven_by, PATIENCE).await?;
+        let header = InstanceHeader::read(&self.store, self.proven_by, PATIENCE).await?;
         let Some(header) = header else { return Ok(()) };
         let next = header.next.as_ref().map(|next| next.proof.pattern);
         if !header.pattern().is_of_same_key(&self.host.pattern()) || !is_same(next, self.host.next_pattern())

@@ -1,0 +1,72 @@
+//! A digest of everything that is replicated, to compare two stores.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::task::Poll;
+
+use keystore::{Deadline, Entry, Freshness, Keystore, MAX_PAGE_ENTRIES, Revision, StoreError};
+use sha2::{Digest as _, Sha256};
+
+use crate::layout;
+
+/// SHA-256 over all replicated entries at one revision, in key order: each key and value, preceded by its length in 8 bytes.
+/// Secrets are included by the identifiers that the values name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digest {
+    /// The hash.
+    pub sha256: [u8; 32],
+    /// Number of entries.
+    pub entries: u64,
+}
+
+/// The number of entries and the first bytes of the hash.
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, ..] = self.sha256;
+        write!(f, "{:08x} over {} entries", u32::from_be_bytes([a, b, c, d]), self.entries)
+    }
+}
+
+impl Digest {
+    /// The digest of a store at a revision, or at its newest one. `each` is called for each entry.
+    pub(super) async fn of<S: Keystore>(
+        store: &S,
+        at: Option<Revision>,
+        deadline: Deadline,
+        mut each: impl FnMut(&Entry) + Send,
+    ) -> Result<Self, StoreError> {
+        let (mut hash, mut entries) = (Sha256::new(), 0_u64);
+        let (mut range, mut at) = (layout::replicated(), at);
+        loop {
+            let page =
+                store.scan(range.clone(), MAX_PAGE_ENTRIES, at, Freshness::Linearizable, deadline).await?;
+            at = Some(page.at);
+            for entry in page.entries.iter().filter(|entry| layout::is_replicated(&entry.key)) {
+                for part in [&*entry.key.0, &*entry.value] {
+                    hash.update((part.len() as u64).to_be_bytes());
+                    hash.update(part);
+                }
+                entries = entries.saturating_add(1);
+                each(entry);
+            }
+            match page.next {
+                Some(next) => range.start = next,
+                None => return Ok(Self { sha256: hash.finalize().into(), entries }),
+            }
+            yield_now().await;
+        }
+    }
+}
+
+/// Lets other tasks run between two pages.
+pub(super) async fn yield_now() {
+    let mut has_yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
