@@ -12,7 +12,7 @@ use crate::{AdminOperation, UnitDescriptor};
 use sha2::{Digest, Sha256};
 use tke_crypto::PublicKey;
 use unit_api::admin::{
-    AdminBlock, AdminCommand, AdminRefusal, ExportTarget, ImporterKey, MAX_CERTIFICATE_LEN,
+    AdminBlock, AdminCommand, AdminRefusal, ExportTarget, ImporterKey, KeyPartInput, MAX_CERTIFICATE_LEN,
 };
 use unit_api::{UnitError, VerificationPattern};
 use wire::text::error_chain;
@@ -308,9 +308,13 @@ impl Ceremony<'_> {
         for part in parts {
             sealed.push(part.seal_for(&importer).await?.0);
         }
+        let inputs: Vec<_> = sealed
+            .iter()
+            .map(|sealed| encode(KeyPartInput::Part { parts: number_of(parts), sealed }))
+            .collect();
         let text = format!("import {} key parts", parts.len());
         let ids = parts.iter().map(|part| (part.label().as_str().to_owned(), part.id())).collect();
-        let import = Import { sealed: &sealed, text, parts: ids, expected };
+        let import = Import { inputs: &inputs, text, parts: ids, expected };
         self.import(unit, answer.transaction_counter, import).await
     }
 
@@ -354,7 +358,10 @@ impl Ceremony<'_> {
         self.record_event(source, sent, &signatures, &exported)?;
         let from = source.listed();
         let text = format!("import the master key of crypto unit {} {}", from.number, from.location);
-        let import = Import { sealed: &[exported?.output], text, parts: Vec::new(), expected };
+        // The target verifies that a genuine module has exported it: a part of anyone else's needs another permission.
+        let export =
+            KeyPartInput::Export { response: &exported?.response, certificate: source.certificate() };
+        let import = Import { inputs: &[encode(export)], text, parts: Vec::new(), expected };
         self.import(target, answer.transaction_counter, import).await
     }
 
@@ -365,7 +372,7 @@ impl Ceremony<'_> {
         generated_at: u128,
         import: Import<'_>,
     ) -> Result<(), CeremonyError> {
-        let Import { sealed, text, parts, expected } = import;
+        let Import { inputs, text, parts, expected } = import;
         let (number, command) = (unit.listed().number, AdminCommand::ImportKeyParts);
         let snapshot = unit.snapshot().await?;
         // Another administrator's command in between may have made another importer key. With it out of the way, a part
@@ -375,8 +382,8 @@ impl Ceremony<'_> {
         }
         let mut signed = Vec::new();
         let mut requests = Vec::new();
-        for part in sealed {
-            let block = block_of(&snapshot, command, part);
+        for input in inputs {
+            let block = block_of(&snapshot, command, input);
             let signatures = self.quorum.sign(number, &snapshot, command, &block, None).await?;
             requests.extend(signed_request(&block, &signatures).unwrap_or_default());
             signed.extend(signatures);
@@ -390,11 +397,8 @@ impl Ceremony<'_> {
         };
         self.record_event(unit, sent, &signed, &done)?;
         let refusal = done.as_ref().err().and_then(AdminUnitError::refusal);
-        if refusal.is_some_and(is_forged_part) {
-            return Err(CeremonyError::Alarm {
-                unit: number,
-                what: "refuses key parts that were sealed for the importer key which it has shown",
-            });
+        if let Some(what) = refusal.and_then(forgery) {
+            return Err(CeremonyError::Alarm { unit: number, what });
         }
         let found = <[u8; 32]>::try_from(done?.output.as_slice())
             .map(VerificationPattern::from_bytes)
@@ -468,24 +472,43 @@ impl Ceremony<'_> {
     }
 }
 
-/// Whether a unit refuses a part that this program has sealed for the importer key which the unit's module signed, in the
-/// next command after that. An honest unit opens such a part.
-fn is_forged_part(refusal: AdminRefusal) -> bool {
-    matches!(
-        refusal.unit_error(),
-        Some(
-            UnitError::KeyPartMalformed
-                | UnitError::KeyPartRecipientMismatch
-                | UnitError::KeyPartUnwrapFailed
-                | UnitError::KeyPartTargetMismatch
-                | UnitError::KeyPartCommandMismatch
-        )
-    )
+/// What a unit does that refuses parts which this program has sealed, signed and counted for it, in the next command after
+/// its module has signed the importer key; `None` for what an honest unit also does. An honest unit that gets those parts
+/// opens them.
+fn forgery(refusal: AdminRefusal) -> Option<&'static str> {
+    match refusal.unit_error()? {
+        UnitError::KeyPartMalformed
+        | UnitError::KeyPartRecipientMismatch
+        | UnitError::KeyPartUnwrapFailed
+        | UnitError::KeyPartTargetMismatch
+        | UnitError::KeyPartCommandMismatch => {
+            Some("refuses key parts that were sealed for the importer key which it has shown")
+        }
+        UnitError::KeyPartsCountMismatch => Some("received another number of key parts than were signed"),
+        _ => None,
+    }
+}
+
+fn encode(input: KeyPartInput<'_>) -> Vec<u8> {
+    let content = match input {
+        KeyPartInput::Part { sealed, .. } => sealed.len(),
+        KeyPartInput::Export { response, certificate } => response.len() + certificate.len(),
+    };
+    let mut out = vec![0; content + 32];
+    let len = input.encode(&mut out).map_or(0, <[u8]>::len);
+    out.truncate(len);
+    out
+}
+
+/// A number of parts, which a unit refuses above 3.
+fn number_of(parts: &[&dyn KeyPartHolder]) -> u32 {
+    u32::try_from(parts.len()).unwrap_or(u32::MAX)
 }
 
 /// What is imported.
 struct Import<'a> {
-    sealed: &'a [Vec<u8>],
+    /// The input of each part's signed request.
+    inputs: &'a [Vec<u8>],
     text: String,
     parts: Vec<(String, PartId)>,
     expected: VerificationPattern,

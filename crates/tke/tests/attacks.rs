@@ -12,7 +12,8 @@ use tke::{AdminOperation, AdminUnit, AdminUnitError, UnitKind};
 use tke_crypto::{PublicKey, Signature};
 use unit_api::VerificationPattern;
 use unit_api::admin::{
-    AdminCommand, AdminResponse, AdminResponseBlock, ImporterKey, InstanceId, SignatureAlgorithm, SignerInfo,
+    AdminBlock, AdminCommand, AdminRequest, AdminResponse, AdminResponseBlock, ImporterKey, InstanceId,
+    SignatureAlgorithm, SignerInfo,
 };
 
 const OPERATIONAL: UnitKind = UnitKind::Operational;
@@ -79,6 +80,33 @@ async fn attack_a_forged_importer_key_stops_the_ceremony_as_an_alarm() {
     assert_eq!(alarms[0].0, 1);
     // Nothing was loaded.
     *wired.tamper.lock().unwrap() = None;
+    assert!(matches!(unit.snapshot().await.unwrap().new, unit_api::NewRegister::Empty));
+}
+
+/// The service leaves a signed part out of an import. The rest must not become a master key, and the ceremony must stop.
+#[tokio::test]
+async fn attack_a_part_that_is_left_out_stops_the_ceremony_as_an_alarm() {
+    let (unit, wired) = meet(1, OPERATIONAL).await;
+    *wired.tamper_request.lock().unwrap() = Some(Arc::new(|request| {
+        let around = AdminRequest::decode(request).unwrap();
+        let block = around.decode_block().unwrap();
+        if block.command != AdminCommand::ImportKeyParts.id() {
+            return;
+        }
+        let (_, after_the_first) = AdminRequest::decode_first(block.input).unwrap();
+        let block = AdminBlock { input: &block.input[..block.input.len() - after_the_first.len()], ..block };
+        let block = block.encode(&mut vec![0; 8192]).unwrap().to_vec();
+        let without = AdminRequest { block: &block, ..around };
+        *request = without.encode(&mut vec![0; 8192]).unwrap().to_vec();
+    }));
+    let (quorum, mut record, parts) = (quorum(2), Memory::default(), parts());
+    let parts: Vec<&dyn KeyPartHolder> = parts.iter().map(|part| part as &dyn KeyPartHolder).collect();
+    let goal = goal(pattern_of(&combined()));
+    let mut ceremony = Ceremony { quorum: &quorum, record: &mut record };
+    let error = ceremony.converge(&unit, &goal, &KeySource::Parts(&parts)).await.unwrap_err();
+    assert!(matches!(error, CeremonyError::Alarm { unit: 1, .. }), "{error}");
+    assert!(error.to_string().contains("another number of key parts"), "{error}");
+    *wired.tamper_request.lock().unwrap() = None;
     assert!(matches!(unit.snapshot().await.unwrap().new, unit_api::NewRegister::Empty));
 }
 

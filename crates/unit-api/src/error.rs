@@ -112,7 +112,7 @@ unit_errors! {
     /// Import is not permitted.
     ImportForbidden = 0x0259, 80, 80, "this crypto unit's permissions forbid importing a master key";
     /// A single part is not permitted.
-    SinglePartForbidden = 0x025a, 80, 81, "this crypto unit's permissions forbid a master key in a single part";
+    SinglePartForbidden = 0x025a, 80, 81, "this crypto unit's permissions forbid a master key in a custodian's single part";
     /// Random generation is not permitted.
     GenerateForbidden = 0x025b, 80, 52, "this crypto unit's permissions forbid generating a master key: only recovery units do";
     /// Export is not permitted.
@@ -121,6 +121,12 @@ unit_errors! {
     ExportTargetInvalid = 0x025d, 0x200, 97, "the export's target is not an importer key that a genuine module has signed";
     /// The export's target belongs to another instance.
     ExportTargetForeign = 0x025e, 80, 0, "the export's target belongs to another service instance, which this crypto unit's permissions forbid";
+    /// The parts of an import are more or fewer than an administrator has signed for one of them.
+    KeyPartsCountMismatch = 0x025f, 0x200, 0, "the import has another number of key parts than the administrators signed: some were left out or added";
+    /// A part was signed without the number of parts.
+    KeyPartUncounted = 0x0278, 0x200, 0, "a key part was signed without the number of parts: sign it with a tool of the crypto unit's version";
+    /// A master key that no genuine unit has exported.
+    KeyPartSourceInvalid = 0x0279, 0x200, 0, "the master key does not come from a genuine module's answer to an export";
     /// The subject key identifier is malformed.
     SkiMalformed = 0x0260, 0x200, 32, "the subject key identifier is not 32 bytes";
     /// No such administrator.

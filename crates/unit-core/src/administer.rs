@@ -261,7 +261,7 @@ impl<E: Env> Unit<E> {
     fn combine_parts(&mut self, block: &AdminBlock<'_>) -> Result<MasterKey, CommandFailure> {
         let importer = self.importer.as_ref().ok_or(refused(UnitError::ImporterMissing))?;
         let mut parts = KeyParts::none();
-        transport::open_parts(importer, block, &mut parts).map_err(refused)?;
+        transport::open_parts(importer, self.module.root(), block, &mut parts).map_err(refused)?;
         let Domain { registers, .. } = &self.state.domain;
         let extractable = self.state.domain.may_ever_export();
         let made = KeyScope::run(&mut self.engine, |scope| {

@@ -14,7 +14,7 @@ use unit_api::admin::{
 use unit_api::{Target, UnitError, UnitId};
 use unit_core::Unit;
 
-const ALL: Permissions = Permissions::recovery();
+const ALL: Permissions = Permissions::recovery().with(Permissions::WK_1PART);
 
 fn first(count: usize) -> Vec<usize> {
     (0..count).collect()

@@ -1,7 +1,10 @@
 //! Attacks of the threat model on a unit's administration, carried out with real signatures.
 
 use crate::blobs::{WRAP_AND_DECRYPT_BLOB, known_master_key, unhex};
-use crate::common::administrators::{administer, administrator, attributes, audit, installed, secure};
+use crate::common::administrators::{
+    Ask, administer, administrator, attributes, audit, importer_of, installed, ruled, seal, secure, send,
+    signed_as_of,
+};
 use crate::common::{
     CIPHER, Fixture, OTHER_PARTS, PARTS, WRAPPING, bring_into_service, bytes, generate, lasting, load,
     refusal, run, spec, status,
@@ -37,6 +40,37 @@ fn attack_a_minority_does_not_get_round_the_revocation_threshold() {
     administer(&mut unit, AdminCommand::SetAttributes, &without, &[0, 1]).unwrap();
     administer(&mut unit, AdminCommand::ReplaceAdministrator, &replacement, &[0, 1, 2, 3]).unwrap();
     assert!(!installed(&mut unit).contains(&victim.ski));
+}
+
+/// The service leaves signed parts of an import out, and adds others, so that a master key comes about that no administrator
+/// has signed for.
+#[test]
+fn attack_the_number_of_parts_is_what_was_signed() {
+    let permissions = Permissions::recovery().with(Permissions::WK_1PART);
+    let mut unit = ruled(2, 2, 2, permissions);
+    let shown = administer(&mut unit, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3], &[0]).unwrap();
+    let importer = importer_of(&shown);
+    let sealed: Vec<_> = [1, 2, 4].map(|byte| seal(&importer, &[byte; 32])).into();
+    let ask = Ask::of(&mut unit, AdminCommand::ImportKeyParts, b"");
+    let of = |parts: usize, which: usize| signed_as_of(parts, &ask, &sealed[which..=which], &[which % 2]);
+    let imports = [
+        ("one of two is left out", of(2, 0)),
+        ("one of three is left out", [of(3, 0), of(3, 1)].concat()),
+        ("two of three are left out", of(3, 2)),
+        ("one is added to two", [of(2, 0), of(2, 1), of(2, 2)].concat()),
+        ("one is added to one", [of(1, 0), of(1, 1)].concat()),
+        ("the parts of two loads are mixed", [of(2, 0), of(3, 1)].concat()),
+        ("there are more than any unit takes", [of(9, 0), of(9, 1)].concat()),
+    ];
+    for (name, parts) in imports {
+        let refused = send(&mut unit, &Ask { input: &parts, ..ask }.signed_by(&[]));
+        assert_eq!(refused, Err(UnitError::KeyPartsCountMismatch), "{name}");
+        assert_eq!(status(&mut unit).transaction_counter + 1, ask.counter, "{name}");
+        assert!(matches!(status(&mut unit).new, NewRegister::Empty), "{name}");
+    }
+    // What they signed still loads.
+    let parts = [of(3, 0), of(3, 1), of(3, 2)].concat();
+    send(&mut unit, &Ask { input: &parts, ..ask }.signed_by(&[])).unwrap();
 }
 
 /// A caller without any signature sends commands, to push the ceremony out of the audit log.

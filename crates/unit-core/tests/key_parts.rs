@@ -1,13 +1,14 @@
 //! How a master key comes into a unit: sealed parts, the request around them, and the permissions for it.
 
 use crate::common::administrators::{
-    Ask, administer, import_parts, import_sealed, importer_of, query, ruled, seal, send, signed_parts,
+    Ask, administer, attributes, import_parts, import_sealed, importer_of, query, ruled, seal, send,
+    signed_as_of,
 };
 use crate::common::{OTHER_PARTS, PARTS, run, status};
 use unit_api::admin::{AdminCommand, Permissions};
 use unit_api::{Target, UnitError, UnitId};
 
-const ALL: Permissions = Permissions::recovery();
+const ALL: Permissions = Permissions::recovery().with(Permissions::WK_1PART);
 
 #[test]
 fn parts_of_an_import_are_held_to_the_request_round_them() {
@@ -34,19 +35,21 @@ fn parts_of_an_import_are_held_to_the_request_round_them() {
     ];
     for (stranger, expected) in strangers {
         let parts =
-            [signed_parts(&right, &sealed[..1], &[0]), signed_parts(&stranger, &sealed[1..], &[1])].concat();
+            [signed_as_of(2, &right, &sealed[..1], &[0]), signed_as_of(2, &stranger, &sealed[1..], &[1])]
+                .concat();
         let request = Ask { input: &parts, ..right }.signed_by(&[]);
         assert_eq!(send(&mut unit, &request), Err(expected));
         assert_eq!(status(&mut unit).transaction_counter + 1, right.counter);
     }
     // Every part must be signed; one signature for each part is enough.
     let unsigned =
-        [signed_parts(&right, &sealed[..1], &[0, 1]), signed_parts(&right, &sealed[1..], &[])].concat();
+        [signed_as_of(2, &right, &sealed[..1], &[0, 1]), signed_as_of(2, &right, &sealed[1..], &[])].concat();
     let request = Ask { input: &unsigned, ..right }.signed_by(&[]);
     assert_eq!(send(&mut unit, &request), Err(UnitError::NotEnoughSignatures));
     let request = Ask { input: &unsigned, ..right }.signed_by(&[0, 1]);
     assert_eq!(send(&mut unit, &request), Err(UnitError::NotEnoughSignatures));
-    let parts = [signed_parts(&right, &sealed[..1], &[0]), signed_parts(&right, &sealed[1..], &[1])].concat();
+    let parts =
+        [signed_as_of(2, &right, &sealed[..1], &[0]), signed_as_of(2, &right, &sealed[1..], &[1])].concat();
     let cut = Ask { input: &parts[..parts.len() - 1], ..right }.signed_by(&[]);
     assert_eq!(send(&mut unit, &cut), Err(UnitError::RequestMalformed));
     send(&mut unit, &Ask { input: &parts, ..right }.signed_by(&[])).unwrap();
@@ -88,12 +91,35 @@ fn sealed_parts_open_once_and_for_their_importer_only() {
 fn permissions_govern_how_a_master_key_comes() {
     let mut unit = ruled(1, 1, 1, ALL.without(Permissions::WK_IMPORT));
     assert_eq!(import_parts(&mut unit, &PARTS, &[0]).unwrap_err(), UnitError::ImportForbidden);
+    for preset in [Permissions::operational(), Permissions::recovery()] {
+        let mut unit = ruled(1, 1, 1, preset);
+        assert_eq!(import_parts(&mut unit, &[5; 32], &[0]).unwrap_err(), UnitError::SinglePartForbidden);
+        let permits = attributes(1, 1, preset.with(Permissions::WK_1PART)).to_bytes();
+        run(&mut unit, AdminCommand::SetAttributes, &permits).unwrap();
+        import_parts(&mut unit, &[5; 32], &[0]).unwrap();
+    }
     let mut unit = ruled(1, 1, 1, ALL.without(Permissions::WK_1PART));
-    assert_eq!(import_parts(&mut unit, &[5; 32], &[0]).unwrap_err(), UnitError::SinglePartForbidden);
     import_parts(&mut unit, &PARTS, &[0]).unwrap();
     let refused = import_parts(&mut unit, &OTHER_PARTS, &[0]);
     assert_eq!(refused.unwrap_err(), UnitError::NewNotEmpty);
     let mut unit = ruled(1, 1, 1, ALL.without(Permissions::WK_RANDOM));
     let refused = administer(&mut unit, AdminCommand::GenerateMasterKey, b"", &[0]);
     assert_eq!(refused, Err(UnitError::GenerateForbidden));
+}
+
+/// Parts as tools of earlier versions sign them are refused by name, and the refusal uses up the counter.
+#[test]
+fn a_part_signed_without_the_number_of_parts_is_refused_as_such() {
+    let mut unit = ruled(1, 1, 1, ALL);
+    let shown = administer(&mut unit, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3], &[0]).unwrap();
+    let importer = importer_of(&shown);
+    let ask = Ask::of(&mut unit, AdminCommand::ImportKeyParts, b"");
+    let parts: Vec<u8> = [1, 2]
+        .map(|byte| seal(&importer, &[byte; 32]))
+        .iter()
+        .flat_map(|sealed| Ask { input: sealed, ..ask }.signed_by(&[0]))
+        .collect();
+    let refused = send(&mut unit, &Ask { input: &parts, ..ask }.signed_by(&[]));
+    assert_eq!(refused, Err(UnitError::KeyPartUncounted));
+    assert_eq!(status(&mut unit).transaction_counter, ask.counter);
 }

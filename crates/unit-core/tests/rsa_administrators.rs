@@ -1,7 +1,8 @@
 //! Administrators with RSA keys, which early clients used, beside administrators with keys on P-521.
 
 use crate::common::administrators::{
-    Ask, administer, administrator, attributes, importer_of, query, seal, send, sign, signer_info,
+    Ask, administer, administrator, attributes, encoded_part, importer_of, query, seal, send, sign,
+    signer_info,
 };
 use crate::common::{Fixture, TestEnv, status};
 use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
@@ -9,7 +10,9 @@ use crypto_bigint::{Odd, U2048};
 use sha2::{Digest, Sha256};
 use tke_crypto::{AdministratorCertificate, AdministratorKey, RsaPublicKey};
 use unit_api::UnitError;
-use unit_api::admin::{AdminCommand, AdministratorEntries, Permissions, SignatureAlgorithm, SignerInfo};
+use unit_api::admin::{
+    AdminCommand, AdministratorEntries, KeyPartInput, Permissions, SignatureAlgorithm, SignerInfo,
+};
 use unit_core::Unit;
 
 // Source: OpenSSL 3.0, a key generated for this file only: `openssl genrsa 2048`, and `openssl req -x509 -new -sha256` with
@@ -135,7 +138,8 @@ fn key_parts_may_be_signed_with_rsa() {
     let parts: Vec<u8> = [1, 2]
         .map(|byte| seal(&importer, &[byte; 32]))
         .iter()
-        .flat_map(|sealed| signed_with(&rosa, &Ask { input: sealed, ..ask }, &[0]))
+        .map(|sealed| encoded_part(KeyPartInput::Part { parts: 2, sealed }))
+        .flat_map(|input| signed_with(&rosa, &Ask { input: &input, ..ask }, &[0]))
         .collect();
     let pattern = send(&mut unit, &Ask { input: &parts, ..ask }.signed_by(&[])).unwrap();
     let ask = Ask::of(&mut unit, AdminCommand::CommitNew, &pattern);

@@ -1,7 +1,8 @@
 //! Export of master keys from unit to unit.
 
 use crate::common::administrators::{
-    Ask, administer, attributes, export_target, import_sealed, query, secure, send_raw, target_of,
+    Ask, administer, attributes, export_target, import_export, import_sealed, importer_of, output_of, query,
+    seal, secure, send_raw, target_of,
 };
 use crate::common::module::{certificate, fixed_key, root};
 use crate::common::{
@@ -37,8 +38,9 @@ fn a_recovery_unit_hands_its_master_key_on() {
     let mut target = fixture.in_service();
     let shown = response(&mut target, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3]);
     let certificate = query(&mut target, AdminCommand::QueryDeviceCertificate, b"");
-    let sealed = run(&mut source, AdminCommand::ExportCurrent, &target_of(&shown, &certificate)).unwrap();
-    let pattern = import_sealed(&mut target, &[sealed], &[0]).unwrap();
+    let exported = response(&mut source, AdminCommand::ExportCurrent, &target_of(&shown, &certificate));
+    let module = query(&mut source, AdminCommand::QueryDeviceCertificate, b"");
+    let pattern = import_export(&mut target, &exported, &module, &[0]).unwrap();
     assert!(status(&mut source).current.unwrap().is_of_same_key(&pattern));
     commit(&mut target, pattern);
     activate(&mut target, pattern);
@@ -54,8 +56,9 @@ fn new_is_handed_on_as_current_is() {
     // The response to the query is accepted like the response to the command.
     let shown = response(&mut target, AdminCommand::QueryImporterKey, b"");
     let certificate = certificate(other_fixture().identity.unit, root());
-    let sealed = run(&mut source, AdminCommand::ExportNew, &target_of(&shown, &certificate)).unwrap();
-    let imported = import_sealed(&mut target, &[sealed], &[0]).unwrap();
+    let exported = response(&mut source, AdminCommand::ExportNew, &target_of(&shown, &certificate));
+    let module = query(&mut source, AdminCommand::QueryDeviceCertificate, b"");
+    let imported = import_export(&mut target, &exported, &module, &[0]).unwrap();
     assert!(imported.is_of_same_key(&pattern));
 }
 
@@ -95,6 +98,47 @@ fn only_what_a_genuine_module_signed_is_a_target() {
         assert_eq!(refused, Err(UnitError::ExportTargetInvalid), "a target {name}");
     }
     run(&mut source, AdminCommand::ExportCurrent, &target_of(&shown, &genuine)).unwrap();
+}
+
+/// One administrator passes a part of its own off as what a unit has exported, where a custodian's single part is forbidden.
+#[test]
+fn attack_a_part_of_ones_own_does_not_pass_for_an_export() {
+    let mut source = Fixture::new(1).ready();
+    let unit = Fixture::new(1).identity.unit;
+    let mut target = other_fixture().in_service();
+    let preset = attributes(1, 1, Permissions::recovery()).to_bytes();
+    run(&mut target, AdminCommand::SetAttributes, &preset).unwrap();
+    let shown = response(&mut target, AdminCommand::GenerateImporterKey, &[0, 0, 0, 3]);
+    let to = target_of(&shown, &certificate(other_fixture().identity.unit, root()));
+    let exported = response(&mut source, AdminCommand::ExportCurrent, &to);
+    let genuine = certificate(unit, root());
+    // The attacker's part in a genuine response, in one with an invalid signature, and in a module of the attacker's.
+    let own = seal(&importer_of(&output_of(&shown)), &[5; 32]);
+    let refused = import_sealed(&mut target, std::slice::from_ref(&own), &[0]);
+    assert_eq!(refused.unwrap_err(), UnitError::SinglePartForbidden);
+    let mut replaced = exported.clone();
+    let sealed = output_of(&exported);
+    assert_eq!(own.len(), sealed.len());
+    let at = replaced.windows(sealed.len()).position(|bytes| bytes == sealed).unwrap();
+    replaced[at..at + own.len()].copy_from_slice(&own);
+    let refused_export = response(&mut source, AdminCommand::ExportNew, &to);
+    let other_answer = response(&mut source, AdminCommand::QueryImporterKey, b"");
+    let mut not_genuine = Fixture { genuine: false, ..Fixture::new(1) }.ready();
+    let forged = response(&mut not_genuine, AdminCommand::ExportCurrent, &to);
+    for (name, response, certificate) in [
+        ("another part in it", &replaced, &genuine),
+        ("a wrong signature", &forged, &genuine),
+        ("a certificate of another root", &exported, &certificate(unit, &fixed_key(0x73))),
+        ("another module's certificate", &exported, &certificate(other_fixture().identity.unit, root())),
+        ("a refusal in it", &refused_export, &genuine),
+        ("another answer in it", &other_answer, &genuine),
+        ("the part alone in it", &own, &genuine),
+        ("no certificate", &exported, &b"x".to_vec()),
+    ] {
+        let refused = import_export(&mut target, response, certificate, &[0]);
+        assert_eq!(refused.unwrap_err(), UnitError::KeyPartSourceInvalid, "an export with {name}");
+    }
+    import_export(&mut target, &exported, &genuine, &[0]).unwrap();
 }
 
 #[test]

@@ -8,8 +8,8 @@ use tke_crypto::{
     seal_key_part, write_administrator_certificate,
 };
 use unit_api::admin::{
-    AdminBlock, AdminCommand, AdminRequest, Attributes, ImporterKey, MODE_LEFT_IMPRINT, Permissions,
-    SignatureAlgorithm, SignerInfo, SignerInfos,
+    AdminBlock, AdminCommand, AdminRequest, Attributes, ImporterKey, KeyPartInput, MODE_LEFT_IMPRINT,
+    Permissions, SignatureAlgorithm, SignerInfo, SignerInfos,
 };
 use unit_api::{Target, VerificationPattern};
 
@@ -100,7 +100,10 @@ pub(crate) fn import_input(target: Target, counter: u128, importer: &[u8], parts
     for part in parts {
         let mut out = [0; SEALED_PART_MAX_LEN];
         let sealed = seal_key_part(&importer, part, &mut SysRng, &mut out).expect("the part is sealed");
-        input.extend(request(target, counter, AdminCommand::ImportKeyParts, sealed, true));
+        let part = KeyPartInput::Part { parts: u32::try_from(parts.len()).expect("few parts"), sealed };
+        let mut out = [0; SEALED_PART_MAX_LEN + 32];
+        let part = part.encode(&mut out).expect("there is room for the part");
+        input.extend(request(target, counter, AdminCommand::ImportKeyParts, part, true));
     }
     input
 }

@@ -7,7 +7,7 @@ use tke_crypto::{
 };
 use unit_api::admin::{
     AdminBlock, AdminCommand, AdminRequest, AdminResponse, AdminResponseBlock, Attributes, ImporterKey,
-    Permissions, SignatureAlgorithm, SignerInfo,
+    KeyPartInput, Permissions, SignatureAlgorithm, SignerInfo,
 };
 use unit_api::{Command, Response, Target};
 use unit_core::Unit;
@@ -41,7 +41,9 @@ pub(crate) fn load_a_master_key(unit: &mut Unit<Device>, out: &mut [u8]) -> Opti
     for byte in [3, 5] {
         let mut sealed = [0; SEALED_PART_MAX_LEN];
         let sealed = seal_key_part(&importer, &[byte; 32], &mut Counter(byte), &mut sealed).ok()?;
-        len += request(unit, AdminCommand::ImportKeyParts, sealed, Some(&key), out, parts.get_mut(len..)?)?;
+        let mut part = [0; SEALED_PART_MAX_LEN + 32];
+        let part = KeyPartInput::Part { parts: 2, sealed }.encode(&mut part).ok()?;
+        len += request(unit, AdminCommand::ImportKeyParts, part, Some(&key), out, parts.get_mut(len..)?)?;
     }
     let shown = administer(unit, AdminCommand::ImportKeyParts, parts.get(..len)?, None, out)?;
     let pattern: [u8; 32] = shown.try_into().ok()?;

@@ -28,7 +28,7 @@ use tke_crypto::{
 };
 use unit_api::admin::{
     AdminBlock, AdminCommand, AdminRequest, AdminResponse, AdminResponseBlock, Attributes, ImporterKey,
-    InstanceId, Permissions, SignatureAlgorithm, SignerInfo,
+    InstanceId, KeyPartInput, Permissions, SignatureAlgorithm, SignerInfo,
 };
 use unit_api::{
     Command, Condition, Envelope, MAX_FRAME_LEN, Response, Target, UnitError, UnitId, UnitStatus, UseFamily,
@@ -253,7 +253,9 @@ impl Fixture {
             let mut rng = CtrDrbg::seed_from_u64(part[0].into());
             let mut sealed = [0; SEALED_PART_MAX_LEN];
             let sealed = seal_key_part(&importer, &part, &mut rng, &mut sealed).unwrap();
-            input.extend(self.request(AdminCommand::ImportKeyParts, sealed, true));
+            let mut part = [0; SEALED_PART_MAX_LEN + 32];
+            let part = KeyPartInput::Part { parts: 2, sealed }.encode(&mut part).unwrap();
+            input.extend(self.request(AdminCommand::ImportKeyParts, part, true));
         }
         pattern(&self.send(AdminCommand::ImportKeyParts, &input, false).unwrap())
     }

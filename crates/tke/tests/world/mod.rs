@@ -110,7 +110,7 @@ impl Module for WorldModule {
     }
 }
 
-/// What a wire does to an answer on its way back.
+/// What a wire does to a message.
 pub(crate) type Tampering = Arc<dyn Fn(&mut Vec<u8>) + Send + Sync>;
 
 /// One unit with its wire. Everything on the wire is kept.
@@ -120,6 +120,8 @@ pub(crate) struct Wired {
     pub(crate) disk: Disk,
     pub(crate) wire: Arc<Mutex<Vec<u8>>>,
     pub(crate) tamper: Arc<Mutex<Option<Tampering>>>,
+    /// What the wire does to a request on its way to the unit.
+    pub(crate) tamper_request: Arc<Mutex<Option<Tampering>>>,
     /// How many more requests are answered before the wire goes dead, if it does.
     pub(crate) life: Arc<Mutex<Option<usize>>>,
 }
@@ -162,6 +164,7 @@ impl Wired {
             disk,
             wire: Arc::default(),
             tamper: Arc::default(),
+            tamper_request: Arc::default(),
             life: Arc::default(),
         }
     }
@@ -180,10 +183,14 @@ impl UnitPort for Wired {
             *life = life.checked_sub(1).ok_or("the wire is dead")?;
         }
         self.wire.lock().unwrap().extend(request);
+        let mut request = request.to_vec();
+        if let Some(tamper) = &*self.tamper_request.lock().unwrap() {
+            tamper(&mut request);
+        }
         let mut out = vec![0; MAX_FRAME_LEN];
         let mut unit = self.unit.lock().unwrap();
         let response = unit
-            .execute(&Envelope::plain(Command::Administer { request }), &mut out)
+            .execute(&Envelope::plain(Command::Administer { request: &request }), &mut out)
             .map_err(|refusal| refusal.to_string())?;
         let Response::Administered(answer) = response else { return Err("no answer".into()) };
         let mut answer = answer.to_vec();

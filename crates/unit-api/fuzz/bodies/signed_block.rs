@@ -4,7 +4,7 @@
 use unit_api::admin::{
     AUDIT_RECORD_LEN, AdminBlock, AdminRefusal, AdminRequest, AdminResponse, AdminResponseBlock,
     AdministratorEntries, Attributes, AuditChain, AuditRecord, ControlPoints, DomainInfo, ExportTarget,
-    ImporterKey, Malformed, NoRoom, SignerInfo, SignerInfos,
+    ImporterKey, KeyPartInput, Malformed, NoRoom, SignerInfo, SignerInfos,
 };
 
 /// Maximum nesting of structures: an export target contains a response, which contains a block, which contains an output.
@@ -17,7 +17,14 @@ pub(crate) fn check(data: &[u8]) {
 
 fn everything(data: &[u8], depth: usize) {
     let Some(depth) = depth.checked_sub(1) else { return };
-    for inside in [request(data), response(data), block(data), response_block(data), export_target(data)] {
+    for inside in [
+        request(data),
+        response(data),
+        block(data),
+        response_block(data),
+        export_target(data),
+        key_part_input(data),
+    ] {
         inside.into_iter().for_each(|field| everything(field, depth));
     }
     stretch(data);
@@ -103,6 +110,15 @@ fn response_block(data: &[u8]) -> Vec<&[u8]> {
 fn export_target(data: &[u8]) -> Vec<&[u8]> {
     let target = one_form(data, ExportTarget::decode(data), |it, out| it.encode(out));
     target.map_or_else(Vec::new, |target| vec![target.response, target.certificate])
+}
+
+fn key_part_input(data: &[u8]) -> Vec<&[u8]> {
+    let input = KeyPartInput::decode(data).map_err(|_| Malformed);
+    match one_form(data, input, |it, out| it.encode(out)) {
+        Some(KeyPartInput::Part { sealed, .. }) => vec![sealed],
+        Some(KeyPartInput::Export { response, certificate }) => vec![response, certificate],
+        None => Vec::new(),
+    }
 }
 
 /// Decodes consecutive requests, as in the parts of an import.

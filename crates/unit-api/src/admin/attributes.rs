@@ -19,7 +19,8 @@ impl Permissions {
     pub const WK_IMPORT: Self = Self(0x1);
     /// The master key may be exported.
     pub const WK_EXPORT: Self = Self(0x2);
-    /// The master key may travel as a single part.
+    /// A single part of a custodian may be the whole master key. What a genuine unit has exported needs no permission but
+    /// [`Self::WK_IMPORT`].
     pub const WK_1PART: Self = Self(0x4);
     /// The master key may be drawn inside.
     pub const WK_RANDOM: Self = Self(0x8);
@@ -105,7 +106,6 @@ impl Permissions {
     #[must_use]
     pub const fn operational() -> Self {
         Self::first()
-            .with(Self::WK_1PART)
             .with(Self::ZERO_1SIGN)
             .with(Self::DO_NOT_DISTURB)
             .without(Self::CHG_DO_NOT_DISTURB)
@@ -116,7 +116,6 @@ impl Permissions {
     #[must_use]
     pub const fn recovery() -> Self {
         Self::first()
-            .with(Self::WK_1PART)
             .with(Self::ZERO_1SIGN)
             .with(Self::DO_NOT_DISTURB)
             .without(Self::CHG_DO_NOT_DISTURB)
@@ -243,6 +242,9 @@ mod tests {
         assert!(!operational.contains(Permissions::WK_RANDOM) && recovery.contains(Permissions::WK_RANDOM));
         assert!(!operational.contains(Permissions::CHG_WK_EXPORT));
         assert!(!recovery.contains(Permissions::CHG_DO_NOT_DISTURB));
+        for preset in [operational, recovery] {
+            assert!(preset.contains(Permissions::CHG_WK_1PART) && !preset.contains(Permissions::WK_1PART));
+        }
     }
 
     #[test]

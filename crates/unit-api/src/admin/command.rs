@@ -41,7 +41,7 @@ admin_commands! {
     /// Seals Current for an importer key. Input: [`super::ExportTarget`]. Output: sealed key part.
     ExportCurrent = 11, "export current master key";
     /// Loads New from sealed key parts. Input: one request of this same command and counter for each part, one after the
-    /// other, each with signatures of its own and a sealed key part as its input. Output: verification pattern (32).
+    /// other, each with signatures of its own and a [`super::KeyPartInput`] as its input. Output: verification pattern (32).
     ImportKeyParts = 12, "import master-key parts";
     /// Approves New. Input: verification pattern (32).
     CommitNew = 13, "commit new master key";

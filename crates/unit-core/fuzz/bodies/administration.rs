@@ -12,7 +12,8 @@ use tke_crypto::{
 use unit_api::Target;
 use unit_api::admin::{
     AdminBlock, AdminCommand, AdminRequest, AdminResponse, AdminResponseBlock, AdministratorEntries,
-    Attributes, ExportTarget, ImporterKey, Permissions, SignatureAlgorithm, SignerInfo, SignerInfos,
+    Attributes, ExportTarget, ImporterKey, KeyPartInput, Permissions, SignatureAlgorithm, SignerInfo,
+    SignerInfos,
 };
 use unit_testkit::ScriptedRng;
 
@@ -254,7 +255,9 @@ fn parts(fixture: &mut Fixture, fill: [u8; 2], signed: Signed) -> Vec<u8> {
         });
         let mut out = [0; SEALED_PART_MAX_LEN];
         let sealed = seal_key_part(&importer, &[fill; 32], &mut rng, &mut out).unwrap();
-        request(&state, AdminCommand::ImportKeyParts.id(), sealed, signed)
+        let mut input = [0; SEALED_PART_MAX_LEN + 32];
+        let input = KeyPartInput::Part { parts: 2, sealed }.encode(&mut input).unwrap();
+        request(&state, AdminCommand::ImportKeyParts.id(), input, signed)
     };
     fill.into_iter().flat_map(part).collect()
 }

@@ -46,7 +46,7 @@ pub(crate) enum DecisionError {
 /// | replace administrator | unsigned | ST and RT | 32, 40, old not installed 33, new installed already 38 |
 /// | set attributes | unsigned, or ST′ to leave imprint mode | ST; RT too if it lowers RT | 41, then [`attributes::check`] |
 /// | generate importer key | 34 | 1 | another type 55 |
-/// | import key parts | 34 | 1 on each part | without `WK_IMPORT` 80, one part without `WK_1PART` 81, New full 53 |
+/// | import key parts | 34 | 1 on each part | without `WK_IMPORT` 80, a custodian's only part without `WK_1PART` 81, New full 53 |
 /// | generate master key | 34 | 1 | without `WK_RANDOM` 52, New full 53 |
 /// | export Current, New | 34 | ST | without `WK_EXPORT` 131, register empty 49, 50 |
 /// | commit, activate | 34 | ST, 1 | as the registers |
@@ -120,6 +120,11 @@ fn carry_out(domain: &Domain, order: &ParsedCommand) -> Result<Decision, UnitErr
             if parts == 1 {
                 permit(Permissions::WK_1PART, UnitError::SinglePartForbidden)?;
             }
+            domain.registers.check_room()?;
+            Decision::KeyParts
+        }
+        ParsedCommand::ImportExport => {
+            permit(Permissions::WK_IMPORT, UnitError::ImportForbidden)?;
             domain.registers.check_room()?;
             Decision::KeyParts
         }

@@ -22,10 +22,13 @@ pub(crate) enum ParsedCommand {
     /// The target in the input is checked after the decision that export is permitted.
     ExportCurrent,
     ExportNew,
+    /// Parts of custodians.
     ImportKeyParts {
         /// Number of parts, 1 to 3.
         parts: usize,
     },
+    /// A whole master key that another unit exported. Its source is checked after the decision that import is permitted.
+    ImportExport,
     CommitNew(VerificationPattern),
     ActivateNew(VerificationPattern),
     ClearNew,

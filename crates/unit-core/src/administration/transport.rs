@@ -1,6 +1,6 @@
 //! Transport of master keys from custodians and between units, sealed for an importer key.
 
-use super::verify::Parts;
+use super::verify::{Parts, parse_part};
 use crate::env::UnitIdentity;
 use crate::key_parts::KeyParts;
 use engine::{Engine, EngineError};
@@ -8,8 +8,8 @@ use rand_core::utils::next_word_via_fill;
 use rand_core::{TryCryptoRng, TryRng};
 use tke_crypto::{ModuleCertificate, PublicKey, RandomFailed, SealError, SealedPartInvalid, SigningKey};
 use unit_api::admin::{
-    AdminBlock, AdminCommand, AdminResponse, AdminResponseBlock, ExportTarget, ImporterKey, Permissions,
-    SignatureAlgorithm,
+    AdminBlock, AdminCommand, AdminResponse, AdminResponseBlock, ExportTarget, ImporterKey, KeyPartInput,
+    Permissions, SignatureAlgorithm,
 };
 use unit_api::{Refusal, UnitError};
 
@@ -67,14 +67,23 @@ pub(crate) fn show_importer(
 }
 
 /// Opens the parts of an import whose signatures were verified, and adds them to `parts`, which does not move meanwhile.
+/// `root` is the one that the certificate of an exporting unit's module has to be issued by.
 pub(crate) fn open_parts(
     importer: &SigningKey,
+    root: &PublicKey,
     around: &AdminBlock<'_>,
     parts: &mut KeyParts,
 ) -> Result<(), UnitError> {
     for part in Parts::of(around) {
         let (_, block) = part?;
-        let opened = tke_crypto::open_key_part(importer, block.input).map_err(|invalid| match invalid {
+        let sealed = match parse_part(block.input)? {
+            KeyPartInput::Part { sealed, .. } => sealed,
+            KeyPartInput::Export { response, certificate } => {
+                let exports = [AdminCommand::ExportCurrent, AdminCommand::ExportNew];
+                genuine_output(response, certificate, root, exports).ok_or(UnitError::KeyPartSourceInvalid)?
+            }
+        };
+        let opened = tke_crypto::open_key_part(importer, sealed).map_err(|invalid| match invalid {
             SealedPartInvalid::WrongRecipient => UnitError::KeyPartRecipientMismatch,
             SealedPartInvalid::UnwrapFailed => UnitError::KeyPartUnwrapFailed,
             _ => UnitError::KeyPartMalformed,
@@ -102,24 +111,33 @@ pub(crate) fn check_target(
 
 fn genuine_importer(input: &[u8], root: &PublicKey) -> Option<(PublicKey, unit_api::admin::InstanceId)> {
     let target = ExportTarget::decode(input).ok()?;
-    let module = ModuleCertificate::verify(target.certificate, root).ok()?;
-    let response = AdminResponse::decode(target.response).ok()?;
+    let about_importer = [AdminCommand::GenerateImporterKey, AdminCommand::QueryImporterKey];
+    let output = genuine_output(target.response, target.certificate, root, about_importer)?;
+    let shown = ImporterKey::decode(output).ok()?;
+    let key = PublicKey::from_point(shown.point).ok()?;
+    (key.importer_ski().0 == shown.ski).then_some((key, shown.instance))
+}
+
+/// The output of one of two commands, if the module of this certificate, which `root` has issued, has signed it.
+fn genuine_output<'a>(
+    response: &'a [u8],
+    certificate: &[u8],
+    root: &PublicKey,
+    commands: [AdminCommand; 2],
+) -> Option<&'a [u8]> {
+    let module = ModuleCertificate::verify(certificate, root).ok()?;
+    let response = AdminResponse::decode(response).ok()?;
     let signer = response.signer().ok()?;
     if signer.ski != module.key.ski().0 || signer.algorithm != SignatureAlgorithm::EcdsaP521Sha512 {
         return None;
     }
     module.key.verify(response.block, signer.signature).ok()?;
     let block = AdminResponseBlock::decode(response.block).ok()?;
-    let about_importer = matches!(
-        AdminCommand::from_id(block.command),
-        Some(AdminCommand::GenerateImporterKey | AdminCommand::QueryImporterKey)
-    );
-    if !about_importer || block.target.unit.0 != module.module_id {
+    let command = AdminCommand::from_id(block.command)?;
+    if !commands.contains(&command) || block.target.unit.0 != module.module_id {
         return None;
     }
-    let shown = ImporterKey::decode(block.result().ok()?).ok()?;
-    let key = PublicKey::from_point(shown.point).ok()?;
-    (key.importer_ski().0 == shown.ski).then_some((key, shown.instance))
+    block.result().ok()
 }
 
 /// Seals a master key as a single part for an importer key, at the start of `output`.

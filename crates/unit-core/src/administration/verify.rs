@@ -4,7 +4,8 @@ use super::parsed_command::ParsedCommand;
 use crate::administrators::Administrators;
 use heapless::Vec;
 use unit_api::admin::{
-    AdminBlock, AdminCommand, AdminRequest, MAX_SIGNERS, SIGNER_PREFIX_LEN, SKI_LEN, SignerInfos,
+    AdminBlock, AdminCommand, AdminRequest, KeyPartInput, KeyPartInputError, MAX_SIGNERS, SIGNER_PREFIX_LEN,
+    SKI_LEN, SignerInfos,
 };
 use unit_api::{MAX_KEY_PARTS, UnitError};
 
@@ -53,8 +54,8 @@ pub(crate) struct Verified {
 ///
 /// # Errors
 /// The first invalid signature: more signatures than a unit can have administrators (87), malformed (193), by an unknown key
-/// (257), wrong (192). Of an import also: no part (2), too many parts (75), a part for another unit (7), or for another
-/// command or counter value (20). None of these uses up the counter.
+/// (257), wrong (192). Of an import also: no part (2), too many parts (75), a part for another unit (7), for another
+/// command or counter value (20), or signed as one of another number of parts. None of these uses up the counter.
 pub(crate) fn verify(
     administrators: &Administrators,
     command: AdminCommand,
@@ -101,6 +102,7 @@ fn verify_parts(
         _ => return Err(UnitError::KeyPartsTooMany),
     }
     let mut signatures = MAX_SIGNERS;
+    let mut order = Ok(ParsedCommand::ImportKeyParts { parts });
     for part in Parts::of(around) {
         let (request, block) = part?;
         if request.domain_index != around.target.domain_index || block.target != around.target {
@@ -110,8 +112,25 @@ fn verify_parts(
             return Err(UnitError::KeyPartCommandMismatch);
         }
         signatures = signatures.min(verify_request(administrators, &request, signers)?);
+        match parse_part(block.input) {
+            Ok(input) if usize::try_from(input.requests()) != Ok(parts) => {
+                return Err(UnitError::KeyPartsCountMismatch);
+            }
+            Ok(KeyPartInput::Part { .. }) => {}
+            // The only one, as its number of requests says.
+            Ok(KeyPartInput::Export { .. }) => order = order.and(Ok(ParsedCommand::ImportExport)),
+            Err(error) => order = order.and(Err(error)),
+        }
     }
-    Ok(Verified { signatures, order: Ok(ParsedCommand::ImportKeyParts { parts }) })
+    Ok(Verified { signatures, order })
+}
+
+/// The input of a part's signed request.
+pub(crate) fn parse_part(input: &[u8]) -> Result<KeyPartInput<'_>, UnitError> {
+    KeyPartInput::decode(input).map_err(|error| match error {
+        KeyPartInputError::Uncounted => UnitError::KeyPartUncounted,
+        KeyPartInputError::Malformed => UnitError::KeyPartMalformed,
+    })
 }
 
 /// The requests in an import's input, one for each part. Ends after the first malformed one.

@@ -10,8 +10,8 @@ use tke_crypto::{
 };
 use unit_api::admin::{
     AdminBlock, AdminCommand, AdminRequest, AdminResponse, AdminResponseBlock, AdministratorEntries,
-    Attributes, AuditChain, DomainInfo, ExportTarget, ImporterKey, Permissions, SignatureAlgorithm,
-    SignerInfo, SignerInfos,
+    Attributes, AuditChain, DomainInfo, ExportTarget, ImporterKey, KeyPartInput, Permissions,
+    SignatureAlgorithm, SignerInfo, SignerInfos,
 };
 use unit_api::{Command, Target, UnitError, VerificationPattern};
 use unit_core::Unit;
@@ -138,6 +138,12 @@ pub(crate) fn send(unit: &mut Unit<TestEnv>, request: &[u8]) -> Result<Vec<u8>, 
     }
 }
 
+/// The output in a response to a command that was executed.
+pub(crate) fn output_of(response: &[u8]) -> Vec<u8> {
+    let response = AdminResponse::decode(response).unwrap();
+    AdminResponseBlock::decode(response.block).unwrap().result().unwrap().to_vec()
+}
+
 /// Whether the module of this unit makes valid signatures.
 fn is_genuine(unit: &mut Unit<TestEnv>) -> bool {
     let query = Ask::of(unit, AdminCommand::QueryDeviceCertificate, b"");
@@ -162,7 +168,6 @@ pub(crate) fn query(unit: &mut Unit<TestEnv>, command: AdminCommand, input: &[u8
     send(unit, &ask.signed_by(&[])).unwrap()
 }
 
-/// A unit's importer key.
 /// Subject key identifiers of the administrators.
 pub(crate) fn installed(unit: &mut Unit<TestEnv>) -> Vec<[u8; 32]> {
     let bytes = query(unit, AdminCommand::QueryAdministrators, b"");
@@ -185,7 +190,18 @@ pub(crate) fn seal(importer: &PublicKey, part: &[u8; 32]) -> Vec<u8> {
 
 /// The concatenated requests of the parts of an import, each signed by these administrators.
 pub(crate) fn signed_parts(ask: &Ask<'_>, sealed: &[Vec<u8>], signers: &[usize]) -> Vec<u8> {
-    sealed.iter().flat_map(|part| Ask { input: part, ..*ask }.signed_by(signers)).collect()
+    signed_as_of(sealed.len(), ask, sealed, signers)
+}
+
+/// As [`signed_parts`], with another number of parts in what is signed.
+pub(crate) fn signed_as_of(parts: usize, ask: &Ask<'_>, sealed: &[Vec<u8>], signers: &[usize]) -> Vec<u8> {
+    let parts = u32::try_from(parts).unwrap();
+    let input = |sealed: &Vec<u8>| encoded_part(KeyPartInput::Part { parts, sealed });
+    sealed.iter().flat_map(|sealed| Ask { input: &input(sealed), ..*ask }.signed_by(signers)).collect()
+}
+
+pub(crate) fn encoded_part(input: KeyPartInput<'_>) -> Vec<u8> {
+    input.encode(&mut vec![0; 4096]).unwrap().to_vec()
 }
 
 /// Generates an importer key and imports parts, 32 bytes each, everything signed by these.
@@ -208,6 +224,19 @@ pub(crate) fn import_sealed(
     let ask = Ask::of(unit, AdminCommand::ImportKeyParts, b"");
     let parts = signed_parts(&ask, sealed, signers);
     send(unit, &Ask { input: &parts, ..ask }.signed_by(&[])).map(|output| pattern_of(&output))
+}
+
+/// Imports the master key that another unit has exported with this response.
+pub(crate) fn import_export(
+    unit: &mut Unit<TestEnv>,
+    response: &[u8],
+    certificate: &[u8],
+    signers: &[usize],
+) -> Result<VerificationPattern, UnitError> {
+    let ask = Ask::of(unit, AdminCommand::ImportKeyParts, b"");
+    let input = encoded_part(KeyPartInput::Export { response, certificate });
+    let part = Ask { input: &input, ..ask }.signed_by(signers);
+    send(unit, &Ask { input: &part, ..ask }.signed_by(&[])).map(|output| pattern_of(&output))
 }
 
 pub(crate) fn pattern_of(output: &[u8]) -> VerificationPattern {

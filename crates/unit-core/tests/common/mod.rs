@@ -69,7 +69,7 @@ impl Fixture {
     /// A secured unit without a master key, with one administrator and all permissions.
     pub(crate) fn in_service(&self) -> Unit<TestEnv> {
         let mut unit = self.start();
-        secure(&mut unit, 1, attributes(1, 1, Permissions::recovery()));
+        secure(&mut unit, 1, attributes(1, 1, Permissions::recovery().with(Permissions::WK_1PART)));
         unit
     }
 

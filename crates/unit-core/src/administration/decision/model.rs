@@ -36,10 +36,18 @@ enum Wish {
     Add(u8),
     Remove(u8),
     Replace(u8, u8),
-    Thresholds { sign: u32, revoke: u32, flip: u32 },
+    Thresholds {
+        sign: u32,
+        revoke: u32,
+        flip: u32,
+    },
     Importer,
     Random,
-    Import { parts: usize, key: u8 },
+    /// From custodians' parts, or with 0 parts what a unit has exported.
+    Import {
+        parts: usize,
+        key: u8,
+    },
     Commit(u8),
     Activate(u8),
     ClearNew,
@@ -338,6 +346,7 @@ fn order_of(domain: &Domain, wish: Wish) -> (AdminCommand, ParsedCommand) {
         }
         Wish::Importer => (AdminCommand::GenerateImporterKey, ParsedCommand::GenerateImporterKey),
         Wish::Random => (AdminCommand::GenerateMasterKey, ParsedCommand::GenerateMasterKey),
+        Wish::Import { parts: 0, .. } => (AdminCommand::ImportKeyParts, ParsedCommand::ImportExport),
         Wish::Import { parts, .. } => (AdminCommand::ImportKeyParts, ParsedCommand::ImportKeyParts { parts }),
         Wish::Commit(key) => (AdminCommand::CommitNew, ParsedCommand::CommitNew(pattern(key))),
         Wish::Activate(key) => (AdminCommand::ActivateNew, ParsedCommand::ActivateNew(pattern(key))),
@@ -374,7 +383,7 @@ fn wish(chance: &mut Chance, model: &Model) -> Wish {
         }
         7 => Wish::Importer,
         8 | 9 => Wish::Random,
-        10..=13 => Wish::Import { parts: 1 + chance.below(3) as usize, key: 50 + chance.byte(3) },
+        10..=13 => Wish::Import { parts: chance.below(4) as usize, key: 50 + chance.byte(3) },
         14..=16 => Wish::Commit(which(chance)),
         17..=19 => Wish::Activate(which(chance)),
         20 => Wish::ClearNew,

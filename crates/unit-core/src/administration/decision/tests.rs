@@ -28,7 +28,7 @@ fn register_states() -> [Registers; 6] {
 
 /// The permissions under which commands differ.
 fn permissions() -> [Permissions; 6] {
-    let all = Permissions::recovery();
+    let all = Permissions::recovery().with(Permissions::WK_1PART);
     [
         all,
         Permissions::operational(),
@@ -112,6 +112,8 @@ fn orders() -> Vec<(AdminCommand, Result<ParsedCommand, UnitError>)> {
     for parts in 1..=3 {
         all.push((C::ImportKeyParts, Ok(ParsedCommand::ImportKeyParts { parts })));
     }
+    all.push((C::ImportKeyParts, Ok(ParsedCommand::ImportExport)));
+    all.push((C::ImportKeyParts, Err(UnitError::KeyPartUncounted)));
     for n in [CURRENT, NEW, 103] {
         all.push((C::CommitNew, Ok(ParsedCommand::CommitNew(pattern(n)))));
         all.push((C::ActivateNew, Ok(ParsedCommand::ActivateNew(pattern(n)))));
@@ -218,6 +220,11 @@ fn permitted(domain: &Domain, order: &ParsedCommand) -> Result<(), UnitError> {
         ParsedCommand::ImportKeyParts { parts } => {
             check(has(Permissions::WK_IMPORT), UnitError::ImportForbidden)?;
             check(*parts > 1 || has(Permissions::WK_1PART), UnitError::SinglePartForbidden)?;
+            check(!new, UnitError::NewNotEmpty)
+        }
+        // What a unit has exported is no custodian's part.
+        ParsedCommand::ImportExport => {
+            check(has(Permissions::WK_IMPORT), UnitError::ImportForbidden)?;
             check(!new, UnitError::NewNotEmpty)
         }
         ParsedCommand::ExportCurrent => {
