@@ -60,12 +60,6 @@ impl Epoch {
         if self.0 % 2 == 1 { Side::Home } else { Side::Standby }
     }
 
-    /// The epoch before it, of the other side. The first has none: itself.
-    #[must_use]
-    pub(crate) const fn before(self) -> Self {
-        Self::from_number(self.0.saturating_sub(1))
-    }
-
     /// The next higher epoch of a side.
     #[must_use]
     pub fn next_of(self, side: Side) -> Self {

@@ -226,9 +226,10 @@ impl Site {
         }
     }
 
-    /// Whether the epoch of the record is this site's own.
+    /// Whether this site has the right to write. Not if it had a higher one that is no longer in its record: see
+    /// [`SiteRecord::highest`].
     fn has_right(&self) -> bool {
-        self.record.epoch.owner() == self.side
+        self.record.epoch.owner() == self.side && self.record.highest == self.record.epoch
     }
 
     fn send(&mut self, message: PeerMessage) {
@@ -241,13 +242,16 @@ impl Site {
         if self.has_right() || self.follows || self.attempt.is_some() {
             return;
         }
-        if epoch == self.record.epoch {
+        if epoch == self.record.epoch && epoch.owner() != self.side {
             self.follows = true;
             self.actions.push_back(Action::Follow { epoch, replace: true });
         } else if epoch.owner() == self.side && epoch > self.record.epoch {
-            // It waits for this site to take over. Either may have changes that the other one does not have yet.
+            // The partner waits for this site to take over. If the record says that this site followed, then it has written
+            // nothing since, for its right is saved before its first write: what it has and the partner has not was given up
+            // when the partner took over. If the record was lost, either may have changes that the other one needs.
+            let replace = self.record.epoch.owner() != self.side;
             self.follows = true;
-            self.actions.push_back(Action::Follow { epoch, replace: false });
+            self.actions.push_back(Action::Follow { epoch, replace });
         }
     }
 
@@ -256,14 +260,13 @@ impl Site {
         if epoch <= self.record.highest {
             return;
         }
-        self.record.highest = epoch;
         let had_right = self.has_right();
+        self.record.highest = epoch;
         if epoch.owner() == self.side {
-            // This site's own, and not in its record. It never knew, and will take a higher one; or it has lost its record, and
-            // its data may be old.
+            // This site's own, and not in its record. If it followed, then it never knew, and will take a higher one. If not, it
+            // has lost its record: its data may be old, and it must not write before it has those of the partner.
             if had_right {
-                self.fail_attempt(now, "this region had a higher epoch before");
-                self.follow(epoch.before());
+                self.stop_writing();
                 self.events.push_back(Event::SteppedDown { epoch });
             } else {
                 self.actions.push_back(Action::Save(self.record));
@@ -281,6 +284,10 @@ impl Site {
     fn follow(&mut self, epoch: Epoch) {
         self.record.epoch = epoch;
         self.record.highest = self.record.highest.max(epoch);
+        self.stop_writing();
+    }
+
+    fn stop_writing(&mut self) {
         self.record.lost_since = None;
         self.lost = false;
         self.confirmed = false;

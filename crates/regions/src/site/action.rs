@@ -19,7 +19,7 @@ pub enum Action {
         /// The epoch that the partner acts by.
         epoch: Epoch,
         /// Whether changes of this site that the partner does not have are given up. If not, and there are any, nothing is
-        /// applied.
+        /// applied, and the copy is [`Copy::Diverged`].
         replace: bool,
     },
     /// Apply no change of the partner any more.
@@ -57,7 +57,8 @@ pub enum Cause {
 pub enum Means {
     /// The partner gave it, and all its changes are here.
     Handover,
-    /// A fence has stopped the partner. Its last changes may be missing here.
+    /// A fence has stopped the partner, or an operator has accepted that the data differ. Changes of the partner may be
+    /// missing here.
     Fence,
 }
 
@@ -109,6 +110,9 @@ pub enum Copy {
     /// There are none, or a copy is not complete: not usable.
     #[default]
     Incomplete,
+    /// A state of the partner or of its own, and more changes of the partner are missing than can be applied while writing
+    /// stands still: usable, and no reason to ask for the right to write yet.
+    Behind,
     /// A state of the partner or of its own, though perhaps not the last.
     Complete,
     /// It was compared with the partner's and differs.
@@ -129,7 +133,7 @@ pub struct Facts {
 pub struct TakeOver {
     /// The operator states that the partner is down, so that it cannot write, and has not taken over since it was heard last.
     pub partner_is_down: bool,
-    /// The operator accepts a store that differs from the partner's.
+    /// The operator accepts that the data differ: what only the partner has is given up.
     pub accept_divergence: bool,
 }
 
@@ -161,9 +165,15 @@ pub enum TakeOverRefused {
     /// The data are not complete.
     #[error("this region does not have a complete copy of the data yet")]
     NotCopied,
+    /// Writing would stand still for longer than it may.
+    #[error(
+        "this region has yet to apply too many changes of the other one for writing to stand still meanwhile; ask again later"
+    )]
+    Behind,
     /// The data differ.
     #[error(
-        "the data of this region differ from those of the other one; accept that by name, or let it copy them again"
+        "the data of this region differ from those of the other one: to give up what only the other one has, accept that by \
+         name; to give up what only this one has, order the other one to take over"
     )]
     Diverged,
 }
@@ -202,7 +212,7 @@ impl Copy {
     /// Whether keys can be used.
     #[must_use]
     pub const fn is_usable(self) -> bool {
-        matches!(self, Self::Complete | Self::Diverged)
+        matches!(self, Self::Behind | Self::Complete | Self::Diverged)
     }
 }
 

@@ -60,7 +60,7 @@ impl Site {
             && self.attempt.is_none()
             && now.instant >= self.no_attempt_before
             && self.facts.units_ready
-            && self.facts.copy == Copy::Complete
+            && matches!(self.facts.copy, Copy::Complete | Copy::Behind)
         {
             match self.config.fence {
                 Fence::Witness => self.start_seizure(now.instant, Cause::Timer),

@@ -12,6 +12,8 @@ pub(super) struct Attempt {
     /// When it is given up.
     until: Instant,
     step: Step,
+    /// Whether the right is taken although changes of the partner are missing here.
+    accept_divergence: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,12 +67,20 @@ impl Site {
         }
         match self.facts.copy {
             Copy::Complete => {}
+            // The changes that are missing cannot be had from a partner that is not reached.
+            Copy::Behind if !reached => {}
+            Copy::Behind => return Err(TakeOverRefused::Behind),
             Copy::Incomplete => return Err(TakeOverRefused::NotCopied),
             Copy::Diverged if order.accept_divergence => {}
             Copy::Diverged => return Err(TakeOverRefused::Diverged),
         }
         match self.config.fence {
-            _ if reached => self.start_handover(now.instant, Cause::Operator),
+            _ if reached => {
+                self.start_handover(now.instant, Cause::Operator);
+                if let Some(attempt) = &mut self.attempt {
+                    attempt.accept_divergence = order.accept_divergence;
+                }
+            }
             Fence::Witness => self.start_seizure(now.instant, Cause::Operator),
             Fence::Operator if !order.partner_is_down => return Err(TakeOverRefused::PartnerMayWrite),
             Fence::Operator | Fence::None => {
@@ -83,16 +93,16 @@ impl Site {
     pub(super) fn start_handover(&mut self, now: Instant, cause: Cause) {
         self.attempts += 1;
         let handover = HandoverId { boot: self.boot, number: self.attempts };
-        self.attempt =
-            Some(Attempt { cause, until: now.plus(self.config.freeze), step: Step::Asking(handover) });
+        let until = now.plus(self.config.freeze);
+        self.attempt = Some(Attempt { cause, until, step: Step::Asking(handover), accept_divergence: false });
         self.send(PeerMessage::Freeze { handover });
     }
 
     pub(super) fn start_seizure(&mut self, now: Instant, cause: Cause) {
         let epoch = self.record.highest.next_of(self.side);
         // Both its own promise and the partner's lease may have to run out first.
-        self.attempt =
-            Some(Attempt { cause, until: now.plus(self.config.lease * 3), step: Step::Seizing(epoch) });
+        let until = now.plus(self.config.lease * 3);
+        self.attempt = Some(Attempt { cause, until, step: Step::Seizing(epoch), accept_divergence: false });
     }
 
     /// The epoch that is wanted from the witness.
@@ -223,12 +233,15 @@ impl Site {
 
     /// [`Action::CatchUp`] was carried out: whether this site has every change of the partner.
     pub fn handle_caught_up(&mut self, now: Now, handover: HandoverId, has_all: bool) {
-        let Some(Attempt { step, .. }) = &mut self.attempt else { return };
+        let Some(Attempt { step, accept_divergence, .. }) = &mut self.attempt else { return };
         let Step::CatchingUp(id, freeze) = *step else { return };
         if id != handover {
             return;
         }
         if has_all {
+            *accept_divergence = false;
+        }
+        if has_all || *accept_divergence {
             *step = Step::Committing(handover, freeze, now.instant);
             self.send(PeerMessage::Commit { handover, freeze });
         } else {
@@ -267,7 +280,11 @@ impl Site {
     }
 
     pub(super) fn handle_committed(&mut self, now: Now, handover: HandoverId, epoch: Epoch) {
-        let Some(Attempt { cause, step: Step::Committing(id, _, sent), .. }) = self.attempt else { return };
+        let Some(Attempt { cause, step: Step::Committing(id, _, sent), accept_divergence, .. }) =
+            self.attempt
+        else {
+            return;
+        };
         // The partner refuses to take the right back for the duration of a lease only.
         if id != handover
             || epoch.owner() != self.side
@@ -277,7 +294,7 @@ impl Site {
             return;
         }
         self.lease.extend_from(sent, self.config.lease_relied_on());
-        self.take(epoch, cause, Means::Handover);
+        self.take(epoch, cause, if accept_divergence { Means::Fence } else { Means::Handover });
     }
 
     pub(super) fn handle_refused(&mut self, now: Now, handover: HandoverId, why: HandoverRefusal) {

@@ -107,7 +107,7 @@ impl Site {
 
     /// Promises the partner, which has the right to write, not to take it for the duration of a lease.
     pub(super) fn promise(&mut self, now: Instant, epoch: Epoch) -> bool {
-        if self.has_right() || epoch != self.record.epoch || self.seizing().is_some() {
+        if epoch.owner() == self.side || epoch != self.record.epoch || self.seizing().is_some() {
             return false;
         }
         self.promised_until = self.promised_until.max(now.plus(self.config.lease));

@@ -6,6 +6,9 @@ use regions::{
 };
 use std::collections::VecDeque;
 
+/// Writes that can surely be copied while writing stands still.
+const FREEZE_WRITES: usize = 100;
+
 /// A write, by its number.
 pub(super) type WriteId = u64;
 
@@ -102,11 +105,21 @@ impl SiteProcess {
         self.running.as_ref()?.site.may_write(instant).ok()
     }
 
-    pub(super) fn tell_facts(&mut self, real: u64) {
+    /// `source` is what the partner's store has, as far as it can be told.
+    pub(super) fn tell_facts(&mut self, real: u64, source: Option<&[WriteId]>) {
         let now = self.now(real);
-        let complete = self.complete;
+        let common =
+            source.map(|source| self.log.iter().zip(source).take_while(|(own, other)| own == other).count());
+        let copy = match (self.complete, source, common) {
+            (false, ..) => Copy::Incomplete,
+            (true, Some(source), Some(common)) if common == self.log.len() => {
+                if source.len() > common + FREEZE_WRITES { Copy::Behind } else { Copy::Complete }
+            }
+            // A store that has what the partner has not.
+            (true, Some(source), Some(common)) if common < source.len() => Copy::Diverged,
+            (true, ..) => Copy::Complete,
+        };
         if let Some(running) = &mut self.running {
-            let copy = if complete { Copy::Complete } else { Copy::Incomplete };
             running.site.handle_facts(now, Facts { units_ready: running.units_ready, copy });
         }
     }

@@ -195,7 +195,10 @@ impl World {
         self.replicate();
         for side in [Side::Home, Side::Standby] {
             let real = self.now;
-            self.sites[index(side)].tell_facts(real);
+            let linked = !self.cuts.contains(&Cut::HomeToStandby) && !self.cuts.contains(&Cut::StandbyToHome);
+            let partner = &self.sites[index(side.other())];
+            let source = (linked && partner.running.is_some()).then(|| partner.log.clone());
+            self.sites[index(side)].tell_facts(real, source.as_deref());
             let now = self.sites[index(side)].now(real);
             if let Some(running) = &mut self.sites[index(side)].running
                 && now.instant >= running.site.poll_timeout()
