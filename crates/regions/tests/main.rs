@@ -2,4 +2,5 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "a trace of a failing seed")]
 
+mod explore;
 mod sim;
