@@ -38,7 +38,7 @@ impl Place {
         for n in 0..entries {
             put(&store, n).await;
         }
-        store.pin().unwrap().raise_mark("instance", (1, count(&store).await as u64));
+        store.pin().unwrap().raise_mark("instance", (1, 1, count(&store).await as u64));
         store.close().await.unwrap();
         (std::fs::read(&self.store).unwrap(), std::fs::read_to_string(&self.pin).unwrap())
     }
@@ -156,12 +156,12 @@ async fn a_pin_behind_its_store_follows() {
     let (_, earlier) = place.grow(2).await;
     let (_, later) = place.grow(5).await;
     assert!(
-        earlier.contains("revision 2\nmark instance 1 2\n")
-            && later.contains("revision 7\nmark instance 1 7\n")
+        earlier.contains("revision 2\nmark instance 1 1 2\n")
+            && later.contains("revision 7\nmark instance 1 1 7\n")
     );
     std::fs::write(&place.pin, &earlier).unwrap();
     place.open(none()).await.unwrap().close().await.unwrap();
-    assert!(std::fs::read_to_string(&place.pin).unwrap().contains("revision 7\nmark instance 1 2\n"));
+    assert!(std::fs::read_to_string(&place.pin).unwrap().contains("revision 7\nmark instance 1 1 2\n"));
 }
 
 /// The store of an earlier version has no pin.
@@ -182,7 +182,7 @@ async fn a_store_without_a_pin_gets_one() {
 async fn an_interrupted_creation_is_repeated() {
     let created = Place::new();
     let (file, pin) = created.grow(0).await;
-    let pin = pin.replace("mark instance 1 0\n", "");
+    let pin = pin.replace("mark instance 1 1 0\n", "");
     let creating = pin.replace("created yes", "created no");
     assert_ne!(creating, pin);
     let begun = Place::new();
@@ -240,8 +240,8 @@ async fn the_pin_follows_an_open_store() {
     place.grow(1).await;
     let store = place.open(none()).await.unwrap();
     put(&store, 1).await;
-    store.pin().unwrap().raise_mark("instance", (1, 99));
-    while !std::fs::read_to_string(&place.pin).unwrap().contains("revision 2\nmark instance 1 99\n") {
+    store.pin().unwrap().raise_mark("instance", (1, 1, 99));
+    while !std::fs::read_to_string(&place.pin).unwrap().contains("revision 2\nmark instance 1 1 99\n") {
         tokio::task::yield_now().await;
     }
 }

@@ -8,7 +8,7 @@ use keystore::{Bytes, Key};
 use crate::header::Generation;
 use crate::index::Bucket;
 use crate::seal::InstanceKeys;
-use crate::{InstanceMark, RecordError};
+use crate::{InstanceHeader, InstanceMark, RecordError};
 
 /// The newest header and buckets that were seen of one instance.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub(crate) struct Seen(Mutex<State>);
 struct State {
     /// Of the newest header; none before the first one.
     header: Option<Generation>,
+    /// Epoch of that header.
+    epoch: u64,
     buckets: BTreeMap<u16, SeenBucket>,
     /// Sum of the sequences of the buckets.
     sequences: u64,
@@ -70,21 +72,21 @@ impl Seen {
     ///
     /// # Errors
     /// [`RecordError::Older`] for one that is older than before the read.
-    pub(crate) fn header(&self, found: Option<Generation>, before: &Before) -> Result<(), RecordError> {
-        if found < before.header {
+    pub(crate) fn header(&self, header: &InstanceHeader, before: &Before) -> Result<(), RecordError> {
+        if header.generation < before.header {
             return Err(RecordError::Older);
         }
-        self.note_header(found);
+        self.note_header(header);
         Ok(())
     }
 
     /// Remembers a header that the store has.
-    pub(crate) fn note_header(&self, found: Option<Generation>) {
-        let mut state = self.lock();
+    pub(crate) fn note_header(&self, header: &InstanceHeader) {
+        let (mut state, found) = (self.lock(), header.generation);
         if found.map(|header| header.born) > state.header.map(|header| header.born) {
-            *state = State { header: found, ..State::default() };
+            *state = State { header: found, epoch: header.epoch, ..State::default() };
         } else if found > state.header {
-            state.header = found;
+            (state.header, state.epoch) = (found, header.epoch);
         }
     }
 
@@ -145,13 +147,19 @@ impl Seen {
     pub(crate) fn mark(&self) -> Option<InstanceMark> {
         let state = self.lock();
         let header = state.header.filter(|_| state.is_verified)?;
-        Some(InstanceMark { born: header.born, changes: header.number.saturating_add(state.sequences) })
+        Some(state.mark_of(header))
     }
 
     /// As [`Self::mark`], while the buckets are being read.
     pub(crate) fn unverified_mark(&self) -> InstanceMark {
         let state = self.lock();
-        let header = state.header.unwrap_or_default();
-        InstanceMark { born: header.born, changes: header.number.saturating_add(state.sequences) }
+        state.mark_of(state.header.unwrap_or_default())
+    }
+}
+
+impl State {
+    const fn mark_of(&self, header: Generation) -> InstanceMark {
+        let changes = header.number.saturating_add(self.sequences);
+        InstanceMark { born: header.born, epoch: self.epoch, changes }
     }
 }

@@ -2,6 +2,7 @@
 
 mod convert;
 mod create;
+mod epoch;
 mod freshness;
 mod lifecycle;
 mod master_key;
@@ -13,6 +14,7 @@ mod rotate;
 mod secrets;
 mod wrap;
 
+pub use epoch::EpochError;
 pub use remove_instance::{RemovalError, StoredInstance};
 pub(crate) use secrets::owner as secret_owner;
 
@@ -270,7 +272,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 instance => instance?,
             };
             let is_older = |why| invalid(&header.key, why);
-            seen.header(instance.header.generation, &before).map_err(is_older)?;
+            seen.header(&instance.header, &before).map_err(is_older)?;
             if instance.header.generation.is_none() {
                 if before.mark.is_some() {
                     return Err(is_older(RecordError::RolledBack));

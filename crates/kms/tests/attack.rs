@@ -131,6 +131,63 @@ async fn attack_an_older_state_of_the_whole_instance_is_refused() {
     w.reopened().await.metadata(&w.call(), &key).await.unwrap();
 }
 
+/// A store took over writing, and the one before it had changes that were lost: its state has more changes, in a lower epoch.
+#[tokio::test]
+async fn attack_a_state_of_an_earlier_epoch_is_refused_however_many_changes_it_has() {
+    let w = World::new().await;
+    let (former, later) = (Arc::new(VolatileMarks::default()), Arc::new(VolatileMarks::default()));
+    let kms = w.reopened_with(&former).await;
+    let key = w.root(None).await;
+    kms.metadata(&w.call(), &key).await.unwrap();
+    let mirrored = raw::entries(&*w.store, &[""]).await;
+    let mut lost = Vec::new();
+    for _ in 0..9 {
+        lost.push(kms.create_key(&w.call(), op(), new_key(KeyKind::Root, None)).await.unwrap().id);
+    }
+    let with_lost = raw::entries(&*w.store, &[""]).await;
+    let replace = async |entries| {
+        raw::delete(&*w.store, &w.instance.to_string()).await;
+        raw::put_back(&*w.store, entries).await;
+    };
+    replace(&mirrored).await;
+    let kms = w.reopened_with(&later).await;
+    assert_eq!(kms.begin_epoch(&w.call(), op(), 2).await.unwrap().epoch, 2);
+    kms.delete(&w.call(), op(), &key).await.unwrap();
+    let newest = raw::entries(&*w.store, &[""]).await;
+    replace(&with_lost).await;
+    assert_eq!(why(kms.header(&w.call()).await), RecordError::Older);
+    assert_eq!(why(w.reopened_with(&later).await.header(&w.call()).await), RecordError::RolledBack);
+    // The former side, which counted further, accepts the newer epoch, and the earlier one no more.
+    replace(&newest).await;
+    let returned = w.reopened_with(&former).await;
+    assert_eq!(returned.header(&w.call()).await.unwrap().epoch, 2);
+    assert!(returned.metadata(&w.call(), &lost[0].into()).await.is_err());
+    replace(&with_lost).await;
+    assert_eq!(why(w.reopened_with(&former).await.header(&w.call()).await), RecordError::RolledBack);
+}
+
+#[tokio::test]
+async fn an_epoch_begins_once_and_only_rises() {
+    let w = World::new().await;
+    let (call, one) = (w.call(), op());
+    w.kms.set_mode(&call, op(), Mode::Frozen).await.unwrap();
+    for _ in 0..2 {
+        let header = w.kms.begin_epoch(&call, one, 7).await.unwrap();
+        assert_eq!((header.epoch, header.mode), (7, Mode::ReadWrite));
+    }
+    for requested in [0, 6, 7] {
+        let refused = w.reopened().await.begin_epoch(&call, op(), requested).await;
+        assert!(
+            matches!(refused, Err(kms::EpochError::NotHigher { stored: 7, requested: found }) if found == requested),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(w.kms.begin_epoch(&call, op(), 8).await.unwrap().epoch, 8);
+    // A repetition after another epoch reports that one.
+    assert_eq!(w.kms.begin_epoch(&call, one, 7).await.unwrap().epoch, 8);
+    w.root(None).await;
+}
+
 #[tokio::test]
 async fn attack_an_older_header_does_not_lift_a_freeze() {
     let w = World::new().await;

@@ -9,10 +9,11 @@ pub(crate) struct PinnedMarks(pub(crate) Arc<StorePin>);
 
 impl HighWaterMarks for PinnedMarks {
     fn mark(&self, instance: InstanceId) -> Option<InstanceMark> {
-        self.0.mark(&instance.to_string()).map(|(born, changes)| InstanceMark { born, changes })
+        let mark = self.0.mark(&instance.to_string());
+        mark.map(|(born, epoch, changes)| InstanceMark { born, epoch, changes })
     }
 
     fn raise(&self, instance: InstanceId, mark: InstanceMark) {
-        self.0.raise_mark(&instance.to_string(), (mark.born, mark.changes));
+        self.0.raise_mark(&instance.to_string(), (mark.born, mark.epoch, mark.changes));
     }
 }

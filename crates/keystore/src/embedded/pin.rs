@@ -12,7 +12,9 @@ use super::record::Header;
 use crate::{Revision, StoreIdentity};
 
 /// First line of the file.
-const TITLE: &str = "hsm-sim keystore pin 1";
+const TITLE: &str = "hsm-sim keystore pin 2";
+/// Of earlier versions, whose marks have no second number.
+const EARLIER_TITLE: &str = "hsm-sim keystore pin 1";
 
 /// Which deviations from its pin a store may have when it is opened. Each is refused by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,8 +48,9 @@ impl Accepted {
     }
 }
 
-/// A mark of the pin's user: two numbers, compared in their order. It only rises.
-pub type PinMark = (u64, u64);
+/// A mark of the pin's user: three numbers, compared in their order. It only rises. One of an earlier version has 0 as the
+/// second.
+pub type PinMark = (u64, u64, u64);
 
 /// The pin of a store: identity, last revision and marks of its user, in a file beside the store or elsewhere.
 ///
@@ -117,9 +120,11 @@ impl Pinned {
             Some(StoreIdentity(number.to_be_bytes()))
         };
         let mut lines = text.lines();
-        if lines.next() != Some(TITLE) {
-            return None;
-        }
+        let is_earlier = match lines.next()? {
+            TITLE => false,
+            EARLIER_TITLE => true,
+            _ => return None,
+        };
         let (mut pinned, mut created) = (Self::default(), None);
         let mut is_whole = false;
         for line in lines {
@@ -131,8 +136,12 @@ impl Pinned {
                 ["created", "yes"] => created = Some(true),
                 ["created", "no"] => created = Some(false),
                 ["revision", text] => pinned.revision = Revision(number(text)?),
-                ["mark", name, first, second] => {
-                    pinned.marks.insert((*name).to_owned(), (number(first)?, number(second)?));
+                ["mark", name, first, third] if is_earlier => {
+                    pinned.marks.insert((*name).to_owned(), (number(first)?, 0, number(third)?));
+                }
+                ["mark", name, first, second, third] if !is_earlier => {
+                    let mark = (number(first)?, number(second)?, number(third)?);
+                    pinned.marks.insert((*name).to_owned(), mark);
                 }
                 ["end"] => is_whole = true,
                 _ => return None,
@@ -154,8 +163,8 @@ impl fmt::Display for Pinned {
         }
         writeln!(f, "created {}", if self.created { "yes" } else { "no" })?;
         writeln!(f, "revision {}", self.revision.0)?;
-        for (name, (first, second)) in &self.marks {
-            writeln!(f, "mark {name} {first} {second}")?;
+        for (name, (first, second, third)) in &self.marks {
+            writeln!(f, "mark {name} {first} {second} {third}")?;
         }
         f.write_str("end\n")
     }
@@ -244,7 +253,7 @@ mod tests {
     use super::{Deviation, Header, Pinned, Revision, StoreIdentity};
 
     fn pinned() -> Pinned {
-        let marks = [("a".to_owned(), (1, u64::MAX)), ("b".to_owned(), (0, 2))].into();
+        let marks = [("a".to_owned(), (1, 5, u64::MAX)), ("b".to_owned(), (0, 0, 2))].into();
         let (identity, next) = (Some(StoreIdentity([0xab; 16])), Some(StoreIdentity([1; 16])));
         Pinned { identity, next, created: true, revision: Revision(7), marks }
     }
@@ -252,14 +261,27 @@ mod tests {
     /// Existing data directories depend on this text.
     #[test]
     fn wire_a_pin_is_the_documented_text() {
-        let text = "hsm-sim keystore pin 1\nidentity abababababababababababababababab\n\
+        let text = "hsm-sim keystore pin 2\nidentity abababababababababababababababab\n\
                     next 01010101010101010101010101010101\ncreated yes\nrevision 7\n\
-                    mark a 1 18446744073709551615\nmark b 0 2\nend\n";
+                    mark a 1 5 18446744073709551615\nmark b 0 0 2\nend\n";
         assert_eq!(pinned().to_string(), text);
         assert_eq!(Pinned::parse(text), Some(pinned()));
-        let new = "hsm-sim keystore pin 1\ncreated no\nrevision 0\nend\n";
+        let new = "hsm-sim keystore pin 2\ncreated no\nrevision 0\nend\n";
         assert_eq!(Pinned::default().to_string(), new);
         assert_eq!(Pinned::parse(new), Some(Pinned::default()));
+    }
+
+    #[test]
+    fn wire_a_pin_of_an_earlier_version_is_read() {
+        let earlier = "hsm-sim keystore pin 1\nidentity abababababababababababababababab\n\
+                       next 01010101010101010101010101010101\ncreated yes\nrevision 7\n\
+                       mark a 1 18446744073709551615\nmark b 0 2\nend\n";
+        let mut pinned = pinned();
+        pinned.marks.insert("a".to_owned(), (1, 0, u64::MAX));
+        assert_eq!(Pinned::parse(earlier), Some(pinned));
+        assert_eq!(Pinned::parse(&earlier.replace("mark b 0 2", "mark b 0 0 2")), None);
+        assert_eq!(Pinned::parse(&earlier.replace("pin 1", "pin 2")), None);
+        assert_eq!(Pinned::parse(&earlier.replace("pin 1", "pin 3")), None);
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     /// Remembers a header that was written.
     pub(super) fn note_header(&self, id: InstanceId, header: &InstanceHeader) {
         let seen = self.seen(id);
-        seen.note_header(header.generation);
+        seen.note_header(header);
         self.raise_mark(id, &seen);
     }
 
@@ -200,7 +200,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     ) -> Result<(), KmsError> {
         let buckets = self.listed(id, open, (0, BUCKETS - 1), at, before, budget).await?;
         let found = open.seen.unverified_mark();
-        if let Some(mark) = before.mark.filter(|mark| found < *mark) {
+        if let Some(mark) = before.mark.filter(|mark| found.is_older_than(*mark)) {
             let place = layout::header(id);
             tracing::error!(instance = %id, ?found, ?mark, "the instance is older than its high-water mark");
             return Err(invalid(&place, RecordError::RolledBack));
