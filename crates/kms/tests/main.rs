@@ -14,6 +14,7 @@ mod model;
 mod races;
 mod remove_instance;
 mod replica;
+mod replica_attack;
 mod rotation;
 mod rotation_model;
 mod unit;

@@ -481,3 +481,130 @@ impl fmt::Debug for SourceTxn {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        CopiedEntry, CopyPage, CopyReason, Event, MAX_EVENT_LEN, NamedSecret, SourceChange, SourceTxn,
+    };
+    use crate::replica::{Digest, EventError, SourcePosition};
+    use crate::{InstanceId, KeyId, layout};
+    use keystore::{Key, Revision, Secret, SecretId, StoreIdentity};
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    const AT: SourcePosition = SourcePosition { source: StoreIdentity([0xab; 16]), revision: Revision(300) };
+
+    fn record() -> Key {
+        layout::record(InstanceId(Uuid::from_u128(1)), KeyId(Uuid::from_u128(2)))
+    }
+
+    /// A value that names secret 2 of slot 1.
+    const VALUE: [u8; 10] = [3, 0, 0, 0, 1, 0, 0, 0, 2, 9];
+
+    fn samples() -> Vec<Event> {
+        let named = |secret| NamedSecret { id: SecretId(1 << 32 | 2), secret };
+        let (from, until) = (layout::replicated().start, layout::replicated().end);
+        let entries = vec![
+            CopiedEntry { key: record(), value: VALUE[..].into() },
+            CopiedEntry { key: layout::meta(), value: [7][..].into() },
+        ];
+        let page = CopyPage { from, until, entries, secrets: vec![named(Some(Secret::copy_of(&[5; 32])))] };
+        let changes = vec![
+            SourceChange { key: record(), value: Some(VALUE[..].into()) },
+            SourceChange { key: layout::meta(), value: None },
+        ];
+        let txn = SourceTxn { after: Revision(200), at: AT, changes, secrets: vec![named(None)] };
+        vec![
+            Event::CopyBegins { at: AT, why: CopyReason::Compacted },
+            Event::CopyPage(page),
+            Event::CopyEnds { at: AT },
+            Event::Txn(txn),
+            Event::Progress { after: Revision(1), at: AT, newest: Revision(301), time_ms: 5 },
+            Event::Digest { at: AT, digest: Digest { sha256: [6; 32], entries: 4 } },
+        ]
+    }
+
+    /// Regions of different versions depend on these bytes.
+    #[test]
+    fn wire_events_are_the_documented_ones() {
+        let at = [&[0xab; 16][..], &[0xac, 2]].concat();
+        let key = [&[record().0.len() as u8][..], &record().0].concat();
+        let value = [&[10][..], &VALUE].concat();
+        let id = [0x82, 0x80, 0x80, 0x80, 0x10];
+        let list = |parts: &[&[u8]]| parts.concat();
+        let expected = [
+            list(&[&[1, 0], &at, &[2]]),
+            list(&[
+                &[1, 1, 5],
+                b"v1/i/",
+                &[8],
+                b"v1/meta\0",
+                &[2],
+                &key,
+                &value,
+                &[7],
+                b"v1/meta",
+                &[1, 7],
+                &[1],
+                &id,
+                &[1, 32],
+                &[5; 32],
+            ]),
+            list(&[&[1, 2], &at]),
+            list(&[&[1, 3, 0xc8, 1], &at, &[2], &key, &[1], &value, &[7], b"v1/meta", &[0], &[1], &id, &[0]]),
+            list(&[&[1, 4, 1], &at, &[0xad, 2, 5]]),
+            list(&[&[1, 5], &at, &[6; 32], &[4]]),
+        ];
+        for (event, expected) in samples().iter().zip(&expected) {
+            assert_eq!(*event.encode(), *expected, "{event:?}");
+            assert_eq!(*Event::decode(expected).unwrap().encode(), *expected);
+            for cut in 0..expected.len() {
+                assert!(Event::decode(&expected[..cut]).is_err(), "{event:?} cut at {cut}");
+            }
+            assert_eq!(Event::decode(&[&expected[..], &[0]].concat()).unwrap_err(), EventError::Malformed);
+        }
+        let newer = EventError::Format { found: 2, expected: 1 };
+        assert_eq!(Event::decode(&[2, 2]).unwrap_err(), newer);
+        let long = EventError::TooLong { len: MAX_EVENT_LEN + 1 };
+        assert_eq!(Event::decode(&vec![1; MAX_EVENT_LEN + 1]).unwrap_err(), long);
+    }
+
+    #[test]
+    fn a_claimed_length_is_not_allocated() {
+        // A page, and a transaction, with 2^60 entries.
+        let most = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f];
+        let page = [&[1, 1, 5][..], b"v1/i/", &[8], b"v1/meta\0", &most].concat();
+        let txn = [&[1, 3, 1][..], &[0xab; 16], &[2], &most].concat();
+        let bytes = [&[1, 1][..], &most].concat();
+        for event in [page, txn, bytes] {
+            assert_eq!(Event::decode(&event).unwrap_err(), EventError::Malformed);
+        }
+    }
+
+    #[test]
+    fn an_event_shows_no_secret_and_no_value() {
+        let shown = format!("{:?}", samples());
+        assert!(!shown.contains("5, 5, 5") && !shown.contains("3, 0, 0, 0"), "{shown}");
+    }
+
+    proptest! {
+        #[test]
+        fn prop_any_bytes_decode_or_are_refused(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            sample in 0..6_usize,
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            let _ = Event::decode(&bytes);
+            let _ = Event::decode(&[&[1][..], &bytes].concat());
+            let mut changed = samples().remove(sample).encode().to_vec();
+            let at = at.index(changed.len());
+            changed[at] = byte;
+            // What decodes, means what it was encoded from.
+            if let Ok(event) = Event::decode(&changed) {
+                prop_assert!(Event::decode(&event.encode()).is_ok());
+            }
+        }
+    }
+}
