@@ -136,3 +136,96 @@ impl Front {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Front, FrontConfig, SiteAnswer};
+    use crate::{Epoch, Instant, Side};
+    use core::time::Duration;
+
+    const HOME: Side = Side::Home;
+    const STANDBY: Side = Side::Standby;
+
+    const fn answer(epoch: u64) -> Option<SiteAnswer> {
+        Some(SiteAnswer { epoch: Epoch::from_number(epoch), serves: true, partner_lost: false })
+    }
+
+    fn lost(epoch: u64) -> Option<SiteAnswer> {
+        answer(epoch).map(|answer| SiteAnswer { partner_lost: true, ..answer })
+    }
+
+    /// Routes after each of these probes, one a second.
+    fn routes(probes: &[(Side, Option<SiteAnswer>)]) -> Vec<Option<Side>> {
+        let mut front = Front::new(FrontConfig::default(), Instant::from_millis(0));
+        let mut routes = Vec::new();
+        for (second, (side, answer)) in (1..).zip(probes) {
+            front.handle_probe(Instant::from_millis(second * 1000), *side, *answer);
+            routes.push(front.route());
+        }
+        routes
+    }
+
+    #[test]
+    fn a_front_that_has_reached_nothing_routes_nowhere() {
+        assert_eq!(routes(&[(HOME, None), (STANDBY, None), (STANDBY, answer(1))]), [None; 3]);
+    }
+
+    #[test]
+    fn requests_move_only_if_the_standby_agrees_that_the_home_is_lost() {
+        let found = routes(&[
+            (HOME, answer(1)),
+            (HOME, None),
+            (HOME, None),
+            (HOME, None),
+            (STANDBY, answer(1)),
+            (STANDBY, lost(1)),
+            (HOME, answer(1)),
+        ]);
+        let home = Some(HOME);
+        assert_eq!(found, [home, home, home, home, home, Some(STANDBY), home]);
+    }
+
+    #[test]
+    fn a_probe_that_fails_now_and_then_moves_nothing() {
+        let mut probes = vec![(HOME, answer(1)), (STANDBY, lost(1))];
+        for _ in 0..5 {
+            probes.extend([(HOME, None), (HOME, None), (HOME, answer(1))]);
+        }
+        assert!(routes(&probes).iter().all(|route| *route == Some(HOME)));
+    }
+
+    #[test]
+    fn the_higher_epoch_wins_and_an_older_answer_changes_nothing() {
+        let probes = [(HOME, answer(1)), (STANDBY, answer(2)), (HOME, answer(1)), (HOME, lost(1))];
+        // The home does not know yet that the standby has taken over; from what it believes to be lost, only its partner takes.
+        assert_eq!(routes(&probes[..3]), [Some(HOME), Some(STANDBY), Some(STANDBY)]);
+        assert_eq!(routes(&probes)[3], Some(STANDBY));
+    }
+
+    #[test]
+    fn requests_stay_while_the_right_to_write_moves() {
+        // The home has given epoch 2 away; the standby does not act by it yet.
+        let probes = [(HOME, answer(1)), (STANDBY, answer(1)), (HOME, answer(2)), (STANDBY, answer(2))];
+        assert_eq!(routes(&probes), [Some(HOME), Some(HOME), Some(HOME), Some(STANDBY)]);
+    }
+
+    #[test]
+    fn with_both_unreachable_requests_go_to_the_owner() {
+        let mut probes = vec![(HOME, answer(1)), (STANDBY, lost(1))];
+        probes.extend([(HOME, None); 3]);
+        assert_eq!(routes(&probes).pop(), Some(Some(STANDBY)));
+        probes.extend([(STANDBY, None); 3]);
+        assert_eq!(routes(&probes).pop(), Some(Some(HOME)));
+    }
+
+    #[test]
+    fn a_site_is_unreachable_since_its_last_answer() {
+        let at = Instant::from_millis;
+        let mut front = Front::new(FrontConfig::default(), at(1000));
+        assert_eq!(front.unreachable_for(at(3000), HOME), Duration::from_secs(2), "since the start");
+        front.handle_probe(at(4000), HOME, answer(1));
+        assert_eq!(front.unreachable_for(at(9000), HOME), Duration::ZERO);
+        front.handle_probe(at(9000), HOME, None);
+        assert_eq!(front.unreachable_for(at(9000), HOME), Duration::from_secs(5));
+    }
+}

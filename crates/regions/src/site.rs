@@ -5,6 +5,8 @@ mod following;
 mod handover;
 mod lease;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};

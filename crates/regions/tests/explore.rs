@@ -112,8 +112,8 @@ fn exhaustive_a_witness_gives_the_lease_to_one() {
 
 #[test]
 fn exhaustive_a_truthful_operator_makes_one_writer() {
-    let small = Budget { ticks: 1, timeouts: 2, writes: 1, orders: 1, crashes: 1, ..NOTHING };
-    let larger = Budget { ticks: 2, timeouts: 3, writes: 1, orders: 1, crashes: 1, ..NOTHING };
+    let small = Budget { ticks: 2, timeouts: 2, orders: 1, crashes: 1, ..NOTHING };
+    let larger = Budget { ticks: 3, timeouts: 3, writes: 1, orders: 1, crashes: 1, ..NOTHING };
     let report = hold("an operator", scenario(Fence::Operator, Start::Normal, small), larger);
     assert!(report.promotions > 0 && report.fenced > 0, "{report:?}");
 }
