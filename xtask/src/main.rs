@@ -12,6 +12,7 @@ mod fuzz;
 mod lint;
 mod no_std;
 mod shell;
+mod simulate;
 mod supply_chain;
 mod test;
 mod tidy;
@@ -31,6 +32,8 @@ cargo xtask <chore>
   no-std   link a crypto unit into an image without std or allocator and run it
   ct       the constant-time gate: secrets undefined under valgrind, both AES back ends
   fuzz     random bytes at every decoder (`cargo xtask fuzz TARGET --minutes N` for one); needs nightly and cargo-fuzz
+  simulate pairs of regions under faults (`cargo xtask simulate --seeds N` for other than 20,000 seeds)
+  explore  every order of events in a small model of a pair of regions, in large bounds
   bench    every benchmark (`cargo xtask bench NAME` for one)
   dist     build a release: archive, bill of materials and checksums in target/dist
   advisories  copy what RustSec's database says of our dependencies (`--from FOLDER-OR-URL` for another place)
@@ -50,6 +53,8 @@ fn main() -> ExitCode {
         ["no-std"] => no_std::run(),
         ["ct"] => ct::run(),
         ["fuzz", rest @ ..] => fuzz::run(rest).map(|()| true),
+        ["simulate", rest @ ..] => simulate::run(rest).map(|()| true),
+        ["explore"] => simulate::explore().map(|()| true),
         ["dist"] => dist::run().map(|()| true),
         ["advisories", rest @ ..] => supply_chain::refresh(rest).map(|()| true),
         ["bench", rest @ ..] => bench::run(rest).map(|()| true),

@@ -14,8 +14,7 @@
 //! - a region that may write has every acknowledged write, but for those that a region did not have when it took over with
 //!   a fence; and from some of the states, faults end and the pair must write again.
 //!
-//! `EXPLORE=large cargo test --release -p regions --test it explore -- --nocapture` (`cargo xtask explore`) takes larger
-//! bounds.
+//! `cargo xtask explore` takes larger bounds.
 
 mod region;
 mod search;
@@ -108,6 +107,15 @@ fn exhaustive_a_witness_gives_the_lease_to_one() {
     let larger = Budget { ticks: 3, timeouts: 3, writes: 1, orders: 1, crashes: 1, ..small };
     let report = hold("a witness", scenario(Fence::Witness, Start::Normal, small), larger);
     assert!(report.promotions > 0 && report.fenced > 0, "{report:?}");
+}
+
+/// A region that gives its right away promises not to take it back while the answer may still be believed.
+#[test]
+fn exhaustive_a_late_answer_to_a_commit_gives_nothing() {
+    let small = Budget { ticks: 3, timeouts: 1, orders: 2, ..NOTHING };
+    let larger = Budget { ticks: 3, timeouts: 2, writes: 1, orders: 2, ..NOTHING };
+    let report = hold("two orders", scenario(Fence::Witness, Start::Normal, small), larger);
+    assert!(report.promotions > 0 && report.returns > 0, "{report:?}");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Two sites, a witness and a front on a network that loses, delays, repeats and reorders, with crashes between any two
 //! actions, clocks of different rates, clients that write, and an operator.
 //!
-//! `SIM_SEED=<n> cargo test -p regions --test it sim` replays one seed of every scenario.
+//! `SIM_SEED=<n> cargo test -p regions --test it sim` replays one seed of every scenario, `SIM_TRACE=1` shows what happens;
+//! `cargo xtask simulate --seeds <n>` runs many seeds.
 
 mod site_process;
 mod world;
