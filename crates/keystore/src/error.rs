@@ -32,10 +32,14 @@ pub enum StoreError {
     #[error("the disk of the store is full, only deletions are accepted; free some space")]
     Full,
     /// The store accepts no writes: it is a standby, frozen or fenced.
-    #[error("the store is read-only in epoch {epoch}")]
+    #[error("{reason}")]
     ReadOnly {
         /// The current epoch.
         epoch: u64,
+        /// Shortest time to wait before a retry.
+        retry_after: Duration,
+        /// Why, and who accepts writes.
+        reason: Cow<'static, str>,
     },
     /// The requested history is no longer kept. Scan, then watch from the revision of the scan.
     #[error("the requested history is no longer kept; the oldest revision is {}", .oldest.0)]

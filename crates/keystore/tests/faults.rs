@@ -29,7 +29,7 @@ async fn errors_other_than_unknown_apply_nothing() {
     let errors = [
         StoreError::Unavailable { retry_after: Duration::from_secs(1), reason: "no quorum".into() },
         StoreError::Full,
-        StoreError::ReadOnly { epoch: 7 },
+        StoreError::ReadOnly { epoch: 7, retry_after: Duration::from_secs(30), reason: "standby".into() },
         StoreError::IdentityChanged { now: StoreIdentity([2; 16]) },
         StoreError::Corrupt("bit rot".into()),
     ];
@@ -56,7 +56,10 @@ async fn a_full_store_accepts_deletions() {
 
 #[tokio::test]
 async fn a_repeated_commit_succeeds_on_a_full_or_read_only_store() {
-    for fault in [StoreError::Full, StoreError::ReadOnly { epoch: 7 }] {
+    for fault in [
+        StoreError::Full,
+        StoreError::ReadOnly { epoch: 7, retry_after: Duration::from_secs(1), reason: "standby".into() },
+    ] {
         let store = memory();
         store.set_fault(Some(StoreError::Unknown));
         assert_eq!(store.commit(put(1), D).await, Err(StoreError::Unknown));
@@ -80,7 +83,7 @@ fn temporary_errors_are_retryable() {
     assert!(unavailable.is_retryable() && StoreError::Unknown.is_retryable());
     for permanent in [
         StoreError::Full,
-        StoreError::ReadOnly { epoch: 1 },
+        StoreError::ReadOnly { epoch: 1, retry_after: Duration::from_secs(1), reason: "standby".into() },
         StoreError::Compacted { oldest: Revision(1) },
         StoreError::IdentityChanged { now: StoreIdentity([0; 16]) },
         StoreError::LeaseGone,

@@ -4,6 +4,7 @@ use crate::audit::AuditLog;
 use crate::jobs::JobTiming;
 use crate::node::{Node, NodeError, Parts, Shared, Store};
 use crate::ports::UnitDirectory;
+use crate::region::{PairSettings, Region};
 use host::SharedMemory;
 use kms::{Clock, RotationProfile};
 use server::ServeLimits;
@@ -30,6 +31,7 @@ pub struct NodeBuilder {
     timing: JobTiming,
     name: Option<String>,
     memory: Option<SharedMemory>,
+    pair: Option<PairSettings>,
 }
 
 impl NodeBuilder {
@@ -50,6 +52,7 @@ impl NodeBuilder {
             timing: JobTiming::default(),
             name: None,
             memory: None,
+            pair: None,
         }
     }
 
@@ -91,6 +94,12 @@ impl NodeBuilder {
         Self { memory: Some(memory), ..self }
     }
 
+    /// Makes the node part of a pair of regions: its store is replicated, and read-only unless it has the right to write.
+    #[must_use]
+    pub fn pair(self, settings: PairSettings) -> Self {
+        Self { pair: Some(settings), ..self }
+    }
+
     /// The node's name, unique among the nodes over one store. A node that is restarted under its name continues the
     /// background jobs that it had at once; under the default, a random name, once their leases have ended.
     #[must_use]
@@ -121,7 +130,7 @@ impl NodeBuilder {
     /// A node that is not open yet: it answers, and serves no keys until [`Node::open`] or [`Node::open_when_ready`].
     ///
     /// # Errors
-    /// [`NodeError::NoInstance`]; [`NodeError::Random`].
+    /// [`NodeError::NoInstance`]; [`NodeError::Pair`]; [`NodeError::Random`].
     pub fn build(self) -> Result<Node, NodeError> {
         if self.instances.is_empty() {
             return Err(NodeError::NoInstance);
@@ -133,6 +142,14 @@ impl NodeBuilder {
         let name = match self.name {
             Some(name) => name,
             None => format!("{:016x}", getrandom::u64()?),
+        };
+        let region = match self.pair {
+            Some(settings) => {
+                settings.check()?;
+                let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+                Some(Arc::new(Region::new(settings, store, clock)))
+            }
+            None => None,
         };
         Ok(Node::new(Shared::new(Parts {
             name: name.into(),
@@ -148,6 +165,7 @@ impl NodeBuilder {
             hosts: self.hosts,
             timing: self.timing,
             memory: self.memory,
+            region,
         })))
     }
 

@@ -7,7 +7,7 @@ mod rotation;
 mod sweeper;
 
 use crate::metrics::JobMetrics;
-use crate::node::Store;
+use crate::node::WritableStore;
 use crate::ports::UnitDirectory;
 use host::Host;
 use kms::InstanceId;
@@ -50,7 +50,7 @@ impl Default for JobTiming {
 pub(crate) struct JobContext {
     /// Name of the node, the holder of its claims.
     pub(crate) name: Arc<str>,
-    pub(crate) store: Store,
+    pub(crate) store: WritableStore,
     pub(crate) kms: Arc<KeyService>,
     pub(crate) host: Host,
     pub(crate) directory: Arc<dyn UnitDirectory>,

@@ -9,7 +9,7 @@
 //!
 //! Invariants:
 //! - a node keeps no state that another node over the same store could miss;
-//! - once open, a node stays open, whatever becomes of its units;
+//! - once open, a node stays open, whatever becomes of its units, unless it copies the data of another region;
 //! - a background job does each item once, however many nodes there are: they claim jobs by leases of the store.
 //!
 //! ```
@@ -47,6 +47,7 @@ mod node;
 mod opening;
 mod pinned_marks;
 mod ports;
+pub mod region;
 mod rotation;
 mod tke;
 mod unit_link;

@@ -9,9 +9,10 @@ use crate::jobs::JobTiming;
 use crate::metrics::Metrics;
 use crate::opening::{Open, open};
 use crate::ports::UnitDirectory;
+use crate::region::{PairError, Region, RegionHandle};
 use axum::Router;
 use host::{Host, LinkError, SharedMemory};
-use keystore::AnyStore;
+use keystore::{AnyStore, GatedStore, WriteGate};
 use kms::{
     Call, Clock, InstanceError, InstanceHeader, InstanceId, KeyQuery, KeyState, OpenError, RecordError,
     RotationProfile, StateSet,
@@ -22,7 +23,7 @@ use server::rest::Instance;
 use server::tke::InstanceState;
 use server::{KeyService, Port, ServeLimits};
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex as AsyncMutex;
@@ -40,6 +41,8 @@ pub(crate) const SERVICE_CALLER: &str = "key-service";
 
 /// The store of a node.
 pub type Store = Arc<AnyStore>;
+/// The store as the key service and the jobs have it: read-only while another region has the right to write.
+pub(crate) type WritableStore = GatedStore<AnyStore>;
 
 /// Why a node does not start or open.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +78,9 @@ pub enum NodeError {
     /// The crypto unit that was to create the instances became unreachable.
     #[error("the crypto unit cannot be reached")]
     Link(#[from] LinkError),
+    /// The node cannot be in the pair.
+    #[error("the configuration of the pair of regions is refused")]
+    Pair(#[from] PairError),
     /// The operating system returned no random bytes.
     #[error("the system's source of random bytes failed")]
     Random(#[from] getrandom::Error),
@@ -102,6 +108,18 @@ pub(crate) struct Parts {
     pub(crate) hosts: Vec<String>,
     pub(crate) timing: JobTiming,
     pub(crate) memory: Option<SharedMemory>,
+    pub(crate) region: Option<Arc<Region>>,
+}
+
+impl Parts {
+    pub(crate) fn writable_store(&self) -> WritableStore {
+        match &self.region {
+            Some(region) => {
+                GatedStore::new(Arc::clone(&self.store), Arc::clone(region) as Arc<dyn WriteGate>)
+            }
+            None => Arc::clone(&self.store).into(),
+        }
+    }
 }
 
 /// The state that all clones and all requests share.
@@ -110,15 +128,18 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// Held while the node opens, and while an instance is removed.
     opening: AsyncMutex<()>,
-    open: OnceLock<Open>,
+    open: RwLock<Option<Arc<Open>>>,
     /// Why the node is not open yet.
     waiting_for: Mutex<String>,
     opener: Mutex<Option<AbortHandle>>,
+    /// The task that drives the region's part in a pair.
+    pair: Mutex<Option<AbortHandle>>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         self.stop_opening();
+        self.stop_pair();
     }
 }
 
@@ -137,11 +158,13 @@ impl Node {
     }
 
     /// Opens the node: finds its instances, or creates those that are missing, under the master key that the units hold.
-    /// With `required` it has to be that one. An open node stays open.
+    /// With `required` it has to be that one. An open node stays open, unless it is in a pair and has to copy the other
+    /// region's data.
     ///
     /// # Errors
     /// [`NodeError::NotReady`] when the units have to be set up first.
     pub async fn open(&self, required: Option<VerificationPattern>) -> Result<(), NodeError> {
+        Shared::start_pair(&self.0);
         self.0.open(required).await
     }
 
@@ -152,24 +175,30 @@ impl Node {
     pub async fn open_when_ready(&self) -> Result<(), NodeError> {
         match self.open(None).await {
             Err(NodeError::NotReady(_)) => {
-                let opener = tokio::spawn(keep_opening(Arc::downgrade(&self.0))).abort_handle();
-                *self.0.opener.lock().unwrap_or_else(PoisonError::into_inner) = Some(opener);
+                Shared::open_in_background(&self.0);
                 Ok(())
             }
             other => other,
         }
     }
 
+    /// The node's part in a pair of regions; `None` if it is in none.
+    #[must_use]
+    pub fn region(&self) -> Option<RegionHandle> {
+        let region = self.0.parts.region.as_ref()?;
+        Some(RegionHandle { region: Arc::clone(region), node: Arc::downgrade(&self.0) })
+    }
+
     /// The host of the crypto units; `None` until the node is open.
     #[must_use]
-    pub fn host(&self) -> Option<&Host> {
+    pub fn host(&self) -> Option<Host> {
         self.0.host()
     }
 
     /// The master key that keys are served under; `None` until the node is open.
     #[must_use]
     pub fn pattern(&self) -> Option<VerificationPattern> {
-        self.host().map(Host::pattern)
+        self.host().map(|host| host.pattern())
     }
 
     /// Why no keys are served yet, for people; `None` once the node is open.
@@ -238,9 +267,8 @@ impl Node {
     /// Ends background work and closes the connections to the units.
     pub async fn shutdown(&self) {
         self.0.stop_opening();
-        if let Some(open) = self.0.open.get() {
-            open.shutdown().await;
-        }
+        self.0.stop_pair();
+        self.0.close().await;
     }
 }
 
@@ -271,15 +299,50 @@ impl Shared {
             metrics: Metrics::new(&parts.instances),
             parts,
             opening: AsyncMutex::default(),
-            open: OnceLock::new(),
+            open: RwLock::default(),
             waiting_for: Mutex::new("the node has just started".to_owned()),
             opener: Mutex::default(),
+            pair: Mutex::default(),
+        }
+    }
+
+    /// Begins to drive the region's part in a pair, if it is in one and that has not begun.
+    fn start_pair(node: &Arc<Self>) {
+        let Some(region) = &node.parts.region else { return };
+        let mut pair = node.pair.lock().unwrap_or_else(PoisonError::into_inner);
+        if pair.is_none() {
+            *pair = Some(tokio::spawn(Arc::clone(region).run(Arc::downgrade(node))).abort_handle());
+        }
+    }
+
+    fn stop_pair(&self) {
+        if let Some(pair) = self.pair.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            pair.abort();
+        }
+    }
+
+    /// Opens the node as soon as its units are ready.
+    pub(crate) fn open_in_background(node: &Arc<Self>) {
+        let mut opener = node.opener.lock().unwrap_or_else(PoisonError::into_inner);
+        if opener.as_ref().is_none_or(AbortHandle::is_finished) {
+            *opener = Some(tokio::spawn(keep_opening(Arc::downgrade(node))).abort_handle());
+        }
+    }
+
+    /// Ends the service of keys, until the node is opened again. Requests under way end with errors.
+    pub(crate) async fn close(&self) {
+        let _one_at_a_time = self.opening.lock().await;
+        let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(open) = open {
+            "the data of this region are being replaced"
+                .clone_into(&mut self.waiting_for.lock().unwrap_or_else(PoisonError::into_inner));
+            open.shutdown().await;
         }
     }
 
     async fn open(&self, required: Option<VerificationPattern>) -> Result<(), NodeError> {
         let _one_at_a_time = self.opening.lock().await;
-        if self.open.get().is_some() {
+        if self.opened().is_some() {
             return Ok(());
         }
         let opened = open(&self.parts, &self.metrics.jobs, required).await.inspect_err(|error| {
@@ -288,21 +351,31 @@ impl Shared {
             }
         })?;
         info!(pattern = %opened.host.pattern(), "the crypto units hold the master key; keys are served");
-        let _ = self.open.set(opened);
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(opened));
         Ok(())
     }
 
-    pub(crate) fn host(&self) -> Option<&Host> {
-        self.open.get().map(|open| &open.host)
+    pub(crate) fn host(&self) -> Option<Host> {
+        self.opened().map(|open| open.host.clone())
     }
 
-    pub(crate) fn opened(&self) -> Option<&Open> {
-        self.open.get()
+    pub(crate) fn opened(&self) -> Option<Arc<Open>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A key service over this store, also while another region has the right to write.
+    pub(crate) async fn ungated_kms(&self, store: Store) -> Result<Arc<KeyService>, String> {
+        let open = self.opened().ok_or_else(|| self.waiting_for().unwrap_or_default())?;
+        let kms = open.kms_over(&self.parts, store.into()).await.map_err(|error| error_chain(&error))?;
+        Ok(Arc::new(kms))
     }
 
     /// The key service; the reason why there is none until the node is open.
     pub(crate) fn kms(&self) -> Result<Arc<KeyService>, String> {
-        match self.open.get() {
+        if let Some(why) = self.parts.region.as_ref().and_then(|region| region.uses_refused()) {
+            return Err(why.to_owned());
+        }
+        match self.opened() {
             Some(open) => Ok(Arc::clone(&open.kms)),
             None => Err(self.waiting_for.lock().unwrap_or_else(PoisonError::into_inner).clone()),
         }
@@ -318,8 +391,9 @@ impl Shared {
 
     /// The state of the instances, where `has_instance` says whether the store has one.
     pub(crate) fn state(&self, has_instance: bool) -> InstanceState {
-        let units = self.host().map(Host::units).unwrap_or_default();
-        let rotating = self.host().is_some_and(|host| host.next_pattern().is_some());
+        let host = self.host();
+        let units = host.as_ref().map(Host::units).unwrap_or_default();
+        let rotating = host.is_some_and(|host| host.next_pattern().is_some());
         let serving = units.iter().filter(|unit| unit.in_use).count();
         instance_state(serving, units.len(), has_instance, rotating)
     }

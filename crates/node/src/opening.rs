@@ -2,7 +2,7 @@
 
 use crate::jobs::{JobContext, Jobs};
 use crate::metrics::JobMetrics;
-use crate::node::{NodeError, PATIENCE, Parts, SERVICE_CALLER};
+use crate::node::{NodeError, PATIENCE, Parts, SERVICE_CALLER, WritableStore};
 use crate::pinned_marks::PinnedMarks;
 use crate::unit_status::{common_master_key, query_units};
 use crate::units::{HostUnits, OneUnit};
@@ -26,6 +26,15 @@ pub(crate) struct Open {
 }
 
 impl Open {
+    /// A key service over another view of the same store.
+    pub(crate) async fn kms_over(
+        &self,
+        parts: &Parts,
+        store: WritableStore,
+    ) -> Result<KeyService, kms::OpenError> {
+        key_service(parts, store, self.host.clone()).await
+    }
+
     /// Gives the host the master-key proofs of the present header.
     pub(crate) async fn renew_proofs(&self) -> Result<(), InstanceError> {
         self.context.renew_proofs().await
@@ -63,6 +72,9 @@ pub(crate) async fn open(
     metrics: &JobMetrics,
     required: Option<VerificationPattern>,
 ) -> Result<Open, NodeError> {
+    if let Some(why) = parts.region.as_ref().and_then(|region| region.opening_refused()) {
+        return Err(NodeError::NotReady(why.to_owned()));
+    }
     let (proven_by, header) = find_or_create(parts, required).await?;
     let units = parts.directory.units().into_iter().filter(|unit| unit.is_operational());
     let units = units.map(|unit| UnitAddress::new(unit.number, unit.zone, unit.endpoint));
@@ -78,17 +90,11 @@ pub(crate) async fn open(
     // The first request need not wait for a unit to prove itself. Without any unit the node opens all the same: callers
     // are told, and a unit that becomes ready later is admitted then.
     let _ = host.wait_until(PATIENCE, |units| units.iter().any(|unit| unit.in_use)).await;
-    let mut options =
-        KmsOptions::default().with_clock(Arc::clone(&parts.clock)).with_rotation(parts.rotation);
-    if let Some(pin) = parts.store.pin() {
-        options = options.with_marks(Arc::new(PinnedMarks(pin)));
-    }
-    let units = ServiceUnits::new(HostUnits::new(host.clone()));
-    let kms = Arc::new(Kms::open(Arc::clone(&parts.store), units, options, PATIENCE).await?);
+    let kms = Arc::new(key_service(parts, parts.writable_store(), host.clone()).await?);
     check_instances(parts, &kms).await?;
     let context = JobContext {
         name: Arc::clone(&parts.name),
-        store: Arc::clone(&parts.store),
+        store: parts.writable_store(),
         kms: Arc::clone(&kms),
         host: host.clone(),
         directory: Arc::clone(&parts.directory),
@@ -100,6 +106,15 @@ pub(crate) async fn open(
     };
     let jobs = Mutex::new(Some(Jobs::start(&context)));
     Ok(Open { host, kms, context, jobs })
+}
+
+async fn key_service(parts: &Parts, store: WritableStore, host: Host) -> Result<KeyService, kms::OpenError> {
+    let mut options =
+        KmsOptions::default().with_clock(Arc::clone(&parts.clock)).with_rotation(parts.rotation);
+    if let Some(pin) = parts.store.pin() {
+        options = options.with_marks(Arc::new(PinnedMarks(pin)));
+    }
+    Kms::open(store, ServiceUnits::new(HostUnits::new(host)), options, PATIENCE).await
 }
 
 /// Opens the instances, so that the node does not start with one that was replaced by an older state. One that no unit
@@ -127,6 +142,10 @@ async fn find_or_create(
         }
     }
     if !missing.is_empty() {
+        if parts.region.as_ref().is_some_and(|region| !region.may_create()) {
+            let why = "this region waits for the right to write, to create the instances".to_owned();
+            return Err(NodeError::NotReady(why));
+        }
         let settled = found.as_ref().map(|(_, header)| header.pattern()).or(required);
         let units = parts.directory.units().into_iter().filter(|unit| unit.is_operational());
         let queried = query_units(units, STATUS_PATIENCE).await;

@@ -85,7 +85,7 @@ impl Shared {
     async fn with_rotation<F>(&self, act: F) -> Result<RegionStatus, RotationFailure>
     where
         F: AsyncFnOnce(
-            RegionRotation<'_, crate::node::Store, ServiceUnits>,
+            RegionRotation<'_, crate::node::WritableStore, ServiceUnits>,
         ) -> Result<RegionStatus, RegionError>,
     {
         let instances = self.instance_ids();

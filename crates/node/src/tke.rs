@@ -33,7 +33,7 @@ impl Administration for NodeAdministration {
     }
 
     async fn lifecycles(&self) -> Vec<(AdministeredUnit, UnitLifecycle)> {
-        let serving = self.0.host().map(Host::units).unwrap_or_default();
+        let serving = self.0.host().as_ref().map(Host::units).unwrap_or_default();
         let state = |QueriedUnit { unit, status }: QueriedUnit| {
             let serves = serving.iter().any(|view| view.number == unit.number && view.in_use);
             (unit.administered(), lifecycle(&status, serves))

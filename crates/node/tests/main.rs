@@ -11,3 +11,4 @@ mod jobs;
 mod logs;
 mod membership;
 mod metrics;
+mod region;

@@ -60,7 +60,10 @@ async fn the_table_of_metrics_is_complete_and_right() {
     .await;
     rotate(&region, &node).await;
     let text = node.operator("/metrics").await.text;
-    assert_eq!(shown(&text), documented(), "docs/metrics.md and /metrics differ");
+    let mut expected = documented();
+    // Of a region in a pair.
+    expected.retain(|name, _| !name.starts_with("hsm_region_"));
+    assert_eq!(shown(&text), expected, "docs/metrics.md and /metrics differ");
 
     let metrics = node.metrics().await;
     let of = |part: &str| metrics.iter().find(|(name, _)| name.contains(part)).map(|(_, value)| *value);

@@ -1,6 +1,6 @@
 //! The key service as the front ends call it: one concrete type, whatever store and units are behind it.
 
-use keystore::AnyStore;
+use keystore::{AnyStore, GatedStore};
 use kms::{Kms, UnitReply, Units, UnitsError};
 use std::fmt;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use unit_api::Variants;
 
 /// The key service over any store and any units.
-pub type KeyService = Kms<Arc<AnyStore>, ServiceUnits>;
+pub type KeyService = Kms<GatedStore<AnyStore>, ServiceUnits>;
 
 /// The key service of a request, or why there is none yet: `Err` is a message for people.
 ///

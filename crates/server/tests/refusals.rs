@@ -365,7 +365,15 @@ async fn faults_behind_the_api_are_told_apart() {
     for (fault, status, code) in [
         (away, 503, "KEYSTORE_UNAVAILABLE_ERR"),
         (StoreError::Unknown, 503, "OUTCOME_UNKNOWN_ERR"),
-        (StoreError::ReadOnly { epoch: 3 }, 503, "INSTANCE_READ_ONLY_ERR"),
+        (
+            StoreError::ReadOnly {
+                epoch: 3,
+                retry_after: Duration::from_secs(30),
+                reason: "read-only: a standby".into(),
+            },
+            503,
+            "INSTANCE_READ_ONLY_ERR",
+        ),
         (StoreError::Full, 503, "KEYSTORE_UNAVAILABLE_ERR"),
         (StoreError::Corrupt("the file is cut short".to_owned()), 500, "INTERNAL_ERR"),
     ] {

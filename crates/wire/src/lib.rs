@@ -12,6 +12,7 @@
 pub mod base64;
 pub mod form;
 pub mod iam;
+pub mod region;
 pub mod rest;
 mod secret;
 pub mod text;

@@ -243,7 +243,7 @@ fn zones(units: &[UnitProcess]) -> Vec<String> {
 
 async fn region_status(region: &ControlledRegion) -> Status {
     let reports = region.reports().await;
-    let seen = region.node.host().map(host::Host::units).unwrap_or_default();
+    let seen = region.node.host().as_ref().map(host::Host::units).unwrap_or_default();
     let processes = region.supervisor.units();
     let zones = zones(&processes);
     let unit = |process: UnitProcess| {

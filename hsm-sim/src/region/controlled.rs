@@ -89,7 +89,7 @@ impl ControlledRegion {
 
     /// The status that every unit reports at this moment.
     pub async fn reports(&self) -> Vec<UnitReport> {
-        let serving = self.node.host().map(host::Host::units).unwrap_or_default();
+        let serving = self.node.host().as_ref().map(host::Host::units).unwrap_or_default();
         let report = |QueriedUnit { unit, status }: QueriedUnit| {
             let serves = serving.iter().any(|view| view.number == unit.number && view.in_use);
             let said = status.as_ref().ok();
@@ -146,7 +146,7 @@ impl ControlledRegion {
         let process = self.supervisor.unit(unit)?;
         if let Err(other_parts) = self.check_parts(ceremony) {
             // A unit that holds a legal master key needs nothing.
-            let legal = [self.node.pattern(), self.node.host().and_then(host::Host::next_pattern)];
+            let legal = [self.node.pattern(), self.node.host().and_then(|host| host.next_pattern())];
             let queried = query([process]).await;
             let held = queried.iter().find_map(|queried| queried.status.as_ref().ok()?.current);
             let is_legal =

@@ -140,7 +140,7 @@ impl ControlledRegion {
     pub async fn drain_unit(&self, unit: u16) -> Result<(), MembershipError> {
         let _one_at_a_time = self.changing.lock().await;
         self.operational_unit(unit)?;
-        self.drain(self.serving_host()?, unit, false).await
+        self.drain(&self.serving_host()?, unit, false).await
     }
 
     /// Has a drained unit serve again.
@@ -181,7 +181,7 @@ impl ControlledRegion {
         places: &[Place],
     ) -> Result<(), MembershipError> {
         if let Some(host) = self.node.host() {
-            match self.drain(host, unit, lost).await {
+            match self.drain(&host, unit, lost).await {
                 // The host has not been given the unit yet.
                 Err(MembershipError::Host { source: DrainRefused::UnknownUnit, .. }) => {}
                 drained => drained?,
@@ -239,7 +239,7 @@ impl ControlledRegion {
         Err(MembershipError::StillBusy { unit })
     }
 
-    fn serving_host(&self) -> Result<&Host, MembershipError> {
+    fn serving_host(&self) -> Result<Host, MembershipError> {
         self.node.host().ok_or(MembershipError::NotServing)
     }
 

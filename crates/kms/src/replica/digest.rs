@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
 
 use keystore::{Deadline, Entry, Freshness, Keystore, MAX_PAGE_ENTRIES, Revision, StoreError};
 use sha2::{Digest as _, Sha256};
@@ -28,6 +29,16 @@ impl fmt::Display for Digest {
 }
 
 impl Digest {
+    /// The digest of a store at its newest revision, which is returned as well.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn read<S: Keystore>(store: &S, deadline: Duration) -> Result<(Revision, Self), StoreError> {
+        let deadline = Deadline(deadline);
+        let at = store.get(&[], Freshness::Linearizable, deadline).await?.at;
+        Ok((at, Self::of(store, Some(at), deadline, |_| ()).await?))
+    }
+
     /// The digest of a store at a revision, or at its newest one. `each` is called for each entry.
     pub(super) async fn of<S: Keystore>(
         store: &S,

@@ -7,7 +7,7 @@
 //! still have a transaction under way, so every transaction of a job has its own conditions on what it has read.
 
 use super::JobTiming;
-use crate::node::Store;
+use crate::node::WritableStore;
 use keystore::{Commit, Cond, Deadline, Freshness, Key, Keystore, LeaseId, OpId, StoreError, Txn, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub(crate) enum ClaimError {
 
 /// The right to do a job. Dropped without [`Claim::release`], it ends with its lease.
 pub(crate) struct Claim {
-    store: Store,
+    store: WritableStore,
     lease: LeaseId,
     /// When the claim ends unless it is renewed. Closed once it can no longer be renewed.
     valid_until: watch::Receiver<Instant>,
@@ -68,7 +68,7 @@ impl Claim {
     ///
     /// A claim that bears the same holder's name was left by an earlier process of this node, and is taken over at once.
     pub(crate) async fn acquire(
-        store: &Store,
+        store: &WritableStore,
         job: Job,
         holder: &str,
         timing: &JobTiming,
@@ -101,10 +101,10 @@ impl Claim {
         }
     }
 
-    fn hold(store: &Store, lease: LeaseId, sent: Instant, timing: &JobTiming) -> Self {
+    fn hold(store: &WritableStore, lease: LeaseId, sent: Instant, timing: &JobTiming) -> Self {
         let (sender, valid_until) = watch::channel(sent + timing.lease);
-        let renewer = tokio::spawn(renew(Arc::clone(store), lease, timing.lease, sender)).abort_handle();
-        Self { store: Arc::clone(store), lease, valid_until, renewer }
+        let renewer = tokio::spawn(renew(store.clone(), lease, timing.lease, sender)).abort_handle();
+        Self { store: store.clone(), lease, valid_until, renewer }
     }
 
     /// Does work while the claim is held; `None` if the claim is lost first, and the work is dropped then.
@@ -142,7 +142,7 @@ impl Claim {
 }
 
 /// Renews a lease, three times in its time, until it is gone.
-async fn renew(store: Store, lease: LeaseId, ttl: Duration, valid_until: watch::Sender<Instant>) {
+async fn renew(store: WritableStore, lease: LeaseId, ttl: Duration, valid_until: watch::Sender<Instant>) {
     let pause = ttl / 3;
     loop {
         tokio::time::sleep(pause).await;
@@ -162,7 +162,7 @@ async fn renew(store: Store, lease: LeaseId, ttl: Duration, valid_until: watch::
 mod tests {
     use super::{Claim, Job, JobTiming};
     use crate::StoreConfig;
-    use crate::node::Store;
+    use crate::node::WritableStore;
     use std::sync::Arc;
     use std::time::Duration;
     use tokio::time::{Instant, advance};
@@ -173,11 +173,12 @@ mod tests {
         JobTiming { lease: LEASE, ..JobTiming::default() }
     }
 
-    async fn store() -> Store {
-        Arc::new(StoreConfig::Memory.open().await.unwrap())
+    async fn store() -> WritableStore {
+        let store = Arc::new(StoreConfig::Memory.open().await.unwrap());
+        store.into()
     }
 
-    async fn claim(store: &Store, holder: &str) -> Option<Claim> {
+    async fn claim(store: &WritableStore, holder: &str) -> Option<Claim> {
         Claim::acquire(store, Job::Sweeper, holder, &timing()).await.unwrap()
     }
 

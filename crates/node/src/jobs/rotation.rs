@@ -101,7 +101,7 @@ impl<'a> Progress<'a> {
 }
 
 impl JobContext {
-    fn rotation(&self) -> RegionRotation<'_, crate::node::Store, ServiceUnits> {
+    fn rotation(&self) -> RegionRotation<'_, crate::node::WritableStore, ServiceUnits> {
         let call = Call { instance: self.proven_by, caller: ROTATION_CALLER, deadline: PATIENCE };
         RegionRotation::new(&self.kms, &self.instances, call)
     }

@@ -2,6 +2,7 @@
 
 use super::WeakNode;
 use crate::node::Shared;
+use crate::region::RegionFigures;
 use host::{Host, RetryStats, UnitView};
 use keystore::{CommitStats, FLUSH_BOUNDS};
 use prometheus_client::collector::Collector;
@@ -48,8 +49,11 @@ impl Collector for NodeCollector {
         if let Some(host) = node.host() {
             let snapshot = host.snapshot();
             units(&snapshot.units, &mut encoder)?;
-            master_keys(host, &snapshot.units, &mut encoder)?;
+            master_keys(&host, &snapshot.units, &mut encoder)?;
             retries(&snapshot.retries, &mut encoder)?;
+        }
+        if let Some(region) = &node.parts.region {
+            pair(&region.figures(), &mut encoder)?;
         }
         if let Some(stats) = node.parts.store.commit_stats() {
             commits(&stats, &mut encoder)?;
@@ -161,6 +165,24 @@ type UnitMetric<T> = (&'static str, &'static str, fn(&UnitView) -> T);
 
 fn labels(unit: &UnitView) -> UnitLabels {
     UnitLabels { unit: unit.number, zone: unit.zone.clone() }
+}
+
+/// The region's part in a pair.
+fn pair(figures: &RegionFigures, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let flag = |flag| f64::from(u8::from(flag));
+    let gauges = [
+        ("region_writes", "Whether the region may write", flag(figures.writes)),
+        ("region_epoch", "The right to write that the region acts by", figures.epoch),
+        ("region_connected", "Whether changes of the other region are coming in", flag(figures.is_connected)),
+        ("region_diverged", "Whether the data differ from the other region's", flag(figures.is_diverged)),
+        ("region_lag_revisions", "Changes of the other region that are not here", figures.lag_revisions),
+        ("region_lag_seconds", "For how long the region has not had everything", figures.lag_seconds),
+    ];
+    for (name, help, value) in gauges {
+        let gauge = ConstGauge::new(value);
+        gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+    }
+    Ok(())
 }
 
 fn commits(stats: &CommitStats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

@@ -199,7 +199,8 @@ impl Failure {
             _ => ReasonCode::Internal,
         };
         let mut failure = Self::new(doing, code, sentence(whole));
-        if let StoreError::Unavailable { retry_after, .. } = error {
+        if let StoreError::Unavailable { retry_after, .. } | StoreError::ReadOnly { retry_after, .. } = error
+        {
             failure.retry_after = Some(whole_seconds(*retry_after));
         }
         failure

@@ -220,7 +220,7 @@ impl Bench {
         let options =
             KmsOptions::default().with_clock(clock.clone()).with_timers(timers).with_rotation(rotation);
         let behind = ServiceUnits::new(Arc::clone(&units));
-        let kms = Kms::open(Arc::clone(&store), behind, options, DEADLINE).await.unwrap();
+        let kms = Kms::open(Arc::clone(&store).into(), behind, options, DEADLINE).await.unwrap();
         let kms = Arc::new(kms);
 
         let identity = |iam_id: &str| Identity {

@@ -1,0 +1,179 @@
+//! The receiving end of replication.
+
+use super::codec::position_to_wire;
+use super::frames::{read_frame, write_frame};
+use super::given_up::GivenUp;
+use super::site::{CopyState, Region};
+use crate::node::Shared;
+use kms::replica::{Applied, Event, MAX_EVENT_LEN, Replica, ReplicaError, ReplicaOptions, ReplicaState};
+use regions::Copy;
+use std::io;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_rustls::client::TlsStream;
+use tracing::{debug, error, info, warn};
+use wire::region::{Hello, Purpose, encode};
+use wire::text::error_chain;
+
+/// Before another attempt to connect.
+const PAUSE: Duration = Duration::from_millis(300);
+/// Between two events: the source reports its newest revision each second.
+const EVENT_TIME: Duration = Duration::from_secs(10);
+/// Events that may wait to be applied.
+const QUEUE: usize = 16;
+
+/// Why following has to begin again.
+#[derive(Debug, thiserror::Error)]
+enum FollowError {
+    #[error("the other region cannot be reached")]
+    Link(#[source] io::Error),
+    #[error("a change of the other region was not applied")]
+    Replica(#[from] ReplicaError),
+}
+
+/// Follows the partner until it is stopped. With `replace`, what this store has and the partner has not is given up.
+pub(super) async fn follow(region: Weak<Region>, node: Weak<Shared>, replace: bool) {
+    let (mut logged, mut copy_all) = (String::new(), false);
+    loop {
+        let (Some(region), Some(node)) = (region.upgrade(), node.upgrade()) else { return };
+        match follow_once(&region, &node, replace, copy_all).await {
+            Ok(()) => copy_all = false,
+            Err(error) => {
+                copy_all = matches!(&error, FollowError::Replica(error) if error.needs_copy())
+                    && !matches!(&error, FollowError::Replica(ReplicaError::Diverged { .. }));
+                let problem = error_chain(&error);
+                if problem != logged {
+                    warn!(error = %problem, "this region does not follow the other one; retrying");
+                    logged = problem;
+                }
+            }
+        }
+        region.set_connected(false);
+        drop((region, node));
+        sleep(PAUSE).await;
+    }
+}
+
+async fn follow_once(
+    region: &Arc<Region>,
+    node: &Arc<Shared>,
+    replace: bool,
+    copy_all: bool,
+) -> Result<(), FollowError> {
+    let mut replica = Replica::open(region.store(), ReplicaOptions::default()).await?;
+    if let ReplicaState::Own(_) = replica.state() {
+        // Before it is overwritten.
+        let given_up = GivenUp::count(region).await.map_err(FollowError::Link)?;
+        if !replace && given_up.changes != Some(0) {
+            warn!("this region has changes that the other one does not have, and keeps them");
+            region.set_copy(CopyState::of(replica.state()));
+            region.set_diverged(true);
+            std::future::pending::<()>().await;
+        }
+        given_up.log();
+        region.set_given_up(given_up);
+        node.close().await;
+        replica.danger_replace_own().await?;
+    }
+    region.set_copy(CopyState::of(replica.state()));
+    let (tls, partner) = (&region.settings.tls, &region.settings.partner);
+    let mut stream = tls.connect(&partner.address, &partner.name).await.map_err(FollowError::Link)?;
+    let from = replica.position().filter(|_| !copy_all).map(position_to_wire);
+    let hello = encode(&Hello::new(Purpose::Replicate { from }));
+    write_frame(&mut stream, &hello).await.map_err(FollowError::Link)?;
+    let (sender, mut events) = mpsc::channel(QUEUE);
+    let reader = tokio::spawn(read_events(stream, sender));
+    let _ends_with_this = AbortOnDrop(reader.abort_handle());
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            () = region.target_changed() => {
+                region.compare_with_target(&replica).await;
+                continue;
+            }
+        };
+        let event = match event {
+            Some(Ok(event)) => event,
+            Some(Err(error)) => return Err(FollowError::Link(error)),
+            None => return Err(FollowError::Link(io::ErrorKind::UnexpectedEof.into())),
+        };
+        if matches!(event, Event::CopyBegins { .. }) {
+            // Its records will be of different times.
+            node.close().await;
+        }
+        let applied = apply(region, &mut replica, &event).await?;
+        region.set_connected(true);
+        region.set_lag(replica.lag());
+        match applied {
+            Applied::Copied => {
+                info!("the copy of the other region is complete");
+                region.set_copy(CopyState::of(replica.state()));
+                Shared::open_in_background(node);
+            }
+            Applied::Copying => region.set_copy(CopyState::of(replica.state())),
+            Applied::Equal { entries, .. } => {
+                debug!(entries, "the data of both regions are equal");
+                region.set_diverged(false);
+                region.set_copy(CopyState::of(replica.state()));
+            }
+            _ => region.set_copy(CopyState::of(replica.state())),
+        }
+        region.compare_with_target(&replica).await;
+    }
+}
+
+async fn apply(
+    region: &Region,
+    replica: &mut Replica<crate::node::Store>,
+    event: &Event,
+) -> Result<Applied, ReplicaError> {
+    loop {
+        match replica.apply(event).await {
+            Err(error) if error.is_retryable() => {
+                debug!(error = %error_chain(&error), "a change is applied again");
+                sleep(PAUSE).await;
+            }
+            Err(error @ ReplicaError::Diverged { .. }) => {
+                error!(error = %error_chain(&error), "THE DATA OF THE TWO REGIONS DIFFER");
+                region.set_diverged(true);
+                region.set_copy(CopyState::of(replica.state()));
+                return Err(error);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn read_events(mut stream: TlsStream<TcpStream>, events: mpsc::Sender<io::Result<Event>>) {
+    loop {
+        let event = match read_frame(&mut stream, MAX_EVENT_LEN, EVENT_TIME).await {
+            Ok(frame) => Event::decode(&frame).map_err(io::Error::other),
+            Err(error) => Err(error),
+        };
+        let failed = event.is_err();
+        if events.send(event).await.is_err() || failed {
+            return;
+        }
+    }
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl CopyState {
+    /// What a store's state means for its use.
+    pub(super) const fn of(state: ReplicaState) -> Self {
+        match state {
+            ReplicaState::Empty | ReplicaState::Copying => Self(Copy::Incomplete),
+            ReplicaState::Following(_) | ReplicaState::Own(_) => Self(Copy::Complete),
+        }
+    }
+}
