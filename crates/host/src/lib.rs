@@ -15,7 +15,7 @@ mod view;
 mod wipe;
 
 pub use client::{LinkError, UnitClient};
-pub use cluster::{AdditionRefused, DrainRefused, Ejection, Identity, RetryStats, placement};
+pub use cluster::{AdditionRefused, DrainRefused, Ejection, Identity, MAX_TRIES, RetryStats, placement};
 pub use endpoint::Endpoint;
 pub use error::{HostError, UnavailableUnit};
 pub use host::{Host, HostConfig, HostSnapshot, UnitAddress};

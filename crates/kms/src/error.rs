@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use keystore::StoreError;
 
-use crate::{InstanceId, KeyAction, KeyRef, KeyState, Mode, RandomFailed, UnitsError};
+use crate::{
+    InstanceId, KeyAction, KeyRef, KeyState, LedgerFailed, Mode, RandomFailed, UnitsError, VersionId,
+};
 
 /// Reason why an operation on keys was not carried out.
 ///
@@ -104,6 +106,32 @@ pub enum KmsError {
         /// The limit.
         limit: usize,
     },
+    /// The key version has encrypted as often as AES-GCM with random IVs permits.
+    #[error(
+        "version {version} of the key has been used for {limit} encryptions, the most that AES-GCM permits; rotate the key"
+    )]
+    InvocationsExhausted {
+        /// The latest version of the key.
+        version: VersionId,
+        /// Most invocations of a key version.
+        limit: u64,
+    },
+    /// The instance accepts no writes, or the store is a mirror, so that encryptions cannot be counted in it; and what is set
+    /// aside for that is used up.
+    #[error(
+        "encryptions cannot be counted here, because the instance accepts no writes or the store is a mirror, and the {most} \
+         that are set aside for that are used up for version {version} of the key; wrap, or rotate the key, where the \
+         instance accepts writes"
+    )]
+    SetAsideExhausted {
+        /// The latest version of the key.
+        version: VersionId,
+        /// Most invocations of a key version without a count in the store.
+        most: u64,
+    },
+    /// The ledger of invocations could not be written.
+    #[error("an encryption could not be counted")]
+    Ledger(#[from] LedgerFailed),
     /// The instance accepts no writes.
     #[error("the instance accepts no writes: it is {mode:?} in epoch {epoch}")]
     ReadOnly {
@@ -186,6 +214,9 @@ impl KmsError {
             | Self::CiphertextMalformed(_)
             | Self::CiphertextRejected
             | Self::LimitReached { .. }
+            | Self::InvocationsExhausted { .. }
+            | Self::SetAsideExhausted { .. }
+            | Self::Ledger(_)
             | Self::ReadOnly { .. }
             | Self::RotationInProgress { .. }
             | Self::RecordInvalid { .. } => false,

@@ -1,4 +1,4 @@
-//! The index of an instance: which records and aliases it has, and which value of each was written last.
+//! The index of an instance: which records, counts and aliases it has, and which value of each was written last.
 //!
 //! A store can return an older value than the one that was written last. A sealed value does not reveal that, because it
 //! was authentic once. The index therefore lists the authentication tag of each value: no other value that ever was at
@@ -15,7 +15,10 @@ use crate::{InstanceId, RecordError, layout};
 /// Number of buckets of an instance: 12 bits of what names a record.
 pub(crate) const BUCKETS: u16 = 1 << 12;
 
+/// Of a bucket that lists no counts, as earlier versions wrote it.
 const FORMAT: u8 = 1;
+/// Of a bucket that lists counts.
+const FORMAT_COUNTS: u8 = 2;
 const MAC_LEN: usize = 32;
 
 /// Authentication tag of a sealed value, its last 16 bytes.
@@ -34,6 +37,8 @@ enum ItemKind {
     Record,
     /// Alias; the id is the first half of the alias's MAC.
     Alias,
+    /// Counts of a key's versions; the id is the key's.
+    Counts,
 }
 
 impl Item {
@@ -42,6 +47,9 @@ impl Item {
         if let Some(id) = layout::record_of(place) {
             return Some(Self { kind: ItemKind::Record, id: id.0.into_bytes() });
         }
+        if let Some(id) = layout::counts_of(place) {
+            return Some(Self { kind: ItemKind::Counts, id: id.0.into_bytes() });
+        }
         layout::alias_of(place).map(|id| Self { kind: ItemKind::Alias, id })
     }
 
@@ -49,6 +57,11 @@ impl Item {
     pub(crate) fn bucket(&self) -> u16 {
         let [first, second, ..] = self.id;
         u16::from_be_bytes([first, second]) >> 4
+    }
+
+    /// Whether the item is the counts of a key's versions.
+    pub(crate) fn is_counts(&self) -> bool {
+        self.kind == ItemKind::Counts
     }
 
     /// The key's id, if the item is the record of a key.
@@ -126,7 +139,8 @@ impl Bucket {
     /// Format number ‖ body ‖ HMAC-SHA-256 over place and both.
     pub(crate) fn encode(&self, place: &Key, keys: &InstanceKeys) -> Vec<u8> {
         let stored = StoredBucket { sequence: self.sequence, entries: self.entries.clone() };
-        let mut value = [&[FORMAT][..], &encode(&stored)].concat();
+        let format = if self.lists_counts() { FORMAT_COUNTS } else { FORMAT };
+        let mut value = [&[format][..], &encode(&stored)].concat();
         let tag = keys.header_tag(place, &value);
         value.extend_from_slice(&tag);
         value
@@ -135,14 +149,18 @@ impl Bucket {
     pub(crate) fn decode(value: &[u8], place: &Key, keys: &InstanceKeys) -> Result<Self, RecordError> {
         let (body, tag) = value.split_last_chunk::<MAC_LEN>().ok_or(RecordError::Malformed)?;
         let (&format, fields) = body.split_first().ok_or(RecordError::Malformed)?;
-        if format != FORMAT {
-            return Err(RecordError::Format { found: format, expected: FORMAT });
+        if ![FORMAT, FORMAT_COUNTS].contains(&format) {
+            return Err(RecordError::Format { found: format, expected: FORMAT_COUNTS });
         }
         if !keys.header_is_authentic(place, body, tag) {
             return Err(RecordError::Forged);
         }
         let StoredBucket { sequence, entries } = decode(fields)?;
         Ok(Self { sequence, entries })
+    }
+
+    fn lists_counts(&self) -> bool {
+        self.entries.iter().any(|(item, _)| item.is_counts())
     }
 
     /// Checks the value that was read at the item's place.

@@ -7,6 +7,7 @@
 //! | `v1/i/<instance>/rot` | the journal of the rotation of the master key, authenticated |
 //! | `v1/i/<instance>/k/<key>` | the key's record, sealed |
 //! | `v1/i/<instance>/b/<key>/<version>` | the version's key blob, while the master key is being rotated under both master keys, and a standard key's material, sealed |
+//! | `v1/i/<instance>/c/<key>` | the [counts](crate::invocations) of the key's versions, sealed |
 //! | `v1/i/<instance>/a/<MAC of the alias>` | the key's id, sealed |
 //! | `v1/i/<instance>/x/<bucket>` | a part of the [index](crate::index), authenticated |
 //! | `v1/repl/pos` | in a mirror, its [position](crate::replica) in the store that it mirrors |
@@ -104,6 +105,17 @@ fn within_instance(name: &Key) -> Option<&[u8]> {
 
 pub(crate) fn blob(instance: InstanceId, id: KeyId, version: VersionId) -> Key {
     key(format!("v1/i/{instance}/b/{id}/{version}"))
+}
+
+/// The counts of a key's versions.
+pub(crate) fn counts(instance: InstanceId, id: KeyId) -> Key {
+    key(format!("v1/i/{instance}/c/{id}"))
+}
+
+/// The key whose counts have this name.
+pub(crate) fn counts_of(name: &Key) -> Option<KeyId> {
+    let id: &[u8; UUID_LEN] = within_instance(name)?.strip_prefix(b"/c/")?.try_into().ok()?;
+    uuid::Uuid::try_parse_ascii(id).ok().map(KeyId)
 }
 
 /// The record of the key to whose blob records this name belongs.

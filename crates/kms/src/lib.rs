@@ -8,6 +8,7 @@ mod field;
 mod header;
 mod id;
 mod index;
+mod invocations;
 mod join;
 mod key;
 mod layout;
@@ -30,6 +31,10 @@ pub use call::Call;
 pub use error::{CiphertextError, Field, FieldRule, KmsError, RecordError};
 pub use header::{InstanceError, InstanceHeader, MasterKeyProof, Mode, NextMasterKey};
 pub use id::{InstanceId, KeyId, KeyRef, VersionId};
+pub use invocations::{
+    INVOCATIONS_PER_COMMAND, InvocationCount, InvocationLedger, InvocationLimits, InvocationStats,
+    LedgerFailed, VolatileLedger,
+};
 pub use key::{
     Deletion, Key, KeyKind, KeyMetadata, KeyOrigin, KeyQuery, KeyState, KeyVersion, NewKey, Rewrapped,
     Rewrapping, SortBy, SortProperty, StateSet, Unwrapped, Wrapped,

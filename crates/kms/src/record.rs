@@ -104,7 +104,7 @@ impl BlobRecord {
     pub(crate) fn decode(sealed: Sealed, bytes: &[u8]) -> Result<Self, RecordError> {
         let (blobs, payload) = match sealed {
             Sealed::Blobs => decode(bytes).map(|SeveralBlobs { blobs, payload }| (blobs, payload))?,
-            Sealed::Blob | Sealed::Record => {
+            Sealed::Blob | Sealed::Record | Sealed::Counts => {
                 decode(bytes).map(|OneBlob { blob, payload }| (vec![blob], payload))?
             }
         };

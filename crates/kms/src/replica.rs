@@ -35,4 +35,4 @@ pub use mirror::{Applied, Lag, Replica, ReplicaOptions};
 pub use position::{ReplicaState, SourcePosition};
 pub use source::{Source, SourceOptions};
 
-pub(crate) use position::{POSITION_ROOM, is_copying};
+pub(crate) use position::{POSITION_ROOM, is_copying, is_following};

@@ -28,8 +28,10 @@ const FORMAT_OWN_RECORD: u8 = 3;
 const FORMAT_OWN_BLOB: u8 = 4;
 /// The same with more than one blob.
 const FORMAT_OWN_BLOBS: u8 = 5;
+/// The counts of a key's versions, under the key of the key.
+const FORMAT_OWN_COUNTS: u8 = 6;
 /// The newest format of records.
-pub(crate) const NEWEST: u8 = FORMAT_OWN_BLOBS;
+pub(crate) const NEWEST: u8 = FORMAT_OWN_COUNTS;
 /// Associated data of the sealed keys of names.
 const NAMES_LABEL: &[u8] = b"hsm-sim name keys v1";
 /// Associated data of the sealed previous secret.
@@ -103,6 +105,8 @@ pub(crate) enum Sealed {
     Blob,
     /// Key blobs under several master keys; takes the place of a [`Self::Blob`] and uses the same key.
     Blobs,
+    /// The counts of a key's versions, which are under the key of the key only.
+    Counts,
 }
 
 impl Sealed {
@@ -110,6 +114,7 @@ impl Sealed {
         match self {
             Self::Record | Self::Blob => FORMAT,
             Self::Blobs => FORMAT_BLOBS,
+            Self::Counts => FORMAT_OWN_COUNTS,
         }
     }
 
@@ -119,6 +124,7 @@ impl Sealed {
             Self::Record => FORMAT_OWN_RECORD,
             Self::Blob => FORMAT_OWN_BLOB,
             Self::Blobs => FORMAT_OWN_BLOBS,
+            Self::Counts => FORMAT_OWN_COUNTS,
         }
     }
 
@@ -133,7 +139,7 @@ impl Sealed {
     /// The associated data of the record at its place; it does not contain the number of the first format.
     fn aad(self, place: &Key) -> Vec<u8> {
         match self {
-            Self::Record | Self::Blob => place.0.to_vec(),
+            Self::Record | Self::Blob | Self::Counts => place.0.to_vec(),
             Self::Blobs => [&place.0[..], &[FORMAT_BLOBS]].concat(),
         }
     }
@@ -240,7 +246,7 @@ impl InstanceKeys {
 
     const fn cipher(&self, kind: Sealed) -> &Aes256Gcm {
         match kind {
-            Sealed::Record => &self.records,
+            Sealed::Record | Sealed::Counts => &self.records,
             Sealed::Blob | Sealed::Blobs => &self.blobs,
         }
     }
@@ -314,7 +320,7 @@ impl OwnKey {
 /// The secret under whose key a value is sealed; `None` for a value under a key of the instance.
 pub(crate) fn secret_of(sealed: &[u8]) -> Option<SecretId> {
     match sealed.split_first_chunk()? {
-        ([FORMAT_OWN_RECORD | FORMAT_OWN_BLOB | FORMAT_OWN_BLOBS], rest) => {
+        ([FORMAT_OWN_RECORD | FORMAT_OWN_BLOB | FORMAT_OWN_BLOBS | FORMAT_OWN_COUNTS], rest) => {
             rest.first_chunk().map(|id| SecretId(u64::from_be_bytes(*id)))
         }
         _ => None,

@@ -1,6 +1,7 @@
 //! The service, and what its operations share: reading, deciding, writing.
 
 mod convert;
+mod count;
 mod create;
 mod epoch;
 mod freshness;
@@ -32,14 +33,16 @@ use uuid::Uuid;
 
 use self::freshness::{IndexView, buckets_of};
 use crate::call::TimeBudget;
+use crate::invocations::Counters;
 use crate::record::{BlobRecord, Record, decode, encode};
 use crate::rng::random_array;
 use crate::seal::{Handover, InstanceKeys, OwnKey, Sealed};
 use crate::seen::Seen;
 use crate::{
-    Call, Clock, HighWaterMarks, InstanceHeader, InstanceId, KeyAction, KeyId, KeyMetadata, KeyRef, KeyState,
-    KmsError, Mode, OpenError, RandomFailed, RecordError, RotationProfile, SharedRng, StoreMeta, SystemClock,
-    Timers, Units, VersionId, VolatileMarks, layout,
+    Call, Clock, HighWaterMarks, InstanceHeader, InstanceId, InvocationLedger, InvocationLimits, KeyAction,
+    KeyId, KeyMetadata, KeyRef, KeyState, KmsError, Mode, OpenError, RandomFailed, RecordError,
+    RotationProfile, SharedRng, StoreMeta, SystemClock, Timers, Units, VersionId, VolatileLedger,
+    VolatileMarks, layout,
 };
 
 /// Attempts after concurrent writes; at each one, at least one other request has succeeded.
@@ -64,6 +67,10 @@ pub struct KmsOptions {
     pub rotation: RotationProfile,
     /// Where high-water marks are kept outside of the store.
     pub marks: Arc<dyn HighWaterMarks>,
+    /// How many AES-GCM invocations a key version may have.
+    pub invocations: InvocationLimits,
+    /// Where invocations are counted while the store accepts no writes.
+    pub ledger: Arc<dyn InvocationLedger>,
 }
 
 impl KmsOptions {
@@ -96,6 +103,19 @@ impl KmsOptions {
     pub fn with_marks(self, marks: Arc<dyn HighWaterMarks>) -> Self {
         Self { marks, ..self }
     }
+
+    /// Sets how many AES-GCM invocations a key version may have, and how they are leased.
+    #[must_use]
+    pub fn with_invocations(self, invocations: InvocationLimits) -> Self {
+        Self { invocations, ..self }
+    }
+
+    /// Sets where invocations are counted while the store accepts no writes. Without it they are counted as long as the
+    /// process lasts.
+    #[must_use]
+    pub fn with_ledger(self, ledger: Arc<dyn InvocationLedger>) -> Self {
+        Self { ledger, ..self }
+    }
 }
 
 impl Default for KmsOptions {
@@ -106,6 +126,8 @@ impl Default for KmsOptions {
             timers: Timers::STANDARD,
             rotation: RotationProfile::Online,
             marks: Arc::new(VolatileMarks::default()),
+            invocations: InvocationLimits::STANDARD,
+            ledger: Arc::new(VolatileLedger::default()),
         }
     }
 }
@@ -120,6 +142,7 @@ pub struct Kms<S, U> {
     meta: StoreMeta,
     instances: RwLock<BTreeMap<InstanceId, Arc<OpenInstance>>>,
     seen: RwLock<BTreeMap<InstanceId, Arc<Seen>>>,
+    counters: Counters,
 }
 
 /// An instance whose secret a unit has opened.
@@ -182,7 +205,15 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         deadline: Duration,
     ) -> Result<Self, OpenError> {
         let meta = StoreMeta::read_or_begin(&store, &mut options.rng.clone(), deadline).await?;
-        Ok(Self { store, units, options, meta, instances: RwLock::default(), seen: RwLock::default() })
+        Ok(Self {
+            store,
+            units,
+            options,
+            meta,
+            instances: RwLock::default(),
+            seen: RwLock::default(),
+            counters: Counters::default(),
+        })
     }
 
     /// The store's own record.

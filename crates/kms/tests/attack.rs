@@ -47,6 +47,38 @@ async fn attack_an_older_record_of_a_key_is_refused() {
     }
 }
 
+/// The count of a key version's encryptions is put back, so that more than AES-GCM permits could be made.
+#[tokio::test]
+async fn attack_a_count_is_not_put_back() {
+    let w = World::new().await;
+    let marks = Arc::new(VolatileMarks::default());
+    let wrap = async |kms: &Service, key: &KeyRef| kms.wrap(&w.call(), key, None, &NO_AAD).await;
+    let (key, other) = (w.root(None).await, w.root(None).await);
+    wrap(&*w.reopened_with(&marks).await, &key).await.unwrap();
+    let (count, bucket) = (raw::entries(&*w.store, &["/c/"]).await, raw::entries(&*w.store, &["/x/"]).await);
+    assert_eq!(count.len(), 1);
+    // A restart gives up the block, so that the next wrap needs another.
+    wrap(&*w.reopened_with(&marks).await, &key).await.unwrap();
+    let newest = raw::entries(&*w.store, &["/c/", "/x/"]).await;
+
+    raw::put_back(&*w.store, &count).await;
+    let kms = w.reopened_with(&marks).await;
+    assert_eq!(why(wrap(&kms, &key).await), RecordError::Older);
+    assert_eq!(why(kms.invocations(&w.call(), &key).await), RecordError::Older);
+    wrap(&kms, &other).await.unwrap();
+    raw::put_back(&*w.store, &newest).await;
+
+    raw::delete(&*w.store, &format!("/c/{key}")).await;
+    assert_eq!(why(wrap(&*w.reopened().await, &key).await), RecordError::Missing);
+    raw::put_back(&*w.store, &newest).await;
+    wrap(&*w.reopened().await, &key).await.unwrap();
+
+    // With the index that lists it.
+    raw::put_back(&*w.store, &count).await;
+    raw::put_back(&*w.store, &bucket).await;
+    assert_eq!(why(wrap(&*w.reopened_with(&marks).await, &key).await), RecordError::RolledBack);
+}
+
 #[tokio::test]
 async fn attack_a_purged_key_is_not_brought_back() {
     let w = World::new().await;

@@ -8,6 +8,7 @@ mod common;
 mod attack;
 mod earlier;
 mod erasure;
+mod invocations;
 mod keys;
 mod lifecycle;
 mod model;

@@ -6,7 +6,7 @@ use crate::node::{Node, NodeError, Parts, Shared, Store};
 use crate::ports::UnitDirectory;
 use crate::region::{PairSettings, Region};
 use host::SharedMemory;
-use kms::{Clock, RotationProfile};
+use kms::{Clock, InvocationLedger, RotationProfile};
 use server::ServeLimits;
 use server::auth::{Auth, AuthConfig, SigningKey};
 use server::rest::Instance;
@@ -32,6 +32,7 @@ pub struct NodeBuilder {
     name: Option<String>,
     memory: Option<SharedMemory>,
     pair: Option<PairSettings>,
+    ledger: Option<Arc<dyn InvocationLedger>>,
 }
 
 impl NodeBuilder {
@@ -53,6 +54,7 @@ impl NodeBuilder {
             name: None,
             memory: None,
             pair: None,
+            ledger: None,
         }
     }
 
@@ -98,6 +100,13 @@ impl NodeBuilder {
     #[must_use]
     pub fn pair(self, settings: PairSettings) -> Self {
         Self { pair: Some(settings), ..self }
+    }
+
+    /// Where AES-GCM invocations are counted while the store accepts no writes; all nodes over one store share it. Without it
+    /// they are counted as long as the node lasts.
+    #[must_use]
+    pub fn invocation_ledger(self, ledger: impl InvocationLedger) -> Self {
+        Self { ledger: Some(Arc::new(ledger)), ..self }
     }
 
     /// The node's name, unique among the nodes over one store. A node that is restarted under its name continues the
@@ -166,6 +175,7 @@ impl NodeBuilder {
             timing: self.timing,
             memory: self.memory,
             region,
+            ledger: self.ledger,
         })))
     }
 

@@ -14,8 +14,8 @@ use axum::Router;
 use host::{Host, LinkError, SharedMemory};
 use keystore::{AnyStore, GatedStore, WriteGate};
 use kms::{
-    Call, Clock, InstanceError, InstanceHeader, InstanceId, KeyQuery, KeyState, OpenError, RecordError,
-    RotationProfile, StateSet,
+    Call, Clock, InstanceError, InstanceHeader, InstanceId, InvocationLedger, KeyQuery, KeyState, OpenError,
+    RecordError, RotationProfile, StateSet,
 };
 use server::auth::Auth;
 use server::health::operator_router;
@@ -109,6 +109,7 @@ pub(crate) struct Parts {
     pub(crate) timing: JobTiming,
     pub(crate) memory: Option<SharedMemory>,
     pub(crate) region: Option<Arc<Region>>,
+    pub(crate) ledger: Option<Arc<dyn InvocationLedger>>,
 }
 
 impl Parts {

@@ -114,6 +114,9 @@ async fn key_service(parts: &Parts, store: WritableStore, host: Host) -> Result<
     if let Some(pin) = parts.store.pin() {
         options = options.with_marks(Arc::new(PinnedMarks(pin)));
     }
+    if let Some(ledger) = &parts.ledger {
+        options = options.with_ledger(Arc::clone(ledger));
+    }
     Kms::open(store, ServiceUnits::new(HostUnits::new(host)), options, PATIENCE).await
 }
 

@@ -22,6 +22,9 @@ impl HostUnits {
     }
 }
 
+// A command that encrypts is counted for every unit that it may be sent to.
+const _: () = assert!(host::MAX_TRIES as u64 <= kms::INVOCATIONS_PER_COMMAND);
+
 impl Units for HostUnits {
     async fn execute(&self, variants: &Variants<'_>, deadline: Duration) -> Result<UnitReply, UnitsError> {
         let (command, began) = (variants.first.command.name(), Instant::now());

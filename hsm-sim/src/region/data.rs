@@ -85,6 +85,7 @@ pub enum DataError {
 /// clock.json       how far the service's clock is ahead of real time
 /// keystore.redb    keys, sealed under the master key
 /// keystore.pin     identity and last revision of the keystore, high-water marks of its instances
+/// invocations      encryptions counted while the keystore accepts no writes
 /// audit.jsonl      administrative requests to crypto units, and their results
 /// ceremony/        signature keys and key parts of the development ceremony, in the clear
 /// factory/         the simulated manufacturer; root.der is the root of its module certificates
@@ -151,6 +152,12 @@ impl DataDir {
     #[must_use]
     pub fn units_seen_file(&self) -> PathBuf {
         self.path.join("units-seen.json")
+    }
+
+    /// Path of `invocations`, the encryptions that are counted while the keystore accepts no writes.
+    #[must_use]
+    pub fn invocations_file(&self) -> PathBuf {
+        self.path.join("invocations")
     }
 
     /// Path of `ceremony/`, the keys of the development ceremony.

@@ -17,7 +17,7 @@ use crate::unit::Factory;
 use axum::Router;
 use keystore::{Accepted, StoreOpenError, StorePin};
 use kms::{RecordError, RotationProfile};
-use node::{AuditLog, Node, NodeError, StoreConfig};
+use node::{AuditLog, FileLedger, Node, NodeError, StoreConfig};
 use server::auth::SharedToken;
 use server::{Port, ServeLimits};
 use std::io;
@@ -280,8 +280,11 @@ impl Started {
         }
         let memory = FileUnitMemory::open(data.units_seen_file())
             .map_err(|source| UpError::UnitsSeen { path: data.units_seen_file(), source })?;
+        let at = data.invocations_file();
+        let ledger = FileLedger::open(&at).map_err(|source| DataError::Unusable { path: at, source })?;
         let builder = builder
             .auth(auth)
+            .invocation_ledger(ledger)
             .audit_log(audit)
             .rotation_profile(options.rotation)
             .unit_memory(Arc::new(memory));

@@ -126,6 +126,12 @@ impl Stored {
     }
 }
 
+/// Whether the record of a position says that its store follows another one, so that only a replica writes to it. A damaged
+/// one does.
+pub(crate) fn is_following(value: &[u8]) -> bool {
+    !matches!(Stored::decode(value), Ok(Stored::Own { .. }))
+}
+
 /// Whether the record of a position says that its mirror is being copied. A damaged one does.
 pub(crate) fn is_copying(value: &[u8]) -> bool {
     matches!(Stored::decode(value), Ok(Stored::Copying) | Err(_))

@@ -8,6 +8,7 @@ use keystore::{
     Bytes, Cond, Entry, Freshness, Key as StoreKey, Keystore, MAX_PAGE_ENTRIES, Page, Revision, Txn, Write,
 };
 
+use super::count::open_counts;
 use super::{CommitOutcome, Kms, OpenInstance, invalid};
 use crate::call::TimeBudget;
 use crate::header::Generation;
@@ -125,6 +126,11 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     ) -> Result<(), KmsError> {
         let Err(why) = bucket.check(item, entry.map(|entry| &entry.value)) else { return Ok(()) };
         match entry {
+            Some(entry) if item.is_counts() => {
+                if let Some(own) = self.own_key_of(budget, open, entry).await? {
+                    open_counts(&own, Some(entry))?;
+                }
+            }
             Some(entry) if secret_of(&entry.value).is_some() => {
                 self.open_record(budget, open, entry).await?;
             }

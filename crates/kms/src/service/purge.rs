@@ -156,7 +156,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         Ok(())
     }
 
-    /// Reads the buckets that list the record and the aliases of a key. Returns false if the key has changed meanwhile.
+    /// Reads the buckets that list the record, the counts and the aliases of a key. Returns false if the key has changed meanwhile.
     async fn read_index(
         &self,
         call: &Call<'_>,
@@ -177,14 +177,15 @@ fn deletions(call: &Call<'_>, loaded: &LoadedKey, versions: &[Version]) -> impl 
     names.into_iter().map(Write::Delete)
 }
 
-/// The places of the record and the aliases.
+/// The places of the record, the counts and the aliases.
 fn indexed_places(call: &Call<'_>, loaded: &LoadedKey) -> Vec<keystore::Key> {
     let aliases = loaded.record.aliases.iter();
     let aliases = aliases.map(|alias| layout::alias(call.instance, &loaded.instance.keys.alias_mac(alias)));
-    std::iter::once(layout::record(call.instance, loaded.id)).chain(aliases).collect()
+    let own = [layout::record(call.instance, loaded.id), layout::counts(call.instance, loaded.id)];
+    own.into_iter().chain(aliases).collect()
 }
 
-/// The record and the aliases.
+/// The record, the counts and the aliases.
 fn whole(call: &Call<'_>, loaded: &LoadedKey) -> impl Iterator<Item = Write> {
     indexed_places(call, loaded).into_iter().map(Write::Delete)
 }

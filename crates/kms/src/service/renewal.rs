@@ -7,6 +7,7 @@
 use keystore::{Cond, Entry, Key as StoreKey, Keystore, Write};
 use unit_api::VerificationPattern;
 
+use super::count::open_counts;
 use super::master_key::{Batch, Rotating, drop_forms};
 use super::{Kms, OpenInstance, invalid};
 use crate::call::TimeBudget;
@@ -98,6 +99,11 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             return Ok(Some(Write::Put { key: place, value, lease: None }));
         }
         match Item::of(&place) {
+            Some(item) if item.is_counts() => {
+                let Some(own) = self.own_key_of(budget, open, entry).await? else { return Ok(None) };
+                let counts = open_counts(&own, Some(entry))?;
+                self.put_own(&own, Sealed::Counts, place, &encode(&counts)).map(Some)
+            }
             Some(item) if item.record_id().is_some() => {
                 let opened = self.open_record(budget, open, entry).await?;
                 let Some((record, own)) = opened else { return Ok(None) };

@@ -1,6 +1,7 @@
 //! Wrap, unwrap, rewrap.
 
 use keystore::Keystore;
+use tracing::debug;
 use zeroize::Zeroizing;
 
 use super::{Kms, LoadedKey};
@@ -99,7 +100,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let rewrapped = if version == loaded.record.latest().id() {
             None
         } else {
-            Some(self.wrap_under_latest(call, budget, &loaded, &plaintext, aad).await?)
+            self.rewrapped(call, budget, &loaded, &plaintext, aad).await?
         };
         Ok(Unwrapped { plaintext: Plaintext::new(plaintext), version, rewrapped })
     }
@@ -134,6 +135,29 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         Ok(Rewrapped { version: opened.version, new })
     }
 
+    /// A new ciphertext for an unwrap by an older version; none if it could not be counted. What was wrapped can be
+    /// unwrapped as long as there is a unit.
+    async fn rewrapped(
+        &self,
+        call: &Call<'_>,
+        budget: TimeBudget,
+        loaded: &LoadedKey,
+        plaintext: &[u8],
+        aad: &[u8],
+    ) -> Result<Option<Rewrapping>, KmsError> {
+        match self.wrap_under_latest(call, budget, loaded, plaintext, aad).await {
+            Ok(new) => Ok(Some(new)),
+            Err(error @ (KmsError::Units(_) | KmsError::RecordInvalid { .. } | KmsError::KeyNotFound(_))) => {
+                Err(error)
+            }
+            Err(error) => {
+                debug!(instance = %call.instance, key = %loaded.id, error = %error,
+                    "unwrapped without a new ciphertext");
+                Ok(None)
+            }
+        }
+    }
+
     async fn wrap_under_latest(
         &self,
         call: &Call<'_>,
@@ -144,6 +168,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     ) -> Result<Rewrapping, KmsError> {
         let version = loaded.record.latest().id();
         let blob = self.blob(call, budget, loaded, version).await?;
+        self.count_command(call, budget, loaded, version).await?;
         let encrypted =
             ask::encrypt(&self.units, loaded.instance.header.serving(&blob.blobs), aad, plaintext, budget)
                 .await?;

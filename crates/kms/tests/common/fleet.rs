@@ -369,6 +369,13 @@ impl Region {
         open(&self.store, &self.fleet, rotation).await
     }
 
+    /// Another service over the same store and units, with these limits.
+    pub(crate) async fn service_within(&self, limits: kms::InvocationLimits) -> Arc<FleetService> {
+        let options = KmsOptions::default().with_timers(Timers::UNGUARDED).with_invocations(limits);
+        let (store, fleet) = (Arc::clone(&self.store), Arc::clone(&self.fleet));
+        Arc::new(Kms::open(store, fleet, options, PATIENCE).await.unwrap())
+    }
+
     pub(crate) fn call(&self, instance: InstanceId) -> Call<'static> {
         Call { instance, caller: ALICE, deadline: PATIENCE }
     }

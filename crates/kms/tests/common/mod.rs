@@ -36,12 +36,18 @@ pub(crate) struct FakeUnit {
     registers: Mutex<Registers>,
     fault: Mutex<Option<UnitsError>>,
     served: AtomicUsize,
+    encrypted: AtomicUsize,
 }
 
 impl FakeUnit {
     pub(crate) fn new(master: [u8; 32]) -> Self {
         let registers = Registers { current: Some(master), new: None };
-        Self { registers: Mutex::new(registers), fault: Mutex::default(), served: AtomicUsize::new(0) }
+        Self {
+            registers: Mutex::new(registers),
+            fault: Mutex::default(),
+            served: AtomicUsize::new(0),
+            encrypted: AtomicUsize::new(0),
+        }
     }
 
     /// Verification pattern of Current.
@@ -57,6 +63,11 @@ impl FakeUnit {
     /// Number of commands served so far.
     pub(crate) fn served(&self) -> usize {
         self.served.load(Ordering::Relaxed)
+    }
+
+    /// Number of AES-GCM encryptions so far.
+    pub(crate) fn encrypted(&self) -> usize {
+        self.encrypted.load(Ordering::Relaxed)
     }
 
     fn current(&self) -> Result<[u8; 32], UnitError> {
@@ -93,6 +104,7 @@ impl FakeUnit {
             Command::Reencipher { blob } => body(Response::Blob(&self.reencipher(blob)?)),
             Command::Encrypt { key, aad, plaintext } => {
                 let key = self.open(key, KeyUses::ENCRYPT)?;
+                self.encrypted.fetch_add(1, Ordering::Relaxed);
                 let iv: [u8; 12] = random(12).try_into().unwrap();
                 let mut ciphertext = plaintext.to_vec();
                 with_cipher(&key, |cipher| cipher.seal_in_place(&iv, aad, &mut ciphertext));
@@ -251,6 +263,12 @@ impl World {
     /// Another service over the same store and units, as after a restart.
     pub(crate) async fn reopened(&self) -> Arc<Service> {
         open(&self.store, &self.unit, &self.clock, Timers::STANDARD).await
+    }
+
+    /// As [`Self::reopened`], with other options.
+    pub(crate) async fn reopened_as(&self, options: KmsOptions) -> Arc<Service> {
+        let options = options.with_clock(self.clock.clone());
+        Arc::new(Kms::open(self.store.clone(), self.unit.clone(), options, PATIENCE).await.unwrap())
     }
 
     /// As [`Self::reopened`], with high-water marks that outlive a service.

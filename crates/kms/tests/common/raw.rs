@@ -132,6 +132,7 @@ pub(crate) async fn make_earlier<S: Keystore>(store: &S, instance: InstanceId, s
     let place = InstanceHeader::key(instance);
     let header = entries(store, &[std::str::from_utf8(&place.0).unwrap()]).await.remove(0).1;
     delete(store, &format!("{instance}/x/")).await;
+    delete(store, &format!("{instance}/c/")).await;
     let keys = Keys::of(secret);
     let mut earlier = vec![(place.clone(), earlier_header(&place, &header, secret).into())];
     for (place, value) in entries(store, &[&format!("{instance}/k/"), &format!("{instance}/b/")]).await {

@@ -5,6 +5,7 @@ use crate::node::Shared;
 use crate::region::RegionFigures;
 use host::{Host, RetryStats, UnitView};
 use keystore::{CommitStats, FLUSH_BOUNDS};
+use kms::InvocationStats;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -54,6 +55,9 @@ impl Collector for NodeCollector {
         }
         if let Some(region) = &node.parts.region {
             pair(&region.figures(), &mut encoder)?;
+        }
+        if let Ok(kms) = node.kms() {
+            invocations(kms.invocation_stats(), &mut encoder)?;
         }
         if let Some(stats) = node.parts.store.commit_stats() {
             commits(&stats, &mut encoder)?;
@@ -158,6 +162,16 @@ fn retries(stats: &RetryStats, encoder: &mut DescriptorEncoder<'_>) -> Result<()
         gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
     }
     Ok(())
+}
+
+fn invocations(stats: InvocationStats, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let versions = ConstGauge::new(i64::try_from(stats.versions_to_rotate).unwrap_or(i64::MAX));
+    let help = "Key versions in use that have used half of their AES-GCM invocations";
+    let name = "key_versions_to_rotate";
+    versions.encode(encoder.encode_descriptor(name, help, None, versions.metric_type())?)?;
+    let refused = ConstCounter::new(stats.refused);
+    let help = "Wraps refused because the key version has no AES-GCM invocations left";
+    refused.encode(encoder.encode_descriptor("wraps_over_limit", help, None, refused.metric_type())?)
 }
 
 /// Name, help text and value of a metric of units.

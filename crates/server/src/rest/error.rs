@@ -158,6 +158,9 @@ impl Failure {
                 return Self::new(doing, Code::UnprocessableCiphertext, message);
             }
             KmsError::LimitReached { .. } => Code::LimitReached,
+            // Until the key is rotated, no retry succeeds.
+            KmsError::InvocationsExhausted { .. } => Code::KeyActionInvalidState,
+            KmsError::SetAsideExhausted { .. } => Code::ReadOnly,
             KmsError::ReadOnly { .. } => Code::ReadOnly,
             // Not 503: a rotation may take days, and a retry after a second would be refused again.
             KmsError::RotationInProgress { .. } => Code::Conflict,
@@ -166,7 +169,7 @@ impl Failure {
             KmsError::Units(units) => return Self::units(doing, units, error),
             KmsError::Store(store) => return Self::store(doing, store, error),
             KmsError::RecordInvalid { .. } => Code::IncompleteMetadata,
-            KmsError::Random(_) => Code::Internal,
+            KmsError::Random(_) | KmsError::Ledger(_) => Code::Internal,
         };
         Self::new(doing, code, sentence(error))
     }
