@@ -5,6 +5,7 @@ use crate::jobs::JobTiming;
 use crate::node::{Node, NodeError, Parts, Shared, Store};
 use crate::ports::UnitDirectory;
 use crate::region::{PairSettings, Region};
+use crate::unit_audit::UnitAudit;
 use host::SharedMemory;
 use kms::{Clock, InvocationLedger, RotationProfile};
 use server::ServeLimits;
@@ -33,6 +34,7 @@ pub struct NodeBuilder {
     memory: Option<SharedMemory>,
     pair: Option<PairSettings>,
     ledger: Option<Arc<dyn InvocationLedger>>,
+    unit_audit: Option<UnitAudit>,
 }
 
 impl NodeBuilder {
@@ -55,6 +57,7 @@ impl NodeBuilder {
             memory: None,
             pair: None,
             ledger: None,
+            unit_audit: None,
         }
     }
 
@@ -81,6 +84,12 @@ impl NodeBuilder {
     #[must_use]
     pub fn audit_log(self, audit: AuditLog) -> Self {
         Self { audit: Some(audit), ..self }
+    }
+
+    /// Where audit records of the crypto units are kept, which units overwrite. Without it they are not fetched.
+    #[must_use]
+    pub fn unit_audit(self, unit_audit: UnitAudit) -> Self {
+        Self { unit_audit: Some(unit_audit), ..self }
     }
 
     /// What keys can be used for while the master key is being rotated; everything by default.
@@ -176,6 +185,7 @@ impl NodeBuilder {
             memory: self.memory,
             region,
             ledger: self.ledger,
+            unit_audit: self.unit_audit,
         })))
     }
 

@@ -23,6 +23,7 @@ impl OperatorSource for NodeHealth {
             check("instances", node.waiting_for().map_or(Ok(()), Err)),
             check("units", node.host().map_or(Ok(()), |host| units(&host.units()))),
             check("audit-log", node.parts.audit.as_ref().map_or(Ok(()), |audit| audit.check())),
+            check("unit-audit", unit_audit(node)),
             check("jobs", node.opened().map_or(Ok(()), |open| open.check_jobs())),
         ]
     }
@@ -39,6 +40,11 @@ pub(crate) fn readiness(node: &Shared) -> Result<(), String> {
         None => Err(node.waiting_for().unwrap_or_default()),
         Some(host) => units(&host.units()),
     }
+}
+
+fn unit_audit(node: &Shared) -> Result<(), String> {
+    let audit = node.parts.unit_audit.as_ref();
+    audit.map_or(Ok(()), |audit| audit.check(&node.parts.directory.units()))
 }
 
 fn keystore(node: &Shared) -> Result<(), String> {

@@ -5,10 +5,12 @@ mod follower;
 mod membership;
 mod rotation;
 mod sweeper;
+mod unit_audit;
 
 use crate::metrics::JobMetrics;
 use crate::node::WritableStore;
 use crate::ports::UnitDirectory;
+use crate::unit_audit::UnitAudit;
 use host::Host;
 use kms::InstanceId;
 use server::KeyService;
@@ -30,16 +32,19 @@ pub struct JobTiming {
     pub lease: Duration,
     /// Pause between two removals of lapsed keys.
     pub sweep_pause: Duration,
+    /// Pause between two fetches of the crypto units' audit records.
+    pub audit_pause: Duration,
     /// Pause before something that failed, or a claim that another node holds, is tried again.
     pub retry_pause: Duration,
 }
 
-/// 10 s for the lease, a sweep every minute, retries after 500 ms.
+/// 10 s for the lease, a sweep every minute, audit records every 30 s, retries after 500 ms.
 impl Default for JobTiming {
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(10),
             sweep_pause: Duration::from_secs(60),
+            audit_pause: Duration::from_secs(30),
             retry_pause: Duration::from_millis(500),
         }
     }
@@ -58,6 +63,7 @@ pub(crate) struct JobContext {
     /// The instance whose header has the units' master-key proofs.
     pub(crate) proven_by: InstanceId,
     pub(crate) timing: JobTiming,
+    pub(crate) unit_audit: Option<UnitAudit>,
     pub(crate) metrics: JobMetrics,
     /// Notified when a rotation may have batches to process.
     pub(crate) rotation_wake: Arc<Notify>,
@@ -84,6 +90,9 @@ impl Jobs {
             claiming.spawn(rotation::run(context.clone(), stopped)),
         ];
         handles.push(following.spawn(membership::run(context.clone())));
+        if let Some(audit) = context.unit_audit.clone() {
+            handles.push(following.spawn(unit_audit::run(context.clone(), audit)));
+        }
         for instance in context.instances.iter().copied() {
             handles.push(following.spawn(follower::run(context.clone(), instance)));
         }

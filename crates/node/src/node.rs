@@ -10,6 +10,7 @@ use crate::metrics::Metrics;
 use crate::opening::{Open, open};
 use crate::ports::UnitDirectory;
 use crate::region::{PairError, Region, RegionHandle};
+use crate::unit_audit::UnitAudit;
 use axum::Router;
 use host::{Host, LinkError, SharedMemory};
 use keystore::{AnyStore, GatedStore, WriteGate};
@@ -110,6 +111,7 @@ pub(crate) struct Parts {
     pub(crate) memory: Option<SharedMemory>,
     pub(crate) region: Option<Arc<Region>>,
     pub(crate) ledger: Option<Arc<dyn InvocationLedger>>,
+    pub(crate) unit_audit: Option<UnitAudit>,
 }
 
 impl Parts {

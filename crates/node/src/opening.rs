@@ -101,6 +101,7 @@ pub(crate) async fn open(
         instances: parts.instances.iter().map(|instance| instance.id).collect(),
         proven_by,
         timing: parts.timing,
+        unit_audit: parts.unit_audit.clone(),
         metrics: metrics.clone(),
         rotation_wake: Arc::default(),
     };

@@ -12,10 +12,13 @@ use server::tke::{
     RemovalFailure, RemovalObstacles, RemovalOutcome, RotationAction, RotationFailure, RotationReport,
     UnitLifecycle,
 };
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::info;
 use unit_api::Condition;
+use unit_api::admin::{AdminCommand, AdminRequest};
+use wire::tke::KeptAudit;
 
 /// How long a unit may take to report its status for a listing.
 const STATUS_PATIENCE: Duration = Duration::from_secs(2);
@@ -48,11 +51,21 @@ impl Administration for NodeAdministration {
         let Some(unit) = unit.filter(|unit| unit.administered() == *request.unit) else {
             return Err(ForwardError::Removed);
         };
+        if let Some(audit) = parts.unit_audit.as_ref().filter(|_| !is_query(request.der)) {
+            audit.before_command(&unit).await;
+        }
         let response = administer(&unit.endpoint, request.der).await;
         if let (Some(audit), Some(instance)) = (&parts.audit, parts.instances.first()) {
             audit.record(ForwardedCommand { request, instance }, &response).await;
         }
         response
+    }
+
+    async fn kept_audit(&self, unit: &AdministeredUnit, first: u64) -> io::Result<Option<KeptAudit>> {
+        match &self.0.parts.unit_audit {
+            Some(audit) => audit.kept(unit, first).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn keystore(&self) -> Result<KeystoreReport, InstanceError> {
@@ -127,4 +140,11 @@ fn keyed(queried: &QueriedUnit) -> Option<String> {
             Condition::Operational => Some("is not in imprint mode".to_owned()),
         },
     }
+}
+
+/// Whether a request only queries, so that the unit records nothing.
+fn is_query(der: &[u8]) -> bool {
+    let block = AdminRequest::decode(der).and_then(|request| request.decode_block());
+    let command = block.ok().and_then(|block| AdminCommand::from_id(block.command));
+    command.is_some_and(AdminCommand::is_query)
 }

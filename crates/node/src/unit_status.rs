@@ -39,7 +39,8 @@ pub async fn query_units(units: impl IntoIterator<Item = UnitEntry>, patience: D
     queried
 }
 
-async fn query(endpoint: Endpoint, patience: Duration) -> Result<UnitStatus, String> {
+/// Asks a unit for its status; an error is a message for people.
+pub(crate) async fn query(endpoint: Endpoint, patience: Duration) -> Result<UnitStatus, String> {
     let asked = async {
         let unit = UnitClient::connect(endpoint).await?;
         unit.call(&Envelope::plain(Command::Status), patience).await

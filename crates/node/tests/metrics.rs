@@ -59,6 +59,12 @@ async fn the_table_of_metrics_is_complete_and_right() {
     })
     .await;
     rotate(&region, &node).await;
+    crate::common::wait_until("audit records are fetched", async || {
+        let fetched =
+            |(name, value): (&String, &f64)| name.starts_with("hsm_unit_audit_records") && *value > 0.0;
+        node.metrics().await.iter().filter(|sample| fetched(*sample)).count() == 2
+    })
+    .await;
     let text = node.operator("/metrics").await.text;
     let mut expected = documented();
     // Of a region in a pair.
@@ -75,6 +81,7 @@ async fn the_table_of_metrics_is_complete_and_right() {
         Some(1.0)
     );
     assert_eq!(of("hsm_unit_state{unit=\"1\""), Some(1.0), "{text}");
+    assert_eq!((of("hsm_unit_audit_missed"), of("hsm_unit_audit_breaks")), (Some(0.0), Some(0.0)), "{text}");
     assert!(of("hsm_keystore_commits_total").unwrap() >= 3.0, "{text}");
     assert!(of("hsm_keystore_flush_seconds_count").unwrap() >= 3.0, "{text}");
 }

@@ -5,6 +5,7 @@
 //!
 //! Checks are made in this order: token (401), role (403), instance (404, or 403 if the caller is not for it), unit (404), length (413), body (400).
 
+mod audit;
 mod error;
 mod forward;
 mod keystore;
@@ -33,7 +34,7 @@ use kms::InstanceId;
 use std::collections::HashMap;
 use std::sync::Arc;
 use uuid::Uuid;
-use wire::tke::{INSTANCE_ROUTE, KEYSTORE_ROUTE, ROTATION_ROUTE, UNIT_ROUTE, UNITS_ROUTE};
+use wire::tke::{AUDIT_ROUTE, INSTANCE_ROUTE, KEYSTORE_ROUTE, ROTATION_ROUTE, UNIT_ROUTE, UNITS_ROUTE};
 
 /// State of the endpoints.
 struct TkeState<A> {
@@ -47,6 +48,7 @@ pub fn router<A: Administration>(node: Arc<A>, auth: Arc<Auth>) -> Router {
         .route(INSTANCE_ROUTE, delete(removal::remove::<A>))
         .route(UNITS_ROUTE, get(units::list::<A>))
         .route(UNIT_ROUTE, post(forward::forward::<A>))
+        .route(AUDIT_ROUTE, get(audit::show::<A>))
         .route(KEYSTORE_ROUTE, get(keystore::show::<A>))
         .route(ROTATION_ROUTE, get(rotation::show::<A>).post(rotation::act::<A>))
         .with_state(Arc::new(TkeState { node, auth }));

@@ -18,9 +18,9 @@ use tke::service::is_loopback_host;
 use tke::unit::{PortError, UnitPort};
 use uuid::Uuid;
 use wire::tke::{
-    Der, ForwardRequest, ForwardResponse, KeystoreStatus, RemovalOptions, RemovalRefusal, RemovalResponse,
-    RotationAction, RotationStatus, UnitList, instance_path, keystore_path, rotation_path, unit_path,
-    units_path,
+    Der, ForwardRequest, ForwardResponse, KeptAudit, KeystoreStatus, RemovalOptions, RemovalRefusal,
+    RemovalResponse, RotationAction, RotationStatus, UnitList, audit_path, instance_path, keystore_path,
+    rotation_path, unit_path, units_path,
 };
 use zeroize::Zeroizing;
 
@@ -122,6 +122,20 @@ impl ServiceClient {
 
     pub(crate) async fn rotation(&self) -> Result<RotationStatus, ClientError> {
         self.get(&rotation_path(self.instance)).await
+    }
+
+    /// Audit records of a unit that the service has kept, from this one; `None` if it keeps none.
+    pub(crate) async fn kept_audit(
+        &self,
+        hsm_id: Uuid,
+        first: u64,
+    ) -> Result<Option<KeptAudit>, ClientError> {
+        let (status, body) = self.send(Method::GET, &audit_path(self.instance, hsm_id, first), None).await?;
+        match status {
+            200 => parse(&body).map(Some),
+            404 | 405 => Ok(None),
+            _ => Err(refused(status, &body)),
+        }
     }
 
     /// Removes the instance.

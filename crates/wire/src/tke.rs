@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `GET /v1/tke/{instance}/hsms` | – | [`UnitList`] |
 //! | `POST /v1/tke/{instance}/hsms/{hsm_id}` | [`ForwardRequest`] | [`ForwardResponse`] |
+//! | `GET /v1/tke/{instance}/hsms/{hsm_id}/audit` | – | [`KeptAudit`] |
 //! | `GET /v1/tke/{instance}/keystore` | – | [`KeystoreStatus`] |
 //! | `GET /v1/tke/{instance}/rotation` | – | [`RotationStatus`] |
 //! | `POST /v1/tke/{instance}/rotation` | [`RotationAction`] | [`RotationStatus`] |
@@ -14,6 +15,7 @@
 //!
 //! Field order is part of the format: the structures declare fields in the order in which they are written.
 
+mod audit;
 mod bytes;
 mod failure;
 mod forward;
@@ -24,6 +26,7 @@ mod route;
 mod units;
 mod words;
 
+pub use audit::{AUDIT_RECORD_LEN, AuditLine, AuditOptions, KeptAudit, MAX_AUDIT_LINES};
 pub use bytes::{Der, HexBytes, Pattern};
 pub use failure::{Failure, Outcome};
 pub use forward::{ForwardRequest, ForwardResponse};
@@ -31,7 +34,7 @@ pub use keystore::{InstanceState, KeystoreStatus};
 pub use removal::{KeyedUnit, RemovalOptions, RemovalRefusal, RemovalResponse};
 pub use rotation::{RotationAction, RotationPhase, RotationStatus, RotationStep};
 pub use route::{
-    INSTANCE_ROUTE, KEYSTORE_ROUTE, ROTATION_ROUTE, UNIT_ROUTE, UNITS_ROUTE, instance_path, keystore_path,
-    rotation_path, unit_path, units_path,
+    AUDIT_ROUTE, INSTANCE_ROUTE, KEYSTORE_ROUTE, ROTATION_ROUTE, UNIT_ROUTE, UNITS_ROUTE, audit_path,
+    instance_path, keystore_path, rotation_path, unit_path, units_path,
 };
 pub use units::{ListedUnit, UnitLifecycle, UnitList};

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::Path;
 use uuid::Uuid;
 use wire::tke::{
-    Der, Failure, ForwardRequest, ForwardResponse, InstanceState, KeystoreStatus, Outcome, RemovalOptions,
-    RemovalRefusal, RemovalResponse, RotationAction, RotationPhase, RotationStatus, RotationStep,
-    UnitLifecycle, UnitList, unit_path,
+    AuditLine, Der, Failure, ForwardRequest, ForwardResponse, InstanceState, KeptAudit, KeystoreStatus,
+    Outcome, RemovalOptions, RemovalRefusal, RemovalResponse, RotationAction, RotationPhase, RotationStatus,
+    RotationStep, UnitLifecycle, UnitList, audit_path, unit_path,
 };
 
 fn sample(name: &str) -> String {
@@ -54,6 +54,24 @@ fn wire_tke_forward() {
     ] {
         assert!(serde_json::from_str::<ForwardRequest>(refused).is_err(), "{refused}");
     }
+}
+
+#[test]
+fn wire_tke_audit() {
+    let kept: KeptAudit = round_trip(sample("audit.json").trim_end());
+    let [AuditLine::Gap { first: 1, last: 2, .. }, AuditLine::Record { sequence: 3, record, .. }] =
+        kept.lines.as_slice()
+    else {
+        unreachable!("{kept:?}")
+    };
+    assert_eq!((record.as_bytes(), kept.breaks), (&[3; 178], 1));
+    let broken = format!(r#"{{"kind":"break","first":4,"hash":"{}"}}"#, "00".repeat(32));
+    assert!(matches!(round_trip(&broken), AuditLine::Break { first: 4, .. }));
+    for refused in [r#"{"kind":"gap","first":1,"last":2,"hash":"00"}"#, r#"{"kind":"other"}"#, "{}"] {
+        assert!(serde_json::from_str::<AuditLine>(refused).is_err(), "{refused}");
+    }
+    let unit = Uuid::from_u128(2);
+    assert!(audit_path(Uuid::from_u128(1), unit, 7).ends_with(&format!("/hsms/{unit}/audit?first=7")));
 }
 
 #[test]

@@ -87,6 +87,7 @@ pub enum DataError {
 /// keystore.pin     identity and last revision of the keystore, high-water marks of its instances
 /// invocations      encryptions counted while the keystore accepts no writes
 /// audit.jsonl      administrative requests to crypto units, and their results
+/// unit-audit/      audit records of crypto units, a file for each
 /// ceremony/        signature keys and key parts of the development ceremony, in the clear
 /// factory/         the simulated manufacturer; root.der is the root of its module certificates
 /// units/…/         state of one unit, and its SoftHSM token if any; named N (operational), recovery-N, failover-N
@@ -176,6 +177,12 @@ impl DataDir {
     #[must_use]
     pub fn audit_file(&self) -> PathBuf {
         self.path.join("audit.jsonl")
+    }
+
+    /// Path of `unit-audit/`, the audit records that were fetched from the units.
+    #[must_use]
+    pub fn unit_audit_dir(&self) -> PathBuf {
+        self.path.join("unit-audit")
     }
 
     /// Path of a unit's folder below `units/`.

@@ -17,7 +17,7 @@ use crate::unit::Factory;
 use axum::Router;
 use keystore::{Accepted, StoreOpenError, StorePin};
 use kms::{RecordError, RotationProfile};
-use node::{AuditLog, FileLedger, Node, NodeError, StoreConfig};
+use node::{AuditLog, FileLedger, Node, NodeError, StoreConfig, UnitAudit};
 use server::auth::SharedToken;
 use server::{Port, ServeLimits};
 use std::io;
@@ -282,8 +282,11 @@ impl Started {
             .map_err(|source| UpError::UnitsSeen { path: data.units_seen_file(), source })?;
         let at = data.invocations_file();
         let ledger = FileLedger::open(&at).map_err(|source| DataError::Unusable { path: at, source })?;
+        let at = data.unit_audit_dir();
+        let unit_audit = UnitAudit::open(&at).map_err(|source| DataError::Unusable { path: at, source })?;
         let builder = builder
             .auth(auth)
+            .unit_audit(unit_audit)
             .invocation_ledger(ledger)
             .audit_log(audit)
             .rotation_profile(options.rotation)

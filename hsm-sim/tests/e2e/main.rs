@@ -31,3 +31,4 @@ mod tke_secrets;
 mod tke_service;
 mod tke_signing_service;
 mod token_probe;
+mod unit_audit;

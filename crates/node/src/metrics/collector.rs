@@ -2,7 +2,9 @@
 
 use super::WeakNode;
 use crate::node::Shared;
+use crate::ports::UnitEntry;
 use crate::region::RegionFigures;
+use crate::unit_audit::{AuditCounts, UnitAudit};
 use host::{Host, RetryStats, UnitView};
 use keystore::{CommitStats, FLUSH_BOUNDS};
 use kms::InvocationStats;
@@ -55,6 +57,9 @@ impl Collector for NodeCollector {
         }
         if let Some(region) = &node.parts.region {
             pair(&region.figures(), &mut encoder)?;
+        }
+        if let Some(audit) = &node.parts.unit_audit {
+            unit_audit(audit, &node.parts.directory.units(), &mut encoder)?;
         }
         if let Ok(kms) = node.kms() {
             invocations(kms.invocation_stats(), &mut encoder)?;
@@ -160,6 +165,38 @@ fn retries(stats: &RetryStats, encoder: &mut DescriptorEncoder<'_>) -> Result<()
     ] {
         let gauge = ConstGauge::new(f64::from(millis) / 1000.0);
         gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+    }
+    Ok(())
+}
+
+/// Fetched audit records of each unit, and what was missed.
+fn unit_audit(
+    audit: &UnitAudit,
+    units: &[UnitEntry],
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let counted: Vec<_> = units.iter().map(|unit| (unit, audit.counts(unit))).collect();
+    type Count = (&'static str, &'static str, fn(&AuditCounts) -> u64);
+    let counters: [Count; 4] = [
+        ("unit_audit_records", "Audit records that were fetched from the unit", |counts| counts.fetched),
+        (
+            "unit_audit_missed_records",
+            "Audit records that the unit overwrote before they were fetched",
+            |counts| counts.missed,
+        ),
+        (
+            "unit_audit_breaks",
+            "Times that the unit's audit records did not continue those before",
+            |counts| counts.breaks,
+        ),
+        ("unit_audit_failed_fetches", "Fetches of audit records that failed", |counts| counts.failures),
+    ];
+    for (name, help, value) in counters {
+        let mut counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (unit, counts) in &counted {
+            let labels = UnitLabels { unit: unit.number, zone: unit.zone.clone() };
+            ConstCounter::new(value(counts)).encode(counter.encode_family(&labels)?)?;
+        }
     }
     Ok(())
 }

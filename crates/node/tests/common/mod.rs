@@ -11,7 +11,9 @@ use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use keystore::{AnyStore, MemoryStore, StoreIdentity, WallClock};
 use kms::InstanceId;
-use node::{Clock, Instance, JobTiming, Node, NodeBuilder, ServiceKind, StaticDirectory, UnitDirectory};
+use node::{
+    Clock, Instance, JobTiming, Node, NodeBuilder, ServiceKind, StaticDirectory, UnitAudit, UnitDirectory,
+};
 use serde_json::{Value, json};
 use server::auth::{Auth, AuthConfig, Grants, Identity, Role, SigningKey};
 use std::collections::BTreeMap;
@@ -51,7 +53,7 @@ pub(crate) struct Region {
     pub(crate) clock: Arc<HandClock>,
     /// How many more blobs the units re-encipher before they wait.
     pub(crate) reenciphers: watch::Sender<usize>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Region {
@@ -62,7 +64,7 @@ impl Region {
         let units = (1..=2).map(|number| SocketUnit::start(folder.path(), number, &reenciphers)).collect();
         let store = AnyStore::Memory(MemoryStore::new(StoreIdentity([1; 16]), WallClock::system()));
         let clock = HandClock(Mutex::new("2026-01-02T03:04:05.678Z".parse().unwrap()));
-        Self { units, store: Arc::new(store), clock: Arc::new(clock), reenciphers, _folder: folder }
+        Self { units, store: Arc::new(store), clock: Arc::new(clock), reenciphers, folder }
     }
 
     /// Its units hold a master key.
@@ -102,6 +104,8 @@ impl Region {
         timing.lease = lease;
         timing.sweep_pause = Duration::from_millis(20);
         timing.retry_pause = Duration::from_millis(20);
+        timing.audit_pause = Duration::from_millis(20);
+        let audit = UnitAudit::open(&self.folder.path().join(format!("audit-{name}"))).unwrap();
         Node::builder(Arc::clone(&self.store), directory, Arc::clone(&self.clock) as _)
             .name(name)
             .instance(Instance {
@@ -112,6 +116,7 @@ impl Region {
             })
             .auth(auth)
             .job_timing(timing)
+            .unit_audit(audit)
     }
 
     /// A node over these units.

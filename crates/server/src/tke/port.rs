@@ -3,9 +3,11 @@
 use kms::rotation::{Advice, RegionError, RegionStatus, Step};
 use kms::{InstanceError, InstanceId, KmsError, RemovalError};
 use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use unit_api::{Refusal, UnitId, VerificationPattern};
 use uuid::Uuid;
+use wire::tke::KeptAudit;
 pub use wire::tke::{InstanceState, UnitLifecycle};
 
 /// The part of a serving node that customers' tools can reach.
@@ -25,6 +27,16 @@ pub trait Administration: Send + Sync + 'static {
     /// # Errors
     /// [`ForwardError`] if there is no response.
     fn forward(&self, request: ForwardedRequest<'_>) -> impl Future<Output = ForwardResult> + Send;
+
+    /// Audit records of a unit that the node has kept, from record `first`; `None` if it keeps none.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn kept_audit(
+        &self,
+        unit: &AdministeredUnit,
+        first: u64,
+    ) -> impl Future<Output = io::Result<Option<KeptAudit>>> + Send;
 
     /// The master key that the keystore is under.
     ///

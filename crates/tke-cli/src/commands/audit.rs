@@ -2,25 +2,25 @@
 //!
 //! A unit keeps its newest records and the hash of all. Fetched records are appended to a file per unit. The chain of hashes
 //! leads through the file to the head that the module signs, so that a record that the service or the file omits is
-//! detected.
+//! detected. Records that the unit has dropped since are taken from the service, if they are in the chain.
 
+mod stored;
+
+use super::units::absent;
 use crate::client::HttpUnitPort;
 use crate::context::Context;
 use crate::error::TkeError;
-use crate::instance::{Instance, VerifiedUnit};
+use crate::instance::{Instance, UnitGroup, VerifiedUnit};
 use crate::report::{Columns, Report};
 use clap::Args;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use stored::{Extension, StoredRecords};
 use tke::{AdminUnit, AdminUnitError};
-use unit_api::admin::{AUDIT_RECORD_LEN, AdminCommand, AdminRefusal, AuditChain, AuditKind, AuditRecord};
-use wire::text::{decode_hex, encode_hex};
+use unit_api::admin::{AdminCommand, AdminRefusal, AuditChain, AuditKind, AuditRecord};
+use wire::text::{encode_hex, error_chain};
+use wire::tke::AuditLine;
 
 /// Attempts to read all records while the unit adds none.
 const MAX_ROUNDS: usize = 16;
@@ -33,42 +33,41 @@ pub struct AuditArgs {
     pub unit: Option<u16>,
 }
 
-/// Stored records of one unit.
-#[derive(Debug, Default)]
-struct StoredRecords {
-    /// Number of the newest record.
-    last: u64,
-    /// Hash over all records up to the newest.
-    head: [u8; 32],
-    records: Vec<AuditRecord>,
-    /// Ranges of records that the unit had dropped before they were fetched: first and last number.
-    gaps: Vec<(u64, u64)>,
+/// Records of a unit, and where they are from.
+struct Fetched {
+    stored: StoredRecords,
+    /// Records that the unit had dropped and the service had kept.
+    from_service: usize,
+    /// Why the service's records were not used.
+    service_problem: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-enum Line {
-    /// One record, in hexadecimal, and the hash over all records up to it.
-    Record { sequence: u64, hash: String, record: String },
-    /// Records that are missing, and the hash over all records up to the last of them.
-    Gap { first: u64, last: u64, hash: String },
-}
-
-/// `audit`: fetches, verifies and shows the audit records of crypto units.
+/// `audit`: fetches, verifies and shows the audit records of crypto units. Units that do not answer are named, and the
+/// records of the others are shown.
 pub(crate) async fn show(context: &Context<'_>, args: &AuditArgs) -> Result<Report, TkeError> {
     let instance = Instance::open(context).await?;
     let units = match args.unit {
-        Some(number) => vec![instance.verify(number).await?],
-        None => instance.selected_or_all().await?.all()?,
+        Some(number) => UnitGroup { verified: vec![instance.verify(number).await?], unavailable: Vec::new() },
+        None => instance.selected_or_all().await?,
     };
     let mut text = String::new();
-    let mut all = Vec::new();
+    let (mut all, mut failed) = (Vec::new(), Vec::new());
     let mut whole = true;
-    for unit in &units {
+    for unit in &units.verified {
         let path = path(context.path(), unit);
-        let kept = fetch(unit, &path).await?;
-        whole &= kept.gaps.is_empty();
-        text += &table(unit, &kept, &path);
+        let fetched = match fetch(&instance, unit, &path).await {
+            Ok(fetched) => fetched,
+            Err(error) if args.unit.is_some() => return Err(error),
+            Err(error) => {
+                let error = error_chain(&error);
+                text += &format!("CRYPTO UNIT {}\nWARNING: {error}\n\n", unit.number());
+                failed.push(json!({ "number": unit.number(), "error": error }));
+                continue;
+            }
+        };
+        let kept = &fetched.stored;
+        whole &= kept.gaps.is_empty() && fetched.service_problem.is_none();
+        text += &table(unit, &fetched, &path);
         all.push(json!({
             "number": unit.number(),
             "location": unit.listed().location.to_string(),
@@ -76,11 +75,16 @@ pub(crate) async fn show(context: &Context<'_>, args: &AuditArgs) -> Result<Repo
             "verified": true,
             "last": kept.last,
             "head": encode_hex(&kept.head),
+            "from_service": fetched.from_service,
+            "service_problem": fetched.service_problem,
             "gaps": kept.gaps.iter().map(|(first, last)| json!({ "first": first, "last": last })).collect::<Vec<_>>(),
             "records": kept.records.iter().map(record_json).collect::<Vec<_>>(),
         }));
     }
-    Ok(Report::new(text, json!({ "crypto_units": all, "whole": whole })).good_if(whole))
+    let (warnings, absent) = absent(&units);
+    let good = whole && absent.is_empty() && failed.is_empty();
+    let json = json!({ "crypto_units": all, "absent": absent, "failed": failed, "whole": good });
+    Ok(Report::new(text + &warnings, json).good_if(good))
 }
 
 /// Path by module and domain, which do not depend on the list of units.
@@ -89,21 +93,35 @@ fn path(folder: &Path, unit: &VerifiedUnit) -> PathBuf {
     folder.join(format!("audit-{}-{:02}.jsonl", encode_hex(&target.unit.0), target.domain_index))
 }
 
-/// Reads the stored records, fetches new ones, and verifies the chain up to the head that the module signed.
-async fn fetch(unit: &VerifiedUnit, path: &Path) -> Result<StoredRecords, TkeError> {
+/// Reads the stored records, fetches new ones, and verifies the chain up to the head that the module signed. What the unit has
+/// dropped is taken from the service, if it leads from the stored records to those of the unit.
+async fn fetch(instance: &Instance, unit: &VerifiedUnit, path: &Path) -> Result<Fetched, TkeError> {
     let number = unit.number();
-    let mut kept = StoredRecords::read(path)?;
+    let mut stored = StoredRecords::read(path)?;
     for _ in 0..MAX_ROUNDS {
         let snapshot = unit.unit.snapshot().await?;
-        if snapshot.audit_records < kept.last {
+        if snapshot.audit_records < stored.last {
             let problem = "the unit has fewer records than were fetched before: its state was replaced by an older one, or it is another unit";
             return Err(TkeError::Audit { unit: number, problem });
         }
-        let answer = query(&unit.unit, kept.last.saturating_add(1)).await?;
+        let answer = query(&unit.unit, stored.last.saturating_add(1)).await?;
         let invalid =
             || AdminUnitError::InvalidResponse { unit: number, command: AdminCommand::QueryAudit.name() };
         let chain = AuditChain::decode(&answer).map_err(|_| invalid())?;
-        let next = kept.extended(&chain).map_err(|problem| TkeError::Audit { unit: number, problem })?;
+        let mut next = stored.extension();
+        let (mut from_service, mut service_problem) = (0, None);
+        let first = chain.records().next().map_or(0, |record| record.sequence);
+        if first > next.last.saturating_add(1) {
+            let last = first.saturating_sub(1);
+            match kept_by_service(instance, number, &stored, (last, chain.before)).await {
+                Ok(kept) => (next, from_service) = (kept.0, kept.1),
+                Err(problem) => {
+                    service_problem = problem;
+                    next.add_gap(last, chain.before);
+                }
+            }
+        }
+        next.add_stretch(&chain).map_err(|problem| TkeError::Audit { unit: number, problem })?;
         if next.last != snapshot.audit_records {
             // The unit executed a command in between: read again.
             continue;
@@ -112,9 +130,8 @@ async fn fetch(unit: &VerifiedUnit, path: &Path) -> Result<StoredRecords, TkeErr
             let problem = "the hashes do not lead to the head that the module signed";
             return Err(TkeError::Audit { unit: number, problem });
         }
-        append(path, &next.lines)?;
-        kept.take(next);
-        return Ok(kept);
+        stored.append(path, next)?;
+        return Ok(Fetched { stored, from_service, service_problem });
     }
     Err(TkeError::Audit {
         unit: number,
@@ -122,122 +139,55 @@ async fn fetch(unit: &VerifiedUnit, path: &Path) -> Result<StoredRecords, TkeErr
     })
 }
 
+/// The records from the stored ones up to `last`, whose chain leads to `head`, as the service has kept them; and their number.
+/// An error has the problem, or none if the service keeps no records.
+async fn kept_by_service(
+    instance: &Instance,
+    unit: u16,
+    stored: &StoredRecords,
+    (last, head): (u64, [u8; 32]),
+) -> Result<(Extension, usize), Option<String>> {
+    let hsm_id = instance.unit(unit).map_err(|error| Some(error_chain(&error)))?.hsm_id;
+    let mut next = stored.extension();
+    while next.last < last {
+        let before = next.last;
+        let kept = instance.client().kept_audit(hsm_id, before.saturating_add(1)).await;
+        let Some(kept) = kept.map_err(|error| Some(error_chain(&error)))? else { return Err(None) };
+        if kept.lines.is_empty() && kept.breaks == 0 {
+            return Err(None);
+        }
+        for line in &kept.lines {
+            let end = match line {
+                AuditLine::Record { sequence, .. } => *sequence,
+                AuditLine::Gap { last, .. } => *last,
+                AuditLine::Break { .. } => u64::MAX,
+            };
+            if end > last {
+                break;
+            }
+            next.add(line).map_err(|problem| {
+                Some(format!("the records that the service has kept are not consistent: {problem}"))
+            })?;
+        }
+        if next.last == before {
+            let problem = "the records that the service has kept do not lead to those of the crypto unit";
+            return Err(Some(problem.to_owned()));
+        }
+    }
+    if next.head != head {
+        let problem = "the records that the service has kept are not those of the crypto unit";
+        return Err(Some(problem.to_owned()));
+    }
+    let count = next.len();
+    Ok((next, count))
+}
+
 async fn query(unit: &AdminUnit<HttpUnitPort>, first: u64) -> Result<Vec<u8>, AdminUnitError> {
     Ok(unit.query(AdminCommand::QueryAudit, &first.to_be_bytes()).await?.output)
 }
 
-/// Records that a response adds to the stored ones.
-struct Extension {
-    last: u64,
-    head: [u8; 32],
-    records: Vec<AuditRecord>,
-    gap: Option<(u64, u64)>,
-    lines: Vec<Line>,
-}
-
-impl StoredRecords {
-    /// Reads the file and verifies its chain.
-    fn read(path: &Path) -> Result<Self, TkeError> {
-        let damaged = |problem| TkeError::Damaged { path: path.to_owned(), problem };
-        let mut kept = Self::default();
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(kept),
-            Err(e) => return Err(TkeError::file(path)(e)),
-        };
-        let mut lines: Vec<String> = Vec::new();
-        for line in BufReader::new(file).lines() {
-            lines.push(line.map_err(TkeError::file(path))?);
-        }
-        for line in &lines {
-            let line: Line = serde_json::from_str(line).map_err(|_| damaged("a line is not valid"))?;
-            match line {
-                Line::Record { sequence, hash, record } => {
-                    let record = decode_hex::<AUDIT_RECORD_LEN>(&record);
-                    let record = record.ok_or_else(|| damaged("a record is not valid"))?;
-                    kept.head = link(&kept.head, record.as_slice());
-                    let read =
-                        AuditRecord::from_bytes(&record).map_err(|_| damaged("a record is not valid"))?;
-                    let in_order = read.sequence == kept.last.saturating_add(1) && sequence == read.sequence;
-                    if !in_order || hash != encode_hex(&kept.head) {
-                        return Err(damaged("a record was changed, removed or inserted"));
-                    }
-                    kept.last = sequence;
-                    kept.records.push(read);
-                }
-                Line::Gap { first, last, hash } => {
-                    if first != kept.last.saturating_add(1) || last < first {
-                        return Err(damaged("a gap is not valid"));
-                    }
-                    kept.head = *decode_hex(&hash).ok_or_else(|| damaged("a hash is not valid"))?;
-                    kept.last = last;
-                    kept.gaps.push((first, last));
-                }
-            }
-        }
-        Ok(kept)
-    }
-
-    /// The records that a response adds, if it begins where the stored ones end, or later.
-    fn extended(&self, chain: &AuditChain<'_>) -> Result<Extension, &'static str> {
-        let mut next =
-            Extension { last: self.last, head: self.head, records: Vec::new(), gap: None, lines: Vec::new() };
-        let first = chain.records().next().map(|record| record.sequence);
-        match first {
-            Some(first) if first > self.last.saturating_add(1) => {
-                let gap = (self.last.saturating_add(1), first.saturating_sub(1));
-                next.lines.push(Line::Gap { first: gap.0, last: gap.1, hash: encode_hex(&chain.before) });
-                (next.gap, next.last, next.head) = (Some(gap), gap.1, chain.before);
-            }
-            _ if chain.before != self.head => {
-                return Err("they do not follow the stored records");
-            }
-            _ => {}
-        }
-        for bytes in chain.record_bytes() {
-            let record = AuditRecord::from_bytes(bytes).map_err(|_| "one of them is not valid")?;
-            if record.sequence != next.last.saturating_add(1) {
-                return Err("their numbers are not consecutive");
-            }
-            next.head = link(&next.head, bytes);
-            next.last = record.sequence;
-            let (sequence, hash) = (record.sequence, encode_hex(&next.head));
-            next.lines.push(Line::Record { sequence, hash, record: encode_hex(bytes) });
-            next.records.push(record);
-        }
-        Ok(next)
-    }
-
-    fn take(&mut self, next: Extension) {
-        self.last = next.last;
-        self.head = next.head;
-        self.records.extend(next.records);
-        self.gaps.extend(next.gap);
-    }
-}
-
-fn append(path: &Path, lines: &[Line]) -> Result<(), TkeError> {
-    if lines.is_empty() {
-        return Ok(());
-    }
-    let mut text = String::new();
-    for line in lines {
-        text += &serde_json::to_string(line).unwrap_or_default();
-        text.push('\n');
-    }
-    let write = || {
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(TkeError::file(path))
-}
-
-fn link(before: &[u8; 32], record: &[u8]) -> [u8; 32] {
-    Sha256::new().chain_update(before).chain_update(record).finalize().into()
-}
-
-fn table(unit: &VerifiedUnit, kept: &StoredRecords, path: &Path) -> String {
+fn table(unit: &VerifiedUnit, fetched: &Fetched, path: &Path) -> String {
+    let kept = &fetched.stored;
     let mut columns = Columns::new(["RECORD", "TIME", "COUNTER", "EVENT", "SIGNED BY", "RESULT"]);
     for record in &kept.records {
         columns.row([
@@ -254,6 +204,15 @@ fn table(unit: &VerifiedUnit, kept: &StoredRecords, path: &Path) -> String {
         text += &format!(
             "WARNING: records {first} to {last} are missing: the crypto unit had dropped them before they were fetched.\n"
         );
+    }
+    if fetched.from_service > 0 {
+        let count = fetched.from_service;
+        text += &format!(
+            "{count} records that the crypto unit has dropped are from the service, and verified.\n"
+        );
+    }
+    if let Some(problem) = &fetched.service_problem {
+        text += &format!("WARNING: {problem}.\n");
     }
     text + &format!("Verified up to the head that the module signed. Stored in {}.\n\n", path.display())
 }

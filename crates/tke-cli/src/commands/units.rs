@@ -104,7 +104,15 @@ pub(crate) async fn show_table(
 }
 
 /// Adds the units that are unavailable to a report.
-pub(crate) fn with_unavailable(mut text: String, instance: Uuid, units: &UnitGroup) -> Report {
+pub(crate) fn with_unavailable(text: String, instance: Uuid, units: &UnitGroup) -> Report {
+    let (warnings, absent) = absent(units);
+    let known: Vec<Value> = units.verified.iter().map(tables::unit_json).collect();
+    let json = json!({ "instance": instance, "crypto_units": known, "absent": absent });
+    Report::new(text + &warnings, json).good_if(units.unavailable.is_empty())
+}
+
+/// The units that are unavailable: warnings for people, and JSON.
+pub(crate) fn absent(units: &UnitGroup) -> (String, Vec<Value>) {
     let absent: Vec<Value> = units
         .unavailable
         .iter()
@@ -117,10 +125,6 @@ pub(crate) fn with_unavailable(mut text: String, instance: Uuid, units: &UnitGro
             })
         })
         .collect();
-    for (_, fault) in &units.unavailable {
-        text += &format!("\nWARNING: {}\n", error_chain(fault));
-    }
-    let known: Vec<Value> = units.verified.iter().map(tables::unit_json).collect();
-    Report::new(text, json!({ "instance": instance, "crypto_units": known, "absent": absent }))
-        .good_if(units.unavailable.is_empty())
+    let faults = units.unavailable.iter().map(|(_, fault)| error_chain(fault));
+    (faults.map(|fault| format!("\nWARNING: {fault}\n")).collect(), absent)
 }

@@ -8,6 +8,8 @@ pub const INSTANCE_ROUTE: &str = "/v1/tke/{instance}";
 pub const UNITS_ROUTE: &str = "/v1/tke/{instance}/hsms";
 /// One crypto unit, for administrative requests.
 pub const UNIT_ROUTE: &str = "/v1/tke/{instance}/hsms/{hsm_id}";
+/// Audit records of one crypto unit that the service has kept.
+pub const AUDIT_ROUTE: &str = "/v1/tke/{instance}/hsms/{hsm_id}/audit";
 /// Keystore of an instance.
 pub const KEYSTORE_ROUTE: &str = "/v1/tke/{instance}/keystore";
 /// Rotation of an instance's master key.
@@ -29,6 +31,12 @@ pub fn units_path(instance: Uuid) -> String {
 #[must_use]
 pub fn unit_path(instance: Uuid, hsm_id: Uuid) -> String {
     format!("{}/hsms/{hsm_id}", instance_path(instance))
+}
+
+/// [`AUDIT_ROUTE`] of one unit, from the record `first`.
+#[must_use]
+pub fn audit_path(instance: Uuid, hsm_id: Uuid, first: u64) -> String {
+    format!("{}/audit?first={first}", unit_path(instance, hsm_id))
 }
 
 /// [`KEYSTORE_ROUTE`] of `instance`.
