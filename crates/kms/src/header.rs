@@ -15,7 +15,9 @@ use crate::record::{decode, encode};
 use crate::rng::random_array;
 use crate::seal::{Handover, InstanceKeys};
 use crate::variants::BlobVariants;
-use crate::{InstanceId, OpenError, RandomFailed, RecordError, StoreMeta, Units, UnitsError, ask, layout};
+use crate::{
+    InstanceId, InstanceMark, OpenError, RandomFailed, RecordError, StoreMeta, Units, UnitsError, ask, layout,
+};
 
 /// The proof of a master key, as an instance's header holds it.
 pub type MasterKeyProof = unit_api::MasterKeyProof<Vec<u8>>;
@@ -72,9 +74,16 @@ pub(crate) struct Generation {
 impl Generation {
     /// The first one, of an instance that is created now.
     pub(crate) fn first() -> Self {
+        Self::first_after(None)
+    }
+
+    /// As [`Self::first`], and later than any state of an instance of this id that was seen, also if the system's clock was
+    /// set back since.
+    fn first_after(mark: Option<InstanceMark>) -> Self {
         // The system's clock, because the service's clock may have been set back since an instance of this id was removed.
         let born = u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap_or_default();
-        Self { born, number: 1 }
+        let seen = mark.map_or(0, |mark| mark.born.saturating_add(1));
+        Self { born: born.max(seen), number: 1 }
     }
 
     pub(crate) const fn next(self) -> Self {
@@ -159,13 +168,30 @@ impl InstanceHeader {
         pattern: VerificationPattern,
         deadline: Duration,
     ) -> Result<Self, InstanceError> {
+        Self::create_after(store, units, rng, instance, pattern, deadline, None).await
+    }
+
+    /// As [`Self::create`], where `mark` is the high-water mark of an instance of this id that was removed: the new instance is
+    /// later, also if the system's clock was set back since.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn create_after<S: Keystore, U: Units>(
+        store: &S,
+        units: &U,
+        rng: &mut (impl TryCryptoRng + Send),
+        instance: InstanceId,
+        pattern: VerificationPattern,
+        deadline: Duration,
+        mark: Option<InstanceMark>,
+    ) -> Result<Self, InstanceError> {
         let budget = TimeBudget::new(deadline);
         StoreMeta::read_or_begin(store, rng, deadline).await?;
         if Self::read(store, instance, deadline).await?.is_some() {
             return Err(InstanceError::Exists(instance));
         }
         let (keys, proof) = prove(units, pattern, budget).await?;
-        let generation = Some(Generation::first());
+        let generation = Some(Generation::first_after(mark));
         let header = Self { epoch: 1, mode: Mode::ReadWrite, proof, next: None, generation, handover: None };
         let place = layout::header(instance);
         let value = header.encode(&place, &keys);

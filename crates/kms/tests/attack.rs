@@ -4,8 +4,12 @@
 use std::sync::Arc;
 
 use crate::common::raw;
-use crate::common::{Service, World, new_key, op};
-use kms::{KeyKind, KeyQuery, KeyRef, KmsError, Mode, NewKey, RecordError, StateSet, VolatileMarks};
+use crate::common::{PATIENCE, Service, World, new_key, op};
+use getrandom::SysRng;
+use kms::{
+    HighWaterMarks, InstanceHeader, InstanceMark, KeyKind, KeyQuery, KeyRef, KmsError, Mode, NewKey,
+    RecordError, StateSet, VolatileMarks,
+};
 
 const NO_AAD: [&str; 0] = [];
 
@@ -264,4 +268,24 @@ async fn an_instance_that_is_created_again_is_newer_than_the_removed_one() {
     for kms in [kms, w.reopened_with(&marks).await] {
         kms.create_key(&w.call(), op(), new_key(KeyKind::Root, None)).await.unwrap();
     }
+}
+
+/// The system's clock was set back since the instance was removed.
+#[tokio::test]
+async fn an_instance_that_is_created_again_is_newer_than_a_clock_that_was_set_back() {
+    let w = World::new().await;
+    let marks = Arc::new(VolatileMarks::default());
+    let mark = InstanceMark { born: u64::MAX / 2, changes: 5 };
+    marks.raise(w.instance, mark);
+    let create = async |mark| {
+        raw::delete(&*w.store, &w.instance.to_string()).await;
+        let (id, pattern) = (w.instance, w.unit.pattern());
+        InstanceHeader::create_after(&w.store, &w.unit, &mut SysRng, id, pattern, PATIENCE, mark)
+            .await
+            .unwrap();
+        w.reopened_with(&marks).await.create_key(&w.call(), op(), new_key(KeyKind::Root, None)).await
+    };
+    assert_eq!(why(create(None).await), RecordError::RolledBack);
+    create(Some(mark)).await.unwrap();
+    assert_eq!(marks.mark(w.instance).unwrap().born, mark.born + 1);
 }

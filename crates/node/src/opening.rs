@@ -8,7 +8,7 @@ use crate::unit_status::{common_master_key, query_units};
 use crate::units::{HostUnits, OneUnit};
 use getrandom::SysRng;
 use host::{Host, HostConfig, UnitAddress, UnitClient};
-use kms::{Call, InstanceError, InstanceHeader, InstanceId, Kms, KmsError, KmsOptions};
+use kms::{Call, HighWaterMarks as _, InstanceError, InstanceHeader, InstanceId, Kms, KmsError, KmsOptions};
 use server::{KeyService, ServiceUnits};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -176,7 +176,9 @@ async fn create(
     instance: InstanceId,
     pattern: VerificationPattern,
 ) -> Result<InstanceHeader, NodeError> {
-    match InstanceHeader::create(&parts.store, unit, &mut SysRng, instance, pattern, PATIENCE).await {
+    let mark = parts.store.pin().and_then(|pin| PinnedMarks(pin).mark(instance));
+    let store = &parts.store;
+    match InstanceHeader::create_after(store, unit, &mut SysRng, instance, pattern, PATIENCE, mark).await {
         Ok(header) => Ok(header),
         // Another node was faster.
         Err(InstanceError::Exists(_)) => {
