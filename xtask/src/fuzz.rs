@@ -6,13 +6,19 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every target with the crate in whose fuzz folder it is.
-const TARGETS: [(&str, &str); 6] = [
+const TARGETS: [(&str, &str); 12] = [
     ("frames", "unit-api"),
     ("signed_block", "unit-api"),
     ("certificates", "tke-crypto"),
     ("sealed_part", "tke-crypto"),
     ("blob", "unit-core"),
     ("unit_request", "unit-core"),
+    ("index_bucket", "kms"),
+    ("instance_header", "kms"),
+    ("key_record", "kms"),
+    ("counts", "kms"),
+    ("keystore_pin", "keystore"),
+    ("keystore_secrets", "keystore"),
 ];
 
 /// Minutes that a target runs without `--minutes`.

@@ -5,6 +5,8 @@
 
 mod committer;
 mod disk;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod open;
 mod options;
 mod pin;

@@ -37,6 +37,8 @@ pub use contract::{
     Batch, Bytes, Change, Commit, Cond, Deadline, Entry, Freshness, Key, Keystore, Lease, LeaseId, OpId,
     Page, Revision, Snapshot, StoreIdentity, Txn, WatchEvent, WatchStream, Write,
 };
+#[cfg(any(test, feature = "fuzzing"))]
+pub use embedded::fuzzing;
 pub use embedded::{
     Accepted, CommitStats, FLUSH_BOUNDS, PinMark, RedbOptions, RedbStore, RedbWatch, StoreOpenError, StorePin,
 };

@@ -5,6 +5,8 @@ mod call;
 mod ciphertext;
 mod error;
 mod field;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod header;
 mod id;
 mod index;

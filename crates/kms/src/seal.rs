@@ -217,7 +217,7 @@ impl InstanceKeys {
         Ok(Some(Self::derived_from(secret)))
     }
 
-    fn own_key_of(&self, id: SecretId, secret: &[u8; keystore::SECRET_LEN]) -> OwnKey {
+    pub(crate) fn own_key_of(&self, id: SecretId, secret: &[u8; keystore::SECRET_LEN]) -> OwnKey {
         let mut out = self.own.mac(&[&id.0.to_be_bytes(), secret]).finalize().into_bytes();
         let mut key = MacKey(Box::new([0; 32]));
         key.0.copy_from_slice(&out);

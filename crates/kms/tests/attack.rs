@@ -275,7 +275,7 @@ async fn an_instance_that_is_created_again_is_newer_than_the_removed_one() {
 async fn an_instance_that_is_created_again_is_newer_than_a_clock_that_was_set_back() {
     let w = World::new().await;
     let marks = Arc::new(VolatileMarks::default());
-    let mark = InstanceMark { born: u64::MAX / 2, changes: 5 };
+    let mark = InstanceMark { born: u64::MAX / 2, epoch: 1, changes: 5 };
     marks.raise(w.instance, mark);
     let create = async |mark| {
         raw::delete(&*w.store, &w.instance.to_string()).await;

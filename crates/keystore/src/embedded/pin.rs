@@ -110,7 +110,7 @@ impl Pinned {
         self.revision = header.revision;
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         fn number<T: FromStr>(text: &str) -> Option<T> {
             text.parse().ok()
         }

@@ -422,7 +422,7 @@ fn is_whole(bytes: &[u8; SLOT_LEN as usize]) -> bool {
 }
 
 /// FNV-1a over 64 bits: it detects damage, not intent.
-fn check_of(bytes: &[u8]) -> u64 {
+pub(super) fn check_of(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
