@@ -248,12 +248,10 @@ impl Site {
             self.follows = true;
             self.actions.push_back(Action::Follow { epoch, replace: true });
         } else if epoch.owner() == self.side && epoch > self.record.epoch {
-            // The partner waits for this site to take over. If the record says that this site followed, then it has written
-            // nothing since, for its right is saved before its first write: what it has and the partner has not was given up
-            // when the partner took over. If the record was lost, either may have changes that the other one needs.
-            let replace = self.record.epoch.owner() != self.side;
+            // The partner waits for this site to take over. Either may have changes that the other one needs: an epoch that
+            // neither has taken, only got the lease for, says nothing about whose data are newer.
             self.follows = true;
-            self.actions.push_back(Action::Follow { epoch, replace });
+            self.actions.push_back(Action::Follow { epoch, replace: false });
         }
     }
 

@@ -542,6 +542,10 @@ impl World {
     }
 
     fn check(&self, course: &Course<'_>) -> Result<(), String> {
+        let kept = Set::of(&self.regions[0].log).and(Set::of(&self.regions[1].log)).and(self.lost);
+        if !self.acknowledged.without(kept).is_empty() {
+            return Err("an acknowledged write is in no region, and no one counted it".to_owned());
+        }
         let mut writer = None;
         for side in SIDES {
             let region = &self.regions[index(side)];

@@ -342,7 +342,7 @@ impl World {
             let linked = !self.cuts.contains(&Cut::HomeToStandby) && !self.cuts.contains(&Cut::StandbyToHome);
             let partner_runs = self.sites[index(side.other())].running.is_some();
             let lie = self.scenario.sabotage == Sabotage::IncompleteCatchUp;
-            let lag = !self.chance(8);
+            let lag = !self.healed && !self.chance(8);
             let source = self.sites[index(side.other())].log.clone();
             let now = self.sites[index(side)].now(self.now);
             let site = &mut self.sites[index(side)];
@@ -543,7 +543,10 @@ impl World {
             let site = &mut self.sites[index(side)];
             let now = site.now(self.now);
             if let Some(running) = &mut site.running {
-                let order = TakeOver { partner_is_down: wrong || !partner_runs, accept_divergence: false };
+                let partner_is_down = wrong || !partner_runs;
+                // Where nothing else helps, an operator decides which data remain.
+                let accept_divergence = self.healed && self.now > HEALED_AT + 60_000;
+                let order = TakeOver { partner_is_down, accept_divergence };
                 if running.site.take_over(now, order).is_ok() {
                     return;
                 }
@@ -552,9 +555,24 @@ impl World {
     }
 
     fn check(&self) -> Result<(), String> {
+        // Costs much, and what is gone does not come back.
+        if self.now.is_multiple_of(2000) {
+            self.check_kept()?;
+        }
         let writers: Vec<_> = self.sites.iter().filter_map(|site| site.may_write(self.now)).collect();
         if writers.len() > 1 {
             return Err(format!("two regions may write at {} ms, under epochs {writers:?}", self.now));
+        }
+        Ok(())
+    }
+
+    /// Every acknowledged write is in some region, or was counted as lost.
+    fn check_kept(&self) -> Result<(), String> {
+        let kept: BTreeSet<_> = self.sites.iter().flat_map(|site| &site.log).collect();
+        if let Some((id, epoch)) =
+            self.acknowledged.iter().find(|(id, _)| !kept.contains(id) && !self.lost.contains(id))
+        {
+            return Err(format!("write {id} of epoch {epoch} is in no region, and no one counted it"));
         }
         Ok(())
     }
