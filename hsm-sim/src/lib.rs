@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`mod@unit`] | one crypto unit in one process, on a Unix socket |
 //! | [`region`] | data directory, development ceremony, supervised unit processes, the services in front of them |
+//! | [`pair`] | a pair of regions: the links between them, which can be cut |
 //! | [`control`] | faults, healing, the clock and the status, over HTTP on the loopback interface |
 //! | [`demo`] | load through the public API while zones are killed and healed |
 //! | [`mod@tke`] | the customer's commands of `tke-cli`, with regions on this machine |
@@ -18,6 +19,7 @@ pub mod control;
 pub mod demo;
 pub mod logging;
 pub mod output;
+pub mod pair;
 pub mod region;
 pub mod tke;
 pub mod token;

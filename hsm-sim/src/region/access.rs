@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 pub(super) fn instances(identity: &Identity) -> impl Iterator<Item = Instance> {
     [identity.instance_id, identity.instance_id_2].into_iter().map(|id| Instance {
         id: kms::InstanceId(id),
-        region: identity.region.clone(),
+        region: identity.instance_region.as_ref().unwrap_or(&identity.region).clone(),
         account: identity.account.clone(),
         kind: ServiceKind::HyperProtect,
     })

@@ -58,6 +58,17 @@ impl SimClock {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + self.ahead()
     }
 
+    /// Moves the clock forward to at least `ahead` of real time.
+    ///
+    /// # Errors
+    /// As [`Self::advance`].
+    pub fn catch_up(&self, ahead: Duration) -> Result<Duration, DataError> {
+        match ahead.saturating_sub(self.ahead()) {
+            Duration::ZERO => Ok(self.ahead()),
+            by => self.advance(by),
+        }
+    }
+
     /// Moves the clock forward. The advance is stored durably before the new time is visible.
     /// Returns how far the clock is ahead of real time.
     ///
@@ -89,6 +100,15 @@ mod tests {
         let clock = SimClock::open(file.clone()).unwrap();
         assert_eq!(clock.advance(MONTH).unwrap(), 2 * MONTH);
         assert_eq!(SimClock::open(file).unwrap().ahead(), 2 * MONTH);
+    }
+
+    #[test]
+    fn a_clock_that_catches_up_never_goes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = SimClock::open(folder.path().join("clock.json")).unwrap();
+        assert_eq!(clock.catch_up(MONTH).unwrap(), MONTH);
+        assert_eq!(clock.catch_up(Duration::from_secs(1)).unwrap(), MONTH);
+        assert_eq!(clock.ahead(), MONTH);
     }
 
     #[test]

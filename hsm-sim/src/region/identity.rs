@@ -13,6 +13,9 @@ use wire::text::encode_secret_hex;
 pub struct Identity {
     /// Name of the region, in endpoints and resource names.
     pub region: String,
+    /// Name of the region in resource names, if it is another one: the home of a standby.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_region: Option<String>,
     /// Account that the instances belong to.
     pub account: String,
     /// The service instance.
@@ -49,7 +52,7 @@ pub struct Credentials {
 }
 
 /// Settings that a start requests; `None` keeps the setting of the region.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
     /// Number of operational crypto units.
     pub units: Option<u16>,
@@ -65,9 +68,13 @@ pub struct Wanted {
 
 impl Identity {
     /// An identity with fresh credentials.
-    pub(super) fn generate(ceremony: CeremonyKind) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// The operating system returned no random bytes.
+    pub(crate) fn generate(ceremony: CeremonyKind) -> io::Result<Self> {
         Ok(Self {
             region: "us-south".to_owned(),
+            instance_region: None,
             account: random_hex(16)?,
             instance_id: random_uuid()?,
             instance_id_2: random_uuid()?,
@@ -78,6 +85,20 @@ impl Identity {
             ceremony,
             engines: Engines::default(),
         })
+    }
+
+    /// Makes the credentials that are missing. `true` if there were some.
+    ///
+    /// # Errors
+    /// The operating system returned no random bytes.
+    pub(crate) fn complete(&mut self) -> io::Result<bool> {
+        self.credentials.complete()
+    }
+
+    /// Takes instances, credentials and names over from `shared`. What differs between the regions of a pair stays: the
+    /// engines of units.
+    pub(super) fn adopt(&mut self, shared: &Self) {
+        *self = Self { engines: self.engines.clone(), ceremony: self.ceremony, ..shared.clone() };
     }
 }
 

@@ -27,6 +27,18 @@ impl RegionFile {
     /// # Errors
     /// [`DataError`] if it cannot be read or stored, or if `wanted` conflicts with it; nothing was changed.
     pub fn open(data: &DataDir, wanted: &Wanted) -> Result<Self, DataError> {
+        Self::open_as(data, wanted, None)
+    }
+
+    /// As [`Self::open`], with the instances, credentials and names of `shared`: those of a pair.
+    ///
+    /// # Errors
+    /// [`DataError`]; nothing was changed.
+    pub(super) fn open_as(
+        data: &DataDir,
+        wanted: &Wanted,
+        shared: Option<&Identity>,
+    ) -> Result<Self, DataError> {
         let path = data.region_file();
         let unusable = |source| DataError::Unusable { path: path.clone(), source };
         let content = files::read_if_present(&path).map_err(unusable)?;
@@ -36,7 +48,10 @@ impl RegionFile {
             Some(stored) => stored,
             None => {
                 let ceremony = wanted.ceremony.unwrap_or_default();
-                let identity = Identity::generate(ceremony).map_err(unusable)?;
+                let mut identity = Identity::generate(ceremony).map_err(unusable)?;
+                if let Some(shared) = shared {
+                    identity.adopt(shared);
+                }
                 let counts = UnitCounts { operational: 2, recovery: ceremony.recovery_units(), failover: 0 };
                 Self { places: place::places(&identity.region, counts), identity }
             }
@@ -61,7 +76,10 @@ impl RegionFile {
         }
         opened.places = places;
         opened.identity.engines = opened.identity.engines.with(&wanted.engines, data)?;
-        let made = opened.identity.credentials.complete().map_err(unusable)?;
+        if let Some(shared) = shared {
+            opened.identity.adopt(shared);
+        }
+        let made = opened.identity.complete().map_err(unusable)?;
         let stays = |stored: &Self| {
             !made && stored.places == opened.places && stored.identity.engines == opened.identity.engines
         };
