@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::pair::{PairWanted, Profile};
 use crate::region::{CeremonyKind, Engines, EnginesError, Wanted};
 use crate::tke::LocalTkeArgs;
 use crate::token::TokenCommand;
@@ -24,23 +25,26 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum CliCommand {
     /// Start a region: three zones, crypto units, the Key Protect API. Ctrl-C stops it; starting again finds every key.
-    Up(UpArgs),
+    ///
+    /// With a profile that has a standby, start a pair of regions, the front that clients use, and a witness if the profile
+    /// needs one.
+    Up(Box<UpArgs>),
     /// Show units, their health and the clock of a running region.
-    Status(ReachArgs),
-    /// Inject a fault into a unit, a zone or all units of a running region.
+    Status(InRegionArgs),
+    /// Inject a fault into a unit, a zone or all units of a running region, or into a region or a link of a pair.
     Fault {
         /// Fault to inject.
         #[command(subcommand)]
         fault: FaultCommand,
     },
-    /// Undo faults: start killed units, resume paused ones; with a development ceremony, set up zeroized ones again.
-    Heal {
-        /// What to heal.
-        #[command(flatten)]
-        target: TargetArgs,
-        /// The region to reach.
-        #[command(flatten)]
-        reach: ReachArgs,
+    /// Undo faults: start killed units, resume paused ones; with a development ceremony, set up zeroized ones again. In a pair
+    /// also: start a lost region, join an isolated one, mend a link.
+    Heal(HealArgs),
+    /// Show a pair of regions, and change which one accepts changes.
+    Region {
+        /// Command about the pair.
+        #[command(subcommand)]
+        region: RegionCommand,
     },
     /// Show or advance the service's clock, which the timers of keys follow.
     Clock {
@@ -78,7 +82,7 @@ pub enum UnitCommand {
         zone: Option<String>,
         /// The region to reach.
         #[command(flatten)]
-        reach: ReachArgs,
+        reach: InRegionArgs,
     },
     /// Stop sending requests to an operational unit and wait until it has answered those it has.
     ///
@@ -105,7 +109,7 @@ pub struct OneUnitArgs {
     pub number: u16,
     /// The region to reach.
     #[command(flatten)]
-    pub reach: ReachArgs,
+    pub reach: InRegionArgs,
 }
 
 /// Options of `up`.
@@ -130,9 +134,22 @@ pub struct UpArgs {
     /// token; ZONE=ENGINE for one zone. Repeatable; settled when a zone gets its first unit [default: soft]
     #[arg(long = "engine", value_name = "[ZONE=]ENGINE", env = "HSM_SIM_ENGINE", value_delimiter = ' ')]
     pub engines: Vec<String>,
-    /// What keys can be used for while the master key is being rotated
-    #[arg(long, value_enum, default_value_t)]
-    pub rotation: RotationKind,
+    /// What keys can be used for while the master key is being rotated [default: online, or what the profile says]
+    #[arg(long, value_enum)]
+    pub rotation: Option<RotationKind>,
+    /// Behave as a service does, or did; the data directory keeps it [default: default]
+    #[arg(long, value_enum)]
+    pub profile: Option<Profile>,
+    /// Change a switch that the profile sets, for example standby.write_after=2h or fence=witness. Repeatable; replaces the
+    /// switches of earlier starts
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
+    /// Name of the home in a pair of regions [default: us-south]
+    #[arg(long, value_name = "NAME")]
+    pub home: Option<String>,
+    /// Name of the standby [default: us-east for us-south, jp-osa for jp-tok, eu-fr2 for eu-de]
+    #[arg(long, value_name = "NAME")]
+    pub standby: Option<String>,
     /// Whether to allow faults and clock changes, which can lose or expire keys [default: on with a development ceremony,
     /// else off]
     #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "on")]
@@ -196,6 +213,19 @@ impl UpArgs {
             .older(self.accept_older_keystore)
             .missing(self.accept_missing_keystore)
             .other(self.accept_other_keystore)
+    }
+
+    /// The same, as a list: older, missing, other.
+    #[must_use]
+    pub const fn accepted_list(&self) -> [bool; 3] {
+        [self.accept_older_keystore, self.accept_missing_keystore, self.accept_other_keystore]
+    }
+
+    /// Profile, switches and regions that the arguments request.
+    #[must_use]
+    pub fn pair(&self) -> PairWanted {
+        let Self { profile, set, home, standby, .. } = self;
+        PairWanted { profile: *profile, set: set.clone(), home: home.clone(), standby: standby.clone() }
     }
 
     /// Units, ceremony and engines that the arguments request.
@@ -281,6 +311,17 @@ pub struct ReachArgs {
     pub json: bool,
 }
 
+/// How to reach a running region, which may be one of a pair.
+#[derive(Clone, Debug, Args)]
+pub struct InRegionArgs {
+    /// Region of a pair [default: the home]
+    #[arg(long, value_name = "NAME")]
+    pub region: Option<String>,
+    /// The region or pair to reach.
+    #[command(flatten)]
+    pub reach: ReachArgs,
+}
+
 /// Default data directory.
 pub const DEFAULT_DATA: &str = "hsm-sim-data";
 
@@ -304,6 +345,128 @@ pub enum FaultCommand {
     Zeroize(FaultArgs),
     /// Make modules detect tampering: they erase everything.
     Tamper(FaultArgs),
+    /// Kill every process of a region (SIGKILL); it stays away until healed, and nothing answers in its place.
+    Lose(OneRegionArgs),
+    /// Cut a region off: it lives, and nothing outside reaches it or is reached by it.
+    Isolate(OneRegionArgs),
+    /// Drop everything between two of: the regions, `witness`, `front`.
+    Cut {
+        /// The word `link`, and both ends.
+        #[command(flatten)]
+        link: LinkArgs,
+        /// Drop only what the first one sends to the second one.
+        #[arg(long)]
+        one_way: bool,
+        /// The pair to reach.
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
+}
+
+/// A region of a pair.
+#[derive(Clone, Debug, Args)]
+pub struct OneRegionArgs {
+    /// The word `region`.
+    pub kind: RegionWord,
+    /// Name of the region.
+    pub name: String,
+    /// The pair to reach.
+    #[command(flatten)]
+    pub reach: ReachArgs,
+}
+
+/// A link of a pair.
+#[derive(Clone, Debug, Args)]
+pub struct LinkArgs {
+    /// The word `link`.
+    pub kind: LinkWord,
+    /// One end: the name of a region, `witness` or `front`.
+    pub from: String,
+    /// The other end.
+    pub to: String,
+}
+
+/// The word `region`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RegionWord {
+    /// A region of a pair.
+    Region,
+}
+
+/// The word `link`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LinkWord {
+    /// A link of a pair.
+    Link,
+}
+
+/// What to heal, and where.
+#[derive(Clone, Debug, Args)]
+pub struct HealArgs {
+    /// One unit, all units of a zone, all; in a pair also a region or a link.
+    pub kind: HealKind,
+    /// Number of the unit, name of the zone or region, or both ends of the link.
+    #[arg(num_args = 0..=2, required_if_eq_any([
+        ("kind", "unit"), ("kind", "zone"), ("kind", "region"), ("kind", "link")
+    ]))]
+    pub names: Vec<String>,
+    /// The region or pair to reach.
+    #[command(flatten)]
+    pub reach: InRegionArgs,
+}
+
+/// Kinds of things to heal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HealKind {
+    /// One unit, by number.
+    Unit,
+    /// All units of a zone, by name: az1, az2, az3.
+    Zone,
+    /// Every unit; in a pair also every region and link.
+    All,
+    /// A region of a pair, by name.
+    Region,
+    /// A link of a pair, by its two ends: names of regions, `witness`, `front`.
+    Link,
+}
+
+/// Commands about a pair of regions.
+#[derive(Clone, Debug, Subcommand)]
+pub enum RegionCommand {
+    /// Show the state of the pair, who accepts changes, the lag, and whether the loss of a region would be survived now.
+    Status(ReachArgs),
+    /// Have the standby accept changes. The home hands over; if it does not answer, you have to state that it is down.
+    Promote {
+        /// I state that the home is down and cannot accept changes: what it accepts from now on is lost.
+        #[arg(long)]
+        home_is_down: bool,
+        /// Promote a standby whose data differ from those of the home.
+        #[arg(long)]
+        accept_divergence: bool,
+        /// The pair to reach.
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
+    /// Have the home accept changes again. It first copies everything that the standby has.
+    Return(ReachArgs),
+    /// Show the public address and each region's own.
+    Endpoints(ReachArgs),
+    /// Show what has happened, with times.
+    Log(ReachArgs),
+    /// Run one region of a pair in this process, as its pair tells it.
+    #[command(hide = true)]
+    Serve(PartArgs),
+    /// Run the witness of a pair in this process, as its pair tells it.
+    #[command(hide = true)]
+    Witness(PartArgs),
+}
+
+/// What a process of a pair is told.
+#[derive(Clone, Debug, Args)]
+pub struct PartArgs {
+    /// File that its pair has written.
+    #[arg(long)]
+    pub part: PathBuf,
 }
 
 /// Units that get a fault, and their region.
@@ -314,7 +477,7 @@ pub struct FaultArgs {
     pub target: TargetArgs,
     /// The region to reach.
     #[command(flatten)]
-    pub reach: ReachArgs,
+    pub reach: InRegionArgs,
 }
 
 /// `unit N`, `zone Z` or `all`.
@@ -405,6 +568,21 @@ mod tests {
             "heal all",
             "heal unit 2",
             "clock advance 31d",
+            "up --profile kp-2025 --home jp-tok --set standby.write_after=2h --set fence=witness",
+            "up --profile hpcs-2025 --home a --standby b",
+            "fault kill zone az1 --region us-east",
+            "fault lose region us-south --json",
+            "fault isolate region us-east",
+            "fault cut link us-south witness --one-way",
+            "heal region us-south",
+            "heal link us-south front",
+            "heal unit 1 --region us-east",
+            "region status --json",
+            "region promote --home-is-down --accept-divergence",
+            "region return",
+            "region endpoints",
+            "region log --data d",
+            "status --region us-east",
             "demo --units 3",
             "token probe softhsm --json",
             "token probe --module /m.so --serial 0a0b --pin-file p",
@@ -430,6 +608,13 @@ mod tests {
             "fault kill zone",
             "unit remove",
             "unit drain two",
+            "up --profile kp-2031",
+            "fault lose us-south",
+            "fault lose region",
+            "fault cut link us-south",
+            "heal region",
+            "heal link",
+            "region",
         ] {
             assert!(
                 Cli::try_parse_from(std::iter::once("hsm-sim").chain(line.split(' '))).is_err(),

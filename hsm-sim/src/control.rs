@@ -8,6 +8,8 @@
 //! | `GET /clock` | | [`ClockStatus`] |
 //! | `POST /clock/advance` | `{"seconds": N}` | [`ClockStatus`] |
 //!
+//! A region of a pair has two more paths, and a pair those of [`pair_router`].
+//!
 //! A refusal is `{"error": "…"}` with a 4xx or 5xx status. Every request needs the control token of the region's ready
 //! file as a bearer token; requests that a web page makes are refused. Faults and clock changes need a region that was
 //! started for them.
@@ -15,6 +17,11 @@
 mod api;
 mod client;
 mod model;
+mod pair_api;
+mod pair_client;
+pub mod pair_model;
+mod pair_table;
+mod region_api;
 mod table;
 
 pub use api::{ControlState, router};
@@ -23,4 +30,6 @@ pub use model::{
     AddUnitRequest, AddedUnit, AdvanceRequest, ClockStatus, FaultKind, FaultRequest, RemoveUnitRequest,
     Status, Target, UnitStatus,
 };
+pub use pair_api::pair_router;
+pub use pair_table::{endpoints_table, log_table, pair_table, report_line};
 pub use table::{clock_table, status_table};

@@ -60,6 +60,7 @@ pub async fn run(args: &DemoArgs) -> Result<Report, DemoError> {
         hosts: Vec::new(),
         ready_file: args.ready_file.clone(),
         program: None,
+        pair: None,
     })
     .await?;
     let outcome = play(args, &region).await;

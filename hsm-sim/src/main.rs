@@ -2,13 +2,16 @@
 
 use clap::Parser;
 use hsm_sim::cli::{
-    Cli, CliCommand, ClockCommand, DemoArgs, FaultArgs, FaultCommand, OneUnitArgs, ReachArgs, ServeUnitArgs,
-    Switch, UnitCommand, UpArgs,
+    Cli, CliCommand, ClockCommand, DemoArgs, FaultArgs, FaultCommand, HealArgs, HealKind, InRegionArgs,
+    OneRegionArgs, OneUnitArgs, ReachArgs, RegionCommand, ServeUnitArgs, Switch, UnitCommand, UpArgs,
 };
+use hsm_sim::control::pair_model::{PairFault, PairHeal, PairStatus, PromoteRequest};
 use hsm_sim::control::{
-    ClockStatus, ControlClient, FaultKind, FaultRequest, Status, Target, clock_table, status_table,
+    ClockStatus, ControlClient, ControlError, FaultKind, FaultRequest, Status, Target, clock_table,
+    endpoints_table, log_table, pair_table, report_line, status_table,
 };
 use hsm_sim::output::{self, OutputError};
+use hsm_sim::pair::{Pair, PairOptions, Plan, Profile, Switches, serve};
 use hsm_sim::region::{Region, UpOptions};
 use hsm_sim::unit::UnitOptions;
 use hsm_sim::{demo, logging, tke, token, unit};
@@ -56,18 +59,16 @@ fn starts_service(command: &CliCommand) -> bool {
 
 async fn run(command: CliCommand) -> Outcome {
     match command {
-        CliCommand::Up(args) => up(args).await,
+        CliCommand::Up(args) => up(*args).await,
         CliCommand::Demo(args) => run_demo(&args).await,
         CliCommand::Tke(args) => Ok(tke::run(&args).await?),
         CliCommand::Status(reach) => {
-            let status = ControlClient::reach(&reach)?.status().await?;
-            print_status(&reach, &status)
+            let status = in_region(&reach)?.status().await?;
+            print_status(&reach.reach, &status)
         }
         CliCommand::Fault { fault } => set_fault(fault).await,
-        CliCommand::Heal { target, reach } => {
-            let status = ControlClient::reach(&reach)?.heal(&Target::try_from(&target)?).await?;
-            print_status(&reach, &status)
-        }
+        CliCommand::Heal(args) => heal(args).await,
+        CliCommand::Region { region } => run_region(region).await,
         CliCommand::Clock { clock } => match clock {
             ClockCommand::Show(reach) => {
                 let clock = ControlClient::reach(&reach)?.clock().await?;
@@ -90,25 +91,59 @@ async fn run_unit(command: UnitCommand) -> Outcome {
     let (reach, status) = match command {
         UnitCommand::Serve(args) => return serve_unit(args),
         UnitCommand::Add { zone, reach } => {
-            let added = ControlClient::reach(&reach)?.add_unit(zone).await?;
-            return print(&reach, &added, |added| {
+            let added = in_region(&reach)?.add_unit(zone).await?;
+            return print(&reach.reach, &added, |added| {
                 format!("unit {} was added\n{}", added.unit, status_table(&added.status))
             });
         }
         UnitCommand::Drain(OneUnitArgs { number, reach }) => {
-            let drained = ControlClient::reach(&reach)?.drain_unit(number).await?;
+            let drained = in_region(&reach)?.drain_unit(number).await?;
             (reach, drained)
         }
         UnitCommand::Resume(OneUnitArgs { number, reach }) => {
-            let resumed = ControlClient::reach(&reach)?.resume_unit(number).await?;
+            let resumed = in_region(&reach)?.resume_unit(number).await?;
             (reach, resumed)
         }
         UnitCommand::Remove { lost, unit: OneUnitArgs { number, reach } } => {
-            let left = ControlClient::reach(&reach)?.remove_unit(number, lost).await?;
+            let left = in_region(&reach)?.remove_unit(number, lost).await?;
             (reach, left)
         }
     };
-    print_status(&reach, &status)
+    print_status(&reach.reach, &status)
+}
+
+async fn run_region(command: RegionCommand) -> Outcome {
+    match command {
+        RegionCommand::Status(reach) => {
+            let status = ControlClient::reach(&reach)?.pair_status().await?;
+            print(&reach, &status, pair_table)
+        }
+        RegionCommand::Promote { home_is_down, accept_divergence, reach } => {
+            let request = PromoteRequest { home_is_down, accept_divergence };
+            let report = ControlClient::reach(&reach)?.pair_promote(&request).await?;
+            print(&reach, &report, report_line)
+        }
+        RegionCommand::Return(reach) => {
+            let report = ControlClient::reach(&reach)?.pair_return().await?;
+            print(&reach, &report, report_line)
+        }
+        RegionCommand::Endpoints(reach) => {
+            let endpoints = ControlClient::reach(&reach)?.pair_endpoints().await?;
+            print(&reach, &endpoints, endpoints_table)
+        }
+        RegionCommand::Log(reach) => {
+            let log = ControlClient::reach(&reach)?.pair_log().await?;
+            print(&reach, &log, log_table)
+        }
+        RegionCommand::Serve(args) => {
+            serve::region(&args.part, stop_signal()?).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        RegionCommand::Witness(args) => {
+            serve::witness(&args.part, stop_signal()?).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
 }
 
 fn serve_unit(args: ServeUnitArgs) -> Outcome {
@@ -127,11 +162,60 @@ fn serve_unit(args: ServeUnitArgs) -> Outcome {
 }
 
 async fn up(args: UpArgs) -> Outcome {
+    let profile = args.profile.unwrap_or_default();
+    match Plan::of(&args.data, &args.pair())? {
+        Plan::One(switches) => up_one(args, profile, &switches).await,
+        Plan::Two(plan) => {
+            let options = PairOptions {
+                plan: *plan,
+                wanted: args.wanted()?,
+                accepted: args.accepted_list(),
+                data: args.data,
+                port: args.port,
+                faults: args.faults.map(|switch| switch == Switch::On),
+                hosts: args.hosts,
+                ready_file: args.ready_file,
+                program: None,
+            };
+            up_pair(options, args.show_credentials).await
+        }
+    }
+}
+
+async fn up_pair(options: PairOptions, show_credentials: bool) -> Outcome {
+    let mut stopped = std::pin::pin!(stop_signal()?);
+    warn_of(options.plan.profile);
+    let pair = tokio::select! {
+        pair = Pair::start(options) => pair?,
+        // The processes end with the one that started them.
+        () = &mut stopped => return Ok(ExitCode::SUCCESS),
+    };
+    match output::print(&pair.greeting(show_credentials)) {
+        Ok(()) | Err(OutputError::Closed) => stopped.await,
+        Err(e) => {
+            pair.stop().await;
+            return Err(e.into());
+        }
+    }
+    tracing::info!("both regions stop; every key is kept");
+    pair.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells what a profile promises and this program does not simulate.
+fn warn_of(profile: Profile) {
+    for what in profile.not_simulated() {
+        tracing::warn!(%profile, "not simulated: {what}");
+    }
+}
+
+async fn up_one(args: UpArgs, profile: Profile, switches: &Switches) -> Outcome {
+    warn_of(profile);
     let mut stopped = std::pin::pin!(stop_signal()?);
     let show_credentials = args.show_credentials;
     let starting = Region::start(UpOptions {
         wanted: args.wanted()?,
-        rotation: args.rotation.into(),
+        rotation: args.rotation.map_or(switches.rotation, Into::into),
         accepted: args.accepted(),
         data: args.data,
         port: args.port,
@@ -139,6 +223,7 @@ async fn up(args: UpArgs) -> Outcome {
         hosts: args.hosts,
         ready_file: args.ready_file,
         program: None,
+        pair: None,
     });
     let region = tokio::select! {
         region = starting => region?,
@@ -189,11 +274,63 @@ async fn set_fault(fault: FaultCommand) -> Outcome {
         FaultCommand::Slow { by, args } => (FaultKind::Slow, Some(by), args),
         FaultCommand::Zeroize(args) => (FaultKind::Zeroize, None, args),
         FaultCommand::Tamper(args) => (FaultKind::Tamper, None, args),
+        FaultCommand::Lose(OneRegionArgs { name, reach, .. }) => {
+            return break_pair(&reach, PairFault::Lose { region: name }).await;
+        }
+        FaultCommand::Isolate(OneRegionArgs { name, reach, .. }) => {
+            return break_pair(&reach, PairFault::Isolate { region: name }).await;
+        }
+        FaultCommand::Cut { link, one_way, reach } => {
+            return break_pair(&reach, PairFault::Cut { from: link.from, to: link.to, one_way }).await;
+        }
     };
     let slow_by_ms = slow_by.map(|by: Duration| u64::try_from(by.as_millis()).unwrap_or(u64::MAX));
     let request = FaultRequest { fault: kind, target: Target::try_from(&target)?, slow_by_ms };
-    let status = ControlClient::reach(&reach)?.fault(&request).await?;
-    print_status(&reach, &status)
+    let status = in_region(&reach)?.fault(&request).await?;
+    print_status(&reach.reach, &status)
+}
+
+async fn break_pair(reach: &ReachArgs, fault: PairFault) -> Outcome {
+    let status = ControlClient::reach(reach)?.pair_fault(&fault).await?;
+    print_pair(reach, &status)
+}
+
+async fn heal(args: HealArgs) -> Outcome {
+    let HealArgs { kind, names, reach } = args;
+    let mut names = names.into_iter();
+    let pair_heal = match (kind, names.next(), names.next()) {
+        (HealKind::Region, Some(name), None) => PairHeal::Region(name),
+        (HealKind::Link, Some(one), Some(other)) => PairHeal::Link(one, other),
+        (HealKind::Link, _, None) => return Err("a link has two ends: heal link NAME NAME".into()),
+        (HealKind::Unit | HealKind::Zone | HealKind::Region, _, Some(surplus)) => {
+            return Err(format!("unexpected argument `{surplus}`").into());
+        }
+        (kind, name, _) => {
+            let status = in_region(&reach)?.heal(&heal_target(kind, name)?).await?;
+            return print_status(&reach.reach, &status);
+        }
+    };
+    let status = ControlClient::reach(&reach.reach)?.pair_heal(&pair_heal).await?;
+    print_pair(&reach.reach, &status)
+}
+
+fn heal_target(kind: HealKind, name: Option<String>) -> Result<Target, String> {
+    match (kind, name) {
+        (HealKind::Unit, Some(name)) => Target::unit(&name),
+        (HealKind::Zone, Some(name)) => Ok(Target::Zone(name)),
+        (HealKind::All, None) => Ok(Target::All),
+        (HealKind::All, Some(surplus)) => Err(format!("unexpected argument `{surplus}`")),
+        (_, None) | (HealKind::Region | HealKind::Link, _) => Err("name what to heal".to_owned()),
+    }
+}
+
+/// A client of the region that the arguments name.
+fn in_region(args: &InRegionArgs) -> Result<ControlClient, ControlError> {
+    Ok(ControlClient::reach(&args.reach)?.in_region(args.region.as_deref()))
+}
+
+fn print_pair(reach: &ReachArgs, status: &PairStatus) -> Outcome {
+    print(reach, status, pair_table)
 }
 
 fn print_status(reach: &ReachArgs, status: &Status) -> Outcome {

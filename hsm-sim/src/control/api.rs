@@ -11,13 +11,14 @@ use crate::region::{
 use axum::body::Bytes;
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use host::UnitView;
 use serde::de::DeserializeOwned;
+use server::auth::SharedToken;
 use std::sync::Arc;
 use std::time::Duration;
 use wire::text::error_chain;
@@ -42,6 +43,7 @@ pub fn router(state: ControlState) -> Router {
         .route("/units/{unit}/remove", post(remove_unit))
         .route("/clock", get(clock))
         .route("/clock/advance", post(advance))
+        .merge(super::region_api::routes())
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&state), authorize))
@@ -57,23 +59,29 @@ async fn authorize(
     request: Request,
     next: Next,
 ) -> Result<Response, Refused> {
+    check_caller(&region.control_token, &request)?;
+    Ok(next.run(request).await)
+}
+
+/// What [`authorize`] says, for the control APIs of regions and of pairs.
+pub(super) fn check_caller(token: &SharedToken, request: &Request) -> Result<(), Refused> {
     let refused = |status, why: &str| Err(Refused { status, why: why.to_owned() });
     if request.headers().contains_key(header::ORIGIN) {
         return refused(StatusCode::FORBIDDEN, "the control API is not for web pages");
     }
-    if !region.control_token.is_in(request.headers(), request.extensions()) {
+    if !token.is_in(request.headers(), request.extensions()) {
         return refused(
             StatusCode::UNAUTHORIZED,
             "the control API needs the region's control token, as `Authorization: Bearer TOKEN`: it is `control_token` in \
              ready.json, which only the region's user can read in its data directory",
         );
     }
-    Ok(next.run(request).await)
+    Ok(())
 }
 
 /// Refuses what loses or expires data in a region that was not started for it.
-fn check_faults(region: &ControlledRegion) -> Result<(), Refused> {
-    if region.faults {
+pub(super) fn check_faults(are_allowed: bool) -> Result<(), Refused> {
+    if are_allowed {
         return Ok(());
     }
     Err(Refused {
@@ -84,14 +92,17 @@ fn check_faults(region: &ControlledRegion) -> Result<(), Refused> {
     })
 }
 
-async fn nothing_here() -> Refused {
-    Refused {
-        status: StatusCode::NOT_FOUND,
-        why: "unknown path of the control API; see `hsm-sim help`".to_owned(),
-    }
+async fn nothing_here(uri: Uri) -> Refused {
+    let of_pair = ["/pair/", "/regions/"].iter().any(|prefix| uri.path().starts_with(prefix));
+    let why = if of_pair {
+        "this is a single region, without a standby: start a pair with `hsm-sim up --profile kp-2025`, or leave out --region"
+    } else {
+        "unknown path of the control API; see `hsm-sim help`"
+    };
+    Refused { status: StatusCode::NOT_FOUND, why: why.to_owned() }
 }
 
-async fn wrong_method() -> Refused {
+pub(super) async fn wrong_method() -> Refused {
     Refused {
         status: StatusCode::METHOD_NOT_ALLOWED,
         why: "this path of the control API has another method: GET for the status and the clock, POST for changes"
@@ -108,14 +119,14 @@ async fn clock(State(region): State<ControlState>) -> Json<ClockStatus> {
 }
 
 async fn advance(State(region): State<ControlState>, body: Bytes) -> Result<Json<ClockStatus>, Refused> {
-    check_faults(&region)?;
+    check_faults(region.faults)?;
     let request: AdvanceRequest = parse(&body, "{\"seconds\": 60}")?;
     region.clock.advance(Duration::from_secs(request.seconds))?;
     Ok(Json(clock_status(&region)))
 }
 
 async fn fault(State(region): State<ControlState>, body: Bytes) -> Result<Json<Status>, Refused> {
-    check_faults(&region)?;
+    check_faults(region.faults)?;
     let request: FaultRequest = parse(&body, "{\"fault\": \"kill\", \"target\": {\"unit\": 1}}")?;
     let slow_by = Duration::from_millis(request.slow_by_ms.unwrap_or(DEFAULT_SLOW_MS));
     for unit in targets(&region, &request.target)? {
@@ -307,12 +318,7 @@ fn unit_status(process: UnitProcess, view: Option<&UnitView>, report: Option<&Un
 }
 
 fn clock_status(region: &ControlledRegion) -> ClockStatus {
-    let now =
-        jiff::Timestamp::from_second(i64::try_from(region.clock.since_epoch().as_secs()).unwrap_or(i64::MAX));
-    ClockStatus {
-        now: now.map_or_else(|_| "out of range".to_owned(), |now| now.to_string()),
-        ahead_s: region.clock.ahead().as_secs(),
-    }
+    ClockStatus::of(&region.clock)
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -320,7 +326,7 @@ fn micros(duration: Duration) -> u64 {
 }
 
 /// Parses JSON, whatever the content type of the request.
-fn parse<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Refused> {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Refused> {
     serde_json::from_slice(body).map_err(|e| Refused {
         status: StatusCode::BAD_REQUEST,
         why: format!("invalid request body ({e}); expected, for example: {example}"),
@@ -328,9 +334,9 @@ fn parse<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Refused> 
 }
 
 /// A refused request: why, and the status code that shows whether the caller can correct it.
-struct Refused {
-    status: StatusCode,
-    why: String,
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) why: String,
 }
 
 impl IntoResponse for Refused {

@@ -8,7 +8,7 @@ use crate::region::{DataDir, ReadyFile};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use serde::Serialize;
@@ -173,33 +173,50 @@ impl ControlClient {
         self.send(Method::POST, "/clock/advance", &AdvanceRequest { seconds }).await
     }
 
-    async fn send<B: Serialize, R: DeserializeOwned>(
+    /// The same client for the paths below `prefix`.
+    pub(super) fn below(mut self, prefix: &str) -> Self {
+        self.base += prefix;
+        self
+    }
+
+    pub(super) async fn send<B: Serialize, R: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: &B,
     ) -> Result<R, ControlError> {
-        let url = format!("{}{path}", self.base);
         let unreachable = |source| ControlError::Unreachable { url: self.base.clone(), source };
         let body =
             if method == Method::GET { Vec::new() } else { serde_json::to_vec(body).unwrap_or_default() };
-        let request = Request::builder()
-            .method(method)
-            .uri(&url)
-            .header(AUTHORIZATION, self.authorization.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|e| unreachable(e.into()))?;
-        let answer = self.http.request(request).await.map_err(|e| unreachable(e.into()))?;
-        let good = answer.status().is_success();
-        let body = answer.into_body().collect().await.map_err(|e| unreachable(e.into()))?.to_bytes();
-        if good {
+        let (status, body) = self.exchange(method, path, Bytes::from(body)).await?;
+        if status.is_success() {
             return serde_json::from_slice(&body).map_err(|e| unreachable(e.into()));
         }
         let said: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         let said =
             said.get("error").and_then(|e| e.as_str()).unwrap_or("the region refused without a reason");
         Err(ControlError::Refused(said.to_owned()))
+    }
+
+    /// Sends a request; returns the status and the body of the answer.
+    pub(super) async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), ControlError> {
+        let unreachable = |source| ControlError::Unreachable { url: self.base.clone(), source };
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header(AUTHORIZATION, self.authorization.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|e| unreachable(e.into()))?;
+        let answer = self.http.request(request).await.map_err(|e| unreachable(e.into()))?;
+        let status = answer.status();
+        let body = answer.into_body().collect().await.map_err(|e| unreachable(e.into()))?.to_bytes();
+        Ok((status, body))
     }
 }
 

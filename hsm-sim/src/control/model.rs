@@ -1,6 +1,7 @@
 //! Requests and responses of the control API.
 
 use crate::cli::{TargetArgs, TargetKind};
+use crate::region::SimClock;
 use serde::{Deserialize, Serialize};
 
 /// Units that a fault or a heal is for.
@@ -15,15 +16,23 @@ pub enum Target {
     All,
 }
 
+impl Target {
+    /// The unit of this number.
+    ///
+    /// # Errors
+    /// It is not a number.
+    pub fn unit(number: &str) -> Result<Self, String> {
+        number.parse().map(Self::Unit).map_err(|_| format!("invalid unit number `{number}`"))
+    }
+}
+
 impl TryFrom<&TargetArgs> for Target {
     type Error = String;
 
     fn try_from(args: &TargetArgs) -> Result<Self, String> {
         let name = args.name.clone().unwrap_or_default();
         match args.kind {
-            TargetKind::Unit => {
-                name.parse().map(Self::Unit).map_err(|_| format!("invalid unit number `{name}`"))
-            }
+            TargetKind::Unit => Self::unit(&name),
             TargetKind::Zone => Ok(Self::Zone(name)),
             TargetKind::All => Ok(Self::All),
         }
@@ -101,6 +110,19 @@ pub struct ClockStatus {
     pub now: String,
     /// How far the clock is ahead of real time, in seconds.
     pub ahead_s: u64,
+}
+
+impl ClockStatus {
+    /// The time of a clock.
+    #[must_use]
+    pub fn of(clock: &SimClock) -> Self {
+        let seconds = i64::try_from(clock.since_epoch().as_secs()).unwrap_or(i64::MAX);
+        let now = jiff::Timestamp::from_second(seconds);
+        Self {
+            now: now.map_or_else(|_| "out of range".to_owned(), |now| now.to_string()),
+            ahead_s: clock.ahead().as_secs(),
+        }
+    }
 }
 
 /// Status of a region.

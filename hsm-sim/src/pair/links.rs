@@ -193,7 +193,7 @@ mod tests {
     const SHUT: Passage = Passage { forth: false, back: false };
 
     #[test]
-    fn a_region_that_is_isolated_or_lost_is_reached_by_nobody() {
+    fn a_region_that_is_isolated_or_lost_is_out_of_reach() {
         for faults in [
             LinkFaults { isolated: [Side::Home].into(), ..LinkFaults::default() },
             LinkFaults { lost: [Side::Home].into(), ..LinkFaults::default() },

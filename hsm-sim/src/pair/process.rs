@@ -54,6 +54,7 @@ pub struct ProcessState {
     /// Number of starts that failed.
     failed_starts: u64,
     is_ending: bool,
+    has_ended: bool,
 }
 
 /// Why a process does not run.
@@ -85,7 +86,12 @@ impl Process {
     pub fn spawn(name: &str, program: PathBuf, announcements: Arc<dyn Announcements>) -> Self {
         let state = watch::Sender::new(ProcessState::default());
         let keeper = Keeper { name: name.to_owned(), program, announcements, state: state.clone() };
-        Self { name: name.to_owned(), state, keeper: tokio::spawn(keeper.run()) }
+        let ended = state.clone();
+        let keeper = tokio::spawn(async move {
+            keeper.run().await;
+            ended.send_modify(|state| state.has_ended = true);
+        });
+        Self { name: name.to_owned(), state, keeper }
     }
 
     /// The present state.
@@ -133,13 +139,14 @@ impl Process {
         self.until_serving_since(failed_before).await
     }
 
-    /// Ends it for good: the end of its standard input is its end.
-    pub async fn stop(mut self) {
+    /// Ends it for good: the end of its standard input is its end. Returns once it is gone.
+    pub async fn stop(&self) {
         self.state.send_modify(|state| state.is_ending = true);
-        if timeout(END_TIMEOUT, &mut self.keeper).await.is_err() {
+        let mut state = self.state.subscribe();
+        if timeout(END_TIMEOUT, state.wait_for(|state| state.has_ended)).await.is_err() {
             warn!(process = self.name, "a process did not end in time; it is killed");
             let _ = self.kill();
-            let _ = (&mut self.keeper).await;
+            let _ = state.wait_for(|state| state.has_ended).await;
         }
     }
 

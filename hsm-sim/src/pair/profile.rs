@@ -58,15 +58,15 @@ pub enum PrivateFailover {
 /// Every switch. A profile sets all; `--set` changes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Switches {
-    /// `residency`.
+    /// Where data may be: `residency`.
     pub residency: Residency,
-    /// `dr.mode`.
+    /// What is done about the loss of a region: `dr.mode`.
     pub recovery: Recovery,
-    /// `fence`, `standby.*`.
+    /// How a pair behaves: `fence`, `standby.*`.
     pub pair: PairConfig,
-    /// `endpoint.private_failover`.
+    /// What becomes of private addresses: `endpoint.private_failover`.
     pub private_failover: PrivateFailover,
-    /// `rotation.service`.
+    /// What is served during a rotation of the master key: `rotation.service`.
     pub rotation: RotationProfile,
     /// `slo.rto`: how long after a loss changes should be accepted again. Reported only.
     pub rto: Duration,
@@ -194,6 +194,16 @@ impl Profile {
             Self::Hpcs2019 => "hpcs-2019",
             Self::Hpcs2025 => "hpcs-2025",
         }
+    }
+}
+
+/// Name of a fence as a value of its switch.
+#[must_use]
+pub const fn fence_name(fence: Fence) -> &'static str {
+    match fence {
+        Fence::Operator => "operator",
+        Fence::Witness => "witness",
+        Fence::None => "none",
     }
 }
 

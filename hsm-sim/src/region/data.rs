@@ -93,9 +93,22 @@ pub enum DataError {
 /// units/…/         state of one unit, and its SoftHSM token if any; named N (operational), recovery-N, failover-N
 /// lock             lock file with the process ID of its holder
 /// ```
+///
+/// A pair of regions has a directory, too, with `clock.json`, `ceremony/`, `factory/` and `lock` as above, and:
+///
+/// ```text
+/// pair.json        profile, names of the regions, and their common instances and tokens (mode 0600)
+/// regions/NAME/    data directory of a region, without `ceremony/` and `factory/`
+/// regions/NAME.json, witness.json   what the processes are told at each start (mode 0600)
+/// tls/             certificates of the regions, the witness and the front, and their private keys (mode 0600)
+/// witness          the highest epoch that the witness has granted
+/// timeline.jsonl   what has happened to the pair
+/// ```
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
+    /// Where the customer's keys and the manufacturer are.
+    shared: PathBuf,
     sockets: PathBuf,
     _lock: File,
     _elsewhere: Option<tempfile::TempDir>,
@@ -116,7 +129,14 @@ impl DataDir {
         let lock = lock(&path)?;
         files::remove_leftovers(&path);
         let (sockets, elsewhere) = sockets(&path).map_err(unusable)?;
-        Ok(Self { path, sockets, _lock: lock, _elsewhere: elsewhere })
+        Ok(Self { shared: path.clone(), path, sockets, _lock: lock, _elsewhere: elsewhere })
+    }
+
+    /// The directory of a region whose customer and manufacturer have their files elsewhere: in the directory of its pair.
+    #[must_use]
+    pub(super) fn sharing(mut self, shared: PathBuf) -> Self {
+        self.shared = shared;
+        self
     }
 
     /// Absolute path of the directory.
@@ -164,13 +184,13 @@ impl DataDir {
     /// Path of `ceremony/`, the keys of the development ceremony.
     #[must_use]
     pub fn ceremony_dir(&self) -> PathBuf {
-        self.path.join("ceremony")
+        self.shared.join("ceremony")
     }
 
     /// Path of `factory/`, the simulated manufacturer.
     #[must_use]
     pub fn factory_dir(&self) -> PathBuf {
-        self.path.join("factory")
+        self.shared.join("factory")
     }
 
     /// Path of `audit.jsonl`, the log of administrative requests.

@@ -95,6 +95,11 @@ impl Identity {
         self.credentials.complete()
     }
 
+    /// The same instances and credentials in another region of their pair: `standby` of `home`.
+    pub(crate) fn in_standby(&self, home: &str, standby: &str) -> Self {
+        Self { region: standby.to_owned(), instance_region: Some(home.to_owned()), ..self.clone() }
+    }
+
     /// Takes instances, credentials and names over from `shared`. What differs between the regions of a pair stays: the
     /// engines of units.
     pub(super) fn adopt(&mut self, shared: &Self) {
@@ -119,7 +124,7 @@ impl Credentials {
 }
 
 /// Random bytes in hexadecimal.
-pub(super) fn random_hex(len: usize) -> io::Result<String> {
+pub(crate) fn random_hex(len: usize) -> io::Result<String> {
     let mut bytes = vec![0; len];
     getrandom::fill(&mut bytes)?;
     Ok(encode_secret_hex(&bytes).to_string())

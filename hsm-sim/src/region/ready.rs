@@ -2,14 +2,16 @@
 
 use super::{CeremonyKind, DataDir, UnitProcess, ZONES};
 use crate::files;
+use crate::pair::serve::{Announced, announce};
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 /// Written in one piece once the region serves, mode 0600 because of the credentials.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct ReadyFile {
     /// Base of the Key Protect API: `<rest_url>/api/v2/…`.
     pub rest_url: String,
@@ -55,6 +57,35 @@ pub struct ReadyFile {
     /// ID of the serving process, which ends when the region stops.
     pub pid: u32,
     /// Data directory.
+    pub data: PathBuf,
+    /// Port for the partner and the front, in a region of a pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_address: Option<SocketAddr>,
+    /// The regions of a pair, home first; none for a region of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<ReadyRegion>,
+}
+
+/// A region of a pair.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct ReadyRegion {
+    /// Name of the region.
+    pub name: String,
+    /// `home` or `standby`.
+    pub role: String,
+    /// The region's own base of the Key Protect API.
+    pub rest_url: String,
+    /// Base of the region's control API, through the pair's; its token is the pair's.
+    pub control_url: String,
+    /// Base of the administration of the region's crypto units.
+    pub tke_url: String,
+    /// Its own address for health and metrics.
+    pub operator_url: String,
+    /// Crypto units of the region.
+    pub units: Vec<ReadyUnit>,
+    /// Zones of the region.
+    pub zones: Vec<String>,
+    /// Its data directory.
     pub data: PathBuf,
 }
 
@@ -207,7 +238,7 @@ impl From<UnitProcess> for ReadyUnit {
 }
 
 /// The ready file of a running region, in every place where it was written.
-pub(super) struct ReadyFiles(Mutex<Written>);
+pub(crate) struct ReadyFiles(Mutex<Written>);
 
 struct Written {
     content: ReadyFile,
@@ -216,11 +247,12 @@ struct Written {
 
 impl ReadyFiles {
     /// The content, not written yet.
-    pub(super) const fn new(content: ReadyFile) -> Self {
+    pub(crate) const fn new(content: ReadyFile) -> Self {
         Self(Mutex::new(Written { content, paths: Vec::new() }))
     }
 
-    pub(super) fn content(&self) -> ReadyFile {
+    /// Its content.
+    pub(crate) fn content(&self) -> ReadyFile {
         self.written().content.clone()
     }
 
@@ -228,7 +260,7 @@ impl ReadyFiles {
     ///
     /// # Errors
     /// The operating system's.
-    pub(super) fn write_to(&self, path: PathBuf) -> io::Result<()> {
+    pub(crate) fn write_to(&self, path: PathBuf) -> io::Result<()> {
         let mut written = self.written();
         files::write_private(&path, &serde_json::to_vec_pretty(&written.content)?)?;
         written.paths.push(path);
@@ -240,10 +272,24 @@ impl ReadyFiles {
     /// # Errors
     /// The operating system's; the other files have the new units.
     pub(super) fn set_units(&self, units: impl IntoIterator<Item = UnitProcess>) -> io::Result<()> {
+        let mut content = self.content();
+        content.units = units.into_iter().map(ReadyUnit::from).collect();
+        self.replace(content)
+    }
+
+    /// Replaces the content, in every file. A region of a pair tells it to its pair, too.
+    ///
+    /// # Errors
+    /// The operating system's; the other files have the new content.
+    pub(crate) fn replace(&self, content: ReadyFile) -> io::Result<()> {
         let mut written = self.written();
-        written.content.units = units.into_iter().map(ReadyUnit::from).collect();
+        let told = match content.peer_address {
+            Some(_) => announce(&Announced::Region(Box::new(content.clone()))),
+            None => Ok(()),
+        };
+        written.content = content;
         let content = serde_json::to_vec_pretty(&written.content)?;
-        let mut outcome = Ok(());
+        let mut outcome = told;
         for path in &written.paths {
             outcome = outcome.and(files::write_private(path, &content));
         }
@@ -251,7 +297,7 @@ impl ReadyFiles {
     }
 
     /// Removes the files for good: the region stops.
-    pub(super) fn remove(&self) {
+    pub(crate) fn remove(&self) {
         for path in std::mem::take(&mut self.written().paths) {
             let _ = std::fs::remove_file(path);
         }

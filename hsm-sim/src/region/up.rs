@@ -7,12 +7,14 @@ use super::controlled::ControlledRegion;
 use super::data::{DataDir, DataError};
 use super::directory::SupervisedUnits;
 use super::identity::{Identity, Wanted, random_hex};
+use super::member::PairMember;
 use super::place::ZONES;
 use super::ready::{ReadyFile, ReadyFiles, ReadyUnit};
 use super::region_file::RegionFile;
 use super::supervisor::{Supervisor, SupervisorError};
 use super::unit_memory::FileUnitMemory;
 use crate::control;
+use crate::pair::part::Ports;
 use crate::unit::Factory;
 use axum::Router;
 use keystore::{Accepted, StoreOpenError, StorePin};
@@ -59,6 +61,8 @@ pub struct UpOptions {
     pub accepted: Accepted,
     /// Program that has the `unit` command; `None` for the running one.
     pub program: Option<PathBuf>,
+    /// The region's part in a pair; `None` for a region of its own.
+    pub pair: Option<Box<PairMember>>,
 }
 
 /// Why a region did not start. Everything that had been started is stopped again.
@@ -163,13 +167,21 @@ impl Region {
     /// # Errors
     /// [`UpError`]; nothing runs then.
     pub async fn start(options: UpOptions) -> Result<Self, UpError> {
-        let data = Arc::new(DataDir::open(&options.data)?);
+        let data = DataDir::open(&options.data)?;
+        let data = Arc::new(match &options.pair {
+            Some(member) => data.sharing(member.shared.clone()),
+            None => data,
+        });
         if let Some(path) = &options.ready_file {
             remove_stale(path)?;
         }
         let store = pinned_store(&data, options.accepted)?;
-        let RegionFile { identity, places } = RegionFile::open(&data, &options.wanted)?;
+        let shared = options.pair.as_ref().map(|member| &member.identity);
+        let RegionFile { identity, places } = RegionFile::open_as(&data, &options.wanted, shared)?;
         let clock = Arc::new(SimClock::open(data.clock_file())?);
+        if let Some(member) = &options.pair {
+            clock.catch_up(member.ahead)?;
+        }
         let development = match identity.ceremony {
             CeremonyKind::Development => Some(DevelopmentCeremony::open(&data.ceremony_dir())?),
             CeremonyKind::Manual => None,
@@ -177,7 +189,10 @@ impl Region {
         let at = |path: PathBuf| move |source| DataError::Unusable { path, source };
         let factory = Factory::open(&data.factory_dir()).map_err(at(data.factory_dir()))?;
         let audit = AuditLog::open(&data.audit_file()).map_err(at(data.audit_file()))?;
-        let listeners = Listeners::bind(options.port).await?;
+        let listeners = match &options.pair {
+            Some(member) => Listeners::bind_member(member.ports).await?,
+            None => Listeners::bind(options.port).await?,
+        };
         let program = match options.program.clone() {
             Some(program) => program,
             None => std::env::current_exe().map_err(UpError::Program)?,
@@ -243,9 +258,25 @@ struct Listeners {
     control: TcpListener,
     /// Health and metrics.
     operator: TcpListener,
+    /// For the partner and the front of a pair.
+    peer: Option<TcpListener>,
 }
 
 impl Listeners {
+    /// Those of a region of a pair: each port, or any if it is taken.
+    async fn bind_member(ports: Ports) -> Result<Self, UpError> {
+        let bind = async |port| match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+            Ok(bound) => Ok(bound),
+            Err(_) => any_port().await,
+        };
+        Ok(Self {
+            api: bind(ports.api).await?,
+            control: bind(ports.control).await?,
+            operator: bind(ports.operator).await?,
+            peer: Some(bind(ports.peer).await?),
+        })
+    }
+
     /// On the loopback interface: the API on `port`, 0 for any free one; the control API on the port after it; the operator's
     /// address on the next one, or any if that is taken.
     async fn bind(port: u16) -> Result<Self, UpError> {
@@ -257,12 +288,15 @@ impl Listeners {
         let (api, control) = (bind(0).await?, bind(1).await?);
         let operator = match bind(2).await {
             Ok(operator) => operator,
-            Err(_) => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-                .await
-                .map_err(|source| UpError::Port { port: 0, source })?,
+            Err(_) => any_port().await?,
         };
-        Ok(Self { api, control, operator })
+        Ok(Self { api, control, operator, peer: None })
     }
+}
+
+async fn any_port() -> Result<TcpListener, UpError> {
+    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+    bound.map_err(|source| UpError::Port { port: 0, source })
 }
 
 impl Started {
@@ -292,7 +326,11 @@ impl Started {
             .rotation_profile(options.rotation)
             .unit_memory(Arc::new(memory));
         // The data directory is locked: no other node over this store bears the name.
-        let node = builder.name("hsm-sim").build()?;
+        let mut builder = builder.name("hsm-sim");
+        if let Some(member) = options.pair {
+            builder = builder.pair(member.settings);
+        }
+        let node = builder.build()?;
         let region = Arc::new(ControlledRegion {
             identity,
             supervisor,
@@ -310,7 +348,8 @@ impl Started {
         let (stop, stopped) = watch::channel(false);
         let mut servers = Vec::new();
         open(&region).await?;
-        let Listeners { api, control, operator } = listeners;
+        let Listeners { api, control, operator, peer } = listeners;
+        servers.extend(peer.and_then(|listener| serve_peers(&node, listener, &stopped)));
         let control_router = control::router(Arc::clone(&region));
         servers.push(serve(Port::Api, api, node.router(), &options.hosts, &stopped));
         servers.push(serve(Port::Control, control, control_router, &options.hosts, &stopped));
@@ -378,11 +417,15 @@ async fn open(region: &Arc<ControlledRegion>) -> Result<(), NodeError> {
         // The others serve. The host excludes this one and reports why.
         warn!(unit, error = %why, "the unit is not in service");
     }
+    if node.region().is_some() {
+        // It waits for the right to write, or for a copy of the other region's data.
+        return node.open_when_ready().await;
+    }
     node.open(Some(parts)).await
 }
 
 /// Removes the file of an earlier run, by which a waiting script would continue too early.
-fn remove_stale(path: &Path) -> Result<(), UpError> {
+pub(crate) fn remove_stale(path: &Path) -> Result<(), UpError> {
     match std::fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(UpError::ReadyFile { path: path.to_owned(), source })
@@ -422,7 +465,24 @@ fn ready_file(
         units: units.map(ReadyUnit::from).collect(),
         pid: std::process::id(),
         data: data.path().to_owned(),
+        peer_address: listeners.peer.as_ref().map(TcpListener::local_addr).transpose()?,
+        regions: Vec::new(),
     })
+}
+
+/// Serves the partner and the front of a pair until `stopped`.
+fn serve_peers(
+    node: &Node,
+    listener: TcpListener,
+    stopped: &watch::Receiver<bool>,
+) -> Option<JoinHandle<()>> {
+    let region = node.region()?;
+    let stopped = until(stopped.clone());
+    Some(tokio::spawn(async move {
+        if let Err(e) = region.serve_peers(listener, stopped).await {
+            error!(error = %error_chain(&e), "the partner and the front are not served any more");
+        }
+    }))
 }
 
 /// Serves until `stopped`, with the same limits of time on every port.

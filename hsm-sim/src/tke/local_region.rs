@@ -36,8 +36,9 @@ impl Discover for LocalRegion {
             .map_err(unreadable)?
             .ok_or_else(|| ControlError::NotRunning(data.to_owned()))?;
         let ready: ReadyFile = serde_json::from_slice(&content).map_err(|e| unreadable(e.into()))?;
-        let root = data.join("factory/root.der");
-        let revocations = data.join("factory").join(REVOCATION_FILE);
+        // In a pair of regions, the manufacturer is the same for both.
+        let root = ready.root_certificate;
+        let revocations = root.with_file_name(REVOCATION_FILE);
         Ok(Connection {
             url: ready.tke_url,
             token: Zeroizing::new(ready.operator_token),

@@ -156,6 +156,7 @@ async fn tapped_ceremony_and_rotation(folder: &Path, tap: &Tap) {
         hosts: Vec::new(),
         ready_file: None,
         program: Some(Tap::program(folder)),
+        pair: None,
     };
     let region = Region::start(options).await.unwrap();
     let (tool, rest) = (Tool::at(&data), Rest::to(&region.ready()));

@@ -39,7 +39,7 @@ fn every_switch_can_be_set() {
         "dr.mode=standby",
         "fence=none",
         "standby.write_enable=operator-or-timer",
-        "standby.write_after=6h",
+        "standby.write_after=2h",
         "standby.initial_mode=read-write",
         "standby.lost_after=3s",
         "standby.failback=operator",
