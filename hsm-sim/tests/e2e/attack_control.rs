@@ -3,6 +3,7 @@
 use crate::common::control::{all_serve, kill, status_once};
 use crate::common::{Region, program, up};
 use bytes::Bytes;
+use hsm_sim::control::pair_model::PairStatus;
 use hsm_sim::control::{ControlClient, ControlError};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
@@ -20,6 +21,17 @@ const REQUESTS: [(&str, &str, &str); 9] = [
     ("POST", "/units/1/drain", ""),
     ("POST", "/units/1/resume", ""),
     ("POST", "/units/2/remove", "{}"),
+];
+
+/// Every request of the control API of a pair that a region does not have.
+const PAIR_REQUESTS: [(&str, &str, &str); 7] = [
+    ("GET", "/pair/status", ""),
+    ("GET", "/pair/endpoints", ""),
+    ("GET", "/pair/log", ""),
+    ("POST", "/pair/fault", r#"{"fault": "lose", "region": "us-south"}"#),
+    ("POST", "/pair/heal", r#"{"region": "us-south"}"#),
+    ("POST", "/pair/promote", r#"{"home_is_down": true}"#),
+    ("POST", "/pair/return", ""),
 ];
 
 /// Sends a request with these headers; the status and the error of the answer.
@@ -77,6 +89,40 @@ async fn attack_the_control_api_obeys_no_caller_without_its_token() {
     let data = region.data.clone();
     drop(region);
     assert_ne!(up(&data, &[]).ready.control_token, token);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn attack_the_control_api_of_a_pair_obeys_no_caller_without_its_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = up(&folder.path().join("data"), &["--profile", "kp-2025"]);
+    let before = pair.control().pair_status().await.unwrap();
+    let ready = &pair.ready;
+    let bearer = format!("Bearer {}", ready.control_token);
+    let of_caller = format!("Bearer {}", ready.tokens[0]);
+    let in_region: Vec<(&str, String, &str)> = REQUESTS
+        .iter()
+        .map(|(method, path, body)| (*method, format!("/regions/us-east{path}"), *body))
+        .chain([("POST", "/regions/us-east/region/promote".to_owned(), r#"{"home_is_down": true}"#)])
+        .collect();
+    let in_region = in_region.iter().map(|(method, path, body)| (*method, path.as_str(), *body));
+    for request in REQUESTS.into_iter().chain(PAIR_REQUESTS).chain(in_region) {
+        for headers in [&[][..], &[("authorization", of_caller.as_str())]] {
+            assert_eq!(send(&ready.control_url, request, headers).await.0, 401, "{request:?} {headers:?}");
+        }
+        let page = [("authorization", bearer.as_str()), ("origin", "http://localhost:1")];
+        assert_eq!(send(&ready.control_url, request, &page).await.0, 403, "{request:?}");
+    }
+    let after = pair.control().pair_status().await.unwrap();
+    let state = |status: &PairStatus| {
+        let pids: Vec<_> = status.regions.iter().map(|region| (region.pid, region.isolated)).collect();
+        (pids, status.cut.clone(), status.epoch, status.clock.ahead_s)
+    };
+    assert_eq!(state(&after), state(&before));
+    // A region's own port obeys another token, which only its pair has.
+    let own: hsm_sim::region::ReadyFile =
+        serde_json::from_slice(&std::fs::read(ready.regions[1].data.join("ready.json")).unwrap()).unwrap();
+    let request = ("GET", "/region", "");
+    assert_eq!(send(&own.control_url, request, &[("authorization", bearer.as_str())]).await.0, 401);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
