@@ -2,11 +2,11 @@
 //!
 //! | part | does |
 //! |---|---|
-//! | [`site`] | drives the region's own state machine, and carries its actions out |
-//! | [`gate`] | refuses and counts writes by what the state machine says |
-//! | [`follower`], [`source`] | the two ends of replication |
-//! | [`incoming`], [`outgoing`] | connections from and to the partner, the front and the witness |
-//! | [`witness`], [`front`] | the two other parties, each a service of its own |
+//! | `site` | drives the region's own state machine, and carries its actions out |
+//! | `gate` | refuses and counts writes by what the state machine says |
+//! | `follower`, `source` | the two ends of replication |
+//! | `incoming`, `outgoing` | connections from and to the partner, the front and the witness |
+//! | `witness`, `front` | the two other parties, each a service of its own |
 
 mod codec;
 mod follower;

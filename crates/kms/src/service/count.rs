@@ -53,13 +53,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             return Ok(());
         }
         let leased = match loaded.instance.header.mode {
-            Mode::ReadWrite => match self.lease_block(call, budget, loaded, version).await {
-                // The store has no right to write at present; keys are used all the same.
-                Err(KmsError::Store(StoreError::ReadOnly { .. })) => {
-                    self.take_set_aside(call, loaded, version)
-                }
-                leased => leased,
-            },
+            Mode::ReadWrite => self.lease_block(call, budget, loaded, version).await,
             Mode::ReadOnly | Mode::Frozen => self.take_set_aside(call, loaded, version),
         };
         match leased {
