@@ -222,6 +222,8 @@ fn stored(data: &Path) -> Result<Option<(Profile, Stored)>, PlanError> {
     let content = match files::read_if_present(&path) {
         Ok(Some(content)) => content,
         Ok(None) => return Ok(None),
+        // What is wrong with the directory is said when it is opened.
+        Err(source) if source.kind() == io::ErrorKind::NotADirectory => return Ok(None),
         Err(source) => return Err(PlanError::Unreadable { path, source }),
     };
     let parsed = serde_json::from_slice::<Stored>(&content).ok();
@@ -325,6 +327,8 @@ mod tests {
         let other = pair(folder.path(), &wanted(Profile::Kp2024, None, None));
         assert!(other.set.is_empty());
         let of = |wanted| Plan::of(folder.path(), &wanted);
+        let file = folder.path().join("pair.json");
+        assert!(matches!(Plan::of(&file, &PairWanted::default()), Ok(Plan::One(_))), "no directory");
         assert!(matches!(of(wanted(Profile::Kp2025, Some("eu-de"), None)), Err(PlanError::OtherPair { .. })));
         assert!(matches!(of(wanted(Profile::Kp2019, None, None)), Err(PlanError::HoldsPair { .. })));
         std::fs::write(folder.path().join("pair.json"), "{}").unwrap();
