@@ -13,7 +13,7 @@
 //! | a value is never here before its secret | secrets are adopted, durably, before the transaction |
 //! | a purge erases here too | the position lists the secrets to erase; an interrupted erasure is completed when the replica is opened |
 //! | a mirror that is being copied is not used | it is marked as [`Copying`](ReplicaState::Copying) first; the key service does not open it |
-//! | a store of its own is not overwritten | [`Replica::danger_replace_own`] has to be called before |
+//! | a store of its own, and a complete copy of another store than the source, are not overwritten | [`Replica::danger_replace`] has to be called before |
 //! | differences are noticed | [digests](Digest) of both sides at one revision are compared |
 //!
 //! Replicated are the store's own record and everything of instances; not jobs, leases and the position itself.

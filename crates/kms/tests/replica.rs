@@ -318,7 +318,7 @@ async fn a_former_source_becomes_a_mirror() {
     assert_eq!(replica.state(), ReplicaState::Own(None));
     let event = back.next().await;
     assert!(matches!(replica.apply(&event).await, Err(ReplicaError::Own)));
-    replica.danger_replace_own().await.unwrap();
+    replica.danger_replace().await.unwrap();
     assert_eq!(replica.state(), ReplicaState::Copying);
     back.reconnect();
     loop {
@@ -356,12 +356,18 @@ async fn a_difference_is_noticed_and_a_new_copy_removes_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_with_another_identity_is_copied() {
+async fn a_complete_copy_is_not_overwritten_with_another_store_unasked() {
     let region = Region::new(1, 1).await;
     let mut mirror = Mirror::of(&region.store).await;
     mirror.catch_up().await;
+    let kept = mirror.replica.state();
     region.store.inner.set_identity(StoreIdentity([9; 16]));
-    assert!(matches!(mirror.next().await, Event::CopyBegins { why: CopyReason::OtherStore, .. }));
+    let begins = mirror.next().await;
+    assert!(matches!(begins, Event::CopyBegins { why: CopyReason::OtherStore, .. }));
+    let refused = mirror.replica.apply(&begins).await.unwrap_err();
+    assert!(matches!(refused, ReplicaError::OtherSource { .. }) && !refused.needs_copy(), "{refused}");
+    assert_eq!(mirror.replica.state(), kept);
+    mirror.replica.danger_replace().await.unwrap();
     mirror.reconnect();
     mirror.catch_up().await;
     assert_eq!(mirror.replica.position().unwrap().source, StoreIdentity([9; 16]));

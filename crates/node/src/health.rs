@@ -24,6 +24,7 @@ impl OperatorSource for NodeHealth {
             check("units", node.host().map_or(Ok(()), |host| units(&host.units()))),
             check("audit-log", node.parts.audit.as_ref().map_or(Ok(()), |audit| audit.check())),
             check("unit-audit", unit_audit(node)),
+            check("pair", node.parts.region.as_ref().map_or(Ok(()), |region| region.check())),
             check("jobs", node.opened().map_or(Ok(()), |open| open.check_jobs())),
         ]
     }

@@ -47,7 +47,7 @@ impl FileLedger {
             bytes = MAGIC.to_vec();
         }
         let damaged =
-            || io::Error::new(io::ErrorKind::InvalidData, "it is no ledger of invocations, or damaged");
+            || io::Error::new(io::ErrorKind::InvalidData, "it is damaged, or not a ledger of invocations");
         let (taken, len) = parse(&bytes).ok_or_else(damaged)?;
         if len < bytes.len() {
             file.set_len(len as u64)?;

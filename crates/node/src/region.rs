@@ -5,9 +5,11 @@
 //! | `site` | drives the region's own state machine, and carries its actions out |
 //! | `gate` | refuses and counts writes by what the state machine says |
 //! | `follower`, `source` | the two ends of replication |
+//! | `accept` | accepts the connections of all of them |
 //! | `incoming`, `outgoing` | connections from and to the partner, the front and the witness |
 //! | `witness`, `front` | the two other parties, each a service of its own |
 
+mod accept;
 mod codec;
 mod follower;
 mod frames;

@@ -216,7 +216,8 @@ impl AuditCounts {
         }
     }
 
-    /// A unit that is down is no fault of the records; what a unit says wrongly is, and so is a file that cannot be written.
+    /// A unit that is down does not fail this check; a unit that reports wrong records does, and so does a file that cannot be
+    /// written.
     fn fail(&mut self, unit: u16, error: &FetchError, text: String) {
         match error {
             FetchError::Status(_) | FetchError::Query(_) | FetchError::TimedOut => {}

@@ -1,10 +1,10 @@
 //! Two nodes in a pair of regions, with real units, stores, TLS connections and time.
 
-use crate::common::{PATIENCE, Region, TestNode, wait_until};
+use crate::common::{PATIENCE, Region, TestNode, empty_store, wait_until};
 use axum::http::Method;
 use node::region::{FrontSettings, FrontTarget, PairSettings, Place, RegionHandle, RegionTls, serve_front};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use regions::{Failback, Fence, PairConfig, PairState, Side, TakeOver};
+use regions::{Failback, Fence, PairConfig, PairState, Side, TakeOver, TakeOverRefused};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
 /// The certificates of a pair.
@@ -83,13 +83,7 @@ struct Pair {
 /// A node that can be killed.
 struct Running {
     node: TestNode,
-    peers: AbortHandle,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.peers.abort();
-    }
+    peers: JoinHandle<()>,
 }
 
 const NAMES: [&str; 2] = ["us-south", "us-east"];
@@ -142,11 +136,18 @@ impl Pair {
         let listener = TcpListener::bind(("127.0.0.1", self.ports[index(side)])).await.unwrap();
         let handle = node.region().unwrap();
         let peers = tokio::spawn(async move { handle.serve_peers(listener, std::future::pending()).await });
-        Running { node: TestNode(node), peers: peers.abort_handle() }
+        Running { node: TestNode(node), peers }
     }
 }
 
 impl Running {
+    /// Ends the node; its port is free afterwards.
+    async fn stop(self) {
+        self.node.0.shutdown().await;
+        self.peers.abort();
+        let _ = self.peers.await;
+    }
+
     fn region(&self) -> RegionHandle {
         self.node.0.region().unwrap()
     }
@@ -182,11 +183,7 @@ impl Running {
     }
 
     async fn refuses_changes(&self) {
-        let body = json!({
-            "metadata": { "collectionType": "application/vnd.ibm.kms.key+json", "collectionTotal": 1 },
-            "resources": [{ "name": "root", "extractable": false }],
-        });
-        let answer = self.node.call(Method::POST, "/api/v2/keys", &body.to_string()).await;
+        let answer = self.node.try_create_root().await;
         assert_eq!(answer.status, 503, "{}", answer.text);
         assert!(answer.text.contains("read-only"), "{}", answer.text);
     }
@@ -226,8 +223,7 @@ async fn a_pair_replicates_fails_over_and_returns() {
     assert_eq!((status.site.state, status.site.epoch.number()), (PairState::Normal, 1));
 
     // The home dies. Its partner serves read-only, and writes on an operator's word.
-    home.node.0.shutdown().await;
-    drop(home);
+    home.stop().await;
     wait_until("the home is lost", async || standby.region().state() == Some(PairState::Lost)).await;
     standby.unwraps(&first, &ciphertext).await;
     standby.refuses_changes().await;
@@ -268,12 +264,10 @@ async fn what_a_region_loses_is_counted_and_named() {
     let kept = home.node.create_root().await;
     standby.follows().await;
     standby.has(&kept).await;
-    standby.node.0.shutdown().await;
-    drop(standby);
+    standby.stop().await;
     // Acknowledged, and never replicated.
     let lost = home.node.create_root().await;
-    home.node.0.shutdown().await;
-    drop(home);
+    home.stop().await;
 
     let standby = pair.start(Side::Standby).await;
     wait_until("the copy is known to be complete", async || {
@@ -289,6 +283,42 @@ async fn what_a_region_loses_is_counted_and_named() {
     home.has(&kept).await;
     let answer = home.node.call(Method::GET, &format!("/api/v2/keys/{lost}"), "").await;
     assert_eq!(answer.status, 404, "{}", answer.text);
+}
+
+#[tokio::test]
+async fn a_region_that_has_lost_its_store_does_not_empty_its_partners() {
+    let mut pair = Pair::new().await;
+    let home = pair.start(Side::Home).await;
+    let standby = pair.start(Side::Standby).await;
+    home.writes().await;
+    let key = home.node.create_root().await;
+    let ciphertext = home.wrap(&key).await;
+    standby.follows().await;
+    standby.has(&key).await;
+    home.stop().await;
+
+    // A new machine: the same units, certificates and configuration, and nothing in the store.
+    pair.home.store = empty_store();
+    let home = pair.start(Side::Home).await;
+    wait_until("the partner knows that the data differ", async || {
+        standby.region().take_over(TakeOver::default()).await == Err(Some(TakeOverRefused::Diverged))
+    })
+    .await;
+    let refused = home.node.try_create_root().await;
+    assert_eq!(refused.status, 503, "{}", refused.text);
+    standby.unwraps(&key, &ciphertext).await;
+
+    let order = TakeOver { partner_is_down: false, accept_divergence: true };
+    standby.region().take_over(order).await.unwrap();
+    standby.writes().await;
+    home.has(&key).await;
+    home.unwraps(&key, &ciphertext).await;
+    home.take_over(false).await;
+    home.writes().await;
+    home.unwraps(&key, &ciphertext).await;
+    let next = home.node.create_root().await;
+    standby.follows().await;
+    standby.has(&next).await;
 }
 
 #[tokio::test]
@@ -322,9 +352,9 @@ async fn attack_only_the_partner_gets_the_data_of_a_region() {
     // Nor does the partner's certificate serve to move the front's requests, or another to ask how far it came.
     let front = r#"{"version":1,"purpose":{"purpose":"probe"}}"#;
     assert_eq!(known.asks("us-west", port, known, front).await, None);
-    let taken_over = r#"{"version":1,"purpose":{"purpose":"taken_over"}}"#;
-    assert_eq!(known.asks("front", port, known, taken_over).await, None);
-    assert!(known.asks(NAMES[1], port, known, taken_over).await.is_some());
+    let holding = r#"{"version":1,"purpose":{"purpose":"holding"}}"#;
+    assert_eq!(known.asks("front", port, known, holding).await, None);
+    assert!(known.asks(NAMES[1], port, known, holding).await.is_some());
     drop(standby);
 }
 
@@ -383,8 +413,8 @@ async fn a_front_sends_clients_to_the_region_that_serves() {
     };
     until(&mut routes, Side::Home).await;
 
-    home.node.0.shutdown().await;
-    drop((home, at_home));
+    home.stop().await;
+    drop(at_home);
     until(&mut routes, Side::Standby).await;
     assert_eq!(standby.region().state(), Some(PairState::Lost));
     front.abort();

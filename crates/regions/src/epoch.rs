@@ -17,6 +17,9 @@ pub enum Side {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(u64);
 
+/// More changes of the right to write than any pair sees while one of its parties is away.
+const MAX_STEP: u64 = 1 << 32;
+
 impl Side {
     /// The partner.
     #[must_use]
@@ -60,6 +63,13 @@ impl Epoch {
         if self.0 % 2 == 1 { Side::Home } else { Side::Standby }
     }
 
+    /// Whether a higher epoch than `self` can be another region's by honest means. An epoch grows by one or two with each
+    /// change of the right to write; one that is far beyond is damaged or invented, and would use the numbers up.
+    #[must_use]
+    pub const fn may_become(self, other: Self) -> bool {
+        other.0.saturating_sub(self.0) <= MAX_STEP
+    }
+
     /// The next higher epoch of a side.
     #[must_use]
     pub fn next_of(self, side: Side) -> Self {
@@ -85,5 +95,16 @@ mod tests {
         assert_eq!((promoted.number(), promoted.owner()), (2, Side::Standby));
         assert_eq!(promoted.next_of(Side::Standby).number(), 4);
         assert_eq!(promoted.next_of(Side::Home).number(), 3);
+    }
+
+    #[test]
+    fn an_epoch_far_beyond_is_not_believed() {
+        let known = Epoch::from_number(7);
+        for number in [1, 7, 8, 7 + (1 << 32)] {
+            assert!(known.may_become(Epoch::from_number(number)), "{number}");
+        }
+        for number in [8 + (1 << 32), u64::MAX - 1, u64::MAX] {
+            assert!(!known.may_become(Epoch::from_number(number)), "{number}");
+        }
     }
 }

@@ -69,7 +69,7 @@ impl Front {
             Side::Home => &mut self.home,
             Side::Standby => &mut self.standby,
         };
-        match answer {
+        match answer.filter(|answer| self.highest.may_become(answer.epoch)) {
             Some(answer) => {
                 *probed = Probed { answer: Some(answer), answered: Some(now), failures: 0 };
                 self.highest = self.highest.max(answer.epoch);
@@ -200,6 +200,12 @@ mod tests {
         // The home does not know yet that the standby has taken over; from what it believes to be lost, only its partner takes.
         assert_eq!(routes(&probes[..3]), [Some(HOME), Some(STANDBY), Some(STANDBY)]);
         assert_eq!(routes(&probes)[3], Some(STANDBY));
+    }
+
+    #[test]
+    fn an_answer_with_an_epoch_far_beyond_is_none() {
+        let probes = [(HOME, answer(1)), (STANDBY, answer(u64::MAX - 1)), (HOME, answer(1))];
+        assert_eq!(routes(&probes), [Some(HOME); 3]);
     }
 
     #[test]

@@ -240,6 +240,9 @@ impl Site {
 
     /// Takes notice of the epoch that the partner acts by.
     fn hear_epoch(&mut self, now: Now, epoch: Epoch) {
+        if !self.record.highest.may_become(epoch) {
+            return;
+        }
         self.learn(now, epoch);
         if self.has_right() || self.follows || self.attempt.is_some() {
             return;
@@ -257,7 +260,7 @@ impl Site {
 
     /// Takes notice of an epoch. A higher one of the partner ends what this site was about.
     pub(super) fn learn(&mut self, now: Now, epoch: Epoch) {
-        if epoch <= self.record.highest {
+        if epoch <= self.record.highest || !self.record.highest.may_become(epoch) {
             return;
         }
         let had_right = self.has_right();

@@ -47,7 +47,7 @@ impl Witness {
         let LeaseRequest { side, epoch, ping, boot, release } = request;
         let held = self.record.epoch;
         let owner = held.owner();
-        let granted = if epoch.owner() != side {
+        let granted = if epoch.owner() != side || !held.may_become(epoch) {
             false
         } else if release {
             if owner == side && epoch >= held {
@@ -110,6 +110,13 @@ mod tests {
         let mut witness = Witness::new(WitnessRecord { epoch: Epoch::FIRST }, LEASE, at(5));
         assert!(!witness.handle_request(at(30_004), ask(2)).granted);
         assert!(witness.handle_request(at(30_005), ask(2)).granted);
+    }
+
+    #[test]
+    fn an_epoch_far_beyond_is_not_granted() {
+        let mut witness = witness();
+        assert!(!witness.handle_request(Instant::from_millis(0), ask(u64::MAX)).granted);
+        assert_eq!(witness.record().epoch, Epoch::FIRST);
     }
 
     #[test]

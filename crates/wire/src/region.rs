@@ -33,21 +33,32 @@ pub enum Purpose {
         /// How far the client has come; `None` to get everything.
         from: Option<Position>,
     },
-    /// The client, a region, asks how far its partner had come in the client's store when it took over. The answer is a
-    /// [`TakenOver`].
-    TakenOver,
+    /// The client, a region, asks whose data its partner has. The answer is a [`Holding`].
+    Holding,
     /// The client, a front, sends [`Probe`]s, each of which is answered with a [`ProbeAnswer`].
     Probe,
     /// The client, a region, sends [`LeaseRequest`]s to a witness, each of which is answered with a [`LeaseReply`].
     Lease,
 }
 
-/// How far a region had come when it took over.
+/// Whose data a region has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TakenOver {
-    /// The position in the store that it had followed; `None` if it never followed one.
-    pub at: Option<Position>,
+#[serde(tag = "holding", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Holding {
+    /// It has no instance and no copy.
+    Nothing,
+    /// An incomplete copy.
+    Incomplete,
+    /// A complete copy of another store, up to this position or later.
+    Copy {
+        /// The position.
+        of: Position,
+    },
+    /// Its own.
+    Own {
+        /// The position in the store that it had followed when it took over; `None` if it never followed one.
+        taken_over_at: Option<Position>,
+    },
 }
 
 /// A revision of a store.

@@ -391,9 +391,7 @@ async fn run_front(
     let stopped = async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    if let Err(e) = serve_front(listener, settings, route, stopped).await {
-        error!(error = %error_chain(&e), "the front does not serve any more");
-    }
+    serve_front(listener, settings, route, stopped).await;
 }
 
 fn serve_control(

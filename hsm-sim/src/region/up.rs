@@ -479,9 +479,7 @@ fn serve_peers(
     let region = node.region()?;
     let stopped = until(stopped.clone());
     Some(tokio::spawn(async move {
-        if let Err(e) = region.serve_peers(listener, stopped).await {
-            error!(error = %error_chain(&e), "the partner and the front are not served any more");
-        }
+        region.serve_peers(listener, stopped).await;
     }))
 }
 

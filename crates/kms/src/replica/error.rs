@@ -79,6 +79,18 @@ pub enum ReplicaError {
     /// Another replica has changed the mirror. Open the replica again.
     #[error("another replica has changed the mirror's position")]
     Superseded,
+    /// The source is another store than the one that the mirror has a complete copy of: its store was lost, or an earlier state
+    /// of it was restored. What the mirror has may be the only copy.
+    #[error(
+        "the source is store {found}, but this is a complete copy of store {kept}, which may be the only one left; it is \
+         not overwritten"
+    )]
+    OtherSource {
+        /// The store that the mirror is a copy of.
+        kept: StoreIdentity,
+        /// The store that would be copied.
+        found: StoreIdentity,
+    },
     /// The store is a store of its own, not a mirror.
     #[error("the store is a store of its own, which is not overwritten")]
     Own,
@@ -118,6 +130,7 @@ impl ReplicaError {
             | Self::Gap { .. }
             | Self::OutOfOrder
             | Self::Superseded
+            | Self::OtherSource { .. }
             | Self::Own
             | Self::Incomplete
             | Self::Diverged { .. }

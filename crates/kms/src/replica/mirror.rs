@@ -234,17 +234,20 @@ impl<S: Keystore> Replica<S> {
         }
     }
 
-    /// Permits a source to overwrite this store of its own: what it has, and the source has not, is lost with the next copy.
-    /// From now on the store must not be used before it was copied.
+    /// Permits a source to overwrite this store of its own, or this copy of another store: what it has, and the source has not,
+    /// is lost with the next copy. From now on the store must not be used before it was copied.
     ///
     /// # Errors
     /// [`ReplicaError::Store`].
-    pub async fn danger_replace_own(&mut self) -> Result<(), ReplicaError> {
+    pub async fn danger_replace(&mut self) -> Result<(), ReplicaError> {
         self.refresh().await?;
-        if let ReplicaState::Own(_) = self.state {
-            self.save(Stored::Copying).await?;
-            self.state = ReplicaState::Copying;
-            warn!("the store will be overwritten by that of its source");
+        match self.state {
+            ReplicaState::Own(_) | ReplicaState::Following(_) => {
+                self.save(Stored::Copying).await?;
+                self.state = ReplicaState::Copying;
+                warn!("the store will be overwritten by that of its source");
+            }
+            ReplicaState::Empty | ReplicaState::Copying => {}
         }
         Ok(())
     }
@@ -274,6 +277,9 @@ impl<S: Keystore> Replica<S> {
     async fn begin_copy(&mut self, at: SourcePosition) -> Result<Applied, ReplicaError> {
         match self.state {
             ReplicaState::Own(_) => return Err(ReplicaError::Own),
+            ReplicaState::Following(SourcePosition { source, .. }) if source != at.source => {
+                return Err(ReplicaError::OtherSource { kept: source, found: at.source });
+            }
             ReplicaState::Copying => {}
             ReplicaState::Empty | ReplicaState::Following(_) => {
                 self.save(Stored::Copying).await?;
@@ -616,7 +622,7 @@ mod tests {
             is_send(&source.next());
             is_send(&replica.apply(event));
             is_send(&replica.take_over());
-            is_send(&replica.danger_replace_own());
+            is_send(&replica.danger_replace());
         }
         let _ = check;
     }

@@ -32,11 +32,11 @@ impl fmt::Display for SourcePosition {
 
 /// What a store is, as far as replication is concerned.
 ///
-/// | state | `CopyBegins` | end of the copy | [`take_over`](super::Replica::take_over) | [`danger_replace_own`](super::Replica::danger_replace_own) |
+/// | state | `CopyBegins` | end of the copy | [`take_over`](super::Replica::take_over) | [`danger_replace`](super::Replica::danger_replace) |
 /// |---|---|---|---|---|
 /// | `Empty` | `Copying` | refused | refused | – |
 /// | `Copying` | `Copying` | `Following` | refused | – |
-/// | `Following` | `Copying` | refused | `Own` | – |
+/// | `Following` | of the same store `Copying`, of another one refused | refused | `Own` | `Copying` |
 /// | `Own` | refused | refused | – | `Copying` |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplicaState {

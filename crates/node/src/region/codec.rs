@@ -1,7 +1,7 @@
 //! Between the state machines' types and those on the wire.
 
 use keystore::{Revision, StoreIdentity};
-use kms::replica::SourcePosition;
+use kms::replica::{ReplicaState, SourcePosition};
 use regions::{
     Epoch, FreezeId, HandoverId, HandoverRefusal, LeaseReply, LeaseRequest, PeerMessage, Side, SiteAnswer,
     StoreMark,
@@ -128,6 +128,28 @@ pub(super) fn answer_from_wire(answer: &wire_region::ProbeAnswer) -> SiteAnswer 
 
 pub(super) fn position_to_wire(position: SourcePosition) -> wire_region::Position {
     wire_region::Position { store: position.source.to_string(), revision: position.revision.0 }
+}
+
+pub(super) fn holding_to_wire(state: ReplicaState) -> wire_region::Holding {
+    match state {
+        ReplicaState::Empty => wire_region::Holding::Nothing,
+        ReplicaState::Copying => wire_region::Holding::Incomplete,
+        ReplicaState::Following(at) => wire_region::Holding::Copy { of: position_to_wire(at) },
+        ReplicaState::Own(at) => wire_region::Holding::Own { taken_over_at: at.map(position_to_wire) },
+    }
+}
+
+/// `None` for an identity that is none.
+pub(super) fn holding_from_wire(holding: &wire_region::Holding) -> Option<ReplicaState> {
+    Some(match holding {
+        wire_region::Holding::Nothing => ReplicaState::Empty,
+        wire_region::Holding::Incomplete => ReplicaState::Copying,
+        wire_region::Holding::Copy { of } => ReplicaState::Following(position_from_wire(of)?),
+        wire_region::Holding::Own { taken_over_at: None } => ReplicaState::Own(None),
+        wire_region::Holding::Own { taken_over_at: Some(at) } => {
+            ReplicaState::Own(Some(position_from_wire(at)?))
+        }
+    })
 }
 
 /// `None` for an identity that is none.

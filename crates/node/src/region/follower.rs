@@ -4,7 +4,7 @@ use super::codec::position_to_wire;
 use super::frames::{read_frame, write_frame};
 use super::given_up::GivenUp;
 use super::site::{CopyState, Region};
-use crate::node::Shared;
+use crate::node::{Shared, Store};
 use kms::replica::{Applied, Event, MAX_EVENT_LEN, Replica, ReplicaError, ReplicaOptions, ReplicaState};
 use regions::Copy;
 use std::io;
@@ -32,6 +32,8 @@ enum FollowError {
     Link(#[source] io::Error),
     #[error("a change of the other region was not applied")]
     Replica(#[from] ReplicaError),
+    #[error("this region has changes that the other one does not have, and keeps them")]
+    OwnChanges,
 }
 
 /// Follows the partner until it is stopped. With `replace`, what this store has and the partner has not is given up.
@@ -42,18 +44,44 @@ pub(super) async fn follow(region: Weak<Region>, node: Weak<Shared>, replace: bo
         match follow_once(&region, &node, replace, copy_all).await {
             Ok(()) => copy_all = false,
             Err(error) => {
-                copy_all = matches!(&error, FollowError::Replica(error) if error.needs_copy())
-                    && !matches!(&error, FollowError::Replica(ReplicaError::Diverged { .. }));
-                let problem = error_chain(&error);
-                if problem != logged {
-                    warn!(error = %problem, "this region does not follow the other one; retrying");
-                    logged = problem;
+                let differs = error.shows_difference();
+                copy_all = !differs && matches!(&error, FollowError::Replica(error) if error.needs_copy());
+                if differs {
+                    region.set_diverged(true);
                 }
+                let problem = error_chain(&error);
+                if problem != logged && differs {
+                    error!(
+                        error = %problem,
+                        "the data of the two regions differ; an operator has to say which of them to keep",
+                    );
+                } else if problem != logged {
+                    warn!(error = %problem, "this region does not follow the other one; retrying");
+                }
+                logged = problem;
             }
         }
         region.set_connected(false);
-        drop((region, node));
-        sleep(PAUSE).await;
+        let paused = sleep(PAUSE);
+        tokio::pin!(paused);
+        loop {
+            tokio::select! {
+                () = &mut paused => break,
+                // Differing data do not keep an operator from having this region take over.
+                () = region.target_changed() => region.compare_own_with_target().await,
+            }
+        }
+    }
+}
+
+impl FollowError {
+    /// Whether the data of the two regions are known to differ.
+    const fn shows_difference(&self) -> bool {
+        matches!(
+            self,
+            Self::OwnChanges
+                | Self::Replica(ReplicaError::Diverged { .. } | ReplicaError::OtherSource { .. })
+        )
     }
 }
 
@@ -68,15 +96,13 @@ async fn follow_once(
         // Before it is overwritten.
         let given_up = GivenUp::count(region).await.map_err(FollowError::Link)?;
         if !replace && given_up.changes != Some(0) {
-            warn!("this region has changes that the other one does not have, and keeps them");
             region.set_copy(CopyState::of(replica.state()));
-            region.set_diverged(true);
-            std::future::pending::<()>().await;
+            return Err(FollowError::OwnChanges);
         }
         given_up.log();
         region.set_given_up(given_up);
         node.close().await;
-        replica.danger_replace_own().await?;
+        replica.danger_replace().await?;
     }
     region.set_copy(CopyState::of(replica.state()));
     let (tls, partner) = (&region.settings.tls, &region.settings.partner);
@@ -100,16 +126,22 @@ async fn follow_once(
             Some(Err(error)) => return Err(FollowError::Link(error)),
             None => return Err(FollowError::Link(io::ErrorKind::UnexpectedEof.into())),
         };
+        let applied = apply(&mut replica, &event).await;
+        if let Err(error @ ReplicaError::Diverged { .. }) = applied {
+            region.set_copy(CopyState::of(replica.state()));
+            return Err(error.into());
+        }
+        let applied = applied?;
         if matches!(event, Event::CopyBegins { .. }) {
             // Its records will be of different times.
             node.close().await;
         }
-        let applied = apply(region, &mut replica, &event).await?;
         region.set_connected(true);
         region.set_lag(replica.lag());
         match applied {
             Applied::Copied => {
                 info!("the copy of the other region is complete");
+                region.set_diverged(false);
                 region.set_copy(CopyState::of(replica.state()));
                 Shared::open_in_background(node);
             }
@@ -125,22 +157,12 @@ async fn follow_once(
     }
 }
 
-async fn apply(
-    region: &Region,
-    replica: &mut Replica<crate::node::Store>,
-    event: &Event,
-) -> Result<Applied, ReplicaError> {
+async fn apply(replica: &mut Replica<Store>, event: &Event) -> Result<Applied, ReplicaError> {
     loop {
         match replica.apply(event).await {
             Err(error) if error.is_retryable() => {
                 debug!(error = %error_chain(&error), "a change is applied again");
                 sleep(PAUSE).await;
-            }
-            Err(error @ ReplicaError::Diverged { .. }) => {
-                error!(error = %error_chain(&error), "THE DATA OF THE TWO REGIONS DIFFER");
-                region.set_diverged(true);
-                region.set_copy(CopyState::of(replica.state()));
-                return Err(error);
             }
             outcome => return outcome,
         }

@@ -3,6 +3,7 @@
 //! It forwards bytes, and never ends the trust between a client and the service: which region gets a connection depends on
 //! the state of the pair alone.
 
+use super::accept::{WhenFull, accept};
 use super::codec::answer_from_wire;
 use super::frames::{read_frame, write_frame};
 use super::time::Clocks;
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use tokio_rustls::client::TlsStream;
@@ -60,16 +61,13 @@ struct Shared {
     route: watch::Sender<Option<Side>>,
 }
 
-/// Forwards the connections of `listener` to the region that serves, until `stopped`. `routes` is told each change.
-///
-/// # Errors
-/// The listener failed for good.
+/// Forwards the connections of `listener` to the region that serves, until `stopped`. `route` is told each change.
 pub async fn serve_front(
     listener: TcpListener,
     settings: FrontSettings,
     route: watch::Sender<Option<Side>>,
     stopped: impl Future<Output = ()> + Send,
-) -> io::Result<()> {
+) {
     let clocks = Clocks::new(Arc::new(SystemClock));
     let front = Mutex::new(Front::new(FrontConfig::default(), clocks.now().instant));
     let shared = Arc::new(Shared { settings, clocks, front, route });
@@ -77,33 +75,12 @@ pub async fn serve_front(
     for side in [Side::Home, Side::Standby] {
         probes.spawn(probe(Arc::clone(&shared), side));
     }
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut connections = JoinSet::new();
-    let mut stopped = std::pin::pin!(stopped);
-    loop {
-        tokio::select! {
-            () = &mut stopped => return Ok(()),
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = listener.accept() => {
-                let Ok((stream, peer)) = accepted else {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    continue;
-                };
-                let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
-                let shared = Arc::clone(&shared);
-                connections.spawn(async move {
-                    if let Err(error) = forward(stream, &shared).await {
-                        debug!(%peer, %error, "a connection of a client has ended");
-                    }
-                    drop(slot);
-                });
-            }
-        }
-    }
+    let serve = move |stream, _| forward(stream, Arc::clone(&shared));
+    accept(listener, (CONNECTIONS, WhenFull::Refuse), stopped, serve).await;
 }
 
 /// Carries the bytes of one client until either end closes, or another region serves.
-async fn forward(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
+async fn forward(mut client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     let mut route = shared.route.subscribe();
     let Some(side) = *route.borrow_and_update() else {
         return Err(io::Error::new(io::ErrorKind::NotConnected, "no region serves"));

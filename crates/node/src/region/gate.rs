@@ -57,7 +57,12 @@ impl Region {
         let retry_after = match refused {
             Some(regions::WritesRefused::Frozen { remaining }) => remaining.min(Duration::from_secs(5)),
             Some(regions::WritesRefused::TakingOver) => Duration::from_secs(1),
-            _ => Duration::from_secs(30),
+            Some(
+                regions::WritesRefused::Follows { .. }
+                | regions::WritesRefused::Unconfirmed
+                | regions::WritesRefused::NoLease,
+            )
+            | None => Duration::from_secs(30),
         };
         let reason = match refused {
             Some(refused) => refused.to_string(),

@@ -1,18 +1,13 @@
 //! What a region loses when its partner has taken over without it.
 
-use super::codec::position_from_wire;
-use super::frames::{read_frame, write_frame};
+use super::outgoing::ask_holding;
 use super::site::Region;
-use kms::replica::{Event, Source, SourceOptions};
+use kms::replica::{Event, ReplicaState, Source, SourceOptions};
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 use tracing::{info, warn};
-use wire::region::{Hello, MAX_MESSAGE_LEN, Purpose, TakenOver, decode, encode};
 
-/// For the partner to answer.
-const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// Keys that are named.
 const MAX_KEYS: usize = 1000;
 
@@ -29,12 +24,7 @@ impl GivenUp {
     /// Asks the partner how far it had come, and reads what came after in the own store.
     pub(super) async fn count(region: &Arc<Region>) -> io::Result<Self> {
         let unknown = Self { changes: None, keys: BTreeSet::new() };
-        let (tls, partner) = (&region.settings.tls, &region.settings.partner);
-        let mut stream = tls.connect(&partner.address, &partner.name).await?;
-        write_frame(&mut stream, &encode(&Hello::new(Purpose::TakenOver))).await?;
-        let answer = read_frame(&mut stream, MAX_MESSAGE_LEN, ANSWER_TIME).await?;
-        let answer: TakenOver = decode(&answer).map_err(io::Error::other)?;
-        let Some(at) = answer.at.as_ref().and_then(position_from_wire) else { return Ok(unknown) };
+        let ReplicaState::Own(Some(at)) = ask_holding(&region.settings).await? else { return Ok(unknown) };
         let mut source = Source::new(region.store(), Some(at), SourceOptions::default());
         let (mut changes, mut keys) = (0, BTreeSet::new());
         loop {

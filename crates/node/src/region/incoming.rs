@@ -1,7 +1,8 @@
 //! The port of a region for its partner and for the front.
 
 use super::FRONT;
-use super::codec::{answer_to_wire, message_from_wire, position_from_wire, position_to_wire};
+use super::accept::{Known, WhenFull, accept};
+use super::codec::{answer_to_wire, holding_to_wire, message_from_wire, position_from_wire};
 use super::frames::{read_frame, write_frame};
 use super::site::Region;
 use super::source::replicate;
@@ -9,14 +10,11 @@ use super::tls::is_client;
 use kms::replica::ReplicaState;
 use regions::Epoch;
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio_rustls::server::TlsStream;
-use tracing::debug;
-use wire::region::{Hello, MAX_MESSAGE_LEN, PeerMessage, Probe, Purpose, TakenOver, VERSION, decode, encode};
+use wire::region::{Hello, MAX_MESSAGE_LEN, PeerMessage, Probe, Purpose, VERSION, decode, encode};
 
 /// Connections at once. A partner and a few fronts have a handful.
 const CONNECTIONS: usize = 64;
@@ -30,38 +28,20 @@ pub(super) async fn serve(
     listener: TcpListener,
     region: Weak<Region>,
     stopped: impl Future<Output = ()> + Send,
-) -> io::Result<()> {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut connections = JoinSet::new();
-    let mut stopped = std::pin::pin!(stopped);
-    loop {
-        tokio::select! {
-            () = &mut stopped => return Ok(()),
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = listener.accept() => {
-                let Ok((stream, peer)) = accepted else {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    continue;
-                };
-                let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
-                let region = region.clone();
-                connections.spawn(async move {
-                    if let Err(error) = connection(stream, region).await {
-                        debug!(%peer, %error, "a connection of the pair has ended");
-                    }
-                    drop(slot);
-                });
-            }
-        }
-    }
+) {
+    let serve = move |stream, known| connection(stream, region.clone(), known);
+    accept(listener, (CONNECTIONS, WhenFull::ReplaceStranger), stopped, serve).await;
 }
 
-async fn connection(stream: TcpStream, region: Weak<Region>) -> io::Result<()> {
+async fn connection(stream: TcpStream, region: Weak<Region>, known: Known) -> io::Result<()> {
     let (tls, partner) = {
         let Some(region) = region.upgrade() else { return Ok(()) };
         (region.settings.tls.clone(), region.settings.partner.name.clone())
     };
     let mut stream = tls.accept(stream).await?;
+    if is_client(&stream, &partner) || is_client(&stream, FRONT) {
+        known.set();
+    }
     let hello: Hello = read(&mut stream, HELLO_TIME).await?;
     if hello.version != VERSION {
         return Err(refused(format!("the other side speaks version {} of the protocol", hello.version)));
@@ -77,10 +57,10 @@ async fn connection(stream: TcpStream, region: Weak<Region>) -> io::Result<()> {
             };
             replicate(&mut stream, &region, from).await
         }
-        Purpose::TakenOver if is_client(&stream, &partner) => taken_over(&mut stream, &region).await,
+        Purpose::Holding if is_client(&stream, &partner) => holding(&mut stream, &region).await,
         Purpose::Probe if is_client(&stream, FRONT) => probes(&mut stream, &region).await,
         Purpose::Lease => Err(refused("a lease is the business of the witness")),
-        Purpose::Messages | Purpose::Replicate { .. } | Purpose::TakenOver | Purpose::Probe => {
+        Purpose::Messages | Purpose::Replicate { .. } | Purpose::Holding | Purpose::Probe => {
             Err(refused("the certificate is not for this purpose"))
         }
     }
@@ -95,14 +75,10 @@ async fn messages(stream: &mut TlsStream<TcpStream>, region: &Weak<Region>) -> i
     }
 }
 
-async fn taken_over(stream: &mut TlsStream<TcpStream>, region: &Weak<Region>) -> io::Result<()> {
+async fn holding(stream: &mut TlsStream<TcpStream>, region: &Weak<Region>) -> io::Result<()> {
     let Some(region) = region.upgrade() else { return Ok(()) };
     let state = ReplicaState::read(&region.store(), HELLO_TIME).await.map_err(io::Error::other)?;
-    let at = match state {
-        ReplicaState::Own(at) => at.map(position_to_wire),
-        ReplicaState::Empty | ReplicaState::Copying | ReplicaState::Following(_) => None,
-    };
-    write_frame(stream, &encode(&TakenOver { at })).await
+    write_frame(stream, &encode(&holding_to_wire(state))).await
 }
 
 async fn probes(stream: &mut TlsStream<TcpStream>, region: &Weak<Region>) -> io::Result<()> {

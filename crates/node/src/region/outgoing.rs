@@ -1,9 +1,10 @@
 //! Connections to the partner and to the witness. What cannot be sent now is lost: the state machine sends it again.
 
-use super::codec::{message_to_wire, reply_from_wire, request_to_wire};
+use super::codec::{holding_from_wire, message_to_wire, reply_from_wire, request_to_wire};
 use super::frames::{read_frame, write_frame};
 use super::site::Region;
-use super::{Place, RegionTls};
+use super::{PairSettings, Place, RegionTls};
+use kms::replica::ReplicaState;
 use regions::{LeaseRequest, PeerMessage};
 use std::io;
 use std::sync::Weak;
@@ -15,10 +16,20 @@ use wire::region::{Hello, MAX_MESSAGE_LEN, Purpose, decode, encode};
 
 /// Before another attempt to connect.
 const PAUSE: Duration = Duration::from_millis(300);
-/// For the witness to answer.
+/// For the witness, or the partner, to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(3);
 /// Messages that may wait for the connection.
 pub(super) const QUEUE: usize = 32;
+
+/// Whose data the partner has.
+pub(super) async fn ask_holding(settings: &PairSettings) -> io::Result<ReplicaState> {
+    let (tls, partner) = (&settings.tls, &settings.partner);
+    let mut stream = tls.connect(&partner.address, &partner.name).await?;
+    write_frame(&mut stream, &encode(&Hello::new(Purpose::Holding))).await?;
+    let answer = read_frame(&mut stream, MAX_MESSAGE_LEN, ANSWER_TIME).await?;
+    let answer = decode(&answer).map_err(io::Error::other)?;
+    holding_from_wire(&answer).ok_or_else(|| io::Error::other("the other region names a store that is none"))
+}
 
 /// Sends messages to the partner as long as there is someone who sends them.
 pub(super) async fn send_messages(tls: RegionTls, partner: Place, mut messages: mpsc::Receiver<PeerMessage>) {

@@ -17,7 +17,6 @@ use regions::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -177,6 +176,7 @@ impl Region {
         loop {
             let Some(node) = node.upgrade() else { return };
             self.look(&node).await;
+            while hands.doing.try_join_next().is_some() {}
             self.handle(|site, now| {
                 if now.instant >= site.poll_timeout() {
                     site.handle_timeout(now);
@@ -235,7 +235,8 @@ impl Region {
                 self.view().target = Some((handover, mark));
                 self.target.notify_one();
                 if hands.following.is_empty() {
-                    hands.doing.spawn(compare_own(Arc::clone(self)));
+                    let region = Arc::clone(self);
+                    hands.doing.spawn(async move { region.compare_own_with_target().await });
                 }
             }
             Action::TakeOver(epoch) => {
@@ -298,7 +299,12 @@ impl Region {
                 Event::Lost | Event::SteppedDown { .. } | Event::AttemptFailed { .. } => {
                     warn!(?event, "the pair of regions has changed");
                 }
-                _ => info!(?event, "the pair of regions has changed"),
+                Event::Found
+                | Event::TookOver { .. }
+                | Event::Writes { .. }
+                | Event::Froze
+                | Event::Thawed
+                | Event::GaveAway { .. } => info!(?event, "the pair of regions has changed"),
             }
             let mut view = self.view();
             if view.events.len() == EVENTS {
@@ -368,6 +374,19 @@ impl Region {
         }
     }
 
+    /// What an operator has to know or to do about the pair.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.site().is_none() {
+            return Err("the record of the pair was not read yet".to_owned());
+        }
+        if self.view().is_diverged {
+            return Err(
+                "the data of the two regions differ; an operator has to say which of them to keep".to_owned()
+            );
+        }
+        Ok(())
+    }
+
     /// Figures for metrics.
     pub(crate) fn figures(&self) -> RegionFigures {
         let now = self.clocks.now();
@@ -435,6 +454,14 @@ impl Region {
         self.compare((handover, mark)).await;
     }
 
+    /// The same for a store that follows nothing.
+    pub(super) async fn compare_own_with_target(&self) {
+        let target = self.view().target;
+        if let Some(target) = target {
+            self.compare(target).await;
+        }
+    }
+
     async fn compare(&self, (handover, mark): (HandoverId, StoreMark)) {
         match Digest::read(&self.store, CALL).await {
             Ok((_, digest)) => {
@@ -493,14 +520,6 @@ async fn freeze(region: Arc<Region>, handover: HandoverId) {
     }
 }
 
-/// Compares a store that follows nothing.
-async fn compare_own(region: Arc<Region>) {
-    let target = region.view().target;
-    if let Some(target) = target {
-        region.compare(target).await;
-    }
-}
-
 impl RegionHandle {
     /// The state of the pair, as this region sees it; `None` until its record was read.
     #[must_use]
@@ -545,15 +564,8 @@ impl RegionHandle {
     }
 
     /// Serves partner and front on `listener` until `stopped`.
-    ///
-    /// # Errors
-    /// The listener failed for good.
-    pub async fn serve_peers(
-        &self,
-        listener: TcpListener,
-        stopped: impl Future<Output = ()> + Send,
-    ) -> io::Result<()> {
-        super::incoming::serve(listener, Arc::downgrade(&self.region), stopped).await
+    pub async fn serve_peers(&self, listener: TcpListener, stopped: impl Future<Output = ()> + Send) {
+        super::incoming::serve(listener, Arc::downgrade(&self.region), stopped).await;
     }
 
     /// Name of the state of the pair.

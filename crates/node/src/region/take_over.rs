@@ -1,10 +1,13 @@
 //! Making this region's store one that accepts writes.
 
+use super::outgoing::ask_holding;
 use super::site::Region;
 use crate::node::{PATIENCE, SERVICE_CALLER, Shared};
+use keystore::Keystore as _;
 use kms::replica::{Replica, ReplicaError, ReplicaOptions, ReplicaState};
 use kms::{Call, EpochError, KmsError};
 use regions::Epoch;
+use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -19,6 +22,17 @@ enum TakeOverError {
     Replica(#[from] ReplicaError),
     #[error("no keys are served yet: {0}")]
     NotOpen(String),
+    #[error("this region has no data; it must first hear from the other one that it has none of them either")]
+    NotAsked(#[source] io::Error),
+    #[error(
+        "this region has no data, and the other one has a copy that is not complete, perhaps of what this one had"
+    )]
+    PartnerCopies,
+    #[error(
+        "this region has lost its data, and the other one has them: have the other one take over, and accept that the data \
+         differ"
+    )]
+    DataLost,
     #[error("the epoch of an instance cannot be raised")]
     Epoch(#[from] EpochError),
 }
@@ -49,8 +63,9 @@ pub(super) async fn take_over(region: Arc<Region>, node: Weak<Shared>, epoch: Ep
 async fn try_once(region: &Region, node: &Arc<Shared>, epoch: Epoch) -> Result<(), TakeOverError> {
     let mut replica = Replica::open(region.store(), ReplicaOptions::default()).await?;
     match replica.state() {
-        // Nothing was created yet: that is done under this epoch.
-        ReplicaState::Empty => return Ok(()),
+        // Nothing was created yet: that is done under this epoch. Or everything was lost, and what the partner has must not be
+        // replaced by nothing.
+        ReplicaState::Empty => return partner_has_nothing(region).await,
         ReplicaState::Copying => return Err(ReplicaError::Incomplete.into()),
         ReplicaState::Following(_) => drop(replica.take_over().await?),
         ReplicaState::Own(_) => {}
@@ -70,4 +85,15 @@ async fn try_once(region: &Region, node: &Arc<Shared>, epoch: Epoch) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Makes sure that a store without data has lost none: the partner has at most a copy of this very store.
+async fn partner_has_nothing(region: &Region) -> Result<(), TakeOverError> {
+    let own = region.store().identity();
+    match ask_holding(&region.settings).await.map_err(TakeOverError::NotAsked)? {
+        ReplicaState::Empty => Ok(()),
+        ReplicaState::Following(at) if at.source == own => Ok(()),
+        ReplicaState::Copying => Err(TakeOverError::PartnerCopies),
+        ReplicaState::Following(_) | ReplicaState::Own(_) => Err(TakeOverError::DataLost),
+    }
 }

@@ -1,6 +1,7 @@
 //! The witness of a pair: a lease on writing, in a third place.
 
 use super::RegionTls;
+use super::accept::{Known, WhenFull, accept};
 use super::codec::{reply_to_wire, request_from_wire};
 use super::frames::{read_frame, write_frame};
 use super::time::Clocks;
@@ -14,9 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tracing::{debug, info};
+use tracing::info;
 use wire::region::{Hello, LeaseRequest, MAX_MESSAGE_LEN, Purpose, VERSION, decode, encode};
 
 const CONNECTIONS: usize = 16;
@@ -48,7 +47,7 @@ struct Shared {
 /// Serves the lease of one pair on `listener` until `stopped`.
 ///
 /// # Errors
-/// The record cannot be read or written, or the listener failed for good.
+/// The record cannot be read.
 pub async fn serve_witness(
     listener: TcpListener,
     settings: WitnessSettings,
@@ -59,32 +58,12 @@ pub async fn serve_witness(
     let witness = Mutex::new(Witness::new(record, settings.lease, clocks.now().instant));
     info!(epoch = record.epoch.number(), "the witness serves");
     let shared = Arc::new(Shared { settings, clocks, witness });
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut connections = JoinSet::new();
-    let mut stopped = std::pin::pin!(stopped);
-    loop {
-        tokio::select! {
-            () = &mut stopped => return Ok(()),
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = listener.accept() => {
-                let Ok((stream, peer)) = accepted else {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    continue;
-                };
-                let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
-                let shared = Arc::clone(&shared);
-                connections.spawn(async move {
-                    if let Err(error) = connection(stream, &shared).await {
-                        debug!(%peer, %error, "a connection of the witness has ended");
-                    }
-                    drop(slot);
-                });
-            }
-        }
-    }
+    let serve = move |stream, known| connection(stream, Arc::clone(&shared), known);
+    accept(listener, (CONNECTIONS, WhenFull::ReplaceStranger), stopped, serve).await;
+    Ok(())
 }
 
-async fn connection(stream: TcpStream, shared: &Shared) -> io::Result<()> {
+async fn connection(stream: TcpStream, shared: Arc<Shared>, known: Known) -> io::Result<()> {
     let refused = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
     let mut stream = shared.settings.tls.accept(stream).await?;
     let side = match &shared.settings {
@@ -92,6 +71,7 @@ async fn connection(stream: TcpStream, shared: &Shared) -> io::Result<()> {
         settings if is_client(&stream, &settings.standby) => Side::Standby,
         _ => return Err(refused("the certificate is not one of the pair's regions")),
     };
+    known.set();
     let hello = read_frame(&mut stream, MAX_MESSAGE_LEN, HELLO_TIME).await?;
     let hello: Hello = decode(&hello).map_err(io::Error::other)?;
     if hello != Hello::new(Purpose::Lease) {

@@ -62,9 +62,8 @@ impl Region {
         let folder = tempfile::tempdir().unwrap();
         let reenciphers = watch::Sender::new(usize::MAX);
         let units = (1..=2).map(|number| SocketUnit::start(folder.path(), number, &reenciphers)).collect();
-        let store = AnyStore::Memory(MemoryStore::new(StoreIdentity([1; 16]), WallClock::system()));
         let clock = HandClock(Mutex::new("2026-01-02T03:04:05.678Z".parse().unwrap()));
-        Self { units, store: Arc::new(store), clock: Arc::new(clock), reenciphers, folder }
+        Self { units, store: empty_store(), clock: Arc::new(clock), reenciphers, folder }
     }
 
     /// Its units hold a master key.
@@ -183,16 +182,24 @@ impl TestNode {
     }
 
     pub(crate) async fn create(&self, resource: Value) -> String {
-        let body = json!({
-            "metadata": { "collectionType": COLLECTION, "collectionTotal": 1 }, "resources": [resource],
-        });
-        let answer = self.call(Method::POST, "/api/v2/keys", &body.to_string()).await;
+        let answer = self.try_create(resource).await;
         assert_eq!(answer.status, 201, "{}", answer.text);
         answer.json()["resources"][0]["id"].as_str().unwrap().to_owned()
     }
 
     pub(crate) async fn create_root(&self) -> String {
-        self.create(json!({ "name": "root", "extractable": false })).await
+        self.create(root()).await
+    }
+
+    pub(crate) async fn try_create_root(&self) -> Answer {
+        self.try_create(root()).await
+    }
+
+    async fn try_create(&self, resource: Value) -> Answer {
+        let body = json!({
+            "metadata": { "collectionType": COLLECTION, "collectionTotal": 1 }, "resources": [resource],
+        });
+        self.call(Method::POST, "/api/v2/keys", &body.to_string()).await
     }
 
     pub(crate) async fn act(&self, key: &str, action: &str, body: &Value) -> Value {
@@ -229,6 +236,17 @@ impl TestNode {
     pub(crate) async fn metric(&self, sample: &str) -> f64 {
         self.metrics().await.get(sample).copied().unwrap_or_default()
     }
+}
+
+fn root() -> Value {
+    json!({ "name": "root", "extractable": false })
+}
+
+/// A store without data, and unlike any other.
+pub(crate) fn empty_store() -> Arc<AnyStore> {
+    let mut identity = [0; 16];
+    getrandom::fill(&mut identity).unwrap();
+    Arc::new(AnyStore::Memory(MemoryStore::new(StoreIdentity(identity), WallClock::system())))
 }
 
 /// Polls until a condition holds.

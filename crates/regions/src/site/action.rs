@@ -180,7 +180,6 @@ pub enum TakeOverRefused {
 
 /// Why a write is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
 pub enum WritesRefused {
     /// The other region has the right to write.
     #[error("{}", if *lost { "read-only: the region that accepts changes is lost, and this one stands in for it" }

@@ -199,6 +199,17 @@ fn a_higher_epoch_ends_writing_at_once() {
 }
 
 #[test]
+fn attack_an_epoch_far_beyond_does_not_end_writing() {
+    let mut home = writing_home();
+    for number in [u64::MAX - 1, u64::MAX] {
+        let poll = PeerMessage::Poll { epoch: epoch(number), ping: 1, boot: 1 };
+        home.handle_message(at(1000), poll);
+    }
+    assert!(home.may_write(at(1000).instant).is_ok());
+    assert_eq!((saved(&mut home), home.epoch()), (None, epoch(1)));
+}
+
+#[test]
 fn a_freeze_ends_after_its_limit() {
     let mut home = writing_home();
     let (begin, end) = (2 * SECOND, 32 * SECOND);
