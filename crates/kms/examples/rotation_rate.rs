@@ -34,7 +34,7 @@ async fn main() {
     InstanceHeader::create(&store, &fleet, &mut SysRng, instances[0], old, PATIENCE).await.unwrap();
     let kms = Kms::open(store, Arc::clone(&fleet), KmsOptions::default(), PATIENCE).await.unwrap();
     let kms = Arc::new(kms);
-    let call = Call { instance: instances[0], caller: "IBMid-alice", deadline: PATIENCE };
+    let call = Call { instance: instances[0], caller: "IBMid-alice", deadline: PATIENCE, changed_at: None };
 
     let (begun, left) = (Instant::now(), Arc::new(AtomicUsize::new(keys)));
     let makers: Vec<_> = (0..MAKERS)

@@ -1,9 +1,11 @@
 //! The context of a request.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use keystore::Deadline;
 
+use crate::replica::SourcePosition;
 use crate::{InstanceId, KmsError};
 
 /// One request of one caller.
@@ -15,6 +17,24 @@ pub struct Call<'a> {
     pub caller: &'a str,
     /// Time that remains for the request.
     pub deadline: Duration,
+    /// Where to note at which revision the request's change of a key is in the store.
+    pub changed_at: Option<&'a ChangedAt>,
+}
+
+/// The revision that a request's change has in the store, once the change is made.
+#[derive(Debug, Default)]
+pub struct ChangedAt(Mutex<Option<SourcePosition>>);
+
+impl ChangedAt {
+    /// The last change; `None` if there was none.
+    #[must_use]
+    pub fn get(&self) -> Option<SourcePosition> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set(&self, at: SourcePosition) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    }
 }
 
 /// The time that remains for an operation, by the monotonic clock of the machine.

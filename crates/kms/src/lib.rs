@@ -29,7 +29,7 @@ mod state;
 mod time;
 mod variants;
 
-pub use call::Call;
+pub use call::{Call, ChangedAt};
 pub use error::{CiphertextError, Field, FieldRule, KmsError, RecordError};
 pub use header::{InstanceError, InstanceHeader, MasterKeyProof, Mode, NextMasterKey};
 pub use id::{InstanceId, KeyId, KeyRef, VersionId};

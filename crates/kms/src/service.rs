@@ -35,6 +35,7 @@ use self::freshness::{IndexView, buckets_of};
 use crate::call::TimeBudget;
 use crate::invocations::Counters;
 use crate::record::{BlobRecord, Record, decode, encode};
+use crate::replica::SourcePosition;
 use crate::rng::random_array;
 use crate::seal::{Handover, InstanceKeys, OwnKey, Sealed};
 use crate::seen::Seen;
@@ -186,9 +187,9 @@ struct LoadedKey {
 
 /// The result of an attempt to write.
 enum CommitOutcome {
-    Applied,
+    Applied(Revision),
     /// An earlier attempt with the same operation id has been applied.
-    Replayed,
+    Replayed(Revision),
     /// Another request has changed the records; nothing was written.
     Lost,
 }
@@ -264,8 +265,8 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 writes: vec![Write::Put { key, value, lease: None }],
             };
             match self.commit_header(call, budget, &header, txn).await? {
-                CommitOutcome::Applied => return Ok(header),
-                CommitOutcome::Replayed => return self.header(call).await,
+                CommitOutcome::Applied(_) => return Ok(header),
+                CommitOutcome::Replayed(_) => return self.header(call).await,
                 CommitOutcome::Lost => {}
             }
         }
@@ -499,6 +500,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let mut loaded = self.load(call, budget, key, |_| Vec::new()).await?;
             let op = loaded.scoped(call, op, action);
             if loaded.record.was_last_changed_by(&op.0) {
+                self.note_change(call, loaded.record_at);
                 return Ok(self.shown(&loaded));
             }
             loaded.instance.check_writable()?;
@@ -507,11 +509,14 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             loaded.record.touch(loaded.now, op);
             let writes = vec![self.put_record(call, &loaded)?];
             match self.commit_key(call, budget, &loaded, op, writes).await? {
-                CommitOutcome::Applied => {
-                    log_change(call, loaded.id, action);
+                CommitOutcome::Applied(at) => {
+                    self.log_change(call, loaded.id, action, at);
                     return loaded.metadata(&self.options.timers).ok_or_else(|| not_found(loaded.id));
                 }
-                CommitOutcome::Replayed => return self.metadata_within(call, budget, key).await,
+                CommitOutcome::Replayed(at) => {
+                    self.note_change(call, at);
+                    return self.metadata_within(call, budget, key).await;
+                }
                 CommitOutcome::Lost => {}
             }
         }
@@ -534,10 +539,22 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     async fn try_commit(&self, txn: Txn, budget: TimeBudget) -> Result<CommitOutcome, KmsError> {
         debug_assert!(txn.writes.len() <= layout::MAX_KEYS_PER_TXN, "a mirror has no room for its position");
         match self.store.commit(txn, budget.for_store()?).await? {
-            Commit::Applied { replayed: false, .. } => Ok(CommitOutcome::Applied),
-            Commit::Applied { replayed: true, .. } => Ok(CommitOutcome::Replayed),
+            Commit::Applied { at, replayed: false } => Ok(CommitOutcome::Applied(at)),
+            Commit::Applied { at, replayed: true } => Ok(CommitOutcome::Replayed(at)),
             Commit::Refused { .. } => Ok(CommitOutcome::Lost),
         }
+    }
+
+    /// Tells the caller where the change is in the store.
+    fn note_change(&self, call: &Call<'_>, at: Revision) {
+        if let Some(changed_at) = call.changed_at {
+            changed_at.set(SourcePosition { source: self.store.identity(), revision: at });
+        }
+    }
+
+    fn log_change(&self, call: &Call<'_>, key: KeyId, action: KeyAction, at: Revision) {
+        debug!(instance = %call.instance, %key, %action, revision = at.0, "key changed");
+        self.note_change(call, at);
     }
 
     async fn metadata_within(
@@ -642,10 +659,6 @@ fn open_blob(own: &OwnKey, entry: &Entry) -> Result<BlobRecord, KmsError> {
 }
 
 /// One line for each change of a key that was stored.
-fn log_change(call: &Call<'_>, key: KeyId, action: KeyAction) {
-    debug!(instance = %call.instance, %key, %action, "key changed");
-}
-
 const fn not_found(id: KeyId) -> KmsError {
     KmsError::KeyNotFound(KeyRef::Id(id))
 }

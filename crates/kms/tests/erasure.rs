@@ -14,7 +14,7 @@ use kms::{
 use uuid::Uuid;
 
 const INSTANCE: InstanceId = InstanceId(Uuid::from_u128(1));
-const CALL: Call<'static> = Call { instance: INSTANCE, caller: ALICE, deadline: PATIENCE };
+const CALL: Call<'static> = Call { instance: INSTANCE, caller: ALICE, deadline: PATIENCE, changed_at: None };
 const OWNER: SecretOwner = SecretOwner(*Uuid::from_u128(1).as_bytes());
 const D: Deadline = Deadline(PATIENCE);
 

@@ -50,7 +50,7 @@ async fn a_real_unit_permits_every_use_of_units() {
 
     let options = KmsOptions::default().with_timers(Timers::UNGUARDED);
     let kms = Kms::open(store, unit, options, PATIENCE).await.unwrap();
-    let call = Call { instance, caller: "IBMid-alice", deadline: PATIENCE };
+    let call = Call { instance, caller: "IBMid-alice", deadline: PATIENCE, changed_at: None };
     let op = || kms.random_op().unwrap();
 
     for material in [None, Some(vec![1; 16]), Some(vec![2; 24]), Some(vec![3; 32])] {
@@ -90,7 +90,7 @@ async fn real_units_rotate_their_master_key() {
     InstanceHeader::create(&store, &fleet, &mut SysRng, instances[0], old, PATIENCE).await.unwrap();
     let options = KmsOptions::default().with_timers(Timers::UNGUARDED);
     let kms = Kms::open(store, Arc::clone(&fleet), options, PATIENCE).await.unwrap();
-    let call = Call { instance: instances[0], caller: "IBMid-alice", deadline: PATIENCE };
+    let call = Call { instance: instances[0], caller: "IBMid-alice", deadline: PATIENCE, changed_at: None };
     let op = || kms.random_op().unwrap();
     let make = async || {
         let mut made = Vec::new();

@@ -426,7 +426,7 @@ impl Shared {
         let query = KeyQuery { states, ..KeyQuery::default() };
         let mut count = 0;
         for instance in self.instance_ids() {
-            let call = Call { instance, caller: SERVICE_CALLER, deadline: PATIENCE };
+            let call = Call { instance, caller: SERVICE_CALLER, deadline: PATIENCE, changed_at: None };
             count += kms.count_keys(&call, &query).await.ok()?;
         }
         Some(count)

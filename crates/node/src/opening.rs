@@ -125,7 +125,7 @@ async fn key_service(parts: &Parts, store: WritableStore, host: Host) -> Result<
 /// can open now is checked at its first use.
 async fn check_instances(parts: &Parts, kms: &KeyService) -> Result<(), NodeError> {
     for instance in parts.instances.iter().map(|instance| instance.id) {
-        let call = Call { instance, caller: SERVICE_CALLER, deadline: PATIENCE };
+        let call = Call { instance, caller: SERVICE_CALLER, deadline: PATIENCE, changed_at: None };
         if let Err(KmsError::RecordInvalid { key, why }) = kms.header(&call).await {
             return Err(NodeError::RecordInvalid { instance, key, source: why });
         }

@@ -91,7 +91,7 @@ impl Shared {
         let instances = self.instance_ids();
         let kms = self.kms().map_err(RotationFailure::NotOpen)?;
         let Some(first) = instances.first() else { return Err(RegionError::NoInstance.into()) };
-        let call = Call { instance: *first, caller: ROTATION_CALLER, deadline: PATIENCE };
+        let call = Call { instance: *first, caller: ROTATION_CALLER, deadline: PATIENCE, changed_at: None };
         Ok(act(RegionRotation::new(&kms, &instances, call)).await?)
     }
 

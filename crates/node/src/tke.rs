@@ -113,7 +113,8 @@ impl NodeAdministration {
             return Ok((0, false));
         }
         let Ok(kms) = self.0.kms() else { return Ok((stored.records, true)) };
-        let call = Call { instance: stored.instance, caller: SERVICE_CALLER, deadline: PATIENCE };
+        let call =
+            Call { instance: stored.instance, caller: SERVICE_CALLER, deadline: PATIENCE, changed_at: None };
         let query = KeyQuery { states: StateSet::LIVE, ..KeyQuery::default() };
         match kms.count_keys(&call, &query).await {
             Ok(count) => Ok((count, false)),

@@ -10,6 +10,8 @@
 //! The rest of the API (policies, rings, aliases of existing keys, import tokens, registrations, KMIP management) answers
 //! 501, which clients do not retry, and so do `search` and `filter` of lists.
 //!
+//! The answer to a change has the header `hsm-revision`: where the change is in the store.
+//!
 //! Checks are made in this order: token and role (401), key service open (503), instance header (400), instance (404, or
 //! 401 if the caller is not for it), query (400),
 //! body (400), and then those of the key service: key, kind, state, timers.
@@ -21,6 +23,7 @@ mod key;
 mod keys;
 mod op;
 mod respond;
+mod revision;
 
 use crate::access::caller;
 use crate::auth::Auth;
@@ -30,6 +33,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::Method;
 use axum::http::request::Parts;
+use axum::middleware::from_fn;
 use axum::routing::{any, delete, get, post};
 use kms::InstanceId;
 use std::collections::BTreeMap;
@@ -118,6 +122,7 @@ pub fn router(state: Arc<RestState>) -> Router {
     ];
     let api = others.into_iter().fold(keys, |api, path| api.route(path, any(not_offered)));
     let api = api.fallback(no_path).method_not_allowed_fallback(no_method);
+    let api = api.layer(from_fn(revision::tell));
     Router::new()
         .nest("/api/v2", api)
         // The nested router is not asked for its own root with a slash.

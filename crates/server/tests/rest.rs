@@ -35,6 +35,42 @@ async fn a_root_key_is_created_in_the_short_form_and_in_the_whole() {
 }
 
 #[tokio::test]
+async fn the_answer_to_a_change_says_where_it_is_in_the_store() {
+    let bench = Bench::new().await;
+    let root = json!({"name": "orders", "extractable": false});
+    let created = bench.post("/keys").json(&enveloped(root)).send().await;
+    let id = created.resource()["id"].as_str().unwrap().to_owned();
+    let mut positions = vec![position(&created)];
+    for action in ["rotate", "disable", "enable"] {
+        let path = format!("/keys/{id}/actions/{action}");
+        bench.clock.advance(3600);
+        positions
+            .push(position(&bench.post(&path).body(if action == "rotate" { "{}" } else { "" }).send().await));
+    }
+    let deletion = bench.delete(&format!("/keys/{id}")).with("idempotency-key", "once").send().await;
+    positions.push(position(&deletion));
+    assert!(positions.is_sorted_by(|one, next| one < next), "{positions:?}");
+    // A repeated request has changed nothing: it was the same change.
+    let repeated = bench.delete(&format!("/keys/{id}")).with("idempotency-key", "once").send().await;
+    assert_eq!(position(&repeated), position(&deletion));
+
+    let other = bench.create_root().await;
+    for use_of_it in [
+        bench.post(&format!("/keys/{other}/actions/wrap")).body("{}"),
+        bench.get("/keys"),
+        bench.post("/keys").body("{}"),
+    ] {
+        assert_eq!(use_of_it.send().await.header("hsm-revision"), "");
+    }
+}
+
+fn position(answer: &common::Answer) -> u64 {
+    let text = answer.header("hsm-revision");
+    assert!(!text.is_empty(), "{} {}", answer.status, String::from_utf8_lossy(&answer.body));
+    kms::replica::SourcePosition::from_text(text).unwrap().revision.0
+}
+
+#[tokio::test]
 async fn a_standard_key_shows_its_payload_in_one_place_only() {
     let bench = Bench::new().await;
     let body =

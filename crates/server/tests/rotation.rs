@@ -68,7 +68,7 @@ async fn each_request_in_each_phase_and_profile() {
         let bench = Bench::with_profile(Timers::UNGUARDED, PATIENCE, profile).await;
         let strict = profile == RotationProfile::Strict;
         let mut keys = keys(&bench).await;
-        let call = Call { instance: INSTANCE, caller: ALICE, deadline: PATIENCE };
+        let call = Call { instance: INSTANCE, caller: ALICE, deadline: PATIENCE, changed_at: None };
         let instances = [INSTANCE, OTHER_INSTANCE];
         let rotation = RegionRotation::new(&bench.kms, &instances, call);
         let new = bench.units.prepare_next();

@@ -24,6 +24,24 @@ pub struct SourcePosition {
     pub revision: Revision,
 }
 
+impl SourcePosition {
+    /// The form in which clients are told it: the identity in 32 hexadecimal digits, `-`, and the revision.
+    #[must_use]
+    pub fn to_text(self) -> String {
+        format!("{}-{}", self.source, self.revision.0)
+    }
+
+    /// Reads that form.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        let (source, revision) = text.split_once('-')?;
+        let source = StoreIdentity(u128::from_str_radix(source, 16).ok()?.to_be_bytes());
+        let revision = Revision(revision.parse().ok()?);
+        // As it is written: no signs, no leading zeros, no capitals.
+        Some(Self { source, revision }).filter(|at| at.to_text() == text)
+    }
+}
+
 impl fmt::Display for SourcePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "revision {} of store {}", self.revision.0, self.source)
@@ -166,6 +184,22 @@ mod tests {
             assert_eq!(Stored::decode(&[&value[..], &[0]].concat()), Err(RecordError::Malformed));
         }
         assert_eq!(Stored::decode(&[2, 0]), Err(RecordError::Format { found: 2, expected: 1 }));
+    }
+
+    #[test]
+    fn wire_clients_are_told_a_position_in_this_form() {
+        let at = SourcePosition { source: StoreIdentity([0xab; 16]), revision: Revision(300) };
+        let text = format!("{}-300", "ab".repeat(16));
+        assert_eq!(at.to_text(), text);
+        assert_eq!(SourcePosition::from_text(&text), Some(at));
+        let store = "ab".repeat(16);
+        for other in ["", "-", "300", "ab-1", &store, &format!("{store}-"), &format!("{store}-+1")] {
+            assert_eq!(SourcePosition::from_text(other), None, "{other}");
+        }
+        for other in [format!("{store}-01"), format!("{store}-1-1"), format!("{}-1", "AB".repeat(16))] {
+            assert_eq!(SourcePosition::from_text(&other), None, "{other}");
+        }
+        assert_eq!(SourcePosition::from_text(&format!("{store}-{}0", u64::MAX)), None);
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 committed => committed?,
             };
             match committed {
-                CommitOutcome::Applied | CommitOutcome::Replayed => {
+                CommitOutcome::Applied(_) | CommitOutcome::Replayed(_) => {
                     if leased >= limits.advised() {
                         warn!(instance = %call.instance, key = %loaded.id, %version, leased,
                             limit = limits.limit(),

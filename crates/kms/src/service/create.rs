@@ -58,6 +58,8 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 continue;
             }
             if let Some(found) = self.find_created(budget, &view, id, &request).await? {
+                // The key may have changed since, so that this is the newest revision that may be meant.
+                self.note_change(call, view.at);
                 return Ok(found);
             }
             view.instance.check_writable()?;
@@ -86,16 +88,18 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             *drawn = Some(own.id());
             let txn = self.creation(call, op, (&view, &own), id, (&record, &blob, &names))?;
             match self.commit_listed(call, budget, (&view.instance, &view.index), txn).await? {
-                CommitOutcome::Applied => {
+                CommitOutcome::Applied(at) => {
                     *drawn = None;
-                    debug!(instance = %call.instance, key = %id, "key created");
+                    debug!(instance = %call.instance, key = %id, revision = at.0, "key created");
+                    self.note_change(call, at);
                     let timers = &self.options.timers;
                     let state = record.state(now, timers).ok_or_else(|| not_found(id))?;
                     return Ok(record.metadata(id, state, now, timers));
                 }
-                CommitOutcome::Replayed => {
+                CommitOutcome::Replayed(at) => {
                     // The store may have applied it with this key.
                     *drawn = None;
+                    self.note_change(call, at);
                     return self.metadata_within(call, budget, &id.into()).await;
                 }
                 CommitOutcome::Lost => made = Some((view.header_at, blob)),

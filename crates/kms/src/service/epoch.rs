@@ -61,8 +61,8 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                 // Whether this operation has begun it: the store remembers, and the condition does not hold.
                 let txn = Txn { op, conds: vec![Cond::Absent(key)], writes: Vec::new() };
                 return match self.try_commit(txn, budget).await? {
-                    CommitOutcome::Replayed => Ok(self.header(call).await?),
-                    CommitOutcome::Applied | CommitOutcome::Lost => {
+                    CommitOutcome::Replayed(_) => Ok(self.header(call).await?),
+                    CommitOutcome::Applied(_) | CommitOutcome::Lost => {
                         Err(EpochError::NotHigher { stored: header.epoch, requested: epoch })
                     }
                 };
@@ -72,8 +72,8 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let conds = vec![Cond::Unchanged(key.clone(), view.header_at)];
             let txn = Txn { op, conds, writes: vec![Write::Put { key, value, lease: None }] };
             match self.commit_header(call, budget, &header, txn).await? {
-                CommitOutcome::Applied => return Ok(header),
-                CommitOutcome::Replayed => return Ok(self.header(call).await?),
+                CommitOutcome::Applied(_) => return Ok(header),
+                CommitOutcome::Replayed(_) => return Ok(self.header(call).await?),
                 CommitOutcome::Lost => {}
             }
         }

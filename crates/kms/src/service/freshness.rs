@@ -159,7 +159,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
     ) -> Result<CommitOutcome, KmsError> {
         let changed = index.extend(call.instance, open, &mut txn);
         let outcome = self.try_commit(txn, budget).await?;
-        if matches!(outcome, CommitOutcome::Applied) {
+        if matches!(outcome, CommitOutcome::Applied(_)) {
             for Changed { number, value, bucket } in &changed {
                 open.seen.note_bucket(open.generation(), *number, value, bucket);
             }
@@ -177,7 +177,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         txn: Txn,
     ) -> Result<CommitOutcome, KmsError> {
         let outcome = self.try_commit(txn, budget).await?;
-        if matches!(outcome, CommitOutcome::Applied) {
+        if matches!(outcome, CommitOutcome::Applied(_)) {
             self.note_header(call.instance, header);
         }
         Ok(outcome)

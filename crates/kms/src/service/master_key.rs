@@ -333,7 +333,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let conds = vec![Cond::Unchanged(header_place, now.header_at), unchanged];
         let txn = Txn { op: self.random_op().map_err(KmsError::from)?, conds, writes };
         Ok(match self.commit_header(call, budget, header, txn).await? {
-            CommitOutcome::Applied | CommitOutcome::Replayed => {
+            CommitOutcome::Applied(_) | CommitOutcome::Replayed(_) => {
                 log_phase(call, Some(journal.phase));
                 Some(journal.status())
             }
@@ -465,11 +465,11 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         });
         let txn = Txn { op: self.random_op().map_err(KmsError::from)?, conds, writes };
         let outcome = self.commit_listed(call, budget, (&now.instance, &index), txn).await?;
-        if let (CommitOutcome::Applied, Some(header)) = (&outcome, &header) {
+        if let (CommitOutcome::Applied(_), Some(header)) = (&outcome, &header) {
             self.note_header(call.instance, header);
         }
         Ok(match outcome {
-            CommitOutcome::Applied | CommitOutcome::Replayed => {
+            CommitOutcome::Applied(_) | CommitOutcome::Replayed(_) => {
                 let now = after.as_ref().map(|journal| journal.phase);
                 if now != Some(phase) {
                     log_phase(call, now);

@@ -34,7 +34,10 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             }
             let op = loaded.scoped(call, op, KeyAction::Purge);
             match self.remove(call, budget, op, loaded).await? {
-                CommitOutcome::Applied | CommitOutcome::Replayed => return Ok(metadata),
+                CommitOutcome::Applied(at) | CommitOutcome::Replayed(at) => {
+                    self.note_change(call, at);
+                    return Ok(metadata);
+                }
                 CommitOutcome::Lost => {}
             }
         }
@@ -76,7 +79,9 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                     index: IndexView::default(),
                     own,
                 };
-                if let CommitOutcome::Applied = self.remove(call, budget, self.random_op()?, loaded).await? {
+                if let CommitOutcome::Applied(_) =
+                    self.remove(call, budget, self.random_op()?, loaded).await?
+                {
                     removed += 1;
                 }
             }
@@ -105,7 +110,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let writes = deletions(call, &loaded, last).chain(whole(call, &loaded)).collect();
             let outcome = self.commit_key(call, budget, &loaded, op, writes).await?;
             // A repeated operation may have removed an earlier key of this id, which had another secret.
-            if let CommitOutcome::Applied = outcome {
+            if let CommitOutcome::Applied(_) = outcome {
                 self.erase_own_key(budget, &loaded.own).await?;
             }
             return Ok(outcome);
@@ -113,13 +118,14 @@ impl<S: Keystore, U: Units> Kms<S, U> {
         let (rest, last) = (rest.to_vec(), last.to_vec());
         loaded.record.lifecycle = Lifecycle::Purging;
         let writes = vec![self.put_record(call, &loaded)?];
-        match self.commit_key(call, budget, &loaded, op, writes).await? {
-            CommitOutcome::Applied => super::log_change(call, loaded.id, KeyAction::Purge),
-            other @ (CommitOutcome::Replayed | CommitOutcome::Lost) => return Ok(other),
+        let marked = self.commit_key(call, budget, &loaded, op, writes).await?;
+        match marked {
+            CommitOutcome::Applied(at) => self.log_change(call, loaded.id, KeyAction::Purge, at),
+            CommitOutcome::Replayed(_) | CommitOutcome::Lost => return Ok(marked),
         }
         // Callers no longer find the key; the next sweep removes what is left after a failure, and erases its secret.
         let _ = self.remove_rest(call, budget, &loaded, (&rest, &last)).await;
-        Ok(CommitOutcome::Applied)
+        Ok(marked)
     }
 
     async fn remove_rest(
@@ -147,7 +153,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let writes = deletions(call, loaded, last).chain(whole(call, loaded)).collect();
             let txn = Txn { op: self.random_op()?, conds, writes };
             let listed = (&*view.instance, &view.index);
-            if let CommitOutcome::Applied | CommitOutcome::Replayed =
+            if let CommitOutcome::Applied(_) | CommitOutcome::Replayed(_) =
                 self.commit_listed(call, budget, listed, txn).await?
             {
                 return self.erase_own_key(budget, &loaded.own).await;

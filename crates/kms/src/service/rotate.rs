@@ -34,6 +34,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let mut loaded = self.load(call, budget, key, |_| Vec::new()).await?;
             let version = new_version(&loaded, call, op, payload.as_ref());
             if loaded.record.has_version(version) {
+                self.note_change(call, loaded.record_at);
                 return Ok(self.shown(&loaded));
             }
             loaded.instance.check_writable()?;
@@ -56,11 +57,12 @@ impl<S: Keystore, U: Units> Kms<S, U> {
             let writes = vec![self.put_record(call, &loaded)?, self.put_blob(&loaded.own, place, &blob)?];
             let op = loaded.scoped(call, op, KeyAction::Rotate);
             match self.commit_key(call, budget, &loaded, op, writes).await? {
-                CommitOutcome::Applied => {
-                    super::log_change(call, loaded.id, KeyAction::Rotate);
+                CommitOutcome::Applied(at) => {
+                    self.log_change(call, loaded.id, KeyAction::Rotate, at);
                     return loaded.metadata(&self.options.timers).ok_or_else(|| super::not_found(loaded.id));
                 }
-                CommitOutcome::Replayed => {
+                CommitOutcome::Replayed(at) => {
+                    self.note_change(call, at);
                     let loaded = self.load(call, budget, key, |_| Vec::new()).await?;
                     // If the version is missing, the operation made one with other material.
                     let this = loaded.record.has_version(version);

@@ -377,7 +377,7 @@ impl Region {
     }
 
     pub(crate) fn call(&self, instance: InstanceId) -> Call<'static> {
-        Call { instance, caller: ALICE, deadline: PATIENCE }
+        Call { instance, caller: ALICE, deadline: PATIENCE, changed_at: None }
     }
 
     pub(crate) fn rotation(&self) -> RegionRotation<'_, Arc<MortalStore>, Arc<Fleet>> {

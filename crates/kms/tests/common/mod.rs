@@ -279,7 +279,7 @@ impl World {
     }
 
     pub(crate) fn call(&self) -> Call<'static> {
-        Call { instance: self.instance, caller: ALICE, deadline: PATIENCE }
+        Call { instance: self.instance, caller: ALICE, deadline: PATIENCE, changed_at: None }
     }
 
     /// An active root key.

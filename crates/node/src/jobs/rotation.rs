@@ -102,7 +102,8 @@ impl<'a> Progress<'a> {
 
 impl JobContext {
     fn rotation(&self) -> RegionRotation<'_, crate::node::WritableStore, ServiceUnits> {
-        let call = Call { instance: self.proven_by, caller: ROTATION_CALLER, deadline: PATIENCE };
+        let call =
+            Call { instance: self.proven_by, caller: ROTATION_CALLER, deadline: PATIENCE, changed_at: None };
         RegionRotation::new(&self.kms, &self.instances, call)
     }
 

@@ -20,7 +20,7 @@ async fn sweep(context: &JobContext) -> Infallible {
     let mut logged = None;
     loop {
         for instance in context.instances.iter().copied() {
-            let call = Call { instance, caller: SERVICE_CALLER, deadline: PATIENCE };
+            let call = Call { instance, caller: SERVICE_CALLER, deadline: PATIENCE, changed_at: None };
             let e = match context.kms.purge_lapsed(&call, MAX_KEYS_PER_SWEEP).await {
                 Ok(0) => continue,
                 Ok(keys) => {

@@ -76,7 +76,7 @@ async fn try_once(region: &Region, node: &Arc<Shared>, epoch: Epoch) -> Result<(
             continue;
         }
         let kms = node.ungated_kms(region.store()).await.map_err(TakeOverError::NotOpen)?;
-        let call = Call { instance, caller: SERVICE_CALLER, deadline: PATIENCE };
+        let call = Call { instance, caller: SERVICE_CALLER, deadline: PATIENCE, changed_at: None };
         let op = kms.random_op().map_err(|error| EpochError::Kms(KmsError::from(error)))?;
         match kms.begin_epoch(&call, op, epoch.number()).await {
             // Another attempt was faster.

@@ -1,14 +1,14 @@
 //! What every call states in its headers: caller, instance, key ring, preferred form of the answer.
 
 use super::error::Failure;
-use super::{Instance, RestState, op};
+use super::{Instance, RestState, op, revision};
 use crate::KeyService;
 use crate::access::{self, only};
 use crate::auth::Action;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, Uri};
-use kms::{Call, InstanceId, KeyRef, OpId};
+use kms::{Call, ChangedAt, InstanceId, KeyRef, OpId};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -27,12 +27,14 @@ pub(super) struct Access {
     caller: Arc<str>,
     deadline: Duration,
     op: Option<OpId>,
+    changed_at: Arc<ChangedAt>,
 }
 
 impl Access {
     /// Context of the call for the key service.
     pub(super) fn call(&self) -> Call<'_> {
-        Call { instance: self.instance.id, caller: &self.caller, deadline: self.deadline }
+        let changed_at = Some(&*self.changed_at);
+        Call { instance: self.instance.id, caller: &self.caller, deadline: self.deadline, changed_at }
     }
 
     /// The operation id that the client's `Idempotency-Key` stands for, or a new one.
@@ -67,6 +69,7 @@ impl FromRequestParts<Arc<RestState>> for Access {
             caller,
             deadline: state.deadline,
             op,
+            changed_at: revision::noted(&parts.extensions),
         })
     }
 }
