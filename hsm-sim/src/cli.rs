@@ -449,6 +449,17 @@ pub enum RegionCommand {
     },
     /// Have the home accept changes again. It first copies everything that the standby has.
     Return(ReachArgs),
+    /// Wait until a change is in both regions. Exits with 1 if it is not there in time.
+    WaitReplicated {
+        /// The header `hsm-revision` of the answer to the change.
+        revision: String,
+        /// How long to wait.
+        #[arg(long, default_value = "30s", value_parser = parse_duration, value_name = "DURATION")]
+        timeout: Duration,
+        /// The pair to reach.
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
     /// Show the public address and each region's own.
     Endpoints(ReachArgs),
     /// Show what has happened, with times.
@@ -581,6 +592,7 @@ mod tests {
             "region promote --home-is-down --accept-divergence",
             "region return",
             "region endpoints",
+            "region wait-replicated 00-7 --timeout 5s",
             "region log --data d",
             "status --region us-east",
             "demo --units 3",

@@ -8,7 +8,7 @@ use hsm_sim::cli::{
 use hsm_sim::control::pair_model::{PairFault, PairHeal, PairStatus, PromoteRequest};
 use hsm_sim::control::{
     ClockStatus, ControlClient, ControlError, FaultKind, FaultRequest, Status, Target, clock_table,
-    endpoints_table, log_table, pair_table, report_line, status_table,
+    endpoints_table, log_table, pair_table, replicated_line, report_line, status_table,
 };
 use hsm_sim::output::{self, OutputError};
 use hsm_sim::pair::{Pair, PairOptions, Plan, Profile, Switches, serve};
@@ -126,6 +126,11 @@ async fn run_region(command: RegionCommand) -> Outcome {
         RegionCommand::Return(reach) => {
             let report = ControlClient::reach(&reach)?.pair_return().await?;
             print(&reach, &report, report_line)
+        }
+        RegionCommand::WaitReplicated { revision, timeout, reach } => {
+            let report = ControlClient::reach(&reach)?.pair_replicated(&revision, timeout).await?;
+            print(&reach, &report, replicated_line)?;
+            Ok(if report.replicated { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         RegionCommand::Endpoints(reach) => {
             let endpoints = ControlClient::reach(&reach)?.pair_endpoints().await?;

@@ -3,21 +3,39 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 use crate::{
     AdoptedSecret, Commit, Deadline, Freshness, Key, Keystore, Lease, LeaseId, Page, Revision, Secret,
-    SecretId, SecretOwner, SlotInUse, Snapshot, StoreError, StoreIdentity, Txn, UnnamedSecrets,
+    SecretId, SecretOwner, SlotInUse, Snapshot, StoreError, StoreIdentity, Txn, UnnamedSecrets, Write,
 };
+
+/// A permission to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WritePermit {
+    /// The right to write under which it was given.
+    pub epoch: u64,
+    /// Whether another store has to have the write before it is acknowledged.
+    pub awaits_copy: bool,
+}
+
+/// Whether a write may be acknowledged, once that is known.
+pub type Acknowledging<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 
 /// Says whether writes are permitted now.
 pub trait WriteGate: Send + Sync + 'static {
-    /// A write begins. [`Self::exit`] follows if it is permitted, whatever its outcome.
+    /// A transaction with these writes begins, or another kind of write without any. [`Self::exit`] follows if it is permitted,
+    /// whatever its outcome.
     ///
     /// # Errors
     /// [`StoreError::ReadOnly`]; nothing is written.
-    fn enter(&self) -> Result<(), StoreError>;
+    fn enter(&self, writes: &[Write]) -> Result<WritePermit, StoreError>;
+
+    /// Whether a write that is in the store, at this revision, may be acknowledged. Waits for that at most as long as `within`.
+    fn acknowledge(&self, permit: WritePermit, at: Revision, within: Deadline) -> Acknowledging<'_>;
 
     /// A write that was permitted has ended.
     fn exit(&self);
@@ -28,8 +46,8 @@ pub trait WriteGate: Send + Sync + 'static {
 
 /// A store behind a gate. Without one, it is the store itself.
 ///
-/// A write that is permitted when it begins and no longer when it ends has an unknown outcome: it is in this store, and the one
-/// that accepts writes now may not have it.
+/// A write that is permitted and then not acknowledged has an unknown outcome: it is in this store, and the one that accepts
+/// writes now may not have it.
 pub struct GatedStore<S> {
     store: Arc<S>,
     gate: Option<Arc<dyn WriteGate>>,
@@ -46,12 +64,10 @@ impl<S> GatedStore<S> {
         self.gate.as_ref().is_none_or(|gate| gate.is_open())
     }
 
-    fn enter(&self) -> Result<Entered<'_>, StoreError> {
-        let gate = self.gate.as_deref();
-        if let Some(gate) = gate {
-            gate.enter()?;
-        }
-        Ok(Entered(gate))
+    fn enter(&self, writes: &[Write]) -> Result<Option<Entered<'_>>, StoreError> {
+        let Some(gate) = self.gate.as_deref() else { return Ok(None) };
+        let permit = gate.enter(writes)?;
+        Ok(Some(Entered { gate, permit }))
     }
 }
 
@@ -78,13 +94,14 @@ impl<S: fmt::Debug> fmt::Debug for GatedStore<S> {
 }
 
 /// A write under way. It ends also when its future is dropped.
-struct Entered<'a>(Option<&'a dyn WriteGate>);
+struct Entered<'a> {
+    gate: &'a dyn WriteGate,
+    permit: WritePermit,
+}
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        if let Some(gate) = self.0 {
-            gate.exit();
-        }
+        self.gate.exit();
     }
 }
 
@@ -111,12 +128,16 @@ impl<S: Keystore> Keystore for GatedStore<S> {
     }
 
     async fn commit(&self, txn: Txn, d: Deadline) -> Result<Commit, StoreError> {
-        let _entered = self.enter()?;
+        let Some(entered) = self.enter(&txn.writes)? else { return self.store.commit(txn, d).await };
+        let begun = Instant::now();
         let outcome = self.store.commit(txn, d).await?;
-        match outcome {
-            Commit::Applied { .. } if !self.is_open() => Err(StoreError::Unknown),
-            outcome => Ok(outcome),
+        if let Commit::Applied { at, .. } = outcome {
+            let left = Deadline(d.0.saturating_sub(begun.elapsed()));
+            if !entered.gate.acknowledge(entered.permit, at, left).await {
+                return Err(StoreError::Unknown);
+            }
         }
+        Ok(outcome)
     }
 
     async fn watch(&self, range: Range<Key>, after: Revision) -> Result<Self::Watch, StoreError> {
@@ -124,7 +145,7 @@ impl<S: Keystore> Keystore for GatedStore<S> {
     }
 
     async fn grant(&self, ttl: Duration, d: Deadline) -> Result<Lease, StoreError> {
-        let _entered = self.enter()?;
+        let _entered = self.enter(&[])?;
         self.store.grant(ttl, d).await
     }
 
@@ -137,7 +158,7 @@ impl<S: Keystore> Keystore for GatedStore<S> {
     }
 
     async fn draw_secret(&self, owner: SecretOwner, d: Deadline) -> Result<(SecretId, Secret), StoreError> {
-        let _entered = self.enter()?;
+        let _entered = self.enter(&[])?;
         self.store.draw_secret(owner, d).await
     }
 
@@ -169,7 +190,7 @@ impl<S: Keystore> Keystore for GatedStore<S> {
         in_use: SlotInUse,
         d: Deadline,
     ) -> Result<(), StoreError> {
-        let _entered = self.enter()?;
+        let _entered = self.enter(&[])?;
         self.store.adopt_secrets(secrets, in_use, d).await
     }
 
@@ -186,9 +207,9 @@ impl<S: Keystore> Keystore for GatedStore<S> {
 
 #[cfg(test)]
 mod tests {
-    use super::{GatedStore, WriteGate};
+    use super::{Acknowledging, GatedStore, WriteGate, WritePermit};
     use crate::{
-        Commit, Deadline, Freshness, Key, Keystore, MemoryStore, OpId, SecretOwner, StoreError,
+        Commit, Deadline, Freshness, Key, Keystore, MemoryStore, OpId, Revision, SecretOwner, StoreError,
         StoreIdentity, Txn, WallClock, Write,
     };
     use std::sync::Arc;
@@ -202,16 +223,27 @@ mod tests {
     struct Gate {
         permits: AtomicI32,
         under_way: AtomicI32,
+        acknowledged: AtomicI32,
     }
 
     impl WriteGate for Gate {
-        fn enter(&self) -> Result<(), StoreError> {
+        fn enter(&self, writes: &[Write]) -> Result<WritePermit, StoreError> {
             if !self.is_open() {
                 let (epoch, retry_after, reason) = (1, Duration::from_secs(1), "closed".into());
                 return Err(StoreError::ReadOnly { epoch, retry_after, reason });
             }
             self.under_way.fetch_add(1, Ordering::SeqCst);
-            Ok(())
+            Ok(WritePermit { epoch: 7, awaits_copy: !writes.is_empty() })
+        }
+
+        fn acknowledge(&self, permit: WritePermit, at: Revision, within: Deadline) -> Acknowledging<'_> {
+            Box::pin(async move {
+                assert_eq!((permit, at.0), (WritePermit { epoch: 7, awaits_copy: true }, 1));
+                assert_eq!(self.under_way.load(Ordering::SeqCst), 1, "the write has not ended yet");
+                assert!(within.0 <= SOON.0);
+                self.acknowledged.fetch_add(1, Ordering::SeqCst);
+                self.is_open()
+            })
         }
 
         fn exit(&self) {
@@ -246,14 +278,18 @@ mod tests {
         let found = store.get(&[Key::from(*b"k")], Freshness::Linearizable, SOON).await.unwrap();
         assert_eq!((found.at.0, &*found.entries), (0, &[None][..]));
         assert_eq!(gate.under_way.load(Ordering::SeqCst), 0);
+        assert_eq!(gate.acknowledged.load(Ordering::SeqCst), 0);
     }
 
     #[tokio::test]
     async fn a_write_that_outlives_its_permission_is_not_acknowledged() {
-        let (slow, gate) = store(1);
+        let (slow, slow_gate) = store(1);
         assert_eq!(slow.commit(put(), SOON).await, Err(StoreError::Unknown));
-        let (quick, _) = store(2);
+        let (quick, gate) = store(2);
         assert!(matches!(quick.commit(put(), SOON).await, Ok(Commit::Applied { .. })));
-        assert_eq!(gate.under_way.load(Ordering::SeqCst), 0);
+        assert_eq!(gate.acknowledged.load(Ordering::SeqCst), 1);
+        for gate in [slow_gate, gate] {
+            assert_eq!(gate.under_way.load(Ordering::SeqCst), 0);
+        }
     }
 }

@@ -43,7 +43,7 @@ pub use embedded::{
     Accepted, CommitStats, FLUSH_BOUNDS, PinMark, RedbOptions, RedbStore, RedbWatch, StoreOpenError, StorePin,
 };
 pub use error::{Limit, StoreError};
-pub use gated::{GatedStore, WriteGate};
+pub use gated::{Acknowledging, GatedStore, WriteGate, WritePermit};
 pub use lease::MAX_LEASE_TTL;
 pub use limits::{
     MAX_KEY_LEN, MAX_KEYS_PER_READ, MAX_KEYS_PER_TXN, MAX_PAGE_ENTRIES, MAX_PAGE_LEN, MAX_TXN_LEN,

@@ -54,7 +54,8 @@ pub(crate) fn replicated() -> Range<Key> {
 }
 
 /// Whether a mirror has this key: the store's own record, and everything of instances.
-pub(crate) fn is_replicated(name: &Key) -> bool {
+#[must_use]
+pub fn is_replicated(name: &Key) -> bool {
     name.0.starts_with(INSTANCES) || *name.0 == *META
 }
 

@@ -35,4 +35,6 @@ pub use mirror::{Applied, Lag, Replica, ReplicaOptions};
 pub use position::{ReplicaState, SourcePosition};
 pub use source::{Source, SourceOptions};
 
+pub use crate::layout::is_replicated;
+
 pub(crate) use position::{POSITION_ROOM, is_copying, is_following};

@@ -7,7 +7,7 @@ use crate::common::fleet::{Goal, Region};
 use crate::common::mirror::Mirror;
 use crate::common::raw;
 use crate::common::{FakeUnit, PATIENCE, Service, World, new_key, op};
-use keystore::{GatedStore, StoreError, WriteGate};
+use keystore::{Acknowledging, Deadline, GatedStore, Revision, StoreError, Write, WriteGate, WritePermit};
 use kms::replica::Applied;
 use kms::{
     INVOCATIONS_PER_COMMAND, InvocationLimits, KeyKind, KeyRef, Kms, KmsError, KmsOptions, Mode, Plaintext,
@@ -196,9 +196,13 @@ async fn a_mirror_uses_what_is_set_aside() {
 struct Closed;
 
 impl WriteGate for Closed {
-    fn enter(&self) -> Result<(), StoreError> {
+    fn enter(&self, _: &[Write]) -> Result<WritePermit, StoreError> {
         let retry_after = std::time::Duration::from_secs(1);
         Err(StoreError::ReadOnly { epoch: 1, retry_after, reason: "another region writes".into() })
+    }
+
+    fn acknowledge(&self, _: WritePermit, _: Revision, _: Deadline) -> Acknowledging<'_> {
+        Box::pin(std::future::ready(false))
     }
 
     fn exit(&self) {}

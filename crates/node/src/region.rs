@@ -5,6 +5,7 @@
 //! | `site` | drives the region's own state machine, and carries its actions out |
 //! | `gate` | refuses and counts writes by what the state machine says |
 //! | `follower`, `source` | the two ends of replication |
+//! | `partner` | knows how far the partner has come |
 //! | `accept` | accepts the connections of all of them |
 //! | `incoming`, `outgoing` | connections from and to the partner, the front and the witness |
 //! | `witness`, `front` | the two other parties, each a service of its own |
@@ -18,6 +19,7 @@ mod gate;
 mod given_up;
 mod incoming;
 mod outgoing;
+mod partner;
 mod site;
 mod source;
 mod take_over;
@@ -27,6 +29,7 @@ mod witness;
 
 pub use front::{FrontSettings, FrontTarget, serve_front};
 pub use given_up::GivenUp;
+pub use partner::NotReplicated;
 pub use site::{RegionHandle, RegionStatus, TimedEvent};
 pub use tls::{RegionTls, RegionTlsError};
 pub use witness::{WitnessSettings, serve_witness};
@@ -49,6 +52,17 @@ pub struct Place {
     pub address: String,
 }
 
+/// When a change is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Acknowledge {
+    /// Once this region has it. If the region is lost right afterwards, the change may be lost.
+    #[default]
+    Local,
+    /// At home, once the standby has it too: no acknowledged change is lost with the home. While the standby is not connected,
+    /// changes are refused. A standby that has taken over acknowledges once it has the change itself.
+    Standby,
+}
+
 /// A node's part in a pair of regions.
 #[derive(Clone, Debug)]
 pub struct PairSettings {
@@ -56,6 +70,8 @@ pub struct PairSettings {
     pub config: PairConfig,
     /// This region's part.
     pub side: Side,
+    /// When a change is acknowledged.
+    pub acknowledge: Acknowledge,
     /// This region's name.
     pub name: String,
     /// The other region's node.

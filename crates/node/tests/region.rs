@@ -2,7 +2,12 @@
 
 use crate::common::{PATIENCE, Region, TestNode, empty_store, wait_until};
 use axum::http::Method;
-use node::region::{FrontSettings, FrontTarget, PairSettings, Place, RegionHandle, RegionTls, serve_front};
+use keystore::{Revision, StoreIdentity};
+use kms::replica::{ReplicaState, SourcePosition};
+use node::region::{
+    Acknowledge, FrontSettings, FrontTarget, NotReplicated, PairSettings, Place, RegionHandle, RegionTls,
+    serve_front,
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use regions::{Failback, Fence, PairConfig, PairState, Side, TakeOver, TakeOverRefused};
 use rustls::pki_types::pem::PemObject as _;
@@ -78,6 +83,7 @@ struct Pair {
     home: Region,
     standby: Region,
     ports: [u16; 2],
+    acknowledge: Acknowledge,
 }
 
 /// A node that can be killed.
@@ -110,7 +116,14 @@ impl Pair {
             ..PairConfig::default()
         };
         let ports = [free_port().await, free_port().await];
-        Self { authority: Authority::new(), config, home: Region::keyed(), standby: Region::keyed(), ports }
+        Self {
+            authority: Authority::new(),
+            config,
+            home: Region::keyed(),
+            standby: Region::keyed(),
+            ports,
+            acknowledge: Acknowledge::Local,
+        }
     }
 
     fn place(&self, side: Side) -> Place {
@@ -127,6 +140,7 @@ impl Pair {
         let settings = PairSettings {
             config: self.config.clone(),
             side,
+            acknowledge: self.acknowledge,
             name: name.to_owned(),
             partner: self.place(side.other()),
             witness: None,
@@ -319,6 +333,116 @@ async fn a_region_that_has_lost_its_store_does_not_empty_its_partners() {
     let next = home.node.create_root().await;
     standby.follows().await;
     standby.has(&next).await;
+}
+
+#[tokio::test]
+async fn both_regions_have_a_change_that_was_waited_for() {
+    let pair = Pair::new().await;
+    let home = pair.start(Side::Home).await;
+    let standby = pair.start(Side::Standby).await;
+    home.writes().await;
+    let created = home.node.try_create_root().await;
+    let at = SourcePosition::from_text(&created.revision).unwrap();
+    home.region().wait_replicated(at, PATIENCE).await.unwrap();
+    let key = created.json()["resources"][0]["id"].as_str().unwrap().to_owned();
+    let position = ReplicaState::read(&pair.standby.store, PATIENCE).await.unwrap();
+    assert!(matches!(position, ReplicaState::Following(_)), "{position:?}");
+    standby.has(&key).await;
+    standby.region().wait_replicated(at, PATIENCE).await.unwrap();
+
+    let later = SourcePosition { revision: Revision(at.revision.0 + 1_000_000), ..at };
+    let refused = home.region().wait_replicated(later, PATIENCE).await.unwrap_err();
+    assert!(matches!(refused, NotReplicated::Future { .. }), "{refused}");
+    let elsewhere = SourcePosition { source: StoreIdentity([9; 16]), ..at };
+    let refused = home.region().wait_replicated(elsewhere, PATIENCE).await.unwrap_err();
+    assert!(matches!(refused, NotReplicated::OtherStore { .. }), "{refused}");
+
+    standby.stop().await;
+    let created = home.node.try_create_root().await;
+    let alone = SourcePosition::from_text(&created.revision).unwrap();
+    let refused = home.region().wait_replicated(alone, Duration::from_millis(1)).await.unwrap_err();
+    assert!(matches!(refused, NotReplicated::NotYet { partner_at: Some(_) }), "{refused}");
+    // After a takeover, its own store tells what the standby has.
+    home.stop().await;
+    let standby = pair.start(Side::Standby).await;
+    wait_until("the standby can be promoted", async || {
+        standby.region().take_over(TakeOver { partner_is_down: true, accept_divergence: false }).await.is_ok()
+    })
+    .await;
+    standby.writes().await;
+    standby.region().wait_replicated(at, PATIENCE).await.unwrap();
+    let refused = standby.region().wait_replicated(alone, PATIENCE).await.unwrap_err();
+    assert!(matches!(refused, NotReplicated::OtherStore { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_change_is_acknowledged_once_the_standby_has_it_if_that_is_configured() {
+    let pair = Pair { acknowledge: Acknowledge::Standby, ..Pair::new().await };
+    let home = pair.start(Side::Home).await;
+    let standby = pair.start(Side::Standby).await;
+    home.writes().await;
+    wait_until("the standby follows", async || home.node.try_create_root().await.status == 201).await;
+    standby.follows().await;
+    // No waiting between the answer at home and the question at the standby.
+    for _ in 0..20 {
+        let key = home.node.create_root().await;
+        let ciphertext = home.wrap(&key).await;
+        standby.unwraps(&key, &ciphertext).await;
+        let path = format!("/api/v2/keys/{key}/actions/disable");
+        assert_eq!(home.node.call(Method::POST, &path, "").await.status, 204);
+        let path = format!("/api/v2/keys/{key}/actions/unwrap");
+        let body = json!({ "ciphertext": ciphertext }).to_string();
+        let used = standby.node.call(Method::POST, &path, &body).await;
+        assert_eq!(used.status, 409, "{}", used.text);
+    }
+    let key = home.node.create_root().await;
+    standby.stop().await;
+    wait_until("the home has noticed", async || {
+        let refused = home.node.try_create_root().await;
+        refused.status == 503 && refused.text.contains("standby region has them, and it is not connected")
+    })
+    .await;
+    // Uses go on.
+    home.wrap(&key).await;
+    let standby = pair.start(Side::Standby).await;
+    wait_until("changes are accepted again", async || home.node.try_create_root().await.status == 201).await;
+    // A standby that has taken over waits for no one.
+    home.stop().await;
+    wait_until("the home is lost", async || standby.region().state() == Some(PairState::Lost)).await;
+    standby.take_over(true).await;
+    standby.writes().await;
+    standby.node.create_root().await;
+}
+
+#[tokio::test]
+async fn a_change_under_way_at_a_handover_is_acknowledged_and_handed_over() {
+    let pair = Pair::new().await;
+    let home = pair.start(Side::Home).await;
+    let standby = pair.start(Side::Standby).await;
+    home.writes().await;
+    let first = home.node.create_root().await;
+    standby.follows().await;
+    standby.has(&first).await;
+    let made = async {
+        let mut made = Vec::new();
+        loop {
+            let created = home.node.try_create_root().await;
+            match created.status {
+                201 => made.push(created.json()["resources"][0]["id"].as_str().unwrap().to_owned()),
+                // It was not made: the outcome is not merely unknown.
+                503 => {
+                    assert!(created.text.contains("read-only"), "{}", created.text);
+                    return made;
+                }
+                other => panic!("{other}: {}", created.text),
+            }
+        }
+    };
+    let (made, ()) = tokio::join!(made, standby.take_over(false));
+    standby.writes().await;
+    for key in made {
+        standby.has(&key).await;
+    }
 }
 
 #[tokio::test]

@@ -141,7 +141,7 @@ impl Site {
         self.side
     }
 
-    /// Whether a write may be acknowledged now. Ask before a write begins, and again before it is acknowledged.
+    /// Whether a write may begin now. Ask [`Self::may_acknowledge`] before it is acknowledged.
     ///
     /// # Errors
     /// [`WritesRefused`].
@@ -152,6 +152,19 @@ impl Site {
         if let Some(frozen) = &self.frozen {
             return Err(WritesRefused::Frozen { remaining: frozen.until.since(now) });
         }
+        self.check_right(now)?;
+        Ok(self.record.epoch)
+    }
+
+    /// Whether a write that began under this epoch may be acknowledged now. Also while this site stands still: it tells its
+    /// partner the last change only after every write under way has ended.
+    #[must_use]
+    pub fn may_acknowledge(&self, now: Instant, epoch: Epoch) -> bool {
+        self.has_right() && self.record.epoch == epoch && self.check_right(now).is_ok()
+    }
+
+    /// Whether the right to write can be relied on.
+    fn check_right(&self, now: Instant) -> Result<(), WritesRefused> {
         if !self.confirmed {
             return Err(WritesRefused::Unconfirmed);
         }
@@ -161,7 +174,7 @@ impl Site {
         if !self.taken_over {
             return Err(WritesRefused::TakingOver);
         }
-        Ok(self.record.epoch)
+        Ok(())
     }
 
     /// Whether keys may be used here: not before this site knows that it has the right to write, or follows the one that

@@ -28,7 +28,8 @@ pub struct Hello {
 pub enum Purpose {
     /// The client, a region, sends [`PeerMessage`]s to its partner, which sends nothing.
     Messages,
-    /// The client, a region, wants the changes of its partner, which sends events until the connection ends.
+    /// The client, a region, wants the changes of its partner, which sends events until the connection ends. The client tells
+    /// how far it has come with [`Applied`].
     Replicate {
         /// How far the client has come; `None` to get everything.
         from: Option<Position>,
@@ -59,6 +60,14 @@ pub enum Holding {
         /// The position in the store that it had followed when it took over; `None` if it never followed one.
         taken_over_at: Option<Position>,
     },
+}
+
+/// A region has the changes of its partner durably.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Applied {
+    /// Up to this position.
+    pub at: Position,
 }
 
 /// A revision of a store.

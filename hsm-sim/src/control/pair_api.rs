@@ -7,6 +7,7 @@
 //! | `POST /pair/heal` | [`PairHeal`] | [`PairStatus`] |
 //! | `POST /pair/promote` | [`PromoteRequest`] | [`RegionReport`] |
 //! | `POST /pair/return` | | [`RegionReport`] |
+//! | `GET /pair/replicated/REVISION?wait_ms=…` | | [`ReplicatedReport`] |
 //! | `GET /pair/endpoints` | | [`PairEndpoints`] |
 //! | `GET /pair/log` | | [`PairLog`] |
 //! | `GET /clock`, `POST /clock/advance`, `POST /heal` with `"all"` | as for a region | for all regions |
@@ -15,10 +16,12 @@
 
 use super::api::{self, Refused, parse};
 use super::model::{AdvanceRequest, ClockStatus, Target};
-use super::pair_model::{PairEndpoints, PairFault, PairHeal, PairLog, PairStatus, RegionReport};
+use super::pair_model::{
+    PairEndpoints, PairFault, PairHeal, PairLog, PairStatus, RegionReport, ReplicatedQuery, ReplicatedReport,
+};
 use crate::pair::{PairError, RunningPair};
 use axum::body::Bytes;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -43,6 +46,7 @@ pub fn pair_router(state: PairState) -> Router {
         .route("/pair/heal", post(heal))
         .route("/pair/promote", post(promote))
         .route("/pair/return", post(return_home))
+        .route("/pair/replicated/{revision}", get(replicated))
         .route("/pair/endpoints", get(endpoints))
         .route("/pair/log", get(log))
         .route("/clock", get(clock))
@@ -86,6 +90,14 @@ async fn promote(State(pair): State<PairState>, body: Bytes) -> Result<Json<Regi
 // The body is read although nothing is in it: the connection would end with the answer otherwise.
 async fn return_home(State(pair): State<PairState>, _body: Bytes) -> Result<Json<RegionReport>, Refused> {
     Ok(Json(pair.return_home().await?))
+}
+
+async fn replicated(
+    State(pair): State<PairState>,
+    Path(revision): Path<String>,
+    Query(ReplicatedQuery { wait_ms }): Query<ReplicatedQuery>,
+) -> Result<Json<ReplicatedReport>, Refused> {
+    Ok(Json(pair.replicated(&revision, Duration::from_millis(wait_ms)).await?))
 }
 
 async fn endpoints(State(pair): State<PairState>) -> Json<PairEndpoints> {

@@ -2,11 +2,12 @@
 
 use super::client::{ControlClient, ControlError};
 use super::pair_model::{
-    PairEndpoints, PairFault, PairHeal, PairLog, PairStatus, PromoteRequest, RegionReport,
+    PairEndpoints, PairFault, PairHeal, PairLog, PairStatus, PromoteRequest, RegionReport, ReplicatedReport,
 };
 use axum::http::StatusCode;
 use bytes::Bytes;
 use hyper::Method;
+use std::time::Duration;
 
 impl ControlClient {
     /// The same client for one region of a pair.
@@ -56,6 +57,37 @@ impl ControlClient {
     /// [`ControlError`].
     pub async fn pair_return(&self) -> Result<RegionReport, ControlError> {
         self.send(Method::POST, "/pair/return", &()).await
+    }
+
+    /// Waits until a change is in both regions, at most as long as `wait`.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn pair_replicated(
+        &self,
+        revision: &str,
+        wait: Duration,
+    ) -> Result<ReplicatedReport, ControlError> {
+        self.replicated_at("/pair/replicated", revision, wait).await
+    }
+
+    /// The same, asked of the region that has made the change.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn replicated(&self, revision: &str, wait: Duration) -> Result<ReplicatedReport, ControlError> {
+        self.replicated_at("/region/replicated", revision, wait).await
+    }
+
+    async fn replicated_at(
+        &self,
+        path: &str,
+        revision: &str,
+        wait: Duration,
+    ) -> Result<ReplicatedReport, ControlError> {
+        // What is not a revision must not become another path.
+        let revision: String = revision.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        self.send(Method::GET, &format!("{path}/{revision}?wait_ms={}", wait.as_millis()), &()).await
     }
 
     /// Fetches the addresses of a pair.

@@ -73,6 +73,25 @@ pub struct PromoteRequest {
     pub accept_divergence: bool,
 }
 
+/// Whether a change is in both regions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicatedReport {
+    /// The change: the header `hsm-revision` of its answer.
+    pub revision: String,
+    /// Whether both regions have it.
+    pub replicated: bool,
+    /// Why it is not known to be in both; empty if it is.
+    pub reason: String,
+}
+
+/// Query of `GET /region/replicated/REVISION` and `GET /pair/replicated/REVISION`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReplicatedQuery {
+    /// How long to wait for the change, in milliseconds.
+    pub wait_ms: u64,
+}
+
 /// Body of `POST /pair/fault`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "lowercase", deny_unknown_fields)]

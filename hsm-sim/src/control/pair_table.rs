@@ -1,6 +1,6 @@
 //! Status, addresses and timeline of a pair as text.
 
-use super::pair_model::{PairEndpoints, PairLog, PairRegion, PairStatus, RegionReport};
+use super::pair_model::{PairEndpoints, PairLog, PairRegion, PairStatus, RegionReport, ReplicatedReport};
 use super::table::clock_table;
 use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 
@@ -89,6 +89,17 @@ fn remark(region: &PairRegion) -> String {
     let refused = region.report.as_ref().map(|report| report.writes_refused.clone());
     let refused = refused.filter(|refused| !refused.is_empty());
     isolated.into_iter().chain(restarts).chain(given_up).chain(refused).collect::<Vec<_>>().join("; ")
+}
+
+/// Whether a change is in both regions, in a line.
+#[must_use]
+pub fn replicated_line(report: &ReplicatedReport) -> String {
+    let ReplicatedReport { revision, replicated, reason } = report;
+    if *replicated {
+        format!("{revision} is in both regions")
+    } else {
+        format!("{revision} is not known to be in both regions: {reason}")
+    }
 }
 
 /// What a region reports after it took over.

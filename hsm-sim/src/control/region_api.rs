@@ -4,21 +4,26 @@
 //! |---|---|---|
 //! | `GET /region` | | [`RegionReport`] |
 //! | `POST /region/promote` | [`PromoteRequest`] | [`RegionReport`] |
+//! | `GET /region/replicated/REVISION?wait_ms=…` | | [`ReplicatedReport`] |
 
 use super::api::{ControlState, Refused, parse};
-use super::pair_model::{GivenUp, PromoteRequest, RegionEvent, RegionReport};
+use super::pair_model::{
+    GivenUp, PromoteRequest, RegionEvent, RegionReport, ReplicatedQuery, ReplicatedReport,
+};
 use crate::pair::timeline::shown;
 use crate::region::ControlledRegion;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
-use node::region::{RegionHandle, RegionStatus, TimedEvent};
+use kms::replica::SourcePosition;
+use node::region::{NotReplicated, RegionHandle, RegionStatus, TimedEvent};
 use regions::{Copy, Event, Means, TakeOver, WallTime};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
+use wire::text::error_chain;
 
 /// How long an order to take over is waited for. It goes on afterwards.
 const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(60);
@@ -26,7 +31,10 @@ const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 
 pub(super) fn routes() -> Router<ControlState> {
-    Router::new().route("/region", get(report)).route("/region/promote", post(promote))
+    Router::new()
+        .route("/region", get(report))
+        .route("/region/promote", post(promote))
+        .route("/region/replicated/{revision}", get(replicated))
 }
 
 async fn report(State(region): State<ControlState>) -> Result<Json<RegionReport>, Refused> {
@@ -63,6 +71,28 @@ async fn promote(State(region): State<ControlState>, body: Bytes) -> Result<Json
         }
         sleep(LOOK).await;
     }
+}
+
+async fn replicated(
+    State(region): State<ControlState>,
+    Path(revision): Path<String>,
+    Query(ReplicatedQuery { wait_ms }): Query<ReplicatedQuery>,
+) -> Result<Json<ReplicatedReport>, Refused> {
+    let handle = handle(&region)?;
+    let change = SourcePosition::from_text(&revision).ok_or_else(|| Refused {
+        status: StatusCode::BAD_REQUEST,
+        why: format!(
+            "`{revision}` is not a revision: expected the header hsm-revision of the answer to a change"
+        ),
+    })?;
+    let reason = match handle.wait_replicated(change, Duration::from_millis(wait_ms)).await {
+        Ok(()) => String::new(),
+        Err(error @ NotReplicated::Store(_)) => {
+            return Err(Refused { status: StatusCode::SERVICE_UNAVAILABLE, why: error_chain(&error) });
+        }
+        Err(not_yet) => not_yet.to_string(),
+    };
+    Ok(Json(ReplicatedReport { revision, replicated: reason.is_empty(), reason }))
 }
 
 fn conflict(why: String) -> Refused {

@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use kms::RotationProfile;
+use node::region::Acknowledge;
 use regions::{ConfigError, Failback, Fence, PairConfig, WriteEnable};
 use std::fmt;
 use std::time::Duration;
@@ -66,6 +67,8 @@ pub struct Switches {
     pub pair: PairConfig,
     /// What becomes of private addresses: `endpoint.private_failover`.
     pub private_failover: PrivateFailover,
+    /// When a change is acknowledged: `replication.acknowledge`.
+    pub acknowledge: Acknowledge,
     /// What is served during a rotation of the master key: `rotation.service`.
     pub rotation: RotationProfile,
     /// `slo.rto`: how long after a loss changes should be accepted again. Reported only.
@@ -105,7 +108,7 @@ pub enum SwitchError {
 }
 
 /// Names of the switches, for messages.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "residency",
     "dr.mode",
     "fence",
@@ -119,6 +122,7 @@ const NAMES: [&str; 16] = [
     "standby.poll",
     "standby.confirm_loss",
     "endpoint.private_failover",
+    "replication.acknowledge",
     "rotation.service",
     "slo.rto",
     "slo.rpo",
@@ -132,6 +136,7 @@ impl Default for Switches {
             recovery: Recovery::None,
             pair: PairConfig::default(),
             private_failover: PrivateFailover::Manual,
+            acknowledge: Acknowledge::Local,
             rotation: RotationProfile::Online,
             rto: Duration::from_secs(9 * 60 * 60),
             rpo: Duration::from_secs(60 * 60),
@@ -286,6 +291,10 @@ impl Switches {
                 let values = [("manual", PrivateFailover::Manual), ("automatic", PrivateFailover::Automatic)];
                 self.private_failover =
                     one_of("endpoint.private_failover", value, "manual or automatic", &values)?;
+            }
+            "replication.acknowledge" => {
+                let values = [("local", Acknowledge::Local), ("standby", Acknowledge::Standby)];
+                self.acknowledge = one_of("replication.acknowledge", value, "local or standby", &values)?;
             }
             "rotation.service" => {
                 let values = [("online", RotationProfile::Online), ("strict", RotationProfile::Strict)];

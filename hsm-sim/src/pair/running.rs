@@ -8,7 +8,7 @@ use super::profile::{PrivateFailover, fence_name};
 use super::timeline::{Timeline, TimelineEntry, shown};
 use crate::control::pair_model::{
     CutLink, PairEndpoints, PairFault, PairHeal, PairRegion, PairStatus, PromoteRequest, RegionEndpoints,
-    RegionReport,
+    RegionReport, ReplicatedReport,
 };
 use crate::control::{ClockStatus, ControlClient, ControlError};
 use crate::region::{DataDir, DataError, SimClock};
@@ -233,6 +233,17 @@ impl RunningPair {
         let report = client.promote(&PromoteRequest::default()).await?;
         self.collect(Side::Home).await;
         Ok(report)
+    }
+
+    /// Waits until a change is in both regions, as the one that has the right to write sees it.
+    ///
+    /// # Errors
+    /// [`PairError`].
+    pub async fn replicated(&self, revision: &str, wait: Duration) -> Result<ReplicatedReport, PairError> {
+        let (home, standby) = tokio::join!(self.collect(Side::Home), self.collect(Side::Standby));
+        let has_right = |report: Option<RegionReport>| report.filter(owns).map_or(0, |report| report.epoch);
+        let side = if has_right(standby) > has_right(home) { Side::Standby } else { Side::Home };
+        Ok(self.client(side)?.replicated(revision, wait).await?)
     }
 
     /// Waits until a region that has just started or been healed has its partner's changes, so that it is not refused at once.

@@ -29,8 +29,10 @@ impl PairMember {
     /// [`MemberError`].
     pub fn of(part: &RegionPart) -> Result<Self, MemberError> {
         let place = |peer: &PeerAddress| Place { name: peer.name.clone(), address: peer.address.to_string() };
+        let switches = part.switches()?;
         let settings = PairSettings {
-            config: part.switches()?.pair,
+            config: switches.pair,
+            acknowledge: switches.acknowledge,
             side: part.side(),
             name: part.identity.region.clone(),
             partner: place(&part.partner),

@@ -10,10 +10,9 @@ use regions::Copy;
 use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
-use tokio_rustls::client::TlsStream;
 use tracing::{debug, error, info, warn};
 use wire::region::{Hello, Purpose, encode};
 use wire::text::error_chain;
@@ -110,8 +109,9 @@ async fn follow_once(
     let from = replica.position().filter(|_| !copy_all).map(position_to_wire);
     let hello = encode(&Hello::new(Purpose::Replicate { from }));
     write_frame(&mut stream, &hello).await.map_err(FollowError::Link)?;
+    let (reading, mut writing) = tokio::io::split(stream);
     let (sender, mut events) = mpsc::channel(QUEUE);
-    let reader = tokio::spawn(read_events(stream, sender));
+    let reader = tokio::spawn(read_events(reading, sender));
     let _ends_with_this = AbortOnDrop(reader.abort_handle());
     loop {
         let event = tokio::select! {
@@ -154,6 +154,11 @@ async fn follow_once(
             _ => region.set_copy(CopyState::of(replica.state())),
         }
         region.compare_with_target(&replica).await;
+        // What waits is applied first: one message tells about all of it.
+        if let Some(at) = replica.position().filter(|_| events.is_empty()) {
+            let applied = encode(&wire::region::Applied { at: position_to_wire(at) });
+            write_frame(&mut writing, &applied).await.map_err(FollowError::Link)?;
+        }
     }
 }
 
@@ -169,7 +174,7 @@ async fn apply(replica: &mut Replica<Store>, event: &Event) -> Result<Applied, R
     }
 }
 
-async fn read_events(mut stream: TlsStream<TcpStream>, events: mpsc::Sender<io::Result<Event>>) {
+async fn read_events(mut stream: impl AsyncRead + Unpin, events: mpsc::Sender<io::Result<Event>>) {
     loop {
         let event = match read_frame(&mut stream, MAX_EVENT_LEN, EVENT_TIME).await {
             Ok(frame) => Event::decode(&frame).map_err(io::Error::other),

@@ -3,14 +3,15 @@
 use super::gate::WritesUnderWay;
 use super::given_up::GivenUp;
 use super::outgoing::{QUEUE, ask_witness, send_messages};
+use super::partner::Partner;
 use super::time::Clocks;
 use super::{PairSettings, follower, take_over};
 use crate::health::readiness;
 use crate::node::{Shared, Store};
 use jiff::Timestamp;
-use keystore::{Deadline, Freshness, Key, Keystore, OpId, Txn, Write};
+use keystore::{Deadline, Freshness, Key, Keystore, OpId, Revision, Txn, Write};
 use kms::Clock;
-use kms::replica::{Digest, Lag, Replica, ReplicaState};
+use kms::replica::{Digest, Lag, Replica, ReplicaError, ReplicaState};
 use regions::{
     Action, Copy, Epoch, Event, Facts, HandoverId, LeaseRequest, Now, PairState, PeerMessage, Side, Site,
     SiteAnswer, SiteRecord, SiteStatus, StoreMark, TakeOver, TakeOverRefused, WallTime, WritesRefused,
@@ -45,6 +46,7 @@ pub(crate) struct Region {
     site: Mutex<Option<Site>>,
     view: Mutex<View>,
     pub(super) writes: WritesUnderWay,
+    pub(super) partner: Partner,
     wake: Notify,
     target: Notify,
 }
@@ -142,6 +144,7 @@ impl Region {
             site: Mutex::default(),
             view: Mutex::default(),
             writes: WritesUnderWay::default(),
+            partner: Partner::default(),
             wake: Notify::new(),
             target: Notify::new(),
         }
@@ -339,18 +342,31 @@ impl Region {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why a write is refused now, with the epoch; the reason is `None` before the record was read.
-    pub(super) fn writes_refused(&self) -> Option<(u64, Option<WritesRefused>)> {
+    /// The epoch under which a write may begin now, or that of the site and why none may; no reason before the record was read.
+    pub(super) fn right_to_write(&self) -> Result<u64, (u64, Option<WritesRefused>)> {
         let now = self.clocks.now().instant;
         match &*self.site() {
-            None => Some((0, None)),
-            Some(site) => site.may_write(now).err().map(|why| (site.epoch().number(), Some(why))),
+            None => Err((0, None)),
+            Some(site) => {
+                site.may_write(now).map(Epoch::number).map_err(|why| (site.epoch().number(), Some(why)))
+            }
         }
+    }
+
+    /// Whether a write that began under this epoch may be acknowledged now.
+    pub(super) fn may_acknowledge(&self, epoch: Epoch) -> bool {
+        let now = self.clocks.now().instant;
+        self.site().as_ref().is_some_and(|site| site.may_acknowledge(now, epoch))
     }
 
     /// Whether instances that the store does not have may be created here.
     pub(crate) fn may_create(&self) -> bool {
-        self.writes_refused().is_none()
+        self.right_to_write().is_ok()
+    }
+
+    /// The newest revision of the store.
+    pub(super) async fn newest(&self) -> Result<Revision, ReplicaError> {
+        Ok(self.store.get(&[], Freshness::Linearizable, Deadline(CALL)).await?.at)
     }
 
     /// Why the node does not open; `None` if it may. A region that has the right to write may begin with nothing.

@@ -135,6 +135,7 @@ pub(crate) struct TestNode(pub(crate) Node);
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) correlation_id: String,
+    pub(crate) revision: String,
     pub(crate) text: String,
 }
 
@@ -148,10 +149,11 @@ pub(crate) async fn send(router: Router, request: Request<Body>) -> Answer {
     let response = router.oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes().to_vec();
-    let id = parts.headers.get("correlation-id").map_or("", |id| id.to_str().unwrap());
+    let header = |name| parts.headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
     Answer {
         status: parts.status.as_u16(),
-        correlation_id: id.to_owned(),
+        correlation_id: header("correlation-id"),
+        revision: header("hsm-revision"),
         text: String::from_utf8(body).unwrap(),
     }
 }

@@ -498,7 +498,7 @@ impl World {
 
     fn commit(&mut self, course: &mut Course<'_>, side: Side, at: usize) -> Result<(), String> {
         let region = &mut self.regions[index(side)];
-        let may = region.may_write(self.now, course.pace(side));
+        let now = region.now(self.now, course.pace(side)).instant;
         let process = region.process.as_mut().unwrap();
         let (write, epoch) = process.writing.remove(at);
         // The store's epoch is a condition of every write.
@@ -506,7 +506,7 @@ impl World {
             return Ok(());
         }
         region.log.push(write);
-        if may != Some(epoch) {
+        if !process.site.may_acknowledge(now, epoch) {
             return Ok(());
         }
         course.note(|| format!("{side}: acknowledges write {write} under epoch {epoch}"));

@@ -99,7 +99,7 @@ impl SiteProcess {
         StoreMark { revision: upto as u64, digest }
     }
 
-    /// Whether the site may acknowledge a write now.
+    /// Whether a write may begin now.
     pub(super) fn may_write(&self, real: u64) -> Option<Epoch> {
         let instant = self.now(real).instant;
         self.running.as_ref()?.site.may_write(instant).ok()

@@ -391,8 +391,8 @@ impl World {
             let id = self.next_write;
             self.sites[index(side)].running.as_mut().unwrap().writing.push((id, epoch, real + takes));
         }
-        let may = self.sites[index(side)].may_write(real);
         let site = &mut self.sites[index(side)];
+        let instant = site.now(real).instant;
         let Some(running) = &mut site.running else { return Ok(()) };
         let open_for = running.open_for;
         let due: Vec<_> = running.writing.extract_if(.., |(_, _, at)| *at <= real).collect();
@@ -402,7 +402,9 @@ impl World {
                 continue;
             }
             site.log.push(id);
-            if may == Some(epoch) || self.scenario.sabotage == Sabotage::NoSecondLook {
+            if running.site.may_acknowledge(instant, epoch)
+                || self.scenario.sabotage == Sabotage::NoSecondLook
+            {
                 if let Some((_, last)) = self.acknowledged.last()
                     && *last > epoch
                 {

@@ -48,6 +48,7 @@ fn every_switch_can_be_set() {
         "standby.poll=200ms",
         "standby.confirm_loss=none",
         "endpoint.private_failover=automatic",
+        "replication.acknowledge=standby",
         "rotation.service=strict",
         "slo.rto=1h",
         "slo.rpo=5m",
