@@ -46,6 +46,12 @@ pub enum CliCommand {
         #[command(subcommand)]
         region: RegionCommand,
     },
+    /// Keep or undo what this version has changed in the data directory of an earlier one.
+    Upgrade {
+        /// Whether to keep or to undo it.
+        #[command(subcommand)]
+        upgrade: UpgradeCommand,
+    },
     /// Show or advance the service's clock, which the timers of keys follow.
     Clock {
         /// Whether to show or advance it.
@@ -430,6 +436,23 @@ pub enum HealKind {
     Link,
 }
 
+/// What becomes of the copy of an earlier version.
+#[derive(Clone, Debug, Subcommand)]
+pub enum UpgradeCommand {
+    /// Remove the copy of the earlier version, overwriting it. There is no way back to that version afterwards.
+    Confirm(UpgradeArgs),
+    /// Put the files of the earlier version back, for its program. What was changed since the upgrade is lost.
+    Undo(UpgradeArgs),
+}
+
+/// A data directory on which nothing runs.
+#[derive(Clone, Debug, Args)]
+pub struct UpgradeArgs {
+    /// Data directory of a region or a pair that does not run.
+    #[arg(long, default_value = DEFAULT_DATA)]
+    pub data: PathBuf,
+}
+
 /// Commands about a pair of regions.
 #[derive(Clone, Debug, Subcommand)]
 pub enum RegionCommand {
@@ -592,6 +615,8 @@ mod tests {
             "region promote --home-is-down --accept-divergence",
             "region return",
             "region endpoints",
+            "upgrade confirm --data d",
+            "upgrade undo",
             "region wait-replicated 00-7 --timeout 5s",
             "region log --data d",
             "status --region us-east",

@@ -4,6 +4,7 @@ use clap::Parser;
 use hsm_sim::cli::{
     Cli, CliCommand, ClockCommand, DemoArgs, FaultArgs, FaultCommand, HealArgs, HealKind, InRegionArgs,
     OneRegionArgs, OneUnitArgs, ReachArgs, RegionCommand, ServeUnitArgs, Switch, UnitCommand, UpArgs,
+    UpgradeCommand,
 };
 use hsm_sim::control::pair_model::{PairFault, PairHeal, PairStatus, PromoteRequest};
 use hsm_sim::control::{
@@ -12,7 +13,7 @@ use hsm_sim::control::{
 };
 use hsm_sim::output::{self, OutputError};
 use hsm_sim::pair::{Pair, PairOptions, Plan, Profile, Switches, serve};
-use hsm_sim::region::{Region, UpOptions};
+use hsm_sim::region::{Region, UpOptions, end_upgrade};
 use hsm_sim::unit::UnitOptions;
 use hsm_sim::{demo, logging, tke, token, unit};
 use serde::Serialize;
@@ -69,6 +70,7 @@ async fn run(command: CliCommand) -> Outcome {
         CliCommand::Fault { fault } => set_fault(fault).await,
         CliCommand::Heal(args) => heal(args).await,
         CliCommand::Region { region } => run_region(region).await,
+        CliCommand::Upgrade { upgrade } => end_of_upgrade(&upgrade),
         CliCommand::Clock { clock } => match clock {
             ClockCommand::Show(reach) => {
                 let clock = ControlClient::reach(&reach)?.clock().await?;
@@ -85,6 +87,21 @@ async fn run(command: CliCommand) -> Outcome {
         CliCommand::Token { token } => Ok(token::run(&token)?),
         CliCommand::Unit { unit } => run_unit(unit).await,
     }
+}
+
+fn end_of_upgrade(command: &UpgradeCommand) -> Outcome {
+    let (args, undo) = match command {
+        UpgradeCommand::Confirm(args) => (args, false),
+        UpgradeCommand::Undo(args) => (args, true),
+    };
+    end_upgrade(&args.data, undo)?;
+    let data = args.data.display();
+    let done = if undo {
+        format!("{data} is as the earlier version left it")
+    } else {
+        format!("the copy of the earlier version of {data} was removed")
+    };
+    Ok(output::finish(&done, true)?)
 }
 
 async fn run_unit(command: UnitCommand) -> Outcome {

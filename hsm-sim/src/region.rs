@@ -16,11 +16,12 @@ mod region_file;
 mod supervisor;
 mod unit_memory;
 mod up;
+mod upgrade;
 
 pub use ceremony::{CeremonyError, CeremonyKind, DevelopmentCeremony, SocketPort};
 pub use clock::SimClock;
 pub use controlled::{ControlledRegion, UnitReport};
-pub use data::{DataDir, DataError};
+pub use data::{DataDir, DataError, end_upgrade};
 pub use engines::{Engines, EnginesError};
 pub(crate) use identity::random_hex;
 pub use identity::{Identity, Wanted};
@@ -33,3 +34,4 @@ pub use region_file::RegionFile;
 pub use supervisor::{Fault, Supervisor, SupervisorError, UnitProcess};
 pub(crate) use up::remove_stale;
 pub use up::{Region, UpError, UpOptions};
+pub use upgrade::UpgradeError;

@@ -2,12 +2,14 @@
 
 use super::ceremony::CeremonyKind;
 use super::place::Place;
+use super::upgrade::{Upgrade, UpgradeError, UpgradeState};
 use crate::files;
 use fs4::FileExt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use tracing::warn;
 
 /// Longest path a Unix socket can have on every system, in bytes.
 const MAX_SOCKET_PATH: usize = 100;
@@ -54,6 +56,9 @@ pub enum DataError {
         /// Ceremony that was requested.
         wanted: CeremonyKind,
     },
+    /// The directory is of an earlier or a later version.
+    #[error(transparent)]
+    Upgrade(#[from] UpgradeError),
     /// The engines are invalid, or differ from those that hold the units' keys.
     #[error(transparent)]
     Engines(#[from] super::engines::EnginesError),
@@ -81,6 +86,7 @@ pub enum DataError {
 /// A data directory, locked by this process.
 ///
 /// ```text
+/// format           number of the directory's format
 /// region.json      identity of the region: instances, tokens (mode 0600)
 /// clock.json       how far the service's clock is ahead of real time
 /// keystore.redb    keys, sealed under the master key
@@ -127,6 +133,14 @@ impl DataDir {
         files::create_private_dir(path).map_err(unusable)?;
         let path = path.canonicalize().map_err(unusable)?;
         let lock = lock(&path)?;
+        Upgrade::of(&path, &mut || Ok(())).prepare()?;
+        if Upgrade::state(&path) == UpgradeState::Unconfirmed {
+            warn!(
+                data = %path.display(),
+                "this directory is of an earlier version, of which a copy is kept: `hsm-sim upgrade confirm` removes the \
+                 copy, `hsm-sim upgrade undo` returns to it",
+            );
+        }
         files::remove_leftovers(&path);
         let (sockets, elsewhere) = sockets(&path).map_err(unusable)?;
         Ok(Self { shared: path.clone(), path, sockets, _lock: lock, _elsewhere: elsewhere })
@@ -240,6 +254,35 @@ impl DataDir {
     pub fn ready_file(path: &Path) -> PathBuf {
         path.join("ready.json")
     }
+}
+
+/// Confirms the upgrade of a directory, or undoes it; of a pair, also those of its regions. Nothing may run on it.
+///
+/// # Errors
+/// [`DataError`]; the same call goes on where this one failed.
+pub fn end_upgrade(path: &Path, undo: bool) -> Result<(), DataError> {
+    let unusable = |source| DataError::Unusable { path: path.to_owned(), source };
+    if !path.join("lock").is_file() {
+        return Err(DataError::Foreign(path.to_owned()));
+    }
+    let mut folders = vec![path.canonicalize().map_err(unusable)?];
+    if let Ok(regions) = fs::read_dir(path.join("regions")) {
+        for region in regions {
+            folders.push(region.map_err(unusable)?.path());
+        }
+    }
+    folders.retain(|folder| folder.join("lock").is_file());
+    let _locks: Vec<File> = folders.iter().map(|folder| lock(folder)).collect::<Result<_, _>>()?;
+    let has_copy = |folder: &PathBuf| Upgrade::state(folder) != UpgradeState::None;
+    if !folders.iter().any(has_copy) {
+        return Err(UpgradeError::NoCopy(path.to_owned()).into());
+    }
+    for folder in folders.iter().filter(|folder| has_copy(folder)) {
+        let mut step = || Ok(());
+        let mut upgrade = Upgrade::of(folder, &mut step);
+        if undo { upgrade.undo()? } else { upgrade.confirm()? }
+    }
+    Ok(())
 }
 
 impl Drop for DataDir {

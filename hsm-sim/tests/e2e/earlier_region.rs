@@ -4,6 +4,7 @@ use crate::common::control::{all_serve, status_once};
 use crate::common::skip::softhsm;
 use crate::common::{Region, Rest, program, wait_for};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,6 +51,55 @@ async fn e2e_an_earlier_region_opens_and_keeps_every_key_state_and_record() {
     let (code, body) = rest.send("POST", &format!("/keys/{id}/actions/enable"), "").await.unwrap();
     assert_eq!(code, 204, "{body}");
     assert_eq!(unwrap(&rest, id, wrapped).await, (200, wrapped["plaintext"].clone()));
+
+    // While it runs, nothing is put back.
+    let refused = earlier.upgrade("undo");
+    assert!(refused.contains("is in use by another hsm-sim"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2e_an_upgrade_is_undone_until_it_is_confirmed() {
+    let Some(_) = softhsm("e2e_an_upgrade_is_undone_until_it_is_confirmed") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let earlier = Earlier::copied_to(folder.path());
+    let before = files(&earlier.data());
+    for _ in 0..2 {
+        let region = Region::up(&earlier.data(), &[]);
+        wait_for("the region to serve", || serves(&region));
+        earlier.assert_keys_are_whole(&region).await;
+        drop(region);
+        assert_ne!(files(&earlier.data()), before);
+        let undone = earlier.upgrade("undo");
+        assert!(undone.contains("is as the earlier version left it"), "{undone}");
+        assert_eq!(files(&earlier.data()), before);
+    }
+    let region = Region::up(&earlier.data(), &[]);
+    wait_for("the region to serve", || serves(&region));
+    drop(region);
+    let confirmed = earlier.upgrade("confirm");
+    assert!(confirmed.contains("was removed"), "{confirmed}");
+    let nothing = earlier.upgrade("undo");
+    assert!(nothing.contains("there is nothing to confirm or to undo"), "{nothing}");
+    let region = Region::up(&earlier.data(), &[]);
+    wait_for("the region to serve", || serves(&region));
+    earlier.assert_keys_are_whole(&region).await;
+}
+
+/// Every file of a data directory that is not of a running process.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(at) = folders.pop() {
+        for entry in std::fs::read_dir(at).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.is_file() && !["lock", "ready.json"].iter().any(|own| path.ends_with(own)) {
+                found.insert(path.clone(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
 }
 
 /// A copy of the fixture that a test may change.
@@ -77,6 +127,12 @@ impl Earlier {
 
     fn data(&self) -> PathBuf {
         self.folder.join("region")
+    }
+
+    /// What `upgrade` says about the directory.
+    fn upgrade(&self, how: &str) -> String {
+        let output = program().args(["upgrade", how, "--data"]).arg(self.data()).output().unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     }
 
     fn audit_of_fixture(&self) -> Vec<u8> {
