@@ -66,7 +66,7 @@ pub enum UpgradeError {
 /// What a directory has of an earlier version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UpgradeState {
-    /// Nothing.
+    /// None: it was never upgraded, or the upgrade is confirmed.
     None,
     /// A copy, until it is confirmed or undone.
     Unconfirmed,
