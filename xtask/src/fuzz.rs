@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every target with the crate in whose fuzz folder it is.
-const TARGETS: [(&str, &str); 12] = [
+const TARGETS: [(&str, &str); 13] = [
     ("frames", "unit-api"),
     ("signed_block", "unit-api"),
     ("certificates", "tke-crypto"),
@@ -17,6 +17,7 @@ const TARGETS: [(&str, &str); 12] = [
     ("instance_header", "kms"),
     ("key_record", "kms"),
     ("counts", "kms"),
+    ("backup", "kms"),
     ("keystore_pin", "keystore"),
     ("keystore_secrets", "keystore"),
 ];

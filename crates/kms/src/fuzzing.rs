@@ -104,6 +104,16 @@ pub fn key_record(data: &[u8]) {
     }
 }
 
+/// The head of a backup and the parts of its body.
+///
+/// Parts are authenticated before they are decoded. The function therefore authenticates its input, too.
+///
+/// # Panics
+/// If a decoder is wrong.
+pub fn backup(data: &[u8]) {
+    crate::backup::fuzz(data);
+}
+
 /// The counts of a key's versions.
 ///
 /// # Panics
@@ -135,11 +145,12 @@ mod tests {
     use unit_api::VerificationPattern;
 
     type Target = (&'static str, fn(&[u8]), fn() -> Vec<u8>);
-    const TARGETS: [Target; 4] = [
+    const TARGETS: [Target; 5] = [
         ("index_bucket", super::index_bucket, bucket_seed),
         ("instance_header", super::instance_header, header_seed),
         ("key_record", super::key_record, record_seed),
         ("counts", super::counts, counts_seed),
+        ("backup", super::backup, crate::backup::fuzz_seed),
     ];
 
     fn unsigned(mut value: Vec<u8>) -> Vec<u8> {

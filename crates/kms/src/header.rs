@@ -79,7 +79,7 @@ impl Generation {
 
     /// As [`Self::first`], and later than any state of an instance of this id that was seen, also if the system's clock was
     /// set back since.
-    fn first_after(mark: Option<InstanceMark>) -> Self {
+    pub(crate) fn first_after(mark: Option<InstanceMark>) -> Self {
         // The system's clock, because the service's clock may have been set back since an instance of this id was removed.
         let born = u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap_or_default();
         let seen = mark.map_or(0, |mark| mark.born.saturating_add(1));

@@ -159,6 +159,16 @@ impl Bucket {
         Ok(Self { sequence, entries })
     }
 
+    /// The sequence that a stored bucket claims to have, without its authentication; `None` if it does not decode.
+    pub(crate) fn claimed_sequence(value: &[u8]) -> Option<u64> {
+        let (body, _) = value.split_last_chunk::<MAC_LEN>()?;
+        let (&format, fields) = body.split_first()?;
+        if ![FORMAT, FORMAT_COUNTS].contains(&format) {
+            return None;
+        }
+        decode::<StoredBucket>(fields).ok().map(|stored| stored.sequence)
+    }
+
     fn lists_counts(&self) -> bool {
         self.entries.iter().any(|(item, _)| item.is_counts())
     }

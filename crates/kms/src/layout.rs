@@ -5,6 +5,7 @@
 //! | `v1/meta` | [`StoreMeta`](crate::StoreMeta) |
 //! | `v1/i/<instance>/hdr` | [`InstanceHeader`](crate::InstanceHeader), authenticated |
 //! | `v1/i/<instance>/rot` | the journal of the rotation of the master key, authenticated |
+//! | `v1/i/<instance>/restore` | while the instance is being restored, [from what](crate::backup::RestoreOrder); there is no header then |
 //! | `v1/i/<instance>/k/<key>` | the key's record, sealed |
 //! | `v1/i/<instance>/b/<key>/<version>` | the version's key blob, while the master key is being rotated under both master keys, and a standard key's material, sealed |
 //! | `v1/i/<instance>/c/<key>` | the [counts](crate::invocations) of the key's versions, sealed |
@@ -76,6 +77,11 @@ pub(crate) fn header(instance: InstanceId) -> Key {
 
 pub(crate) fn journal(instance: InstanceId) -> Key {
     key(format!("v1/i/{instance}/rot"))
+}
+
+/// From what the instance is being restored.
+pub(crate) fn restore(instance: InstanceId) -> Key {
+    key(format!("v1/i/{instance}/restore"))
 }
 
 pub(crate) fn record(instance: InstanceId, id: KeyId) -> Key {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod ask;
+pub mod backup;
 mod call;
 mod ciphertext;
 mod error;

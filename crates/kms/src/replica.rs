@@ -37,4 +37,8 @@ pub use source::{Source, SourceOptions};
 
 pub use crate::layout::is_replicated;
 
+pub(crate) use digest::{EntryHash, yield_now};
+pub(crate) use mirror::{chunks, differences, to_adopt};
 pub(crate) use position::{POSITION_ROOM, is_copying, is_following};
+pub(crate) use secrets::secrets_named;
+pub(crate) use source::copy_page;

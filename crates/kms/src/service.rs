@@ -7,6 +7,7 @@ mod epoch;
 mod freshness;
 mod lifecycle;
 mod master_key;
+mod opened_at;
 mod purge;
 mod read;
 mod remove_instance;

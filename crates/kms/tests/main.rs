@@ -6,6 +6,8 @@
 mod common;
 
 mod attack;
+mod backup;
+mod backup_attack;
 mod earlier;
 mod erasure;
 mod invocations;

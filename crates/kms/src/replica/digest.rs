@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use keystore::{Deadline, Entry, Freshness, Keystore, MAX_PAGE_ENTRIES, Revision, StoreError};
+use keystore::{Deadline, Entry, Freshness, Key, Keystore, MAX_PAGE_ENTRIES, Revision, StoreError};
 use sha2::{Digest as _, Sha256};
 
 use crate::layout;
@@ -46,31 +46,48 @@ impl Digest {
         deadline: Deadline,
         mut each: impl FnMut(&Entry) + Send,
     ) -> Result<Self, StoreError> {
-        let (mut hash, mut entries) = (Sha256::new(), 0_u64);
+        let mut hash = EntryHash::default();
         let (mut range, mut at) = (layout::replicated(), at);
         loop {
             let page =
                 store.scan(range.clone(), MAX_PAGE_ENTRIES, at, Freshness::Linearizable, deadline).await?;
             at = Some(page.at);
             for entry in page.entries.iter().filter(|entry| layout::is_replicated(&entry.key)) {
-                for part in [&*entry.key.0, &*entry.value] {
-                    hash.update((part.len() as u64).to_be_bytes());
-                    hash.update(part);
-                }
-                entries = entries.saturating_add(1);
+                hash.add(&entry.key, &entry.value);
                 each(entry);
             }
             match page.next {
                 Some(next) => range.start = next,
-                None => return Ok(Self { sha256: hash.finalize().into(), entries }),
+                None => return Ok(hash.finish()),
             }
             yield_now().await;
         }
     }
 }
 
+/// A digest as it grows.
+#[derive(Default)]
+pub(crate) struct EntryHash {
+    hash: Sha256,
+    entries: u64,
+}
+
+impl EntryHash {
+    pub(crate) fn add(&mut self, key: &Key, value: &[u8]) {
+        for part in [&*key.0, value] {
+            self.hash.update((part.len() as u64).to_be_bytes());
+            self.hash.update(part);
+        }
+        self.entries = self.entries.saturating_add(1);
+    }
+
+    pub(crate) fn finish(self) -> Digest {
+        Digest { sha256: self.hash.finalize().into(), entries: self.entries }
+    }
+}
+
 /// Lets other tasks run between two pages.
-pub(super) async fn yield_now() {
+pub(crate) async fn yield_now() {
     let mut has_yielded = false;
     poll_fn(|cx| {
         if std::mem::replace(&mut has_yielded, true) {

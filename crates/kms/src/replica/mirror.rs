@@ -544,7 +544,7 @@ impl<S: Keystore> Replica<S> {
 }
 
 /// The secrets that the source has.
-fn to_adopt(
+pub(crate) fn to_adopt(
     owners: &BTreeMap<SecretId, SecretOwner>,
     secrets: &[NamedSecret],
 ) -> Result<Vec<AdoptedSecret>, EventError> {
@@ -561,7 +561,7 @@ fn put_position(stored: &Stored) -> Write {
 }
 
 /// What turns entries here into those of the source. Both are in ascending order, and of the same range.
-fn differences(here: &[Entry], theirs: &[CopiedEntry]) -> Vec<Write> {
+pub(crate) fn differences(here: &[Entry], theirs: &[CopiedEntry]) -> Vec<Write> {
     let of_source: BTreeMap<&Key, &keystore::Bytes> =
         theirs.iter().map(|entry| (&entry.key, &entry.value)).collect();
     let of_mirror: BTreeMap<&Key, &keystore::Bytes> =
@@ -575,7 +575,7 @@ fn differences(here: &[Entry], theirs: &[CopiedEntry]) -> Vec<Write> {
 }
 
 /// Splits writes into parts that each fit a transaction.
-fn chunks(writes: Vec<Write>) -> Vec<Vec<Write>> {
+pub(crate) fn chunks(writes: Vec<Write>) -> Vec<Vec<Write>> {
     let mut parts: Vec<Vec<Write>> = Vec::new();
     let mut len = 0;
     for write in writes {

@@ -15,7 +15,7 @@ pub(super) fn secret_named(key: &Key, value: &[u8]) -> Option<(SecretId, SecretO
 }
 
 /// The secrets that the records of keys among these entries name.
-pub(super) fn secrets_named<'a>(
+pub(crate) fn secrets_named<'a>(
     entries: impl Iterator<Item = (&'a Key, &'a Bytes)>,
 ) -> BTreeMap<SecretId, SecretOwner> {
     entries.filter_map(|(key, value)| secret_named(key, value)).collect()

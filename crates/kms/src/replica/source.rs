@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -170,16 +171,7 @@ impl<S: Keystore> Source<S> {
     }
 
     async fn page(&self, at: Revision, from: Key) -> Result<CopyPage, StoreError> {
-        let range = from.clone()..layout::replicated().end;
-        let (fresh, deadline) = (Freshness::Linearizable, self.deadline());
-        let page = self.store.scan(range.clone(), MAX_PAGE_ENTRIES, Some(at), fresh, deadline).await?;
-        let until = page.next.unwrap_or(range.end);
-        let entries = page.entries.into_iter().filter(|entry| layout::is_replicated(&entry.key));
-        let entries: Vec<_> =
-            entries.map(|entry| CopiedEntry { key: entry.key, value: entry.value }).collect();
-        let secrets =
-            self.secrets_of(secrets_named(entries.iter().map(|entry| (&entry.key, &entry.value)))).await?;
-        Ok(CopyPage { from, until, entries, secrets })
+        copy_page(&self.store, at, from..layout::replicated().end, self.deadline()).await
     }
 
     /// The next event after the copy; `None` after something that is not replicated.
@@ -230,7 +222,7 @@ impl<S: Keystore> Source<S> {
             })
             .collect();
         let written = changes.iter().filter_map(|change| Some((&change.key, change.value.as_ref()?)));
-        let secrets = self.secrets_of(secrets_named(written)).await?;
+        let secrets = secrets_of(&self.store, secrets_named(written), self.deadline()).await?;
         let is_replicated = !changes.is_empty();
         if let State::Following { pending, sent, passed, .. } = &mut self.state {
             (*pending, *passed) = (None, at);
@@ -242,18 +234,6 @@ impl<S: Keystore> Source<S> {
         Ok(is_replicated.then_some(Event::Txn(txn)))
     }
 
-    async fn secrets_of(
-        &self,
-        named: BTreeMap<SecretId, SecretOwner>,
-    ) -> Result<Vec<NamedSecret>, StoreError> {
-        let mut secrets = Vec::new();
-        for id in named.into_keys() {
-            let secret = self.store.secret(id, self.deadline()).await?;
-            secrets.push(NamedSecret { id, secret });
-        }
-        Ok(secrets)
-    }
-
     const fn at(&self, revision: Revision) -> SourcePosition {
         SourcePosition { source: self.identity, revision }
     }
@@ -261,6 +241,37 @@ impl<S: Keystore> Source<S> {
     const fn deadline(&self) -> Deadline {
         Deadline(self.options.call)
     }
+}
+
+/// The next page of a copy of a range, as it was at a revision, with the secrets that its values name.
+pub(crate) async fn copy_page<S: Keystore>(
+    store: &S,
+    at: Revision,
+    range: Range<Key>,
+    deadline: Deadline,
+) -> Result<CopyPage, StoreError> {
+    let from = range.start.clone();
+    let page =
+        store.scan(range.clone(), MAX_PAGE_ENTRIES, Some(at), Freshness::Linearizable, deadline).await?;
+    let until = page.next.unwrap_or(range.end);
+    let entries = page.entries.into_iter().filter(|entry| layout::is_replicated(&entry.key));
+    let entries: Vec<_> = entries.map(|entry| CopiedEntry { key: entry.key, value: entry.value }).collect();
+    let named = secrets_named(entries.iter().map(|entry| (&entry.key, &entry.value)));
+    let secrets = secrets_of(store, named, deadline).await?;
+    Ok(CopyPage { from, until, entries, secrets })
+}
+
+async fn secrets_of<S: Keystore>(
+    store: &S,
+    named: BTreeMap<SecretId, SecretOwner>,
+    deadline: Deadline,
+) -> Result<Vec<NamedSecret>, StoreError> {
+    let mut secrets = Vec::new();
+    for id in named.into_keys() {
+        let secret = store.secret(id, deadline).await?;
+        secrets.push(NamedSecret { id, secret });
+    }
+    Ok(secrets)
 }
 
 /// Whether it is time again. A clock that was set back makes it time.

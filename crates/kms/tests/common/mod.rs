@@ -1,6 +1,7 @@
 //! The fixture: a store in memory, a unit with real AES-GCM, a clock that tests move.
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
+pub(crate) mod backup;
 #[expect(dead_code, reason = "not every fault is needed here")]
 #[path = "../../../keystore/tests/support/mod.rs"]
 pub(crate) mod disk;
