@@ -66,8 +66,9 @@ pub enum Holding {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Applied {
-    /// Up to this position.
-    pub at: Position,
+    /// Up to this position; `None` while it copies everything. It is told at least as often as the partner sends events, so
+    /// that the partner notices when it is gone.
+    pub at: Option<Position>,
 }
 
 /// A revision of a store.

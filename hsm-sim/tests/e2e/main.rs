@@ -19,6 +19,7 @@ mod keystore_rollback;
 mod membership;
 mod output;
 mod process_protection;
+mod region_promises;
 mod regions;
 mod rest_python;
 mod rollback;

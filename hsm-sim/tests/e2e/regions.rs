@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Full};
 use std::path::Path;
 
 /// A pair whose times are short. An operator decides, unless a test sets another switch.
-const FAST: [&str; 14] = [
+pub(crate) const FAST: [&str; 14] = [
     "--profile",
     "kp-2024",
     "--set",
@@ -24,15 +24,15 @@ const FAST: [&str; 14] = [
     "standby.freeze=20s",
 ];
 
-const HOME: &str = "us-south";
-const STANDBY: &str = "us-east";
-const PLAINTEXT: &str = "dGhlIHBsYWludGV4dCBvZiBhIGRhdGEga2V5ISEhISE=";
+pub(crate) const HOME: &str = "us-south";
+pub(crate) const STANDBY: &str = "us-east";
+pub(crate) const PLAINTEXT: &str = "dGhlIHBsYWludGV4dCBvZiBhIGRhdGEga2V5ISEhISE=";
 
 fn pair(data: &Path) -> Region {
     up(data, &FAST)
 }
 
-async fn status_once(control: &ControlClient, holds: impl Fn(&PairStatus) -> bool) -> PairStatus {
+pub(crate) async fn status_once(control: &ControlClient, holds: impl Fn(&PairStatus) -> bool) -> PairStatus {
     until("a status of the pair", async || {
         let status = control.pair_status().await.map_err(|e| e.to_string())?;
         if holds(&status) { Ok(status) } else { Err(format!("{status:#?}")) }
@@ -48,7 +48,7 @@ async fn processes(control: &ControlClient, region: &str) -> Vec<u32> {
     units.iter().filter_map(|unit| unit.pid).chain([own]).collect()
 }
 
-fn lose(region: &str) -> PairFault {
+pub(crate) fn lose(region: &str) -> PairFault {
     PairFault::Lose { region: region.to_owned() }
 }
 
@@ -71,13 +71,13 @@ async fn refusal(rest: &Rest) -> (u16, Option<String>) {
 }
 
 /// A key that was created, with a ciphertext.
-async fn key(rest: &Rest, name: &str) -> (String, String) {
+pub(crate) async fn key(rest: &Rest, name: &str) -> (String, String) {
     let id = rest.create_when_ready(name).await;
     let ciphertext = until("a ciphertext", async || rest.wrap(&id, PLAINTEXT).await).await;
     (id, ciphertext)
 }
 
-async fn unwraps(rest: &Rest, (id, ciphertext): &(String, String)) {
+pub(crate) async fn unwraps(rest: &Rest, (id, ciphertext): &(String, String)) {
     let plaintext = until("a plaintext", async || rest.unwrap(id, ciphertext).await).await;
     assert_eq!(plaintext, PLAINTEXT);
 }

@@ -155,8 +155,9 @@ async fn follow_once(
         }
         region.compare_with_target(&replica).await;
         // What waits is applied first: one message tells about all of it.
-        if let Some(at) = replica.position().filter(|_| events.is_empty()) {
-            let applied = encode(&wire::region::Applied { at: position_to_wire(at) });
+        if events.is_empty() {
+            let at = replica.position().map(position_to_wire);
+            let applied = encode(&wire::region::Applied { at });
             write_frame(&mut writing, &applied).await.map_err(FollowError::Link)?;
         }
     }

@@ -5,10 +5,14 @@ use keystore::{Keystore as _, Revision};
 use kms::replica::{ReplicaError, ReplicaState, SourcePosition};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// For one call of the store.
 const CALL: Duration = Duration::from_secs(10);
+
+/// A partner that follows is heard each second; one that is silent for longer than this is not connected, whatever becomes
+/// of its connection.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// What the partner says about its copy of this region's store.
 #[derive(Debug, Default)]
@@ -20,6 +24,8 @@ struct Progress {
     at: Option<SourcePosition>,
     /// Connections over which it follows; more than one while it connects again.
     connections: usize,
+    /// When it was heard last.
+    heard: Option<Instant>,
 }
 
 impl Partner {
@@ -28,11 +34,15 @@ impl Partner {
         self.0.send_modify(|progress| {
             progress.at = from;
             progress.connections += 1;
+            progress.heard = Some(Instant::now());
         });
     }
 
-    pub(super) fn has(&self, at: SourcePosition) {
-        self.0.send_modify(|progress| progress.at = Some(at));
+    pub(super) fn has(&self, at: Option<SourcePosition>) {
+        self.0.send_modify(|progress| {
+            progress.at = at;
+            progress.heard = Some(Instant::now());
+        });
     }
 
     pub(super) fn has_left(&self) {
@@ -40,7 +50,8 @@ impl Partner {
     }
 
     pub(super) fn is_connected(&self) -> bool {
-        self.0.borrow().connections > 0
+        let Progress { connections, heard, .. } = *self.0.borrow();
+        connections > 0 && heard.is_some_and(|heard| heard.elapsed() < SILENCE)
     }
 
     /// The position that the partner has come to.
@@ -165,10 +176,10 @@ mod tests {
         });
         tokio::task::yield_now().await;
         // The same number in another store is another change.
-        partner.has(at(2, 5));
+        partner.has(Some(at(2, 5)));
         tokio::task::yield_now().await;
         assert!(!waits.is_finished());
-        partner.has(at(1, 7));
+        partner.has(Some(at(1, 7)));
         assert!(waits.await.unwrap());
     }
 
@@ -176,6 +187,10 @@ mod tests {
     async fn a_partner_that_copies_everything_has_nothing_yet() {
         let partner = Partner::default();
         partner.follows(Some(at(1, 4)));
+        assert!(partner.is_connected());
+        tokio::time::advance(super::SILENCE).await;
+        assert!(!partner.is_connected(), "it is silent");
+        partner.has(Some(at(1, 4)));
         assert!(partner.is_connected());
         partner.has_left();
         assert!(!partner.is_connected());

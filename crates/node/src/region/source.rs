@@ -11,8 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::info;
 use wire::region::{Applied, MAX_MESSAGE_LEN, decode};
 
-/// Between two messages of the other end, which answers at least each report of the newest revision. A copy takes longer.
-const IDLE_TIME: Duration = Duration::from_secs(60 * 60);
+/// Between two messages of the other end, which answers at least each report of the newest revision, one each second. The
+/// page of a copy takes longer on a slow disk.
+const IDLE_TIME: Duration = Duration::from_secs(60);
 
 /// Sends the changes of this region's store until the connection ends.
 pub(super) async fn replicate(
@@ -57,7 +58,9 @@ async fn note_applied(mut reading: impl AsyncRead + Unpin, region: &Weak<Region>
     loop {
         let frame = read_frame(&mut reading, MAX_MESSAGE_LEN, IDLE_TIME).await?;
         let Applied { at } = decode(&frame).map_err(io::Error::other)?;
-        let at = position_from_wire(&at).ok_or_else(|| io::Error::other("a position that is none"))?;
+        let at =
+            at.map(|at| position_from_wire(&at).ok_or_else(|| io::Error::other("a position that is none")));
+        let at = at.transpose()?;
         let Some(region) = region.upgrade() else { return Ok(()) };
         region.partner.has(at);
     }
