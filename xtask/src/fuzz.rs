@@ -6,20 +6,26 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every target with the crate in whose fuzz folder it is.
-const TARGETS: [(&str, &str); 13] = [
+const TARGETS: [(&str, &str); 19] = [
     ("frames", "unit-api"),
     ("signed_block", "unit-api"),
     ("certificates", "tke-crypto"),
     ("sealed_part", "tke-crypto"),
     ("blob", "unit-core"),
     ("unit_request", "unit-core"),
+    ("unit_state", "unit-core"),
+    ("unit_device", "unit-server"),
     ("index_bucket", "kms"),
     ("instance_header", "kms"),
     ("key_record", "kms"),
     ("counts", "kms"),
     ("backup", "kms"),
+    ("replica_event", "kms"),
     ("keystore_pin", "keystore"),
     ("keystore_secrets", "keystore"),
+    ("node_files", "node"),
+    ("region_message", "wire"),
+    ("secret_text", "wire"),
 ];
 
 /// Minutes that a target runs without `--minutes`.

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::index::{Bucket, Item, Listed};
 use crate::invocations::Counts;
 use crate::record::{BlobRecord, Record, encode};
+use crate::replica::{Event, SourcePosition};
 use crate::seal::{InstanceKeys, OwnKey, Sealed, secret_of};
 use crate::{InstanceHeader, InstanceId, KeyId, Timers, layout};
 
@@ -134,23 +135,46 @@ pub fn counts(data: &[u8]) {
     assert_eq!(encode(&counts), again, "counts that are set to what they are stay the same");
 }
 
+/// What a source sends to its mirror, and how far a mirror has come.
+///
+/// # Panics
+/// If a decoder is wrong.
+pub fn replica_event(data: &[u8]) {
+    if let Ok(event) = Event::decode(data) {
+        let again = event.encode();
+        assert!(again.len() <= data.len() + 1024, "an event is longer than what it was decoded from");
+        let read = Event::decode(&again).expect("what was encoded decodes");
+        assert_eq!(*read.encode(), *again);
+        let _ = format!("{event:?}");
+    }
+    crate::replica::check_position(data);
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Some(position) = SourcePosition::from_text(text)
+    {
+        assert_eq!(position.to_text(), text);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Bucket, Counts, INSTANCE, Item, KEY, Listed, encode, keys};
     use crate::record::{Lifecycle, Live, Record, Version};
+    use crate::replica::{Event, NamedSecret, SourceChange, SourcePosition, SourceTxn};
     use crate::time::Millis;
     use crate::{InstanceHeader, MasterKeyProof, Mode, layout};
+    use keystore::{Revision, Secret, SecretId, StoreIdentity};
     use proptest::prelude::*;
     use std::path::{Path, PathBuf};
     use unit_api::VerificationPattern;
 
     type Target = (&'static str, fn(&[u8]), fn() -> Vec<u8>);
-    const TARGETS: [Target; 5] = [
+    const TARGETS: [Target; 6] = [
         ("index_bucket", super::index_bucket, bucket_seed),
         ("instance_header", super::instance_header, header_seed),
         ("key_record", super::key_record, record_seed),
         ("counts", super::counts, counts_seed),
         ("backup", super::backup, crate::backup::fuzz_seed),
+        ("replica_event", super::replica_event, event_seed),
     ];
 
     fn unsigned(mut value: Vec<u8>) -> Vec<u8> {
@@ -210,6 +234,23 @@ mod tests {
         let mut counts = Counts::default();
         counts.set(KEY.first_version(), 1 << 31);
         encode(&counts).to_vec()
+    }
+
+    fn event_seed() -> Vec<u8> {
+        let place = layout::record(INSTANCE, KEY);
+        let value = [3, 0, 0, 0, 1, 0, 0, 0, 2, 9];
+        let id = SecretId(1 << 32 | 2);
+        let at = SourcePosition { source: StoreIdentity([0xab; 16]), revision: Revision(300) };
+        let txn = SourceTxn {
+            after: Revision(200),
+            at,
+            changes: vec![
+                SourceChange { key: place, value: Some(value[..].into()) },
+                SourceChange { key: layout::meta(), value: None },
+            ],
+            secrets: vec![NamedSecret { id, secret: Some(Secret::copy_of(&[5; 32])) }],
+        };
+        Event::Txn(txn).encode().to_vec()
     }
 
     fn folder(target: &str) -> PathBuf {

@@ -39,6 +39,8 @@ pub use crate::layout::is_replicated;
 
 pub(crate) use digest::{EntryHash, yield_now};
 pub(crate) use mirror::{chunks, differences, to_adopt};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use position::check_position;
 pub(crate) use position::{POSITION_ROOM, is_copying, is_following};
 pub(crate) use secrets::secrets_named;
 pub(crate) use source::copy_page;

@@ -116,10 +116,31 @@ fn parse(bytes: &[u8]) -> Option<(Totals, usize)> {
     Some((taken, bytes.len().saturating_sub(rest.len())))
 }
 
+/// Panics if the reader of a ledger is wrong.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_reader(data: &[u8]) {
+    let Some((totals, len)) = parse(data) else { return };
+    let (whole, cut_off) = data.split_at(len);
+    assert!(cut_off.len() <= ENTRY_LEN, "more than one entry was dropped");
+    assert_eq!(parse(whole), Some((totals.clone(), len)), "what a crash cut off counts");
+    // The same totals, written once each, are read again.
+    let mut again = MAGIC.to_vec();
+    totals.iter().for_each(|((instance, version), total)| again.extend(entry(*instance, *version, *total)));
+    assert_eq!(parse(&again), Some((totals, again.len())));
+}
+
 /// FNV-1a, 64 bits: against torn writes, not against forgery.
 fn check(bytes: &[u8]) -> [u8; 8] {
     let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, fold).to_be_bytes()
+}
+
+/// A ledger with two totals of one version, and the start of an entry.
+#[cfg(test)]
+pub(crate) fn sample() -> Vec<u8> {
+    let entry =
+        |total| entry(InstanceId(uuid::Uuid::from_u128(1)), VersionId(uuid::Uuid::from_u128(2)), total);
+    [&MAGIC[..], &entry(5), &entry(7), &[9; 20]].concat()
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ mod audit;
 mod builder;
 mod config;
 mod front_ends;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod health;
 mod instance_state;
 mod invocation_ledger;

@@ -34,6 +34,8 @@ pub use site::{RegionHandle, RegionStatus, TimedEvent};
 pub use tls::{RegionTls, RegionTlsError};
 pub use witness::{WitnessSettings, serve_witness};
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use codec::check_message;
 pub(crate) use site::{Region, RegionFigures};
 
 use regions::{ConfigError, Fence, PairConfig, Side};

@@ -9,6 +9,8 @@ mod file;
 use crate::ports::UnitEntry;
 use crate::unit_link::administer;
 use crate::unit_status::query;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use file::check_lines;
 use file::{Addition, AuditFile, ChainEnd};
 use server::tke::{AdministeredUnit, ForwardError};
 use std::collections::BTreeMap;

@@ -14,6 +14,8 @@ mod command;
 mod domain;
 mod env;
 mod execution;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod key_parts;
 mod key_scope;
 mod master_key;

@@ -186,14 +186,16 @@ impl MasterKey {
         outcome
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn for_test(n: u8) -> Self {
         let handle = |role: u32| KeyHandle::from_raw(u32::from(n) * 3 + role);
         Self {
             handle: handle(0),
             pattern: VerificationPattern::from_digest([n; 32]),
             origins: Origins::none(),
-            reference: Reference::from_bytes(&[n; 255][..usize::from(n).min(MAX_REFERENCE_LEN)]).unwrap(),
+            reference: Reference {
+                bytes: core::iter::repeat_n(n, usize::from(n).min(MAX_REFERENCE_LEN)).collect(),
+            },
             wrap: BlobWrapKey(handle(1)),
             mac: BlobMacKey(handle(2)),
         }

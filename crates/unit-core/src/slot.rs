@@ -55,7 +55,11 @@ pub(crate) struct SoundSlot<'a> {
     sealed: &'a [u8],
 }
 
-fn header(sequence: u64, StateKeyId(key): &StateKeyId, iv: &[u8; AES_GCM_IV_LEN]) -> [u8; HEADER_LEN] {
+pub(crate) fn header(
+    sequence: u64,
+    StateKeyId(key): &StateKeyId,
+    iv: &[u8; AES_GCM_IV_LEN],
+) -> [u8; HEADER_LEN] {
     let mut header = [0; HEADER_LEN];
     let body_len = u32::try_from(BODY_LEN).unwrap_or(u32::MAX).to_be_bytes();
     let fields: [&[u8]; 6] =
@@ -131,6 +135,19 @@ fn parse(authenticated: &[u8]) -> Option<SoundSlot<'_>> {
         None => is_earlier_header(found),
     };
     is_header.then_some(SoundSlot { sequence, key, header: found, iv, sealed })
+}
+
+/// Panics if the parser takes apart what no unit wrote, or takes it apart wrongly.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_parser(content: &[u8]) {
+    let Some((authenticated, _)) = split(content) else { return };
+    let Some(slot) = parse(authenticated) else { return };
+    assert_eq!(slot.header.len() + slot.sealed.len(), authenticated.len());
+    assert_eq!(slot.sealed.len(), SEALED_LEN);
+    match &slot.key {
+        Some(key) => assert_eq!(slot.header, header(slot.sequence, key, &slot.iv)),
+        None => assert!(is_earlier_header(slot.header)),
+    }
 }
 
 /// Whether a header of the earlier format has its fixed fields.

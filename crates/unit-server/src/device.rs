@@ -323,6 +323,26 @@ fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, getrandom::Error> {
     Ok(bytes)
 }
 
+/// Panics if a reader of the file `device` is wrong.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_reader(content: &[u8]) {
+    // A checksum is no secret: who can write the file can write it, too.
+    let checked = [content, &Sha256::digest(content)].concat();
+    for content in [content, &checked] {
+        if let Some(device) = Device::parse(content) {
+            assert_eq!(*device.encode(), content, "a device has two forms");
+        }
+        if let Some(device) = parse_second_format(content) {
+            let again = device.encode();
+            let read = Device::parse(&again);
+            assert!(read.is_some_and(|read| read.id == device.id && read.secret == device.secret));
+        }
+        if let Some((id, secret)) = parse_first_format(content) {
+            assert_eq!([&id.0[..], &secret[..]].concat(), content);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{CHECK_LEN, Device, DeviceError, Manufacture, SECOND_MAGIC};

@@ -70,6 +70,8 @@ mod device;
 mod engine;
 pub mod files;
 pub mod firmware;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod kept_engine;
 mod manufacturer;
 mod process_protection;

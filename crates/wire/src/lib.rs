@@ -10,6 +10,7 @@
 //! - no input makes a decoder panic, recurse deeply or allocate more than a small multiple of its length.
 
 pub mod base64;
+pub mod base64url;
 pub mod form;
 pub mod iam;
 pub mod region;

@@ -155,6 +155,15 @@ pub(crate) fn is_copying(value: &[u8]) -> bool {
     matches!(Stored::decode(value), Ok(Stored::Copying) | Err(_))
 }
 
+/// Panics if the decoder of a mirror's position is wrong.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_position(data: &[u8]) {
+    let _ = (is_following(data), is_copying(data));
+    if let Ok(stored) = Stored::decode(data) {
+        assert_eq!(Stored::decode(&stored.encode()), Ok(stored));
+    }
+}
+
 const fn position(source: [u8; 16], revision: u64) -> SourcePosition {
     SourcePosition { source: StoreIdentity(source), revision: Revision(revision) }
 }

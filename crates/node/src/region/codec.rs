@@ -157,3 +157,11 @@ pub(super) fn position_from_wire(position: &wire_region::Position) -> Option<Sou
     let identity = *decode_hex::<16>(&position.store)?;
     Some(SourcePosition { source: StoreIdentity(identity), revision: Revision(position.revision) })
 }
+
+/// Panics if a message of the partner means something else after it was sent on.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_message(data: &[u8]) {
+    let Ok(message) = wire_region::decode::<wire_region::PeerMessage>(data) else { return };
+    let Some(message) = message_from_wire(&message) else { return };
+    assert_eq!(message_from_wire(&message_to_wire(message)), Some(message));
+}

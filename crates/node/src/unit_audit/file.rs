@@ -57,26 +57,13 @@ impl AuditFile {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(file),
             Err(e) => return Err(e),
         };
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at.saturating_add(1));
+        let (kept, whole) = read_lines(&text);
         if whole < text.len() {
             let cut = OpenOptions::new().write(true).open(path)?;
             cut.set_len(whole as u64)?;
             cut.sync_all()?;
         }
-        for line in text.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n') {
-            if line.is_empty() {
-                continue;
-            }
-            file.has_lines = true;
-            let read: Option<AuditLine> = serde_json::from_slice(line).ok();
-            match read.as_ref().and_then(|line| followed(file.end, line)) {
-                Some(end) => {
-                    file.breaks += u64::from(matches!(read, Some(AuditLine::Break { .. })));
-                    file.end = end;
-                }
-                None => file.breaks += 1,
-            }
-        }
+        (file.end, file.has_lines, file.breaks) = kept;
         Ok(file)
     }
 
@@ -176,6 +163,38 @@ impl Addition {
         }
         Some(self)
     }
+}
+
+/// The end of the lines, whether there are any, and how often the chain broke; and the length of what is whole.
+fn read_lines(text: &[u8]) -> ((ChainEnd, bool, u64), usize) {
+    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at.saturating_add(1));
+    let (mut end, mut has_lines, mut breaks) = (ChainEnd::default(), false, 0);
+    for line in text.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n') {
+        if line.is_empty() {
+            continue;
+        }
+        has_lines = true;
+        let read: Option<AuditLine> = serde_json::from_slice(line).ok();
+        match read.as_ref().and_then(|line| followed(end, line)) {
+            Some(next) => {
+                breaks += u64::from(matches!(read, Some(AuditLine::Break { .. })));
+                end = next;
+            }
+            None => breaks += 1,
+        }
+    }
+    ((end, has_lines, breaks), whole)
+}
+
+/// Panics if the reader of kept records is wrong.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_lines(text: &[u8]) {
+    let (kept, whole) = read_lines(text);
+    let (before, _) = text.split_at(whole);
+    assert_eq!(read_lines(before), (kept, whole), "what a crash cut off is not there");
+    let (_, has_lines, breaks) = kept;
+    assert!(has_lines || breaks == 0);
+    assert!(breaks <= text.len() as u64);
 }
 
 const fn last_of(line: &AuditLine) -> u64 {
