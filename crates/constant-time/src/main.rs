@@ -12,7 +12,8 @@
 //! `cargo xtask ct` does all of this on both AES back ends.
 //!
 //! A verdict (was the tag right?) is the one bit that an operation makes public. This workspace's code does it in one
-//! function, `engine::declassify`, whose hook marks the bit as defined; such cases expect no report. A dependency that
+//! function, `engine::declassify`, and in the one of `server::auth`, whose hooks mark the bit as defined; such cases expect no
+//! report. A dependency that
 //! branches on a verdict of its own has no such hook: its cases state the number of those branches, and expect exactly as
 //! many reports.
 //!
@@ -30,6 +31,9 @@ mod canaries;
 mod engine_soft;
 mod harness;
 mod key_wrap;
+mod kms;
+mod pins;
+mod server;
 mod tke_crypto;
 mod unit_core;
 mod wire;
@@ -45,6 +49,9 @@ fn cases() -> Vec<Case> {
         wire::cases(),
         engine_soft::cases(),
         tke_crypto::cases(),
+        pins::cases(),
+        server::cases(),
+        kms::cases(),
         unit_core::cases(),
     ]
     .into_iter()
@@ -55,6 +62,7 @@ fn cases() -> Vec<Case> {
 fn main() -> ExitCode {
     // Nothing else in this process sets it.
     let _ = engine::DECLASSIFY_HOOK.set(harness::public::<u8>);
+    let _ = ::server::auth::DECLASSIFY_HOOK.set(harness::public::<u8>);
     let argument = std::env::args().nth(1).unwrap_or_default();
     let cases = cases();
     match argument.as_str() {

@@ -20,6 +20,8 @@
 //! - A failed call destroys the objects it has created. Objects stored by an interrupted change are destroyed at the next
 //!   start.
 
+#[cfg(feature = "constant-time")]
+pub mod constant_time;
 mod error;
 mod mechanisms;
 mod objects;

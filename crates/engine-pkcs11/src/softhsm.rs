@@ -266,10 +266,26 @@ fn read_pin(path: PathBuf) -> Result<Pin, PinError> {
 fn random_pin() -> io::Result<Zeroizing<String>> {
     let mut bytes = Zeroizing::new([0_u8; PIN_BYTES]);
     getrandom::fill(bytes.as_mut_slice())?;
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    let mut pin = Zeroizing::new(String::with_capacity(2 * PIN_BYTES));
-    pin.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
-    Ok(pin)
+    Ok(pin_text(bytes.as_slice()))
+}
+
+/// The PIN of these random bytes: two hexadecimal digits for each. Time depends on their number alone.
+pub(crate) fn pin_text(bytes: &[u8]) -> Zeroizing<String> {
+    let mut pin = Zeroizing::new(String::with_capacity(bytes.len().saturating_mul(2)));
+    for byte in bytes {
+        pin.push(digit(byte >> 4));
+        pin.push(digit(byte & 15));
+    }
+    pin
+}
+
+/// The lower-case digit of a value below 16.
+const fn digit(value: u8) -> char {
+    // All bits from ten on, else none: nine minus a value from ten on is negative.
+    let is_letter = ((9 - value as i16) >> 8) as u8;
+    let digit = !is_letter & value.wrapping_add(b'0') | is_letter & value.wrapping_add(b'a' - 10);
+    // ASCII for the compiler, too, so that a string does not ask how long the character is.
+    (digit & 0x7f) as char
 }
 
 /// Replaces a file atomically, with mode 0600: after a crash it has either its old or its new content.
@@ -303,7 +319,7 @@ fn sync_all(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CONF_VARIABLE, Home, HomeError, Pkcs11, find_module, read_pin};
+    use super::{CONF_VARIABLE, Home, HomeError, Pkcs11, find_module, pin_text, read_pin};
     use cryptoki::context::{CInitializeArgs, CInitializeFlags};
     use cryptoki::session::UserType;
     use std::os::unix::fs::PermissionsExt;
@@ -311,6 +327,11 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_pin_has_the_digits_of_its_bytes() {
+        assert_eq!(pin_text(&[0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]).as_str(), "0123456789abcdef");
     }
 
     #[test]

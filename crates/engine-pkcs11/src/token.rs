@@ -10,6 +10,8 @@ mod uri;
 
 pub use event::{EventHandler, TokenEvent};
 pub use listing::{ListedToken, ModuleListing, list};
+#[cfg(feature = "constant-time")]
+pub(crate) use pin::parse_pin;
 pub use pin::{Pin, PinError, PinSource, PinSourceInvalid};
 pub(crate) use session::EngineSession;
 pub use uri::{TokenAttributes, TokenUri, UriError};

@@ -4,6 +4,8 @@ mod ask;
 pub mod backup;
 mod call;
 mod ciphertext;
+#[cfg(feature = "constant-time")]
+pub mod constant_time;
 mod error;
 mod field;
 #[cfg(any(test, feature = "fuzzing"))]

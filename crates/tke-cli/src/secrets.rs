@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use subtle::ConstantTimeEq;
 use tke::card::{CaPins, Pin};
-use tke::secret_file::Password;
+use tke::secret_file::{Password, same_entry};
 use zeroize::Zeroizing;
 
 /// Bytes that are read of a secret file.
@@ -165,8 +164,7 @@ fn ask_twice(
 ) -> Result<Zeroizing<String>, TkeError> {
     let first = prompt(console, &format!("new {what} of {name}: "), what, name, option)?;
     let second = prompt(console, &format!("new {what} of {name}, again: "), what, name, option)?;
-    let same: bool = first.as_bytes().ct_eq(second.as_bytes()).into();
-    if same { Ok(first) } else { Err(TkeError::EntriesDiffer) }
+    if same_entry(&first, &second) { Ok(first) } else { Err(TkeError::EntriesDiffer) }
 }
 
 fn prompt(

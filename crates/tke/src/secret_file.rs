@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 const FORMAT: &str = "hsm-sim secret file";
@@ -65,6 +66,12 @@ impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Password")
     }
+}
+
+/// Whether two entries of one password, PIN or key part are the same. Time depends on their lengths alone.
+#[must_use]
+pub fn same_entry(first: &str, second: &str) -> bool {
+    first.as_bytes().ct_eq(second.as_bytes()).into()
 }
 
 /// Reason why a container was not created, read or opened.

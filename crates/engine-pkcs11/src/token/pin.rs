@@ -176,7 +176,7 @@ fn first_line(content: &[u8]) -> Option<&[u8]> {
     Some(line.strip_suffix(b"\r").unwrap_or(line))
 }
 
-fn parse_pin(content: &[u8]) -> Option<Pin> {
+pub(crate) fn parse_pin(content: &[u8]) -> Option<Pin> {
     let text = str::from_utf8(content).ok()?;
     (!text.is_empty() && text.len() <= MAX_FILE_LEN).then(|| Pin::new(text.to_owned()))
 }

@@ -2,13 +2,11 @@
 //!
 //! Source: RFC 7515 §3.1, §7.1; RFC 7519 §4.1; RFC 8725 §3.1.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use std::fmt;
-use wire::SecretBuf;
 use wire::iam::Claims;
+use wire::{SecretBuf, base64url};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// `{"alg":"HS256","typ":"JWT"}`, the only accepted header.
@@ -56,24 +54,22 @@ impl Signer {
     pub(super) fn sign(&self, claims: &Claims) -> Zeroizing<String> {
         // Claims are text and numbers, which always serialize.
         let claims = SecretBuf::json(claims).unwrap_or_default();
-        let mut token = Zeroizing::new(format!("{HEADER}.{}", URL_SAFE_NO_PAD.encode(claims.expose())));
+        let token = Zeroizing::new(format!("{HEADER}.{}", base64url::encode(claims.expose()).as_str()));
         let tag = self.0.clone().chain_update(token.as_bytes()).finalize().into_bytes();
-        let signed = format!("{}.{}", token.as_str(), URL_SAFE_NO_PAD.encode(tag));
-        *token = signed;
-        token
+        Zeroizing::new(format!("{}.{}", token.as_str(), base64url::encode(&tag).as_str()))
     }
 
     /// The claims of a token if it was issued here and has not expired at `now`, in seconds since the epoch.
     pub(super) fn verify(&self, token: &str, now: u64) -> Option<Claims> {
         let (signed, tag) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
-        let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
+        let tag = base64url::decode(tag)?;
         // Compares in constant time, before anything of the token is used.
-        self.0.clone().chain_update(signed).verify_slice(&tag).ok()?;
+        self.0.clone().chain_update(signed).verify_slice(tag.expose()).ok()?;
         if header != HEADER {
             return None;
         }
-        let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
+        let claims: Claims = serde_json::from_slice(base64url::decode(claims)?.expose()).ok()?;
         (now < claims.exp).then_some(claims)
     }
 }
@@ -91,13 +87,12 @@ fn mac_under(key: &[u8; 32]) -> Hmac<Sha256> {
 #[cfg(test)]
 mod tests {
     use super::{HEADER, mac_under};
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use hmac::Mac as _;
+    use wire::base64url;
 
     #[test]
     fn the_header_names_the_algorithm() {
-        assert_eq!(URL_SAFE_NO_PAD.decode(HEADER).unwrap(), br#"{"alg":"HS256","typ":"JWT"}"#);
+        assert_eq!(base64url::decode(HEADER).unwrap().expose(), br#"{"alg":"HS256","typ":"JWT"}"#);
     }
 
     /// RFC 4231 §4.3 with its key "Jefe", which zeros do not change.

@@ -88,7 +88,7 @@ impl RefreshTokens {
         issued.next += 1;
         let family = family.unwrap_or(Family { first: number, api_key });
         let expires = now.saturating_add(LIFE.as_secs());
-        let digest = digest(&token);
+        let digest = digest(token.as_bytes());
         issued.by_digest.insert(digest, Token { number, family, expires, state: State::Valid });
         issued.by_number.insert(number, digest);
         while issued.by_number.len() > MAX_TOKENS {
@@ -103,11 +103,11 @@ impl RefreshTokens {
     pub(super) fn take(&self, token: &str, now: u64) -> Result<Family, RefreshRefusal> {
         let mut issued = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A digest is looked up, so that time tells nothing about the token.
-        let found = issued.by_digest.get_mut(&digest(token)).ok_or(RefreshRefusal::Unknown)?;
+        let found = issued.by_digest.get_mut(&digest(token.as_bytes())).ok_or(RefreshRefusal::Unknown)?;
         if now >= found.expires {
             let number = found.number;
             issued.by_number.remove(&number);
-            issued.by_digest.remove(&digest(token));
+            issued.by_digest.remove(&digest(token.as_bytes()));
             return Err(RefreshRefusal::Unknown);
         }
         let family = found.family;

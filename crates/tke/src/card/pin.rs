@@ -2,6 +2,7 @@
 
 use super::CardError;
 use std::fmt;
+use subtle::{Choice, ConstantTimeLess as _};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Six decimal digits; zeroized on drop, never printed.
@@ -17,11 +18,12 @@ impl Pin {
     /// # Errors
     /// [`CardError::InvalidFormat`] unless it is six decimal digits.
     pub fn parse(text: &str) -> Result<Self, CardError> {
-        let digits = text.as_bytes().try_into().ok();
-        digits
-            .filter(|digits: &[u8; Self::LEN]| digits.iter().all(u8::is_ascii_digit))
-            .map(Self)
-            .ok_or(CardError::InvalidFormat("a PIN has six digits"))
+        const REFUSED: CardError = CardError::InvalidFormat("a PIN has six digits");
+        let digits: &[u8; Self::LEN] = text.as_bytes().try_into().map_err(|_| REFUSED)?;
+        // Decided once, so that time does not tell which character is wrong. The value of a digit is below ten.
+        let values = digits.iter().map(|digit| digit.wrapping_sub(b'0'));
+        let all_digits = values.fold(Choice::from(1), |all, value| all & value.ct_lt(&10));
+        if all_digits.into() { Ok(Self(*digits)) } else { Err(REFUSED) }
     }
 
     pub(super) const fn expose(&self) -> &[u8; Self::LEN] {
@@ -32,5 +34,29 @@ impl Pin {
 impl fmt::Debug for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Pin")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pin;
+
+    #[test]
+    fn a_pin_is_six_decimal_digits() {
+        assert_eq!(Pin::parse("190827").unwrap().expose(), b"190827");
+        for bad in [
+            "",
+            "12345",
+            "1234567",
+            "12345a",
+            "/23456",
+            "12345:",
+            "12 456",
+            "\u{0}23456",
+            "12345\u{f}",
+            "123é5",
+        ] {
+            assert!(Pin::parse(bad).is_err(), "{bad:?}");
+        }
     }
 }
