@@ -458,6 +458,8 @@ pub struct UpgradeArgs {
 pub enum RegionCommand {
     /// Show the state of the pair, who accepts changes, the lag, and whether the loss of a region would be survived now.
     Status(ReachArgs),
+    /// Say what the loss of a region would do now, and what would stop it. Exits with 1 if it would not be survived.
+    Ready(ReachArgs),
     /// Have the standby accept changes. The home hands over; if it does not answer, you have to state that it is down.
     Promote {
         /// I state that the home is down and cannot accept changes: what it accepts from now on is lost.
@@ -615,6 +617,7 @@ mod tests {
             "region promote --home-is-down --accept-divergence",
             "region return",
             "region endpoints",
+            "region ready --json",
             "upgrade confirm --data d",
             "upgrade undo",
             "region wait-replicated 00-7 --timeout 5s",

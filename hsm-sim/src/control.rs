@@ -31,5 +31,5 @@ pub use model::{
     Status, Target, UnitStatus,
 };
 pub use pair_api::pair_router;
-pub use pair_table::{endpoints_table, log_table, pair_table, replicated_line, report_line};
+pub use pair_table::{endpoints_table, log_table, pair_table, ready_lines, replicated_line, report_line};
 pub use table::{clock_table, status_table};

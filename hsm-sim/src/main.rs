@@ -9,7 +9,7 @@ use hsm_sim::cli::{
 use hsm_sim::control::pair_model::{PairFault, PairHeal, PairStatus, PromoteRequest};
 use hsm_sim::control::{
     ClockStatus, ControlClient, ControlError, FaultKind, FaultRequest, Status, Target, clock_table,
-    endpoints_table, log_table, pair_table, replicated_line, report_line, status_table,
+    endpoints_table, log_table, pair_table, ready_lines, replicated_line, report_line, status_table,
 };
 use hsm_sim::output::{self, OutputError};
 use hsm_sim::pair::{Pair, PairOptions, Plan, Profile, Switches, serve};
@@ -134,6 +134,11 @@ async fn run_region(command: RegionCommand) -> Outcome {
         RegionCommand::Status(reach) => {
             let status = ControlClient::reach(&reach)?.pair_status().await?;
             print(&reach, &status, pair_table)
+        }
+        RegionCommand::Ready(reach) => {
+            let ready = ControlClient::reach(&reach)?.pair_status().await?.readiness();
+            print(&reach, &ready, ready_lines)?;
+            Ok(if ready.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         RegionCommand::Promote { home_is_down, accept_divergence, reach } => {
             let request = PromoteRequest { home_is_down, accept_divergence };

@@ -225,7 +225,7 @@ async fn a_pair_replicates_fails_over_and_returns() {
     home.unwraps(&first, &wrapped_there).await;
     standby.refuses_changes().await;
 
-    for name in ["writes", "epoch", "connected", "diverged", "lag_revisions", "lag_seconds"] {
+    for name in ["writes", "epoch", "connected", "ready", "diverged", "lag_revisions", "lag_seconds"] {
         let name = format!("hsm_region_{name}");
         assert!(standby.node.metrics().await.contains_key(&name), "{name}");
     }

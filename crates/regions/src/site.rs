@@ -184,6 +184,12 @@ impl Site {
         if self.has_right() { self.confirmed } else { self.facts.copy.is_usable() }
     }
 
+    /// Whether this site follows its partner, and its data and units would let it take over.
+    #[must_use]
+    pub fn could_take_over(&self) -> bool {
+        !self.has_right() && self.facts.units_ready && self.facts.copy == Copy::Complete
+    }
+
     /// Tells the site what it cannot see itself.
     pub fn handle_facts(&mut self, now: Now, facts: Facts) {
         self.facts = facts;

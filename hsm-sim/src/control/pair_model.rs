@@ -135,6 +135,8 @@ pub struct PairStatus {
     pub profile: String,
     /// What stops a region before the other one may write: `operator`, `witness` or `none`.
     pub fence: String,
+    /// What enables changes in a standby: `operator`, `timer` or `operator-or-timer`.
+    pub changes_enabled_by: String,
     /// Name of the home.
     pub home: String,
     /// Name of the standby.
@@ -167,6 +169,43 @@ pub struct PairStatus {
     pub alarms: Vec<String>,
     /// The clock of all regions.
     pub clock: ClockStatus,
+}
+
+/// What the loss of a region would do now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Whether it would be survived.
+    pub ready: bool,
+    /// Why not; empty if it would.
+    pub reason: String,
+    /// Region that would serve requests.
+    pub would_serve: Option<String>,
+    /// Changes that it does not have yet, as far as is known: they would be lost.
+    pub lag_revisions: Option<u64>,
+    /// For how long it has not had everything, in seconds.
+    pub lag_seconds: Option<f64>,
+    /// What enables changes there: `operator`, `timer` or `operator-or-timer`.
+    pub changes_enabled_by: String,
+    /// What exceeds an objective.
+    pub alarms: Vec<String>,
+}
+
+impl PairStatus {
+    /// What the loss of the region that accepts changes, or is to, would do now.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let owner = regions::Epoch::from_number(self.epoch).owner();
+        let other = if owner == regions::Side::Home { &self.standby } else { &self.home };
+        Readiness {
+            ready: self.ready,
+            reason: self.reason.clone(),
+            would_serve: self.ready.then(|| other.clone()),
+            lag_revisions: self.lag_revisions,
+            lag_seconds: self.lag_seconds,
+            changes_enabled_by: self.changes_enabled_by.clone(),
+            alarms: self.alarms.clone(),
+        }
+    }
 }
 
 /// A region in the status of its pair.

@@ -1,6 +1,8 @@
 //! Status, addresses and timeline of a pair as text.
 
-use super::pair_model::{PairEndpoints, PairLog, PairRegion, PairStatus, RegionReport, ReplicatedReport};
+use super::pair_model::{
+    PairEndpoints, PairLog, PairRegion, PairStatus, Readiness, RegionReport, ReplicatedReport,
+};
 use super::table::clock_table;
 use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 
@@ -89,6 +91,24 @@ fn remark(region: &PairRegion) -> String {
     let refused = region.report.as_ref().map(|report| report.writes_refused.clone());
     let refused = refused.filter(|refused| !refused.is_empty());
     isolated.into_iter().chain(restarts).chain(given_up).chain(refused).collect::<Vec<_>>().join("; ")
+}
+
+/// What the loss of a region would do now.
+#[must_use]
+pub fn ready_lines(ready: &Readiness) -> String {
+    let mut lines = Vec::new();
+    match &ready.would_serve {
+        Some(region) => {
+            lines.push(format!("ready: {region} would serve requests"));
+            lines.push(format!("changes would be accepted there by: {}", ready.changes_enabled_by));
+        }
+        None => lines.push(format!("not ready: {}", ready.reason)),
+    }
+    if let (Some(seconds), Some(revisions)) = (ready.lag_seconds, ready.lag_revisions) {
+        lines.push(format!("changes that would be lost: {revisions}, of the last {seconds:.1} s"));
+    }
+    lines.extend(ready.alarms.iter().map(|alarm| format!("alarm: {alarm}")));
+    lines.join("\n")
 }
 
 /// Whether a change is in both regions, in a line.
@@ -183,6 +203,7 @@ mod tests {
         PairStatus {
             profile: "kp-2025".to_owned(),
             fence: "witness".to_owned(),
+            changes_enabled_by: "timer".to_owned(),
             home: "us-south".to_owned(),
             standby: "us-east".to_owned(),
             state: "lost".to_owned(),

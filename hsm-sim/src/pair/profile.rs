@@ -212,6 +212,16 @@ pub const fn fence_name(fence: Fence) -> &'static str {
     }
 }
 
+/// Name of what enables changes in a standby, as a value of its switch.
+#[must_use]
+pub const fn write_enable_name(by: WriteEnable) -> &'static str {
+    match by {
+        WriteEnable::Operator => "operator",
+        WriteEnable::Timer => "timer",
+        WriteEnable::OperatorOrTimer => "operator-or-timer",
+    }
+}
+
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

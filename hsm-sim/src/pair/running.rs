@@ -4,7 +4,7 @@ use super::links::{LinkFaults, Links, Party};
 use super::member::KnownRegion;
 use super::plan::PairPlan;
 use super::process::{Process, ProcessError};
-use super::profile::{PrivateFailover, fence_name};
+use super::profile::{PrivateFailover, fence_name, write_enable_name};
 use super::timeline::{Timeline, TimelineEntry, shown};
 use crate::control::pair_model::{
     CutLink, PairEndpoints, PairFault, PairHeal, PairRegion, PairStatus, PromoteRequest, RegionEndpoints,
@@ -398,6 +398,7 @@ impl RunningPair {
         PairStatus {
             profile: self.plan.profile.to_string(),
             fence: fence_name(switches.pair.fence).to_owned(),
+            changes_enabled_by: write_enable_name(switches.pair.write_enable).to_owned(),
             home: name(Side::Home),
             standby: name(Side::Standby),
             state: view.map_or("unknown", |report| report.state.as_str()).to_owned(),

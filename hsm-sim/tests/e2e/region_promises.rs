@@ -173,6 +173,15 @@ async fn e2e_region_standby_is_apart_and_says_when_it_is_not_ready() {
     let endpoints = control.pair_endpoints().await.unwrap();
     assert!(endpoints.private_is_automatic && endpoints.private == endpoints.public);
 
+    let ready = || {
+        let output = tokio::task::block_in_place(|| {
+            program().args(["region", "ready", "--data"]).arg(&pair.data).output().unwrap()
+        });
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said) = ready();
+    assert!(code == 0 && said.starts_with("ready: us-east would serve requests\n"), "{code} {said}");
+
     // Its units are its own: the home does not notice that they are gone.
     let standby = control.clone().in_region(Some(STANDBY));
     for unit in standby.status().await.unwrap().units {
@@ -181,6 +190,8 @@ async fn e2e_region_standby_is_apart_and_says_when_it_is_not_ready() {
     }
     let status = status_once(&control, |status| !status.ready).await;
     assert!(status.reason.contains(STANDBY), "{}", status.reason);
+    let (code, said) = ready();
+    assert!(code == 1 && said.starts_with("not ready: ") && said.contains(STANDBY), "{code} {said}");
     let during = key(&rest, "during").await;
     unwraps(&rest, &made).await;
     // It does not take over what it could not serve.

@@ -225,6 +225,11 @@ fn pair(figures: &RegionFigures, encoder: &mut DescriptorEncoder<'_>) -> Result<
         ("region_writes", "Whether the region may write", flag(figures.writes)),
         ("region_epoch", "The right to write that the region acts by", figures.epoch),
         ("region_connected", "Whether changes of the other region are coming in", flag(figures.is_connected)),
+        (
+            "region_ready",
+            "Whether the loss of the other region would be survived now",
+            flag(figures.is_ready),
+        ),
         ("region_diverged", "Whether the data differ from the other region's", flag(figures.is_diverged)),
         ("region_lag_revisions", "Changes of the other region that are not here", figures.lag_revisions),
         ("region_lag_seconds", "For how long the region has not had everything", figures.lag_seconds),

@@ -105,6 +105,8 @@ pub(crate) struct RegionFigures {
     pub(crate) writes: bool,
     pub(crate) epoch: f64,
     pub(crate) is_connected: bool,
+    /// Whether keys would be used here, and changes could be accepted, if the other region was lost now.
+    pub(crate) is_ready: bool,
     pub(crate) is_diverged: bool,
     pub(crate) lag_revisions: f64,
     /// Not a number before the first copy is complete.
@@ -406,8 +408,10 @@ impl Region {
     /// Figures for metrics.
     pub(crate) fn figures(&self) -> RegionFigures {
         let now = self.clocks.now();
-        let (writes, epoch) = self
-            .with_site(|site| (site.may_write(now.instant).is_ok(), site.epoch().number()))
+        let (writes, epoch, could_take_over) = self
+            .with_site(|site| {
+                (site.may_write(now.instant).is_ok(), site.epoch().number(), site.could_take_over())
+            })
             .unwrap_or_default();
         let view = self.view();
         #[expect(clippy::cast_precision_loss, reason = "figures of this size are not met")]
@@ -415,6 +419,7 @@ impl Region {
             writes,
             epoch: epoch as f64,
             is_connected: view.is_connected,
+            is_ready: writes || (could_take_over && view.is_connected),
             is_diverged: view.is_diverged,
             lag_revisions: view.lag.revisions as f64,
             lag_seconds: view.lag_at(now).map_or(f64::NAN, |lag| lag.as_secs_f64()),

@@ -174,6 +174,22 @@ fn a_report_of_a_front_is_soon_out_of_date() {
 }
 
 #[test]
+fn only_a_follower_with_a_complete_copy_and_units_could_take_over() {
+    let mut standby = site(config(Fence::Operator), Side::Standby, SiteRecord::NEW);
+    assert!(standby.could_take_over());
+    for facts in [
+        Facts { units_ready: false, ..READY },
+        Facts { copy: Copy::Incomplete, ..READY },
+        Facts { copy: Copy::Behind, ..READY },
+        Facts { copy: Copy::Diverged, ..READY },
+    ] {
+        standby.handle_facts(at(0), facts);
+        assert!(!standby.could_take_over(), "{facts:?}");
+    }
+    assert!(!writing_home().could_take_over());
+}
+
+#[test]
 fn a_region_that_starts_hears_its_partner_before_it_writes() {
     let mut home = site(config(Fence::Operator), Side::Home, SiteRecord::NEW);
     let now = at(SECOND);
