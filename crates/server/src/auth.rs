@@ -239,7 +239,7 @@ fn find<'a>(all: &'a [Known], secret: &[u8]) -> Option<(usize, &'a Known)> {
     found
 }
 
-/// Declassifies a verdict: whether a credential is known is told to whoever presented it.
+/// Declassifies a verdict: whether a credential is known is told to the caller that presented it.
 fn is_public(verdict: Choice) -> bool {
     let bit = verdict.unwrap_u8();
     #[cfg(feature = "constant-time")]

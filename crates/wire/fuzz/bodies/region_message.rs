@@ -36,7 +36,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("hello", encode(&Hello::new(Purpose::Replicate { from: Some(at()) }))),
         ("holding", encode(&Holding::Own { taken_over_at: Some(at()) })),
-        ("applied", encode(&Applied { at: at() })),
+        ("applied", encode(&Applied { at: Some(at()) })),
         ("poll", encode(&PeerMessage::Poll { epoch: 1, ping: 2, boot: 3 })),
         ("frozen", encode(&PeerMessage::Frozen { handover: attempt, freeze: attempt, revision: 9, digest })),
         ("probe", encode(&Probe { partner_unreachable_ms: 5, highest: 6 })),
