@@ -29,6 +29,10 @@ const CLASS_VARIABLE: &str = "TKE_REQUIRE_CLASS";
 const PINNED_REVOCATIONS: &str = "module-revocations.der";
 /// The manufacturer's root certificate as it was when the folder was first used.
 const PINNED_ROOT: &str = "module-root.der";
+/// What the caller is told where no revocation list is known.
+const WITHOUT_REVOCATIONS: &str = "warning: no revocation list of the modules' manufacturer is known, so that a crypto unit whose \
+     certificate was revoked, for example because its key was stolen, passes for a genuine one. Get the list from the \
+     manufacturer and give it once with --module-revocations FILE; this folder keeps it";
 /// Longest root certificate that is read, in bytes.
 const MAX_ROOT_LEN: usize = 64 * 1024;
 
@@ -112,6 +116,8 @@ pub(crate) fn module_trust(context: &Context<'_>, connection: &Connection) -> Re
         let list = RevocationList::verify(&list, trust.root())
             .map_err(|source| TkeError::RevocationsInvalid { path: PINNED_REVOCATIONS.into(), source })?;
         trust = trust.with_revocations(&list);
+    } else {
+        context.console.note(WITHOUT_REVOCATIONS);
     }
     let class = match (context.options.require_class, std::env::var(CLASS_VARIABLE)) {
         (None, Ok(name)) if !name.is_empty() => {
@@ -211,4 +217,105 @@ fn manufacturer_root(context: &Context<'_>, module_root: Option<&Path>) -> Resul
 fn check_root(path: &Path, der: &[u8]) -> Result<PublicKey, TkeError> {
     tke_crypto::root_certificate_key(der)
         .map_err(|source| TkeError::RootInvalid { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Connection, PINNED_REVOCATIONS, module_trust};
+    use crate::console::{Console, Progress, ProgressKind};
+    use crate::context::{Context, TkeOptions};
+    use crate::{Discover, DiscoverError};
+    use clap::Parser;
+    use std::path::{Path, PathBuf};
+    use std::sync::Mutex;
+    use tke_crypto::{
+        CERTIFICATE_BUFFER_LEN, RootName, SCALAR_LEN, SigningKey, revocation_list_len, write_revocation_list,
+        write_root_certificate,
+    };
+    use uuid::Uuid;
+    use zeroize::Zeroizing;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: TkeOptions,
+    }
+
+    /// Keeps what a person would read.
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<String>>);
+
+    impl Console for Notes {
+        fn result(&self, _: &str) {}
+
+        fn note(&self, text: &str) {
+            self.0.lock().unwrap().push(text.to_owned());
+        }
+
+        fn confirm(&self, _: &str) -> Option<bool> {
+            None
+        }
+
+        fn secret(&self, _: &str) -> Option<Zeroizing<String>> {
+            None
+        }
+
+        fn progress(&self, _: &str, _: ProgressKind) -> Box<dyn Progress> {
+            unreachable!("reading certificates shows no progress")
+        }
+    }
+
+    struct Nowhere;
+
+    impl Discover for Nowhere {
+        fn is_requested(&self) -> bool {
+            false
+        }
+
+        fn discover(&self) -> Result<Connection, DiscoverError> {
+            Err("there is no service".into())
+        }
+    }
+
+    /// The warnings of a command that gets this revocation list.
+    fn warnings(folder: &Path, list: Option<PathBuf>) -> Vec<String> {
+        let files = folder.join("files").display().to_string();
+        let Command { options } = Command::parse_from(["tke", "--files", &files]);
+        let console = Notes::default();
+        let context = Context::open(&options, &console, &Nowhere).unwrap();
+        let connection = Connection {
+            url: "http://127.0.0.1:1".to_owned(),
+            token: Zeroizing::new(String::new()),
+            instance: Uuid::nil(),
+            module_root: Some(folder.join("root.der")),
+            module_revocations: list,
+        };
+        module_trust(&context, &connection).unwrap();
+        drop(context);
+        let mut notes = console.0.into_inner().unwrap();
+        notes.retain(|note| note.starts_with("warning"));
+        notes
+    }
+
+    #[test]
+    fn attack_a_stolen_module_key_is_warned_of_where_no_revocation_list_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut scalar = [7; SCALAR_LEN];
+        scalar[0] = 0;
+        let (key, name) = (SigningKey::from_scalar(&scalar).unwrap(), RootName::try_from("A root").unwrap());
+        let mut out = [0; CERTIFICATE_BUFFER_LEN];
+        let root = write_root_certificate(&key, &name, &mut out).unwrap();
+        std::fs::write(folder.path().join("root.der"), root).unwrap();
+        let told = warnings(folder.path(), None);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("--module-revocations") && told[0].contains("stolen"), "{told:?}");
+        assert_eq!(warnings(folder.path(), None), told, "once is not enough");
+
+        let list = folder.path().join("revoked.der");
+        let mut out = vec![0; revocation_list_len(0)];
+        std::fs::write(&list, write_revocation_list(&key, &name, 1, 1200, &[], &mut out).unwrap()).unwrap();
+        assert!(warnings(folder.path(), Some(list)).is_empty());
+        assert!(folder.path().join("files").join(PINNED_REVOCATIONS).exists());
+        assert!(warnings(folder.path(), None).is_empty(), "the folder keeps the list");
+    }
 }

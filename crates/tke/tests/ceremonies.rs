@@ -126,6 +126,35 @@ async fn a_recovery_unit_s_key_reaches_the_others_and_is_never_seen() {
     }
 }
 
+/// Units that were set up by an earlier tool load a custodian's single part until they are brought to their plan again.
+#[tokio::test]
+async fn a_unit_set_up_earlier_loads_a_single_part_until_converge() {
+    let (unit, _) = meet(1, UnitKind::Operational).await;
+    let quorum = quorum(2);
+    let mut record = Memory::default();
+    let mut ceremony = Ceremony { quorum: &quorum, record: &mut record };
+    let part = &parts()[0];
+    let single = MasterKeyGoal::Committed(part.pattern());
+    let earlier = AdminPolicy {
+        permissions: permissions_of(UnitKind::Operational).with(Permissions::WK_1PART),
+        ..policy(UnitKind::Operational, 2, 2)
+    };
+    let earlier = UnitGoal { policy: earlier, control_points: None, master_key: single };
+    ceremony.converge(&unit, &earlier, &KeySource::Parts(&[part])).await.unwrap();
+    assert!(unit.snapshot().await.unwrap().attributes.permissions.contains(Permissions::WK_1PART));
+    ceremony.execute(&unit, &AdminOperation::ClearNew).await.unwrap();
+
+    let planned = goal(UnitKind::Operational, MasterKeyGoal::AsItIs);
+    ceremony.converge(&unit, &planned, &KeySource::None).await.unwrap();
+    let permissions = unit.snapshot().await.unwrap().attributes.permissions;
+    assert!(!permissions.contains(Permissions::WK_1PART), "converge leaves single parts permitted");
+    assert_eq!(permissions, permissions_of(UnitKind::Operational));
+    let planned = goal(UnitKind::Operational, single);
+    let error = ceremony.converge(&unit, &planned, &KeySource::Parts(&[part])).await.unwrap_err();
+    assert_eq!(refused(&error), Some(UnitError::SinglePartForbidden));
+    assert!(matches!(unit.snapshot().await.unwrap().new, NewRegister::Empty));
+}
+
 /// Nothing on a wire, on a disk or in the record has a key part or the master key in it.
 #[tokio::test]
 async fn no_wire_disk_or_record_has_a_part_or_the_key_in_it() {

@@ -135,6 +135,14 @@ impl RootManufacturer {
         self.revoked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// A list that names no certificate: customers who have it will notice when an older one is put in its place.
+    ///
+    /// # Errors
+    /// [`ManufacturerError::Certificate`] if it cannot be written.
+    pub fn empty_revocation_list(&self) -> Result<Vec<u8>, ManufacturerError> {
+        self.sign_list(1, now(), &[])
+    }
+
     /// The list after `list` that names this certificate too; `None` if `list` names it, or the root did not issue it.
     ///
     /// # Errors
@@ -153,10 +161,14 @@ impl RootManufacturer {
         let at = now();
         revoked.push(Revocation { serial: shown.serial, at });
         let number = list.map_or(1, |list| list.number.saturating_add(1));
+        self.sign_list(number, at, &revoked).map(Some)
+    }
+
+    fn sign_list(&self, number: u64, at: u64, revoked: &[Revocation]) -> Result<Vec<u8>, ManufacturerError> {
         let mut buffer = vec![0; revocation_list_len(revoked.len())];
-        let list = write_revocation_list(&self.key, &self.name, number, at, &revoked, &mut buffer)
+        let list = write_revocation_list(&self.key, &self.name, number, at, revoked, &mut buffer)
             .map_err(|e| ManufacturerError::Certificate(e.to_string()))?;
-        Ok(Some(list.to_vec()))
+        Ok(list.to_vec())
     }
 }
 

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 const KEY_FILE: &str = "root-key";
 /// The certificate, DER: customers' tools recognise genuine modules by it.
 const CERTIFICATE_FILE: &str = "root.der";
-/// The revocation list, DER; absent while nothing is revoked.
+/// The revocation list, DER.
 pub(crate) const REVOCATION_FILE: &str = "revoked.der";
 /// Held while the list grows: the units of a region are processes of their own.
 const LOCK_FILE: &str = "lock";
@@ -41,7 +41,32 @@ impl Factory {
         let certificate = fs::read(folder.join(CERTIFICATE_FILE))?;
         let root = RootManufacturer::from_parts(ROOT_NAME, key, certificate);
         let root = root.map_err(|_| damaged(CERTIFICATE_FILE))?;
-        Ok(Self { folder: folder.to_owned(), root })
+        let factory = Self { folder: folder.to_owned(), root };
+        // Of an earlier version, which made the list with the first revocation.
+        if !folder.join(REVOCATION_FILE).try_exists()? {
+            factory
+                .change_list(|list| match list {
+                    Some(_) => Ok(None),
+                    None => factory.root.empty_revocation_list().map(Some),
+                })
+                .map_err(io::Error::other)?;
+        }
+        Ok(factory)
+    }
+
+    /// Replaces the revocation list by what `next` makes of it; `None` leaves it.
+    fn change_list(
+        &self,
+        next: impl FnOnce(Option<&[u8]>) -> Result<Option<Vec<u8>>, ManufacturerError>,
+    ) -> Result<(), ManufacturerError> {
+        let lock = File::create(self.folder.join(LOCK_FILE))?;
+        FileExt::lock(&lock)?;
+        let path = self.folder.join(REVOCATION_FILE);
+        let list = files::read_if_present(&path)?;
+        if let Some(next) = next(list.as_deref())? {
+            files::write_private(&path, &next)?;
+        }
+        Ok(())
     }
 
     /// The root's certificate, DER.
@@ -63,14 +88,7 @@ impl Manufacturer for Factory {
     }
 
     fn revoke(&self, certificate: &[u8]) -> Result<(), ManufacturerError> {
-        let lock = File::create(self.folder.join(LOCK_FILE))?;
-        FileExt::lock(&lock)?;
-        let path = self.folder.join(REVOCATION_FILE);
-        let list = files::read_if_present(&path)?;
-        if let Some(next) = self.root.next_revocation_list(list.as_deref(), certificate)? {
-            files::write_private(&path, &next)?;
-        }
-        Ok(())
+        self.change_list(|list| self.root.next_revocation_list(list, certificate))
     }
 }
 
@@ -125,7 +143,7 @@ mod tests {
         }
         let list = std::fs::read(path.join("revoked.der")).unwrap();
         let list = RevocationList::verify(&list, &again.root()).unwrap();
-        assert_eq!((list.number, list.revocations().count()), (1, 1));
+        assert_eq!((list.number, list.revocations().count()), (2, 1), "the first list is empty");
         assert_eq!(issued.root, again.root());
         let shown = ModuleCertificate::verify(&issued.certificate, &again.root()).unwrap();
         assert_eq!((shown.module_id, shown.key), (id.0, key.public()));
