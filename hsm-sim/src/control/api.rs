@@ -273,6 +273,7 @@ async fn region_status(region: &ControlledRegion) -> Status {
         pattern: region.pattern().map(|pattern| pattern.to_string()),
         units,
         clock: clock_status(region),
+        unconfirmed_upgrade: region.has_unconfirmed_upgrade(),
     }
 }
 

@@ -147,6 +147,9 @@ pub struct Status {
     pub units: Vec<UnitStatus>,
     /// The clock of the service.
     pub clock: ClockStatus,
+    /// Whether the data directory has a copy of an earlier version, until the upgrade is confirmed or undone.
+    #[serde(default)]
+    pub unconfirmed_upgrade: bool,
 }
 
 /// Status of a crypto unit.

@@ -45,8 +45,14 @@ pub fn status_table(status: &Status) -> String {
     let without = if empty.is_empty() { String::new() } else { format!("\nno unit in {}", empty.join(", ")) };
     let key = status.pattern.as_ref().map_or_else(|| "none yet".to_owned(), short);
     let waiting = status.waiting_for.as_ref().map_or_else(String::new, |why| format!("\nwaiting: {why}"));
+    let upgrade = if status.unconfirmed_upgrade {
+        "\nupgrade not confirmed: a copy of the earlier version is kept, with its secrets; stop the region, then \
+         `hsm-sim upgrade confirm` or `undo`"
+    } else {
+        ""
+    };
     format!(
-        "region {} is {}, {} ceremony, master key {key}{waiting}\n{table}{without}\n{}{}{}",
+        "region {} is {}, {} ceremony, master key {key}{waiting}{upgrade}\n{table}{without}\n{}{}{}",
         status.region,
         status.state,
         status.ceremony,
@@ -183,6 +189,7 @@ mod tests {
             pattern: None,
             units: (1..).zip(states).map(unit).collect(),
             clock: ClockStatus { now: String::new(), ahead_s: 0 },
+            unconfirmed_upgrade: false,
         }
     }
 

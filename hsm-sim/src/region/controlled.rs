@@ -7,6 +7,7 @@ use super::directory::{SupervisedUnits, entry};
 use super::identity::Identity;
 use super::ready::ReadyFiles;
 use super::supervisor::{Supervisor, SupervisorError, UnitProcess};
+use super::upgrade::{Upgrade, UpgradeState};
 use crate::unit::Order;
 use node::{Node, QueriedUnit, is_imprint, lifecycle, query_units};
 use server::auth::SharedToken;
@@ -85,6 +86,12 @@ impl ControlledRegion {
     #[must_use]
     pub const fn heals_keys(&self) -> bool {
         self.development.is_some()
+    }
+
+    /// Whether the data directory has a copy of an earlier version, until the upgrade is confirmed or undone.
+    #[must_use]
+    pub fn has_unconfirmed_upgrade(&self) -> bool {
+        Upgrade::state(self.data.path()) == UpgradeState::Unconfirmed
     }
 
     /// The status that every unit reports at this moment.

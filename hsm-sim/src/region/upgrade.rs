@@ -11,7 +11,12 @@
 //! | `before-upgrade.gone/` | a copy that is not needed any more and has yet to be overwritten and removed |
 //! | `undoing` | an undo has begun and has to be completed before the directory is used |
 //!
-//! Each step leaves the directory so that the same command, or the next start, goes on after a crash.
+//! Each step leaves the directory so that the same command, or the next start, goes on after a crash. While an undo puts files
+//! back, `region.json` is a text that no program reads as a region, and it is put back last: an earlier program, which does not
+//! know `undoing`, refuses the directory instead of making a new region in what is left of it.
+
+#[cfg(test)]
+mod tests;
 
 use crate::files;
 use std::fs::{self, File, OpenOptions};
@@ -28,6 +33,14 @@ const COPY: &str = "before-upgrade";
 const COPY_NEW: &str = "before-upgrade.new";
 const COPY_GONE: &str = "before-upgrade.gone";
 const UNDOING: &str = "undoing";
+/// What says whose directory it is, of a region or a pair.
+const IDENTITIES: [&str; 2] = ["region.json", "pair.json"];
+/// What an undo puts in the place of the identity.
+const BLOCKED: &[u8] = b"an upgrade is being undone: complete it with `hsm-sim upgrade undo`\n";
+/// The identity before it is renamed. Leftovers of this name are removed.
+const IDENTITY_NEW: &str = ".hsm-sim-new-identity";
+/// Room beside the copy that a start needs, in bytes.
+const SPARE: u64 = 16 * 1024 * 1024;
 /// What belongs to the running process, or is a data directory of its own.
 const NOT_COPIED: [&str; 8] = ["lock", "run", "ready.json", "regions", COPY, COPY_NEW, COPY_GONE, UNDOING];
 
@@ -55,6 +68,27 @@ pub enum UpgradeError {
     /// The number of the format cannot be read.
     #[error("{} does not hold the number of a format: restore it from a backup", .0.display())]
     FormatInvalid(PathBuf),
+    /// There is no room for the copy.
+    #[error(
+        "{} is of an earlier version and is copied before it is upgraded, for which {needed} bytes are needed and {found} are \
+         there: make room, or move it to a larger disk. Nothing in it was changed",
+        .path.display()
+    )]
+    NoRoom {
+        /// The data directory.
+        path: PathBuf,
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that are available.
+        found: u64,
+    },
+    /// An entry that leads out of the directory would be missing in the copy.
+    #[error(
+        "{} is a link, and the directory of an earlier version is copied before it is upgraded: put what it leads to in its \
+         place. Nothing in the directory was changed",
+        .0.display()
+    )]
+    Link(PathBuf),
     /// An undo was interrupted.
     #[error("an undo of the upgrade of {} was interrupted: complete it with `hsm-sim upgrade undo`", .0.display())]
     UndoInterrupted(PathBuf),
@@ -79,12 +113,14 @@ pub(super) struct Upgrade<'d> {
     path: &'d Path,
     /// Called before each change of the disk; a test fails it to cut the power.
     step: &'d mut dyn FnMut() -> io::Result<()>,
+    /// Bytes that may still be written below a path.
+    room: fn(&Path) -> io::Result<u64>,
 }
 
 impl<'d> Upgrade<'d> {
     /// For the directory at `path`.
     pub(super) fn of(path: &'d Path, step: &'d mut dyn FnMut() -> io::Result<()>) -> Self {
-        Self { path, step }
+        Self { path, step, room: |path| fs4::available_space(path) }
     }
 
     /// What the directory has of an earlier version.
@@ -112,13 +148,19 @@ impl<'d> Upgrade<'d> {
         if found > FORMAT {
             return Err(UpgradeError::Later { path: self.path.to_owned(), found });
         }
-        let is_new = !self.path.join("region.json").exists() && !self.path.join("pair.json").exists();
+        let is_new = IDENTITIES.iter().all(|name| !self.path.join(name).exists());
         if found == FORMAT {
             return Ok(());
         }
+        if !self.path.join(FORMAT_FILE).exists() && self.path.join(COPY).exists() {
+            // This program has changed nothing since that copy was made, but the earlier one may have.
+            self.rename(COPY, COPY_GONE)?;
+            self.wipe(COPY_GONE)?;
+        }
         if !is_new && !self.path.join(COPY).exists() {
-            self.remove(COPY_NEW)?;
-            self.copy_all(self.path, &self.path.join(COPY_NEW))?;
+            self.wipe(COPY_NEW)?;
+            self.check_room()?;
+            self.copy_all(self.path, &self.path.join(COPY_NEW), None)?;
             self.rename(COPY_NEW, COPY)?;
         }
         (self.step)().map_err(self.disk(FORMAT_FILE))?;
@@ -151,10 +193,22 @@ impl<'d> Upgrade<'d> {
         (self.step)().map_err(self.disk(UNDOING))?;
         files::write_private(&self.path.join(UNDOING), b"").map_err(self.disk(UNDOING))?;
         if self.path.join(COPY).exists() {
-            for name in self.entries(self.path)? {
-                self.remove(&name)?;
+            let copy = self.path.join(COPY);
+            let identity = IDENTITIES.into_iter().find(|name| copy.join(name).exists());
+            if let Some(identity) = identity {
+                (self.step)().map_err(self.disk(identity))?;
+                files::write_private(&self.path.join(identity), BLOCKED).map_err(self.disk(identity))?;
             }
-            self.copy_all(&self.path.join(COPY), self.path)?;
+            for name in self.entries(self.path)? {
+                if Some(name.as_str()) != identity {
+                    self.wipe(&name)?;
+                }
+            }
+            self.copy_all(&copy, self.path, identity)?;
+            if let Some(identity) = identity {
+                self.copy(&copy.join(identity), &self.path.join(IDENTITY_NEW))?;
+                self.rename(IDENTITY_NEW, identity)?;
+            }
             // From here on the directory is the earlier one.
             self.rename(COPY, COPY_GONE)?;
         }
@@ -183,11 +237,37 @@ impl<'d> Upgrade<'d> {
         Ok(names)
     }
 
-    /// Copies what a directory has to another one, which may exist, durably.
-    fn copy_all(&mut self, from: &Path, to: &Path) -> Result<(), UpgradeError> {
+    /// Checks that everything can be copied.
+    fn check_room(&self) -> Result<(), UpgradeError> {
+        let mut needed = SPARE;
+        let mut folders = vec![];
+        for name in self.entries(self.path)? {
+            folders.push(self.path.join(name));
+        }
+        while let Some(path) = folders.pop() {
+            let found = fs::symlink_metadata(&path).map_err(self.disk(""))?;
+            if found.is_symlink() {
+                return Err(UpgradeError::Link(path));
+            } else if found.is_dir() {
+                for entry in fs::read_dir(&path).map_err(self.disk(""))? {
+                    folders.push(entry.map_err(self.disk(""))?.path());
+                }
+            } else if found.is_file() {
+                needed = needed.saturating_add(found.len());
+            }
+        }
+        let found = (self.room)(self.path).map_err(self.disk(""))?;
+        if needed > found {
+            return Err(UpgradeError::NoRoom { path: self.path.to_owned(), needed, found });
+        }
+        Ok(())
+    }
+
+    /// Copies what a directory has, but `except`, to another one, which may exist, durably.
+    fn copy_all(&mut self, from: &Path, to: &Path, except: Option<&str>) -> Result<(), UpgradeError> {
         (self.step)().map_err(self.disk(COPY))?;
         files::create_private_dir(to).map_err(self.disk(COPY))?;
-        for name in self.entries(from)? {
+        for name in self.entries(from)?.into_iter().filter(|name| Some(name.as_str()) != except) {
             self.copy(&from.join(&name), &to.join(&name))?;
         }
         sync(to).map_err(self.disk(COPY))
@@ -233,10 +313,10 @@ impl<'d> Upgrade<'d> {
         removed.and_then(|()| sync(self.path)).map_err(self.disk(name))
     }
 
-    /// Overwrites every file of a folder with zeros, and removes it.
+    /// Overwrites a file, or every file of a folder, with zeros, and removes it.
     fn wipe(&mut self, name: &str) -> Result<(), UpgradeError> {
         let path = self.path.join(name);
-        if !path.exists() {
+        if fs::symlink_metadata(&path).is_err() {
             return Ok(());
         }
         (self.step)().map_err(self.disk(name))?;
@@ -254,207 +334,23 @@ fn sync(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-fn overwrite(folder: &Path) -> io::Result<()> {
+/// Overwrites a file, or every file of a folder, with zeros. What a link leads to stays.
+fn overwrite(path: &Path) -> io::Result<()> {
     static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            overwrite(&entry.path())?;
-        } else if kind.is_file() {
-            let mut left = entry.metadata()?.len();
-            let mut file = OpenOptions::new().write(true).open(entry.path())?;
-            while left > 0 {
-                let part = usize::try_from(left).unwrap_or(ZEROS.len()).min(ZEROS.len());
-                file.write_all(ZEROS.get(..part).unwrap_or_default())?;
-                left = left.saturating_sub(u64::try_from(part).unwrap_or(left));
-            }
-            file.sync_all()?;
+    let found = fs::symlink_metadata(path)?;
+    if found.is_dir() {
+        for entry in fs::read_dir(path)? {
+            overwrite(&entry?.path())?;
         }
+    } else if found.is_file() {
+        let mut left = found.len();
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        while left > 0 {
+            let part = usize::try_from(left).unwrap_or(ZEROS.len()).min(ZEROS.len());
+            file.write_all(ZEROS.get(..part).unwrap_or_default())?;
+            left = left.saturating_sub(u64::try_from(part).unwrap_or(left));
+        }
+        file.sync_all()?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{COPY, COPY_GONE, COPY_NEW, FORMAT_FILE, UNDOING, Upgrade, UpgradeError, UpgradeState};
-    use std::collections::BTreeMap;
-    use std::fs;
-    use std::io;
-    use std::os::unix::fs::PermissionsExt as _;
-    use std::path::Path;
-
-    /// The files below a directory with their content and mode.
-    fn content(path: &Path) -> BTreeMap<String, (Vec<u8>, u32)> {
-        fn add(root: &Path, at: &Path, found: &mut BTreeMap<String, (Vec<u8>, u32)>) {
-            for entry in fs::read_dir(at).unwrap() {
-                let path = entry.unwrap().path();
-                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-                let mode = fs::metadata(&path).unwrap().permissions().mode();
-                if path.is_dir() {
-                    found.insert(format!("{name}/"), (Vec::new(), mode));
-                    add(root, &path, found);
-                } else {
-                    found.insert(name, (fs::read(&path).unwrap(), mode));
-                }
-            }
-        }
-        let mut found = BTreeMap::new();
-        add(path, path, &mut found);
-        found
-    }
-
-    /// A directory of an earlier version.
-    fn earlier() -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path();
-        fs::write(path.join("lock"), "1").unwrap();
-        fs::write(path.join("region.json"), "{}").unwrap();
-        fs::write(path.join("keystore.redb"), vec![7; 100_000]).unwrap();
-        fs::create_dir_all(path.join("units/1")).unwrap();
-        fs::write(path.join("units/1/device"), "secret").unwrap();
-        fs::set_permissions(path.join("units/1/device"), fs::Permissions::from_mode(0o600)).unwrap();
-        folder
-    }
-
-    fn change(path: &Path) {
-        fs::write(path.join("units/1/device"), "another format").unwrap();
-        fs::write(path.join("units/1/state-keys"), "new").unwrap();
-        fs::remove_file(path.join("keystore.redb")).unwrap();
-        fs::write(path.join("keystore.pin"), "new").unwrap();
-    }
-
-    fn run(path: &Path, work: impl FnOnce(&mut Upgrade<'_>) -> Result<(), UpgradeError>) {
-        work(&mut Upgrade::of(path, &mut || Ok(()))).unwrap();
-    }
-
-    /// Cuts the power before step `at`; false if the work ended before.
-    fn cut(path: &Path, at: usize, work: impl FnOnce(&mut Upgrade<'_>) -> Result<(), UpgradeError>) -> bool {
-        let mut left = at;
-        let mut step = || {
-            left = left.checked_sub(1).ok_or_else(|| io::Error::other("power cut"))?;
-            Ok(())
-        };
-        work(&mut Upgrade::of(path, &mut step)).is_err()
-    }
-
-    #[test]
-    fn an_upgrade_is_undone_whole() {
-        let folder = earlier();
-        let path = folder.path();
-        let before = content(path);
-        run(path, |upgrade| upgrade.prepare());
-        assert_eq!(Upgrade::state(path), UpgradeState::Unconfirmed);
-        change(path);
-        // Another start changes nothing about it.
-        run(path, |upgrade| upgrade.prepare());
-        run(path, |upgrade| upgrade.undo());
-        assert_eq!(content(path), before);
-        assert!(matches!(Upgrade::of(path, &mut || Ok(())).undo(), Err(UpgradeError::NoCopy(_))));
-    }
-
-    #[test]
-    fn a_confirmed_upgrade_leaves_no_copy() {
-        let folder = earlier();
-        let path = folder.path();
-        run(path, |upgrade| upgrade.prepare());
-        change(path);
-        run(path, |upgrade| upgrade.confirm());
-        for gone in [COPY, COPY_NEW, COPY_GONE, UNDOING] {
-            assert!(!path.join(gone).exists(), "{gone}");
-        }
-        assert_eq!(fs::read(path.join("units/1/device")).unwrap(), b"another format");
-        assert!(matches!(Upgrade::of(path, &mut || Ok(())).confirm(), Err(UpgradeError::NoCopy(_))));
-    }
-
-    #[test]
-    fn a_power_cut_at_any_step_of_a_copy_leaves_the_earlier_files_or_a_whole_copy() {
-        for at in 0.. {
-            let folder = earlier();
-            let path = folder.path();
-            let before = content(path);
-            let was_cut = cut(path, at, |upgrade| upgrade.prepare());
-            let own = |name: &String| name.starts_with(COPY) || name == FORMAT_FILE;
-            let mut now = content(path);
-            now.retain(|name, _| !own(name));
-            assert_eq!(now, before, "cut before step {at}");
-            run(path, |upgrade| upgrade.prepare());
-            change(path);
-            run(path, |upgrade| upgrade.undo());
-            assert_eq!(content(path), before, "cut before step {at}");
-            if !was_cut {
-                assert!(at > 5, "{at}");
-                return;
-            }
-        }
-    }
-
-    #[test]
-    fn a_power_cut_at_any_step_of_an_undo_is_repaired_by_the_same_command() {
-        for at in 0.. {
-            let folder = earlier();
-            let path = folder.path();
-            let before = content(path);
-            run(path, |upgrade| upgrade.prepare());
-            change(path);
-            let was_cut = cut(path, at, |upgrade| upgrade.undo());
-            if was_cut && Upgrade::state(path) == UpgradeState::Undoing {
-                let refused = Upgrade::of(path, &mut || Ok(())).prepare();
-                assert!(matches!(refused, Err(UpgradeError::UndoInterrupted(_))), "{refused:?}");
-            }
-            if Upgrade::state(path) != UpgradeState::None {
-                run(path, |upgrade| upgrade.undo());
-            }
-            let mut now = content(path);
-            // What is left to overwrite is overwritten by the next command or start.
-            now.retain(|name, _| !name.starts_with(COPY_GONE));
-            assert_eq!(now, before, "cut before step {at}");
-            if !was_cut {
-                assert!(at > 5, "{at}");
-                return;
-            }
-        }
-    }
-
-    #[test]
-    fn a_power_cut_at_any_step_of_a_confirmation_leaves_a_whole_copy_or_none() {
-        for at in 0.. {
-            let folder = earlier();
-            let path = folder.path();
-            run(path, |upgrade| upgrade.prepare());
-            change(path);
-            let was_cut = cut(path, at, |upgrade| upgrade.confirm());
-            // The next start completes it.
-            run(path, |upgrade| upgrade.prepare());
-            assert!(!path.join(COPY_GONE).exists());
-            if !was_cut {
-                return;
-            }
-            if path.join(COPY).exists() {
-                run(path, |upgrade| upgrade.confirm());
-            }
-            assert!(!path.join(COPY).exists());
-        }
-    }
-
-    #[test]
-    fn a_new_directory_has_the_format_and_no_copy() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("lock"), "1").unwrap();
-        run(folder.path(), |upgrade| upgrade.prepare());
-        assert_eq!(Upgrade::state(folder.path()), UpgradeState::None);
-        assert_eq!(fs::read(folder.path().join(FORMAT_FILE)).unwrap(), b"2\n");
-    }
-
-    #[test]
-    fn a_directory_of_a_later_version_is_left_alone() {
-        let folder = earlier();
-        for (text, later) in [("3\n", true), ("", false), ("x", false)] {
-            fs::write(folder.path().join(FORMAT_FILE), text).unwrap();
-            let before = content(folder.path());
-            let refused = Upgrade::of(folder.path(), &mut || Ok(())).prepare().unwrap_err();
-            assert_eq!(matches!(refused, UpgradeError::Later { found: 3, .. }), later, "{refused}");
-            assert_eq!(content(folder.path()), before);
-        }
-    }
 }

@@ -66,6 +66,7 @@ async fn e2e_an_upgrade_is_undone_until_it_is_confirmed() {
     for _ in 0..2 {
         let region = Region::up(&earlier.data(), &[]);
         wait_for("the region to serve", || serves(&region));
+        assert!(status_once(&region.control(), all_serve).await.unconfirmed_upgrade);
         earlier.assert_keys_are_whole(&region).await;
         drop(region);
         assert_ne!(files(&earlier.data()), before);
@@ -82,6 +83,7 @@ async fn e2e_an_upgrade_is_undone_until_it_is_confirmed() {
     assert!(nothing.contains("there is nothing to confirm or to undo"), "{nothing}");
     let region = Region::up(&earlier.data(), &[]);
     wait_for("the region to serve", || serves(&region));
+    assert!(!status_once(&region.control(), all_serve).await.unconfirmed_upgrade);
     earlier.assert_keys_are_whole(&region).await;
 }
 
