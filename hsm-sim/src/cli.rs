@@ -2,6 +2,7 @@
 
 use crate::pair::{PairWanted, Profile};
 use crate::region::{CeremonyKind, Engines, EnginesError, Wanted};
+use crate::rehearse::RehearseCommand;
 use crate::tke::LocalTkeArgs;
 use crate::token::TokenCommand;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -60,6 +61,13 @@ pub enum CliCommand {
     },
     /// Use 20,000 data keys while each zone in turn is killed and healed; exit status 1 if anything was lost.
     Demo(DemoArgs),
+    /// Break something under load on purpose, and write a signed report about the result. Exits with 0 if the objective
+    /// was met, 1 if not, 3 if the rehearsal is void, 130 if it was interrupted.
+    Rehearse {
+        /// What is rehearsed.
+        #[command(subcommand)]
+        rehearse: RehearseCommand,
+    },
     /// Administer crypto units as their customer: signature keys, key parts, administrators and master keys.
     Tke(Box<LocalTkeArgs>),
     /// Test whether a crypto unit can use a PKCS#11 token.
@@ -181,6 +189,9 @@ pub struct UpArgs {
     /// Start with another keystore than the one that the region had
     #[arg(long)]
     pub accept_other_keystore: bool,
+    /// Stop at the end of standard input, for a program that starts this one
+    #[arg(long, hide = true)]
+    pub supervised: bool,
 }
 
 /// Whether something that can lose or expire keys is allowed.
@@ -624,6 +635,10 @@ mod tests {
             "region log --data d",
             "status --region us-east",
             "demo --units 3",
+            "rehearse region-loss --report r --seed 7 --rto-use 10s --json",
+            "rehearse zone-loss --plan-only",
+            "rehearse failback --report r --data d",
+            "rehearse verify r --key 00",
             "token probe softhsm --json",
             "token probe --module /m.so --serial 0a0b --pin-file p",
             "tke cryptounits --json",
@@ -649,6 +664,9 @@ mod tests {
             "unit remove",
             "unit drain two",
             "up --profile kp-2031",
+            "rehearse region-loss",
+            "rehearse region-loss --report r --data d --quick",
+            "rehearse zone-loss --report r --clients 1",
             "fault lose us-south",
             "fault lose region",
             "fault cut link us-south",

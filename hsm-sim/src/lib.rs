@@ -10,6 +10,7 @@
 //! | [`pair`] | a pair of regions: the links between them, which can be cut |
 //! | [`control`] | faults, healing, the clock and the status, over HTTP on the loopback interface |
 //! | [`demo`] | load through the public API while zones are killed and healed |
+//! | [`rehearse`] | something is broken under load, and a signed report states the result |
 //! | [`mod@tke`] | the customer's commands of `tke-cli`, with regions on this machine |
 //! | [`mod@token`] | whether a PKCS#11 token can carry a unit |
 //! | [`files`] | files that are whole or absent after a crash, readable by their owner only |
@@ -21,6 +22,7 @@ pub mod logging;
 pub mod output;
 pub mod pair;
 pub mod region;
+pub mod rehearse;
 pub mod tke;
 pub mod token;
 pub mod unit;

@@ -14,6 +14,7 @@ use hsm_sim::control::{
 use hsm_sim::output::{self, OutputError};
 use hsm_sim::pair::{Pair, PairOptions, Plan, Profile, Switches, serve};
 use hsm_sim::region::{Region, UpOptions, end_upgrade};
+use hsm_sim::rehearse::{Rehearsal, RehearseArgs, RehearseCommand, Scenario, Verdict, VerifyArgs, verify};
 use hsm_sim::unit::UnitOptions;
 use hsm_sim::{demo, logging, tke, token, unit};
 use serde::Serialize;
@@ -21,6 +22,11 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 use unit_api::admin::InstanceId;
+
+/// Exit status of a rehearsal that proves nothing.
+const EXIT_VOID: u8 = 3;
+/// Exit status of a rehearsal that was interrupted: 128 + SIGINT.
+const EXIT_INTERRUPTED: u8 = 130;
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
@@ -62,6 +68,7 @@ async fn run(command: CliCommand) -> Outcome {
     match command {
         CliCommand::Up(args) => up(*args).await,
         CliCommand::Demo(args) => run_demo(&args).await,
+        CliCommand::Rehearse { rehearse } => run_rehearse(&rehearse).await,
         CliCommand::Tke(args) => Ok(tke::run(&args).await?),
         CliCommand::Status(reach) => {
             let status = in_region(&reach)?.status().await?;
@@ -204,13 +211,13 @@ async fn up(args: UpArgs) -> Outcome {
                 ready_file: args.ready_file,
                 program: None,
             };
-            up_pair(options, args.show_credentials).await
+            up_pair(options, args.show_credentials, args.supervised).await
         }
     }
 }
 
-async fn up_pair(options: PairOptions, show_credentials: bool) -> Outcome {
-    let mut stopped = std::pin::pin!(stop_signal()?);
+async fn up_pair(options: PairOptions, show_credentials: bool, supervised: bool) -> Outcome {
+    let mut stopped = std::pin::pin!(stop_of_up(supervised)?);
     warn_of(options.plan.profile);
     let pair = tokio::select! {
         pair = Pair::start(options) => pair?,
@@ -238,7 +245,7 @@ fn warn_of(profile: Profile) {
 
 async fn up_one(args: UpArgs, profile: Profile, switches: &Switches) -> Outcome {
     warn_of(profile);
-    let mut stopped = std::pin::pin!(stop_signal()?);
+    let mut stopped = std::pin::pin!(stop_of_up(args.supervised)?);
     let show_credentials = args.show_credentials;
     let starting = Region::start(UpOptions {
         wanted: args.wanted()?,
@@ -279,6 +286,62 @@ async fn run_demo(args: &DemoArgs) -> Outcome {
     };
     let text = if args.json { serde_json::to_string_pretty(&report)? } else { report.table() };
     Ok(output::finish(&text, report.is_clean())?)
+}
+
+async fn run_rehearse(command: &RehearseCommand) -> Outcome {
+    match command {
+        RehearseCommand::RegionLoss(args) => rehearse(Scenario::RegionLoss, args).await,
+        RehearseCommand::Failback(args) => rehearse(Scenario::Failback, args).await,
+        RehearseCommand::ZoneLoss(args) => rehearse(Scenario::ZoneLoss, args).await,
+        RehearseCommand::Verify(VerifyArgs { report, key, json }) => {
+            let found = verify::verify(report, key.as_deref())?;
+            let text = if *json { serde_json::to_string_pretty(&found)? } else { found.text() };
+            Ok(output::finish(&text, found.is_genuine)?)
+        }
+    }
+}
+
+async fn rehearse(scenario: Scenario, args: &RehearseArgs) -> Outcome {
+    let stopped = stop_signal()?;
+    let rehearsal = Rehearsal::new(scenario, args)?;
+    let folder = match &args.report {
+        Some(folder) if !args.plan_only => folder.clone(),
+        _ => {
+            let plan = rehearsal.plan();
+            let text = if args.json { serde_json::to_string_pretty(plan)? } else { plan.text() };
+            return Ok(output::finish(&text, true)?);
+        }
+    };
+    let ended = rehearsal.run(&folder, stopped).await?;
+    let text = match args.json {
+        true => serde_json::to_string_pretty(&ended.report)?,
+        false => format!("{}\nreport: {}", ended.summary(), folder.join("report.html").display()),
+    };
+    let status = match ended.report.verdict {
+        _ if ended.was_interrupted => EXIT_INTERRUPTED,
+        Verdict::Pass | Verdict::PassWithExceptions => return Ok(output::finish(&text, true)?),
+        Verdict::Fail => return Ok(output::finish(&text, false)?),
+        Verdict::Void => EXIT_VOID,
+    };
+    match output::print(&text) {
+        Ok(()) | Err(OutputError::Closed) => Ok(ExitCode::from(status)),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Resolves on Ctrl-C or SIGTERM; for a process that another one supervises, also at the end of its standard input.
+fn stop_of_up(supervised: bool) -> std::io::Result<impl Future<Output = ()>> {
+    let signal = stop_signal()?;
+    let ended = supervised.then(serve::end_of_input);
+    Ok(async move {
+        match ended {
+            Some(ended) => tokio::select! {
+                () = signal => {}
+                _ = ended => {}
+            },
+            None => signal.await,
+        }
+    })
 }
 
 /// Resolves on Ctrl-C or SIGTERM.

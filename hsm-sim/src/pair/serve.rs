@@ -123,7 +123,8 @@ pub fn announce(announced: &Announced) -> io::Result<()> {
 }
 
 /// Resolves at the end of standard input. In a thread of its own: a runtime would wait for the read when it stops.
-fn end_of_input() -> oneshot::Receiver<()> {
+#[must_use]
+pub fn end_of_input() -> oneshot::Receiver<()> {
     let (ended, end) = oneshot::channel();
     std::thread::spawn(move || {
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());

@@ -21,6 +21,7 @@ mod output;
 mod process_protection;
 mod region_promises;
 mod regions;
+mod rehearse;
 mod rest_python;
 mod rollback;
 mod tke_cards;
