@@ -638,6 +638,7 @@ mod tests {
             "rehearse region-loss --report r --seed 7 --rto-use 10s --json",
             "rehearse zone-loss --plan-only",
             "rehearse failback --report r --data d",
+            "rehearse rotation --report r",
             "rehearse verify r --key 00",
             "token probe softhsm --json",
             "token probe --module /m.so --serial 0a0b --pin-file p",

@@ -17,6 +17,7 @@ mod assemble;
 pub mod chain;
 pub mod checks;
 mod client;
+mod customer;
 mod drive;
 pub mod history;
 mod journal;
@@ -42,6 +43,7 @@ pub use simulator::SimulatorError;
 use crate::files;
 use assemble::{Recorded, assemble};
 use chain::{Chain, shown};
+use customer::Customer;
 use drive::Drive;
 use jiff::Timestamp;
 use journal::{Journal, Screen};
@@ -66,6 +68,7 @@ const TIMELINE: &str = "timeline.jsonl";
 const HISTORY: &str = "history.jsonl";
 const REPORT: &str = "report.json";
 const LOG: &str = "simulator.log";
+const TOOL_LOG: &str = "tool.log";
 
 /// The files that are signed, or made from what is signed.
 const FILES: [&str; 5] = [REPORT, HISTORY, "report.md", "report.html", "report.svg"];
@@ -94,7 +97,7 @@ pub enum RehearseError {
     #[error(transparent)]
     Simulator(#[from] SimulatorError),
     /// The simulator that was named is another kind than the rehearsal needs.
-    #[error("a rehearsal of {scenario} needs {needed}: start one, or leave --data out")]
+    #[error("a rehearsal of {scenario} needs {needed}: leave --data out, or name another one")]
     OtherKind {
         /// What is rehearsed.
         scenario: Scenario,
@@ -129,6 +132,10 @@ impl Rehearsal {
     pub fn new(scenario: Scenario, args: &RehearseArgs) -> Result<Self, RehearseError> {
         let attached = args.data.as_deref().map(Simulator::attach).transpose()?;
         let mut regions = ["us-south", "us-east"].map(str::to_owned);
+        if attached.is_some() && scenario == Scenario::Rotation {
+            let needed = "a region whose administrators' keys it makes itself";
+            return Err(RehearseError::OtherKind { scenario, needed });
+        }
         if let Some(simulator) = &attached {
             let needed = match (scenario.needs_pair(), simulator.ready.regions.as_slice()) {
                 (true, [home, standby]) => {
@@ -284,7 +291,23 @@ async fn run_on(simulator: &mut Option<Simulator>, plan: &Plan, folder: &ReportF
         let serves = format!("{} serves", simulator.ready.region);
         journal.note("rehearsal", "simulator", &serves);
         let disturbed_us = AtomicU64::new(0);
-        Drive { plan, simulator, journal, recorder, progress, disturbed_us }.run().await;
+        let customer = match plan.scenario {
+            Scenario::Rotation => {
+                journal.show_step("administrators set the units up", std::time::Duration::ZERO);
+                match Customer::set_up(&simulator.ready.data, &folder.path(TOOL_LOG)).await {
+                    Ok(customer) => Some(customer),
+                    Err(error) => {
+                        let why = error_chain(&error);
+                        journal.note("rehearsal", "ended-early", &why);
+                        progress.add_void(why);
+                        return;
+                    }
+                }
+            }
+            Scenario::RegionLoss | Scenario::Failback | Scenario::ZoneLoss => None,
+        };
+        let customer = customer.as_ref();
+        Drive { plan, simulator, customer, journal, recorder, progress, disturbed_us }.run().await;
     }
 }
 
@@ -293,6 +316,9 @@ fn simulator_arguments(plan: &Plan) -> Vec<String> {
     let mut arguments = vec!["--profile".to_owned(), plan.profile.clone()];
     for switch in &plan.set {
         arguments.extend(["--set".to_owned(), switch.clone()]);
+    }
+    if plan.scenario == Scenario::Rotation {
+        arguments.extend(["--ceremony", "manual", "--recovery-units", "2"].map(str::to_owned));
     }
     if plan.scenario.needs_pair() {
         arguments.extend(["--home", "us-south", "--standby", "us-east"].map(str::to_owned));

@@ -1,6 +1,6 @@
 //! Arguments of `hsm-sim rehearse`.
 
-use super::plan::{ObjectiveWanted, Scenario};
+use super::plan::ObjectiveWanted;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,21 +15,10 @@ pub enum RehearseCommand {
     Failback(RehearseArgs),
     /// Kill the crypto units of a zone under load, and repair it.
     ZoneLoss(RehearseArgs),
+    /// Rotate the master key under load, as two administrators do whose keys the rehearsal makes.
+    Rotation(RehearseArgs),
     /// Check a report: timeline, signature, numbers and pages. Exits with 1 if something was changed.
     Verify(VerifyArgs),
-}
-
-impl RehearseCommand {
-    /// The scenario with its options, unless a report is to be checked.
-    #[must_use]
-    pub const fn scenario(&self) -> Option<(Scenario, &RehearseArgs)> {
-        match self {
-            Self::RegionLoss(args) => Some((Scenario::RegionLoss, args)),
-            Self::Failback(args) => Some((Scenario::Failback, args)),
-            Self::ZoneLoss(args) => Some((Scenario::ZoneLoss, args)),
-            Self::Verify(_) => None,
-        }
-    }
 }
 
 /// Options of a rehearsal.

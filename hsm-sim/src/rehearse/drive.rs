@@ -2,6 +2,7 @@
 
 use super::assemble::is_load_enough;
 use super::client::KeyClient;
+use super::customer::Customer;
 use super::history::Class;
 use super::journal::Journal;
 use super::load::{ClientSetup, Recorder, RunningLoad};
@@ -9,7 +10,7 @@ use super::model::HumanStep;
 use super::observe::{self, Observer};
 use super::plan::{Condition, Order, Plan, Step};
 use super::progress::Progress;
-use super::simulator::Simulator;
+use super::simulator::{Simulator, SimulatorError};
 use crate::control::pair_model::{PairFault, PairHeal, PromoteRequest};
 use crate::control::{ControlError, FaultKind, FaultRequest, Target};
 use std::sync::Arc;
@@ -34,6 +35,8 @@ const LIST_PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Drive<'a> {
     pub(super) plan: &'a Plan,
     pub(super) simulator: &'a Simulator,
+    /// Who set the units up, in a rehearsal of a rotation.
+    pub(super) customer: Option<&'a Customer>,
     pub(super) journal: &'a Arc<Journal>,
     pub(super) recorder: &'a Arc<Recorder>,
     pub(super) progress: &'a Arc<Progress>,
@@ -50,6 +53,9 @@ enum StepError {
     /// It took too long.
     #[error("{step}: not within {} s", .after.as_secs())]
     TooLate { step: String, after: Duration },
+    /// The customer's tool failed.
+    #[error("{step}: failed")]
+    Tool { step: String, source: SimulatorError },
     /// A fault was reported as done and was not.
     #[error("the fault did not take effect: {0}")]
     NoEffect(String),
@@ -59,10 +65,15 @@ impl Drive<'_> {
     /// Carries out every step, and looks at what is left at the end.
     pub(super) async fn run(&self) {
         let observer = Observer::start(self.simulator, self.journal, self.recorder, self.progress, self.plan);
-        let load = RunningLoad::start((0..self.plan.load.clients).map(|number| self.client(number)));
-        self.journal.note("load", "began", &format!("{} clients", self.plan.load.clients));
+        let mut load = None;
         let began = Instant::now();
         for step in &self.plan.steps {
+            // Clients come once the simulator is as the plan wants it.
+            if load.is_none() && matches!(step, Step::Load { .. }) {
+                let clients = self.plan.load.clients;
+                load = Some(RunningLoad::start((0..clients).map(|number| self.client(number))));
+                self.journal.note("load", "began", &format!("{clients} clients"));
+            }
             self.journal.show_step(&step.to_string(), began.elapsed());
             if let Err(error) = self.step(step).await {
                 let why = wire::text::error_chain(&error);
@@ -77,7 +88,10 @@ impl Drive<'_> {
             }
         }
         self.journal.show_step("every key is listed and used once more", began.elapsed());
-        let last_uses = load.finish().await;
+        let last_uses = match load {
+            Some(load) => load.finish().await,
+            None => Vec::new(),
+        };
         self.progress.mark(|marks| marks.end_us = Some(self.recorder.now_us()));
         self.journal.note("load", "ended", &format!("{} keys were used once more", last_uses.len()));
         self.recorder.history().last_uses = last_uses;
@@ -132,6 +146,7 @@ impl Drive<'_> {
             Step::KillZone { zone } => self.kill_zone(step, zone).await?,
             Step::Prepare { order } => self.order(order).await?,
             Step::HandOver { order } => self.hand_over(step, order).await?,
+            Step::RotateMasterKey => self.rotate_master_key(step).await?,
             Step::Decide { after_ms, order } => {
                 sleep(Duration::from_millis(*after_ms)).await;
                 let now = self.recorder.now_us();
@@ -235,6 +250,51 @@ impl Drive<'_> {
         self.fault_is_in(&format!("changes: {}, epoch {}", new.writes, new.epoch));
         self.progress.add_order(HumanStep {
             order: order.to_string(),
+            decision_ms: 0,
+            took_ms: millis(ordered.elapsed()),
+        });
+        Ok(())
+    }
+
+    /// Rotates the master key. It takes effect when the region rotates, or has another master key.
+    async fn rotate_master_key(&self, step: &Step) -> Result<(), StepError> {
+        let refused = |source| StepError::Refused { step: step.to_string(), source };
+        let control = &self.simulator.control;
+        let Some(customer) = self.customer else {
+            return Err(StepError::NoEffect("no administrator is there to rotate the master key".to_owned()));
+        };
+        let before = observe::region_readiness(self.simulator).await.map_err(refused)?;
+        self.progress.is_ready_before(before.readiness);
+        let old = control.status().await.map_err(refused)?.pattern;
+        self.begin_fault(step);
+        let ordered = Instant::now();
+        let mut rotation = std::pin::pin!(customer.rotate());
+        let rotated = loop {
+            tokio::select! {
+                rotated = &mut rotation => break rotated,
+                () = sleep(LOOK) => {}
+            }
+            let is_begun = control.status().await.is_ok_and(|status| status.state == "rotating");
+            if is_begun && self.progress.marks().fault_in_us.is_none() {
+                self.fault_is_in("the region rotates its master key");
+            }
+        };
+        rotated.map_err(|source| StepError::Tool { step: step.to_string(), source })?;
+        let status = control.status().await.map_err(refused)?;
+        let operational = status.units.iter().filter(|unit| unit.kind == "OPERATIONAL");
+        let has_new =
+            status.pattern != old && operational.into_iter().all(|unit| unit.pattern == status.pattern);
+        if !has_new {
+            return Err(StepError::NoEffect("not every unit and key is under a new master key".to_owned()));
+        }
+        if self.progress.marks().fault_in_us.is_none() {
+            self.fault_is_in("every unit and key is under the new master key");
+        }
+        let pattern = status.pattern.unwrap_or_default();
+        let pattern = pattern.get(..8).unwrap_or_default();
+        self.journal.note("rehearsal", "rotated", &format!("every key is under master key {pattern}…"));
+        self.progress.add_order(HumanStep {
+            order: "rotate the master key, with the signatures of two administrators".to_owned(),
             decision_ms: 0,
             took_ms: millis(ordered.elapsed()),
         });

@@ -20,6 +20,8 @@ pub enum Scenario {
     Failback,
     /// The crypto units of a zone are killed, and healed.
     ZoneLoss,
+    /// The master key is rotated.
+    Rotation,
 }
 
 impl fmt::Display for Scenario {
@@ -28,6 +30,7 @@ impl fmt::Display for Scenario {
             Self::RegionLoss => "region-loss",
             Self::Failback => "failback",
             Self::ZoneLoss => "zone-loss",
+            Self::Rotation => "rotation",
         })
     }
 }
@@ -38,7 +41,7 @@ impl Scenario {
     pub const fn needs_pair(self) -> bool {
         match self {
             Self::RegionLoss | Self::Failback => true,
-            Self::ZoneLoss => false,
+            Self::ZoneLoss | Self::Rotation => false,
         }
     }
 
@@ -49,6 +52,7 @@ impl Scenario {
             Self::RegionLoss => "the loss of the home region",
             Self::Failback => "the handover of writing from the standby back to the home",
             Self::ZoneLoss => "the loss of a zone",
+            Self::Rotation => "a rotation of the master key",
         }
     }
 }
@@ -194,6 +198,8 @@ pub enum Step {
         /// What an operator orders.
         order: Order,
     },
+    /// The fault of a rehearsal of a rotation: administrators rotate the master key.
+    RotateMasterKey,
     /// An operator decides and orders.
     Decide {
         /// How long the decision takes.
@@ -291,6 +297,7 @@ impl Plan {
             Step::Decide { after_ms, .. } => after_ms + 2 * SECOND,
             Step::Await { at_most_ms, .. } => (at_most_ms / 12).min(20 * SECOND),
             Step::LoseRegion { .. } | Step::KillZone { .. } => SECOND,
+            Step::RotateMasterKey => 10 * SECOND,
             Step::Prepare { .. } | Step::HandOver { .. } => 2 * SECOND,
         });
         Duration::from_millis(ms.sum())
@@ -344,6 +351,7 @@ impl fmt::Display for Step {
             Self::KillZone { zone } => write!(f, "FAULT: the crypto units of zone {zone} are killed"),
             Self::Prepare { order } => write!(f, "prepare: {order}"),
             Self::HandOver { order } => write!(f, "FAULT: {order}"),
+            Self::RotateMasterKey => f.write_str("FAULT: administrators rotate the master key"),
             Self::Decide { after_ms, order } => {
                 write!(f, "after {}, an operator orders: {order}", shown(*after_ms))
             }
@@ -381,7 +389,7 @@ const fn profile(scenario: Scenario) -> &'static str {
     match scenario {
         // An operator promotes; with the other profiles of a pair only the time does, after six hours.
         Scenario::RegionLoss | Scenario::Failback => "kp-2024",
-        Scenario::ZoneLoss => "default",
+        Scenario::ZoneLoss | Scenario::Rotation => "default",
     }
 }
 
@@ -413,6 +421,13 @@ fn objective(wanted: &Wanted) -> Objective {
             rto_use_ms: 0,
             rto_change_ms: 5 * SECOND,
             rto_full_ms: MINUTE,
+            rpo_ms: 0,
+            failed_uses: Some(0),
+        },
+        Scenario::Rotation => Objective {
+            rto_use_ms: 0,
+            rto_change_ms: SECOND,
+            rto_full_ms: 2 * MINUTE,
             rpo_ms: 0,
             failed_uses: Some(0),
         },
@@ -477,6 +492,13 @@ fn steps(wanted: &Wanted, random: &mut Random) -> Vec<Step> {
             wait(Condition::PairReady, 2 * MINUTE),
             load(cool_down),
         ],
+        Scenario::Rotation => vec![
+            wait(Condition::UnitsServe, MINUTE),
+            load(warm_up),
+            Step::RotateMasterKey,
+            wait(Condition::UnitsServe, MINUTE),
+            load(cool_down),
+        ],
         Scenario::ZoneLoss => vec![
             wait(Condition::UnitsServe, MINUTE),
             load(warm_up),
@@ -529,7 +551,13 @@ mod tests {
         for scenario in Scenario::value_variants() {
             let plan = Plan::of(&wanted(*scenario, 3));
             let is_fault = |step: &&Step| {
-                matches!(step, Step::LoseRegion { .. } | Step::KillZone { .. } | Step::HandOver { .. })
+                matches!(
+                    step,
+                    Step::LoseRegion { .. }
+                        | Step::KillZone { .. }
+                        | Step::HandOver { .. }
+                        | Step::RotateMasterKey
+                )
             };
             assert_eq!(plan.steps.iter().filter(is_fault).count(), 1, "{scenario}");
             let text = plan.text();

@@ -62,6 +62,16 @@ pub enum SimulatorError {
     /// The control API refuses.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// A command of the customer's tool failed.
+    #[error("`tke {command}` ended ({status}): {said}")]
+    Tool {
+        /// The command.
+        command: String,
+        /// Its exit status.
+        status: ExitStatus,
+        /// The end of its output.
+        said: String,
+    },
     /// No simulator runs on this data directory.
     #[error("no simulator runs on {}", .0.display())]
     NotRunning(PathBuf),
@@ -138,7 +148,7 @@ impl Simulator {
 }
 
 /// The last lines of a log, in one line.
-fn last_lines(log: &Path) -> String {
+pub(super) fn last_lines(log: &Path) -> String {
     let content = std::fs::read(log).unwrap_or_default();
     let content = String::from_utf8_lossy(&content);
     let lines: Vec<&str> = content.lines().filter(|line| !line.trim().is_empty()).collect();
