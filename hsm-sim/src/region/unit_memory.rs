@@ -112,7 +112,7 @@ impl UnitMemory for FileUnitMemory {
 
 #[cfg(test)]
 mod tests {
-    use super::FileUnitMemory;
+    use super::{Entry, FileUnitMemory, parse};
     use host::{Identity, UnitMemory};
     use unit_api::{UnitId, UnitMark};
 
@@ -144,5 +144,34 @@ mod tests {
             let error = FileUnitMemory::open(path.clone()).unwrap_err().to_string();
             assert!(error.contains("units-seen.json"), "{error}");
         }
+    }
+
+    /// Whatever stands in the file: it is refused, or means the same after it was written again.
+    #[test]
+    fn every_cut_and_every_changed_byte_is_refused_or_read_as_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("units-seen.json");
+        let memory = FileUnitMemory::open(path.clone()).unwrap();
+        memory.keep(UNIT, mark(2, u128::MAX)).unwrap();
+        memory.keep(Identity { domain_index: 4, ..UNIT }, mark(1, 0)).unwrap();
+        let content = std::fs::read(&path).unwrap();
+        let (mut read, mut refused) = (0, 0);
+        let mut check = |bytes: &[u8]| match parse(bytes) {
+            None => refused += 1,
+            Some(marks) => {
+                read += 1;
+                let entries: Vec<Entry> = marks.iter().map(|(unit, mark)| Entry::of(unit, mark)).collect();
+                assert_eq!(parse(&serde_json::to_vec(&entries).unwrap()), Some(marks));
+            }
+        };
+        for at in 0..content.len() {
+            check(&content[..at]);
+            for bits in [1, 2, 0x20, 0x80] {
+                let mut changed = content.clone();
+                changed[at] ^= bits;
+                check(&changed);
+            }
+        }
+        assert!(read > 100 && refused > 1000, "{read} {refused}");
     }
 }
