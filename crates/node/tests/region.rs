@@ -9,7 +9,7 @@ use node::region::{
     serve_front,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use regions::{Failback, Fence, PairConfig, PairState, Side, TakeOver, TakeOverRefused};
+use regions::{Failback, Fence, PairConfig, PairState, Side, TakeOver, TakeOverRefused, WritesRefused};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -314,6 +314,10 @@ async fn a_region_that_has_lost_its_store_does_not_empty_its_partners() {
     // A new machine: the same units, certificates and configuration, and nothing in the store.
     pair.home.store = empty_store();
     let home = pair.start(Side::Home).await;
+    wait_until("the home would write if it had its data", async || {
+        home.region().status().is_some_and(|it| it.writes_refused == Some(WritesRefused::TakingOver))
+    })
+    .await;
     wait_until("the partner knows that the data differ", async || {
         standby.region().take_over(TakeOver::default()).await == Err(Some(TakeOverRefused::Diverged))
     })
