@@ -639,6 +639,7 @@ mod tests {
             "rehearse zone-loss --plan-only",
             "rehearse failback --report r --data d",
             "rehearse rotation --report r",
+            "rehearse duplicate-keys --report r",
             "rehearse verify r --key 00",
             "token probe softhsm --json",
             "token probe --module /m.so --serial 0a0b --pin-file p",

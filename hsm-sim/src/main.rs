@@ -294,6 +294,7 @@ async fn run_rehearse(command: &RehearseCommand) -> Outcome {
         RehearseCommand::Failback(args) => rehearse(Scenario::Failback, args).await,
         RehearseCommand::ZoneLoss(args) => rehearse(Scenario::ZoneLoss, args).await,
         RehearseCommand::Rotation(args) => rehearse(Scenario::Rotation, args).await,
+        RehearseCommand::DuplicateKeys(args) => rehearse(Scenario::DuplicateKeys, args).await,
         RehearseCommand::Verify(VerifyArgs { report, key, json }) => {
             let found = verify::verify(report, key.as_deref())?;
             let text = if *json { serde_json::to_string_pretty(&found)? } else { found.text() };

@@ -19,6 +19,7 @@ pub mod checks;
 mod client;
 mod customer;
 mod drive;
+mod duplicates;
 pub mod history;
 mod journal;
 mod load;
@@ -33,6 +34,7 @@ mod render;
 mod samples;
 pub mod seal;
 mod simulator;
+mod twin;
 pub mod verify;
 
 pub use args::{RehearseArgs, RehearseCommand, VerifyArgs};
@@ -60,6 +62,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use tokio::time::Instant;
+use twin::Twin;
 use uuid::Uuid;
 use wire::text::{encode_hex, error_chain};
 
@@ -69,6 +72,7 @@ const HISTORY: &str = "history.jsonl";
 const REPORT: &str = "report.json";
 const LOG: &str = "simulator.log";
 const TOOL_LOG: &str = "tool.log";
+const TWIN_LOG: &str = "simulator-one.log";
 
 /// The files that are signed, or made from what is signed.
 const FILES: [&str; 5] = [REPORT, HISTORY, "report.md", "report.html", "report.svg"];
@@ -132,8 +136,12 @@ impl Rehearsal {
     pub fn new(scenario: Scenario, args: &RehearseArgs) -> Result<Self, RehearseError> {
         let attached = args.data.as_deref().map(Simulator::attach).transpose()?;
         let mut regions = ["us-south", "us-east"].map(str::to_owned);
-        if attached.is_some() && scenario == Scenario::Rotation {
-            let needed = "a region whose administrators' keys it makes itself";
+        let own = match scenario {
+            Scenario::Rotation => Some("a region whose administrators' keys it makes itself"),
+            Scenario::DuplicateKeys => Some("two regions that it starts itself"),
+            Scenario::RegionLoss | Scenario::Failback | Scenario::ZoneLoss => None,
+        };
+        if let Some(needed) = own.filter(|_| attached.is_some()) {
             return Err(RehearseError::OtherKind { scenario, needed });
         }
         if let Some(simulator) = &attached {
@@ -199,7 +207,7 @@ impl Rehearsal {
         let timeline = report_folder.append(TIMELINE)?;
         let journal = Journal::new(Chain::begin(&report_id, &canonical), timeline, began, screen);
         let journal = Arc::new(journal);
-        let recorder = Arc::new(Recorder::new(began_running));
+        let recorder = Arc::new(Recorder::new(began_running, self.plan.scenario != Scenario::DuplicateKeys));
         let progress = Arc::new(Progress::default());
         let objective = format!("{}; {PLAN} has the objective", self.plan.scenario.fault());
         journal.note("rehearsal", "planned", &format!("{objective}, seed {}", self.plan.seed));
@@ -304,10 +312,28 @@ async fn run_on(simulator: &mut Option<Simulator>, plan: &Plan, folder: &ReportF
                     }
                 }
             }
-            Scenario::RegionLoss | Scenario::Failback | Scenario::ZoneLoss => None,
+            Scenario::RegionLoss | Scenario::Failback | Scenario::ZoneLoss | Scenario::DuplicateKeys => None,
         };
         let customer = customer.as_ref();
-        Drive { plan, simulator, customer, journal, recorder, progress, disturbed_us }.run().await;
+        let twin = match plan.scenario {
+            Scenario::DuplicateKeys => {
+                match Twin::start(simulator_arguments(plan), folder.path(TWIN_LOG)).await {
+                    Ok(twin) => Some(twin),
+                    Err(error) => {
+                        let why = error_chain(&error);
+                        journal.note("rehearsal", "ended-early", &why);
+                        progress.add_void(why);
+                        return;
+                    }
+                }
+            }
+            Scenario::RegionLoss | Scenario::Failback | Scenario::ZoneLoss | Scenario::Rotation => None,
+        };
+        let one = twin.as_ref();
+        Drive { plan, simulator, twin: one, customer, journal, recorder, progress, disturbed_us }.run().await;
+        if let Some(twin) = twin {
+            twin.stop().await;
+        }
     }
 }
 

@@ -17,6 +17,8 @@ pub enum RehearseCommand {
     ZoneLoss(RehearseArgs),
     /// Rotate the master key under load, as two administrators do whose keys the rehearsal makes.
     Rotation(RehearseArgs),
+    /// Kill one of two regions with duplicate keys under load; clients try the other one. Then start it again.
+    DuplicateKeys(RehearseArgs),
     /// Check a report: timeline, signature, numbers and pages. Exits with 1 if something was changed.
     Verify(VerifyArgs),
 }

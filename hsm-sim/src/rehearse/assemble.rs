@@ -4,9 +4,10 @@ use super::checks::{self, Check, CheckResult, Facts};
 use super::history::{Class, History, Kind};
 use super::measure::{self, Marks, Recovery};
 use super::model::{Evidence, Identity, Lost, Measured, Report, Verdict};
-use super::plan::{Objective, Plan, shown};
+use super::plan::{Objective, Plan, Scenario, shown};
 use super::progress::Found;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use wire::text::encode_hex;
 
 /// Uses that have to succeed before the fault.
@@ -27,11 +28,12 @@ pub(super) struct Recorded {
 /// Makes the report, without its timeline and signature.
 pub(super) fn assemble(recorded: Recorded) -> serde_json::Result<Report> {
     let Recorded { identity, plan, found, history } = recorded;
+    let seen = seen_by_clients(plan.scenario, &history);
     let measured = measured(&plan, &found, &history);
     let facts = Facts {
         scenario: plan.scenario,
         objective: &plan.objective,
-        history: &history,
+        history: &seen,
         marks: &found.marks,
         ending: found.ending.as_ref(),
     };
@@ -66,7 +68,7 @@ pub(super) fn agrees(report: &Report, history: &History) -> Vec<String> {
     let facts = Facts {
         scenario: report.plan.scenario,
         objective: &report.plan.objective,
-        history,
+        history: &seen_by_clients(report.plan.scenario, history),
         marks: &report.measured.marks,
         ending: None,
     };
@@ -81,7 +83,23 @@ pub(super) fn agrees(report: &Report, history: &History) -> Vec<String> {
     wrong
 }
 
-fn measured(plan: &Plan, found: &Found, history: &History) -> Measured {
+/// What counts for objective and checks: every attempt, but with duplicate keys only the last one of each use. There, a client
+/// that fails in one region tries the other one, and that is what is rehearsed.
+fn seen_by_clients(scenario: Scenario, history: &History) -> Cow<'_, History> {
+    match scenario {
+        Scenario::RegionLoss | Scenario::Failback | Scenario::ZoneLoss | Scenario::Rotation => {
+            Cow::Borrowed(history)
+        }
+        Scenario::DuplicateKeys => {
+            let attempts = history.attempts.iter().filter(|attempt| attempt.is_last).cloned().collect();
+            let (found, last_uses) = (history.found.clone(), history.last_uses.clone());
+            Cow::Owned(History { attempts, found, last_uses, writers: history.writers.clone() })
+        }
+    }
+}
+
+fn measured(plan: &Plan, found: &Found, all: &History) -> Measured {
+    let history = &*seen_by_clients(plan.scenario, all);
     let marks = &found.marks;
     let end = marks.repair_us.or(marks.end_us).unwrap_or(u64::MAX);
     let recovered =
@@ -128,12 +146,12 @@ fn measured(plan: &Plan, found: &Found, history: &History) -> Measured {
         uses_after_disable: checks::uses_after_disable(history).len() as u64,
         uses_of_disabled_keys_attempted: tried as u64,
         windows: measure::windows(history, marks),
-        errors: measure::errors(history),
+        errors: measure::errors(all),
         clients: measure::client_view(history, 0..first_retrying),
         retrying_clients: measure::client_view(history, first_retrying..load.clients),
         human: found.human.clone(),
         marks: *marks,
-        series: measure::series(history),
+        series: measure::series(all),
     }
 }
 

@@ -78,7 +78,7 @@ pub fn all(facts: &Facts<'_>) -> Vec<Check> {
     }
     match facts.scenario {
         Scenario::RegionLoss => checks.push(uses_after_routing(facts)),
-        Scenario::Failback | Scenario::ZoneLoss | Scenario::Rotation => {}
+        Scenario::Failback | Scenario::ZoneLoss | Scenario::Rotation | Scenario::DuplicateKeys => {}
     }
     if facts.objective.failed_uses.is_some() {
         checks.push(failed_uses(facts));

@@ -1,6 +1,7 @@
 //! A Key Protect client that reports what became of each request. It never retries by itself.
 
 use super::history::{FoundKey, Outcome};
+use crate::region::ReadyFile;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use hyper::{Method, Request};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::time::timeout;
 use wire::text::error_chain;
@@ -20,12 +22,50 @@ const PAGE: usize = 200;
 /// Longest error message of a transport that is recorded, in characters.
 const MAX_MESSAGE: usize = 160;
 
-/// A client of one instance at one address, with connections of its own.
-pub(super) struct KeyClient {
-    http: Client<HttpConnector, Full<Bytes>>,
+/// Where an instance is served, and the credential for it. Every client of it learns of a new address.
+#[derive(Clone)]
+pub(super) struct Endpoint {
+    at: Arc<RwLock<Address>>,
+}
+
+#[derive(Clone)]
+struct Address {
     base: String,
     authorization: String,
     instance: String,
+}
+
+impl Endpoint {
+    /// The address of the simulator that has written this file.
+    pub(super) fn of(ready: &ReadyFile) -> Self {
+        Self { at: Arc::new(RwLock::new(Address::of(ready))) }
+    }
+
+    /// Every client goes on there.
+    pub(super) fn move_to(&self, ready: &ReadyFile) {
+        *self.at.write().unwrap_or_else(PoisonError::into_inner) = Address::of(ready);
+    }
+
+    fn address(&self) -> Address {
+        self.at.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Address {
+    fn of(ready: &ReadyFile) -> Self {
+        let token = ready.tokens.first().map_or("", String::as_str);
+        Self {
+            base: format!("{}/api/v2/keys", ready.rest_url),
+            authorization: format!("Bearer {token}"),
+            instance: ready.instance_id.to_string(),
+        }
+    }
+}
+
+/// A client of one instance, with connections of its own.
+pub(super) struct KeyClient {
+    http: Client<HttpConnector, Full<Bytes>>,
+    endpoint: Endpoint,
     timeout: Duration,
 }
 
@@ -43,24 +83,33 @@ impl Answer {
 }
 
 impl KeyClient {
-    pub(super) fn new(base: &str, token: &str, instance: &str, timeout: Duration) -> Self {
+    pub(super) fn new(endpoint: Endpoint, timeout: Duration) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        Self {
-            http: Client::builder(TokioExecutor::new()).build(connector),
-            base: format!("{base}/api/v2/keys"),
-            authorization: format!("Bearer {token}"),
-            instance: instance.to_owned(),
-            timeout,
-        }
+        Self { http: Client::builder(TokioExecutor::new()).build(connector), endpoint, timeout }
     }
 
     /// Creates a root key; the outcome has its identifier.
     pub(super) async fn create(&self, name: &str) -> Answer {
-        let body = json!({
-            "metadata": {"collectionType": KEY_TYPE, "collectionTotal": 1},
-            "resources": [{"type": KEY_TYPE, "name": name, "extractable": false}],
-        });
+        self.create_of(json!({"type": KEY_TYPE, "name": name, "extractable": false})).await
+    }
+
+    /// Imports a root key; the outcome has its identifier.
+    pub(super) async fn import(&self, name: &str, material: &[u8]) -> Answer {
+        let payload = BASE64_STANDARD.encode(material);
+        let key = json!({"type": KEY_TYPE, "name": name, "extractable": false, "payload": payload});
+        self.create_of(key).await
+    }
+
+    /// Rotates an imported root key to this material.
+    pub(super) async fn rotate_to(&self, key: &str, material: &[u8]) -> Answer {
+        let body = json!({"payload": BASE64_STANDARD.encode(material)});
+        self.send(Method::POST, &format!("/{key}/actions/rotate"), &body).await
+    }
+
+    async fn create_of(&self, key: Value) -> Answer {
+        let metadata = json!({"collectionType": KEY_TYPE, "collectionTotal": 1});
+        let body = json!({"metadata": metadata, "resources": [key]});
         let mut answer = self.send(Method::POST, "", &body).await;
         if let Outcome::Done { id, .. } = &mut answer.outcome {
             *id = answer.body.pointer("/resources/0/id").and_then(Value::as_str).map(str::to_owned);
@@ -131,11 +180,12 @@ impl KeyClient {
 
     async fn exchange(&self, method: Method, path: &str, body: &Value) -> Result<Answer, String> {
         let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap_or_default() };
+        let Address { base, authorization, instance } = self.endpoint.address();
         let request = Request::builder()
             .method(method)
-            .uri(format!("{}{path}", self.base))
-            .header("authorization", &self.authorization)
-            .header("bluemix-instance", &self.instance)
+            .uri(format!("{base}{path}"))
+            .header("authorization", authorization)
+            .header("bluemix-instance", instance)
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(|e| error_chain(&e))?;

@@ -1,9 +1,10 @@
 //! Carries out the steps of a plan on a running simulator, while clients use it.
 
 use super::assemble::is_load_enough;
-use super::client::KeyClient;
+use super::client::{Endpoint, KeyClient};
 use super::customer::Customer;
-use super::history::Class;
+use super::duplicates::DuplicateLoad;
+use super::history::{Class, FoundKey, Outcome};
 use super::journal::Journal;
 use super::load::{ClientSetup, Recorder, RunningLoad};
 use super::model::HumanStep;
@@ -11,6 +12,7 @@ use super::observe::{self, Observer};
 use super::plan::{Condition, Order, Plan, Step};
 use super::progress::Progress;
 use super::simulator::{Simulator, SimulatorError};
+use super::twin::Twin;
 use crate::control::pair_model::{PairFault, PairHeal, PromoteRequest};
 use crate::control::{ControlError, FaultKind, FaultRequest, Target};
 use std::sync::Arc;
@@ -35,6 +37,8 @@ const LIST_PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Drive<'a> {
     pub(super) plan: &'a Plan,
     pub(super) simulator: &'a Simulator,
+    /// The region that is lost, in a rehearsal of duplicate keys.
+    pub(super) twin: Option<&'a Twin>,
     /// Who set the units up, in a rehearsal of a rotation.
     pub(super) customer: Option<&'a Customer>,
     pub(super) journal: &'a Arc<Journal>,
@@ -42,6 +46,12 @@ pub(super) struct Drive<'a> {
     pub(super) progress: &'a Arc<Progress>,
     /// When something was broken or ordered for the last time, in microseconds since the rehearsal began.
     pub(super) disturbed_us: AtomicU64,
+}
+
+/// Clients of one service, or of two.
+enum AnyLoad {
+    Usual(RunningLoad),
+    Duplicate(DuplicateLoad),
 }
 
 /// Why a step ends the rehearsal early.
@@ -71,7 +81,7 @@ impl Drive<'_> {
             // Clients come once the simulator is as the plan wants it.
             if load.is_none() && matches!(step, Step::Load { .. }) {
                 let clients = self.plan.load.clients;
-                load = Some(RunningLoad::start((0..clients).map(|number| self.client(number))));
+                load = Some(self.start_load());
                 self.journal.note("load", "began", &format!("{clients} clients"));
             }
             self.journal.show_step(&step.to_string(), began.elapsed());
@@ -89,7 +99,8 @@ impl Drive<'_> {
         }
         self.journal.show_step("every key is listed and used once more", began.elapsed());
         let last_uses = match load {
-            Some(load) => load.finish().await,
+            Some(AnyLoad::Usual(load)) => load.finish().await,
+            Some(AnyLoad::Duplicate(load)) => load.finish().await,
             None => Vec::new(),
         };
         self.progress.mark(|marks| marks.end_us = Some(self.recorder.now_us()));
@@ -100,6 +111,17 @@ impl Drive<'_> {
         observer.end().await;
     }
 
+    fn start_load(&self) -> AnyLoad {
+        let clients = (0..self.plan.load.clients).map(|number| self.client(number));
+        match self.twin {
+            Some(twin) => {
+                let regions = [twin.endpoint.clone(), Endpoint::of(&self.simulator.ready)];
+                AnyLoad::Duplicate(DuplicateLoad::start(clients, &regions))
+            }
+            None => AnyLoad::Usual(RunningLoad::start(clients)),
+        }
+    }
+
     fn client(&self, number: u16) -> ClientSetup {
         ClientSetup {
             number,
@@ -107,23 +129,20 @@ impl Drive<'_> {
             retries: number >= self.plan.load.clients - self.plan.load.retrying_clients,
             seed: self.plan.seed,
             load: self.plan.load,
-            service: self.service(),
+            endpoint: Endpoint::of(&self.simulator.ready),
             recorder: Arc::clone(self.recorder),
         }
     }
 
     fn service(&self) -> KeyClient {
-        let ready = &self.simulator.ready;
-        let token = ready.tokens.first().map_or("", String::as_str);
         let patience = Duration::from_millis(self.plan.load.request_timeout_ms);
-        KeyClient::new(&ready.rest_url, token, &ready.instance_id.to_string(), patience)
+        KeyClient::new(Endpoint::of(&self.simulator.ready), patience)
     }
 
     async fn list(&self) {
-        let service = self.service();
         let deadline = Instant::now() + LIST_PATIENCE;
         loop {
-            match service.list_all().await {
+            match self.list_once().await {
                 Ok(found) => {
                     self.journal.note("load", "listed", &format!("{} keys are there", found.len()));
                     self.recorder.history().found = Some(found);
@@ -139,6 +158,15 @@ impl Drive<'_> {
         }
     }
 
+    async fn list_once(&self) -> Result<Vec<FoundKey>, Outcome> {
+        let mut found = self.service().list_all().await?;
+        if let Some(twin) = self.twin {
+            let patience = Duration::from_millis(self.plan.load.request_timeout_ms);
+            found.extend(KeyClient::new(twin.endpoint.clone(), patience).list_all().await?);
+        }
+        Ok(found)
+    }
+
     async fn step(&self, step: &Step) -> Result<(), StepError> {
         match step {
             Step::Load { ms } => self.load(Duration::from_millis(*ms)).await,
@@ -147,6 +175,7 @@ impl Drive<'_> {
             Step::Prepare { order } => self.order(order).await?,
             Step::HandOver { order } => self.hand_over(step, order).await?,
             Step::RotateMasterKey => self.rotate_master_key(step).await?,
+            Step::KillTwin => self.kill_twin(step).await?,
             Step::Decide { after_ms, order } => {
                 sleep(Duration::from_millis(*after_ms)).await;
                 let now = self.recorder.now_us();
@@ -157,7 +186,7 @@ impl Drive<'_> {
                     Order::Return => {
                         marks.returned_us.get_or_insert(now);
                     }
-                    Order::HealRegion { .. } | Order::HealZone { .. } => {
+                    Order::HealRegion { .. } | Order::HealZone { .. } | Order::StartTwin => {
                         marks.repair_us.get_or_insert(now);
                     }
                 });
@@ -229,6 +258,25 @@ impl Drive<'_> {
         control.fault(&fault).await.map_err(refused)?;
         self.until_gone(&mut pids).await?;
         self.fault_is_in("every crypto unit of the zone is gone");
+        Ok(())
+    }
+
+    /// Kills one of two regions, and makes sure that its processes are gone.
+    async fn kill_twin(&self, step: &Step) -> Result<(), StepError> {
+        let refused = |source| StepError::Refused { step: step.to_string(), source };
+        let Some(twin) = self.twin else {
+            return Err(StepError::NoEffect("there is one region only".to_owned()));
+        };
+        let before = observe::region_readiness(self.simulator).await.map_err(refused)?;
+        self.progress.is_ready_before(before.readiness);
+        let mut pids = twin.pids().await.map_err(refused)?;
+        if pids.is_empty() {
+            return Err(StepError::NoEffect("region one has no process".to_owned()));
+        }
+        self.begin_fault(step);
+        twin.kill().await;
+        self.until_gone(&mut pids).await?;
+        self.fault_is_in("every process of region one is gone");
         Ok(())
     }
 
@@ -330,6 +378,14 @@ impl Drive<'_> {
     async fn order(&self, order: &Order) -> Result<(), StepError> {
         self.disturbed_us.store(self.recorder.now_us(), Ordering::Release);
         self.journal.note("rehearsal", "order", &order.to_string());
+        if *order == Order::StartTwin {
+            let started = match self.twin {
+                Some(twin) => twin.start_again().await,
+                None => Ok(()),
+            };
+            let failed = |source| StepError::Tool { step: order.to_string(), source };
+            return started.map_err(failed);
+        }
         let control = &self.simulator.control;
         let carried_out = async {
             match order {
@@ -342,6 +398,8 @@ impl Drive<'_> {
                     control.pair_heal(&PairHeal::Region(region.clone())).await.map(drop)
                 }
                 Order::HealZone { zone } => control.heal(&Target::Zone(zone.clone())).await.map(drop),
+                // Ordered above.
+                Order::StartTwin => Ok(()),
             }
         };
         match timeout(ORDER_PATIENCE, carried_out).await {

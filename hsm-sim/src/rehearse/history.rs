@@ -164,6 +164,9 @@ pub struct Attempt {
     pub is_last: bool,
     /// Kind of the operation.
     pub kind: Kind,
+    /// Region that it was sent to, where clients choose one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// Identifier of the key; the name, if the key was to be created.
     pub key: String,
     /// When it was sent.
@@ -309,6 +312,7 @@ mod tests {
             attempt: 1,
             is_last: true,
             kind: Kind::Create,
+            region: None,
             key: "k".to_owned(),
             start_us: 1,
             end_us: 2,

@@ -1,6 +1,6 @@
 //! Clients of the key service that record every request.
 
-use super::client::KeyClient;
+use super::client::{Endpoint, KeyClient};
 use super::history::{Attempt, Class, History, Kind, LastUse, Outcome, WriterSample};
 use super::plan::{self, Mix};
 use super::random::Random;
@@ -23,12 +23,14 @@ const MIN_ROOT_KEYS: usize = 2;
 /// Where clients and observers record.
 pub(super) struct Recorder {
     began: Instant,
+    /// Whether an attempt that is followed by another one counts as failed.
+    counts_every_attempt: bool,
     history: Mutex<History>,
 }
 
 impl Recorder {
-    pub(super) fn new(began: Instant) -> Self {
-        Self { began, history: Mutex::default() }
+    pub(super) fn new(began: Instant, counts_every_attempt: bool) -> Self {
+        Self { began, counts_every_attempt, history: Mutex::default() }
     }
 
     /// Microseconds since the rehearsal began.
@@ -51,7 +53,8 @@ impl Recorder {
             let attempts = history.attempts.iter();
             attempts.filter(|attempt| attempt.kind.class() == class && attempt.end_us > since_us)
         };
-        let failures = of_class().filter(|attempt| attempt.outcome.is_failure());
+        let counts = |attempt: &Attempt| self.counts_every_attempt || attempt.is_last;
+        let failures = of_class().filter(|attempt| attempt.outcome.is_failure() && counts(attempt));
         let last_failure = failures.map(|attempt| attempt.end_us).max().unwrap_or(since_us);
         let successes = of_class().filter(|attempt| attempt.outcome.is_done());
         let first_success =
@@ -92,12 +95,13 @@ pub(super) struct ClientSetup {
     pub(super) seed: u64,
     pub(super) load: plan::Load,
     /// The service, as clients reach it.
-    pub(super) service: KeyClient,
+    pub(super) endpoint: Endpoint,
     pub(super) recorder: Arc<Recorder>,
 }
 
 struct LoadClient {
     setup: ClientSetup,
+    service: KeyClient,
     random: Random,
     keys: Vec<RootKey>,
     operation: u32,
@@ -115,7 +119,9 @@ impl RunningLoad {
         let mut clients = JoinSet::new();
         for setup in setups {
             let random = Random::numbered(setup.seed, u64::from(setup.number));
-            let client = LoadClient { setup, random, keys: Vec::new(), operation: 0 };
+            let patience = Duration::from_millis(setup.load.request_timeout_ms);
+            let service = KeyClient::new(setup.endpoint.clone(), patience);
+            let client = LoadClient { setup, service, random, keys: Vec::new(), operation: 0 };
             clients.spawn(client.run(ending.subscribe()));
         }
         Self { ending, clients }
@@ -132,7 +138,7 @@ impl RunningLoad {
         for client in &ended {
             for key in client.keys.iter().filter(|key| key.state == KeyState::Active) {
                 if let Some(DataKey { plaintext, ciphertext }) = key.data_keys.back() {
-                    let outcome = client.setup.service.unwrap(&key.id, ciphertext, plaintext).await;
+                    let outcome = client.service.unwrap(&key.id, ciphertext, plaintext).await;
                     last_uses.push(LastUse { key: key.id.clone(), outcome });
                 }
             }
@@ -172,6 +178,7 @@ impl LoadClient {
                 attempt,
                 is_last: !retry,
                 kind,
+                region: None,
                 key,
                 start_us,
                 end_us: self.setup.recorder.now_us(),
@@ -245,11 +252,11 @@ impl LoadClient {
         let plaintext = self.random.bytes();
         let start_us = self.setup.recorder.now_us();
         let outcome = match kind {
-            Kind::List => self.setup.service.list().await.outcome,
+            Kind::List => self.service.list().await.outcome,
             Kind::Create => {
                 // A name of its own for each attempt: one that had no answer may still have made a key.
                 let name = format!("rehearsal-{}-{}-{attempt}", self.setup.number, self.operation);
-                let outcome = self.setup.service.create(&name).await.outcome;
+                let outcome = self.service.create(&name).await.outcome;
                 if let Outcome::Done { id: Some(id), .. } = &outcome {
                     self.keys.push(RootKey {
                         id: id.clone(),
@@ -261,7 +268,7 @@ impl LoadClient {
                 return (name, outcome, start_us);
             }
             Kind::Wrap => {
-                let (outcome, ciphertext) = self.setup.service.wrap(&id, &plaintext).await;
+                let (outcome, ciphertext) = self.service.wrap(&id, &plaintext).await;
                 if let (Some(ciphertext), Some(key)) = (ciphertext, at.and_then(|at| self.keys.get_mut(at))) {
                     if key.data_keys.len() == KEPT_DATA_KEYS {
                         key.data_keys.pop_front();
@@ -274,14 +281,14 @@ impl LoadClient {
                 let data_key = at.and_then(|at| self.keys.get(at)).and_then(|key| key.data_keys.back());
                 match data_key {
                     Some(DataKey { plaintext, ciphertext }) => {
-                        self.setup.service.unwrap(&id, ciphertext, plaintext).await
+                        self.service.unwrap(&id, ciphertext, plaintext).await
                     }
-                    None => self.setup.service.list().await.outcome,
+                    None => self.service.list().await.outcome,
                 }
             }
-            Kind::UseDisabled => self.setup.service.wrap(&id, &plaintext).await.0,
-            Kind::Rotate => self.setup.service.change(&id, "rotate").await.outcome,
-            Kind::Disable => self.setup.service.change(&id, "disable").await.outcome,
+            Kind::UseDisabled => self.service.wrap(&id, &plaintext).await.0,
+            Kind::Rotate => self.service.change(&id, "rotate").await.outcome,
+            Kind::Disable => self.service.change(&id, "disable").await.outcome,
         };
         if let Some(key) = at.and_then(|at| self.keys.get_mut(at)) {
             key.learn(kind, &outcome);
@@ -347,7 +354,7 @@ mod tests {
     fn success_counts_from_the_last_failure() {
         // A rehearsal that began ten seconds ago.
         let Some(began) = Instant::now().checked_sub(Duration::from_secs(10)) else { return };
-        let recorder = Recorder::new(began);
+        let recorder = Recorder::new(began, true);
         let add = |kind, end_us, outcome| recorder.history().attempts.push(attempt(kind, end_us, outcome));
         let succeeded = |since_us| recorder.has_succeeded_for(Class::Use, since_us, Duration::from_secs(1));
         add(Kind::Wrap, 1_000_000, done());

@@ -22,6 +22,8 @@ pub enum Scenario {
     ZoneLoss,
     /// The master key is rotated.
     Rotation,
+    /// One of two regions with duplicate keys is killed, and started again.
+    DuplicateKeys,
 }
 
 impl fmt::Display for Scenario {
@@ -31,6 +33,7 @@ impl fmt::Display for Scenario {
             Self::Failback => "failback",
             Self::ZoneLoss => "zone-loss",
             Self::Rotation => "rotation",
+            Self::DuplicateKeys => "duplicate-keys",
         })
     }
 }
@@ -41,7 +44,7 @@ impl Scenario {
     pub const fn needs_pair(self) -> bool {
         match self {
             Self::RegionLoss | Self::Failback => true,
-            Self::ZoneLoss | Self::Rotation => false,
+            Self::ZoneLoss | Self::Rotation | Self::DuplicateKeys => false,
         }
     }
 
@@ -53,6 +56,7 @@ impl Scenario {
             Self::Failback => "the handover of writing from the standby back to the home",
             Self::ZoneLoss => "the loss of a zone",
             Self::Rotation => "a rotation of the master key",
+            Self::DuplicateKeys => "the loss of one of two regions with duplicate keys",
         }
     }
 }
@@ -165,7 +169,10 @@ pub struct Mix {
     pub disable: u8,
 }
 
-/// The mix of every plan.
+/// The mix with duplicate keys, which are created and rotated in both regions.
+pub const DUPLICATES_MIX: Mix =
+    Mix { wrap: 45, unwrap: 45, use_disabled: 0, list: 0, create: 6, rotate: 4, disable: 0 };
+/// The mix of every other plan.
 pub const MIX: Mix =
     Mix { wrap: 27, unwrap: 42, use_disabled: 6, list: 5, create: 10, rotate: 5, disable: 5 };
 
@@ -198,6 +205,8 @@ pub enum Step {
         /// What an operator orders.
         order: Order,
     },
+    /// The fault: one of two simulators is killed.
+    KillTwin,
     /// The fault of a rehearsal of a rotation: administrators rotate the master key.
     RotateMasterKey,
     /// An operator decides and orders.
@@ -232,6 +241,8 @@ pub enum Order {
         /// The region.
         region: String,
     },
+    /// The simulator that was killed is started again.
+    StartTwin,
     /// The units of a zone are repaired.
     HealZone {
         /// The zone.
@@ -262,7 +273,13 @@ impl Plan {
     pub fn of(wanted: &Wanted) -> Self {
         let mut random = Random::new(wanted.seed);
         let steps = steps(wanted, &mut random);
-        let retrying_clients = wanted.clients / 2;
+        // With duplicate keys, a client tries the other region instead.
+        let (retrying_clients, mix) = match wanted.scenario {
+            Scenario::DuplicateKeys => (0, DUPLICATES_MIX),
+            Scenario::RegionLoss | Scenario::Failback | Scenario::ZoneLoss | Scenario::Rotation => {
+                (wanted.clients / 2, MIX)
+            }
+        };
         Self {
             schema: SCHEMA,
             scenario: wanted.scenario,
@@ -274,7 +291,7 @@ impl Plan {
                 clients: wanted.clients,
                 retrying_clients,
                 per_second: wanted.rate,
-                mix: MIX,
+                mix,
                 request_timeout_ms: u64::try_from(wanted.request_timeout.as_millis()).unwrap_or(u64::MAX),
             },
             steps,
@@ -298,6 +315,7 @@ impl Plan {
             Step::Await { at_most_ms, .. } => (at_most_ms / 12).min(20 * SECOND),
             Step::LoseRegion { .. } | Step::KillZone { .. } => SECOND,
             Step::RotateMasterKey => 10 * SECOND,
+            Step::KillTwin => SECOND,
             Step::Prepare { .. } | Step::HandOver { .. } => 2 * SECOND,
         });
         Duration::from_millis(ms.sum())
@@ -351,6 +369,7 @@ impl fmt::Display for Step {
             Self::KillZone { zone } => write!(f, "FAULT: the crypto units of zone {zone} are killed"),
             Self::Prepare { order } => write!(f, "prepare: {order}"),
             Self::HandOver { order } => write!(f, "FAULT: {order}"),
+            Self::KillTwin => f.write_str("FAULT: every process of region one is killed"),
             Self::RotateMasterKey => f.write_str("FAULT: administrators rotate the master key"),
             Self::Decide { after_ms, order } => {
                 write!(f, "after {}, an operator orders: {order}", shown(*after_ms))
@@ -368,6 +387,7 @@ impl fmt::Display for Order {
             Self::Promote { home_is_down: true } => f.write_str("promote the standby, the home is down"),
             Self::Promote { home_is_down: false } => f.write_str("promote the standby"),
             Self::Return => f.write_str("return writing to the home"),
+            Self::StartTwin => f.write_str("start region one again"),
             Self::HealRegion { region } => write!(f, "repair region {region}"),
             Self::HealZone { zone } => write!(f, "repair zone {zone}"),
         }
@@ -389,7 +409,7 @@ const fn profile(scenario: Scenario) -> &'static str {
     match scenario {
         // An operator promotes; with the other profiles of a pair only the time does, after six hours.
         Scenario::RegionLoss | Scenario::Failback => "kp-2024",
-        Scenario::ZoneLoss | Scenario::Rotation => "default",
+        Scenario::ZoneLoss | Scenario::Rotation | Scenario::DuplicateKeys => "default",
     }
 }
 
@@ -421,6 +441,14 @@ fn objective(wanted: &Wanted) -> Objective {
             rto_use_ms: 0,
             rto_change_ms: 5 * SECOND,
             rto_full_ms: MINUTE,
+            rpo_ms: 0,
+            failed_uses: Some(0),
+        },
+        // Both regions are needed to change both keys alike.
+        Scenario::DuplicateKeys => Objective {
+            rto_use_ms: 0,
+            rto_change_ms: 2 * MINUTE,
+            rto_full_ms: 2 * MINUTE,
             rpo_ms: 0,
             failed_uses: Some(0),
         },
@@ -492,6 +520,17 @@ fn steps(wanted: &Wanted, random: &mut Random) -> Vec<Step> {
             wait(Condition::PairReady, 2 * MINUTE),
             load(cool_down),
         ],
+        Scenario::DuplicateKeys => vec![
+            wait(Condition::UnitsServe, MINUTE),
+            load(warm_up),
+            Step::KillTwin,
+            wait(Condition::UsesServed, MINUTE),
+            load(between),
+            decide(decision / share, Order::StartTwin),
+            wait(Condition::ChangesServed, MINUTE),
+            wait(Condition::UnitsServe, MINUTE),
+            load(cool_down),
+        ],
         Scenario::Rotation => vec![
             wait(Condition::UnitsServe, MINUTE),
             load(warm_up),
@@ -515,7 +554,7 @@ fn steps(wanted: &Wanted, random: &mut Random) -> Vec<Step> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MIX, ObjectiveWanted, Plan, Scenario, Step, Wanted};
+    use super::{DUPLICATES_MIX, MIX, Mix, ObjectiveWanted, Plan, Scenario, Step, Wanted};
     use clap::ValueEnum;
     use std::time::Duration;
 
@@ -557,6 +596,7 @@ mod tests {
                         | Step::KillZone { .. }
                         | Step::HandOver { .. }
                         | Step::RotateMasterKey
+                        | Step::KillTwin
                 )
             };
             assert_eq!(plan.steps.iter().filter(is_fault).count(), 1, "{scenario}");
@@ -575,7 +615,10 @@ mod tests {
 
     #[test]
     fn the_mix_is_of_a_hundred() {
-        let of = [MIX.wrap, MIX.unwrap, MIX.use_disabled, MIX.list, MIX.create, MIX.rotate, MIX.disable];
-        assert_eq!(of.iter().map(|share| u32::from(*share)).sum::<u32>(), 100);
+        for mix in [MIX, DUPLICATES_MIX] {
+            let Mix { wrap, unwrap, use_disabled, list, create, rotate, disable } = mix;
+            let of = [wrap, unwrap, use_disabled, list, create, rotate, disable];
+            assert_eq!(of.iter().map(|share| u32::from(*share)).sum::<u32>(), 100);
+        }
     }
 }

@@ -10,6 +10,7 @@ pub(super) fn attempt(kind: Kind, end_us: u64, outcome: Outcome) -> Attempt {
         attempt: 1,
         is_last: true,
         kind,
+        region: None,
         key: "key".to_owned(),
         start_us: end_us.saturating_sub(1000),
         end_us,

@@ -2,7 +2,7 @@
 
 use crate::control::{ControlClient, ControlError};
 use crate::region::{DataDir, ReadyFile};
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -24,7 +24,7 @@ pub(super) struct Simulator {
     /// The process, if this program started it.
     child: Option<Child>,
     /// Its data, which are removed with it.
-    _folder: Option<tempfile::TempDir>,
+    folder: Option<tempfile::TempDir>,
     /// Addresses and credentials.
     pub(super) ready: ReadyFile,
     /// Its control API.
@@ -88,9 +88,26 @@ impl Simulator {
             .prefix("hsm-sim-rehearsal-")
             .tempdir()
             .map_err(file(&std::env::temp_dir()))?;
+        Self::start_in(folder, arguments, log).await
+    }
+
+    /// As [`Simulator::start`], on the folder of one that was killed.
+    pub(super) async fn start_in(
+        folder: tempfile::TempDir,
+        arguments: &[String],
+        log: &Path,
+    ) -> Result<Self, SimulatorError> {
+        let file = |path: &Path| {
+            let path = path.to_owned();
+            move |source| SimulatorError::File { path, source }
+        };
         let data = folder.path().join("data");
         let ready_file = folder.path().join("ready.json");
-        let printed = File::create(log).map_err(file(log))?;
+        match std::fs::remove_file(&ready_file) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(file(&ready_file)(e)),
+            Ok(()) | Err(_) => {}
+        }
+        let printed = OpenOptions::new().append(true).create(true).open(log).map_err(file(log))?;
         let errors = printed.try_clone().map_err(file(log))?;
         let program = std::env::current_exe().map_err(SimulatorError::Start)?;
         let mut child = Command::new(program)
@@ -120,7 +137,7 @@ impl Simulator {
         };
         let ready: ReadyFile = serde_json::from_slice(&content).map_err(|e| file(&ready_file)(e.into()))?;
         let control = ControlClient::at(&ready.control_url, &ready.control_token)?;
-        Ok(Self { child: Some(child), _folder: Some(folder), ready, control })
+        Ok(Self { child: Some(child), folder: Some(folder), ready, control })
     }
 
     /// The simulator that runs on a data directory. It goes on when the rehearsal has ended.
@@ -131,7 +148,20 @@ impl Simulator {
         let content = content.ok_or_else(|| SimulatorError::NotRunning(data.to_owned()))?;
         let ready: ReadyFile = serde_json::from_slice(&content).map_err(|e| file(e.into()))?;
         let control = ControlClient::at(&ready.control_url, &ready.control_token)?;
-        Ok(Self { child: None, _folder: None, ready, control })
+        Ok(Self { child: None, folder: None, ready, control })
+    }
+
+    /// Process ID, if this program started it.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.as_ref()?.id()
+    }
+
+    /// Kills the process (SIGKILL); its own processes end with it. Returns the folder with its data.
+    pub(super) async fn kill(mut self) -> Option<tempfile::TempDir> {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill().await;
+        }
+        self.folder.take()
     }
 
     /// Stops the process, if this program started it.

@@ -161,3 +161,32 @@ fn e2e_rehearse_an_interrupted_run_ends_its_processes_and_is_void() {
     assert!(report.reasons.iter().any(|reason| reason.contains("interrupted")), "{:?}", report.reasons);
     assert_eq!(verify(&folder, &[]).0, Some(0));
 }
+
+/// Runs a rehearsal that has to pass, and returns its report.
+fn passes(scenario: &str, folder: &Path) -> Report {
+    let output = rehearse(&[&[scenario, "--quick"][..], &PATIENT].concat(), folder).output().unwrap();
+    let report = report(folder);
+    assert_eq!(output.status.code(), Some(0), "{:?} {}", report.reasons, text(output.stderr));
+    assert_eq!(report.verdict, Verdict::Pass, "{:?}", report.reasons);
+    assert_eq!(verify(folder, &[]).0, Some(0));
+    report
+}
+
+#[test]
+fn e2e_rehearse_duplicate_keys_are_used_while_a_region_is_lost() {
+    let temporary = tempfile::tempdir().unwrap();
+    let report = passes("duplicate-keys", &temporary.path().join("report"));
+    let measured = &report.measured;
+    // No use fails in both regions; what needs both fails until the region is back.
+    assert_eq!((measured.uses.unwrap().failed, measured.uses.unwrap().recovered_ms), (0, Some(0)));
+    assert!(measured.changes.unwrap().recovered_ms > Some(0), "{measured:#?}");
+    assert!(measured.clients.saved_by_retry > 0, "a client had to try the other region");
+}
+
+#[test]
+fn e2e_rehearse_rotation_under_load() {
+    let temporary = tempfile::tempdir().unwrap();
+    let report = passes("rotation", &temporary.path().join("report"));
+    assert!(report.timeline.iter().any(|entry| entry.event.event == "rotated"));
+    assert_eq!(report.measured.uses.unwrap().failed, 0);
+}

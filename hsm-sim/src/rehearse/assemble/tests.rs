@@ -6,6 +6,7 @@ use crate::rehearse::checks::CheckResult;
 use crate::rehearse::history::{History, Kind};
 use crate::rehearse::model::sample::recorded;
 use crate::rehearse::model::{Report, Verdict};
+use crate::rehearse::plan::Scenario;
 use crate::rehearse::samples::{attempt, failed};
 
 fn judged(change: impl FnOnce(&mut Recorded)) -> Report {
@@ -87,4 +88,22 @@ fn a_report_agrees_with_its_history_and_no_other() {
     other.attempts.push(attempt(Kind::Wrap, 13_000_000, failed()));
     let wrong = agrees(&report, &other);
     assert!(wrong.iter().any(|wrong| wrong.contains("uses-after-routing")), "{wrong:?}");
+}
+
+#[test]
+fn canary_a_use_that_fails_in_both_regions_of_duplicate_keys() {
+    let fails_at = |is_last| {
+        verdict(|run| {
+            run.plan.scenario = Scenario::DuplicateKeys;
+            run.plan.objective.failed_uses = Some(0);
+            // As in the region that lives.
+            run.history.attempts.retain(|attempt| attempt.outcome.is_done());
+            let mut failed = attempt(Kind::Unwrap, 11_000_000, failed());
+            failed.is_last = is_last;
+            run.history.attempts.push(failed);
+        })
+    };
+    assert_eq!(fails_at(false).0, Verdict::Pass);
+    let (found, why) = fails_at(true);
+    assert!(found == Verdict::Fail && why.contains("failed-uses"), "{why}");
 }

@@ -3,7 +3,7 @@
 use crate::rehearse::checks::CheckResult;
 use crate::rehearse::measure::{Recovery, Window};
 use crate::rehearse::model::{Report, Verdict};
-use crate::rehearse::plan::shown;
+use crate::rehearse::plan::{Scenario, shown};
 
 /// A section: a heading, sentences, and a table.
 pub(super) struct Section {
@@ -219,10 +219,17 @@ fn load(report: &Report) -> Section {
     let load = &report.plan.load;
     let mix = &load.mix;
     let lines = vec![
-        format!(
-            "{} clients, {} of which retry (three attempts, one second apart, then two), {} operations a second each.",
-            load.clients, load.retrying_clients, load.per_second
-        ),
+        match report.plan.scenario {
+            Scenario::DuplicateKeys => format!(
+                "{} clients, which try the other region when one fails, {} operations a second each.",
+                load.clients, load.per_second
+            ),
+            Scenario::RegionLoss | Scenario::Failback | Scenario::ZoneLoss | Scenario::Rotation => format!(
+                "{} clients, {} of which retry (three attempts, one second apart, then two), {} operations a \
+                 second each.",
+                load.clients, load.retrying_clients, load.per_second
+            ),
+        },
         format!(
             "Of 100 operations: {} wraps, {} unwraps, {} uses of disabled keys, {} lists, {} new keys, {} rotations, {} disables.",
             mix.wrap, mix.unwrap, mix.use_disabled, mix.list, mix.create, mix.rotate, mix.disable
