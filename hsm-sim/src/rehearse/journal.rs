@@ -48,7 +48,7 @@ impl Screen {
         }
         let seconds = expected.as_secs().max(1);
         let bar = ProgressBar::with_draw_target(Some(seconds), ProgressDrawTarget::hidden());
-        if let Ok(style) = ProgressStyle::with_template("{bar:24} {elapsed} of about {len} s  {msg:.40}") {
+        if let Ok(style) = ProgressStyle::with_template("{bar:20} {elapsed} of about {len} s  {msg:34!}") {
             bar.set_style(style);
         }
         bar.set_draw_target(output::progress_target());
