@@ -9,6 +9,7 @@
 //! | `accept` | accepts the connections of all of them |
 //! | `incoming`, `outgoing` | connections from and to the partner, the front and the witness |
 //! | `witness`, `front` | the two other parties, each a service of its own |
+//! | `idle` | tells the front when a client waits for nothing |
 
 mod accept;
 mod codec;
@@ -17,6 +18,7 @@ mod frames;
 mod front;
 mod gate;
 mod given_up;
+mod idle;
 mod incoming;
 mod outgoing;
 mod partner;

@@ -21,6 +21,8 @@ use wire::text::error_chain;
 const PAUSE: Duration = Duration::from_millis(300);
 /// Between two events: the source reports its newest revision each second.
 const EVENT_TIME: Duration = Duration::from_secs(10);
+/// For fronts to notice that the partner gets the requests, after a handover.
+const GRACE: Duration = Duration::from_secs(2);
 /// Events that may wait to be applied.
 const QUEUE: usize = 16;
 
@@ -99,7 +101,10 @@ async fn follow_once(
             return Err(FollowError::OwnChanges);
         }
         given_up.log();
+        // A handover: what is here is complete, and clients whose requests are still sent here are served until then.
+        let grace = if given_up.changes == Some(0) { GRACE } else { Duration::ZERO };
         region.set_given_up(given_up);
+        sleep(grace).await;
         node.close().await;
         replica.danger_replace().await?;
     }

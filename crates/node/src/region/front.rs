@@ -6,6 +6,7 @@
 use super::accept::{WhenFull, accept};
 use super::codec::answer_from_wire;
 use super::frames::{read_frame, write_frame};
+use super::idle::Watched;
 use super::time::Clocks;
 use super::{Place, RegionTls};
 use kms::SystemClock;
@@ -30,9 +31,12 @@ const ANSWER_TIME: Duration = Duration::from_secs(2);
 const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// Connections of clients at once.
 const CONNECTIONS: usize = 4096;
-/// How long a connection to a region that no longer serves stays open: the region ends it itself after the request under
-/// way, unless it cannot.
+/// How long a request that is under way in a region may take once another one gets the requests.
 const LINGER: Duration = Duration::from_secs(5);
+/// A connection on which nothing went for so long after an answer has no request under way.
+const IDLE: Duration = Duration::from_millis(50);
+/// Pause between two looks at that.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A region, as a front sees it.
 #[derive(Clone, Debug)]
@@ -80,7 +84,7 @@ pub async fn serve_front(
 }
 
 /// Carries the bytes of one client until either end closes, or another region serves.
-async fn forward(mut client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
+async fn forward(client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     let mut route = shared.route.subscribe();
     let Some(side) = *route.borrow_and_update() else {
         return Err(io::Error::new(io::ErrorKind::NotConnected, "no region serves"));
@@ -89,9 +93,14 @@ async fn forward(mut client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     let mut region = timeout(CONNECT_TIME, TcpStream::connect(&target.clients)).await??;
     client.set_nodelay(true)?;
     region.set_nodelay(true)?;
+    let (mut client, activity) = Watched::new(client);
     let moved = async {
         let _ = route.wait_for(|now| *now != Some(side)).await;
-        tokio::time::sleep(LINGER).await;
+        let until = tokio::time::Instant::now() + LINGER;
+        // What is lost answers nothing any more; elsewhere, an answer that is awaited comes.
+        while shared.is_reached(side) && !activity.is_idle_for(IDLE) && tokio::time::Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+        }
     };
     tokio::select! {
         copied = copy_bidirectional(&mut client, &mut region) => copied.map(drop),
@@ -129,6 +138,12 @@ impl Shared {
             Side::Home => &self.settings.home,
             Side::Standby => &self.settings.standby,
         }
+    }
+
+    /// Whether a region has answered the last probe.
+    fn is_reached(&self, side: Side) -> bool {
+        let front = self.front.lock().unwrap_or_else(PoisonError::into_inner);
+        front.unreachable_for(self.clocks.now().instant, side).is_zero()
     }
 
     async fn probe_once(

@@ -49,9 +49,10 @@ impl Partner {
         self.0.send_modify(|progress| progress.connections = progress.connections.saturating_sub(1));
     }
 
+    /// Whether the partner has a complete copy and gets every change now.
     pub(super) fn is_connected(&self) -> bool {
-        let Progress { connections, heard, .. } = *self.0.borrow();
-        connections > 0 && heard.is_some_and(|heard| heard.elapsed() < SILENCE)
+        let Progress { at, connections, heard } = *self.0.borrow();
+        at.is_some() && connections > 0 && heard.is_some_and(|heard| heard.elapsed() < SILENCE)
     }
 
     /// The position that the partner has come to.
