@@ -51,5 +51,5 @@ pub use ports::{Clock, NoEligibleUnit, SystemClock, UnavailableUnit, UnitReply, 
 pub use rng::{RandomFailed, SharedRng};
 pub use rotation::{RotationError, RotationId, RotationPhase, RotationProfile, RotationStatus, UnitState};
 pub use secret::{Payload, Plaintext};
-pub use service::{EpochError, Kms, KmsOptions, RemovalError, StoredInstance};
+pub use service::{CheckedInstance, EpochError, Kms, KmsOptions, RemovalError, StoredInstance};
 pub use state::{KeyAction, Timers};

@@ -1,5 +1,6 @@
 //! The service, and what its operations share: reading, deciding, writing.
 
+mod check;
 mod convert;
 mod count;
 mod create;
@@ -16,6 +17,7 @@ mod rotate;
 mod secrets;
 mod wrap;
 
+pub use check::CheckedInstance;
 pub use epoch::EpochError;
 pub use remove_instance::{RemovalError, StoredInstance};
 pub(crate) use secrets::owner as secret_owner;

@@ -87,7 +87,7 @@ async fn a_restored_instance_is_later_than_every_mark() {
     reader.unlock(&world.unit, PATIENCE).await.unwrap();
     let rng = SharedRng::default();
     let outcome =
-        kms::backup::restore(&there, &world.unit, &rng, &mut reader, "f", Some(mark), 0, PATIENCE).await;
+        kms::backup::restore(&there, &world.unit, &rng, &mut reader, "f", Some(mark), None, PATIENCE).await;
     assert_eq!(outcome.unwrap().epoch, 4);
     let options = KmsOptions::default().with_marks(Arc::clone(&marks) as Arc<dyn HighWaterMarks>);
     let kms = Kms::open(there, Arc::clone(&world.unit), options, PATIENCE).await.unwrap();

@@ -155,6 +155,14 @@ pub enum RestoreError {
         /// Verification pattern of the master key that the unit holds.
         held: VerificationPattern,
     },
+    /// The epoch is not higher than that of the backup.
+    #[error("the epoch {epoch} is not higher than epoch {of_backup} of the backup")]
+    EpochTooLow {
+        /// The epoch that the instance was to get.
+        epoch: u64,
+        /// The epoch of the backup.
+        of_backup: u64,
+    },
     /// Another call restores the instance.
     #[error("another restore of the instance is under way")]
     Superseded,

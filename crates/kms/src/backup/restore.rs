@@ -88,7 +88,8 @@ pub async fn check_target<S: Keystore>(
 }
 
 /// Restores the instance of an unlocked backup. `seen` is the highest mark of the instance that is pinned, if one is. The
-/// epoch becomes one more than the highest that is known, and at least `least_epoch`.
+/// instance gets this `epoch`, which has to be higher than that of the backup; by default, one more than every one that is
+/// known.
 ///
 /// The service over this store must be closed before, and opened again afterwards. `file` is recorded, so that the
 /// caller can complete a restore that was interrupted: then the instance has no header, and the same call completes it.
@@ -106,9 +107,13 @@ pub async fn restore<S: Keystore, U: Units, R: Read + Seek + Send>(
     backup: &mut BackupReader<R>,
     file: &str,
     seen: Option<InstanceMark>,
-    least_epoch: u64,
+    epoch: Option<u64>,
     deadline: Duration,
 ) -> Result<Restored, RestoreError> {
+    let of_backup = backup.header().mark.epoch;
+    if let Some(epoch) = epoch.filter(|epoch| *epoch <= of_backup) {
+        return Err(RestoreError::EpochTooLow { epoch, of_backup });
+    }
     let verified = backup.verify()?;
     let header = authentic_header(&verified, units, deadline).await?;
     StoreMeta::read_or_begin(store, &mut rng.clone(), deadline).await.map_err(|error| match error {
@@ -123,7 +128,8 @@ pub async fn restore<S: Keystore, U: Units, R: Read + Seek + Send>(
     target.check_secrets(&verified.secrets).await?;
     let marks = [Some(backup.header().mark), present, seen];
     let marks = || marks.iter().flatten();
-    let epoch = marks().map(|mark| mark.epoch.saturating_add(1)).fold(least_epoch, u64::max);
+    let next = marks().map(|mark| mark.epoch.saturating_add(1)).max().unwrap_or(1);
+    let epoch = epoch.unwrap_or(next);
     let born = marks().map(|mark| mark.born).max();
     let order = RestoreOrder { file: file.to_owned(), backup: backup.id(), has_begun: true };
     let ordered = target.begin(&order).await?;

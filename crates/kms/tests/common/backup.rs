@@ -39,7 +39,7 @@ pub(crate) async fn restored<S: Keystore, U: Units>(
 ) -> Result<Restored, RestoreError> {
     let mut reader: File = BackupReader::open(Cursor::new(file.to_vec()))?;
     reader.unlock(units, PATIENCE).await?;
-    restore(store, units, &SharedRng::default(), &mut reader, "file", None, 0, PATIENCE).await
+    restore(store, units, &SharedRng::default(), &mut reader, "file", None, None, PATIENCE).await
 }
 
 /// Everything in a store.
