@@ -1,6 +1,7 @@
 //! Configuration of a node.
 
 use crate::audit::AuditLog;
+use crate::backup::{BackupSettings, Backups};
 use crate::jobs::JobTiming;
 use crate::node::{Node, NodeError, Parts, Shared, Store};
 use crate::ports::UnitDirectory;
@@ -35,6 +36,7 @@ pub struct NodeBuilder {
     pair: Option<PairSettings>,
     ledger: Option<Arc<dyn InvocationLedger>>,
     unit_audit: Option<UnitAudit>,
+    backups: Option<BackupSettings>,
 }
 
 impl NodeBuilder {
@@ -58,6 +60,7 @@ impl NodeBuilder {
             pair: None,
             ledger: None,
             unit_audit: None,
+            backups: None,
         }
     }
 
@@ -90,6 +93,13 @@ impl NodeBuilder {
     #[must_use]
     pub fn unit_audit(self, unit_audit: UnitAudit) -> Self {
         Self { unit_audit: Some(unit_audit), ..self }
+    }
+
+    /// Where backups of the instances are kept, and how often they are made. Without it none are made. Nodes over one store
+    /// share the folder.
+    #[must_use]
+    pub fn backups(self, backups: BackupSettings) -> Self {
+        Self { backups: Some(backups), ..self }
     }
 
     /// What keys can be used for while the master key is being rotated; everything by default.
@@ -169,6 +179,11 @@ impl NodeBuilder {
             }
             None => None,
         };
+        let backups = self.backups.map(|settings| {
+            let backups = Backups::new(settings, Arc::clone(&self.clock));
+            backups.expect(&self.instances.iter().map(|instance| instance.id).collect::<Vec<_>>());
+            Arc::new(backups)
+        });
         Ok(Node::new(Shared::new(Parts {
             name: name.into(),
             store: self.store,
@@ -186,6 +201,7 @@ impl NodeBuilder {
             region,
             ledger: self.ledger,
             unit_audit: self.unit_audit,
+            backups,
         })))
     }
 

@@ -25,6 +25,7 @@ impl OperatorSource for NodeHealth {
             check("audit-log", node.parts.audit.as_ref().map_or(Ok(()), |audit| audit.check())),
             check("unit-audit", unit_audit(node)),
             check("pair", node.parts.region.as_ref().map_or(Ok(()), |region| region.check())),
+            check("backups", backups(node)),
             check("jobs", node.opened().map_or(Ok(()), |open| open.check_jobs())),
         ]
     }
@@ -46,6 +47,12 @@ pub(crate) fn readiness(node: &Shared) -> Result<(), String> {
 fn unit_audit(node: &Shared) -> Result<(), String> {
     let audit = node.parts.unit_audit.as_ref();
     audit.map_or(Ok(()), |audit| audit.check(&node.parts.directory.units()))
+}
+
+/// Only who writes makes backups.
+fn backups(node: &Shared) -> Result<(), String> {
+    let writes = node.parts.region.as_ref().is_none_or(|region| region.check_writer().is_ok());
+    node.parts.backups.as_ref().filter(|_| writes).map_or(Ok(()), |backups| backups.check())
 }
 
 fn keystore(node: &Shared) -> Result<(), String> {

@@ -1,5 +1,6 @@
 //! Background jobs. Those whose work must not be done twice run under a [`Claim`](claim::Claim).
 
+mod backup;
 mod claim;
 mod follower;
 mod membership;
@@ -7,6 +8,7 @@ mod rotation;
 mod sweeper;
 mod unit_audit;
 
+use crate::backup::Backups;
 use crate::metrics::JobMetrics;
 use crate::node::WritableStore;
 use crate::ports::UnitDirectory;
@@ -64,6 +66,7 @@ pub(crate) struct JobContext {
     pub(crate) proven_by: InstanceId,
     pub(crate) timing: JobTiming,
     pub(crate) unit_audit: Option<UnitAudit>,
+    pub(crate) backups: Option<Arc<Backups>>,
     pub(crate) metrics: JobMetrics,
     /// Notified when a rotation may have batches to process.
     pub(crate) rotation_wake: Arc<Notify>,
@@ -87,8 +90,11 @@ impl Jobs {
         let (mut claiming, mut following) = (JoinSet::new(), JoinSet::new());
         let mut handles = vec![
             claiming.spawn(sweeper::run(context.clone(), stopped.clone())),
-            claiming.spawn(rotation::run(context.clone(), stopped)),
+            claiming.spawn(rotation::run(context.clone(), stopped.clone())),
         ];
+        if let Some(backups) = context.backups.clone() {
+            handles.push(claiming.spawn(backup::run(context.clone(), backups, stopped)));
+        }
         handles.push(following.spawn(membership::run(context.clone())));
         if let Some(audit) = context.unit_audit.clone() {
             handles.push(following.spawn(unit_audit::run(context.clone(), audit)));

@@ -36,6 +36,7 @@
 //! ```
 
 mod audit;
+pub mod backup;
 mod builder;
 mod config;
 mod front_ends;
@@ -59,6 +60,7 @@ mod unit_status;
 mod units;
 
 pub use audit::AuditLog;
+pub use backup::BackupSettings;
 pub use builder::NodeBuilder;
 pub use config::StoreConfig;
 pub use host::Host;

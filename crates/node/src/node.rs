@@ -1,6 +1,7 @@
 //! The node: what is behind its front ends, and its life from the first request to the last.
 
 use crate::audit::AuditLog;
+use crate::backup::Backups;
 use crate::builder::NodeBuilder;
 use crate::front_ends;
 use crate::health::NodeHealth;
@@ -112,6 +113,7 @@ pub(crate) struct Parts {
     pub(crate) region: Option<Arc<Region>>,
     pub(crate) ledger: Option<Arc<dyn InvocationLedger>>,
     pub(crate) unit_audit: Option<UnitAudit>,
+    pub(crate) backups: Option<Arc<Backups>>,
 }
 
 impl Parts {
@@ -158,6 +160,10 @@ impl Node {
 
     pub(crate) fn new(shared: Shared) -> Self {
         Self(Arc::new(shared))
+    }
+
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.0
     }
 
     /// Opens the node: finds its instances, or creates those that are missing, under the master key that the units hold.
@@ -310,11 +316,21 @@ impl Shared {
     }
 
     /// Begins to drive the region's part in a pair, if it is in one and that has not begun.
-    fn start_pair(node: &Arc<Self>) {
+    pub(crate) fn start_pair(node: &Arc<Self>) {
         let Some(region) = &node.parts.region else { return };
         let mut pair = node.pair.lock().unwrap_or_else(PoisonError::into_inner);
         if pair.is_none() {
             *pair = Some(tokio::spawn(Arc::clone(region).run(Arc::downgrade(node))).abort_handle());
+        }
+    }
+
+    /// Stops driving the region's part in a pair. Returns once nothing of it is under way.
+    pub(crate) async fn end_pair(&self) {
+        let pair = self.pair.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(pair) = pair else { return };
+        pair.abort();
+        while !pair.is_finished() {
+            tokio::task::yield_now().await;
         }
     }
 
@@ -343,7 +359,7 @@ impl Shared {
         }
     }
 
-    async fn open(&self, required: Option<VerificationPattern>) -> Result<(), NodeError> {
+    pub(crate) async fn open(&self, required: Option<VerificationPattern>) -> Result<(), NodeError> {
         let _one_at_a_time = self.opening.lock().await;
         if self.opened().is_some() {
             return Ok(());

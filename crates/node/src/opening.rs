@@ -1,5 +1,6 @@
 //! Opening a node: its instances, the host, the key service and the background jobs.
 
+use crate::backup::carry_out_orders;
 use crate::jobs::{JobContext, Jobs};
 use crate::metrics::JobMetrics;
 use crate::node::{NodeError, PATIENCE, Parts, SERVICE_CALLER, WritableStore};
@@ -75,6 +76,7 @@ pub(crate) async fn open(
     if let Some(why) = parts.region.as_ref().and_then(|region| region.opening_refused()) {
         return Err(NodeError::NotReady(why.to_owned()));
     }
+    carry_out_orders(parts).await?;
     let (proven_by, header) = find_or_create(parts, required).await?;
     let units = parts.directory.units().into_iter().filter(|unit| unit.is_operational());
     let units = units.map(|unit| UnitAddress::new(unit.number, unit.zone, unit.endpoint));
@@ -102,6 +104,7 @@ pub(crate) async fn open(
         proven_by,
         timing: parts.timing,
         unit_audit: parts.unit_audit.clone(),
+        backups: parts.backups.clone(),
         metrics: metrics.clone(),
         rotation_wake: Arc::default(),
     };

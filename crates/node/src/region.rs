@@ -5,6 +5,7 @@
 //! | `site` | drives the region's own state machine, and carries its actions out |
 //! | `gate` | refuses and counts writes by what the state machine says |
 //! | `follower`, `source` | the two ends of replication |
+//! | `raised` | raises the epoch before a restore |
 //! | `partner` | knows how far the partner has come |
 //! | `accept` | accepts the connections of all of them |
 //! | `incoming`, `outgoing` | connections from and to the partner, the front and the witness |
@@ -22,6 +23,7 @@ mod idle;
 mod incoming;
 mod outgoing;
 mod partner;
+mod raised;
 mod site;
 mod source;
 mod take_over;
@@ -32,6 +34,7 @@ mod witness;
 pub use front::{FrontSettings, FrontTarget, serve_front};
 pub use given_up::GivenUp;
 pub use partner::NotReplicated;
+pub use raised::EpochRefused;
 pub use site::{RegionHandle, RegionStatus, TimedEvent};
 pub use tls::{RegionTls, RegionTlsError};
 pub use witness::{WitnessSettings, serve_witness};

@@ -27,8 +27,7 @@ async fn a_node_is_alive_before_it_is_ready() {
     region.activate(1);
     wait_until("the node is ready", async || node.operator("/readyz").await.status == 200).await;
     let health = node.operator("/healthz?verbose").await;
-    let all =
-        "[+] keystore\n[+] instances\n[+] units\n[+] audit-log\n[+] unit-audit\n[+] pair\n[+] jobs\nok\n";
+    let all = "[+] keystore\n[+] instances\n[+] units\n[+] audit-log\n[+] unit-audit\n[+] pair\n[+] backups\n[+] jobs\nok\n";
     assert_eq!((health.status, health.text.as_str()), (200, all));
     assert_eq!(node.operator("/healthz").await.text, "ok\n");
     assert_eq!(node.metric("hsm_ready").await, 1.0);

@@ -22,6 +22,8 @@ pub(crate) enum Job {
     Sweeper,
     /// Batches of a rotation of the master key.
     Rotation,
+    /// Daily backups.
+    Backup,
 }
 
 impl Job {
@@ -29,6 +31,7 @@ impl Job {
         match self {
             Self::Sweeper => "sweeper",
             Self::Rotation => "rotation",
+            Self::Backup => "backup",
         }
     }
 

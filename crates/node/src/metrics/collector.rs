@@ -1,6 +1,7 @@
 //! Metrics that are read from the node when they are asked for.
 
 use super::WeakNode;
+use crate::backup::BackupFigures;
 use crate::node::Shared;
 use crate::ports::UnitEntry;
 use crate::region::RegionFigures;
@@ -60,6 +61,9 @@ impl Collector for NodeCollector {
         }
         if let Some(audit) = &node.parts.unit_audit {
             unit_audit(audit, &node.parts.directory.units(), &mut encoder)?;
+        }
+        if let Some(backups) = &node.parts.backups {
+            backup_ages(&backups.figures(), &mut encoder)?;
         }
         if let Ok(kms) = node.kms() {
             invocations(kms.invocation_stats(), &mut encoder)?;
@@ -209,6 +213,27 @@ fn invocations(stats: InvocationStats, encoder: &mut DescriptorEncoder<'_>) -> R
     let refused = ConstCounter::new(stats.refused);
     let help = "Wraps refused because the key version has no AES-GCM invocations left";
     refused.encode(encoder.encode_descriptor("wraps_over_limit", help, None, refused.metric_type())?)
+}
+
+/// Backups of each instance.
+fn backup_ages(figures: &[BackupFigures], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let help = "Age of the newest tested backup, or time since the first was due";
+    let mut ages = encoder.encode_descriptor("backup_age_seconds", help, None, MetricType::Gauge)?;
+    for figures in figures {
+        ConstGauge::new(figures.age_seconds).encode(ages.encode_family(&super::of(figures.instance))?)?;
+    }
+    type Counted = (&'static str, &'static str, fn(&BackupFigures) -> u64);
+    let counters: [Counted; 2] = [
+        ("backups_made", "Backups that were made and tested", |figures| figures.made),
+        ("backups_failed", "Backups that were not made, or failed their test", |figures| figures.failed),
+    ];
+    for (name, help, value) in counters {
+        let mut counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for figures in figures {
+            ConstCounter::new(value(figures)).encode(counter.encode_family(&super::of(figures.instance))?)?;
+        }
+    }
+    Ok(())
 }
 
 /// Name, help text and value of a metric of units.
