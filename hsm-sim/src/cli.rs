@@ -1,5 +1,10 @@
 //! The command line.
 
+mod backup;
+mod unit;
+
+pub use self::backup::BackupCommand;
+pub use self::unit::{OneUnitArgs, UnitCommand};
 use crate::pair::{PairWanted, Profile};
 use crate::region::{CeremonyKind, Engines, EnginesError, Wanted};
 use crate::rehearse::RehearseCommand;
@@ -53,6 +58,12 @@ pub enum CliCommand {
         #[command(subcommand)]
         upgrade: UpgradeCommand,
     },
+    /// Make, list, test and restore backups of the instances.
+    Backup {
+        /// Command about backups.
+        #[command(subcommand)]
+        backup: BackupCommand,
+    },
     /// Show or advance the service's clock, which the timers of keys follow.
     Clock {
         /// Whether to show or advance it.
@@ -82,48 +93,6 @@ pub enum CliCommand {
         #[command(subcommand)]
         unit: UnitCommand,
     },
-}
-
-/// Commands about crypto units.
-#[derive(Clone, Debug, Subcommand)]
-pub enum UnitCommand {
-    /// Run one crypto unit in this process, on a Unix socket, until a signal ends it.
-    Serve(ServeUnitArgs),
-    /// Add an operational unit to a running region. With a development ceremony it is set up, too.
-    Add {
-        /// Zone of the unit: az1, az2 or az3 [default: the first zone without an operational unit]
-        #[arg(long)]
-        zone: Option<String>,
-        /// The region to reach.
-        #[command(flatten)]
-        reach: InRegionArgs,
-    },
-    /// Stop sending requests to an operational unit and wait until it has answered those it has.
-    ///
-    /// It stays drained until `unit resume`, or until the region restarts.
-    Drain(OneUnitArgs),
-    /// Have a drained unit serve again.
-    Resume(OneUnitArgs),
-    /// Drain, zeroize and remove an operational unit. At least two stay, and as many as there are failover units.
-    Remove {
-        /// Remove the unit even if it cannot be zeroized, for example because its process or its token is lost.
-        #[arg(long)]
-        lost: bool,
-        /// The unit.
-        #[command(flatten)]
-        unit: OneUnitArgs,
-    },
-}
-
-/// One unit of a running region.
-#[derive(Clone, Debug, Args)]
-pub struct OneUnitArgs {
-    /// Number of the unit.
-    #[arg(value_name = "NUMBER")]
-    pub number: u16,
-    /// The region to reach.
-    #[command(flatten)]
-    pub reach: InRegionArgs,
 }
 
 /// Options of `up`.
@@ -168,6 +137,9 @@ pub struct UpArgs {
     /// else off]
     #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     pub faults: Option<Switch>,
+    /// Folder for daily backups of the instances [default: `backups` in the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub backup_dir: Option<PathBuf>,
     /// Name under which the region is addressed, beside those of the loopback interface; others are refused. Repeatable.
     #[arg(long = "host", value_name = "NAME")]
     pub hosts: Vec<String>,
@@ -615,6 +587,12 @@ mod tests {
             "heal all",
             "heal unit 2",
             "clock advance 31d",
+            "up --backup-dir b",
+            "backup now --json",
+            "backup list --region us-east",
+            "backup show 20260101T000000.000Z-000000000001.backup",
+            "backup verify",
+            "backup restore --into us-east --from f --json",
             "up --profile kp-2025 --home jp-tok --set standby.write_after=2h --set fence=witness",
             "up --profile hpcs-2025 --home a --standby b",
             "fault kill zone az1 --region us-east",
@@ -674,6 +652,8 @@ mod tests {
             "fault cut link us-south",
             "heal region",
             "heal link",
+            "backup",
+            "backup restore",
             "region",
         ] {
             assert!(

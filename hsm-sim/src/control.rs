@@ -15,6 +15,10 @@
 //! started for them.
 
 mod api;
+mod backup_api;
+mod backup_client;
+pub mod backup_model;
+mod backup_table;
 mod client;
 mod model;
 mod pair_api;
@@ -25,6 +29,7 @@ mod region_api;
 mod table;
 
 pub use api::{ControlState, router};
+pub use backup_table::{backup_table, backup_text, restored_text, test_line};
 pub use client::{ControlClient, ControlError};
 pub use model::{
     AddUnitRequest, AddedUnit, AdvanceRequest, ClockStatus, FaultKind, FaultRequest, RemoveUnitRequest,

@@ -58,6 +58,7 @@ pub async fn run(args: &DemoArgs) -> Result<Report, DemoError> {
         port: args.port,
         faults: None,
         hosts: Vec::new(),
+        backup_dir: None,
         ready_file: args.ready_file.clone(),
         program: None,
         pair: None,

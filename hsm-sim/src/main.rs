@@ -2,14 +2,16 @@
 
 use clap::Parser;
 use hsm_sim::cli::{
-    Cli, CliCommand, ClockCommand, DemoArgs, FaultArgs, FaultCommand, HealArgs, HealKind, InRegionArgs,
-    OneRegionArgs, OneUnitArgs, ReachArgs, RegionCommand, ServeUnitArgs, Switch, UnitCommand, UpArgs,
-    UpgradeCommand,
+    BackupCommand, Cli, CliCommand, ClockCommand, DemoArgs, FaultArgs, FaultCommand, HealArgs, HealKind,
+    InRegionArgs, OneRegionArgs, OneUnitArgs, ReachArgs, RegionCommand, ServeUnitArgs, Switch, UnitCommand,
+    UpArgs, UpgradeCommand,
 };
+use hsm_sim::control::backup_model::{BackupReport, RestoreRequest};
 use hsm_sim::control::pair_model::{PairFault, PairHeal, PairStatus, PromoteRequest};
 use hsm_sim::control::{
-    ClockStatus, ControlClient, ControlError, FaultKind, FaultRequest, Status, Target, clock_table,
-    endpoints_table, log_table, pair_table, ready_lines, replicated_line, report_line, status_table,
+    ClockStatus, ControlClient, ControlError, FaultKind, FaultRequest, Status, Target, backup_table,
+    backup_text, clock_table, endpoints_table, log_table, pair_table, ready_lines, replicated_line,
+    report_line, restored_text, status_table, test_line,
 };
 use hsm_sim::output::{self, OutputError};
 use hsm_sim::pair::{Pair, PairOptions, Plan, Profile, Switches, serve};
@@ -77,6 +79,7 @@ async fn run(command: CliCommand) -> Outcome {
         CliCommand::Fault { fault } => set_fault(fault).await,
         CliCommand::Heal(args) => heal(args).await,
         CliCommand::Region { region } => run_region(region).await,
+        CliCommand::Backup { backup } => run_backup(backup).await,
         CliCommand::Upgrade { upgrade } => end_of_upgrade(&upgrade),
         CliCommand::Clock { clock } => match clock {
             ClockCommand::Show(reach) => {
@@ -134,6 +137,53 @@ async fn run_unit(command: UnitCommand) -> Outcome {
         }
     };
     print_status(&reach.reach, &status)
+}
+
+async fn run_backup(command: BackupCommand) -> Outcome {
+    match command {
+        BackupCommand::Now(reach) => {
+            let made = in_region(&reach)?.back_up().await?;
+            print(&reach.reach, &made, backup_table)
+        }
+        BackupCommand::List(reach) => {
+            let list = in_region(&reach)?.backups().await?;
+            print(&reach.reach, &list, backup_table)
+        }
+        BackupCommand::Show { name, reach } => {
+            let backup = named_backup(&in_region(&reach)?, name).await?;
+            print(&reach.reach, &backup, backup_text)
+        }
+        BackupCommand::Verify { name, reach } => {
+            let client = in_region(&reach)?;
+            let backup = named_backup(&client, name).await?;
+            let report = client.verify_backup(&backup.name).await?;
+            print(&reach.reach, &report, test_line)
+        }
+        BackupCommand::Restore { into, from, reach } => {
+            // The region reads the file, in a directory of its own.
+            let from = from.map(|path| path.canonicalize().map_err(|e| format!("{}: {e}", path.display())));
+            let request = RestoreRequest { into: into.clone(), from: from.transpose()? };
+            let client = ControlClient::reach(&reach)?;
+            let client = match client.pair_endpoints().await {
+                Ok(_) => client.in_region(Some(&into)),
+                Err(_) => client,
+            };
+            let report = client.restore(&request).await?;
+            print(&reach, &report, restored_text)
+        }
+    }
+}
+
+/// The backup of this name; the newest if none is named.
+async fn named_backup(client: &ControlClient, name: Option<String>) -> Result<BackupReport, Box<dyn Error>> {
+    let mut backups = client.backups().await?.backups;
+    let Some(name) = name else {
+        return backups.pop().ok_or_else(|| "no backup was made yet".into());
+    };
+    let found = backups.into_iter().find(|backup| backup.name == name);
+    found.ok_or_else(|| {
+        format!("there is no backup `{name}`; `hsm-sim backup list` shows those there are").into()
+    })
 }
 
 async fn run_region(command: RegionCommand) -> Outcome {
@@ -208,6 +258,7 @@ async fn up(args: UpArgs) -> Outcome {
                 port: args.port,
                 faults: args.faults.map(|switch| switch == Switch::On),
                 hosts: args.hosts,
+                backup_dir: args.backup_dir.map(std::path::absolute).transpose()?,
                 ready_file: args.ready_file,
                 program: None,
             };
@@ -255,6 +306,7 @@ async fn up_one(args: UpArgs, profile: Profile, switches: &Switches) -> Outcome 
         port: args.port,
         faults: args.faults.map(|switch| switch == Switch::On),
         hosts: args.hosts,
+        backup_dir: args.backup_dir.map(std::path::absolute).transpose()?,
         ready_file: args.ready_file,
         program: None,
         pair: None,

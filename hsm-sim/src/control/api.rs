@@ -43,6 +43,7 @@ pub fn router(state: ControlState) -> Router {
         .route("/units/{unit}/remove", post(remove_unit))
         .route("/clock", get(clock))
         .route("/clock/advance", post(advance))
+        .merge(super::backup_api::routes())
         .merge(super::region_api::routes())
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)

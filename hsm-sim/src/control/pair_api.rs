@@ -12,6 +12,7 @@
 //! | `GET /pair/log` | | [`PairLog`] |
 //! | `GET /clock`, `POST /clock/advance`, `POST /heal` with `"all"` | as for a region | for all regions |
 //! | `/regions/NAME/…` | as for a region | of that region |
+//! | `/backups`, `/backups/NAME/verify` | as for a region | of the region that accepts changes |
 //! | everything else | as for a region | of the home |
 
 use super::api::{self, Refused, parse};
@@ -148,8 +149,21 @@ async fn in_region(
 
 async fn in_home(State(pair): State<PairState>, request: Request) -> Result<Response, Refused> {
     let path = request.uri().path().to_owned();
+    if path.starts_with("/backups") {
+        return in_writing(&pair, &path, request).await;
+    }
     let (method, body) = taken(request).await?;
     forward(&pair, Side::Home, method, &path, body).await
+}
+
+/// Has the region answer that accepts changes; the home if none does.
+async fn in_writing(pair: &RunningPair, path: &str, request: Request) -> Result<Response, Refused> {
+    let standby = pair.collect(Side::Standby).await;
+    let home_is_there = pair.client(Side::Home).is_ok();
+    let in_standby = standby.is_some_and(|report| report.writes || !home_is_there);
+    let side = if in_standby { Side::Standby } else { Side::Home };
+    let (method, body) = taken(request).await?;
+    forward(pair, side, method, path, body).await
 }
 
 async fn taken(request: Request) -> Result<(Method, Bytes), Refused> {

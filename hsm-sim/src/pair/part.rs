@@ -56,6 +56,8 @@ pub struct RegionPart {
     pub faults: Option<bool>,
     /// Names under which the ports are addressed.
     pub hosts: Vec<String>,
+    /// Folder for backups, with a folder for each region in it.
+    pub backup_dir: Option<PathBuf>,
     /// Deviations of the keystore from its pin that are accepted: older, missing, other.
     pub accepted: [bool; 3],
     /// Ports that it had before, so that its addresses stay.

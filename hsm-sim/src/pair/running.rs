@@ -297,7 +297,7 @@ impl RunningPair {
     }
 
     /// Collects what a region reports, and adds its events to the timeline.
-    pub(super) async fn collect(&self, side: Side) -> Option<RegionReport> {
+    pub(crate) async fn collect(&self, side: Side) -> Option<RegionReport> {
         let client = self.client(side).ok()?;
         let pid = self.member(side).process.state().pid;
         let report = timeout(REPORT_PATIENCE, client.region_report()).await.ok()?.ok()?;

@@ -60,6 +60,7 @@ pub async fn region(path: &Path, stopped: impl Future<Output = ()>) -> Result<()
         port: 0,
         faults: part.faults,
         hosts: part.hosts,
+        backup_dir: part.backup_dir,
         ready_file: None,
         accepted: Accepted::default().older(older).missing(missing).other(other),
         program: None,

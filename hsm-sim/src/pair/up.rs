@@ -52,6 +52,8 @@ pub struct PairOptions {
     pub faults: Option<bool>,
     /// Names under which the ports are addressed, beside those of the loopback interface.
     pub hosts: Vec<String>,
+    /// Folder for backups, with a folder for each region in it; `None`: `backups` in the data directory.
+    pub backup_dir: Option<PathBuf>,
     /// File to which addresses and credentials are written once the pair serves.
     pub ready_file: Option<PathBuf>,
     /// Deviations of keystores from their pins that are accepted: older, missing, other.
@@ -346,6 +348,7 @@ impl Starting {
             },
             faults: self.options.faults,
             hosts: self.options.hosts.clone(),
+            backup_dir: self.options.backup_dir.clone(),
             accepted: self.options.accepted,
             ports: Ports::default(),
             // Every pair has this link.

@@ -94,6 +94,7 @@ pub enum DataError {
 /// invocations      encryptions counted while the keystore accepts no writes
 /// audit.jsonl      administrative requests to crypto units, and their results
 /// unit-audit/      audit records of crypto units, a file for each
+/// backups/         backups of the instances, a folder for each
 /// ceremony/        signature keys and key parts of the development ceremony, in the clear
 /// factory/         the simulated manufacturer; root.der is the root of its module certificates
 /// units/…/         state of one unit, and its SoftHSM token if any; named N (operational), recovery-N, failover-N
@@ -106,6 +107,7 @@ pub enum DataError {
 /// pair.json        profile, names of the regions, and their common instances and tokens (mode 0600)
 /// regions/NAME/    data directory of a region, without `ceremony/` and `factory/`
 /// regions/NAME.json, witness.json   what the processes are told at each start (mode 0600)
+/// backups/NAME/    backups that are kept in region NAME: those of the other one
 /// tls/             certificates of the regions, the witness and the front, and their private keys (mode 0600)
 /// witness          the highest epoch that the witness has granted
 /// timeline.jsonl   what has happened to the pair
@@ -211,6 +213,12 @@ impl DataDir {
     #[must_use]
     pub fn audit_file(&self) -> PathBuf {
         self.path.join("audit.jsonl")
+    }
+
+    /// Path of `backups/`, the backups of the instances.
+    #[must_use]
+    pub fn backups_dir(&self) -> PathBuf {
+        self.path.join("backups")
     }
 
     /// Path of `unit-audit/`, the audit records that were fetched from the units.

@@ -19,7 +19,7 @@ use crate::unit::Factory;
 use axum::Router;
 use keystore::{Accepted, StoreOpenError, StorePin};
 use kms::{RecordError, RotationProfile};
-use node::{AuditLog, FileLedger, Node, NodeError, StoreConfig, UnitAudit};
+use node::{AuditLog, BackupSettings, FileLedger, Node, NodeError, StoreConfig, UnitAudit};
 use server::auth::SharedToken;
 use server::{Port, ServeLimits};
 use std::io;
@@ -55,6 +55,8 @@ pub struct UpOptions {
     pub faults: Option<bool>,
     /// Names under which the region's ports are addressed, beside those of the loopback interface.
     pub hosts: Vec<String>,
+    /// Folder for backups of the instances; `None`: `backups` in the data directory.
+    pub backup_dir: Option<PathBuf>,
     /// File to which addresses and credentials are written once the region serves.
     pub ready_file: Option<PathBuf>,
     /// Deviations of the keystore from its pin that are accepted.
@@ -325,6 +327,7 @@ impl Started {
             .audit_log(audit)
             .rotation_profile(options.rotation)
             .unit_memory(Arc::new(memory));
+        let builder = builder.backups(backups(&options, &data, &identity));
         // The data directory is locked: no other node over this store bears the name.
         let mut builder = builder.name("hsm-sim");
         if let Some(member) = options.pair {
@@ -363,6 +366,20 @@ impl Started {
             }
         }
         Ok(region)
+    }
+}
+
+/// Where backups are: those of a region of a pair in the folder of the other one.
+fn backups(options: &UpOptions, data: &DataDir, identity: &Identity) -> BackupSettings {
+    let base = options.backup_dir.clone();
+    let own = &identity.region;
+    match &options.pair {
+        Some(member) => {
+            let base = base.unwrap_or_else(|| member.shared.join("backups"));
+            let partner = base.join(&member.settings.partner.name);
+            BackupSettings::new(partner, own).also_listing(base.join(own))
+        }
+        None => BackupSettings::new(base.unwrap_or_else(|| data.backups_dir()), own),
     }
 }
 

@@ -9,6 +9,7 @@ mod common;
 mod attack_control;
 mod attack_ports;
 mod attack_roles;
+mod backups;
 mod bad_input;
 mod crash;
 mod earlier_region;

@@ -154,6 +154,7 @@ async fn tapped_ceremony_and_rotation(folder: &Path, tap: &Tap) {
         port: 0,
         faults: None,
         hosts: Vec::new(),
+        backup_dir: None,
         ready_file: None,
         program: Some(Tap::program(folder)),
         pair: None,
