@@ -95,9 +95,7 @@ pub(crate) async fn restore(node: &Arc<Shared>, path: &Path) -> Result<RestoreRe
     if let Some(region) = &parts.region {
         region.raise_epoch(node, header.mark.epoch).await?;
     }
-    let store = parts.writable_store();
-    RestoreOrder::place(&store, &SharedRng::default(), instance, (file, id), deadline).await?;
-    node.close().await;
+    carry_out_closed(node, instance, (file, id)).await?;
     let waiting_for = match node.open(None).await {
         Ok(()) => String::new(),
         Err(error) => {
@@ -113,6 +111,54 @@ pub(crate) async fn restore(node: &Arc<Shared>, path: &Path) -> Result<RestoreRe
     Ok(RestoreReport { instance, epoch, waiting_for, keys: header.keys })
 }
 
+/// Places an order and carries it out, while the node is closed. A state that has become newer meanwhile is found here: the
+/// order is withdrawn, the node opens as it was, and the refusal is returned. An order that waits for units stays.
+async fn carry_out_closed(
+    node: &Arc<Shared>,
+    instance: InstanceId,
+    (file, backup): (&str, [u8; 32]),
+) -> Result<(), NodeRestoreError> {
+    let (parts, store, rng) = (&node.parts, node.parts.writable_store(), SharedRng::default());
+    let guard = loop {
+        node.close().await;
+        let guard = node.hold_opening().await;
+        if node.opened().is_none() {
+            break guard;
+        }
+    };
+    let outcome = match RestoreOrder::place(&store, &rng, instance, (file, backup), CALL).await {
+        Ok(()) => {
+            let order = RestoreOrder { file: file.to_owned(), backup, has_begun: false };
+            carry_out(parts, instance, &order).await
+        }
+        Err(error) => Err(error.into()),
+    };
+    let outcome = match outcome {
+        // It is carried out when the node opens.
+        Err(NodeRestoreError::Node(NodeError::NotReady(_))) => Ok(()),
+        Err(error) if is_void(&error) => {
+            // If this fails, opening withdraws it.
+            let _ = RestoreOrder::withdraw(&store, &rng, instance, PATIENCE).await;
+            Err(error)
+        }
+        outcome => outcome,
+    };
+    drop(guard);
+    if outcome.is_err() {
+        Shared::open_in_background(node);
+    }
+    outcome
+}
+
+/// Whether an order that has not begun can never be carried out.
+const fn is_void(error: &NodeRestoreError) -> bool {
+    match error {
+        NodeRestoreError::Refused(RestoreError::Backup(error)) => error.is_damage(),
+        NodeRestoreError::Refused(RestoreError::NotNewer { .. } | RestoreError::SecretInUse(_)) => true,
+        _ => false,
+    }
+}
+
 /// Carries out the orders to restore instances. Called while the node is closed.
 ///
 /// # Errors
@@ -123,15 +169,8 @@ pub(crate) async fn carry_out_orders(parts: &Parts) -> Result<(), NodeError> {
         let order = order.map_err(|error| not_ready(instance, &error))?;
         let Some(order) = order else { continue };
         if let Err(error) = carry_out(parts, instance, &order).await {
-            let is_void = match &error {
-                NodeRestoreError::Refused(RestoreError::Backup(error)) => error.is_damage(),
-                NodeRestoreError::Refused(RestoreError::NotNewer { .. } | RestoreError::SecretInUse(_)) => {
-                    true
-                }
-                _ => false,
-            };
             let store = parts.writable_store();
-            if is_void
+            if is_void(&error)
                 && matches!(
                     RestoreOrder::withdraw(&store, &SharedRng::default(), instance, PATIENCE).await,
                     Ok(true)
