@@ -180,9 +180,9 @@ impl Profile {
             }
             Self::Kp2024 => &["two instances of which only some are replicated: both are"],
             Self::Kp2025 => &["instances without the plan that replicates them: both are replicated"],
-            Self::Hpcs2019 => &["backups into another region, and their restoration"],
+            Self::Hpcs2019 => &["another region for backups: name its folder with --backup-dir"],
             Self::Hpcs2025 => &[
-                "backups into another region, and their restoration",
+                "another region for backups without a standby: name its folder with --backup-dir",
                 "failover units that are not a region of their own: name one with --standby",
             ],
         }
