@@ -3,6 +3,7 @@
 use super::codec::position_to_wire;
 use super::frames::{read_frame, write_frame};
 use super::given_up::GivenUp;
+use super::outgoing::ask_holding;
 use super::site::{CopyState, Region};
 use crate::node::{Shared, Store};
 use kms::replica::{Applied, Event, MAX_EVENT_LEN, Replica, ReplicaError, ReplicaOptions, ReplicaState};
@@ -92,6 +93,7 @@ async fn follow_once(
     replace: bool,
     copy_all: bool,
 ) -> Result<(), FollowError> {
+    region.set_connected(false);
     let mut replica = Replica::open(region.store(), ReplicaOptions::default()).await?;
     if let ReplicaState::Own(_) = replica.state() {
         // Before it is overwritten.
@@ -100,11 +102,13 @@ async fn follow_once(
             region.set_copy(CopyState::of(replica.state()));
             return Err(FollowError::OwnChanges);
         }
-        given_up.log();
         // A handover: what is here is complete, and clients whose requests are still sent here are served until then.
         let grace = if given_up.changes == Some(0) { GRACE } else { Duration::ZERO };
-        region.set_given_up(given_up);
         sleep(grace).await;
+        // Nothing is given up for a partner that was lost meanwhile.
+        ask_holding(&region.settings).await.map_err(FollowError::Link)?;
+        given_up.log();
+        region.set_given_up(given_up);
         node.close().await;
         replica.danger_replace().await?;
     }
