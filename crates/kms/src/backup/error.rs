@@ -110,7 +110,6 @@ impl BackupError {
 
 /// Reason why a backup was not restored. Unless it says otherwise, nothing was changed.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum RestoreError {
     /// The backup is damaged or cannot be read.
     #[error(transparent)]

@@ -56,7 +56,7 @@ impl<S: Keystore, U: Units> Kms<S, U> {
                         checked.versions += 1;
                         if checked.opened_by_units < OPENED_BY_UNITS {
                             let key = view.instance.header.serving(&blob.blobs);
-                            // Whether it opens the key: this is no ciphertext of it.
+                            // Any text does: what counts is whether the unit opens the key.
                             let nothing = [0; engine::AES_GCM_TAG_LEN];
                             let iv = [0; engine::AES_GCM_IV_LEN];
                             ask::decrypt(self.units(), key, iv, b"hsm-sim check v1", &nothing, budget)

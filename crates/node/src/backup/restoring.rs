@@ -155,7 +155,21 @@ const fn is_void(error: &NodeRestoreError) -> bool {
     match error {
         NodeRestoreError::Refused(RestoreError::Backup(error)) => error.is_damage(),
         NodeRestoreError::Refused(RestoreError::NotNewer { .. } | RestoreError::SecretInUse(_)) => true,
-        _ => false,
+        NodeRestoreError::Refused(
+            RestoreError::OtherInstance { .. }
+            | RestoreError::PresentInvalid(_)
+            | RestoreError::OtherMasterKey { .. }
+            | RestoreError::EpochTooLow { .. }
+            | RestoreError::Superseded
+            | RestoreError::Store(_)
+            | RestoreError::Units(_)
+            | RestoreError::Random(_),
+        )
+        | NodeRestoreError::OtherInstance { .. }
+        | NodeRestoreError::Path(_)
+        | NodeRestoreError::NotWriter(_)
+        | NodeRestoreError::Link(_)
+        | NodeRestoreError::Node(_) => false,
     }
 }
 

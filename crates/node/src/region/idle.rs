@@ -67,8 +67,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if matches!(polled, Poll::Ready(Ok(written)) if written > 0) {
-            self.activity.note(false);
+        match polled {
+            Poll::Ready(Ok(written)) if written > 0 => self.activity.note(false),
+            // The client is slow to take its answer, the rest of which is here.
+            Poll::Pending => self.activity.note(true),
+            Poll::Ready(_) => {}
         }
         polled
     }
@@ -104,6 +107,15 @@ mod tests {
         assert!(!activity.is_idle_for(PAUSE), "the answer may take as long as it likes");
         watched.write_all(b"half").await.unwrap();
         assert!(!activity.is_idle_for(PAUSE), "more of the answer may follow");
+        advance(PAUSE).await;
+        assert!(activity.is_idle_for(PAUSE));
+        // More than the client takes at once.
+        let rest = tokio::spawn(async move { watched.write_all(&[7; 100]).await.unwrap() });
+        tokio::task::yield_now().await;
+        advance(PAUSE * 100).await;
+        assert!(!activity.is_idle_for(PAUSE), "the client has yet to take the rest");
+        client.read_exact(&mut [0; 104]).await.unwrap();
+        rest.await.unwrap();
         advance(PAUSE).await;
         assert!(activity.is_idle_for(PAUSE));
     }
